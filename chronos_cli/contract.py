@@ -1,0 +1,77 @@
+"""The wire contract between agent and NAS: names, shapes and limits, as docs/chronos-managed-cron-contract.md states them.
+
+Shared by the agent's side and by the authority, and by nothing else in common. Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+PROVISION_PATH: Final = "/api/agent-cron/provision"
+CANCEL_PATH: Final = "/api/agent-cron/cancel"
+LIST_PATH: Final = "/api/agent-cron/list"
+BATCH_PATH: Final = "/api/agent-cron/batch"
+FIRE_PATH: Final = "/api/cron/fire"
+JWKS_PATH: Final = "/.well-known/jwks.json"
+
+FIRE_PURPOSE: Final = "cron_fire"
+"""The `purpose` claim: a token minted for anything else must not start a job."""
+
+FIRE_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384")
+"""Asymmetric only. The header of a token never decides; it has to name one of these."""
+
+FIRE_REQUIRED_CLAIMS: Final = ("aud", "iss", "exp")
+FIRE_LEEWAY_S: Final = 30
+
+REFUSED_FOR_GOOD: Final = "invalid_client"
+"""The `error` of a 403 that no retry can cure: this identity is not provisioned as an agent."""
+
+CLIENT_TIMEOUT_S: Final = 15.0
+MAX_FIRE_BODY_BYTES: Final = 64 * 1024
+MAX_BATCH: Final = 1_000
+
+FEATURE_BATCH: Final = "batch"
+FEATURE_GENERATION: Final = "generation"
+FEATURE_KEEPS_SLOT: Final = "keeps-slot"
+"""Optional abilities a NAS may name under `features` in its answers to provision and list; absent means none.
+`keeps-slot`: the outcome of a delivery never touches an arm that arrived while it was under way."""
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+def is_job_id(value: object) -> bool:
+    """Whether `value` may name a job anywhere: in a request, a flag, a file name, a stored record."""
+    return isinstance(value, str) and _JOB_ID.match(value) is not None
+
+
+def parse_fire_at(text: object) -> datetime:
+    """The instant a wire `fire_at` names, cut to its whole UTC second.
+
+    Raises ValueError unless it is ISO 8601 with an offset.
+    """
+    if not isinstance(text, str) or len(text) > 64:
+        raise ValueError("fire_at is not an ISO 8601 text")
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("fire_at has no UTC offset")
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except OverflowError as error:
+        raise ValueError("fire_at is out of range") from error
+
+
+def format_fire_at(moment: datetime) -> str:
+    """The one text form we send: whole seconds, UTC, `2026-11-20T15:34:15+00:00`.
+
+    Raises ValueError for a naive datetime.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("an instant needs a UTC offset")
+    return moment.astimezone(UTC).replace(microsecond=0).isoformat()
+
+
+def dedup_key(job_id: str, fire_at: datetime) -> str:
+    """The key under which NAS holds the arm of one occurrence."""
+    return f"{job_id}:{format_fire_at(fire_at)}"

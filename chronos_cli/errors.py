@@ -1,0 +1,175 @@
+"""The one family of errors, and the one table of exit codes.
+
+An error says what failed and why in its message, and what to do next in its hint. Its class knows the exit code of
+the command, the HTTP status of the callback and whether trying again can help. Exactly one place per door (command
+line, callback) catches `ChronosError`; nothing in between turns one into silence.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a command's exit status means. The same table stands in docs/exit-codes.md."""
+
+    OK = 0
+    FAULT = 1
+    USAGE = 2
+    PENDING = 3
+    REFUSED = 4
+    NOT_FOUND = 5
+    CONFLICT = 6
+    JOB_FAILED = 10
+    TEMPORARY = 75
+    INTERRUPTED = 130
+
+
+class ChronosError(Exception):
+    """A fault of chronos itself."""
+
+    code: ClassVar[str] = "fault"
+    exit_code: ClassVar[ExitCode] = ExitCode.FAULT
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str] = "run it again with --debug and report what it prints"
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        doc = (type(self).__doc__ or "").strip().splitlines()
+        self.message = message or (doc[0].rstrip(".") if doc else type(self).__name__)
+        self.hint = self.default_hint if hint is None else hint
+        super().__init__(self.message)
+
+    def line(self) -> str:
+        """The error as its one line for people."""
+        text = f"{self.message}: {self.hint}" if self.hint else self.message
+        return " ".join(text.split())
+
+    def as_json(self) -> dict[str, object]:
+        """The `error` member of every failure document."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "retryable": self.retryable}
+
+
+class UsageError(ChronosError):
+    """The command cannot be carried out as it was given."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+    http_status = 400
+    default_hint = "see --help"
+
+
+class ConfigError(UsageError):
+    """The configuration cannot be used."""
+
+    code = "config"
+    http_status = 503
+    default_hint = "see `chronos config show --origin`"
+
+
+class ScheduleError(UsageError):
+    """The schedule cannot be used."""
+
+    code = "schedule"
+    default_hint = "try `chronos next 'every 10m'`"
+
+
+class AuthError(ChronosError):
+    """NAS did not accept who we are."""
+
+    code = "not_authenticated"
+    exit_code = ExitCode.REFUSED
+    http_status = 401
+    default_hint = "set CHRONOS_NAS_TOKEN or cron.chronos.token_file to a valid token"
+
+
+class RefusedError(AuthError):
+    """NAS refuses this agent for good."""
+
+    code = "refused"
+    http_status = 403
+    default_hint = "ask who runs NAS to provision this agent, then run `chronos reconcile`"
+
+
+class TokenError(ChronosError):
+    """The fire token is refused."""
+
+    code = "token_refused"
+    exit_code = ExitCode.REFUSED
+    http_status = 401
+    default_hint = "`chronos doctor` compares the audience and issuer expected here with those NAS mints"
+
+
+class NotFoundError(ChronosError):
+    """There is no such job."""
+
+    code = "not_found"
+    exit_code = ExitCode.NOT_FOUND
+    http_status = 404
+    default_hint = "see `chronos job list`"
+
+
+class ConflictError(ChronosError):
+    """The request is ambiguous or conflicts with what is stored."""
+
+    code = "conflict"
+    exit_code = ExitCode.CONFLICT
+    http_status = 409
+    default_hint = "name one job by its full id"
+
+
+class JobFailedError(ChronosError):
+    """The job ran and failed."""
+
+    code = "job_failed"
+    exit_code = ExitCode.JOB_FAILED
+    http_status = 200
+    default_hint = "see `chronos logs` for its output"
+
+
+class StoreError(ChronosError):
+    """The job store cannot be read or written."""
+
+    code = "store"
+    exit_code = ExitCode.FAULT
+    http_status = 503
+    default_hint = "nothing was changed; put the file right or restore cron/jobs.json.bak"
+
+
+class TemporaryError(ChronosError):
+    """This cannot be done right now."""
+
+    code = "temporary"
+    exit_code = ExitCode.TEMPORARY
+    http_status = 503
+    retryable = True
+    default_hint = "try again later"
+
+
+class LockTimeoutError(TemporaryError):
+    """The store stayed locked by another process."""
+
+    code = "locked"
+    default_hint = "try again, or raise CHRONOS_LOCK_TIMEOUT (seconds)"
+
+
+class NasUnavailableError(TemporaryError):
+    """NAS could not be reached or did not answer properly."""
+
+    code = "nas_unavailable"
+    default_hint = "try again later; `chronos reconcile` arms what is missing"
+
+
+class KeysUnavailableError(TemporaryError):
+    """The keys that verify fire tokens could not be had."""
+
+    code = "keys_unavailable"
+    default_hint = "check nas_jwks_url and the network; `chronos doctor` shows the hop"
+
+
+class HeldError(TemporaryError):
+    """An emergency stop holds all jobs."""
+
+    code = "held"
+    default_hint = "lift it with `chronos hold --off`"
