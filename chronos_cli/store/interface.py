@@ -1,0 +1,77 @@
+"""What a place for documents must be able to do: read, create, replace on condition, list, delete.
+
+Keys are relative posix paths (`cron/jobs.json`). A version is opaque: it is only ever handed back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class VersionConflict(Exception):  # noqa: N818 - an outcome to act on, not a fault
+    """The document is not at the version the writer had read (or exists already): load again and decide again."""
+
+
+class OutcomeUnknown(VersionConflict):
+    """The answer to a conditional write was lost; it may have happened.
+
+    Handled like a conflict: whoever loads again finds out by the change token that the document then bears.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document's bytes and the version they were read at."""
+
+    data: bytes
+    version: str
+
+
+class DocumentStore(ABC):
+    """A place for documents with compare-and-swap.
+
+    Every method raises StoreError where the place cannot be used (path, owner, mode and user in its message) and
+    TemporaryError where trying again can help. Nothing is ever half written.
+    """
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Where this is, for people: a path or a URL without credentials."""
+
+    @abstractmethod
+    def read(self, key: str) -> Document | None:
+        """The document, or None when it certainly does not exist."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
+        """Make a document that must not exist yet, and return its version. Raises VersionConflict if it exists."""
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes, version: str, *, durable: bool = True) -> str:
+        """Replace a document that must still be at `version`, and return the new one. Raises VersionConflict if not.
+
+        `durable`: the bytes survive a power cut once this returns. False is for what can be derived again.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterable[str]:
+        """The keys below `prefix` (which ends in a slash), sorted."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove a document; one that is not there is fine."""
+
+    def exclusive(self, key: str) -> AbstractContextManager[None]:
+        """Keep other writers of `key` out for a load-change-save, where the place can.
+
+        Only a courtesy that saves conflicts: correctness rests on `replace`. Raises LockTimeoutError.
+        """
+        del key
+        return nullcontext()
