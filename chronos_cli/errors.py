@@ -154,6 +154,23 @@ class LockTimeoutError(TemporaryError):
     default_hint = "try again, or raise CHRONOS_LOCK_TIMEOUT (seconds)"
 
 
+class NasRejectedError(ChronosError):
+    """NAS will not take this request as it is.
+
+    `status`: the HTTP status, 0 for none. `reason`: NAS's own `error` code, empty for none.
+    """
+
+    code = "nas_rejected"
+    exit_code = ExitCode.USAGE
+    http_status = 503
+    default_hint = "check portal_url and callback_url of cron.chronos; `chronos doctor` shows the hop"
+
+    def __init__(self, message: str = "", *, hint: str | None = None, status: int = 0, reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
 class NasUnavailableError(TemporaryError):
     """NAS could not be reached or did not answer properly."""
 

@@ -1,0 +1,137 @@
+"""What the agent asks of NAS, whoever carries it: arm, cancel, list, and many of these at once.
+
+The wire is docs/chronos-managed-cron-contract.md. Instants are whole UTC seconds: the contract's granularity, and what
+two readings of a time are compared in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    from chronos_cli.errors import ChronosError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRequest:
+    """The wish that NAS calls `callback_url` back about this job at `fire_at` (aware), replacing what it held for it.
+
+    `generation`: grows with each wish for the job. A NAS that knows generations refuses an older one than it holds, so
+    that a delayed request never undoes a newer; others ignore it.
+    """
+
+    job_id: str
+    fire_at: datetime
+    callback_url: str
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """The wish that NAS holds nothing for this job."""
+
+    job_id: str
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmAnswer:
+    """NAS took the arm.
+
+    `schedule_id`: NAS's own name for it; None where it gave none, and then only a `list` shows that it is held.
+    `features`: the optional abilities NAS named (`contract.FEATURE_*`).
+    """
+
+    schedule_id: str | None
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One one-shot that NAS says it holds. `fire_at` is None where `fire_at_text` is no readable instant."""
+
+    job_id: str
+    fire_at: datetime | None
+    fire_at_text: str
+    schedule_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmList:
+    """Every one-shot NAS holds for this agent: all pages, or there is no ArmList.
+
+    `server_time`: NAS's own clock, from the Date header of the first page (whole seconds, UTC).
+    """
+
+    arms: tuple[Arm, ...]
+    features: frozenset[str] = frozenset()
+    server_time: datetime | None = None
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one request of many: an answer or an error; neither is a cancel that went well."""
+
+    request: ArmRequest | CancelRequest
+    answer: ArmAnswer | None = None
+    error: ChronosError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether NAS did what was asked."""
+        return self.error is None
+
+
+class Nas(ABC):
+    """The agent's side of hop 1.
+
+    Every method raises RefusedError (refused for good), AuthError (not authenticated), NasRejectedError (NAS will never
+    take this request as it is) or NasUnavailableError (may pass; already retried within the budget), and ConfigError
+    where the configuration lets no call be made. A call that raised may still have had its effect.
+    """
+
+    @abstractmethod
+    def provision(self, request: ArmRequest) -> ArmAnswer:
+        """Arm one job. The same request again is a no-op at NAS."""
+
+    @abstractmethod
+    def cancel(self, job_id: str, generation: int | None = None) -> None:
+        """Drop a job's one-shot. A job unknown to NAS is a no-op."""
+
+    @abstractmethod
+    def list(self) -> ArmList:
+        """All that NAS holds for this agent, through all pages. Any page that fails fails the list."""
+
+    @abstractmethod
+    def apply(
+        self,
+        requests: Sequence[ArmRequest | CancelRequest],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Result]:
+        """Carry out many requests, and yield each one's result as it comes, in any order.
+
+        At most one request per job (ValueError), since they run at the same time. What befalls one request is its
+        result's `error`, never raised; what makes every further call hopeless (refused, NAS down) becomes the error
+        of all that is left, without calling. `progress(done, total)` is called in the caller's thread.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
