@@ -1,4 +1,6 @@
-"""The wire contract between agent and NAS: names, shapes and limits, as docs/chronos-managed-cron-contract.md states them.
+"""The wire contract between agent and NAS: names, shapes and limits.
+
+docs/chronos-managed-cron-contract.md states it in prose.
 
 Shared by the agent's side and by the authority, and by nothing else in common. Pure: no I/O, no clock.
 """

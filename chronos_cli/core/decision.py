@@ -1,0 +1,117 @@
+"""The shapes of a decision about one job: what came, what was found, and what must be done.
+
+`core.occurrence` fills them in; every door and every operation speaks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.job import Open
+    from chronos_cli.core.row import Row
+
+
+class Outcome(StrEnum):
+    """The word of the answer; docs/protocol.md has the table."""
+
+    HELD = "held"
+    GONE = "gone"
+    IGNORED = "ignored"
+    DUPLICATE = "duplicate"
+    EARLY = "early"
+    IDLE = "idle"
+    STALE = "stale"
+    SKIPPED = "skipped"
+    QUEUED = "queued"
+    MISSED = "missed"
+    CLAIMED = "claimed"
+
+
+UNSETTLING: Final = frozenset(
+    {Outcome.DUPLICATE, Outcome.STALE, Outcome.EARLY, Outcome.IGNORED, Outcome.GONE, Outcome.HELD, Outcome.IDLE}
+)
+"""Deliveries that settle nothing: a note on the job, never a row."""
+
+
+class Via(StrEnum):
+    """What makes us look at a job."""
+
+    RELAY = "relay"
+    TICK = "tick"
+    MANUAL = "manual"
+    END = "end"
+    RECONCILE = "reconcile"
+
+
+class Liveness(StrEnum):
+    """What can be told about a run's owner. UNSEEN (another machine, a frozen function): only its lease counts."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNSEEN = "unseen"
+
+
+class Purpose(StrEnum):
+    """Why a wake is armed."""
+
+    CURSOR = "cursor"
+    RETRY = "retry"
+    LEASE = "lease"
+    LOOK = "look"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """The instant at which someone must look at the job next."""
+
+    at: datetime
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fire:
+    """What came. `token` was made before the first attempt and marks whatever this fire writes."""
+
+    via: Via
+    token: str
+    fire_at: datetime | None = None
+    delivery: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed."""
+
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    liveness: Mapping[str, Liveness] = field(default_factory=dict)
+    held: bool = False
+    armed: frozenset[datetime] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A run to start now: `attempt` 1 without a row creates it as running, anything else swaps the row it has."""
+
+    entry: Open
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do, in this order: `settle`, `record`, `owed`, `starts`, `wake`, then the answer."""
+
+    outcome: Outcome
+    record: Mapping[str, Any] | None = None
+    settle: tuple[Row, ...] = ()
+    owed: tuple[Row, ...] = ()
+    starts: tuple[Start, ...] = ()
+    wake: Wake | None = None
+    retry_after: int | None = None
+    reason: str | None = None

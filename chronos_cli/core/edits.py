@@ -1,0 +1,262 @@
+"""What a person may do to a job: add, edit, pause, resume. Pure functions from record to record.
+
+A new record has the fields of hermes-agent 0.19, in its order, so that hermes reads it as one of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.core.instant import SECOND, text_in, whole
+from chronos_cli.core.job import OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
+from chronos_cli.core.occurrence import right_cursor, run_id_of, successor
+from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
+from chronos_cli.errors import ConflictError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.core.job import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A job as a person describes it.
+
+    `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours; `times` None repeats
+    for ever.
+    """
+
+    job_id: str
+    name: str
+    schedule: Schedule
+    zone: tzinfo
+    zone_name: str
+    policy: Policy
+    action: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] | None = None
+    times: int | None = None
+
+
+def new_record(draft: Draft, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
+    """The record of a new job, its cursor at the first instant ahead. Raises UsageError where there is none."""
+    stored = to_record(draft.schedule, draft.zone)
+    ours: dict[str, Any] = {"timezone": draft.zone_name}
+    if policy := draft.policy.to_record(defaults):
+        ours["policy"] = policy
+    if draft.action is not None:
+        ours["action"] = dict(draft.action)
+    if isinstance(draft.schedule, Interval):
+        ours["anchor"] = whole(now).isoformat()
+    table = Timetable(
+        schedule=draft.schedule, zone=draft.zone, anchor=whole(now), offset=jitter_of(draft.job_id, draft.policy)
+    )
+    _check_jitter(table, draft.policy, now)
+    first = table.after(now)
+    if first is None and isinstance(draft.schedule, Once):
+        first = draft.schedule.at
+    if first is None:
+        raise UsageError("the schedule never comes due again", hint="give one that does")
+    ours["change"] = token
+    times = 1 if isinstance(draft.schedule, Once) else draft.times
+    record: dict[str, Any] = {
+        "id": draft.job_id,
+        "name": draft.name,
+        "prompt": "",
+        "skills": [],
+        "skill": None,
+        "model": None,
+        "provider": None,
+        "provider_snapshot": None,
+        "model_snapshot": None,
+        "base_url": None,
+        "script": None,
+        "no_agent": draft.action is not None,
+        "context_from": None,
+        "schedule": stored,
+        "schedule_display": stored["display"],
+        "repeat": {"times": times, "completed": 0},
+        "enabled": True,
+        "state": "scheduled",
+        "paused_at": None,
+        "paused_reason": None,
+        "created_at": text_in(whole(now), draft.zone),
+        "next_run_at": text_in(first, draft.zone),
+        "last_run_at": None,
+        "last_status": None,
+        "last_error": None,
+        "last_delivery_error": None,
+        "deliver": "local",
+        "origin": None,
+        "enabled_toolsets": None,
+        "workdir": None,
+    }
+    return record | dict(draft.fields or {}) | {OURS: ours}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """Changes to a job; None leaves a thing as it is. `times` 0 means for ever."""
+
+    name: str | None = None
+    schedule: Schedule | None = None
+    zone: tzinfo | None = None
+    zone_name: str | None = None
+    policy: Policy | None = None
+    action: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] | None = None
+    times: int | None = None
+
+
+def edited(job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
+    """The record after an edit.
+
+    Only a changed schedule, zone or jitter moves the cursor, to the first instant later than now and than everything
+    claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed. The count
+    of `repeat` is kept.
+    """
+    record, ours = dict(job.record), ours_of(job.record)
+    zone = edit.zone or job.timetable.zone
+    schedule = edit.schedule or job.timetable.schedule
+    policy = edit.policy or job.policy
+    moved = (
+        normal_form(schedule, zone) != normal_form(job.timetable.schedule, job.timetable.zone)
+        or (edit.zone_name or job.zone_name) != job.zone_name
+        or policy.jitter != job.policy.jitter
+    )
+    if edit.name is not None:
+        record["name"] = edit.name
+    record |= dict(edit.fields or {})
+    if edit.action is not None:
+        ours["action"] = dict(edit.action)
+        record |= {"prompt": "", "script": None, "no_agent": True}
+    elif edit.fields and (edit.fields.get("prompt") or edit.fields.get("script")):
+        ours.pop("action", None)
+    if edit.policy is not None:
+        ours["policy"] = policy.to_record(defaults)
+    if edit.zone_name is not None:
+        ours["timezone"] = edit.zone_name
+    if edit.times is not None:
+        record["repeat"] = {**_repeat(record), "times": edit.times or None}
+    if moved:
+        record, ours = _moved(job, record, ours, schedule, zone, policy, now, token)
+    return record | {OURS: ours | {"change": token}}
+
+
+def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[str, Any]:
+    """The record of a paused job; one that is paused already stays as it is. Raises ConflictError for a completed one."""
+    if job.standing is Standing.PAUSED:
+        return dict(job.record)
+    if job.standing is Standing.COMPLETED:
+        raise ConflictError(f"job {job.id} is completed", hint="there is nothing left to pause")
+    at = text_in(whole(now), job.timetable.zone)
+    changes = {"enabled": False, "state": "paused", "paused_at": at, "paused_reason": reason}
+    return {**job.record, **changes, OURS: ours_of(job.record) | {"change": token}}
+
+
+def resumed(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
+    """The record of a job whose schedule goes on at its next instant.
+
+    What came due while it was paused is entered as skipped, one range. Raises ConflictError where nothing is left to
+    come: a completed job, or a one-shot whose time has passed.
+    """
+    if job.standing is Standing.LIVE:
+        return dict(job.record)
+    if job.standing is Standing.COMPLETED:
+        raise ConflictError(f"job {job.id} is completed", hint="give it a new schedule with `chronos job edit`")
+    ours = ours_of(job.record)
+    through = job.claimed_through
+    entry = _passed(job, now, token, OpenKind.SKIPPED, "the job was paused")
+    if entry is not None:
+        through = entry.through
+        ours |= {"open": [*_open_records(job), entry.to_record()], "claimed_through": (through or now).isoformat()}
+    following = successor(job, through, now)
+    if following is None:
+        raise ConflictError(
+            f"the time of job {job.id} passed while it was paused", hint="give it a new one with `chronos job edit`"
+        )
+    changes = {
+        "enabled": True,
+        "state": "scheduled",
+        "paused_at": None,
+        "paused_reason": None,
+        "next_run_at": text_in(following, job.timetable.zone),
+    }
+    ours |= {"failures": 0, "change": token}
+    return {**job.record, **changes, OURS: ours}
+
+
+def _moved(
+    job: Job,
+    record: dict[str, Any],
+    ours: dict[str, Any],
+    schedule: Schedule,
+    zone: tzinfo,
+    policy: Policy,
+    now: datetime,
+    token: str,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    stored = to_record(schedule, zone)
+    record |= {"schedule": stored, "schedule_display": stored["display"]}
+    through = job.claimed_through
+    entry = (
+        _passed(job, now, token, OpenKind.MISSED, "the schedule was changed") if job.standing is Standing.LIVE else None
+    )
+    if entry is not None:
+        through = entry.through
+        ours |= {"open": [*_open_records(job), entry.to_record()], "claimed_through": (through or now).isoformat()}
+    same_rate = isinstance(schedule, Interval) and schedule == job.timetable.schedule
+    anchor = job.timetable.anchor if same_rate else whole(now)
+    if isinstance(schedule, Interval):
+        ours["anchor"] = anchor.isoformat()
+    table = Timetable(schedule=schedule, zone=zone, anchor=anchor, offset=jitter_of(job.id, policy))
+    _check_jitter(table, policy, now)
+    following = table.after(now if through is None else max(now, through))
+    if following is None:
+        raise UsageError("the new schedule never comes due again", hint="give a time ahead")
+    record["next_run_at"] = text_in(following, zone)
+    if isinstance(schedule, Once):
+        record["repeat"] = {"times": 1, "completed": 0}
+    elif job.once:
+        record["repeat"] = {"times": None, "completed": 0}
+    if job.standing is Standing.COMPLETED:
+        record |= {"enabled": True, "state": "scheduled"}
+    return record, ours
+
+
+def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str) -> Open | None:
+    """The range of instants from the cursor to now that nobody claimed, as an entry whose row is owed."""
+    cursor = right_cursor(job, now)
+    if cursor is None or cursor > now or (job.claimed_through is not None and cursor <= job.claimed_through):
+        return None
+    last = job.timetable.latest(now) or cursor
+    count, exact = job.timetable.count(cursor, last)
+    return Open(
+        run=run_id_of(cursor),
+        kind=kind,
+        fire_at=cursor,
+        claim=token,
+        claimed_at=whole(now),
+        through=max(last, cursor),
+        count=max(count, 1),
+        exact=exact,
+        because=because,
+    )
+
+
+def _check_jitter(table: Timetable, policy: Policy, now: datetime) -> None:
+    if policy.jitter and not isinstance(table.schedule, Once) and policy.jitter >= shortest_gap(table, now - SECOND):
+        raise UsageError(
+            "the jitter is not shorter than the shortest gap of the schedule", hint="use a smaller --jitter"
+        )
+
+
+def _open_records(job: Job) -> list[dict[str, Any]]:
+    return [entry.to_record() for entry in job.open]
+
+
+def _repeat(record: Mapping[str, Any]) -> dict[str, Any]:
+    repeat = record.get("repeat")
+    return dict(repeat) if isinstance(repeat, dict) else {"times": None, "completed": 0}

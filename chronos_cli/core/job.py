@@ -1,0 +1,330 @@
+"""A job as its record in jobs.json says it is: read leniently, judged strictly.
+
+Field names are those of hermes-agent 0.19; what chronos adds lives under the record's key `chronos`:
+
+    timezone         IANA name of the zone the schedule is walked in
+    policy           overlap, grace, timeout, retries, on_crash, jitter, pause_after_failures (durations in seconds)
+    action           what to run, where it is not a hermes prompt or script
+    anchor           the instant an interval counts from
+    claimed_through  the latest instant ever claimed or settled
+    open             the runs in hand, and ranges whose row is still owed
+    failures         how many runs in a row have failed
+    change           the token of the last change
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.duration import parse_duration
+from chronos_cli.core.instant import named_zone, parse_stored
+from chronos_cli.core.schedule import Once, Schedule, Timetable, from_record
+from chronos_cli.errors import ChronosError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OURS: Final = "chronos"
+"""The one key of a record under which everything of ours lives."""
+
+CLAIM_PREFIX: Final = "chronos:"
+"""Marks a hermes `fire_claim` as stamped by us."""
+
+HERMES_CLAIM_TTL = timedelta(seconds=300)
+HERMES_RUN_CLAIM_TTL = timedelta(seconds=1800)
+DAY_S: Final = 86_400
+
+
+class Overlap(StrEnum):
+    """What becomes of an occurrence that comes due while the last run still goes."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    ALLOW = "allow"
+
+
+class OnCrash(StrEnum):
+    """Whether a run whose owner died is run again."""
+
+    SKIP = "skip"
+    RERUN = "rerun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a job wants to be treated; durations in seconds."""
+
+    overlap: Overlap = Overlap.SKIP
+    grace: int = DAY_S
+    timeout: int = 3_600
+    retries: int = 0
+    on_crash: OnCrash = OnCrash.SKIP
+    jitter: int = 0
+    pause_after_failures: int = 0
+
+    @classmethod
+    def from_record(cls, value: object, defaults: Policy) -> Policy:
+        """Read a stored policy over `defaults`. Raises UsageError for a value that cannot be meant."""
+        if value is None:
+            return defaults
+        if not isinstance(value, dict):
+            raise UsageError("the policy is not an object")
+        try:
+            return cls(
+                overlap=Overlap(value.get("overlap") or defaults.overlap),
+                grace=_seconds(value.get("grace"), defaults.grace),
+                timeout=max(1, _seconds(value.get("timeout"), defaults.timeout)),
+                retries=_seconds(value.get("retries"), defaults.retries),
+                on_crash=OnCrash(value.get("on_crash") or defaults.on_crash),
+                jitter=_seconds(value.get("jitter"), defaults.jitter),
+                pause_after_failures=_seconds(value.get("pause_after_failures"), defaults.pause_after_failures),
+            )
+        except ValueError as error:
+            raise UsageError(f"the policy cannot be read: {error}") from error
+
+    def to_record(self, defaults: Policy) -> dict[str, Any]:
+        """What differs from the defaults, as it is stored."""
+        own = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in own.items() if value != getattr(defaults, name)}
+
+
+class OpenKind(StrEnum):
+    """What an entry of `open` owes: a run, or a row for what did not run."""
+
+    RUN = "run"
+    QUEUED = "queued"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """One run in hand, or one row still owed. Everything its row needs is here, so any process can write that row."""
+
+    run: str
+    kind: OpenKind
+    fire_at: datetime | None
+    claim: str
+    claimed_at: datetime
+    received_at: datetime | None = None
+    timing: str = "on_time"
+    through: datetime | None = None
+    count: int = 1
+    exact: bool = True
+    because: str | None = None
+    delivery: str | None = None
+
+    @property
+    def manual(self) -> bool:
+        """Whether a person asked for this run, outside the schedule."""
+        return self.fire_at is None
+
+    @classmethod
+    def from_record(cls, value: Mapping[str, Any]) -> Open:
+        """Read a stored entry. Raises KeyError, TypeError or ValueError where it is not one."""
+        return cls(
+            run=str(value["run"]),
+            kind=OpenKind(value["kind"]),
+            fire_at=parse_stored(value.get("fire_at"), UTC),
+            claim=str(value["claim"]),
+            claimed_at=datetime.fromisoformat(value["claimed_at"]),
+            received_at=parse_stored(value.get("received_at"), UTC),
+            timing=str(value.get("timing", "on_time")),
+            through=parse_stored(value.get("through"), UTC),
+            count=int(value.get("count", 1)),
+            exact=bool(value.get("exact", True)),
+            because=value.get("because"),
+            delivery=value.get("delivery"),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """The stored form, without what it need not say."""
+        record: dict[str, Any] = {"run": self.run, "kind": self.kind.value, "claim": self.claim}
+        for name in ("fire_at", "claimed_at", "received_at", "through"):
+            moment = getattr(self, name)
+            if moment is not None:
+                record[name] = moment.isoformat()
+        record["timing"] = self.timing
+        if self.kind in (OpenKind.MISSED, OpenKind.SKIPPED):
+            record |= {"count": self.count, "exact": self.exact}
+        for name in ("because", "delivery"):
+            if getattr(self, name) is not None:
+                record[name] = getattr(self, name)
+        return record
+
+
+class Standing(StrEnum):
+    """Whether a job's schedule is in force."""
+
+    LIVE = "live"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job, parsed. `record` is the stored object itself and is never changed in place."""
+
+    id: str
+    name: str
+    record: Mapping[str, Any]
+    timetable: Timetable
+    zone_name: str
+    policy: Policy
+    standing: Standing
+    cursor: datetime | None
+    cursor_unreadable: bool
+    claimed_through: datetime | None
+    open: tuple[Open, ...] = ()
+    times: int | None = None
+    completed: int = 0
+    failures: int = 0
+    change: str | None = None
+    foreign_claims: tuple[tuple[datetime, timedelta], ...] = field(default=())
+
+    @property
+    def once(self) -> bool:
+        """Whether the schedule is a single instant."""
+        return isinstance(self.timetable.schedule, Once)
+
+    def claimed_elsewhere(self, now: datetime) -> bool:
+        """Whether a hermes process on the same home holds a live claim."""
+        return any(timedelta() <= now - at < ttl for at, ttl in self.foreign_claims)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What a job inherits where its record is silent."""
+
+    zone: tzinfo
+    zone_name: str
+    policy: Policy = Policy()
+
+
+def parse_job(record: Mapping[str, Any], home: Home) -> Job:
+    """Read one record. Raises ChronosError with the reason where the job cannot be run as it stands.
+
+    Missing keys and nulls mean their defaults; a number spelled as text is read; a null or unreadable `next_run_at`
+    is no error (`cursor` is None, and reconcile puts it right).
+    """
+    ours = _object(record.get(OURS))
+    zone_name = str(ours.get("timezone") or home.zone_name)
+    zone = named_zone(zone_name) if ours.get("timezone") else home.zone
+    schedule = from_record(record.get("schedule"), zone)
+    policy = Policy.from_record(ours.get("policy"), home.policy)
+    job_id = str(record["id"])
+    cursor = parse_stored(record.get("next_run_at"), zone)
+    repeat = _object(record.get("repeat"))
+    return Job(
+        id=job_id,
+        name=str(record.get("name") or job_id),
+        record=record,
+        timetable=Timetable(
+            schedule=schedule, zone=zone, anchor=_anchor(record, ours, zone, cursor), offset=jitter_of(job_id, policy)
+        ),
+        zone_name=zone_name,
+        policy=policy,
+        standing=_standing(record, schedule, cursor),
+        cursor=cursor,
+        cursor_unreadable=cursor is None and bool(record.get("next_run_at")),
+        claimed_through=parse_stored(ours.get("claimed_through"), UTC),
+        open=_open(ours.get("open")),
+        times=_positive(repeat.get("times")),
+        completed=_positive(repeat.get("completed")) or 0,
+        failures=_positive(ours.get("failures")) or 0,
+        change=ours.get("change"),
+        foreign_claims=_foreign(record, zone),
+    )
+
+
+def jitter_of(job_id: str, policy: Policy) -> timedelta:
+    """The job's constant offset: stable over re-arms and machines, spread evenly over [0, jitter]."""
+    return timedelta(seconds=zlib.crc32(job_id.encode()) % (policy.jitter + 1)) if policy.jitter else timedelta()
+
+
+def ours_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of what chronos keeps in the record."""
+    return dict(_object(record.get(OURS)))
+
+
+def _standing(record: Mapping[str, Any], schedule: Schedule, cursor: datetime | None) -> Standing:
+    state = record.get("state")
+    enabled = record.get("enabled")
+    if state == "completed":
+        return Standing.COMPLETED
+    if state == "paused":
+        return Standing.PAUSED
+    if enabled in (False, "false"):
+        # Whoever switched it off may have meant a pause; only a spent schedule is done.
+        spent = cursor is None and (isinstance(schedule, Once) or _exhausted(record))
+        return Standing.COMPLETED if spent else Standing.DISABLED
+    return Standing.LIVE
+
+
+def _exhausted(record: Mapping[str, Any]) -> bool:
+    repeat = _object(record.get("repeat"))
+    times, completed = _positive(repeat.get("times")), _positive(repeat.get("completed")) or 0
+    return times is not None and completed >= times
+
+
+def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cursor: datetime | None) -> datetime:
+    """An interval's anchor: ours, else what hermes counts from."""
+    for value in (parse_stored(ours.get("anchor"), UTC), cursor, parse_stored(record.get("created_at"), zone)):
+        if value is not None:
+            return value
+    return datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _open(value: object) -> tuple[Open, ...]:
+    if not isinstance(value, list):
+        return ()
+    entries = []
+    for item in value:
+        try:
+            entries.append(Open.from_record(item))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ChronosError("an entry of chronos.open cannot be read", hint="see `chronos job unlock`") from error
+    return tuple(entries)
+
+
+def _foreign(record: Mapping[str, Any], zone: tzinfo) -> tuple[tuple[datetime, timedelta], ...]:
+    found = []
+    for key, ttl in (("fire_claim", HERMES_CLAIM_TTL), ("run_claim", HERMES_RUN_CLAIM_TTL)):
+        claim = _object(record.get(key))
+        at = parse_stored(claim.get("at"), zone)
+        if at is not None and not str(claim.get("by", "")).startswith(CLAIM_PREFIX):
+            found.append((at, ttl))
+    return tuple(found)
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _positive(value: object) -> int | None:
+    """A whole number above zero, also when spelled as text; anything else means none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if number > 0 else None
+
+
+def _seconds(value: object, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, str) and not value.isdigit():
+        return parse_duration(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 - one family for a value that cannot be meant
+    number = int(value)
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return number

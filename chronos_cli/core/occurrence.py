@@ -1,0 +1,489 @@
+"""The fire protocol's decision: from what is stored, what was found and what came, to what must be done.
+
+`decide` is a pure function; everything around it only obeys: settle the rows it names, write the record, create the
+rows owed, start the runs, arm the wake, answer. docs/protocol.md states the rules and the failure behind each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.decision import Decision, Liveness, Outcome, Purpose, Start, Via, Wake
+from chronos_cli.core.instant import SECOND, text_in, whole
+from chronos_cli.core.job import (
+    CLAIM_PREFIX,
+    HERMES_CLAIM_TTL,
+    OURS,
+    OnCrash,
+    Open,
+    OpenKind,
+    Overlap,
+    Standing,
+    ours_of,
+)
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, Timing, died, given_up, row_of
+from chronos_cli.core.schedule import Interval, Once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Facts, Fire
+    from chronos_cli.core.job import Job
+
+EARLY_LIMIT = timedelta(seconds=60)
+UNNAMED_TOLERANCE = timedelta(seconds=2)
+ON_TIME_LIMIT = timedelta(seconds=5)
+HOLD_AHEAD = timedelta(minutes=15)
+MAX_RETRY_AFTER_S: Final = 900
+
+
+def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision:
+    """Everything that follows from one look at one job. Shapes: see the dataclasses. Never raises."""
+    if job is None:
+        return Decision(outcome=Outcome.HELD if facts.held else Outcome.GONE)
+    return _Look(job, facts, fire, now).decision()
+
+
+def run_id_of(instant: datetime) -> str:
+    """The name of an occurrence's row: `20261120T153415Z`."""
+    return f"{whole(instant):%Y%m%dT%H%M%SZ}"
+
+
+def meant(job: Job, cursor: datetime | None, fire: Fire, now: datetime) -> datetime | None:
+    """The occurrence this look may claim: the cursor, when it is named or due; nothing else is ever claimable."""
+    if cursor is None or job.standing is not Standing.LIVE or fire.via in (Via.MANUAL, Via.END):
+        return None
+    if fire.via is Via.RELAY:
+        named = fire.fire_at == cursor and cursor - now <= EARLY_LIMIT
+        tolerance = UNNAMED_TOLERANCE if fire.fire_at is None else timedelta()
+        return cursor if named or cursor <= now + tolerance else None
+    return cursor if cursor <= now else None
+
+
+def successor(job: Job, claimed_through: datetime | None, now: datetime) -> datetime | None:
+    """The first instant of the schedule later than both now and everything ever claimed."""
+    return job.timetable.after(now if claimed_through is None else max(now, claimed_through))
+
+
+def right_cursor(job: Job, now: datetime) -> datetime | None:
+    """The job's cursor, put right where it is null, unreadable or already claimed."""
+    if job.standing is not Standing.LIVE:
+        return job.cursor
+    if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
+        return job.cursor
+    schedule = job.timetable.schedule
+    if not isinstance(schedule, Once):
+        return successor(job, job.claimed_through, now)
+    spent = job.claimed_through is not None or job.record.get("last_run_at")
+    return None if spent else schedule.at + job.timetable.offset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The effect of taking `taken` (None: nothing of it may still run), and the range missed on the way."""
+
+    taken: datetime | None
+    missed: tuple[datetime, datetime] | None
+    through: datetime
+
+
+def claim_of(job: Job, cursor: datetime, now: datetime) -> Claim:
+    """Apply grace to a cursor that is meant.
+
+    Within grace the cursor itself is taken; past it, the newest instant not later than now, if that one is within
+    grace. What lies in between, on either side, is one missed range.
+    """
+    grace = timedelta(seconds=job.policy.grace) or ON_TIME_LIMIT
+    if whole(now) - cursor <= grace:
+        following = job.timetable.after(cursor)
+        if following is None or following > now:
+            return Claim(taken=cursor, missed=None, through=cursor)
+        newest = job.timetable.latest(now) or following
+        return Claim(taken=cursor, missed=(following, newest), through=newest)
+    newest = max(job.timetable.latest(now) or cursor, cursor)
+    if whole(now) - newest > grace:
+        return Claim(taken=None, missed=(cursor, newest), through=newest)
+    if newest == cursor:
+        return Claim(taken=cursor, missed=None, through=cursor)
+    return Claim(taken=newest, missed=(cursor, newest - SECOND), through=newest)
+
+
+class _Look:
+    """One decision in the making; lives for a single call."""
+
+    def __init__(self, job: Job, facts: Facts, fire: Fire, now: datetime) -> None:
+        self.job, self.facts, self.fire, self.now = job, facts, fire, now
+        self.may_start = not facts.held and fire.via is not Via.RECONCILE
+        self.cursor = right_cursor(job, now)
+        self.target = meant(job, self.cursor, fire, now)
+        self.settle: list[Row] = []
+        self.owed: list[Row] = []
+        self.open: list[Open] = []
+        self.dropped: list[tuple[Open, Row]] = []
+        self.running: list[tuple[Open, Row]] = []
+        self.waiting: list[tuple[Open, Row]] = []
+        self.ready: list[Start] = []
+        self.queued: list[Open] = []
+        self.claimed: OpenKind | None = None
+        self.claimed_through = job.claimed_through
+        self.changes: dict[str, Any] = {}
+        self.ours: dict[str, Any] = {}
+
+    # -- what is in hand -------------------------------------------------------------------------------------------
+
+    def survey(self) -> None:
+        """Settle every entry of `open` as far as time has settled it."""
+        for entry in self.job.open:
+            row = self.facts.rows.get(entry.run)
+            if row is None and entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED, OpenKind.QUEUED):
+                row = row_of(self.job.id, entry, self.job.policy)
+                self.settle.append(row)
+            self._survey_one(entry, row)
+
+    def _survey_one(self, entry: Open, row: Row | None) -> None:
+        if row is not None and row.state is RunState.RUNNING:
+            if not self._is_over(row):
+                self._keep(entry, self.running, row)
+                return
+            row = died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
+            self.settle.append(row)
+        if row is not None and row.terminal:
+            self.dropped.append((entry, row))
+        elif row is not None and row.state is RunState.QUEUED:
+            if self._shelved():
+                self._give_up(entry, row, "the job was paused")
+            else:
+                self.open.append(entry)
+                self.queued.append(entry)
+        elif row is not None and row.awaits_attempt:
+            self._survey_attempt(entry, row)
+        elif self._shelved() and not entry.manual:
+            self._give_up(entry, row, "the job was paused")
+        elif self.target is not None and self.may_start and not entry.manual:
+            self._give_up(entry, row, "a newer occurrence was due")
+        else:
+            self.open.append(entry)
+            self.ready.append(Start(entry=entry, attempt=1))
+
+    def _survey_attempt(self, entry: Open, row: Row) -> None:
+        newer = entry.fire_at is not None and self.job.claimed_through is not None
+        if self._shelved() or (newer and entry.fire_at < self.job.claimed_through):  # type: ignore[operator]
+            self._give_up(entry, row, "the next occurrence ended its retries" if newer else "the job was paused")
+        elif row.not_before is None or row.not_before <= self.now:
+            self.open.append(entry)
+            self.ready.append(Start(entry=entry, attempt=row.attempt))
+        else:
+            self._keep(entry, self.waiting, row)
+
+    def _keep(self, entry: Open, where: list[tuple[Open, Row]], row: Row) -> None:
+        self.open.append(entry)
+        where.append((entry, row))
+
+    def _give_up(self, entry: Open, row: Row | None, because: str) -> None:
+        row = row or row_of(self.job.id, entry, self.job.policy)
+        closed = given_up(row, now=self.now, because=because)
+        self.settle.append(closed)
+        self.dropped.append((entry, closed))
+
+    def _is_over(self, row: Row) -> bool:
+        """A run is over when its lock is free, or, wherever its owner is, when its lease is."""
+        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
+            return True
+        return row.lease_ends_at is not None and self.now >= row.lease_ends_at
+
+    def _cause_of_death(self, row: Row) -> str:
+        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
+            return "its process died without a word"
+        return "its lease ended without a word"
+
+    def _shelved(self) -> bool:
+        return self.job.standing in (Standing.PAUSED, Standing.DISABLED)
+
+    # -- claim -----------------------------------------------------------------------------------------------------
+
+    def claim(self) -> None:
+        """Take the cursor, in the same write that moves it on."""
+        if self.target is None or not self.may_start:
+            return
+        claim = claim_of(self.job, self.target, self.now)
+        self.claimed_through = claim.through
+        if claim.missed is not None:
+            self._owe_missed(*claim.missed)
+        if claim.taken is None:
+            self.claimed = OpenKind.MISSED
+        else:
+            self._take(claim.taken, caught_up=claim.missed is not None)
+        self._advance()
+
+    def _owe_missed(self, first: datetime, last: datetime, because: str = "nobody came for it in time") -> None:
+        count, exact = self.job.timetable.count(first, last)
+        newest = last if count == 1 else self.job.timetable.latest(last) or last
+        entry = self._entry(OpenKind.MISSED, first, because=because, through=newest, count=max(count, 1), exact=exact)
+        self._owe(entry)
+
+    def _take(self, instant: datetime, *, caught_up: bool) -> None:
+        for entry, row in self.waiting:
+            self._close_retry(entry, row)
+        for start in [s for s in self.ready if s.attempt > 1 and not s.entry.manual]:
+            self.ready.remove(start)
+            self._close_retry(start.entry, self._settled_row(start.entry))
+        self.waiting = [pair for pair in self.waiting if pair[0] in self.open]
+        kind, because = self._overlapped()
+        late = whole(self.now) - instant > ON_TIME_LIMIT
+        timing = Timing.CATCH_UP if caught_up else Timing.LATE if late else Timing.ON_TIME
+        entry = self._entry(kind, instant, because=because, timing=timing.value)
+        self.claimed = kind
+        if kind is OpenKind.RUN:
+            self.open.append(entry)
+            self.ready.append(Start(entry=entry, attempt=1))
+        else:
+            self._owe(entry)
+            if kind is OpenKind.QUEUED:
+                self.queued.append(entry)
+
+    def _close_retry(self, entry: Open, row: Row | None) -> None:
+        if row is None or entry.manual:
+            return
+        self.open.remove(entry)
+        self.settle = [other for other in self.settle if other.run_id != row.run_id]
+        self._give_up(entry, row, "the next occurrence ended its retries")
+
+    def _settled_row(self, entry: Open) -> Row | None:
+        return next((r for r in self.settle if r.run_id == entry.run), self.facts.rows.get(entry.run))
+
+    def _overlapped(self) -> tuple[OpenKind, str | None]:
+        """What overlap makes of the occurrence, given what is in hand."""
+        if self.job.policy.overlap is Overlap.ALLOW:
+            return OpenKind.RUN, None
+        scheduled = [row.run_id for entry, row in self.running if not entry.manual and row.attempt == 1]
+        scheduled += [entry.run for entry in self.queued]
+        if self.job.claimed_elsewhere(self.now):
+            scheduled.append("a run of hermes")
+        aside = [row.run_id for entry, row in self.running if entry.manual or row.attempt > 1]
+        aside += [start.entry.run for start in self.ready if start.entry.manual]
+        if not scheduled and not aside:
+            return OpenKind.RUN, None
+        if scheduled and self.job.policy.overlap is Overlap.SKIP:
+            return OpenKind.SKIPPED, f"{scheduled[0]} was still in hand"
+        if self.queued and not self._turn():
+            return OpenKind.SKIPPED, f"{self.queued[0].run} was queued already"
+        return OpenKind.QUEUED, f"{(scheduled or aside)[0]} was still in hand"
+
+    def _advance(self) -> None:
+        """Move the cursor; without a successor the schedule is spent."""
+        counted = self.claimed in (OpenKind.RUN, OpenKind.QUEUED)
+        completed = self.job.completed + 1 if counted else self.job.completed
+        spent = self.job.times is not None and completed >= self.job.times
+        following = None if spent or self.job.once else successor(self.job, self.claimed_through, self.now)
+        if counted and isinstance(self.job.record.get("repeat"), dict):
+            self.changes["repeat"] = {**self.job.record["repeat"], "completed": completed}
+        if counted:
+            stamp = self._text(self.now)
+            self.changes["fire_claim"] = {"at": stamp, "by": CLAIM_PREFIX + self.fire.token}
+            if following is None:
+                self.changes["last_run_at"] = stamp
+        if following is None:
+            self.changes["enabled"] = False
+        if isinstance(self.job.timetable.schedule, Interval):
+            self.ours["anchor"] = self.job.timetable.anchor.isoformat()
+        self.cursor = following
+
+    def _entry(self, kind: OpenKind, instant: datetime | None, **more: Any) -> Open:
+        run = self.fire.run_id if instant is None else run_id_of(instant)
+        return Open(
+            run=run or "",
+            kind=kind,
+            fire_at=instant,
+            claim=self.fire.token,
+            claimed_at=self.now,
+            received_at=self.now,
+            delivery=self.fire.delivery,
+            **more,
+        )
+
+    def _owe(self, entry: Open) -> None:
+        self.open.append(entry)
+        self.owed.append(row_of(self.job.id, entry, self.job.policy))
+
+    # -- start -----------------------------------------------------------------------------------------------------
+
+    def starts(self) -> tuple[Start, ...]:
+        """What starts now: everything ready, a manual run asked for, and the queued run whose turn has come."""
+        if self.fire.via is Via.MANUAL and not self.facts.held:
+            entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value)
+            self.open.append(entry)
+            self.ready.append(Start(entry=entry, attempt=1))
+        if not self.may_start:
+            return ()
+        if self.queued and self._turn():
+            self.ready.append(Start(entry=self.queued.pop(0), attempt=1))
+        return tuple(self.ready)
+
+    def _turn(self) -> bool:
+        """Whether nothing stands before the queued run."""
+        return not self.running and not self.ready and not self.job.claimed_elsewhere(self.now)
+
+    # -- record ----------------------------------------------------------------------------------------------------
+
+    def record(self) -> Mapping[str, Any] | None:
+        """The record as it must be stored, or None when it may stay as it is."""
+        for _, row in sorted(self.dropped, key=lambda pair: pair[1].finished_at or self.now):
+            self._note_end(row)
+        if (
+            not self._in_hand()
+            and self.dropped
+            and "fire_claim" in self.job.record
+            and "fire_claim" not in self.changes
+        ):
+            self.changes["fire_claim"] = None
+        if self.cursor != self.job.cursor or self.job.cursor_unreadable:
+            self.changes["next_run_at"] = None if self.cursor is None else self._text(self.cursor)
+        if self.claimed_through != self.job.claimed_through and self.claimed_through is not None:
+            self.ours["claimed_through"] = self.claimed_through.isoformat()
+        if tuple(self.open) != self.job.open:
+            self.ours["open"] = [entry.to_record() for entry in self.open]
+        if self._complete():
+            self.changes |= {"state": "completed", "enabled": False}
+        if not self.changes and not self.ours:
+            return None
+        ours = ours_of(self.job.record) | self.ours | {"change": self.fire.token}
+        return {**self.job.record, **self.changes, OURS: ours}
+
+    def _note_end(self, row: Row) -> None:
+        """What a finished run leaves on the job."""
+        if row.state in (RunState.SKIPPED, RunState.MISSED):
+            return
+        failed = row.state is not RunState.OK
+        self.changes["last_run_at"] = self._text(row.finished_at or self.now)
+        self.changes["last_status"] = "error" if failed else "ok"
+        self.changes["last_error"] = (row.reason or row.state.value) if failed else None
+        if row.scheduled_at is None:
+            return
+        failures = self.ours.get("failures", self.job.failures) + 1 if failed else 0
+        if failures != self.job.failures:
+            self.ours["failures"] = failures
+        limit = self.job.policy.pause_after_failures
+        if failed and limit and failures >= limit and self.job.standing is Standing.LIVE:
+            reason = f"{failures} runs in a row failed"
+            self.changes |= {"enabled": False, "state": "paused", "paused_reason": reason}
+            self.changes["paused_at"] = self._text(self.now)
+
+    def _in_hand(self) -> bool:
+        return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)
+
+    def _complete(self) -> bool:
+        """A spent schedule with nothing in hand is complete; only while the cursor is still null."""
+        spent = self.job.standing is Standing.COMPLETED or self.changes.get("enabled") is False
+        if self.job.standing is Standing.LIVE and self.job.once and self.cursor is None:
+            spent = True
+        return (
+            spent
+            and self.cursor is None
+            and not self.open
+            and self.job.record.get("state") != "completed"
+            and self.changes.get("state") != "paused"
+        )
+
+    def _text(self, moment: datetime) -> str:
+        return text_in(whole(moment), self.job.timetable.zone)
+
+    # -- wake and answer -------------------------------------------------------------------------------------------
+
+    def wake(self, starts: tuple[Start, ...]) -> Wake | None:
+        """The earliest instant at which someone must look: the cursor, a retry, a lease that must be looked at."""
+        wakes = []
+        paused = self._shelved() or self.changes.get("state") == "paused"
+        if self.cursor is not None and not paused:
+            wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR))
+        wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.waiting if row.not_before]
+        if self.queued or self.job.policy.on_crash is OnCrash.RERUN:
+            lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN
+            ends = [row.lease_ends_at for _, row in self.running if row.lease_ends_at] + [
+                self.now + lease for _ in starts
+            ]
+            wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends]
+        if self.queued and not self.running and not starts:
+            ahead = HERMES_CLAIM_TTL if self.job.claimed_elsewhere(self.now) else SECOND
+            wakes.append(Wake(at=self.now + ahead, purpose=Purpose.LOOK))
+        if self.ready and not starts:
+            wakes.append(Wake(at=self.now + SECOND, purpose=Purpose.LOOK))
+        if not wakes:
+            return None
+        first = min(wakes, key=lambda wake: wake.at)
+        if self.facts.held:
+            first = Wake(at=max(first.at, self.now + HOLD_AHEAD), purpose=Purpose.LOOK)
+        floor = whole(self.now) + SECOND
+        return first if first.at >= floor else Wake(at=floor, purpose=first.purpose)
+
+    def decision(self) -> Decision:
+        """Survey, claim, start, and put it together."""
+        self.survey()
+        self.move_overdue()
+        self.claim()
+        starts = self.starts()
+        record = self.record()
+        wake = self.wake(starts)
+        outcome = self.outcome(starts)
+        return Decision(
+            outcome=outcome,
+            record=record,
+            settle=tuple(self.settle),
+            owed=tuple(self.owed),
+            starts=starts,
+            wake=wake,
+            retry_after=self._seconds_left() if outcome is Outcome.EARLY else None,
+            reason=self.job.standing.value if outcome is Outcome.IGNORED else None,
+        )
+
+    def move_overdue(self) -> None:
+        """Where nothing may be claimed (reconcile), still move a cursor past its grace to the newest instant."""
+        if self.target is None or self.fire.via is not Via.RECONCILE:
+            return
+        claim = claim_of(self.job, self.target, self.now)
+        if claim.taken == self.target:
+            return
+        if claim.missed is not None:
+            self._owe_missed(*claim.missed)
+        if claim.taken is None:
+            self.claimed_through = claim.through
+            self._advance()
+        else:
+            self.claimed_through = claim.taken - SECOND
+            self.cursor = claim.taken
+
+    def _early(self) -> bool:
+        """Whether the fire came well before the cursor or the wake it names; its redelivery is the arm."""
+        named = self.fire.fire_at
+        if named is None or self.fire.via is not Via.RELAY or named - self.now <= EARLY_LIMIT:
+            return False
+        return named == self.cursor or named in self.facts.armed
+
+    def _seconds_left(self) -> int:
+        left = (self.fire.fire_at - self.now).total_seconds() if self.fire.fire_at else 0
+        return max(1, min(MAX_RETRY_AFTER_S, int(left)))
+
+    def outcome(self, starts: tuple[Start, ...]) -> Outcome:
+        """The word of the answer: the first row of the table that matches."""
+        named = self.fire.fire_at
+        if self.facts.held:
+            return Outcome.HELD
+        if self.fire.via is Via.RELAY and (
+            self._shelved() or (self.job.standing is Standing.COMPLETED and not self.job.open)
+        ):
+            return Outcome.IGNORED
+        if self._early():
+            return Outcome.EARLY
+        if named is not None and named != self.job.cursor and named not in self.facts.armed:
+            if any(start.entry.fire_at == named for start in starts):
+                return Outcome.CLAIMED
+            taken = self.job.claimed_through is not None and named <= self.job.claimed_through
+            return Outcome.DUPLICATE if taken else Outcome.STALE
+        if self.claimed is not None and self.claimed is not OpenKind.RUN:
+            return Outcome(self.claimed.value)
+        if starts:
+            return Outcome.CLAIMED
+        taken = named is None or (self.job.claimed_through is not None and named <= self.job.claimed_through)
+        return Outcome.DUPLICATE if taken else Outcome.IDLE

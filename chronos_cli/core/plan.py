@@ -1,0 +1,190 @@
+"""What NAS should hold, against what it says it holds: the plan that a dry run prints and a real run carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.instant import SECOND, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Wake
+
+_BACKOFF_BASE_S: Final = 5
+_BACKOFF_CAP_S: Final = 900
+_SHARE_GUARD_FROM: Final = 4
+
+
+class ArmState(StrEnum):
+    """What we know of the arm we sent last."""
+
+    UNCONFIRMED = "unconfirmed"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The arm sent last: the wake that was wanted, the instant that was sent for it, and the keys used before.
+
+    `keys` holds instants still ahead that were once sent, with their purpose; NAS may remember a key for ever.
+    `spent`: NAS took the key and yet does not hold it, so it must not be used again.
+    """
+
+    wake: datetime | None = None
+    fire_at: datetime | None = None
+    purpose: str | None = None
+    state: ArmState = ArmState.CANCELLED
+    callback_url: str | None = None
+    keys: Mapping[datetime, str] = field(default_factory=dict)
+    idle: int = 0
+    spent: bool = False
+
+
+def instant_to_send(
+    wake: Wake, sent: Sent, now: datetime, *, idle: bool = False, named: datetime | None = None
+) -> datetime:
+    """The instant to send for a wake: never one that NAS may take for an arm it has already dealt with.
+
+    `idle`: the fire that came (`named`) was a wake with nothing to do; the next one backs off. A key that was sent
+    for another purpose, or that something else has displaced since, goes one second later.
+    """
+    at = max(whole(wake.at), whole(now) + SECOND)
+    if idle:
+        at = max(at, whole(now) + backoff(sent.idle), (named or now) + SECOND)
+    while at in sent.keys and not _still_armed(at, wake, sent):
+        at += SECOND
+    return at
+
+
+def backoff(idle: int) -> timedelta:
+    """How far a wake that found nothing to do moves on: 5 s doubling to 15 min."""
+    return timedelta(seconds=min(_BACKOFF_BASE_S * 2 ** min(idle, 10), _BACKOFF_CAP_S))
+
+
+def _still_armed(at: datetime, wake: Wake, sent: Sent) -> bool:
+    return (
+        at == sent.fire_at
+        and sent.purpose == wake.purpose.value
+        and not sent.spent
+        and sent.state is not ArmState.CANCELLED
+    )
+
+
+class Action(StrEnum):
+    """What a plan does about one job."""
+
+    ARM = "arm"
+    MOVE = "move"
+    CANCEL = "cancel"
+    KEEP = "keep"
+    ORPHAN = "orphan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What one job wants of NAS (`wake` None: nothing) and what was last sent for it."""
+
+    job_id: str
+    wake: Wake | None
+    sent: Sent = Sent()
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of a plan. `ours`: the arm document says that this store armed it."""
+
+    action: Action
+    job_id: str
+    held: datetime | None = None
+    wanted: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All steps, by job id; `guard` says why cancels are held back, if they are."""
+
+    steps: tuple[Step, ...]
+    guard: str | None = None
+
+    @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that call NAS."""
+        return tuple(step for step in self.steps if step.action in (Action.ARM, Action.MOVE, Action.CANCEL))
+
+    def counts(self) -> dict[str, int]:
+        """How many steps there are of each action."""
+        return {action.value: sum(1 for step in self.steps if step.action is action) for action in Action}
+
+
+def make_plan(
+    wishes: Iterable[Wish],
+    held: Mapping[str, datetime | None],
+    *,
+    callback_url: str,
+    store_has_jobs: bool,
+    prune: bool = False,
+) -> Plan:
+    """Compare wishes with what NAS holds (job id to instant; None: unreadable).
+
+    Cancels only what this store armed, unless `prune`. Jobs that vanished from the store are suspicious in numbers:
+    an empty store, or more than half of all arms, cancels nothing without `prune`.
+    """
+    steps = []
+    by_id = {wish.job_id: wish for wish in wishes}
+    for job_id in sorted(by_id.keys() | held.keys()):
+        wish = by_id.get(job_id)
+        step = _step(job_id, wish, held, callback_url, prune=prune)
+        if step is not None:
+            steps.append(step)
+    unknown = [s for s in steps if s.action is Action.CANCEL and not (s.job_id in by_id and by_id[s.job_id].known)]
+    guard = None if prune else _guard(len(unknown), len(held), store_has_jobs=store_has_jobs)
+    if guard is not None:
+        refused = {s.job_id for s in unknown}
+        steps = [_held_back(s, guard) if s.job_id in refused else s for s in steps]
+    return Plan(steps=tuple(steps), guard=guard)
+
+
+def _step(
+    job_id: str, wish: Wish | None, held: Mapping[str, datetime | None], callback_url: str, *, prune: bool
+) -> Step | None:
+    wanted = wish.wake if wish is not None else None
+    at = held.get(job_id)
+    if wanted is None:
+        if job_id not in held:
+            return None
+        ours = wish is not None and wish.sent.fire_at is not None
+        if ours or prune:
+            return Step(action=Action.CANCEL, job_id=job_id, held=at, reason="no job wants it")
+        return Step(action=Action.ORPHAN, job_id=job_id, held=at, reason="not armed from this store")
+    assert wish is not None  # noqa: S101 - a wake comes from a wish
+    if job_id not in held:
+        return Step(action=Action.ARM, job_id=job_id, wanted=wanted.at, reason="not armed")
+    sent = wish.sent
+    if sent.callback_url is not None and sent.callback_url != callback_url:
+        return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="the callback URL changed")
+    if at == wanted.at or (at is not None and at == sent.fire_at and sent.wake == wanted.at):
+        return Step(action=Action.KEEP, job_id=job_id, held=at, wanted=wanted.at)
+    return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="armed for another time")
+
+
+def _guard(unknown: int, held: int, *, store_has_jobs: bool) -> str | None:
+    if not unknown:
+        return None
+    if not store_has_jobs:
+        return "the store has no jobs while NAS holds arms"
+    if held >= _SHARE_GUARD_FROM and unknown * 2 > held:
+        return f"{unknown} of {held} arms belong to jobs that are gone from the store"
+    return None
+
+
+def _held_back(step: Step, guard: str) -> Step:
+    return Step(action=Action.ORPHAN, job_id=step.job_id, held=step.held, reason=guard)

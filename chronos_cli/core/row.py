@@ -1,0 +1,246 @@
+"""The ledger's row: one occurrence (or one range of them that did not run), from claim to end.
+
+    accepted -> running -> ok | failed | timeout | interrupted | lost
+    (queued before accepted; skipped and missed without a run)
+
+A row is terminal when no further attempt can follow; attempts live inside it. Every function here returns a new row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.job import OnCrash, Open, OpenKind, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_RERUNS: Final = 3
+LEASE_MARGIN = timedelta(seconds=60)
+"""Between the job's timeout, which its supervisor enforces, and the moment others may take the run for dead."""
+
+_RETRY_BASE_S: Final = 30
+_RETRY_CAP_S: Final = 3_600
+
+
+class RunState(StrEnum):
+    """Where a row stands."""
+
+    ACCEPTED = "accepted"
+    QUEUED = "queued"
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+TERMINAL: Final = frozenset(RunState) - {RunState.ACCEPTED, RunState.QUEUED, RunState.RUNNING}
+RETRIABLE: Final = frozenset({RunState.FAILED, RunState.TIMEOUT})
+
+
+class Timing(StrEnum):
+    """How a run came to its time."""
+
+    ON_TIME = "on_time"
+    LATE = "late"
+    CATCH_UP = "catch_up"
+    MANUAL = "manual"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row. Instants are aware; `lateness_s` is started (else finished) minus scheduled, in seconds."""
+
+    job_id: str
+    run_id: str
+    state: RunState
+    kind: str
+    claim: str
+    claimed_at: datetime
+    scheduled_at: datetime | None = None
+    through: datetime | None = None
+    count: int = 1
+    exact: bool = True
+    because: str | None = None
+    received_at: datetime | None = None
+    delivery_id: str | None = None
+    attempt: int = 1
+    reruns: int = 0
+    not_before: datetime | None = None
+    starter: str | None = None
+    owner: Mapping[str, Any] | None = None
+    started_at: datetime | None = None
+    lease_ends_at: datetime | None = None
+    finished_at: datetime | None = None
+    lateness_s: float | None = None
+    exit_status: int | None = None
+    reason: str | None = None
+    output: str | None = None
+    unhandled: tuple[str, ...] = ()
+    policy: Mapping[str, Any] | None = None
+    attempts: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing more can follow."""
+        return self.state in TERMINAL
+
+    @property
+    def awaits_attempt(self) -> bool:
+        """Whether an earlier attempt is over and another is to come."""
+        return self.state is RunState.ACCEPTED and self.attempt > 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form; instants as ISO 8601 text, nothing that is null."""
+        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values
+            if value is not None and value != ()
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Row:
+        """Read a stored row; keys of later versions are passed over. Raises KeyError, TypeError or ValueError."""
+        known: dict[str, Any] = {}
+        for item in fields(cls):
+            if item.name not in document:
+                continue
+            value = document[item.name]
+            if item.name in _INSTANTS and value is not None:
+                value = datetime.fromisoformat(value)
+            known[item.name] = tuple(value) if item.name in ("attempts", "unhandled") else value
+        known["state"] = RunState(known["state"])
+        return cls(**known)
+
+
+_INSTANTS: Final = frozenset(
+    {"claimed_at", "scheduled_at", "through", "received_at", "not_before", "started_at", "lease_ends_at", "finished_at"}
+)
+
+_FIRST_STATE: Final = {
+    OpenKind.RUN: RunState.ACCEPTED,
+    OpenKind.QUEUED: RunState.QUEUED,
+    OpenKind.SKIPPED: RunState.SKIPPED,
+    OpenKind.MISSED: RunState.MISSED,
+}
+
+
+def row_of(job_id: str, entry: Open, policy: Policy) -> Row:
+    """The first row of an entry of `open`: the same whoever writes it."""
+    state = _FIRST_STATE[entry.kind]
+    return Row(
+        job_id=job_id,
+        run_id=entry.run,
+        state=state,
+        kind=entry.timing,
+        claim=entry.claim,
+        claimed_at=entry.claimed_at,
+        scheduled_at=entry.fire_at,
+        through=entry.through,
+        count=entry.count,
+        exact=entry.exact,
+        because=entry.because,
+        received_at=entry.received_at,
+        delivery_id=entry.delivery,
+        finished_at=entry.claimed_at if state in TERMINAL else None,
+        policy={"overlap": policy.overlap.value, "grace": policy.grace, "retries": policy.retries},
+    )
+
+
+def begun(row: Row, *, starter: str, owner: Mapping[str, Any], now: datetime, lease_ends_at: datetime) -> Row:
+    """The row of a run that starts now."""
+    lateness = None if row.scheduled_at is None else round((now - row.scheduled_at).total_seconds(), 3)
+    return replace(
+        row,
+        state=RunState.RUNNING,
+        kind=Timing.RETRY.value if row.attempt > 1 else row.kind,
+        starter=starter,
+        owner=dict(owner),
+        started_at=now,
+        lease_ends_at=lease_ends_at,
+        lateness_s=lateness if row.attempt == 1 else row.lateness_s,
+        not_before=None,
+        finished_at=None,
+        exit_status=None,
+        reason=None,
+    )
+
+
+def over(
+    row: Row,
+    state: RunState,
+    *,
+    now: datetime,
+    retries: int = 0,
+    exit_status: int | None = None,
+    reason: str | None = None,
+) -> Row:
+    """The row of a run whose attempt is over: terminal, or accepted again for a retry that is still to come."""
+    closed = replace(
+        row,
+        state=state,
+        finished_at=now,
+        exit_status=exit_status,
+        reason=reason,
+        attempts=(*row.attempts, _attempt(row, state, now, exit_status, reason)),
+    )
+    if state not in RETRIABLE or row.attempt - row.reruns > retries:
+        return closed
+    delay = min(_RETRY_BASE_S * 2 ** (row.attempt - row.reruns - 1), _RETRY_CAP_S)
+    return replace(
+        closed,
+        state=RunState.ACCEPTED,
+        attempt=row.attempt + 1,
+        not_before=now + timedelta(seconds=delay),
+        finished_at=None,
+    )
+
+
+def died(row: Row, *, now: datetime, policy: Policy, reason: str) -> Row:
+    """The row of a run whose owner is gone: lost, or accepted again where the job wants a rerun."""
+    closed = over(row, RunState.LOST, now=now, reason=reason)
+    if policy.on_crash is not OnCrash.RERUN or row.reruns >= MAX_RERUNS:
+        return closed
+    return replace(
+        closed,
+        state=RunState.ACCEPTED,
+        attempt=row.attempt + 1,
+        reruns=row.reruns + 1,
+        not_before=now,
+        finished_at=None,
+    )
+
+
+def given_up(row: Row, *, now: datetime, because: str) -> Row:
+    """The row of an occurrence of which no (further) attempt follows.
+
+    One that never ran is missed; one that waited for a retry ends as its last attempt did.
+    """
+    if row.attempt == 1:
+        return replace(row, state=RunState.MISSED, because=because, finished_at=now)
+    last = row.attempts[-1]
+    return replace(
+        row,
+        state=RunState(last["state"]),
+        attempt=row.attempt - 1,
+        not_before=None,
+        because=because,
+        finished_at=datetime.fromisoformat(last["finished_at"]),
+    )
+
+
+def _attempt(row: Row, state: RunState, now: datetime, exit_status: int | None, reason: str | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"attempt": row.attempt, "state": state.value, "finished_at": now.isoformat()}
+    if row.started_at is not None:
+        record["started_at"] = row.started_at.isoformat()
+    more = {"exit_status": exit_status, "reason": reason, "output": row.output}
+    return record | {name: value for name, value in more.items() if value is not None}

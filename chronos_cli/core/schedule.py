@@ -1,0 +1,337 @@
+"""Schedules: cron in Debian's dialect (through cronsim), fixed intervals, and single instants.
+
+A cron expression is walked in the job's IANA zone. Around a transition the behaviour is Debian cron's: a job at a
+fixed time runs once on both days, a job with a star in minute or hour keeps its real rhythm. Where two readings of
+one text are in use in the field (six fields; a bare `30m`), the text is refused and the hint names both.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.duration import format_duration, parse_duration
+from chronos_cli.core.instant import SECOND, parse_time, text_in, whole
+from chronos_cli.errors import ScheduleError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NICKNAMES: Final = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+COUNT_LIMIT: Final = 1_000
+"""Missed instants are counted exactly up to here."""
+
+_FIELDS = 5
+_WINDOWS = tuple(
+    timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, 9 * 366 * 86_400)
+)
+_CRON_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+\Z")
+_LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """Five fields, walked in the job's zone."""
+
+    expr: str
+
+    def walk(self, after: datetime, zone: tzinfo) -> Iterator[datetime]:
+        """The instants strictly later than `after`, ascending, each once."""
+        from cronsim import CronSim
+
+        latest = after
+        # Debian's two-o'clock job runs once in the repeated hour: the library then yields its first pass again,
+        # and for a skipped hour the same instant twice. Only what is later than everything before counts.
+        for moment in CronSim(NICKNAMES.get(self.expr.lower(), self.expr), after.astimezone(zone)):
+            instant = moment.astimezone(UTC)
+            if instant > latest:
+                latest = instant
+                yield instant
+
+    def latest(self, until: datetime, zone: tzinfo) -> datetime | None:
+        """The newest instant not later than `until`: looked for backwards in growing windows, never walked to."""
+        for window in _WINDOWS:
+            newest = None
+            for instant in self.walk(until - window, zone):
+                if instant > until:
+                    break
+                newest = instant
+            if newest is not None:
+                return newest
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A fixed rate from an anchor: instant k is anchor + k steps, whatever the clocks on the wall do."""
+
+    seconds: int
+
+    def walk(self, after: datetime, anchor: datetime) -> Iterator[datetime]:
+        """The instants strictly later than `after`, ascending."""
+        step = timedelta(seconds=self.seconds)
+        instant = anchor + ((after - anchor) // step + 1) * step
+        while True:
+            yield instant
+            instant += step
+
+    def latest(self, until: datetime, anchor: datetime) -> datetime:
+        """The newest instant not later than `until`."""
+        step = timedelta(seconds=self.seconds)
+        return anchor + ((until - anchor) // step) * step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """A single instant."""
+
+    at: datetime
+
+
+Schedule = Cron | Interval | Once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timetable:
+    """A schedule placed in the world: its zone, an interval's anchor, and the job's constant jitter."""
+
+    schedule: Schedule
+    zone: tzinfo
+    anchor: datetime
+    offset: timedelta = timedelta()
+
+    def walk(self, after: datetime) -> Iterator[datetime]:
+        """The job's instants strictly later than `after`, ascending, whole seconds in UTC."""
+        schedule, start = self.schedule, whole(after) - self.offset
+        if isinstance(schedule, Once):
+            moments: Iterator[datetime] = iter((schedule.at,) if schedule.at > start else ())
+        elif isinstance(schedule, Interval):
+            moments = schedule.walk(start, self.anchor)
+        else:
+            moments = schedule.walk(start, self.zone)
+        try:
+            for moment in moments:
+                yield moment + self.offset
+        except OverflowError:
+            return  # past the last year a calendar knows: there is no further instant
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first instant strictly later than `moment`, or None when there is none."""
+        return next(self.walk(moment), None)
+
+    def latest(self, until: datetime) -> datetime | None:
+        """The newest instant not later than `until`, or None."""
+        schedule, end = self.schedule, whole(until) - self.offset
+        if isinstance(schedule, Once):
+            newest = schedule.at if schedule.at <= end else None
+        elif isinstance(schedule, Interval):
+            newest = schedule.latest(end, self.anchor)
+        else:
+            newest = schedule.latest(end, self.zone)
+        return None if newest is None else newest + self.offset
+
+    def count(self, first: datetime, last: datetime) -> tuple[int, bool]:
+        """How many instants lie in [first, last], and whether that is exact (counting stops at `COUNT_LIMIT`)."""
+        number = 0
+        for instant in self.walk(first - SECOND):
+            if instant > last:
+                return number, True
+            if number == COUNT_LIMIT:
+                return number, False
+            number += 1
+        return number, True
+
+
+def parse_schedule(text: str, *, now: datetime, zone: tzinfo, allow_past: bool = False) -> Schedule:
+    """Read a schedule as a person writes it. Raises ScheduleError naming what to write instead.
+
+    Forms: five cron fields, `@hourly` ... `@yearly`, `every 30m`, `in 90s`, `+90s`, an ISO 8601 time.
+    """
+    body = " ".join(text.split())
+    lower = body.lower()
+    if not body:
+        raise ScheduleError("the schedule is empty")
+    try:
+        if lower.startswith("every "):
+            return Interval(seconds=_positive(body[6:], text))
+        if lower.startswith(("in ", "+")):
+            span = body[3:] if lower.startswith("in ") else body[1:]
+            return Once(at=_later(now, _positive(span, text)))
+        if lower.startswith("@"):
+            return _nickname(lower)
+        if _is_bare_duration(lower):
+            raise ScheduleError(
+                f"'{text}' can be read as once or as every", hint=f"write 'in {lower}' or 'every {lower}'"
+            )
+        if len(body.split()) > 1 and _LOOKS_LIKE_CRON.match(body) and not re.match(r"\d{4}-\d", body):
+            return check_cron(body)
+        at = parse_time(body, zone)
+    except ScheduleError:
+        raise
+    except UsageError as error:
+        understood = lower.startswith(("every ", "in ", "+")) or "[" in body
+        raise ScheduleError(
+            error.message if understood else f"cannot read the schedule '{text}'",
+            hint="write '0 9 * * 1-5', '@daily', 'every 30m', 'in 90s' or 2026-11-20T15:30",
+        ) from error
+    if at <= now and not allow_past:
+        raise ScheduleError(f"{text_in(at, zone)} is past", hint="give a time ahead, or 'in 1m'")
+    return Once(at=at)
+
+
+def check_cron(expr: str) -> Cron:
+    """A cron expression that is well formed and has an instant ahead. Raises ScheduleError."""
+    from cronsim import CronSim, CronSimError
+
+    fields = expr.split()
+    if len(fields) == _FIELDS + 1:
+        raise ScheduleError(
+            f"'{expr}' has six fields, which some read as seconds first and others as seconds last",
+            hint="use five fields, or 'every 10s' for seconds",
+        )
+    if len(fields) != _FIELDS:
+        raise ScheduleError(f"'{expr}' has {len(fields)} fields instead of five", hint="write '0 9 * * 1-5'")
+    if not all(_CRON_FIELD.match(field) for field in fields):
+        raise ScheduleError(f"'{expr}' has a character that cron fields do not know", hint="write '0 9 * * 1-5'")
+    try:
+        next(CronSim(expr, datetime(2024, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise ScheduleError(
+            f"'{expr}' is not a cron expression: {str(error).lower()}", hint="write '0 9 * * 1-5'"
+        ) from error
+    except StopIteration as error:
+        raise ScheduleError(f"'{expr}' never comes due", hint="check the day and the month") from error
+    return Cron(expr=expr)
+
+
+def from_record(value: object, zone: tzinfo) -> Schedule:
+    """The schedule of a stored job (`kind`: cron, interval, once). Raises ScheduleError with the reason."""
+    if not isinstance(value, dict):
+        raise ScheduleError("the job has no schedule")
+    kind = value.get("kind")
+    if kind == "cron":
+        expr = value.get("expr")
+        if not isinstance(expr, str):
+            raise ScheduleError("the cron schedule has no expression")
+        return _nickname(expr.lower()) if expr.startswith("@") else check_cron(" ".join(expr.split()))
+    if kind == "interval":
+        seconds = _stored_number(value.get("seconds"))
+        minutes = _stored_number(value.get("minutes"))
+        total = seconds if seconds is not None else minutes * 60 if minutes is not None else 0
+        if not 1 <= total <= _MAX_INTERVAL_S:
+            raise ScheduleError("the interval is not a positive length")
+        return Interval(seconds=round(total))
+    if kind == "once":
+        at = value.get("run_at")
+        try:
+            return Once(at=parse_time(at, zone) if isinstance(at, str) else _missing_run_at())
+        except UsageError as error:
+            raise ScheduleError(error.message) from error
+    raise ScheduleError(f"the schedule kind {kind!r} is not known here")
+
+
+def to_record(schedule: Schedule, zone: tzinfo) -> dict[str, Any]:
+    """The stored form, the one hermes writes wherever it can express the schedule."""
+    if isinstance(schedule, Cron):
+        return {"kind": "cron", "expr": schedule.expr, "display": schedule.expr}
+    if isinstance(schedule, Interval):
+        minutes, rest = divmod(schedule.seconds, 60)
+        if not rest:
+            return {"kind": "interval", "minutes": minutes, "display": f"every {minutes}m"}
+        # A fraction of a minute is arithmetic that hermes can do too; `seconds` is what counts here.
+        return {
+            "kind": "interval",
+            "minutes": schedule.seconds / 60,
+            "seconds": schedule.seconds,
+            "display": f"every {schedule.seconds}s",
+        }
+    local = schedule.at.astimezone(zone)
+    return {"kind": "once", "run_at": local.isoformat(), "display": f"once at {local:%Y-%m-%d %H:%M}"}
+
+
+def normal_form(schedule: Schedule, zone: tzinfo) -> str:
+    """The schedule as it is echoed: what `parse_schedule` would read as the same."""
+    if isinstance(schedule, Cron):
+        return schedule.expr
+    if isinstance(schedule, Interval):
+        return f"every {format_duration(schedule.seconds)}"
+    return text_in(schedule.at, zone)
+
+
+def both_days(schedule: Schedule) -> bool:
+    """Whether a cron expression restricts day of month and day of week, which cron joins with OR: worth a warning."""
+    if not isinstance(schedule, Cron) or schedule.expr.startswith("@"):
+        return False
+    fields = schedule.expr.split()
+    return not fields[2].startswith("*") and not fields[4].startswith("*")
+
+
+def shortest_gap(timetable: Timetable, start: datetime) -> int:
+    """The shortest distance in seconds between neighbouring instants among the next five hundred."""
+    if isinstance(timetable.schedule, Interval):
+        return timetable.schedule.seconds
+    previous, shortest = None, 366 * 86_400
+    for number, instant in enumerate(timetable.walk(start)):
+        if previous is not None:
+            shortest = min(shortest, int((instant - previous).total_seconds()))
+        if number == 500 or shortest == 60:
+            break
+        previous = instant
+    return shortest
+
+
+_MAX_INTERVAL_S = 100 * 366 * 86_400
+
+
+def _nickname(text: str) -> Cron:
+    if text not in NICKNAMES:
+        raise ScheduleError(f"there is no schedule '{text}'", hint=f"there are {', '.join(sorted(NICKNAMES))}")
+    return Cron(expr=text)
+
+
+def _positive(span: str, text: str) -> int:
+    if span.strip().startswith("-"):
+        raise ScheduleError(f"'{text}' is negative", hint="give a length above zero")
+    seconds = parse_duration(span)
+    if seconds == 0:
+        raise ScheduleError(f"'{text}' has no length", hint="give a length above zero")
+    return seconds
+
+
+def _later(now: datetime, seconds: int) -> datetime:
+    try:
+        return whole(now) + timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise ScheduleError("that time is beyond the calendar", hint="give a nearer time") from error
+
+
+def _is_bare_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except UsageError:
+        return False
+    return True
+
+
+def _stored_number(value: object) -> float | None:
+    """A stored number; hand-edited files spell some as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _missing_run_at() -> datetime:
+    raise ScheduleError("the one-shot has no time")
