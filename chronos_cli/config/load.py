@@ -1,0 +1,136 @@
+"""Loads a home's configuration: from flags, variables, config.yaml and defaults, in this order."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.config import values
+from chronos_cli.config.settings import CONFIG_FILE, Config
+from chronos_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOME_VARIABLE: Final = "CHRONOS_HOME"
+DEFAULT_HOME: Final = "~/.chronos"
+
+OWN_SECTIONS: Final = ("cron.chronos", "runners", "trust", "callback", "history", "policy")
+"""Sections in which an unknown key is an error. A Hermes home has many more keys elsewhere, none of our business."""
+
+
+def find_home(flag: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The absolute path of the home, and where it was named."""
+    named = ((flag, "flag"), (environ.get(HOME_VARIABLE), HOME_VARIABLE), (DEFAULT_HOME, "default"))
+    chosen, origin = next((text, origin) for text, origin in named if text)
+    return os.path.abspath(os.path.expanduser(chosen)), origin  # noqa: PTH100, PTH111 - as above
+
+
+def load_config(
+    *,
+    environ: Mapping[str, str],
+    home: str | None = None,
+    flags: Mapping[str, object] | None = None,
+    etc: str = "/etc",
+) -> Config:
+    """The configuration of a home.
+
+    `home`: what `--home` says. `flags`: other options by attribute name, None where not given. `etc`: where the
+    machine keeps its time zone. Raises ConfigError naming the place, the key and what is allowed there.
+    """
+    folder, home_origin = find_home(home, environ)
+    path = os.path.join(folder, CONFIG_FILE)  # noqa: PTH118
+    document: dict[str, object] = {}
+    if os.path.lexists(path):
+        from chronos_cli.config.file import read_config
+
+        document = read_config(path)
+    found: dict[str, Any] = {}
+    origins = {"home": home_origin}
+    for item in fields(Config):
+        if not item.metadata:
+            continue
+        raw, origin, in_file = _pick((flags or {}).get(item.name), item.metadata, environ, document, path)
+        if origin:
+            found[item.name] = _read(raw, item.metadata, origin, environ if in_file else {})
+            origins[item.name] = origin
+    _refuse_unknown(document, path)
+    if not found.get("timezone"):
+        from chronos_cli.config.zone import machine_zone
+
+        found["timezone"], origins["timezone"] = machine_zone(environ, etc=etc)
+    if found.get("token_file"):
+        base = folder if origins["token_file"].startswith(path) else ""
+        found["token_file"] = _absolute(found["token_file"], base)
+    if found.get("profiles"):
+        base = folder if origins["profiles"].startswith(path) else ""
+        found["profiles"] = tuple((name, _absolute(text, base)) for name, text in found["profiles"])
+    return Config(home=folder, origins=origins, **found)
+
+
+def _pick(
+    flag: object, metadata: Mapping[str, Any], environ: Mapping[str, str], document: dict[str, object], path: str
+) -> tuple[object, str, bool]:
+    """The raw value of a setting and its origin ("" when it was given nowhere), and whether it is the file's."""
+    if flag is not None:
+        return flag, "flag", False
+    if environ.get(metadata["env"], "").strip():
+        return environ[metadata["env"]], metadata["env"], False
+    value = _section(document, metadata["key"], path)
+    given = value is not None and value not in ("", [], {})
+    return (value, f"{path}: {metadata['key']}", True) if given else (None, "", False)
+
+
+def _section(document: dict[str, object], key: str, path: str) -> object:
+    """What stands in the document at a dotted key; None when nothing does."""
+    value: object = document
+    done = ""
+    for part in key.split("."):
+        if value is None or value == "":
+            return None
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: {done} must hold `key: value` lines, not {values.shown(value)}")
+        value = value.get(part)
+        done = f"{done}.{part}" if done else part
+    return value
+
+
+def _read(raw: object, metadata: Mapping[str, Any], origin: str, environ: Mapping[str, str]) -> object:
+    kind: values.Kind = metadata["kind"]
+    if kind.expands and isinstance(raw, str) and "${" in raw:
+        # As hermes does for its config; a name that is not set stays as it is, and fails its check in plain sight.
+        raw = re.sub(r"\$\{([^}]+)\}", lambda match: environ.get(match[1], match[0]), raw)
+    try:
+        return kind.read(raw)
+    except ValueError as error:
+        place = (
+            f"--{metadata['env'].removeprefix('CHRONOS_').lower().replace('_', '-')}" if origin == "flag" else origin
+        )
+        raise ConfigError(f"{place} {error}") from error
+
+
+def _refuse_unknown(document: dict[str, object], path: str) -> None:
+    known = [item.metadata["key"] for item in fields(Config) if item.metadata]
+    for section in OWN_SECTIONS:
+        held = _section(document, section, path)
+        if held is None or held == "":
+            continue
+        if not isinstance(held, dict):
+            raise ConfigError(f"{path}: {section} must hold `key: value` lines, not {values.shown(held)}")
+        allowed = [key.removeprefix(f"{section}.") for key in known if key.startswith(f"{section}.")]
+        for key in held:
+            if key not in allowed:
+                raise ConfigError(f"{path}: {section}.{key} is not a setting", hint=_suggest(str(key), allowed))
+
+
+def _suggest(key: str, allowed: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, allowed, n=1)
+    return f"did you mean {near[0]}?" if near else f"it may be one of {', '.join(allowed)}"
+
+
+def _absolute(text: str, base: str) -> str:
+    return os.path.abspath(os.path.join(base, os.path.expanduser(text)))  # noqa: PTH100, PTH111, PTH118

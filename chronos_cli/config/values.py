@@ -1,0 +1,275 @@
+"""What a setting's value may be: each kind reads a YAML value or the text of a variable, or says what is allowed.
+
+Every reader takes the raw value and returns the typed one, or raises ValueError whose text follows the key: `must be
+...`. The value itself is not repeated where it could hold a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SHOWN = 60
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES = {"": 1, "b": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 2**20, "gib": 2**30}
+_DURATION_PART = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"  # patterns are texts: compiling them all would slow every start
+_NUMBER = r"\d{1,9}(?:\.\d{1,3})?"
+_SIZE = r"(\d{1,12}) ?([a-zA-Z]{0,3})"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+class Kind:
+    """A kind of value: its name in the docs, how it is read, and whether `${VARIABLE}` in a file is filled in."""
+
+    __slots__ = ("expands", "name", "read")
+
+    def __init__(self, name: str, read: Callable[[object], object], *, expands: bool = False) -> None:
+        self.name = name
+        self.read = read
+        self.expands = expands
+
+
+def shown(value: object) -> str:
+    """A value as an error message repeats it: one line, bounded."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def read_text(value: object) -> str:
+    """A text without control characters."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {shown(value)} (quotes make a number text)")  # noqa: TRY004 - one family
+    text = value.strip()
+    if not text.isprintable():
+        raise ValueError("must be one line of text without control characters")
+    return text
+
+
+def read_bool(value: object) -> bool:
+    """True or false; a variable may also say yes, no, on, off, 1 or 0."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "yes", "on", "1"):
+        return True
+    if text in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(f"must be true or false, not {shown(value)}")
+
+
+def read_url(value: object) -> str:
+    """A base URL that a token may be sent to: https, or http to this machine itself; no credentials, no query."""
+    from urllib.parse import urlsplit
+
+    allowed = "must be an https:// URL (http:// only to loopback)"
+    if not isinstance(value, str):
+        raise ValueError(f"{allowed}, not {shown(value)}")  # noqa: TRY004 - one family of errors
+    text = value.strip()
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{allowed}: {error}") from error
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise ValueError("must not hold credentials")
+    if not host or not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError(f"{allowed}, not {shown(value)}")
+    if parts.query or parts.fragment:
+        raise ValueError("must be a URL without ? and #")
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return text.rstrip("/")
+    raise ValueError(f"{allowed}, not {shown(value)}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host (no brackets, no port) is this machine by its text alone, without asking DNS."""
+    if host.lower() == "localhost":
+        return True
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_keys(value: object) -> str:
+    """Where the public keys are: a URL, a PEM or JWKS file, or either of these written out."""
+    if isinstance(value, str) and value.lstrip().startswith(("-----BEGIN ", "{")):
+        return value.strip()
+    return read_url(value) if "://" in str(value) else read_text(value)
+
+
+def read_store(value: object) -> str:
+    """A folder, or `s3://`, `gs://`, `az://` with bucket and prefix."""
+    text = read_text(value)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text
+    if scheme not in ("s3", "gs", "az"):
+        raise ValueError(f"must be a folder or s3://, gs://, az:// BUCKET/PREFIX, not {shown(scheme)}")
+    bucket = rest.partition("/")[0]
+    if "@" in bucket:
+        raise ValueError("must not hold credentials; they come from the provider's usual environment")
+    if not bucket:
+        raise ValueError("must name a bucket")
+    return text
+
+
+def read_zone(value: object) -> str:
+    """The name of an IANA time zone."""
+    from zoneinfo import ZoneInfo
+
+    name = read_text(value)
+    try:
+        if name == "localtime":
+            raise ValueError("localtime is no name of a zone")
+        ZoneInfo(name)
+    except (ValueError, LookupError, OSError) as error:  # LookupError: unknown; OSError: a folder of zones
+        raise ValueError(f"must be an IANA time zone such as Europe/Berlin, not {shown(value)}") from error
+    return name
+
+
+def read_argv(value: object) -> tuple[str, ...]:
+    """A program and its arguments: a list of text; in a variable a JSON list, or words quoted as for a shell."""
+    allowed = "must be a list of texts: the program and its arguments"
+    if isinstance(value, str):
+        value = _json_or_words(value, allowed)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) for word in value):
+        raise ValueError(allowed)
+    if not value[0] or any("\0" in word for word in value):
+        raise ValueError(allowed)
+    return tuple(value)
+
+
+def read_homes(value: object) -> tuple[tuple[str, str], ...]:
+    """Homes by profile name: a mapping; in a variable `name=path,name=path`."""
+    allowed = "must map profile names to homes (in a variable: name=path,name=path)"
+    if isinstance(value, str):
+        value = dict(_name_path(item.strip(), allowed) for item in value.split(",") if item.strip())
+    if not isinstance(value, dict):
+        raise ValueError(allowed)  # noqa: TRY004 - one family of errors
+    for name, path in value.items():
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name) or not isinstance(path, str) or not path.strip():
+            raise ValueError(allowed)
+    return tuple(sorted((name, path.strip()) for name, path in value.items()))
+
+
+def whole(low: int, high: int, *, zero: str = "") -> Kind:
+    """A whole number within bounds. `zero`: a word that says 0."""
+    span = f"a whole number from {low} to {high}" + (f", or {zero}" if zero else "")
+
+    def read(value: object) -> int:
+        if zero and isinstance(value, str) and value.strip().lower() == zero:
+            return 0
+        number = value
+        if isinstance(value, str) and value.strip().isdecimal():
+            number = int(value.strip()[:20])
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise ValueError(f"must be {span}, not {shown(value)}")
+        return number
+
+    return Kind(span, read)
+
+
+def seconds(low: float, high: float) -> Kind:
+    """A length of time, in seconds: a number, or texts such as 90s, 15m, 1h30m, 7d."""
+    allowed = f"must be seconds or a duration such as 90s, 15m, 24h, from {low:g}s to {high:.10g}s"
+
+    def read(value: object) -> float:
+        result = _duration(value)
+        if result is None or not low <= result <= high:
+            raise ValueError(f"{allowed}, not {shown(value)}")
+        return result
+
+    return Kind("duration", read)
+
+
+def whole_seconds(low: int, high: int) -> Kind:
+    """A length of time in whole seconds, written like the others."""
+    allowed = f"must be whole seconds or a duration such as 90s, 15m, 24h, from {low}s to {high}s"
+
+    def read(value: object) -> int:
+        result = _duration(value)
+        if result is None or result != int(result) or not low <= result <= high:
+            raise ValueError(f"{allowed}, not {shown(value)}")
+        return int(result)
+
+    return Kind("duration", read)
+
+
+def size(low: int, high: int) -> Kind:
+    """A number of bytes: a number, or texts such as 512KiB, 1MiB."""
+
+    def read(value: object) -> int:
+        match = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, int | str) else None
+        unit = _SIZES.get(match[2].lower()) if match and not isinstance(value, bool) else None
+        result = int(match[1]) * unit if match and unit else -1
+        if not low <= result <= high:
+            raise ValueError(f"must be a size such as 512KiB or 1MiB, from {low} to {high} bytes, not {shown(value)}")
+        return result
+
+    return Kind("size", read)
+
+
+def one_of(*words: str) -> Kind:
+    """One of a few words."""
+    listed = ", ".join(words)
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value.strip().lower() not in words:
+            raise ValueError(f"must be one of {listed}, not {shown(value)}")
+        return value.strip().lower()
+
+    return Kind(listed, read)
+
+
+TEXT = Kind("text", read_text, expands=True)
+PATH = Kind("path", read_text, expands=True)
+BOOL = Kind("true or false", read_bool)
+URL = Kind("URL", read_url, expands=True)
+KEYS = Kind("URL, path or PEM", read_keys, expands=True)
+STORE = Kind("path or URL", read_store, expands=True)
+ZONE = Kind("IANA zone", read_zone, expands=True)
+ARGV = Kind("list of text", read_argv)
+HOMES = Kind("map of paths", read_homes)
+
+
+def _duration(value: object) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(_NUMBER, text):
+        return float(text)
+    if re.fullmatch(f"(?:{_DURATION_PART})+", text):
+        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_DURATION_PART, text))
+    return None
+
+
+def _json_or_words(text: str, allowed: str) -> object:
+    if text.lstrip().startswith("["):
+        import json
+
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{allowed} (this JSON cannot be read)") from error
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{allowed} (a quote is not closed)") from error
+
+
+def _name_path(item: str, allowed: str) -> tuple[str, str]:
+    name, separator, path = item.partition("=")
+    if not separator:
+        raise ValueError(allowed)
+    return name.strip(), path
