@@ -1,0 +1,119 @@
+"""A token's `jti` is good for one occurrence: the first that it came with (RFC 7519, section 4.1.7).
+
+One symbolic link per `jti` holds what it is bound to as its target: making a link is create-if-absent and complete at
+once, in a single system call, for all processes of the machine. Nothing follows the links. Losing them in a power cut
+is fine: the store keeps an occurrence from running twice, this keeps a stolen token from firing another one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.contract import format_fire_at
+from chronos_cli.trust.refusals import JtiReusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from chronos_cli.trust.tokens import FireClaims
+
+_KEPT_AFTER_EXP_S: Final = 60
+"""The leeway, and some: a binding must outlive the last moment at which its token is accepted."""
+_NO_EXP_S: Final = 3600
+_PRUNE_EVERY_S: Final = 30
+_PRUNE_AT_MOST: Final = 5_000
+_LONGEST_PLAIN: Final = 100
+
+
+def bind_jti(
+    claims: FireClaims,
+    job_id: str,
+    fire_at: datetime | None,
+    cache_dir: Path,
+    *,
+    now: Callable[[], datetime] | None = None,
+) -> None:
+    """Bind the token's `jti` to this occurrence until it expires; a token without one is left alone.
+
+    The same occurrence again is an honest redelivery. `fire_at` is the request's, else the token's own counts. Call it
+    once the token is verified: only NAS can add entries, so their number is bounded by what it mints. Raises
+    JtiReusedError when the `jti` came with another job or time before. A folder that cannot be written is a warning.
+    """
+    if claims.jti is None:
+        return
+    now_s = int(time.time() if now is None else now().timestamp())
+    meant = fire_at or claims.fire_at
+    bound_to = f"{job_id}:{format_fire_at(meant) if meant else ''}"
+    until = (now_s + _NO_EXP_S if claims.expires is None else int(claims.expires.timestamp())) + _KEPT_AFTER_EXP_S
+    folder = cache_dir / "jti"
+    path = folder / _file_name(claims.jti)
+    try:
+        known = _bind(path, f"{until}:{bound_to}", now_s)
+        _prune(folder, now_s)
+    except OSError as error:
+        import logging
+
+        logging.getLogger("chronos_cli.trust").warning(
+            "%s cannot be used (%s); a token may be used for more than one occurrence", folder, error.strerror
+        )
+        return
+    if known != bound_to:
+        raise JtiReusedError(claim="jti", expected=f"only with {known}", received=f"with {bound_to}")
+
+
+def _file_name(jti: str) -> str:
+    """A name that no other `jti` has, on file systems that ignore case too."""
+    raw = jti.encode("utf-8", "surrogatepass")
+    if len(raw) <= _LONGEST_PLAIN:
+        return raw.hex()
+    from hashlib import sha256
+
+    return f"sha256-{sha256(raw).hexdigest()}"
+
+
+def _bind(path: Path, entry: str, now_s: int) -> str:
+    """Make the entry unless there is a live one; returns what the `jti` is bound to. Raises OSError."""
+    for _ in range(5):
+        try:
+            path.symlink_to(entry)
+        except FileNotFoundError:
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            continue
+        except FileExistsError:
+            until, known = _read(path)
+            if until > now_s:
+                return known
+            path.unlink(missing_ok=True)
+            continue
+        return entry.partition(":")[2]
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[int, str]:
+    """Until when an entry counts, and what it binds to; what is no entry of ours counts no longer. Raises OSError."""
+    try:
+        until, _, known = os.readlink(path).partition(":")  # noqa: PTH115 - the text itself is wanted
+        return int(until), known
+    except (FileNotFoundError, ValueError):  # pruned meanwhile, or not written by us
+        return 0, ""
+
+
+def _prune(folder: Path, now_s: int) -> None:
+    """Remove what has expired, now and then and some at a time, so that no single fire pays for it. Raises OSError."""
+    marker = folder / ".pruned"
+    try:
+        last = marker.stat().st_mtime
+    except FileNotFoundError:
+        marker.touch(0o600)
+        last = 0
+    if 0 <= now_s - last < _PRUNE_EVERY_S:
+        return
+    os.utime(marker, (now_s, now_s))
+    with os.scandir(folder) as entries:
+        for _, entry in zip(range(_PRUNE_AT_MOST), entries, strict=False):
+            if entry.is_symlink() and _read(path := folder / entry.name)[0] <= now_s:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""The verification for programs of others, in the shape that Hermes agents know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+from chronos_cli.errors import ChronosError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from chronos_cli.trust.settings import TrustSettings
+    from chronos_cli.trust.verifier import FireVerifier
+
+
+def verify_nas_fire_token(
+    token: str,
+    *,
+    expected_audience: str,
+    jwks_or_key: str | Mapping[str, Any] | None,
+    issuer: str | None,
+    cache_dir: Path | None = None,
+) -> dict[str, Any] | None:
+    """The claims of a good fire token, None for any other; it never raises.
+
+    `jwks_or_key` is an https URL of a JWKS, the path of a PEM or JWKS file, or either of these inline. Keys from a URL
+    are cached under `cache_dir` (else `$CHRONOS_HOME/cache`, else `~/.chronos/cache`). Why a token was refused is
+    logged at INFO, as a code.
+    """
+    try:
+        from chronos_cli.trust.settings import TrustSettings
+        from chronos_cli.trust.tokens import verify_fire_token
+
+        settings = TrustSettings(
+            expected_audience=expected_audience or "",
+            issuer=issuer or "",
+            keys=_as_text(jwks_or_key),
+            cache_dir=cache_dir or _default_cache(),
+        )
+        return dict(verify_fire_token(token, settings).claims)
+    except ChronosError as error:
+        _log(error.code)
+    except Exception as error:  # noqa: BLE001 - the promise is None for whatever the caller hands in
+        _log(type(error).__name__)
+    return None
+
+
+def _as_text(keys: str | Mapping[str, Any] | None) -> str:
+    if keys is None or isinstance(keys, str):
+        return keys or ""
+    import json
+
+    return json.dumps(dict(keys))
+
+
+def _default_cache() -> Path:
+    import os
+    from pathlib import Path
+
+    home = os.environ.get("CHRONOS_HOME")
+    return (Path(home) if home else Path.home() / ".chronos") / "cache"
+
+
+def _log(code: str) -> None:
+    import logging
+
+    logging.getLogger("chronos_cli.trust").info("fire token refused: %s", code)
+
+
+@overload
+def get_fire_verifier() -> Callable[..., dict[str, Any] | None]: ...
+
+
+@overload
+def get_fire_verifier(settings: TrustSettings) -> FireVerifier: ...
+
+
+def get_fire_verifier(settings: TrustSettings | None = None) -> Callable[..., Any]:
+    """The verifier that `settings` name: called with a token it returns FireClaims or raises (see `fire_verifier`).
+
+    Without settings it is `verify_nas_fire_token`, which is told everything per call. Raises ConfigError.
+    """
+    if settings is None:
+        return verify_nas_fire_token
+    from chronos_cli.trust.verifier import fire_verifier
+
+    return fire_verifier(settings)

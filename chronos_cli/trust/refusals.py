@@ -1,0 +1,175 @@
+"""Why a fire token is refused: one class, and so one stable code, per cause.
+
+The code goes to logs and JSON. The claim's name with the expected and the received value is in the message alone, for
+the operator's stderr; the HTTP answer is the same for every cause. The token itself is in none of them.
+"""
+
+from __future__ import annotations
+
+from chronos_cli.errors import TokenError
+
+_LONGEST_VALUE = 160
+
+
+class FireTokenError(TokenError):
+    """The fire token is refused."""
+
+    def __init__(self, *, claim: str = "", expected: object = None, received: object = None) -> None:
+        cause = (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
+        self.cause = cause
+        self.claim = claim
+        super().__init__(f"{cause} ({_comparison(claim, expected, received)})" if claim else cause)
+
+    def as_json(self) -> dict[str, object]:
+        """The `error` member of a failure document: the cause without the values that were compared."""
+        return {**super().as_json(), "message": self.cause}
+
+
+def _comparison(claim: str, expected: object, received: object) -> str:
+    parts = [f"expected {_shown(expected)}"] if expected is not None else []
+    if received is not None:
+        parts.append(f"received {_shown(received)}")
+    return f"{claim}: {', '.join(parts)}" if parts else claim
+
+
+def _shown(value: object) -> str:
+    """A value as one short line of ASCII: it may come from a stranger and must not steer a terminal or a log."""
+    try:
+        text = ascii(value)
+    except (RecursionError, ValueError):  # nested past the stack, or an integer too long to print
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+class MissingAuthorizationError(FireTokenError):
+    """There is no fire token in the request."""
+
+    code = "missing_authorization"
+    default_hint = "send `Authorization: Bearer <token>`; some servers drop the header unless told to pass it on"
+
+
+class MalformedTokenError(FireTokenError):
+    """The fire token is not a JWT."""
+
+    code = "malformed"
+
+
+class NoKeyConfiguredError(FireTokenError):
+    """No key is configured to verify fire tokens with."""
+
+    code = "no_key_configured"
+    default_hint = "set cron.chronos.nas_jwks_url"
+
+
+class NoAudienceConfiguredError(FireTokenError):
+    """No audience is configured, so no fire token can be for us."""
+
+    code = "no_audience_configured"
+    default_hint = "set cron.chronos.expected_audience"
+
+
+class NoIssuerConfiguredError(FireTokenError):
+    """No issuer is configured, so no fire token can be from it."""
+
+    code = "no_issuer_configured"
+    default_hint = "set cron.chronos.portal_url"
+
+
+class AlgorithmError(FireTokenError):
+    """The fire token is not signed with an accepted algorithm."""
+
+    code = "algorithm"
+
+
+class CritError(FireTokenError):
+    """The fire token demands an extension that is not understood."""
+
+    code = "crit"
+
+
+class UnknownKeyError(FireTokenError):
+    """The fire token is signed with a key that NAS does not publish."""
+
+    code = "unknown_key"
+
+
+class SignatureError(FireTokenError):
+    """The fire token's signature is wrong."""
+
+    code = "signature"
+
+
+class MissingClaimError(FireTokenError):
+    """The fire token lacks a claim that it must have."""
+
+    code = "missing_claim"
+
+
+class ClaimTypeError(FireTokenError):
+    """A claim of the fire token does not have the form it must have."""
+
+    code = "claim_type"
+
+
+class ExpiredError(FireTokenError):
+    """The fire token has expired."""
+
+    code = "expired"
+    default_hint = "compare this machine's clock with NAS's"
+
+
+class NotYetValidError(FireTokenError):
+    """The fire token is not valid yet."""
+
+    code = "not_yet_valid"
+    default_hint = "compare this machine's clock with NAS's"
+
+
+class AudienceError(FireTokenError):
+    """The fire token is for another agent."""
+
+    code = "audience"
+
+
+class IssuerError(FireTokenError):
+    """The fire token is from another issuer."""
+
+    code = "issuer"
+
+
+class PurposeError(FireTokenError):
+    """The token was not made for firing jobs."""
+
+    code = "purpose"
+
+
+class OtherJobError(FireTokenError):
+    """The fire token is bound to another job."""
+
+    code = "bound_to_other_job"
+
+
+class OtherTimeError(FireTokenError):
+    """The fire token is bound to another time."""
+
+    code = "bound_to_other_time"
+
+
+class UnboundError(FireTokenError):
+    """The fire token is not bound to a job and a time, and here it must be."""
+
+    code = "unbound"
+    default_hint = "NAS has to put job_id and fire_at into the token, or drop --require-bound-token"
+
+
+class JtiReusedError(FireTokenError):
+    """The fire token was already used for another occurrence."""
+
+    code = "jti_reused"
+
+
+class VerifierRefusedError(FireTokenError):
+    """The configured verifier refuses the fire token."""
+
+    code = "refused_by_verifier"
+    default_hint = "see what trust.verifier names"

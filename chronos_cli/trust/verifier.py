@@ -1,0 +1,94 @@
+"""Which verifier judges fire tokens: the built-in one, or a function that the configuration names.
+
+Such a function has the shape of `verify_nas_fire_token`: called with the token and the keywords `expected_audience`,
+`jwks_or_key` and `issuer`, it returns the claims, or None to refuse. What it accepts is accepted; binding to a job and
+a time is still checked by the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.errors import ChronosError, ConfigError, KeysUnavailableError
+from chronos_cli.trust import refusals, tokens
+from chronos_cli.trust.settings import NAS_JWT, KeyKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from chronos_cli.trust.settings import TrustSettings
+
+    FireVerifier = Callable[[str | None], tokens.FireClaims]
+
+
+def fire_verifier(settings: TrustSettings, *, now: Callable[[], datetime] | None = None) -> FireVerifier:
+    """The configured verifier, to be kept by a process that judges many tokens.
+
+    Where the key cache cannot be written, it remembers the keys in memory. A function that the configuration names is
+    loaded now. Raises ConfigError; what it returns raises as `tokens.verify_fire_token` does.
+    """
+    if settings.verifier != NAS_JWT:
+        judge = load_verifier(settings.verifier)
+        return lambda token: _call(judge, token, settings)
+    if settings.key_kind is not KeyKind.URL:
+        return lambda token: tokens.verify_fire_token(token, settings, now=now)
+    from chronos_cli.trust.jwks import JwksCache
+
+    clock = time.time if now is None else (lambda: now().timestamp())
+    cache = JwksCache(settings, clock=clock)
+
+    def verify(token: str | None) -> tokens.FireClaims:
+        algorithm, kid = tokens.read_header(token)
+        tokens.check_configured(settings)
+        return tokens.judge(token or "", algorithm, cache.find(algorithm, kid), settings, clock)
+
+    return verify
+
+
+def load_verifier(name: str) -> Callable[..., Any]:
+    """The function behind `module:function`. Raises ConfigError."""
+    from importlib import import_module
+
+    module, _, function = name.partition(":")
+    try:
+        judge = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"trust.verifier {name!r} cannot be loaded: {error}", hint="check the module path") from error
+    if not callable(judge):
+        raise ConfigError(f"trust.verifier {name!r} is not a function", hint="name a function as module:function")
+    found: Callable[..., Any] = judge
+    return found
+
+
+def call_verifier(token: str | None, settings: TrustSettings) -> tokens.FireClaims:
+    """Load the named function and let it judge one token. Raises as `tokens.verify_fire_token` does."""
+    return _call(load_verifier(settings.verifier), token, settings)
+
+
+def _call(judge: Callable[..., Any], token: str | None, settings: TrustSettings) -> tokens.FireClaims:
+    if not token:
+        raise refusals.MissingAuthorizationError
+    try:
+        claims = judge(
+            token,
+            expected_audience=settings.expected_audience,
+            jwks_or_key=settings.keys,
+            issuer=settings.issuer,
+        )
+    except ChronosError:
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign code: whatever fails in it, nobody judged the token
+        # Neither its text nor its traceback goes on: they may hold the token.
+        raise KeysUnavailableError(
+            f"trust.verifier {settings.verifier!r} failed with {type(error).__name__}", hint="see what it names"
+        ) from None
+    if claims is None:
+        raise refusals.VerifierRefusedError
+    if not isinstance(claims, Mapping):
+        raise KeysUnavailableError(
+            f"trust.verifier {settings.verifier!r} returned a {type(claims).__name__}, not claims"
+        )
+    return tokens.claims_from(claims)
