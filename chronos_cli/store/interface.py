@@ -8,10 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+JOBS_KEY: Final = "cron/jobs.json"
+"""The document of all jobs: the one that other programs write too."""
 
 
 class VersionConflict(Exception):  # noqa: N818 - an outcome to act on, not a fault
@@ -39,6 +42,9 @@ class DocumentStore(ABC):
     Every method raises StoreError where the place cannot be used (path, owner, mode and user in its message) and
     TemporaryError where trying again can help. Nothing is ever half written.
     """
+
+    needs_proof: ClassVar[bool] = False
+    """Whether this kind of place may claim compare-and-swap without doing it, see `store/proof.py`."""
 
     @property
     @abstractmethod
@@ -75,3 +81,13 @@ class DocumentStore(ABC):
         """
         del key
         return nullcontext()
+
+
+def check_key(key: str) -> str:
+    """`key` itself, once it is sure to name something inside the store.
+
+    Keys are made by this program from checked job ids, so anything else is a fault: raises ValueError.
+    """
+    if not key or key.startswith("/") or any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
+        raise ValueError(f"not a document key: {key!r}")
+    return key

@@ -1,0 +1,215 @@
+"""Writing one file so that whoever looks, whenever, sees the old bytes or the new ones.
+
+A temporary file in the same folder gets the bytes, is made durable, and takes the name; then the folder is made
+durable too. The name is only touched by one rename or link.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEW_FILE_MODE: Final = 0o600
+NEW_FOLDER_MODE: Final = 0o700
+TEMP_PREFIX: Final = ".chronos-"
+TEMP_SUFFIX: Final = ".tmp"
+LEFTOVER_AGE_S: Final = 3600.0
+"""A temporary file this old whose writer holds no lock on it belongs to a process that was killed."""
+
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
+_FULL_SYNC: Final = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+class NotDurableError(Exception):
+    """The new content is in place, but the folder could not be made durable: a power cut may bring back the old."""
+
+
+def signature(found: os.stat_result) -> str:
+    """The version of a file: which inode, when changed, how long.
+
+    Sound because every write here makes a new inode and gives it a modification time later than its predecessor's
+    (`_stamp`): a reused inode number cannot bear the same time again.
+    """
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+
+
+def write_new(path: Path, data: bytes, *, durable: bool) -> str:
+    """Make `path`, which must not exist, and return its version. Raises FileExistsError and OSError."""
+    if os.path.lexists(path):  # Saves the losers of a race most of the work; the link below decides it.
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    with _temporary(path, data, kept=None, durable=durable) as (temporary, fd):
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            _rename_new(temporary, path)
+        else:
+            temporary.unlink()
+        version = signature(os.fstat(fd))
+    if durable:
+        _sync_folder(path.parent)
+    return version
+
+
+def write_over(path: Path, data: bytes, kept: os.stat_result, *, durable: bool) -> str:
+    """Replace `path`, of which `kept` is the stat, and return its new version.
+
+    Owner, group and mode are those of `kept`; where they cannot be had, OSError is raised before anything changes.
+    """
+    with _temporary(path, data, kept=kept, durable=durable) as (temporary, fd):
+        temporary.replace(path)
+        version = signature(os.fstat(fd))
+    if durable:
+        _sync_folder(path.parent)
+    return version
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and what is missing above it, private, and durable like the file that will go there."""
+    missing = []
+    place = path
+    while not place.is_dir():
+        missing.append(place)
+        if place == place.parent:
+            break
+        place = place.parent
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode=NEW_FOLDER_MODE)
+        except FileExistsError:  # Another process was faster; that it is a folder shows when it is used.
+            continue
+        if os.geteuid() == 0:
+            parent = folder.parent.stat()
+            os.chown(folder, parent.st_uid, parent.st_gid)
+        _sync_folder(folder.parent)
+
+
+def remove_leftovers(folder: Path, *, now: float) -> None:
+    """Remove the temporary files in `folder` of writers that were killed. `now`: seconds since the epoch."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if is_temporary(entry.name)]
+    except OSError:  # Tidying is never a reason to fail; the write beside it reports what is wrong with the folder.
+        return
+    for entry in entries:
+        with suppress(OSError):  # As above; or its writer has just finished and it is gone.
+            if now - entry.stat(follow_symlinks=False).st_mtime < LEFTOVER_AGE_S:
+                continue
+            fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(entry.path).unlink()
+            finally:
+                os.close(fd)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `name` is one that this module gives to its temporary files."""
+    return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
+
+
+@contextmanager
+def _temporary(path: Path, data: bytes, *, kept: os.stat_result | None, durable: bool) -> Iterator[tuple[Path, int]]:
+    """A temporary file beside `path` holding `data`, ready to take its name; removed if that does not come about."""
+    temporary = path.with_name(f"{TEMP_PREFIX}{path.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMP_SUFFIX}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, NEW_FILE_MODE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Tells `remove_leftovers` that its writer lives.
+        _write_all(fd, data)
+        _settle_owner(fd, path, kept)
+        _stamp(fd, kept)
+        if durable:
+            _sync_file(fd)
+        yield temporary, fd
+    except BaseException:
+        with suppress(FileNotFoundError):  # Already renamed or linked away.
+            temporary.unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+def _settle_owner(fd: int, path: Path, kept: os.stat_result | None) -> None:
+    """Give the new file the owner, group and mode of the one it replaces.
+
+    A new file made by root belongs to the owner of its folder: a `docker exec` as root must not lock the agent out.
+    """
+    made = os.fstat(fd)
+    if kept is not None:
+        owner, mode = kept, stat.S_IMODE(kept.st_mode)
+    elif os.geteuid() == 0:
+        owner, mode = path.parent.stat(), NEW_FILE_MODE
+    else:
+        owner, mode = made, NEW_FILE_MODE
+    if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+        try:
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+        except OSError as error:
+            reason = f"its owner and group cannot be kept ({os.strerror(error.errno or errno.EPERM)})"
+            raise OSError(error.errno, reason, str(path)) from error
+    if stat.S_IMODE(made.st_mode) != mode:
+        os.fchmod(fd, mode)
+
+
+def _stamp(fd: int, kept: os.stat_result | None) -> None:
+    """Give the file a modification time of its own, later than its predecessor's.
+
+    The kernel's stamps advance by ticks of some milliseconds, in which an inode number can come round twice. File
+    systems with coarse times need a larger step.
+    """
+    before = kept.st_mtime_ns if kept is not None else 0
+    wanted = max(time.time_ns(), before + 1)
+    os.utime(fd, ns=(wanted, wanted))
+    step = 1
+    while os.fstat(fd).st_mtime_ns <= before and step < 10**10:
+        step *= 1000
+        os.utime(fd, ns=(before + step, before + step))
+
+
+def _sync_file(fd: int) -> None:
+    if _FULL_SYNC is not None:  # macOS: a plain fsync leaves the bytes in the drive's cache.
+        with suppress(OSError):  # A file system that cannot; the plain one is what there is then.
+            fcntl.fcntl(fd, _FULL_SYNC)
+            return
+    os.fsync(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise NotDurableError(error.strerror or str(error)) from error
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Take a free name where the file system has no hard links. Raises FileExistsError.
+
+    Whoever makes a file this way holds the folder's lock, so nobody can take the name between look and rename.
+    """
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        temporary.replace(path)
+    finally:
+        os.close(fd)

@@ -1,0 +1,87 @@
+"""Waiting for an exclusive flock, for a bounded time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import LockTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_FIRST_WAIT_S: Final = 0.001
+_LONGEST_WAIT_S: Final = 0.05
+
+
+@contextmanager
+def locked(
+    path: Path,
+    flags: int,
+    *,
+    timeout_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    mode: int = 0o600,
+) -> Iterator[int]:
+    """Hold the exclusive lock of the file at `path`, opened with `flags`; yields its descriptor.
+
+    The lock belongs to the descriptor, so two threads of one process exclude each other too. A file that lost its
+    name while we waited protects nothing any more; it is opened anew. Raises LockTimeoutError and OSError.
+    """
+    deadline = clock() + timeout_s
+    while True:
+        fd = os.open(path, flags | os.O_CLOEXEC, mode)
+        try:
+            _wait(fd, path, deadline, clock, sleep)
+            if not _still_named(fd, path):
+                continue
+            try:
+                yield fd
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # A forked child may hold a copy: closing ours would not let go.
+            return
+        finally:
+            os.close(fd)
+
+
+def _wait(fd: int, path: Path, deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    wait = _FIRST_WAIT_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            left = deadline - clock()
+            if left <= 0:
+                holder = _holder(fd)
+                by = f" by pid {holder}" if holder else ""
+                raise LockTimeoutError(f"{path} is locked{by}; nothing was written") from None
+            jitter = 0.5 + os.urandom(1)[0] / 255
+            sleep(min(wait * jitter, left))
+            wait = min(wait * 1.5, _LONGEST_WAIT_S)
+        else:
+            return
+
+
+def _still_named(fd: int, path: Path) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(fd))
+
+
+def _holder(fd: int) -> int | None:
+    """Who holds the lock, where the system tells (Linux), for the message alone."""
+    inode = f":{os.fstat(fd).st_ino} "
+    try:
+        with open("/proc/locks", encoding="ascii") as table:  # noqa: PTH123 - a kernel table, not a path of ours
+            for line in table:
+                if inode in line and "FLOCK" in line and "->" not in line:
+                    return int(line.split()[4])
+    except (OSError, ValueError, IndexError):  # No such table here, or of another shape: the message does without.
+        return None
+    return None

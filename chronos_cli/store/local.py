@@ -1,0 +1,267 @@
+"""A document store on a disk: one file per document, under one home.
+
+jobs.json is guarded by an exclusive flock on `cron/.jobs.lock`, the lock that hermes takes, so that both keep out of
+each other's way. Any other document is guarded by a flock on its own file: writers of one document wait for each
+other, and nobody else does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import StoreError
+from chronos_cli.store.atomic import (
+    NEW_FILE_MODE,
+    NotDurableError,
+    make_folder,
+    remove_leftovers,
+    signature,
+    write_new,
+    write_over,
+)
+from chronos_cli.store.disk_errors import disk_error
+from chronos_cli.store.filelock import locked
+from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, VersionConflict, check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LOCK_NAME: Final = ".jobs.lock"
+BACKUP_SUFFIX: Final = ".bak"
+FOREIGN_STATE: Final = "runtime.db"
+"""A newer hermes keeps its jobs' state in this file beside jobs.json, which then no longer tells the whole truth."""
+
+
+class LocalStore(DocumentStore):
+    """Documents as files under `home`.
+
+    `lock_timeout_s`: how long a writer waits for another, in seconds. `clock` is monotonic, `wall` the time of day,
+    both in seconds.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        lock_timeout_s: float,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._home = home
+        self._lock_timeout_s = lock_timeout_s
+        self._sleep = sleep
+        self._clock = clock
+        self._wall = wall
+        self._held = threading.local()
+        self._tidied: set[Path] = set()
+
+    @property
+    def location(self) -> str:
+        """The home's path."""
+        return str(self._home)
+
+    def read(self, key: str) -> Document | None:
+        """The file's bytes; None only when it certainly is not there."""
+        path = self._path(key)
+        self._refuse_foreign_state(key)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            if path.is_symlink():  # Its target may be on a volume that is not mounted now: that is not "no jobs".
+                raise disk_error("read", path, error) from error
+            return None
+        except OSError as error:
+            raise disk_error("read", path, error) from error
+        try:
+            found = os.fstat(fd)
+            data = _read_all(fd, found.st_size)
+        except OSError as error:
+            raise disk_error("read", path, error) from error
+        finally:
+            os.close(fd)
+        return Document(data=data, version=signature(found))
+
+    def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
+        """Make the file, private to its owner. Raises VersionConflict if it exists."""
+        path = self._path(key)
+        with self.exclusive(key), _reported("create", path):
+            path = _behind_link(path)
+            make_folder(path.parent)
+            try:
+                return write_new(path, data, durable=durable)
+            except FileExistsError:
+                raise VersionConflict(key) from None
+
+    def replace(self, key: str, data: bytes, version: str, *, durable: bool = True) -> str:
+        """Replace the file if it is at `version`; a symbolic link stays one. Raises VersionConflict if it is not."""
+        path = self._path(key)
+        with self.exclusive(key), _reported("write", path):
+            path = _behind_link(path)
+            try:
+                with self._guard(key, path):
+                    found = path.stat()
+                    if signature(found) != version:
+                        raise VersionConflict(key)
+                    if key == JOBS_KEY:
+                        self._first_change_of_a_day(path, found)
+                    return write_over(path, data, found, durable=durable)
+            except FileNotFoundError:
+                if path.exists():
+                    raise
+                raise VersionConflict(key) from None
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys of the files below `prefix`, sorted; names that begin with a dot are not documents."""
+        top = self._path(prefix.rstrip("/"))
+        keys: list[str] = []
+        folders = [(top, prefix)]
+        while folders:
+            folder, base = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.name.startswith("."):
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append((folder / entry.name, f"{base}{entry.name}/"))
+                        else:
+                            keys.append(base + entry.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise disk_error("list", folder, error) from error
+        return sorted(keys)
+
+    def delete(self, key: str) -> None:
+        """Remove the file. A power cut may bring it back; whoever deletes, deletes again."""
+        path = self._path(key)
+        with self.exclusive(key), _reported("delete", path):
+            try:
+                with self._guard(key, path):
+                    path.unlink()
+            except FileNotFoundError:
+                return
+            self._tidy(path.parent)
+
+    @contextmanager
+    def exclusive(self, key: str) -> Iterator[None]:
+        """Hold the lock of jobs.json, which hermes takes too; any other key is guarded in `replace` alone.
+
+        May be nested in one thread. Raises LockTimeoutError.
+        """
+        if key != JOBS_KEY or getattr(self._held, "jobs", False):
+            yield
+            return
+        self._refuse_foreign_state(key)
+        path = self._path(key).with_name(LOCK_NAME)
+        with ExitStack() as stack:
+            with _reported("lock", path):
+                make_folder(path.parent)
+                self._make_lock(path)
+                # A lock file that we may only read locks just as well on a local disk.
+                access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
+                stack.enter_context(self._locked(path, access | os.O_CREAT))
+            self._held.jobs = True
+            try:
+                yield
+            finally:
+                self._held.jobs = False
+
+    def _guard(self, key: str, path: Path) -> AbstractContextManager[object]:
+        """Keep other writers of this one document out. Raises FileNotFoundError if there is none."""
+        return nullcontext() if key == JOBS_KEY else self._locked(path, os.O_RDONLY)
+
+    def _locked(self, path: Path, flags: int) -> AbstractContextManager[object]:
+        return locked(path, flags, timeout_s=self._lock_timeout_s, clock=self._clock, sleep=self._sleep)
+
+    def _make_lock(self, path: Path) -> None:
+        """Make the lock file if there is none, for whoever owns jobs.json: its other users must be able to lock it."""
+        if path.exists():
+            return
+        try:
+            like = self._path(JOBS_KEY).stat()
+            mode = stat.S_IMODE(like.st_mode) & 0o666 | NEW_FILE_MODE
+        except FileNotFoundError:
+            like, mode = path.parent.stat(), NEW_FILE_MODE
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, NEW_FILE_MODE)
+        except FileExistsError:  # Another process was faster, and settles whose it is.
+            return
+        try:
+            if os.geteuid() == 0:
+                os.fchown(fd, like.st_uid, like.st_gid)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+
+    def _first_change_of_a_day(self, path: Path, found: os.stat_result) -> None:
+        """Keep yesterday's jobs.json beside it, and tidy up after writers that were killed."""
+        backup = self._path(JOBS_KEY + BACKUP_SUFFIX)
+        now = self._wall()
+        try:
+            kept = backup.lstat()
+        except FileNotFoundError:
+            kept = None
+        if kept is not None and _day(kept.st_mtime) == _day(now):
+            return
+        # The backup takes the owner and mode of what it copies, whatever an older backup had.
+        write_over(backup, path.read_bytes(), found, durable=True)
+        os.utime(backup, (now, now))
+        for folder in (path.parent, backup.parent, self._home / "cron" / "arms"):
+            self._tidy(folder)
+
+    def _tidy(self, folder: Path) -> None:
+        """Look for leftovers, once per folder in the life of this object: each look is a scan of the folder."""
+        if folder not in self._tidied:
+            self._tidied.add(folder)
+            remove_leftovers(folder, now=self._wall())
+
+    def _refuse_foreign_state(self, key: str) -> None:
+        if key == JOBS_KEY and os.path.lexists(self._home / "cron" / FOREIGN_STATE):
+            raise StoreError(
+                f"{self._home} belongs to a newer hermes that keeps its jobs' state in cron/{FOREIGN_STATE}",
+                hint="chronos reads cron/jobs.json alone; use another home and import the jobs there",
+            )
+
+    def _path(self, key: str) -> Path:
+        return self._home / check_key(key)
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    chunks = [data]
+    while chunks[-1]:
+        chunks.append(os.read(fd, 1 << 20))
+    return b"".join(chunks)
+
+
+def _behind_link(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+@contextmanager
+def _reported(action: str, path: Path) -> Iterator[None]:
+    """Turn what the disk says into an error of ours."""
+    try:
+        yield
+    except NotDurableError as error:
+        raise StoreError(
+            f"{path} was written, but its folder could not be made durable: {error}",
+            hint="check that disk; the change is there now but may not survive a power cut",
+        ) from error
+    except OSError as error:
+        raise disk_error(action, path, error) from error
