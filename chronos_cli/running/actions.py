@@ -1,0 +1,207 @@
+"""What a job's record says is to be run, made into something that can be started.
+
+Our own jobs keep it under `chronos.action`: {"command": [ARG, ...]}, {"shell": TEXT} or {"http": {"method", "url",
+"headers"?, "body"?}}. A hermes job has `script` with `no_agent`, or a `prompt`, which goes to the program that the
+config names under `runners.prompt`; a `script` beside a `prompt` runs first and its output becomes part of the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from chronos_cli.running.errors import ActionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+JOB_VARIABLE: Final = "CHRONOS_JOB"
+PROMPT_RUNNER_KEY: Final = "runners.prompt"
+_HERE: Final = Path(__file__).parent
+_BASH_SUFFIXES: Final = (".sh", ".bash")
+
+HANDED_ON: Final = (
+    "id", "name", "skills", "skill", "model", "provider", "base_url", "deliver", "context_from", "enabled_toolsets",
+    "origin", "workdir",
+)  # fmt: skip
+"""What a prompt runner is told about the job, as JSON in CHRONOS_JOB; keys without a value are left out."""
+
+_AGENT_ONLY: Final = ("skills", "skill", "model", "provider", "base_url", "context_from", "enabled_toolsets")
+
+
+class ProcessAction(NamedTuple):
+    """A program to start: its arguments, folder, stdin (None: empty) and what it gets besides the environment."""
+
+    kind: str
+    argv: tuple[str, ...]
+    cwd: str
+    stdin: bytes | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+class HttpAction(NamedTuple):
+    """A request to make, by a process of its own so that it is timed, killed and seen to live like any other."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    cwd: str
+
+    def as_process(self) -> ProcessAction:
+        """The program that makes the request; it is told what on stdin, so that no header is in its arguments."""
+        spec = {"method": self.method, "url": self.url, "headers": self.headers, "body": self.body.decode()}
+        argv = (sys.executable, "-I", str(_HERE / "http_request.py"))
+        return ProcessAction("http", argv, self.cwd, json.dumps(spec).encode())
+
+
+def action_kind(job: Mapping[str, Any]) -> str:
+    """What sort of action a record has: command, shell, http, script, prompt, or none."""
+    ours = job.get("chronos")
+    action = ours.get("action") if isinstance(ours, dict) else None
+    if isinstance(action, dict):
+        return next((kind for kind in ("command", "shell", "http") if action.get(kind)), "none")
+    if job.get("no_agent"):
+        return "script" if job.get("script") else "none"
+    return "prompt" if job.get("prompt") or job.get("script") or job.get("skills") or job.get("skill") else "none"
+
+
+def resolve_action(
+    job: Mapping[str, Any], *, scripts_dir: Path, prompt_runner: Sequence[str] | None
+) -> ProcessAction | HttpAction:
+    """The action of a record of jobs.json, checked against this machine.
+
+    The folder is the record's `workdir`; else a script's own, else the home that `scripts_dir` lies in. `prompt_runner`
+    is the argument list under runners.prompt. Raises ActionError; the run then fails with its message.
+    """
+    kind = action_kind(job)
+    if kind == "script":
+        argv, path = _script(job["script"], scripts_dir)
+        return ProcessAction(kind, argv, _folder(job, path.parent))
+    cwd = _folder(job, scripts_dir.parent)
+    if kind == "prompt":
+        return _prompt(job, scripts_dir, cwd, prompt_runner)
+    if kind == "none":
+        raise ActionError("the job has nothing to run: no command, shell, http, script or prompt")
+    given = job["chronos"]["action"][kind]
+    if kind == "command":
+        if not isinstance(given, list) or not all(isinstance(part, str) and "\0" not in part for part in given):
+            raise ActionError("the job's command is not a list of texts")
+        return ProcessAction(kind, tuple(given), cwd)
+    if kind == "shell":
+        if not isinstance(given, str) or "\0" in given:
+            raise ActionError("the job's shell line is not a text")
+        return ProcessAction(kind, ("/bin/sh", "-c", given), cwd)
+    return _http(given, cwd)
+
+
+def unhandled_fields(job: Mapping[str, Any], action: ProcessAction | HttpAction | None = None) -> tuple[str, ...]:
+    """What the record asks for that nothing here carries out, as `deliver=telegram:-100123`; for `list` and the row.
+
+    A prompt's runner is handed everything, so there is nothing to name. `action` may be left out, where it cannot be
+    resolved for one.
+    """
+    kind = action_kind(job) if not isinstance(action, ProcessAction) else action.kind
+    if kind in ("prompt", "none"):
+        return ()
+    named = [key for key in _AGENT_ONLY if job.get(key)]
+    deliver = job.get("deliver")
+    if deliver not in (None, "", "local", "none", ["local"]):
+        named.append(f"deliver={deliver if isinstance(deliver, str) else json.dumps(deliver)}")
+    return tuple(named)
+
+
+def _folder(job: Mapping[str, Any], otherwise: Path) -> str:
+    workdir = job.get("workdir")
+    if workdir is None or workdir == "":
+        return str(otherwise.absolute())
+    if not isinstance(workdir, str) or "\0" in workdir:
+        raise ActionError("the job's workdir is not a text")
+    folder = Path(workdir.strip()).expanduser()
+    if not folder.is_absolute():
+        raise ActionError(f"the job's workdir {workdir!r} is not absolute")
+    if not folder.is_dir():
+        raise ActionError(f"the job's workdir {folder} is not a folder here")
+    return str(folder)
+
+
+def _script(given: object, scripts_dir: Path) -> tuple[tuple[str, ...], Path]:
+    """A script's argv and its real path. Never by its own shebang or mode: the ending decides, as in hermes."""
+    if not isinstance(given, str) or not given.strip() or "\0" in given:
+        raise ActionError("the job's script is not the name of a file")
+    try:
+        inside = scripts_dir.resolve()
+        path = (inside / Path(given).expanduser()).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ActionError(f"the script {given!r} cannot be found: {error}") from error
+    if not path.is_relative_to(inside):
+        raise ActionError(f"the script {given!r} leads out of {inside}", hint="move it into the scripts folder")
+    if not path.is_file():
+        raise ActionError(f"the script {path} is not there", hint="put it into the scripts folder")
+    if path.suffix.lower() in _BASH_SUFFIXES:
+        return (_bash(), str(path)), path
+    return (sys.executable, str(path)), path
+
+
+def _bash() -> str:
+    for folder in os.get_exec_path():
+        candidate = os.path.join(folder, "bash")
+        if os.access(candidate, os.X_OK):
+            return candidate
+    raise ActionError("there is no bash here for a .sh script", hint="install bash, or write the script in Python")
+
+
+def _prompt(job: Mapping[str, Any], scripts_dir: Path, cwd: str, prompt_runner: Sequence[str] | None) -> ProcessAction:
+    if not prompt_runner:
+        raise ActionError(
+            "the job is a prompt, and no program to run prompts is configured",
+            hint=f"set {PROMPT_RUNNER_KEY} in config.yaml to its argument list, the prompt comes on its stdin",
+        )
+    prompt = job.get("prompt") or ""
+    if not isinstance(prompt, str):
+        raise ActionError("the job's prompt is not a text")
+    told = {key: job[key] for key in HANDED_ON if job.get(key) not in (None, "", [])}
+    environment = ((JOB_VARIABLE, json.dumps(told, ensure_ascii=False)),)
+    runner = tuple(str(part) for part in prompt_runner)
+    if not job.get("script"):
+        return ProcessAction("prompt", runner, cwd, _utf8(prompt), environment)
+    argv, path = _script(job["script"], scripts_dir)
+    spec = {"script": argv, "folder": str(path.parent), "prompt": prompt, "runner": runner}
+    first = (sys.executable, "-I", str(_HERE / "scripted_prompt.py"))
+    return ProcessAction("prompt", first, cwd, json.dumps(spec).encode(), environment)
+
+
+def _http(given: object, cwd: str) -> HttpAction:
+    from urllib.parse import urlsplit  # brings ipaddress with it, and most jobs are no requests
+
+    if not isinstance(given, dict) or not isinstance(given.get("url"), str):
+        raise ActionError("the job's http action has no url")
+    url, method = given["url"], given.get("method") or "GET"
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or any(ord(character) <= ord(" ") for character in url):
+        raise ActionError("the job's url is not an http or https one")
+    if not isinstance(method, str) or not (method.isascii() and method.isalpha()):
+        raise ActionError(f"the job's http method {method!r} is not one")
+    headers = given.get("headers") or {}
+    if not isinstance(headers, dict) or any(
+        "\n" in f"{name}{value}" or "\r" in f"{name}{value}" for name, value in headers.items()
+    ):
+        raise ActionError("the job's http headers are not names with one-line values")
+    pairs = [(str(name), str(value)) for name, value in headers.items()]
+    body = given.get("body")
+    if body is not None and not isinstance(body, str):
+        body = json.dumps(body, ensure_ascii=False)
+        if not any(name.lower() == "content-type" for name, _ in pairs):
+            pairs.append(("Content-Type", "application/json"))
+    return HttpAction(method.upper(), url, tuple(pairs), _utf8(body or ""), cwd)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")  # a lone surrogate in JSON is no reason not to run

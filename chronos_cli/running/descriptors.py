@@ -1,0 +1,76 @@
+"""File descriptors for children: bytes to read as a nameless file, and none that they should not have."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_ABOVE_STANDARD: Final = 10
+
+
+def nameless_file(data: bytes) -> int:
+    """A descriptor from which exactly these bytes can be read; unlike a pipe it takes any amount without a reader."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("chronos", os.MFD_CLOEXEC)
+    else:
+        import tempfile
+
+        fd, path = tempfile.mkstemp()
+        os.unlink(path)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return high(fd)
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe whose two ends are clear of the numbers that children get."""
+    read_fd, write_fd = os.pipe()
+    return high(read_fd), high(write_fd)
+
+
+def null(flags: int = os.O_RDWR) -> int:
+    """A descriptor of /dev/null, clear of the numbers that children get."""
+    return high(os.open(os.devnull, flags | os.O_CLOEXEC))
+
+
+def high(fd: int) -> int:
+    """The same file under a number of at least ten, closed on exec; the old number is closed.
+
+    A host may run with its standard descriptors closed; then a pipe can be number 0 and collide with a child's own.
+    """
+    if fd >= _ABOVE_STANDARD:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STANDARD)
+    os.close(fd)
+    return moved
+
+
+def inheritable(keep: Container[int] = ()) -> list[int]:
+    """The descriptors above 2 that a child would inherit: a server's listening sockets, for one."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue  # the next place, or none: Python itself opens everything closed on exec
+        return [fd for fd in map(int, names) if fd > 2 and fd not in keep and _is_inheritable(fd)]
+    return []
+
+
+def _is_inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False  # the listing's own, or closed by another thread meanwhile
+
+
+def close_quietly(*fds: int) -> None:
+    """Close descriptors, of which some may be -1."""
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)

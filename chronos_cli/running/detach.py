@@ -1,0 +1,165 @@
+"""Starting the runner that outlives us: a web worker answers and may be stopped, the run it started goes on.
+
+The runner has a session of its own, so signals for the worker's group or terminal pass it by, and no descriptor of ours
+but one pipe for its messages. It is started by posix_spawn(3), which is quick however big this process is and safe with
+threads. What still ends it: a kill of everything in our control group or container (systemd needs KillMode=mixed).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.running.descriptors import close_quietly, inheritable, nameless_file, null, pipe
+from chronos_cli.running.errors import StartError
+from chronos_cli.running.report import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
+from chronos_cli.running.secrecy import without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+MAX_STRAY_CHARACTERS: Final = 2000
+
+
+class Runner:
+    """A started runner, as its starter sees it."""
+
+    def __init__(self, pid: int, fd: int) -> None:
+        self.pid = pid
+        self.stray = ""
+        """The end of what came that is no message: the traceback of a runner that could not start."""
+        self._fd = fd
+        self._buffer = b""
+        self._status: int | None = None
+        self._reaped = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether no further message can come."""
+        return self._fd < 0
+
+    def next_message(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next message; None if none came in time, or if none can come any more (`closed` tells which)."""
+        until = time.monotonic() + timeout_s
+        while True:
+            while (line := self._next_line()) is not None:
+                message = _message(line)
+                if message is not None:
+                    return message
+                self.stray = (self.stray + line.decode("utf-8", "replace") + "\n")[-MAX_STRAY_CHARACTERS:]
+            if self.closed or not _readable(self._fd, until - time.monotonic()):
+                return None
+            data = os.read(self._fd, 65536)
+            self._buffer = (self._buffer + data)[-MAX_MESSAGE_BYTES:]
+            if not data:
+                self.close()
+
+    def reap(self) -> bool:
+        """Whether the runner is over, taking its exit status if so; never waits."""
+        if not self._reaped:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                self._reaped = True  # the server ignores SIGCHLD or reaps everybody's children
+                return True
+            if pid:
+                self._reaped = True
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._reaped
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs, or if somebody else took it."""
+        self.reap()
+        return self._status
+
+    def close(self) -> None:
+        """Stop listening; the runner goes on."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _next_line(self) -> bytes | None:
+        line, newline, rest = self._buffer.partition(b"\n")
+        if newline or (self.closed and line):
+            self._buffer = rest
+            return line
+        return None
+
+
+class Runners:
+    """The runners one process has started: it starts them, and reaps those that are over whenever it starts another."""
+
+    def __init__(self) -> None:
+        self._running: list[Runner] = []
+
+    def start(
+        self,
+        argv: Sequence[str],
+        claim: bytes,
+        *,
+        environment: Mapping[str, str],
+        secrets: Mapping[str, str] | None = None,
+    ) -> Runner:
+        """Start a runner, as `start_runner` does, and see to it that it does not stay as a zombie."""
+        self.sweep()
+        runner = start_runner(argv, claim, environment=environment, secrets=secrets)
+        self._running.append(runner)
+        return runner
+
+    def sweep(self) -> int:
+        """Reap what is over without waiting; how many still run."""
+        self._running = [runner for runner in self._running if not runner.reap()]
+        return len(self._running)
+
+
+def start_runner(
+    argv: Sequence[str], claim: bytes, *, environment: Mapping[str, str], secrets: Mapping[str, str] | None = None
+) -> Runner:
+    """Start a runner that outlives this process; it gets `claim` on stdin and calls `begin_runner` first.
+
+    argv[0] is an absolute path. The environment is passed on without our secrets and those in `secrets`; the latter
+    reach the runner through a nameless file, so that no environment shows them. Raises StartError.
+    """
+    secrets = secrets or {}
+    given = {**without_secrets(environment, secrets), RUNNER_VARIABLE: "1"}
+    opened: list[int] = []
+    try:
+        opened += (nameless_file(claim), null(), nameless_file(json.dumps(dict(secrets)).encode()), *pipe())
+        stdin, nothing, hidden, read_fd, write_fd = opened
+        actions: list[tuple[int, int] | tuple[int, int, int]] = [(os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable()]
+        wanted = ((stdin, 0), (nothing, 1), (write_fd, 2), (write_fd, REPORT_FD), (hidden, SECRETS_FD))
+        actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in wanted]
+        pid = os.posix_spawn(
+            argv[0], list(argv), given, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_ordinary_signals()
+        )
+        opened.remove(read_fd)
+    except OSError as error:
+        raise StartError(f"the runner could not be started: {error.strerror}") from error
+    finally:
+        close_quietly(*opened)
+    return Runner(pid, read_fd)
+
+
+def _ordinary_signals() -> list[int]:
+    """Every signal that can be set to its default: an ignored one would stay so in the runner and all its jobs."""
+    return [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))

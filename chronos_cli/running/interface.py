@@ -1,0 +1,82 @@
+"""What operations ask of the machine: hold a run, begin its process, wait for its end, tell whether another's lives.
+
+The real one is `running.local`; the simulation brings its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Liveness
+    from chronos_cli.core.row import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One attempt to be begun. `record` is the job's; `fire_at` None for a manual run."""
+
+    record: Mapping[str, Any]
+    job_id: str
+    run_id: str
+    fire_at: datetime | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How an attempt ended: `ok`, `failed`, `timeout` or `interrupted`."""
+
+    state: RunState
+    exit_status: int | None = None
+    reason: str | None = None
+
+
+class Attempt(ABC):
+    """An attempt whose process goes."""
+
+    output: str | None
+    """The key of its captured output, if it has any."""
+
+    @abstractmethod
+    def wait(self) -> Ended:
+        """Wait for the end: of the job, of its time, or by a signal. Ends whatever is left of its process group."""
+
+
+class Held(ABC):
+    """A run held by its lock, from before its row says `running` until after its end."""
+
+    owner: Mapping[str, Any]
+    """Who holds it, as the row records it."""
+
+    unhandled: tuple[str, ...] = ()
+    """Fields of the record that nothing here acts on."""
+
+    @abstractmethod
+    def begin(self, task: Task, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
+        """Start the job's process. Raises ActionError or OSError where it cannot be started."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of the lock."""
+
+
+class Processes(ABC):
+    """The machine's side of runs."""
+
+    @abstractmethod
+    def hold(self, job_id: str, run_id: str) -> Held:
+        """Take the lock of one attempt. Raises ChronosError where no lock can be had."""
+
+    @abstractmethod
+    def liveness(self, owner: Mapping[str, Any]) -> Liveness:
+        """Whether a run's owner lives, as far as this machine can know."""
+
+    @abstractmethod
+    def end_leftovers(self, owner: Mapping[str, Any]) -> None:
+        """Kill what a dead owner left behind, before its run is settled."""

@@ -1,0 +1,127 @@
+"""Which machine this is and which process a pid means: the facts behind "that owner is dead".
+
+A pid alone proves nothing: it is used again, and other pid namespaces have the same numbers. So a process is named by
+(boot, pid namespace, host, pid, start time), as proc(5) gives them. Where /proc is missing nothing is taken as known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+_STAT_STATE: Final = 0
+_STAT_PGRP: Final = 2
+_STAT_STARTTIME: Final = 19
+_OVER: Final = ("Z", "X", "x")
+
+
+def machine_identity() -> dict[str, str]:
+    """This boot of this machine, as seen from this pid namespace: `boot`, `pid_namespace` and `host`.
+
+    A member that cannot be found out is the empty text, and then the identity matches no other.
+    """
+    return {"boot": _boot(), "pid_namespace": _pid_namespace(), "host": os.uname().nodename}
+
+
+def same_machine(recorded: object) -> bool:
+    """Whether a recorded identity is certainly ours, so that its pids and locks can be looked at from here."""
+    here = machine_identity()
+    return all(here.values()) and recorded == here
+
+
+def start_time(pid: int) -> int | None:
+    """When a living process started, in clock ticks since boot; None if there is none, it is over, or none can tell."""
+    fields = _stat(pid)
+    if fields is None or fields[_STAT_STATE] in _OVER:
+        return None
+    return int(fields[_STAT_STARTTIME])
+
+
+def can_tell_processes() -> bool:
+    """Whether start times can be had at all; without them no pid is ever trusted."""
+    return start_time(os.getpid()) is not None
+
+
+def group_members(pgid: int) -> list[int]:
+    """The living processes of a process group; empty where /proc is missing."""
+    members = []
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields is not None and fields[_STAT_STATE] not in _OVER and int(fields[_STAT_PGRP]) == pgid:
+            members.append(pid)
+    return members
+
+
+def holders(device: int, inode: int) -> list[int]:
+    """The other processes that have this file open, among those whose descriptors we may see.
+
+    Finds what left a job's process group but still holds its lock. Empty where /proc is missing.
+    """
+    return [pid for pid in _pids() if pid != os.getpid() and has_open(pid, device, inode)]
+
+
+def has_open(pid: int, device: int, inode: int) -> bool:
+    """Whether a process has this file open."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False  # gone, or somebody else's: then it is not of this job
+    for name in names:
+        try:
+            status = os.stat(f"{folder}/{name}")
+        except OSError:
+            continue  # closed meanwhile, or nothing that has a file behind it
+        if status.st_ino == inode and status.st_dev == device:
+            return True
+    return False
+
+
+def _pids() -> Iterator[int]:
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return  # no /proc: nothing is known
+    for name in names:
+        if name.isdecimal():
+            yield int(name)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on; the second, the name, may hold spaces and brackets."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read().decode("ascii", "replace")
+    except OSError:
+        return None  # no such process, or no /proc
+    return text[text.rfind(")") + 2 :].split() or None
+
+
+def _boot() -> str:
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return _boot_session() if sys.platform == "darwin" else ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "none" if sys.platform == "darwin" else ""  # macOS has no such thing, so there is only one
+
+
+def _boot_session() -> str:
+    """The UUID that macOS gives each boot, sysctl kern.bootsessionuuid."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(64)
+    size = ctypes.c_size_t(len(buffer))
+    failed = ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", buffer, ctypes.byref(size), None, 0)
+    return "" if failed else buffer.value.decode("ascii", "replace")

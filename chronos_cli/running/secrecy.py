@@ -1,0 +1,68 @@
+"""Keeping our secrets out of every process that a job can look into.
+
+Dropping a variable from a child's environment is not enough: a job may read /proc/<its parent>/environ, which shows the
+environment (and cmdline the arguments) its parent was started with. So those bytes are blanked in place.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+SECRET_NAMES: Final = ("CHRONOS_NAS_TOKEN", "CHRONOS_FIRE_TOKEN")
+"""Variables of ours that hold a token; no process that we start ever has them."""
+
+_ARG_START, _ENV_END = 45, 49  # fields 48 to 51 of proc(5) stat, counted from the third
+
+
+def without_secrets(environment: Mapping[str, str], secret_names: Iterable[str] = ()) -> dict[str, str]:
+    """A copy of an environment without our secrets and those in `secret_names`."""
+    dropped = {*SECRET_NAMES, *secret_names}
+    return {name: value for name, value in environment.items() if name not in dropped}
+
+
+def take_secrets(environment: MutableMapping[str, str], secret_names: Iterable[str] = ()) -> dict[str, str]:
+    """Take our secrets out of this process's own environment, and out of sight, and return them.
+
+    `environment` is os.environ. On Linux the bytes that /proc/self/environ and cmdline show are overwritten too.
+    """
+    taken = {name: environment[name] for name in (*SECRET_NAMES, *secret_names) if name in environment}
+    for name in taken:
+        del environment[name]
+    blank_in_proc(taken.values())
+    return taken
+
+
+def blank_in_proc(values: Iterable[str]) -> bool:
+    """Overwrite secrets, wherever they stand in the arguments and environment this process was started with.
+
+    Returns whether that was possible; it is not where there is no /proc, and there nobody else reads it through one.
+    """
+    wanted = sorted({os.fsencode(value) for value in values if value}, key=len, reverse=True)
+    if not wanted:
+        return True
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            text = file.read()
+        fields = text[text.rfind(b")") + 2 :].split()
+        start_arg, end_arg, start_env, end_env = (int(field) for field in fields[_ARG_START:_ENV_END])
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            for start, end in ((start_arg, end_arg), (start_env, end_env)):
+                _blank(memory.fileno(), start, end, wanted)
+    except (OSError, ValueError):
+        return False  # no /proc, or a kernel that hides it: nothing to hide from either
+    return True
+
+
+def _blank(memory: int, start: int, end: int, values: list[bytes]) -> None:
+    if end <= start:
+        return
+    block = os.pread(memory, end - start, start)
+    for value in values:
+        at = block.find(value)
+        while at >= 0:
+            os.pwrite(memory, b"*" * len(value), start + at)
+            at = block.find(value, at + len(value))
