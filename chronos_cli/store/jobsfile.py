@@ -1,0 +1,396 @@
+"""jobs.json as other programs left it, and changes to it that touch nothing else.
+
+The file is read whole and written whole, but only the members of records that changed (and `updated_at`) get new
+bytes: escapes, the spelling of numbers, order, duplicate keys, indentation and unknown fields of everything else stay
+as they are. What cannot be understood as jobs is refused, never read as "no jobs".
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.errors import ConflictError, NotFoundError, StoreError
+from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.jsontext import (
+    Container,
+    Edit,
+    Member,
+    Style,
+    apply,
+    colon_inside,
+    edit_items,
+    edit_object,
+    indent_inside,
+    same,
+    scan_array,
+    scan_object,
+    scan_value,
+    skip_space,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BOM: Final = "\ufeff"
+_UPDATED: Final = "updated_at"
+_JOBS: Final = "jobs"
+_MILLISECONDS_FROM: Final = 1e11
+"""An epoch number this large counts milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One entry of the file. `problem`: why it cannot be used, or None; `index`: its place among the records.
+
+    `id` is None where there is none to speak of.
+    """
+
+    id: str | None
+    value: Any
+    problem: str | None
+    index: int
+
+
+class JobsFile:
+    """The jobs of one version of jobs.json, and the changes to be made to it.
+
+    `absent`: there was no such file. The values handed out are copies: a change counts once it is `put`.
+    """
+
+    def __init__(self, text: str, *, top: Container | None, jobs: Container | None, holder: Member | None) -> None:
+        """Use `parse` or `empty`. `holder`: the member of `top` whose value `jobs` is, or should be."""
+        self._text = text
+        self._top = top
+        self._jobs = jobs
+        self._holder = holder
+        self._items = [item for item in jobs.items if item.key is None or _is_entry(item)] if jobs else []
+        self._put: dict[int, dict[str, Any]] = {}
+        self._removed: set[int] = set()
+        self._added: dict[str, dict[str, Any]] = {}
+        self._parsed: list[Record] | None = None
+        self.absent = top is None
+
+    @classmethod
+    def empty(cls) -> Self:
+        """What an absent file stands for."""
+        return cls("", top=None, jobs=None, holder=None)
+
+    @classmethod
+    def parse(cls, data: bytes, *, where: str = JOBS_KEY) -> Self:
+        """Read a file's bytes. Raises StoreError, naming `where`, for whatever is not certainly a file of jobs."""
+        text = _decode(data, where)
+        try:
+            with _collector_paused():
+                return cls._read(text, where)
+        except ValueError as error:
+            raise StoreError(f"{where} cannot be parsed: {error}") from error
+
+    @classmethod
+    def _read(cls, text: str, where: str) -> Self:
+        start = skip_space(text, 1 if text.startswith(_BOM) else 0)
+        found: list[Container] = []
+
+        def inside(key: str, at: int) -> tuple[Any, int]:
+            bracket = text[at : at + 1]
+            if key != _JOBS or bracket not in {"[", "{"}:
+                return scan_value(text, at)
+            found.append(scan_array(text, at) if bracket == "[" else scan_object(text, at))
+            return found[-1], found[-1].end
+
+        holder: Member | None
+        jobs: Container | None
+        if text[start : start + 1] == "[":
+            top = scan_array(text, start)
+            holder, jobs = None, top
+        elif text[start : start + 1] == "{":
+            top = scan_object(text, start, inside=inside)
+            holder = top.last(_JOBS)
+            jobs = _jobs_of(top, holder, where)
+        else:
+            value, end = scan_value(text, start)
+            _nothing_after(text, end)
+            raise StoreError(f"{where} holds {_kind(value)} where an object with `jobs` belongs")
+        _nothing_after(text, top.end)
+        return cls(text, top=top, jobs=jobs, holder=holder)
+
+    @property
+    def records(self) -> list[Record]:
+        """Every entry in the order of the file, the unusable ones too, as they stand after the changes made here."""
+        if not (self._put or self._removed or self._added):
+            return self._original()
+        now = [
+            replace(record, value=self._put.get(record.index, record.value))
+            for record in self._original()
+            if record.index not in self._removed
+        ]
+        start = len(self._items)
+        return now + [
+            Record(id=key, value=value, problem=None, index=start + at)
+            for at, (key, value) in enumerate(self._added.items())
+        ]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._put or self._removed or self._added)
+
+    def get(self, job_id: str) -> dict[str, Any] | None:
+        """A copy of a usable record's value, or None."""
+        if job_id in self._added:
+            return _copy(self._added[job_id])
+        index = self._find(job_id)
+        if index is None:
+            return None
+        return _copy(self._put[index]) if index in self._put else self._stored(index)
+
+    def put(self, job_id: str, value: dict[str, Any]) -> None:
+        """Replace a record in place. Raises NotFoundError.
+
+        Members that are equal keep their bytes and their place, whatever the order in `value`.
+        """
+        _check_id(value, job_id)
+        if job_id in self._added:
+            self._added[job_id] = value
+            return
+        index = self._find(job_id)
+        if index is None:
+            raise NotFoundError(f"no job {job_id!r} in this store")
+        if same(value, self._stored(index)):
+            self._put.pop(index, None)
+        else:
+            self._put[index] = value
+
+    def add(self, value: dict[str, Any]) -> None:
+        """Append a record. Raises ConflictError where its id, in whatever case, is taken."""
+        job_id = value.get("id")
+        if not is_job_id(job_id):
+            raise ValueError(f"not a job id: {job_id!r}")
+        taken = [name for name in self._added if name.lower() == str(job_id).lower()]
+        taken += [str(_id_of(self._items[index])) for index in self._alike(str(job_id))]
+        if taken:
+            raise ConflictError(f"there is a job {taken[0]!r} already", hint="choose another id, or edit that job")
+        self._added[str(job_id)] = value
+
+    def remove(self, job_id: str) -> None:
+        """Drop the record of this id, and any second one that bears the same. Raises NotFoundError."""
+        if self._added.pop(job_id, None) is not None:
+            return
+        gone = {index for index in self._alike(job_id) if _id_of(self._items[index]) == job_id}
+        if not gone:
+            raise NotFoundError(f"no job {job_id!r} in this store")
+        self._removed |= gone
+        for index in gone:
+            self._put.pop(index, None)
+
+    def render(self, now: datetime | None = None) -> bytes:
+        """The file's new bytes; `now` (aware) is what `updated_at` becomes, in the form it has."""
+        now = now or datetime.now(UTC)
+        if self._top is None:
+            fresh = {_JOBS: list(self._added.values()), _UPDATED: now.isoformat()}
+            return json.dumps(fresh, indent=2).encode()
+        if not self.changed:
+            return self._text.encode()
+        style = Style.of(self._text, self._top)
+        return apply(self._text, self._edits(self._top, style) + self._stamp(self._top, style, now)).encode()
+
+    def _edits(self, top: Container, style: Style) -> list[Edit]:
+        text = self._text
+        edits: list[Edit] = []
+        for index, value in self._put.items():
+            edits += edit_object(text, self._items[index].value_start, value, style)
+        if self._jobs is not None:
+            places = {id(item): at for at, item in enumerate(self._jobs.items)}
+            gone = {places[id(self._items[index])]: None for index in self._removed}
+            return edits + edit_items(text, self._jobs, gone, self._new_entries(self._jobs, style), style)
+        fresh = style.write(list(self._added.values()), style.step)
+        if self._holder is not None:
+            return [(self._holder.value_start, self._holder.end, fresh)]
+        return edit_items(text, top, {}, [f'"{_JOBS}"{colon_inside(text, top, style)}{fresh}'], style)
+
+    def _new_entries(self, jobs: Container, style: Style) -> list[str]:
+        text = self._text
+        indent = indent_inside(text, jobs, style)
+        keyed = text[jobs.start] == "{"
+        if self._items:  # As the last one is laid out.
+            last = self._items[-1]
+            if text.find("\n", last.value_start, last.end) < 0:
+                style = style.flat()
+        colon = colon_inside(text, jobs, style)
+        return [
+            (json.dumps(job_id) + colon if keyed else "") + style.write(value, indent)
+            for job_id, value in self._added.items()
+        ]
+
+    def _stamp(self, top: Container, style: Style, now: datetime) -> list[Edit]:
+        """The edit that refreshes `updated_at` where there is one."""
+        member = top.last(_UPDATED)
+        if member is None:
+            return []
+        return [(member.value_start, member.end, style.write(_as_before(member.value, now), ""))]
+
+    def _stored(self, index: int) -> dict[str, Any]:
+        """A fresh value of a usable record, from the text: nobody can have changed that."""
+        item = self._items[index]
+        value, _ = scan_value(self._text, item.value_start)
+        return _with_id(item, value)  # type: ignore[no-any-return]
+
+    def _find(self, job_id: str) -> int | None:
+        """The usable record of this id: without a look at `records`, which takes longer than all the rest of a change.
+
+        The first usable one of those alike in all but case is the job; the others are refused.
+        """
+        for index in self._alike(job_id):
+            item = self._items[index]
+            name = _id_of(item)
+            if is_job_id(name) and isinstance(item.value, dict) and item.key in {None, name}:
+                return index if name == job_id else None
+        return None
+
+    def _alike(self, job_id: str) -> list[int]:
+        """The records left that have this id but for case."""
+        wanted = job_id.lower()
+        return [
+            index
+            for index, item in enumerate(self._items)
+            if isinstance(name := _id_of(item), str) and name.lower() == wanted and index not in self._removed
+        ]
+
+    def _original(self) -> list[Record]:
+        if self._parsed is None:
+            self._parsed = list(_records(self._items))
+        return self._parsed
+
+
+def _records(items: list[Member]) -> Iterator[Record]:
+    """The entries, each with what makes it unusable. Of two with one id, the first is the job."""
+    seen: dict[str, Record] = {}
+    for index, item in enumerate(items):
+        value = _with_id(item, item.value)
+        if not isinstance(value, dict):
+            yield Record(id=item.key, value=value, problem=f"it is {_kind(value)}, not an object", index=index)
+            continue
+        job_id = value.get("id")
+        problem = None
+        if not isinstance(job_id, str):
+            problem = "it has no id" if job_id is None else f"its id is {_kind(job_id)}, not a text"
+            job_id = item.key
+        elif not is_job_id(job_id):
+            problem = f"its id {job_id[:40]!r} is not one: letters, digits, dot, dash and underscore, at most 128"
+        elif item.key is not None and item.key != job_id:
+            problem = f"its id {job_id!r} is not the key {item.key!r} it stands under"
+        elif (twin := seen.get(job_id.lower())) is not None:
+            how = "the id" if twin.id == job_id else f"but for case the id ({twin.id})"
+            problem = f"it has {how} of record {twin.index + 1}"
+        record = Record(id=job_id, value=value, problem=problem, index=index)
+        if problem is None:
+            seen[str(job_id).lower()] = record
+        yield record
+
+
+def _jobs_of(top: Container, holder: Member | None, where: str) -> Container | None:
+    """Where the records stand in an object; None where they are to be made.
+
+    Raises StoreError for an object that may mean anything.
+    """
+    if holder is not None:
+        if isinstance(holder.value, Container):
+            return holder.value
+        if holder.value is None:
+            return None
+        raise StoreError(f"{where} has {_kind(holder.value)} as its `jobs`, not a list")
+    entries = [item for item in top.items if _is_entry(item)]
+    if not entries:
+        return None
+    if all(isinstance(item.value, dict) and _is_job(item) for item in entries):
+        return top
+    names = ", ".join(repr((item.key or "")[:20]) for item in entries[:5])
+    raise StoreError(f"{where} has no `jobs`, and its keys are not jobs either ({names})")
+
+
+def _is_entry(item: Member) -> bool:
+    """Whether a member of an id-keyed object may be a job."""
+    return item.key not in {_UPDATED, "version"}
+
+
+def _is_job(item: Member) -> bool:
+    return "schedule" in item.value or item.value.get("id") == item.key
+
+
+def _id_of(item: Member) -> Any:
+    own = item.value.get("id") if isinstance(item.value, dict) else None
+    return item.key if own is None else own
+
+
+def _with_id(item: Member, value: Any) -> Any:
+    """A record of an id-keyed object bears its key as its id, as the others do."""
+    if item.key is not None and isinstance(value, dict) and value.get("id") is None:
+        return {**value, "id": item.key}
+    return value
+
+
+def _decode(data: bytes, where: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise StoreError(f"{where} is UTF-16 text, not UTF-8", hint="nothing was changed; save it as UTF-8")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{where} is not UTF-8 text (byte {error.start})") from error
+    if not text.strip(_BOM + " \t\r\n\0"):
+        raise StoreError(f"{where} is empty, which no complete write leaves behind")
+    return text
+
+
+def _nothing_after(text: str, end: int) -> None:
+    at = skip_space(text, end)
+    if at != len(text):
+        raise json.JSONDecodeError("Extra data", text, at)
+
+
+def _as_before(old: Any, now: datetime) -> Any:
+    """`now` in the form that the old stamp has: its offset, its fraction, or a number."""
+    if isinstance(old, bool) or old is None:
+        return old
+    if isinstance(old, int | float):
+        scale = 1000 if abs(old) >= _MILLISECONDS_FROM else 1
+        stamp = now.timestamp() * scale
+        return int(stamp) if isinstance(old, int) else stamp
+    try:
+        before = datetime.fromisoformat(old)
+    except (TypeError, ValueError):  # Whatever it was, a time that every reader understands is better.
+        return now.isoformat()
+    if before.tzinfo is not None:
+        now = now.astimezone(before.tzinfo)
+    text = now.isoformat(timespec="microseconds" if "." in old else "seconds")
+    return text.replace("+00:00", "Z") if old.endswith("Z") else text
+
+
+def _check_id(value: dict[str, Any], job_id: str) -> None:
+    if value.get("id") != job_id:
+        raise ValueError(f"the record of {job_id!r} must keep its id, not {value.get('id')!r}")
+
+
+def _copy(value: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(value))  # type: ignore[no-any-return]
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Parsing makes nothing but live objects: looking for garbage meanwhile costs a quarter of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -1,0 +1,278 @@
+"""Editing JSON text in place: where the values stand, and what to write where, leaving every other byte alone.
+
+Positions are indexes into a str. Nothing here knows what the text is about.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_COMMA: Final = re.compile(r"[ \t\n\r]*,[ \t\n\r]*").match
+_SPACE: Final = re.compile(r"[ \t\n\r]*").match
+# Control characters inside strings are what other programs have left behind; they are read, and kept as they are.
+_DECODER: Final = json.JSONDecoder(strict=False)
+_scan: Final[Callable[[str, int], tuple[Any, int]]] = _DECODER.scan_once  # type: ignore[attr-defined]
+
+Edit = tuple[int, int, str]
+"""Put this text in place of what stands from here to there."""
+
+
+class Member(NamedTuple):
+    """One item of an object or array: its whole span, where its value starts, and its key in an object.
+
+    A tuple, because a file has tens of thousands of them.
+    """
+
+    start: int
+    end: int
+    value_start: int
+    value: Any
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """An object or array: where its brackets stand, and its items in order."""
+
+    start: int
+    end: int
+    items: list[Member]
+
+    def last(self, key: str) -> Member | None:
+        """The member that counts: of several with one key, readers of JSON take the last."""
+        return next((item for item in reversed(self.items) if item.key == key), None)
+
+
+def skip_space(text: str, at: int) -> int:
+    """The next position that is not white space."""
+    return _SPACE(text, at).end()  # type: ignore[union-attr]
+
+
+def scan_value(text: str, at: int) -> tuple[Any, int]:
+    """The value that starts at `at`, and where it ends. Raises ValueError."""
+    try:
+        return _scan(text, at)
+    except StopIteration as error:
+        raise json.JSONDecodeError("Expecting value", text, error.value) from None
+    except RecursionError:
+        raise json.JSONDecodeError("Nested too deep", text, at) from None
+
+
+def scan_array(text: str, start: int) -> Container:
+    """The array whose bracket is at `start`, item by item. Raises ValueError."""
+    items: list[Member] = []
+    at = skip_space(text, start + 1)
+    if text[at : at + 1] == "]":
+        return Container(start=start, end=at + 1, items=items)
+    while True:
+        value, end = scan_value(text, at)
+        items.append(Member(at, end, at, value))
+        comma = _COMMA(text, end)
+        if comma is None:
+            return Container(start=start, end=_closing(text, end, "]"), items=items)
+        at = comma.end()
+
+
+def scan_object(text: str, start: int, *, inside: Callable[[str, int], tuple[Any, int]] | None = None) -> Container:
+    """The object whose brace is at `start`, member by member. Raises ValueError.
+
+    `inside(key, at)`: reads a member's value in place of `scan_value`.
+    """
+    items: list[Member] = []
+    at = skip_space(text, start + 1)
+    if text[at : at + 1] == "}":
+        return Container(start=start, end=at + 1, items=items)
+    while True:
+        if text[at : at + 1] != '"':
+            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
+        key, end = scan_value(text, at)
+        colon = skip_space(text, end)
+        if text[colon : colon + 1] != ":":
+            raise json.JSONDecodeError("Expecting ':' delimiter", text, colon)
+        value_start = skip_space(text, colon + 1)
+        value, end = inside(key, value_start) if inside else scan_value(text, value_start)
+        items.append(Member(at, end, value_start, value, key))
+        comma = _COMMA(text, end)
+        if comma is None:
+            return Container(start=start, end=_closing(text, end, "}"), items=items)
+        at = comma.end()
+
+
+def _closing(text: str, at: int, bracket: str) -> int:
+    """Where the container ends whose last item ended at `at`."""
+    at = skip_space(text, at)
+    if text[at : at + 1] != bracket:
+        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    return at + 1
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two JSON values are one: of equal types all the way down (`1` is not `true`), NaN being itself."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - the test for NaN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How a text is laid out: its line ends, one step of indentation ("" for all on one line), and its escapes."""
+
+    newline: str = "\n"
+    step: str = "  "
+    ascii_only: bool = True
+    comma: str = ", "
+    colon: str = ": "
+
+    @classmethod
+    def of(cls, text: str, outer: Container) -> Style:
+        """The style of `text`, judged by the object or array that it is."""
+        gap = text[outer.start + 1 : outer.items[0].start] if outer.items else "\n  "
+        head = text[outer.start : outer.start + 4096]
+        compact = ', "' not in head and ',"' in head
+        return cls(
+            newline="\r\n" if "\r\n" in head else "\n",
+            step=gap.rpartition("\n")[2] if "\n" in gap else "",
+            ascii_only=text.isascii() or text[1:].isascii(),  # The first character may be a byte order mark.
+            comma="," if compact else ", ",
+            colon=":" if compact else ": ",
+        )
+
+    def inside(self, text: str, found: Container) -> Style:
+        """The style within `found`, which may stand on one line in a text that has many."""
+        if self.step and found.items and "\n" not in text[found.start : found.items[0].start]:
+            return self.flat()
+        return self
+
+    def flat(self) -> Style:
+        """The same on one line."""
+        return replace(self, step="")
+
+    def write(self, value: Any, indent: str) -> str:
+        """`value` as text whose first line stands at `indent`."""
+        text = self._dump(value, ("," if self.step else self.comma, ": " if self.step else self.colon))
+        return text.replace("\n", self.newline + indent) if self.step else text
+
+    def _dump(self, value: Any, separators: tuple[str, str]) -> str:
+        step = self.step or None
+        if not self.ascii_only:
+            text = json.dumps(value, indent=step, ensure_ascii=False, separators=separators)
+            try:
+                text.encode()
+            except UnicodeEncodeError:  # Half of a surrogate pair can only be written as an escape.
+                pass
+            else:
+                return text
+        return json.dumps(value, indent=step, separators=separators)
+
+
+def edit_object(text: str, start: int, new: Mapping[str, Any], style: Style) -> list[Edit]:
+    """The edits that make the object at `start` equal to `new`, touching only the members that differ.
+
+    Members that stay keep their place whatever the order of `new`; new ones come last.
+    """
+    found = scan_object(text, start)
+    style = style.inside(text, found)
+    edits: list[Edit] = []
+    changed: dict[int, str | None] = {}
+    indent = indent_inside(text, found, style)
+    for index, member in enumerate(found.items):
+        key = member.key or ""
+        if key not in new:
+            changed[index] = None
+        elif member is found.last(key) and not same(member.value, new[key]):
+            if isinstance(member.value, dict) and isinstance(new[key], dict):
+                edits += edit_object(text, member.value_start, new[key], style)
+            else:
+                edits.append((member.value_start, member.end, style.write(new[key], indent)))
+    known = {member.key for member in found.items}
+    added = [
+        f"{json.dumps(key)}{colon_inside(text, found, style)}{style.write(value, indent)}"
+        for key, value in new.items()
+        if key not in known
+    ]
+    return edits + edit_items(text, found, changed, added, style)
+
+
+def edit_items(
+    text: str, found: Container, changed: Mapping[int, str | None], added: Sequence[str], style: Style
+) -> list[Edit]:
+    """The edits that rewrite, drop (None) and append items of a container."""
+    edits: list[Edit] = []
+    items = found.items
+    kept = [index for index in range(len(items)) if index not in changed or changed[index] is not None]
+    if not kept and (changed or added):
+        return [(found.start + 1, found.end - 1, _interior(text, found, added, style))]
+    gone = sorted(index for index, new in changed.items() if new is None)
+    for index, new in changed.items():
+        if new is not None:
+            edits.append((items[index].start, items[index].end, new))
+    edits += [(items[index - 1].end, items[index].end, "") for index in gone if index > kept[0]]
+    if kept and kept[0] > 0:
+        edits.append((items[0].start, items[kept[0]].start, ""))
+    if added:
+        glue = _glue(text, found, style)
+        at = items[kept[-1]].end
+        edits.append((at, at, "".join(glue + item for item in added)))
+    return edits
+
+
+def apply(text: str, edits: Sequence[Edit]) -> str:
+    """The text with all edits made; they do not overlap."""
+    pieces: list[str] = []
+    at = 0
+    for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
+        pieces += (text[at:start], new)
+        at = end
+    pieces.append(text[at:])
+    return "".join(pieces)
+
+
+def indent_inside(text: str, found: Container, style: Style) -> str:
+    """The white space that an item of `found` stands behind on its line."""
+    if found.items:
+        gap = text[found.start + 1 : found.items[0].start]
+        return gap.rpartition("\n")[2] if "\n" in gap else ""
+    return _indent_of_line(text, found.start) + style.step
+
+
+def _indent_of_line(text: str, at: int) -> str:
+    line = text[text.rfind("\n", 0, at) + 1 : at].removeprefix("\ufeff")
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _glue(text: str, found: Container, style: Style) -> str:
+    """What stands between two items."""
+    items = found.items
+    if len(items) > 1:
+        return text[items[-2].end : items[-1].start]
+    lead = text[found.start + 1 : items[0].start]
+    return "," + lead if "\n" in lead else style.comma
+
+
+def colon_inside(text: str, found: Container, style: Style) -> str:
+    """What stands between a key and its value in this object."""
+    if not found.items:
+        return ": " if style.step else style.colon
+    first = found.items[0]
+    return text[scan_value(text, first.start)[1] : first.value_start]
+
+
+def _interior(text: str, found: Container, added: Sequence[str], style: Style) -> str:
+    """What stands between the brackets once nothing of the old is left."""
+    if not added:
+        return ""
+    if not style.step:
+        return style.comma.join(added)
+    lead = style.newline + indent_inside(text, found, style)
+    tail = style.newline + _indent_of_line(text, found.start)
+    return lead + f",{lead}".join(added) + tail
