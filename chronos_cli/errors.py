@@ -138,13 +138,20 @@ class StoreError(ChronosError):
 
 
 class TemporaryError(ChronosError):
-    """This cannot be done right now."""
+    """This cannot be done right now.
+
+    `retry_after_s`: when the other side asked to be tried again, in seconds from now.
+    """
 
     code = "temporary"
     exit_code = ExitCode.TEMPORARY
     http_status = 503
     retryable = True
     default_hint = "try again later"
+
+    def __init__(self, message: str = "", *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class LockTimeoutError(TemporaryError):

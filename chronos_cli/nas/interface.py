@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,21 +46,28 @@ class ArmAnswer:
     """NAS took the arm.
 
     `schedule_id`: NAS's own name for it; None where it gave none, and then only a `list` shows that it is held.
-    `features`: the optional abilities NAS named (`contract.FEATURE_*`).
+    `features`: the optional abilities NAS named (`contract.FEATURE_*`). `state`: in NAS's own words, empty where it
+    gave none; ours says `delivered` where this instant had its callback before, and then nothing is armed.
     """
 
     schedule_id: str | None
     features: frozenset[str] = frozenset()
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One one-shot that NAS says it holds. `fire_at` is None where `fire_at_text` is no readable instant."""
+    """One one-shot that NAS says it holds.
+
+    `fire_at` is None where `fire_at_text` is no readable instant. `state`: in NAS's own words, empty where it gave
+    none; ours says `armed`, `in_flight` or `retrying`.
+    """
 
     job_id: str
     fire_at: datetime | None
     fire_at_text: str
     schedule_id: str | None
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,20 @@ class Result:
     def ok(self) -> bool:
         """Whether NAS did what was asked."""
         return self.error is None
+
+
+class TokenSource(Protocol):
+    """Where the agent's NAS access token comes from. Both methods take at most `within_s` seconds."""
+
+    @property
+    def origin(self) -> str:
+        """Where that is, for people; never the token."""
+
+    def get(self, *, within_s: float) -> str:
+        """The token. Raises AuthError, ConfigError or TemporaryError where there is none."""
+
+    def renew(self, rejected: str, *, within_s: float) -> str | None:
+        """Another token than the one NAS did not accept; None where the source has no other."""
 
 
 class Nas(ABC):
