@@ -1,0 +1,120 @@
+"""The timing of one process: wait until the next timer is due, claim what may be called now, hand it to the workers."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from chronos_cli.authority.interface import RegistryUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.authority.gate import Gate
+    from chronos_cli.authority.journal import Journal
+    from chronos_cli.authority.model import Due
+    from chronos_cli.authority.registry import Registry
+    from chronos_cli.authority.workers import Workers
+
+LOOK_S = 1.0
+"""How long it sleeps at most: timers that another process put there (a redrive) are seen within this."""
+
+BLOCKED_S = 0.1
+"""How long it sleeps while timers are due that may not be called yet, unless a place comes free."""
+
+SWEEP_S = 300.0
+
+
+class Dispatcher:
+    """A thread that finds due timers. `clock`: seconds since the epoch."""
+
+    def __init__(
+        self, *, registry: Registry, workers: Workers, gate: Gate, journal: Journal, clock: Callable[[], float]
+    ) -> None:
+        self._registry, self._workers, self._gate = registry, workers, gate
+        self._journal, self._clock = journal, clock
+        self._changed = threading.Condition()
+        self._wake_at = 0.0
+        self._woken = False
+        self._stopping = False
+        self._swept_at = clock()
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        workers.freed = self._freed
+
+    def start(self) -> None:
+        """Begin; timers claimed by a process that died are due again."""
+        self._registry.release_claims()
+        self._thread.start()
+
+    def nudge(self, due_at: float) -> None:
+        """A timer was armed for `due_at`: look earlier, if that is earlier than the next look."""
+        if due_at < self._wake_at:
+            with self._changed:
+                self._woken = True
+                self._changed.notify()
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout=10)
+
+    @property
+    def alive(self) -> bool:
+        """Whether due timers are being looked for."""
+        return self._thread.is_alive() and not self._stopping
+
+    def _freed(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                wait = self._look()
+                if self._clock() - self._swept_at > SWEEP_S:
+                    self._swept_at = self._clock()
+                    self._registry.sweep()
+            except RegistryUnavailableError as error:
+                self._journal.write("error", where="dispatcher", message=error.line())
+                wait = LOOK_S
+            with self._changed:
+                if wait > 0 and not self._woken and not self._stopping:
+                    self._wake_at = self._clock() + wait
+                    self._changed.wait(wait)
+                self._wake_at, self._woken = 0.0, False
+
+    def _look(self) -> float:
+        """Claim and hand out what can start now; returns how long to sleep."""
+        free = self._workers.free
+        if free <= 0:
+            return LOOK_S
+        hosts, agents = self._gate.blocked()
+        now = self._clock()
+        found = self._registry.due(now=now, limit=free, skip_hosts=hosts, skip_agents=agents)
+        if not found:
+            if hosts or agents:
+                return BLOCKED_S
+            next_due_at = self._registry.next_due_at()
+            return LOOK_S if next_due_at is None else min(LOOK_S, max(0.0, next_due_at - self._clock()))
+        admitted = [one for one in found if self._gate.enter(one.host, one.agent_id)]
+        self._start(admitted)
+        return 0.0 if admitted else BLOCKED_S
+
+    def _start(self, admitted: list[Due]) -> None:
+        try:
+            claimed = self._registry.claim([(one.schedule_id, one.attempts) for one in admitted])
+        except RegistryUnavailableError:
+            for one in admitted:
+                self._gate.leave(one.host, one.agent_id, healthy=None)
+            raise
+        by_id = {delivery.schedule_id: delivery for delivery in claimed}
+        for one in admitted:
+            delivery = by_id.get(one.schedule_id)
+            if delivery is not None and delivery.host == one.host:
+                self._workers.take(delivery)
+            else:
+                # Superseded or cancelled between the look and the claim.
+                self._gate.leave(one.host, one.agent_id, healthy=None)

@@ -1,0 +1,74 @@
+"""What a place for timers must be able to do, and the shapes its work is handed over in.
+
+The registry's rules are written once (`registry.py`, `wishes.py`) in SQL that SQLite and PostgreSQL both understand.
+A backend adds what differs: how a transaction is had, how rows are locked, and how a due timer makes itself known.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from chronos_cli.errors import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class RegistryUnavailableError(TemporaryError):
+    """The timers cannot be read or written right now."""
+
+    code = "registry_unavailable"
+    default_hint = "try again later; /readyz says whether the store is back"
+
+
+class Session(Protocol):
+    """One transaction. Statements use `?` for parameters, as PEP 249's qmark style."""
+
+    def all(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Run one statement and return all its rows."""
+        ...
+
+    def run(self, statement: str, parameters: Sequence[object] = ()) -> int:
+        """Run one statement and return how many rows it touched."""
+        ...
+
+    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each of `rows`."""
+        ...
+
+
+class Backend(ABC):
+    """A store with transactions. Every method raises RegistryUnavailableError where the store cannot be used."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the tables where they are missing. Raises ConfigError where the place can never be used."""
+
+    @abstractmethod
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one durable transaction, from its start again when the store asks for it."""
+
+    @abstractmethod
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run `work` on a committed state of the store. Callable from any thread."""
+
+    @abstractmethod
+    def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
+        """Keep other writers away from these (agent, job) until the transaction ends; nothing where there is one."""
+
+    def select_by_key(self, session: Session, select: str, keys: Sequence[tuple[int, str]]) -> list[Row]:
+        """The rows of `select` (no WHERE of its own) that belong to these (agent, job); kept from other writers."""
+        statement = f"{select} WHERE agent_id = ? AND job_id = ?"
+        return [row for key in keys for row in session.all(statement, key)]
+
+    @abstractmethod
+    def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
+        """See to it that `(schedule id, attempts so far, due at)` is looked at when it is due."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the store."""

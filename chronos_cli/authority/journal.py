@@ -1,0 +1,36 @@
+"""What the authority does, as JSON lines: one event a line, for people with jq and for programs.
+
+Every line has `time` (UTC, ISO 8601) and `event`. No token and no key is ever written.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Journal:
+    """Writes events to a stream; None writes nothing. `clock`: seconds since the epoch."""
+
+    def __init__(self, stream: TextIO | None, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def write(self, event: str, **fields: object) -> None:
+        """Write one event. A reader that went away ends the log, not the service."""
+        if self._stream is None:
+            return
+        time = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": time, "event": event, **fields}, separators=(",", ":"), default=str)
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._stream = None

@@ -1,0 +1,239 @@
+"""The keys that sign fire tokens: a folder of private keys, what each may still be used for, and the JWKS of them.
+
+`keys.json` in the folder says from when each key signs and until when it is published; each private key is a PEM file
+of mode 0600. A key given from outside (a file or a variable) stands alone and is never rotated here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.errors import ConfigError, ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+JWKS_MAX_AGE_S = 300
+"""How long clients may keep the JWKS; a new key signs only after this, unless told otherwise."""
+
+RETIRE_AFTER_S = 600.0
+"""How long an old key stays published after the new one signs: a token's 90 s, leeways, and clocks that differ."""
+
+_CHECK_S = 1.0
+
+
+class KeyAlgorithm(StrEnum):
+    """What we sign with."""
+
+    RS256 = "RS256"
+    ES256 = "ES256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """What is written down about a key. Times are seconds since the epoch; `retires_at` None means for ever."""
+
+    kid: str
+    alg: str
+    created_at: float
+    signs_from: float
+    retires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A private key ready to sign, and its public half as a JWK."""
+
+    kid: str
+    alg: str
+    private: Any
+    jwk: dict[str, str]
+
+
+class KeyRing:
+    """The keys in one folder, or the one key given as PEM. `clock`: seconds since the epoch."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float], *, pem: str | None = None) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._outside = None if pem is None else _load(pem.encode(), "the key given")
+        self._loaded: dict[str, SigningKey] = {}
+        self._records: list[KeyRecord] = []
+        self._checked_at = float("-inf")
+        self._stamp: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make a first RS256 key where there is none."""
+        if self._outside is None and not self.records():
+            self._add(KeyAlgorithm.RS256, signs_from=self._clock())
+
+    def records(self) -> list[KeyRecord]:
+        """All keys that are not retired yet, the newest last."""
+        if self._outside is not None:
+            return [KeyRecord(kid=self._outside.kid, alg=self._outside.alg, created_at=0.0, signs_from=0.0)]
+        now = self._clock()
+        return [record for record in self._read() if record.retires_at is None or record.retires_at > now]
+
+    def signing(self) -> SigningKey:
+        """The key to sign with now: the newest whose time has come. Raises ConfigError where there is none."""
+        if self._outside is not None:
+            return self._outside
+        now = self._clock()
+        with self._lock:
+            if not 0 <= now - self._checked_at < _CHECK_S:
+                self._refresh()
+                self._checked_at = now
+            ready = [r for r in self._records if r.signs_from <= now and (r.retires_at is None or r.retires_at > now)]
+            if not ready:
+                raise ConfigError(f"no key in {self._folder} may sign", hint="run `chronos-nas keys rotate --now`")
+            return self._key(max(ready, key=lambda record: record.signs_from))
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The published keys (RFC 7517)."""
+        if self._outside is not None:
+            return {"keys": [self._outside.jwk]}
+        with self._lock:
+            return {"keys": [self._key(record).jwk for record in self.records()]}
+
+    def rotate(self, algorithm: KeyAlgorithm, *, after: float) -> KeyRecord:
+        """Add a key that signs `after` seconds from now, and retire the others some time after that."""
+        self._own()
+        signs_from = self._clock() + after
+        retires_at = signs_from + RETIRE_AFTER_S
+        for record in self.records():
+            if record.retires_at is None or record.retires_at > retires_at:
+                self._replace(KeyRecord(**{**asdict(record), "retires_at": retires_at}))
+        return self._add(algorithm, signs_from=signs_from)
+
+    def retire(self, kid: str) -> KeyRecord:
+        """Stop publishing a key now. Raises NotFoundError, and ConflictError where no other key could sign."""
+        self._own()
+        now = self._clock()
+        record = next((one for one in self.records() if one.kid == kid), None)
+        if record is None:
+            raise NotFoundError(f"there is no key {kid}", hint="see `chronos-nas keys list`")
+        if not any(one.kid != kid and one.signs_from <= now for one in self.records()):
+            raise ConflictError(f"key {kid} is the only one that signs", hint="rotate first, with --now")
+        retired = KeyRecord(**{**asdict(record), "retires_at": now})
+        self._replace(retired)
+        (self._folder / f"{kid}.pem").unlink(missing_ok=True)
+        return retired
+
+    def _own(self) -> None:
+        if self._outside is not None:
+            raise ConflictError("the key is given from outside", hint="replace the file or variable it comes from")
+
+    def _key(self, record: KeyRecord) -> SigningKey:
+        if record.kid not in self._loaded:
+            path = self._folder / f"{record.kid}.pem"
+            try:
+                mode = path.stat().st_mode
+                if mode & 0o077:
+                    raise ConfigError(f"the private key {path} is readable by others", hint=f"chmod 600 {path}")
+                self._loaded[record.kid] = _load(path.read_bytes(), str(path))
+            except OSError as error:
+                raise ConfigError(f"cannot read the private key {path}: {error}", hint="put it back") from error
+        return self._loaded[record.kid]
+
+    def _add(self, algorithm: KeyAlgorithm, *, signs_from: float) -> KeyRecord:
+        pem = generate(algorithm)
+        key = _load(pem, "a fresh key")
+        record = KeyRecord(kid=key.kid, alg=key.alg, created_at=self._clock(), signs_from=signs_from)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(self._folder / f"{key.kid}.pem", pem)
+        self._write([*self._read(), record])
+        return record
+
+    def _replace(self, record: KeyRecord) -> None:
+        self._write([record if one.kid == record.kid else one for one in self._read()])
+
+    def _refresh(self) -> None:
+        try:
+            status = (self._folder / "keys.json").stat()
+        except FileNotFoundError:
+            self._records = []
+            return
+        stamp = (status.st_mtime_ns, status.st_ino)
+        if stamp != self._stamp:
+            self._records, self._stamp = self._read(), stamp
+
+    def _read(self) -> list[KeyRecord]:
+        path = self._folder / "keys.json"
+        try:
+            document = json.loads(path.read_bytes())
+            return [KeyRecord(**record) for record in document["keys"]]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"cannot read {path}: {error}", hint="restore it from a backup") from error
+
+    def _write(self, records: list[KeyRecord]) -> None:
+        document = {"keys": [asdict(record) for record in records]}
+        _write(self._folder / "keys.json", json.dumps(document, indent=2).encode() + b"\n")
+        with self._lock:
+            self._checked_at = float("-inf")
+
+
+def generate(algorithm: KeyAlgorithm) -> bytes:
+    """A fresh private key as PEM (PKCS 8, not encrypted)."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    if algorithm is KeyAlgorithm.RS256:
+        key: Any = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+    plain: bytes = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return plain
+
+
+def _load(pem: bytes, source: str) -> SigningKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    try:
+        private = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{source} is no private key in PEM form: {error}", hint="RSA or P-256, unencrypted"
+        ) from error
+    if isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
+        rsa_numbers = private.public_key().public_numbers()
+        alg, members = "RS256", {"e": _b64_int(rsa_numbers.e), "kty": "RSA", "n": _b64_int(rsa_numbers.n)}
+    elif isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
+        ec_numbers = private.public_key().public_numbers()
+        alg = "ES256"
+        members = {"crv": "P-256", "kty": "EC", "x": _b64_int(ec_numbers.x, 32), "y": _b64_int(ec_numbers.y, 32)}
+    else:
+        raise ConfigError(f"{source} is no key we sign with", hint="RSA of 2,048 bits or more, or P-256")
+    # RFC 7638: the thumbprint is over the required members, sorted, without spaces.
+    thumbprint = hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest()
+    kid = base64.urlsafe_b64encode(thumbprint).rstrip(b"=").decode()
+    return SigningKey(kid=kid, alg=alg, private=private, jwk={**members, "kid": kid, "alg": alg, "use": "sig"})
+
+
+def _b64_int(number: int, length: int | None = None) -> str:
+    size = length or (number.bit_length() + 7) // 8
+    return base64.urlsafe_b64encode(number.to_bytes(size, "big")).rstrip(b"=").decode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a private file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

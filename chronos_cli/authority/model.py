@@ -1,0 +1,181 @@
+"""The words of the authority: agents, what they wish, the timers that come of it, deliveries and their outcomes.
+
+Instants are whole UTC seconds as int where they name an occurrence, and seconds with a fraction as float (both since
+the epoch) where they say when something happened or is due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class TimerState(StrEnum):
+    """Where a timer stands."""
+
+    ARMED = "armed"
+    IN_FLIGHT = "in_flight"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One agent that may hold timers here. `audience` goes into the tokens its callbacks carry."""
+
+    id: int
+    name: str
+    audience: str
+    created_at: float
+    revoked_at: float | None = None
+    max_timers: int | None = None
+    rate: float | None = None
+
+    @property
+    def revoked(self) -> bool:
+        """Whether this identity is refused for good."""
+        return self.revoked_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """The wish of an agent to be called back about a job at `fire_at`.
+
+    `fire_text`: the instant as the agent wrote it. `host`: scheme, name and port of the callback, what breakers and
+    bounds go by. `generation`: orders the wishes for one job, None where the agent does not say.
+    """
+
+    agent_id: int
+    job_id: str
+    fire_at: int
+    fire_text: str
+    callback_url: str
+    host: str
+    generation: int | None = None
+    max_timers: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """The wish of an agent to hold nothing for a job."""
+
+    agent_id: int
+    job_id: str
+    generation: int | None = None
+
+
+Wish = Provision | Cancel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioned:
+    """A provision was taken. `changed`: it was not a no-op. `replaced`: the schedule id it took the place of."""
+
+    schedule_id: str
+    state: TimerState
+    changed: bool
+    replaced: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """A cancel was carried out. `dropped`: how many timers went."""
+
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A wish was not taken, and why."""
+
+    status: int
+    error: str
+    message: str
+    extra: dict[str, object] = field(default_factory=dict)
+
+
+Answer = Provisioned | Cancelled | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A timer whose moment has come: what is needed to decide whether it may be relayed now.
+
+    `attempts` is how often it was tried; a claim succeeds only while that number still stands.
+    """
+
+    schedule_id: str
+    agent_id: int
+    host: str
+    due_at: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A claimed timer, to be relayed now, once. `attempt` counts from 1; `due_at` is when this attempt was due."""
+
+    schedule_id: str
+    agent_id: int
+    audience: str
+    job_id: str
+    fire_at: int
+    fire_text: str
+    callback_url: str
+    host: str
+    attempt: int
+    due_at: float
+    armed_at: float
+    first_attempt_at: float
+
+
+class Fate(StrEnum):
+    """What becomes of a delivery."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one delivery. `next_at`: when it is tried again; `error`: one line, for people."""
+
+    delivery: Delivery
+    fate: Fate
+    at: float
+    status: int | None = None
+    error: str | None = None
+    next_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Armed:
+    """One entry of a list."""
+
+    job_id: str
+    fire_at: int
+    fire_text: str
+    schedule_id: str
+    state: TimerState
+    callback_url: str = ""
+    agent: str = ""
+    due_at: float = 0.0
+    attempts: int = 0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """A delivery that was given up."""
+
+    schedule_id: str
+    agent: str
+    job_id: str
+    fire_at: int
+    fire_text: str
+    callback_url: str
+    attempts: int
+    first_attempt_at: float
+    died_at: float
+    last_error: str | None

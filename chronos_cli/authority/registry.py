@@ -1,0 +1,346 @@
+"""The registry of timers: the rows are the truth, everything else a reminder to look at them.
+
+Every method is one transaction. Work of the same kind that meets in a group commit is handed over as one list, so the
+cost of reaching the disk is shared.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from chronos_cli.authority.model import Agent, Armed, Delivery, Due, Fate, Outcome, TimerState, Wish
+from chronos_cli.authority.wishes import DELIVERED_MEMORY_S, Changes, Slot, Timer, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from chronos_cli.authority.interface import Backend, Session
+    from chronos_cli.authority.model import Answer
+
+CLAIM_S = 90.0
+"""How long a claim holds: longer than any relay may take. After it, another worker may take the timer."""
+
+COUNT_AGE_S = 1.0
+"""How old the count of an agent's timers may be that its limit is compared with."""
+
+_TIMER = "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, attempts, in_flight, current"
+
+
+class Registry:
+    """Timers of all agents in one backend. `clock` tells the time in seconds since the epoch."""
+
+    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
+        self.backend = backend
+        self._clock = clock
+        self._counts: dict[int, tuple[float, int]] = {}
+
+    # -- wishes ----------------------------------------------------------------------------------------------------
+
+    def apply(self, wishes: Sequence[Wish]) -> list[Answer]:
+        """Carry out wishes in order; each answer stands at the place of its wish."""
+        return self.backend.write(lambda session: self.apply_in(session, wishes))
+
+    def apply_in(self, session: Session, wishes: Sequence[Wish]) -> list[Answer]:
+        """`apply` within a transaction of the caller's."""
+        now = self._clock()
+        keys = sorted({(wish.agent_id, wish.job_id) for wish in wishes})
+        slots = self._load(session, keys)
+        limited = {wish.agent_id for wish in wishes if getattr(wish, "max_timers", None) is not None}
+        held = {agent: self._held(session, agent, now) for agent in limited}
+        changes = Changes()
+        answers: list[Answer] = []
+        for wish in wishes:
+            slot = slots[wish.agent_id, wish.job_id]
+            before = len(slot.timers)
+            new_id = f"{int(now * 1000):012x}{secrets.token_hex(8)}"
+            count = held.get(wish.agent_id, 0)
+            answers.append(decide(slot, wish, now=now, new_id=new_id, held=count, changes=changes))
+            if wish.agent_id in held:
+                held[wish.agent_id] = count + len(slot.timers) - before
+        self._store(session, changes)
+        for agent, count in held.items():
+            self._counts[agent] = (self._counts[agent][0], count)
+        return answers
+
+    def _load(self, session: Session, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Slot]:
+        self.backend.lock_slots(session, keys)
+        slots = {key: Slot(agent_id=key[0], job_id=key[1]) for key in keys}
+        for agent_id, job_id, generation, fire_at, schedule_id, at in self.backend.select_by_key(
+            session, "SELECT agent_id, job_id, generation, done_fire_at, done_schedule_id, done_at FROM slots", keys
+        ):
+            slot = slots[agent_id, job_id]
+            slot.generation, slot.done_fire_at, slot.done_schedule_id, slot.done_at = (
+                generation,
+                fire_at,
+                schedule_id,
+                at,
+            )
+        for row in self.backend.select_by_key(session, f"SELECT {_TIMER} FROM timers", keys):  # noqa: S608 - constants
+            timer = Timer(
+                schedule_id=row[0],
+                agent_id=row[1],
+                job_id=row[2],
+                fire_at=row[3],
+                fire_text=row[4],
+                callback_url=row[5],
+                host=row[6],
+                armed_at=row[7],
+                attempts=row[8],
+                in_flight=bool(row[9]),
+                current=bool(row[10]),
+            )
+            slots[timer.agent_id, timer.job_id].timers.append(timer)
+        return slots
+
+    def _held(self, session: Session, agent_id: int, now: float) -> int:
+        """How many timers an agent holds, counted afresh every second: counting 100,000 for each wish would cost."""
+        counted_at, count = self._counts.get(agent_id, (0.0, 0))
+        if not 0 <= now - counted_at < COUNT_AGE_S:
+            count = int(session.all("SELECT count(*) FROM timers WHERE agent_id = ?", (agent_id,))[0][0])
+            self._counts[agent_id] = (now, count)
+        return count
+
+    def _store(self, session: Session, changes: Changes) -> None:
+        if changes.removed:
+            session.many("DELETE FROM timers WHERE schedule_id = ?", [(one,) for one in changes.removed])
+        if changes.updated:
+            session.many(
+                "UPDATE timers SET fire_text = ?, callback_url = ?, host = ?, current = ? WHERE schedule_id = ?",
+                [
+                    (t.fire_text, t.callback_url, t.host, int(t.current), t.schedule_id)
+                    for t in changes.updated.values()
+                ],
+            )
+        if changes.added:
+            session.many(
+                "INSERT INTO timers (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at,"
+                " due_at, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        t.schedule_id,
+                        t.agent_id,
+                        t.job_id,
+                        t.fire_at,
+                        t.fire_text,
+                        t.callback_url,
+                        t.host,
+                        t.armed_at,
+                        float(t.fire_at),
+                        int(t.current),
+                    )
+                    for t in changes.added.values()
+                ],
+            )
+            self.backend.remind(session, [(t.schedule_id, 0, float(t.fire_at)) for t in changes.added.values()])
+        if changes.generations:
+            session.many(
+                "INSERT INTO slots (agent_id, job_id, generation) VALUES (?, ?, ?)"
+                " ON CONFLICT (agent_id, job_id) DO UPDATE SET generation = excluded.generation",
+                [(agent_id, job_id, generation) for (agent_id, job_id), generation in changes.generations.items()],
+            )
+
+    # -- relays ----------------------------------------------------------------------------------------------------
+
+    def due(
+        self, *, now: float, limit: int, skip_hosts: Collection[str] = (), skip_agents: Collection[int] = ()
+    ) -> list[Due]:
+        """The timers whose moment has come, longest waiting first, without those of the hosts and agents named."""
+        statement = "SELECT schedule_id, agent_id, host, due_at, attempts FROM timers WHERE due_at <= ?"
+        if skip_hosts:
+            statement += f" AND host NOT IN ({', '.join('?' * len(skip_hosts))})"
+        if skip_agents:
+            statement += f" AND agent_id NOT IN ({', '.join('?' * len(skip_agents))})"
+        statement += " ORDER BY due_at LIMIT ?"
+        rows = self.backend.read(lambda session: session.all(statement, (now, *skip_hosts, *skip_agents, limit)))
+        return [Due(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
+
+    def next_due_at(self) -> float | None:
+        """When the next timer is due, or None where there is none."""
+        rows = self.backend.read(lambda session: session.all("SELECT min(due_at) FROM timers"))
+        return None if rows[0][0] is None else float(rows[0][0])
+
+    def claim(self, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
+        """Claim `(schedule id, attempts so far)` for one attempt each; what has moved on meanwhile is left out."""
+        return self.backend.write(lambda session: self.claim_in(session, entries))
+
+    def claim_in(self, session: Session, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
+        """`claim` within a transaction of the caller's."""
+        now = self._clock()
+        deliveries: list[Delivery] = []
+        for schedule_id, attempts in sorted(entries):
+            rows = session.all(
+                "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"
+                " first_attempt_at = COALESCE(first_attempt_at, ?) WHERE schedule_id = ? AND attempts = ?"
+                " RETURNING agent_id, job_id, fire_at, fire_text, callback_url, host, attempts, armed_at,"
+                " first_attempt_at,"
+                " (SELECT audience FROM agents WHERE agents.id = timers.agent_id AND revoked_at IS NULL)",
+                (now + CLAIM_S, now, schedule_id, attempts),
+            )
+            deliveries.extend(
+                Delivery(
+                    schedule_id=schedule_id,
+                    agent_id=row[0],
+                    job_id=row[1],
+                    fire_at=row[2],
+                    fire_text=row[3],
+                    callback_url=row[4],
+                    host=row[5],
+                    attempt=row[6],
+                    due_at=max(float(row[2]), row[7]),
+                    armed_at=row[7],
+                    first_attempt_at=row[8],
+                    audience=row[9],
+                )
+                for row in rows
+                if row[9] is not None
+            )
+            if any(row[9] is None for row in rows):
+                # Armed in the very second in which its agent was revoked.
+                session.run("DELETE FROM timers WHERE schedule_id = ?", (schedule_id,))
+        return deliveries
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Write down what became of deliveries; False where the timer is gone or another attempt has it."""
+        return self.backend.write(lambda session: self.settle_in(session, outcomes))
+
+    def settle_in(self, session: Session, outcomes: Sequence[Outcome]) -> list[bool]:
+        """`settle` within a transaction of the caller's."""
+        keys = sorted({(outcome.delivery.agent_id, outcome.delivery.job_id) for outcome in outcomes})
+        self.backend.lock_slots(session, keys)
+        return [self._settle(session, outcome) for outcome in outcomes]
+
+    def _settle(self, session: Session, outcome: Outcome) -> bool:
+        delivery = outcome.delivery
+        if outcome.fate is Fate.DELIVERED:
+            if not session.run("DELETE FROM timers WHERE schedule_id = ?", (delivery.schedule_id,)):
+                return False
+            session.run(
+                "INSERT INTO slots (agent_id, job_id, done_fire_at, done_schedule_id, done_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (agent_id, job_id) DO UPDATE SET done_fire_at = excluded.done_fire_at,"
+                " done_schedule_id = excluded.done_schedule_id, done_at = excluded.done_at",
+                (delivery.agent_id, delivery.job_id, delivery.fire_at, delivery.schedule_id, outcome.at),
+            )
+            return True
+        mine = (delivery.schedule_id, delivery.attempt)
+        if outcome.fate is Fate.RETRY:
+            touched = session.run(
+                "UPDATE timers SET in_flight = 0, due_at = ?, last_error = ? WHERE schedule_id = ? AND attempts = ?",
+                (outcome.next_at, outcome.error, *mine),
+            )
+            if touched and outcome.next_at is not None:
+                self.backend.remind(session, [(*mine, outcome.next_at)])
+            return bool(touched)
+        moved = session.run(
+            "INSERT INTO dead (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts,"
+            " first_attempt_at, died_at, last_error) SELECT schedule_id, agent_id, job_id, fire_at, fire_text,"
+            " callback_url, host, attempts, first_attempt_at, ?, ? FROM timers WHERE schedule_id = ? AND attempts = ?"
+            " ON CONFLICT (schedule_id) DO NOTHING",
+            (outcome.at, outcome.error, *mine),
+        )
+        session.run("DELETE FROM timers WHERE schedule_id = ? AND attempts = ?", mine)
+        return bool(moved)
+
+    def release_claims(self) -> int:
+        """Make every claimed timer due now: for a store with one process, when that process starts."""
+        now = self._clock()
+        return self.backend.write(
+            lambda session: session.run("UPDATE timers SET in_flight = 0, due_at = ? WHERE in_flight = 1", (now,))
+        )
+
+    def sweep(self, limit: int = 1_000) -> int:
+        """Forget deliveries that are too old to matter, and return how many."""
+        before = self._clock() - DELIVERED_MEMORY_S
+        return self.backend.write(
+            lambda session: session.run(
+                "DELETE FROM slots WHERE (agent_id, job_id) IN (SELECT agent_id, job_id FROM slots"
+                " WHERE done_at < ? AND generation IS NULL LIMIT ?)",
+                (before, limit),
+            )
+        )
+
+    # -- facts -----------------------------------------------------------------------------------------------------
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a fact about this authority for its other commands."""
+        self.backend.write(
+            lambda session: session.run(
+                "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
+        )
+
+    def recall(self, name: str) -> str | None:
+        """A fact that was remembered."""
+        rows = self.backend.read(lambda session: session.all("SELECT value FROM meta WHERE name = ?", (name,)))
+        return str(rows[0][0]) if rows else None
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """What the tables hold, by metric name: (help, value)."""
+        now = self._clock()
+
+        def work(session: Session) -> dict[str, tuple[str, float]]:
+            def count(statement: str, *parameters: object) -> float:
+                return float(session.all(statement, parameters)[0][0])
+
+            return {
+                "chronos_nas_armed": ("Timers held.", count("SELECT count(*) FROM timers")),
+                "chronos_nas_due": (
+                    "Timers whose moment has come, not being relayed.",
+                    count("SELECT count(*) FROM timers WHERE due_at <= ?", now),
+                ),
+                "chronos_nas_in_flight": (
+                    "Timers being relayed.",
+                    count(
+                        "SELECT count(*) FROM timers WHERE due_at > ? AND due_at <= ? AND in_flight = 1",
+                        now,
+                        now + CLAIM_S,
+                    ),
+                ),
+                "chronos_nas_retrying": (
+                    "Timers that wait for another attempt.",
+                    count("SELECT count(*) FROM timers WHERE attempts > 0 AND in_flight = 0"),
+                ),
+                "chronos_nas_dead": ("Deliveries given up.", count("SELECT count(*) FROM dead")),
+                "chronos_nas_agents": (
+                    "Agents not revoked.",
+                    count("SELECT count(*) FROM agents WHERE revoked_at IS NULL"),
+                ),
+            }
+
+        return self.backend.read(work)
+
+    # -- lists -----------------------------------------------------------------------------------------------------
+
+    def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[Armed]:
+        """What one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
+        rows = self.backend.read(
+            lambda session: session.all(
+                "SELECT job_id, fire_at, fire_text, schedule_id, in_flight, attempts, callback_url, due_at, last_error"
+                " FROM timers AS t WHERE agent_id = ? AND job_id > ? AND NOT EXISTS (SELECT 1 FROM timers AS newer"
+                " WHERE newer.agent_id = t.agent_id AND newer.job_id = t.job_id AND (newer.current, newer.schedule_id)"
+                " > (t.current, t.schedule_id)) ORDER BY job_id LIMIT ?",
+                (agent.id, after, limit),
+            )
+        )
+        return [
+            Armed(
+                job_id=row[0],
+                fire_at=row[1],
+                fire_text=row[2],
+                schedule_id=row[3],
+                state=_state(row[4], row[5]),
+                attempts=row[5],
+                callback_url=row[6],
+                due_at=row[7],
+                last_error=row[8],
+                agent=agent.name,
+            )
+            for row in rows
+        ]
+
+
+def _state(in_flight: int, attempts: int) -> TimerState:
+    if in_flight:
+        return TimerState.IN_FLIGHT
+    return TimerState.RETRYING if attempts else TimerState.ARMED
