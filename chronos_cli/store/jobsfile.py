@@ -74,6 +74,9 @@ class JobsFile:
         self._removed: set[int] = set()
         self._added: dict[str, dict[str, Any]] = {}
         self._parsed: list[Record] | None = None
+        # Two dicts rather than one of lists: ten thousand new lists would set the garbage collector going.
+        self._first: dict[str, int] | None = None
+        self._again: dict[str, list[int]] = {}
         self.absent = top is None
 
     @classmethod
@@ -254,12 +257,16 @@ class JobsFile:
 
     def _alike(self, job_id: str) -> list[int]:
         """The records left that have this id but for case."""
+        if self._first is None:
+            self._first = {}
+            for index, item in enumerate(self._items):
+                name = _id_of(item)
+                if isinstance(name, str) and self._first.setdefault(name.lower(), index) != index:
+                    self._again.setdefault(name.lower(), []).append(index)
         wanted = job_id.lower()
-        return [
-            index
-            for index, item in enumerate(self._items)
-            if isinstance(name := _id_of(item), str) and name.lower() == wanted and index not in self._removed
-        ]
+        if wanted not in self._first:
+            return []
+        return [at for at in (self._first[wanted], *self._again.get(wanted, ())) if at not in self._removed]
 
     def _original(self) -> list[Record]:
         if self._parsed is None:
