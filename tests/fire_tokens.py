@@ -77,13 +77,11 @@ class SigningKey:
     def claims(
         self,
         *,
-        job_id: str | None = None,
-        fire_at: str | None = None,
         now: float | None = None,
         without: Sequence[str] = (),
         **overrides: Any,
     ) -> dict[str, Any]:
-        """The claims that NAS would put into a token: bound only if `job_id` and `fire_at` are given."""
+        """The claims that NAS would put into a token, bound only if `job_id` and `fire_at` are among the overrides."""
         issued = int(time.time() if now is None else now)
         claims: dict[str, Any] = {
             "aud": AUDIENCE,
@@ -93,10 +91,6 @@ class SigningKey:
             "exp": issued + 90,
             "jti": uuid.uuid4().hex,
         }
-        if job_id is not None:
-            claims["job_id"] = job_id
-        if fire_at is not None:
-            claims["fire_at"] = fire_at
         claims.update(overrides)
         return {name: value for name, value in claims.items() if name not in without}
 

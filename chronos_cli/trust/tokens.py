@@ -194,9 +194,9 @@ def check_claims(claims: Mapping[str, Any], settings: TrustSettings, now_s: int)
 
 def _date(claims: Mapping[str, Any], name: str) -> int | None:
     """A NumericDate (RFC 7519, section 2) cut to its second, None where the claim is absent."""
-    value = claims.get(name)
-    if value is None:
+    if name not in claims:
         return None
+    value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
         raise refusals.ClaimTypeError(claim=name, expected="seconds since 1970", received=value)
     return int(value)
