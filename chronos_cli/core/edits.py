@@ -146,7 +146,7 @@ def edited(job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy)
 
 
 def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[str, Any]:
-    """The record of a paused job; one that is paused already stays as it is. Raises ConflictError for a completed one."""
+    """The record of a paused job; a paused one stays as it is. Raises ConflictError for a completed one."""
     if job.standing is Standing.PAUSED:
         return dict(job.record)
     if job.standing is Standing.COMPLETED:

@@ -221,7 +221,15 @@ class _Look:
     def _owe_missed(self, first: datetime, last: datetime, because: str = "nobody came for it in time") -> None:
         count, exact = self.job.timetable.count(first, last)
         newest = last if count == 1 else self.job.timetable.latest(last) or last
-        entry = self._entry(OpenKind.MISSED, first, because=because, through=newest, count=max(count, 1), exact=exact)
+        entry = self._entry(
+            OpenKind.MISSED,
+            first,
+            timing=Timing.LATE.value,
+            because=because,
+            through=newest,
+            count=max(count, 1),
+            exact=exact,
+        )
         self._owe(entry)
 
     def _take(self, instant: datetime, *, caught_up: bool) -> None:

@@ -58,7 +58,7 @@ class Held(ABC):
     """Fields of the record that nothing here acts on."""
 
     @abstractmethod
-    def begin(self, task: Task, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
+    def begin(self, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
         """Start the job's process. Raises ActionError or OSError where it cannot be started."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Processes(ABC):
     """The machine's side of runs."""
 
     @abstractmethod
-    def hold(self, job_id: str, run_id: str) -> Held:
+    def hold(self, task: Task) -> Held:
         """Take the lock of one attempt. Raises ChronosError where no lock can be had."""
 
     @abstractmethod

@@ -1,0 +1,25 @@
+"""The command line: `chronos`.
+
+What must be light is dispatched here, before typer is imported: the detached runner and `--version`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:2] == ["fire", "--claimed"]:
+        from chronos_cli.operations.runner import main as run_claimed
+
+        return run_claimed()
+    if arguments in (["--version"], ["-V"]):
+        from chronos_cli import __version__
+
+        sys.stdout.write(f"chronos {__version__}\n")
+        return 0
+    from chronos_cli.cli.app import run
+
+    return run(arguments)

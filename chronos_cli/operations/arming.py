@@ -1,0 +1,178 @@
+"""Arming: make NAS hold the one wake a job needs, and write down what was sent and what NAS said.
+
+The document says `unconfirmed` before the call and what came of it after; in between, anybody who reads it knows that
+NAS may hold either. When the wake has changed by the time NAS has answered, it is sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.contract import FEATURE_GENERATION
+from chronos_cli.core.decision import Purpose, Wake
+from chronos_cli.core.plan import ArmState, instant_to_send
+from chronos_cli.errors import ChronosError, RefusedError, TemporaryError
+from chronos_cli.nas.interface import ArmRequest
+from chronos_cli.operations.look import present_wake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from chronos_cli.nas.interface import ArmAnswer, Nas
+    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.store.arms import ArmDocument
+
+_ROUNDS: Final = 8
+_SAME = timedelta(seconds=5)
+
+
+def arm(
+    ctx: Context,
+    nas: Nas,
+    job_id: str,
+    wake: Wake | None,
+    *,
+    idle: bool = False,
+    named: datetime | None = None,
+) -> ArmDocument:
+    """Provision a job's wake, whatever was armed before (None: drop what is armed), and return the arm document.
+
+    Its `state` is confirmed, or refused where NAS refuses this identity for good; every other failure is written down
+    and raised (AuthError, NasUnavailableError, TemporaryError).
+    """
+    for _ in range(_ROUNDS):
+        if wake is None:
+            document = _drop(ctx, nas, job_id)
+        else:
+            document = _send(ctx, nas, job_id, wake, idle=idle, named=named)
+        ctx.checkpoint("armed")
+        needed = present_wake(ctx, job_id)
+        if document.state is ArmState.REFUSED or _same(needed, wake, ctx.clock()):
+            return document
+        wake, idle = needed, False
+    raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
+
+
+def is_armed(document: ArmDocument | None, wake: Wake, wire: Wire, now: datetime) -> bool:
+    """Whether NAS has confirmed just this wake, under this identity and for this callback."""
+    return (
+        document is not None
+        and document.state is ArmState.CONFIRMED
+        and document.wake is not None
+        and document.purpose is not None
+        and _same(Wake(at=document.wake, purpose=Purpose(document.purpose)), wake, now)
+        and document.callback_url == wire.callback_url
+        and document.portal_url == wire.portal_url
+    )
+
+
+def _send(ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named: datetime | None) -> ArmDocument:
+    wire = _wire(ctx)
+
+    def sending(document: ArmDocument) -> ArmDocument:
+        now = ctx.clock()
+        at = instant_to_send(wake, document.sent(), now, idle=idle, named=named)
+        after = document.sending(
+            wake,
+            at,
+            callback_url=wire.callback_url,
+            portal_url=wire.portal_url,
+            audience=wire.audience,
+            now=now,
+        )
+        return replace(after, idle=document.idle + 1 if idle else 0)
+
+    sent = ctx.repository.change_arm(job_id, sending)
+    request = request_of(sent)
+    ctx.checkpoint("arming")
+    try:
+        answer = nas.provision(request)
+    except RefusedError as error:
+        return ctx.repository.change_arm(job_id, refusal(sent, error))
+    except ChronosError as error:
+        ctx.repository.change_arm(job_id, failure(sent, error))
+        raise
+    return ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
+
+
+def request_of(sent: ArmDocument) -> ArmRequest:
+    """The request that carries an arm document's wish."""
+    if sent.fire_at is None or sent.callback_url is None:
+        raise ValueError("nothing is being sent")
+    return ArmRequest(
+        job_id=sent.job_id,
+        fire_at=sent.fire_at,
+        callback_url=sent.callback_url,
+        generation=sent.generation if FEATURE_GENERATION in sent.features else None,
+    )
+
+
+def confirmation(sent: ArmDocument, answer: ArmAnswer, now: datetime) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes NAS's yes, unless something newer has been sent meanwhile."""
+
+    def change(document: ArmDocument) -> ArmDocument:
+        features = tuple(sorted(answer.features)) or document.features
+        if document.generation != sent.generation:
+            return replace(document, features=features)
+        return replace(
+            document,
+            state=ArmState.CONFIRMED,
+            confirmed_at=now,
+            schedule_id=answer.schedule_id,
+            features=features,
+            error=None,
+        )
+
+    return change
+
+
+def refusal(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes a refusal for good."""
+    return lambda document: (
+        replace(document, state=ArmState.REFUSED, error=error.as_json())
+        if document.generation == sent.generation
+        else document
+    )
+
+
+def failure(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes a call whose effect is not known."""
+    return lambda document: (
+        replace(document, error=error.as_json()) if document.generation == sent.generation else document
+    )
+
+
+def _drop(ctx: Context, nas: Nas, job_id: str) -> ArmDocument:
+    """Cancel what NAS may still hold for a job that wants nothing."""
+
+    def cancelled(document: ArmDocument) -> ArmDocument:
+        return replace(document, state=ArmState.CANCELLED, wake=None, generation=document.generation + 1, error=None)
+
+    stored = ctx.repository.arm(job_id)
+    if stored is not None and not may_be_held(stored.value, ctx.clock()):
+        return stored.value
+    nas.cancel(job_id)
+    return ctx.repository.change_arm(job_id, cancelled)
+
+
+def may_be_held(document: ArmDocument, now: datetime) -> bool:
+    """Whether NAS may still hold the arm that was sent last."""
+    return document.state is not ArmState.CANCELLED and document.fire_at is not None and document.fire_at > now
+
+
+def _same(one: Wake | None, other: Wake | None, now: datetime) -> bool:
+    """Whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
+    if one is None or other is None:
+        return one is other
+    soon = max(one.at, other.at) <= now + _SAME
+    close = one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= _SAME
+    return one.at == other.at or soon or close
+
+
+def _wire(ctx: Context) -> Wire:
+    if ctx.wire is None:
+        raise TemporaryError("no NAS is configured", hint="set cron.chronos.portal_url and callback_url")
+    return ctx.wire

@@ -1,0 +1,151 @@
+"""Puts the real outside together: configuration and environment in, a `Context` out. The only place that does."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.instant import named_zone
+from chronos_cli.core.job import Home, OnCrash, Overlap, Policy
+from chronos_cli.operations.context import Context, Retention, Wire
+from chronos_cli.store.local import LocalStore
+from chronos_cli.store.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chronos_cli.config import Config
+    from chronos_cli.nas.interface import Nas
+    from chronos_cli.running.interface import Processes
+    from chronos_cli.running.signals import Interrupts
+    from chronos_cli.store.interface import DocumentStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a process brings: its environment (without secrets), the secrets taken out of it, and its signals."""
+
+    environ: Mapping[str, str]
+    secrets: Mapping[str, str]
+    interrupts: Interrupts | None = None
+    budget_s: float | None = None
+
+
+def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Context:
+    """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
+    documents = open_documents(config, outside)
+    repository = Repository(documents, sleep=time.sleep, random=random.random)
+    return Context(
+        home=home_of(config),
+        repository=repository,
+        processes=_processes(config, outside, repository),
+        clock=_now,
+        token=new_token,
+        environ={**outside.environ, **outside.secrets},
+        wire=_wire(config, outside) if armed else None,
+        retention=Retention(keep=config.history_keep, days=config.history_days),
+        budget_s=outside.budget_s,
+        checkpoint=checkpoint_of(outside.environ),
+    )
+
+
+def home_of(config: Config) -> Home:
+    """What a job inherits from its home."""
+    policy = Policy(
+        overlap=Overlap(config.overlap),
+        grace=config.grace,
+        timeout=config.timeout,
+        retries=config.retries,
+        on_crash=OnCrash(config.on_crash),
+        jitter=config.jitter,
+        pause_after_failures=config.pause_after_failures,
+    )
+    return Home(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
+
+
+def open_documents(config: Config, outside: Outside) -> DocumentStore:
+    """The document store that a configuration names."""
+    if "://" not in config.store:
+        return LocalStore(Path(config.store or config.home), lock_timeout_s=config.lock_timeout)
+    from chronos_cli.store.open import open_store
+
+    return open_store(
+        config.store, endpoint=config.store_endpoint, environ={**outside.environ}, lock_timeout_s=config.lock_timeout
+    )
+
+
+def checkpoint_of(environ: Mapping[str, str]) -> Callable[[str], None]:
+    """A no-op, or, with CHRONOS_TEST_KILL_AT, a SIGKILL of this very process at the named step: crash tests use it."""
+    at = environ.get("CHRONOS_TEST_KILL_AT")
+    if not at:
+        return lambda _: None
+
+    def stop(step: str) -> None:
+        if step == at:
+            import signal
+
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return stop
+
+
+def new_token() -> str:
+    """Sixteen random hex digits: what marks one process's writes."""
+    return os.urandom(8).hex()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _wire(config: Config, outside: Outside) -> Wire | None:
+    if not (config.portal_url and config.callback_url):
+        return None
+
+    def connect(budget_s: float) -> Nas:
+        from chronos_cli.nas.client import NasClient
+        from chronos_cli.nas.tokens import HomeTokens
+
+        return NasClient(
+            config.portal_url,
+            HomeTokens.of(config, {**outside.environ, **outside.secrets}),
+            timeout_s=config.nas_timeout,
+            budget_s=budget_s,
+            concurrency=config.nas_concurrency,
+        )
+
+    return Wire(
+        portal_url=config.portal_url,
+        callback_url=config.callback_url,
+        audience=config.expected_audience,
+        connect=connect,
+    )
+
+
+def _processes(config: Config, outside: Outside, repository: Repository) -> Processes:
+    from chronos_cli.running.local import LocalProcesses
+    from chronos_cli.running.lock import default_lock_dir
+
+    home = Path(config.home)
+    remote = "://" in config.store
+    output = Path(outside.environ.get("TMPDIR") or "/tmp") / f"chronos-output-{os.getuid()}" if remote else home  # noqa: S108
+
+    def keep(key: str, file: Path) -> None:
+        repository.documents.create(key, file.read_bytes())
+        file.unlink()
+
+    return LocalProcesses(
+        lock_dir=lambda: default_lock_dir(repository.store_id(new_token), outside.environ),
+        scripts_dir=home / "scripts",
+        output_dir=output / "cron" / "output",
+        output_limit=config.output_limit,
+        prompt_runner=config.prompt_runner,
+        environment=outside.environ,
+        interrupts=outside.interrupts,
+        keep_output=keep if remote else None,
+    )

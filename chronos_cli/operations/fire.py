@@ -1,0 +1,194 @@
+"""A fire, from its delivery to its answer: look, start, arm, answer. Both doors call this: the shim and the command.
+
+claim   one conditional write takes the occurrence and moves the cursor
+start   the run goes, before anything may cancel the redelivery of this very fire
+arm     the job's present wake is provisioned, in this very request
+answer  only now NAS may forget the fire
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
+from chronos_cli.core.plan import ArmState
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError, ExitCode
+from chronos_cli.operations.arming import arm, is_armed
+from chronos_cli.operations.look import look
+from chronos_cli.operations.run import Claim
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Wake
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.look import Looked
+    from chronos_cli.store.arms import ArmDocument
+
+FIRE_BUDGET_S: Final = 10.0
+"""All that a fire may ask of NAS, retries included: the relay is waiting."""
+
+RETRY_AFTER_S: Final = 30
+
+
+class Running(Protocol):
+    """A run that was started, here or in a process of its own."""
+
+    def wait(self) -> Row | None:
+        """Its row at the end, or None where this does not wait for it."""
+
+
+class Launcher(Protocol):
+    """How runs are started: in this process, or each in one that outlives it."""
+
+    def launch(self, ctx: Context, claim: Claim) -> Running | None:
+        """Start a run, and return once its row says running; None when somebody else has started it.
+
+        Raises ChronosError or OSError when it cannot be started.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireReport:
+    """The answer to a fire. `exit_code` and `http_status` are those of the protocol's table."""
+
+    job_id: str
+    outcome: Outcome
+    http_status: int
+    exit_code: ExitCode
+    fire_at: datetime | None = None
+    reason: str | None = None
+    retry_after: int | None = None
+    arm: ArmDocument | None = None
+    runs: tuple[Row, ...] = ()
+    started: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What the callback's body and `--json` say."""
+        document: dict[str, Any] = {"result": self.outcome.value, "job_id": self.job_id}
+        if self.fire_at is not None:
+            document["fire_at"] = self.fire_at.isoformat()
+        if self.reason is not None:
+            document["reason"] = self.reason
+        if self.retry_after is not None:
+            document["retry_after"] = self.retry_after
+        if self.started:
+            document["runs"] = list(self.started)
+        return document
+
+
+def fire(
+    ctx: Context, job_id: str, *, fire_at: datetime | None, delivery: str | None, launcher: Launcher
+) -> FireReport:
+    """Settle everything due for a job, whatever instant the fire names, and say what to answer.
+
+    Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
+    the report (503 and a retry), since the redelivery finds what is left to do.
+    """
+    came = Fire(via=Via.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
+    looked = look(ctx, job_id, came)
+    decision = looked.decision
+    report = FireReport(
+        job_id=job_id,
+        outcome=decision.outcome,
+        http_status=_STATUS.get(decision.outcome, 200),
+        exit_code=_EXIT.get(decision.outcome, ExitCode.OK),
+        fire_at=fire_at,
+        reason=decision.reason,
+        retry_after=decision.retry_after,
+    )
+    running: list[Running] = []
+    try:
+        running = launch_all(ctx, looked, launcher)
+    except (ChronosError, OSError) as error:
+        return _not_started(ctx, report, error)
+    report = replace(report, started=tuple(start.entry.run for start in decision.starts))
+    if looked.job is not None:
+        report = _arm_and_note(ctx, looked, report, came)
+    return _ended(report, running)
+
+
+def launch_all(ctx: Context, looked: Looked, launcher: Launcher) -> list[Running]:
+    """Start every run a look decided on. Raises what the launcher raises."""
+    if looked.job is None:
+        return []
+    starter = ctx.token()
+    claims = [Claim.of(looked.job, start, starter) for start in looked.decision.starts]
+    launched = [launcher.launch(ctx, claim) for claim in claims]
+    return [running for running in launched if running is not None]
+
+
+def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) -> FireReport:
+    """Arm the present wake, within the budget, and note the delivery on the job."""
+    decision, now = looked.decision, ctx.clock()
+
+    def note(document: ArmDocument) -> ArmDocument:
+        after = replace(document, last_callback_at=now, last_callback=decision.outcome.value)
+        if decision.outcome in UNSETTLING:
+            after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
+        return after
+
+    document = ctx.repository.change_arm(report.job_id, note)
+    if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
+        return replace(report, arm=document)
+    try:
+        with ctx.wire.connect(FIRE_BUDGET_S) as nas:
+            document = arm(
+                ctx, nas, report.job_id, decision.wake, idle=decision.outcome is Outcome.IDLE, named=came.fire_at
+            )
+    except ChronosError as error:
+        return replace(
+            report,
+            arm=document,
+            http_status=503,
+            exit_code=ExitCode.TEMPORARY,
+            retry_after=RETRY_AFTER_S,
+            reason=f"its wake could not be armed: {error.message}",
+        )
+    return replace(report, arm=document, reason="arm: refused" if document.state is ArmState.REFUSED else report.reason)
+
+
+def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
+    """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises."""
+    if ctx.wire is None:
+        return None
+    stored = ctx.repository.arm(job_id)
+    if not force and wake is not None and stored and is_armed(stored.value, wake, ctx.wire, ctx.clock()):
+        return stored.value
+    if wake is None and stored is None:
+        return None
+    with ctx.wire.connect(FIRE_BUDGET_S) as nas:
+        return arm(ctx, nas, job_id, wake)
+
+
+def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError) -> FireReport:
+    """No runner could be started: the claim stands and the redelivery starts it; the job says so until then."""
+    detail = error.message if isinstance(error, ChronosError) else str(error)
+    at = ctx.clock().isoformat()
+    ctx.repository.change_arm(
+        report.job_id, lambda document: replace(document, last_fire_error={"at": at, "detail": detail})
+    )
+    return replace(
+        report,
+        http_status=503,
+        exit_code=ExitCode.TEMPORARY,
+        retry_after=RETRY_AFTER_S,
+        reason=f"no runner could be started: {detail}",
+    )
+
+
+def _ended(report: FireReport, running: list[Running]) -> FireReport:
+    """With the ends of the runs that are waited for: a failed one decides the exit code."""
+    rows = tuple(row for row in (run.wait() for run in running) if row is not None)
+    report = replace(report, runs=rows)
+    if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
+        report = replace(report, http_status=200)
+    failed = any(row.state not in (RunState.OK, RunState.RUNNING) for row in rows)
+    return replace(report, exit_code=ExitCode.JOB_FAILED) if failed and report.exit_code is ExitCode.OK else report
+
+
+_STATUS: Final = {Outcome.CLAIMED: 202, Outcome.QUEUED: 202, Outcome.EARLY: 503}
+_EXIT: Final = {Outcome.HELD: ExitCode.TEMPORARY, Outcome.EARLY: ExitCode.TEMPORARY}

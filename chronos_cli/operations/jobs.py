@@ -1,0 +1,240 @@
+"""What a person does to jobs: find, add, edit, pause, resume, remove, run, unlock. Each is one change of the store.
+
+None of these speaks to NAS: the caller tells the active provider afterwards, and a failure there undoes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core import edits
+from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job
+from chronos_cli.core.occurrence import run_id_of
+from chronos_cli.core.row import RunState, over, row_of
+from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
+from chronos_cli.operations.look import Looked, look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.jobsfile import JobsFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """One job after a change; `changed` is False where it was so already."""
+
+    job: Job
+    changed: bool
+    created: bool = False
+
+
+def find_job_id(jobs: JobsFile, reference: str) -> str:
+    """The id a person means: an id, a unique prefix of one, or a name (in any case).
+
+    Raises NotFoundError with near misses, or ConflictError with the candidates.
+    """
+    named: dict[str, str] = {}
+    for record in jobs.records:
+        if record.id is not None:
+            name = record.value.get("name") if isinstance(record.value, dict) else None
+            named[record.id] = str(name or record.id)
+    if reference in named:
+        return reference
+    folded = reference.casefold()
+    found = [job_id for job_id, name in named.items() if name.casefold() == folded]
+    if not found:
+        found = [job_id for job_id in named if job_id.startswith(reference)] if reference else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listing = ", ".join(f"{job_id} ({named[job_id]})" for job_id in found[:5])
+        raise ConflictError(f"'{reference}' could be {listing}", hint="name one job by its full id")
+    near = difflib.get_close_matches(reference, [*named, *named.values()], n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'?" if near else "see `chronos job list`"
+    raise NotFoundError(f"there is no job '{reference}'", hint=hint)
+
+
+def add(ctx: Context, draft: edits.Draft) -> Changed:
+    """Add a job, or, where its id exists, bring that job to the draft (an upsert: the same again changes nothing).
+
+    Raises UsageError for an id that cannot be one, or a schedule that never comes due.
+    """
+    if not is_job_id(draft.job_id):
+        raise UsageError(
+            f"'{draft.job_id}' cannot be a job id", hint="use letters, digits, '.', '_' and '-', at most 128 of them"
+        )
+    token = ctx.token()
+
+    def once(jobs: JobsFile) -> Changed:
+        now = ctx.clock()
+        existing = jobs.get(draft.job_id)
+        if existing is not None and ours_of(existing).get("change") != token:
+            return _put(ctx, jobs, existing, lambda job: _brought_to(ctx, job, draft, token))
+        record = edits.new_record(draft, now=now, token=token, defaults=ctx.home.policy)
+        if existing is None:
+            jobs.add(record)
+        return Changed(job=parse_job(record, ctx.home), changed=True, created=True)
+
+    return ctx.repository.change(once)
+
+
+def edit(ctx: Context, job_id: str, change: edits.Edit) -> Changed:
+    """Change a job. An edit that changes nothing writes nothing."""
+    token = ctx.token()
+    return _change(
+        ctx,
+        job_id,
+        lambda job: edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy),
+    )
+
+
+def preview_edit(ctx: Context, job_id: str, change: edits.Edit) -> tuple[Job, Job]:
+    """The job before and after an edit that is not made."""
+    job = get(ctx, job_id)
+    record = edits.edited(job, change, now=ctx.clock(), token="", defaults=ctx.home.policy)
+    return job, parse_job(record, ctx.home)
+
+
+def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> Changed:
+    """Switch a job off until it is resumed. What runs goes on to its end."""
+    token = ctx.token()
+    return _change(ctx, job_id, lambda job: edits.paused(job, reason=reason, now=ctx.clock(), token=token))
+
+
+def resume(ctx: Context, job_id: str) -> Changed:
+    """Switch a job on again at its next instant; what came due meanwhile is entered as skipped."""
+    token = ctx.token()
+    return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token))
+
+
+def remove(ctx: Context, job_id: str) -> None:
+    """Take a job out of the store; its rows stay until retention takes them. Raises NotFoundError."""
+
+    def once(jobs: JobsFile) -> None:
+        if jobs.get(job_id) is None:
+            raise NotFoundError(f"there is no job '{job_id}'")
+        jobs.remove(job_id)
+
+    ctx.repository.change(once)
+
+
+def get(ctx: Context, job_id: str) -> Job:
+    """One job as stored. Raises NotFoundError, or ChronosError where its record cannot be used."""
+    record = ctx.repository.jobs().get(job_id)
+    if record is None:
+        raise NotFoundError(f"there is no job '{job_id}'")
+    return parse_job(record, ctx.home)
+
+
+def claim_manual(ctx: Context, job_id: str) -> Looked:
+    """Claim a run outside the schedule. Raises HeldError under a stop, ConflictError for a completed job."""
+    reason = ctx.repository.stop_reason()
+    if reason is not None:
+        raise HeldError(f"all jobs are held: {reason}")
+    job = get(ctx, job_id)
+    if job.standing is Standing.COMPLETED:
+        raise ConflictError(
+            f"job {job_id} is completed", hint=f"give it a new time: `chronos job edit {job_id} --schedule 'in 1m'`"
+        )
+    token = ctx.token()
+    run_id = f"manual-{run_id_of(ctx.clock())}-{token[:8]}"
+    return look(ctx, job_id, Fire(via=Via.MANUAL, token=token, run_id=run_id))
+
+
+def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
+    """Settle every run in hand as lost, whatever its owner's state, naming who said so. Returns the run ids.
+
+    What the owner left running on this machine is ended. Also takes entries out that cannot be read.
+    """
+    token = ctx.token()
+    freed: list[str] = []
+
+    def once(jobs: JobsFile) -> None:
+        freed.clear()
+        record = jobs.get(job_id)
+        if record is None:
+            raise NotFoundError(f"there is no job '{job_id}'")
+        ours = ours_of(record)
+        try:
+            job = parse_job(record, ctx.home)
+        except ChronosError:
+            ours["open"] = []
+            jobs.put(job_id, record | {OURS: ours | {"change": token}, "fire_claim": None})
+            return
+        for entry in job.open:
+            if entry.kind not in (OpenKind.RUN, OpenKind.QUEUED):
+                continue
+            stored = ctx.repository.row(job_id, entry.run)
+            row = stored.value if stored else row_of(job_id, entry, job.policy)
+            if row.terminal:
+                continue
+            ctx.processes.end_leftovers(row.owner or {})
+            freed.append(entry.run)
+            lost = over(row, RunState.LOST, now=ctx.clock(), reason=f"unlocked by {who}")
+            if stored is None:
+                ctx.repository.create_row(lost)
+            else:
+                ctx.repository.replace_row(lost, stored.version)
+        changes: dict[str, Any] = {"fire_claim": None} if record.get("fire_claim") else {}
+        if record.get("run_claim"):
+            changes["run_claim"] = None
+        if changes:
+            jobs.put(job_id, record | changes)
+
+    ctx.repository.change(once)
+    look(ctx, job_id, Fire(via=Via.RECONCILE, token=ctx.token()))
+    return freed
+
+
+def _brought_to(ctx: Context, job: Job, draft: edits.Draft, token: str) -> dict[str, Any]:
+    """The record of an existing job brought to a draft; what the draft does not name stays."""
+    change = edits.Edit(
+        name=draft.name,
+        schedule=draft.schedule,
+        zone=draft.zone,
+        zone_name=draft.zone_name,
+        policy=draft.policy,
+        action=draft.action,
+        fields=draft.fields,
+        times=draft.times or None,
+    )
+    return edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy)
+
+
+def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> Changed:
+    def once(jobs: JobsFile) -> Changed:
+        record = jobs.get(job_id)
+        if record is None:
+            raise NotFoundError(f"there is no job '{job_id}'")
+        return _put(ctx, jobs, record, fn)
+
+    changed = ctx.repository.change(once)
+    if changed.changed:
+        _write_owed(ctx, changed.job)
+    return changed
+
+
+def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> Changed:
+    job = parse_job(record, ctx.home)
+    after = fn(job)
+    if _without_token(after) == _without_token(record):
+        return Changed(job=job, changed=False)
+    jobs.put(job.id, after)
+    return Changed(job=parse_job(after, ctx.home), changed=True)
+
+
+def _write_owed(ctx: Context, job: Job) -> None:
+    """The rows of what an edit settled (skipped while paused, missed before an edit), and the entries out again."""
+    if any(entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED) for entry in job.open):
+        look(ctx, job.id, Fire(via=Via.RECONCILE, token=ctx.token()))
+
+
+def _without_token(record: dict[str, Any]) -> dict[str, Any]:
+    ours = {key: value for key, value in ours_of(record).items() if key != "change" and value not in ({}, 0, [])}
+    return {key: value for key, value in record.items() if key != OURS} | ({OURS: ours} if ours else {})

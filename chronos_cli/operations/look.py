@@ -1,0 +1,190 @@
+"""One look at one job: gather the facts, decide, write what was decided. Every door and every trigger comes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.decision import Decision, Facts, Fire, Liveness, Outcome, Via, Wake
+from chronos_cli.core.job import Job, parse_job
+from chronos_cli.core.occurrence import decide
+from chronos_cli.core.row import Row, RunState
+from chronos_cli.errors import ChronosError
+from chronos_cli.store.interface import VersionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from typing import Any
+
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.jobsfile import JobsFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What one look found and decided. `invalid` says why the record cannot be run, if it cannot."""
+
+    decision: Decision
+    job: Job | None
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    facts: Facts
+    versions: Mapping[str, str]
+
+
+def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
+    """Look at a job and write what follows: settled rows, then the record, then the rows it owes.
+
+    The runs to start and the wake to arm are left to the caller. Raises StoreError, LockTimeoutError or
+    TemporaryError; then nothing was taken, or what was taken is found again by the next look.
+    """
+
+    def once(jobs: JobsFile) -> Looked:
+        now = ctx.clock()
+        job, invalid = read_job(ctx, jobs, job_id)
+        if invalid is not None:
+            return Looked(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
+        found = _gather(ctx, job, now)
+        decision = decide(job, found.facts, fire, now)
+        for row in decision.settle:
+            _put_row(ctx, row, found.versions.get(row.run_id))
+        if decision.record is not None:
+            jobs.put(job_id, dict(decision.record))
+            ctx.checkpoint("claiming")
+        return Looked(decision=decision, job=job)
+
+    looked = ctx.repository.change(once)
+    ctx.checkpoint("claimed")
+    for row in looked.decision.owed:
+        try:
+            ctx.repository.create_row(row, durable=False)
+        except VersionConflict:
+            continue  # another look wrote the same row from the same entry
+    return looked
+
+
+def present_wake(ctx: Context, job_id: str) -> Wake | None:
+    """The wake the job needs now, as stored; nothing is written. An unreadable job needs none."""
+    job, _ = read_job(ctx, ctx.repository.jobs(), job_id)
+    now = ctx.clock()
+    found = _gather(ctx, job, now)
+    return decide(job, found.facts, Fire(via=Via.RECONCILE, token=""), now).wake
+
+
+def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str | None]:
+    """The parsed job, or None with the reason why it cannot be run (no reason: there is no such job)."""
+    value = jobs.get(job_id)
+    if value is None:
+        return None, next((record.problem for record in jobs.records if record.id == job_id), None)
+    return _parsed(ctx, value)
+
+
+def _parsed(ctx: Context, value: Mapping[str, Any]) -> tuple[Job | None, str | None]:
+    try:
+        return parse_job(value, ctx.home), None
+    except ChronosError as error:
+        return None, error.message
+
+
+def _gather(ctx: Context, job: Job | None, now: datetime) -> _Found:
+    """The facts beside the record. What a dead owner left running is ended here, before its row is settled."""
+    held = ctx.repository.stop_reason() is not None
+    if job is None:
+        return _Found(facts=Facts(held=held), versions={})
+    rows: dict[str, Row] = {}
+    versions: dict[str, str] = {}
+    liveness: dict[str, Liveness] = {}
+    for entry in job.open:
+        stored = ctx.repository.row(job.id, entry.run)
+        if stored is None:
+            continue
+        rows[entry.run], versions[entry.run] = stored.value, stored.version
+        if stored.value.state is RunState.RUNNING:
+            liveness[entry.run] = _liveness(ctx, stored.value, now)
+    arm = ctx.repository.arm(job.id)
+    armed = {moment for moment in (arm.value.wake, arm.value.fire_at) if moment} if arm else set()
+    return _Found(
+        facts=Facts(rows=rows, liveness=liveness, held=held, armed=frozenset(armed - {job.cursor})), versions=versions
+    )
+
+
+def _liveness(ctx: Context, row: Row, now: datetime) -> Liveness:
+    owner: Mapping[str, Any] = row.owner or {}
+    alive = ctx.processes.liveness(owner)
+    if alive is Liveness.DEAD or (row.lease_ends_at is not None and now >= row.lease_ends_at):
+        ctx.processes.end_leftovers(owner)
+    return alive
+
+
+def _put_row(ctx: Context, row: Row, version: str | None) -> None:
+    """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
+    if version is None:
+        ctx.repository.create_row(row)
+    else:
+        ctx.repository.replace_row(row, version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What looking at all jobs found: their wakes, which records were put right, which cannot be read."""
+
+    wakes: Mapping[str, Wake | None]
+    changed: tuple[str, ...]
+    invalid: Mapping[str, str]
+    any_jobs: bool
+
+
+def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> Settled:
+    """Look at all jobs (or `only` these) without starting anything; all that must be put right is one write."""
+    snapshot = _survey_all(ctx, ctx.repository.jobs(), only, write=False)
+    if not snapshot.changed or not write:
+        return snapshot
+    owed: list[Row] = []
+
+    def once(jobs: JobsFile) -> Settled:
+        owed.clear()
+        return _survey_all(ctx, jobs, only, write=True, owed=owed)
+
+    settled = ctx.repository.change(once)
+    for row in owed:
+        try:
+            ctx.repository.create_row(row, durable=False)
+        except VersionConflict:
+            continue  # another look wrote the same row from the same entry
+    return settled
+
+
+def _survey_all(
+    ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
+) -> Settled:
+    now, token = ctx.clock(), ctx.token()
+    wakes: dict[str, Wake | None] = {}
+    changed: list[str] = []
+    invalid: dict[str, str] = {}
+    any_jobs = False
+    for record in jobs.records:
+        any_jobs = True
+        job_id = record.id or f"record {record.index + 1}"
+        if only is not None and job_id not in only:
+            continue
+        job, problem = (None, record.problem) if record.problem else _parsed(ctx, record.value)
+        if job is None:
+            invalid[job_id] = problem or "it cannot be read"
+            continue
+        found = _gather(ctx, job, now)
+        decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
+        wakes[job_id] = decision.wake
+        if decision.record is None and not decision.settle:
+            continue
+        changed.append(job_id)
+        if write:
+            for row in decision.settle:
+                _put_row(ctx, row, found.versions.get(row.run_id))
+            if decision.record is not None:
+                jobs.put(job_id, dict(decision.record))
+            (owed if owed is not None else []).extend(decision.owed)
+    return Settled(wakes=wakes, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs)

@@ -1,0 +1,231 @@
+"""Reconcile: put the store right, compare its wishes with what NAS holds, and make NAS agree. It runs no job.
+
+NAS is listed first and the store read after, so a job added in between is armed and never cancelled. A list that fails
+changes nothing. Safe from any number of places at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, instant_to_send, make_plan
+from chronos_cli.errors import ChronosError, RefusedError, TemporaryError
+from chronos_cli.nas.interface import ArmRequest, CancelRequest
+from chronos_cli.operations.arming import confirmation, failure, refusal, request_of
+from chronos_cli.operations.look import present_wake, settle_all
+from chronos_cli.store.arms import ArmDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Wake
+    from chronos_cli.nas.interface import ArmList, Nas, Result
+    from chronos_cli.operations.context import Context, Wire
+
+LIST_BUDGET_S: Final = 60.0
+_IN_FLIGHT = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of one step that called NAS."""
+
+    step: Step
+    error: ChronosError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`)."""
+
+    plan: Plan
+    done: tuple[Done, ...] = ()
+    settled: tuple[str, ...] = ()
+    invalid: Mapping[str, str] | None = None
+    dry_run: bool = False
+
+    @property
+    def failed(self) -> tuple[Done, ...]:
+        """The steps that NAS did not take."""
+        return tuple(item for item in self.done if item.error is not None)
+
+
+def reconcile(
+    ctx: Context,
+    *,
+    only: Iterable[str] | None = None,
+    dry_run: bool = False,
+    prune: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reconciled:
+    """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
+
+    Raises what listing NAS or reading the store raises; then nothing was changed anywhere. Failures of single steps
+    are in the result.
+    """
+    wire = _wire(ctx)
+    chosen = None if only is None else frozenset(only)
+    with wire.connect(LIST_BUDGET_S) as nas:
+        listed = nas.list()
+        settled = settle_all(ctx, only=chosen, write=not dry_run)
+        documents = _documents(ctx, settled.wakes, listed, chosen)
+        plan = make_plan(
+            _wishes(settled.wakes, documents, wire),
+            {arm.job_id: arm.fire_at for arm in listed.arms if chosen is None or arm.job_id in chosen},
+            callback_url=wire.callback_url,
+            store_has_jobs=settled.any_jobs,
+            prune=prune,
+        )
+        result = Reconciled(plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run)
+        if dry_run:
+            return result
+        _note_held(ctx, plan, documents, listed)
+        done = _carry_out(ctx, wire, nas, plan, settled.wakes, documents, listed, progress)
+    return replace(result, done=tuple(done))
+
+
+def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
+    """Drop the timers of jobs at NAS, whatever the store wishes; the next reconcile arms them again."""
+    wire = _wire(ctx)
+    done = []
+    with wire.connect(LIST_BUDGET_S) as nas:
+        requests = [CancelRequest(job_id=job_id) for job_id in job_ids]
+        for result in nas.apply(requests):
+            step = Step(action=Action.CANCEL, job_id=result.request.job_id)
+            if result.ok:
+                ctx.repository.change_arm(result.request.job_id, _cancelled)
+            done.append(Done(step=step, error=result.error))
+    return done
+
+
+def _documents(
+    ctx: Context, wakes: Mapping[str, Wake | None], listed: ArmList, chosen: frozenset[str] | None
+) -> dict[str, ArmDocument]:
+    """The arm documents that matter: of every job with a wish, and of everything NAS holds."""
+    ids = set(wakes) | {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)}
+    found = {}
+    for job_id in ids if chosen is None else ids & chosen:
+        stored = ctx.repository.arm(job_id)
+        if stored is not None:
+            found[job_id] = stored.value
+    return found
+
+
+def _wishes(wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: Wire) -> list[Wish]:
+    """Every job's wish; an arm sent under another portal or audience is none of this store's any more."""
+    wishes = []
+    for job_id in sorted(wakes.keys() | documents.keys()):
+        document = documents.get(job_id)
+        known = job_id in wakes
+        if document is not None and not _same_identity(document, wire):
+            document = None
+        if not known and document is None:
+            continue
+        sent = (document or ArmDocument(job_id=job_id)).sent()
+        wishes.append(Wish(job_id=job_id, wake=wakes.get(job_id), sent=sent, known=known))
+    return wishes
+
+
+def _same_identity(document: ArmDocument, wire: Wire) -> bool:
+    return document.portal_url in (None, wire.portal_url) and document.audience in (None, "", wire.audience)
+
+
+def _note_held(ctx: Context, plan: Plan, documents: Mapping[str, ArmDocument], listed: ArmList) -> None:
+    """What NAS shows as held is confirmed, whoever's answer was lost."""
+    schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
+    for step in plan.steps:
+        document = documents.get(step.job_id)
+        if step.action is not Action.KEEP or document is None or document.state is ArmState.CONFIRMED:
+            continue
+        sent, answer_id = document, schedule_ids.get(step.job_id)
+        ctx.repository.change_arm(
+            step.job_id,
+            lambda found, sent=sent, answer_id=answer_id: (  # type: ignore[misc]
+                replace(found, state=ArmState.CONFIRMED, confirmed_at=ctx.clock(), schedule_id=answer_id, error=None)
+                if found.generation == sent.generation
+                else found
+            ),
+        )
+
+
+def _carry_out(
+    ctx: Context,
+    wire: Wire,
+    nas: Nas,
+    plan: Plan,
+    wakes: Mapping[str, Wake | None],
+    documents: Mapping[str, ArmDocument],
+    listed: ArmList,
+    progress: Callable[[int, int], None] | None,
+) -> list[Done]:
+    steps = {step.job_id: step for step in plan.changes}
+    sent: dict[str, ArmDocument] = {}
+    requests: list[ArmRequest | CancelRequest] = []
+    for job_id, step in steps.items():
+        wake = wakes.get(job_id)
+        if step.action is Action.CANCEL or wake is None:
+            if present_wake(ctx, job_id) is None:
+                requests.append(CancelRequest(job_id=job_id))
+            continue
+        lost = _spent(documents.get(job_id), listed, ctx.clock())
+        sent[job_id] = ctx.repository.change_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost))
+        requests.append(request_of(sent[job_id]))
+    done = []
+    for result in nas.apply(requests, progress=progress):
+        step = steps[result.request.job_id]
+        error = _note_result(ctx, result, sent.get(step.job_id))
+        if error is None and step.action is Action.CANCEL and present_wake(ctx, step.job_id) is not None:
+            error = TemporaryError("it was wished for again meanwhile", hint="run `chronos reconcile` again")
+        done.append(Done(step=step, error=error))
+    return done
+
+
+def _sending(
+    wire: Wire, wake: Wake, clock: Callable[[], datetime], *, lost: bool
+) -> Callable[[ArmDocument], ArmDocument]:
+    def change(document: ArmDocument) -> ArmDocument:
+        now = clock()
+        before = document.sent()
+        at = instant_to_send(wake, replace(before, spent=before.spent or lost), now)
+        return document.sending(
+            wake, at, callback_url=wire.callback_url, portal_url=wire.portal_url, audience=wire.audience, now=now
+        )
+
+    return change
+
+
+def _spent(document: ArmDocument | None, listed: ArmList, now: datetime) -> bool:
+    """Whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
+    if document is None or document.state is not ArmState.CONFIRMED or document.fire_at is None:
+        return False
+    held = any(arm.job_id == document.job_id and arm.fire_at == document.fire_at for arm in listed.arms)
+    return not held and document.fire_at > now + _IN_FLIGHT
+
+
+def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> ChronosError | None:
+    job_id, error = result.request.job_id, result.error
+    if sent is None:
+        if error is None:
+            ctx.repository.change_arm(job_id, _cancelled)
+        return error
+    if isinstance(error, RefusedError):
+        ctx.repository.change_arm(job_id, refusal(sent, error))
+    elif error is not None:
+        ctx.repository.change_arm(job_id, failure(sent, error))
+    elif result.answer is not None:
+        ctx.repository.change_arm(job_id, confirmation(sent, result.answer, ctx.clock()))
+    return error
+
+
+def _cancelled(document: ArmDocument) -> ArmDocument:
+    return replace(document, state=ArmState.CANCELLED, wake=None, generation=document.generation + 1, error=None)
+
+
+def _wire(ctx: Context) -> Wire:
+    if ctx.wire is None:
+        raise ChronosError("no NAS is configured", hint="set cron.chronos.portal_url and cron.chronos.callback_url")
+    return ctx.wire

@@ -1,0 +1,196 @@
+"""One run, from its claim to its end: hold it, mark it running, begin its process, wait, record, look again.
+
+Whoever holds a claim does this: the command `chronos fire` in its own process, the detached runner in its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.decision import Fire, Start, Via
+from chronos_cli.core.job import Job, Open, Policy, parse_job
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, begun, over, row_of
+from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.operations.look import Looked, look
+from chronos_cli.running.interface import Ended, Task
+from chronos_cli.store.interface import VersionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chronos_cli.operations.context import Context
+    from chronos_cli.running.interface import Attempt, Held
+    from chronos_cli.store.repository import Stored
+
+_TRIES: Final = 20
+_SYNC_MARGIN = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a runner is handed: the record as claimed, the entry, which attempt, and the starter's token. No secrets."""
+
+    record: Mapping[str, Any]
+    entry: Open
+    attempt: int
+    starter: str
+
+    @classmethod
+    def of(cls, job: Job, start: Start, starter: str) -> Claim:
+        """The claim of one start that was decided."""
+        return cls(record=job.record, entry=start.entry, attempt=start.attempt, starter=starter)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it goes through the runner's stdin."""
+        return {
+            "record": dict(self.record),
+            "entry": self.entry.to_record(),
+            "attempt": self.attempt,
+            "starter": self.starter,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Claim:
+        """Read it back. Raises KeyError, TypeError or ValueError."""
+        return cls(
+            record=document["record"],
+            entry=Open.from_record(document["entry"]),
+            attempt=int(document["attempt"]),
+            starter=str(document["starter"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A run that this process started and still has to see to its end."""
+
+    claim: Claim
+    row: Row
+    version: str
+    policy: Policy
+    held: Held
+    attempt: Attempt | None
+    failure: str | None = None
+
+
+def begin(ctx: Context, claim: Claim) -> Begun | None:
+    """Mark the run as running and begin its process; None when somebody else has started it.
+
+    Raises ChronosError when no lock can be had or the ledger cannot be written; then nothing runs, and the claim is
+    started by the next look. A process that cannot be started is a run that failed, not an error.
+    """
+    job = parse_job(claim.record, ctx.home)
+    task = Task(
+        record=claim.record, job_id=job.id, run_id=claim.entry.run, fire_at=claim.entry.fire_at, attempt=claim.attempt
+    )
+    held = ctx.processes.hold(task)
+    try:
+        won = _mark_running(ctx, job, claim, held)
+    except BaseException:
+        held.release()
+        raise
+    if won is None:
+        held.release()
+        return None
+    ctx.checkpoint("running")
+    row = won.value
+    lease = row.lease_ends_at or ctx.clock()
+    attempt, failure = None, None
+    try:
+        attempt = held.begin(lease_ends_at=lease, timeout_s=_timeout_s(ctx, job.policy))
+    except (ChronosError, OSError) as error:
+        failure = error.line() if isinstance(error, ChronosError) else f"it could not be started: {error}"
+    ctx.checkpoint("started")
+    return Begun(
+        claim=claim, row=row, version=won.version, policy=job.policy, held=held, attempt=attempt, failure=failure
+    )
+
+
+def finish(ctx: Context, run: Begun) -> Row:
+    """Wait for the end of a begun run and record it. Returns the row as it then stands.
+
+    A row that somebody settled meanwhile (its lease was over) stays as they left it.
+    """
+    try:
+        if run.attempt is None:
+            ended = Ended(state=RunState.FAILED, reason=run.failure)
+        else:
+            ended = run.attempt.wait()
+        ctx.checkpoint("ended")
+        return _record_end(ctx, run, ended)
+    finally:
+        run.held.release()
+
+
+def after_end(ctx: Context, job_id: str) -> Looked:
+    """Look at a job whose run is over: take the entry out, start what was queued, say which wake it now needs."""
+    looked = look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
+    ctx.checkpoint("settled")
+    return looked
+
+
+def _mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Row] | None:
+    """Swap the row to running, with our token. Ours also when only the answer to our write was lost."""
+    from chronos_cli.store.repository import Stored
+
+    for _ in range(_TRIES):
+        stored = ctx.repository.row(job.id, claim.entry.run)
+        if stored is not None and stored.value.state is RunState.RUNNING and stored.value.starter == claim.starter:
+            return stored
+        if stored is not None and not _startable(stored.value, claim):
+            return None
+        now = ctx.clock()
+        before = stored.value if stored is not None else row_of(job.id, claim.entry, job.policy)
+        lease = now + timedelta(seconds=_timeout_s(ctx, job.policy)) + LEASE_MARGIN
+        row = begun(before, starter=claim.starter, owner=held.owner, now=now, lease_ends_at=lease)
+        row = replace(row, unhandled=held.unhandled)
+        ctx.checkpoint("starting")
+        try:
+            if stored is None:
+                return Stored(value=row, version=ctx.repository.create_row(row))
+            return Stored(value=row, version=ctx.repository.replace_row(row, stored.version))
+        except VersionConflict:
+            continue  # somebody else's swap, or the lost answer to ours: the row tells
+    raise TemporaryError(f"the row of run {claim.entry.run} changed under every attempt")
+
+
+def _startable(row: Row, claim: Claim) -> bool:
+    return row.state in (RunState.ACCEPTED, RunState.QUEUED) and row.attempt == claim.attempt
+
+
+def _record_end(ctx: Context, run: Begun, ended: Ended) -> Row:
+    row, version = run.row, run.version
+    if run.attempt is not None:
+        row = replace(row, output=run.attempt.output)
+    after = over(
+        row,
+        ended.state,
+        now=ctx.clock(),
+        retries=run.policy.retries,
+        exit_status=ended.exit_status,
+        reason=ended.reason,
+    )
+    for _ in range(_TRIES):
+        try:
+            ctx.repository.replace_row(after, version)
+        except VersionConflict:
+            stored = ctx.repository.row(row.job_id, row.run_id)
+            if (
+                stored is None
+                or stored.value.starter != run.claim.starter
+                or stored.value.state is not RunState.RUNNING
+            ):
+                return stored.value if stored is not None else after
+            version = stored.version
+        else:
+            return after
+    raise TemporaryError(f"the end of run {row.run_id} could not be recorded")
+
+
+def _timeout_s(ctx: Context, policy: Policy) -> float:
+    """The job's timeout, cut to what the platform leaves a synchronous run."""
+    if ctx.budget_s is None:
+        return policy.timeout
+    return max(1.0, min(policy.timeout, ctx.budget_s - _SYNC_MARGIN.total_seconds()))

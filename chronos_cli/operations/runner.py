@@ -1,0 +1,50 @@
+"""The detached runner: handed one claim on its stdin, it starts the job, says so, and sees it through.
+
+Messages to whoever started it, JSON lines on a pipe: `running`, `lost` (somebody else started the run), `failed`
+(nothing could be started), `ended` with the row. It imports nothing that a run does not need, and NAS only at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from chronos_cli.config import load_config
+from chronos_cli.errors import ChronosError, ExitCode
+from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.run import Claim, begin
+from chronos_cli.operations.through import see_through
+from chronos_cli.running.report import begin_runner
+from chronos_cli.running.signals import Interrupts
+
+if TYPE_CHECKING:
+    from chronos_cli.running.report import Reporter
+
+
+def main() -> int:
+    """Run the claim on stdin; the exit code is that of the run."""
+    given, secrets, reporter = begin_runner(os.environ)
+    try:
+        with Interrupts() as interrupts:
+            return _run(given, secrets, reporter, interrupts)
+    except ChronosError as error:
+        reporter.send({"event": "failed", "detail": error.line()})
+        return int(error.exit_code)
+
+
+def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: Interrupts) -> int:
+    payload = json.loads(given)
+    launching = payload["launching"]
+    config = load_config(environ=os.environ, home=launching["home"], flags=launching.get("flags"))
+    outside = Outside(
+        environ=dict(os.environ), secrets=secrets, interrupts=interrupts, budget_s=launching.get("budget_s")
+    )
+    ctx = open_home(config, outside, armed=launching.get("armed", True))
+    begun = begin(ctx, Claim.from_json(payload["claim"]))
+    if begun is None:
+        reporter.send({"event": "lost"})
+        return ExitCode.OK
+    reporter.send({"event": "running", "run": begun.row.run_id})
+    row = see_through(ctx, begun, ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}))
+    return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

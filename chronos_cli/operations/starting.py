@@ -1,0 +1,107 @@
+"""The two ways to start a run: in this process, which then sees it through, or in a runner that outlives it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import TemporaryError
+from chronos_cli.operations.run import Begun, Claim, begin
+from chronos_cli.operations.through import see_through
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.running.detach import Runner, Runners
+
+STARTED_WITHIN_S: Final = 8.0
+"""How long a runner may take until it reports its run as running."""
+
+
+class Inline:
+    """Runs the job under this process."""
+
+    def launch(self, ctx: Context, claim: Claim) -> InlineRun | None:
+        """Begin the run here; None when somebody else has started it."""
+        begun = begin(ctx, claim)
+        return None if begun is None else InlineRun(ctx=ctx, begun=begun)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineRun:
+    """A run under this process."""
+
+    ctx: Context
+    begun: Begun
+
+    def wait(self) -> Row:
+        """See it through."""
+        return see_through(self.ctx, self.begun)
+
+
+class Detached:
+    """Runs the job under a runner of its own, `chronos fire --claimed RUN`.
+
+    `launching` is what the runner is told beside its claim (home, overrides), never a secret; `secrets` reach it
+    through a nameless file. `wait_s`: how long `wait` waits for the end (0: not at all, None: as long as it takes).
+    """
+
+    def __init__(
+        self,
+        runners: Runners,
+        *,
+        launching: Mapping[str, object],
+        environment: Mapping[str, str],
+        secrets: Mapping[str, str],
+        wait_s: float | None = 0.0,
+    ) -> None:
+        self._runners = runners
+        self._launching = dict(launching)
+        self._environment = environment
+        self._secrets = secrets
+        self._wait_s = wait_s
+
+    def launch(self, ctx: Context, claim: Claim) -> DetachedRun | None:
+        """Start the runner and wait until it says `running`. Raises TemporaryError when it does not in time."""
+        del ctx
+        payload = json.dumps({"claim": claim.to_json(), "launching": self._launching}).encode()
+        # -P: the worker's folder is not a place to import from.
+        argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--claimed", claim.entry.run)
+        runner = self._runners.start(argv, payload, environment=self._environment, secrets=self._secrets)
+        message = runner.next_message(STARTED_WITHIN_S)
+        if message is None or message.get("event") == "failed":
+            detail = message.get("detail") if message else runner.stray.strip().rpartition("\n")[2]
+            runner.close()
+            raise TemporaryError(f"the runner did not start the job: {detail or 'it said nothing in time'}")
+        if message.get("event") == "lost":
+            runner.close()
+            return None
+        return DetachedRun(runner, self._wait_s)
+
+
+class DetachedRun:
+    """A run under a runner of its own."""
+
+    def __init__(self, runner: Runner, wait_s: float | None) -> None:
+        self._runner = runner
+        self._wait_s = wait_s
+
+    def wait(self) -> Row | None:
+        """Its row, if it ends within the time this waits; the run goes on either way."""
+        from chronos_cli.core.row import Row
+
+        if self._wait_s == 0.0:
+            return None
+        timeout = 10.0 * 365 * 86_400 if self._wait_s is None else self._wait_s
+        message = self._runner.next_message(timeout)
+        if message is None or message.get("event") != "ended":
+            return None
+        return Row.from_json(message["row"])
+
+    def close(self) -> None:
+        """The answer has left: the runner may go on to what it does after that."""
+        self._runner.close()

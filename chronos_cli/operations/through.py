@@ -1,0 +1,67 @@
+"""Seeing a begun run through: its end, what its end starts, and the wake the job then needs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from chronos_cli.contract import FEATURE_KEEPS_SLOT
+from chronos_cli.core.occurrence import run_id_of
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError
+from chronos_cli.operations.fire import rearm
+from chronos_cli.operations.run import Begun, Claim, after_end, begin, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+
+
+def see_through(ctx: Context, run: Begun, *, ended: Callable[[Row], object] | None = None) -> Row:
+    """Wait for a run's end, record it, run what was queued behind it, and arm the job's next wake.
+
+    With `ended` (called with the row once the end is on record) this is a runner that outlives the answer to its fire.
+    A NAS that clears its slot on a 2xx has dropped our arm by then, so unless NAS promised to keep it the wake is
+    provisioned once more. A wake that cannot be armed here is written down as unconfirmed, and one line on stderr says
+    so: reconcile, the next fire or a tick mends it. Returns the row.
+    """
+    row = finish(ctx, run)
+    job_id, waiting = row.job_id, [run]
+    _note(ctx, row)
+    if ended is not None:
+        ended(row)
+    while waiting:
+        waiting.pop()
+        looked = after_end(ctx, job_id)
+        for start in looked.decision.starts if looked.job is not None else ():
+            begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
+            if begun is not None:
+                _note(ctx, finish(ctx, begun))
+                waiting.append(begun)
+    force = ended is not None and not _keeps_slot(ctx, job_id)
+    try:
+        rearm(ctx, job_id, looked.decision.wake, force=force and looked.decision.wake is not None)
+    except ChronosError as error:
+        sys.stderr.write(f"chronos: job {job_id} ended, but its wake was not armed: {error.line()}\n")
+    _prune(ctx, job_id)
+    return row
+
+
+def _keeps_slot(ctx: Context, job_id: str) -> bool:
+    stored = ctx.repository.arm(job_id)
+    return stored is not None and FEATURE_KEEPS_SLOT in stored.value.features
+
+
+def _note(ctx: Context, row: Row) -> None:
+    """A scheduled run that went well ends the complaint that runs cannot be started."""
+    if row.state is RunState.OK and row.scheduled_at is not None:
+        ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))
+
+
+def _prune(ctx: Context, job_id: str) -> None:
+    horizon = run_id_of(ctx.clock() - timedelta(days=ctx.retention.days))
+    ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon)

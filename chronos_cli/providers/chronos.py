@@ -1,0 +1,74 @@
+"""The chronos trigger: NAS holds one one-shot per job and calls back when it is due."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.core.plan import ArmState
+from chronos_cli.operations.arming import arm
+from chronos_cli.operations.fire import FIRE_BUDGET_S, fire
+from chronos_cli.operations.look import present_wake
+from chronos_cli.operations.reconcile import Reconciled, reconcile
+from chronos_cli.providers.interface import CronScheduler, Notified
+
+if TYPE_CHECKING:
+    from chronos_cli.providers.interface import Activation
+
+
+class ChronosScheduler(CronScheduler):
+    """Arms at NAS. Every method talks to NAS at most once per job, and returns."""
+
+    def __init__(self, activation: Activation) -> None:
+        self._config = activation.config
+        self._context = activation.context
+
+    @property
+    def name(self) -> str:
+        """`chronos`."""
+        return "chronos"
+
+    def is_available(self) -> bool:
+        """Whether both URLs and a token source are configured."""
+        return self.unavailable_because() is None
+
+    def unavailable_because(self) -> str | None:
+        """What is missing from the configuration."""
+        from chronos_cli.nas.tokens import HomeTokens
+
+        for key, value in (("portal_url", self._config.portal_url), ("callback_url", self._config.callback_url)):
+            if not value:
+                return f"cron.chronos.{key} is not set"
+        if self._context.wire is None:
+            return "NAS is left out of this command"
+        return HomeTokens.of(self._config, self._context.environ).problem()
+
+    def start(self, *args: Any, **kwargs: Any) -> None:
+        """Arm all jobs and return."""
+        del args, kwargs
+        self.reconcile()
+
+    def on_jobs_changed(self) -> None:
+        """Make NAS follow whatever changed."""
+        self.reconcile()
+
+    def register_job(self, job_id: str) -> Notified:
+        """Provision the job's present wake, or cancel where it has none. Raises what NAS raises."""
+        wire = self._context.wire
+        if wire is None:
+            return Notified(armed=None)
+        wake = present_wake(self._context, job_id)
+        with wire.connect(FIRE_BUDGET_S) as nas:
+            document = arm(self._context, nas, job_id, wake)
+        return Notified(armed=wake is not None and document.state is ArmState.CONFIRMED, document=document)
+
+    def fire_due(self, job_id: str, **kwargs: Any) -> bool:
+        """Settle a job as a relay without an instant would; whether anything was started."""
+        from chronos_cli.operations.starting import Inline
+
+        del kwargs
+        report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=Inline())
+        return bool(report.started)
+
+    def reconcile(self) -> Reconciled:
+        """Make NAS's arms equal to the store's wishes."""
+        return reconcile(self._context)

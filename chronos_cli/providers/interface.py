@@ -1,0 +1,80 @@
+"""What makes jobs fire: the trigger provider. Other packages implement this; it grows only by methods with defaults.
+
+A provider decides *when* a job is looked at. What a look means (claim, run, record) is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chronos_cli.config import Config
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.arms import ArmDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """What telling the provider of a changed job came to.
+
+    `armed`: a remote authority now holds what the job wishes (None: this provider arms nothing). `document`: what is
+    known of the arm.
+    """
+
+    armed: bool | None
+    document: ArmDocument | None = None
+
+
+class CronScheduler(ABC):
+    """A trigger provider. `name`, `start` are required; everything else has a default that is right for a local one."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What `cron.provider` calls it."""
+
+    def is_available(self) -> bool:
+        """Whether it is configured here. Looks at configuration only, never at the network, and runs nothing."""
+        return True
+
+    def unavailable_because(self) -> str | None:
+        """Why `is_available` is False, for the one warning; None where it is True."""
+        return None if self.is_available() else "it is not configured"
+
+    @abstractmethod
+    def start(self, *args: Any, **kwargs: Any) -> None:
+        """Arm what is to be armed, and return; nothing stays behind."""
+
+    def stop(self) -> None:
+        """Let go of what `start` took hold of."""
+
+    def on_jobs_changed(self) -> None:
+        """Called after jobs changed in ways not known one by one (an import, a hold lifted)."""
+
+    def register_job(self, job_id: str) -> Notified:
+        """Called after one job was added, edited, paused, resumed or removed: make the trigger follow.
+
+        Raises what the provider's authority raises; the change of the job stands either way.
+        """
+        del job_id
+        self.on_jobs_changed()
+        return Notified(armed=None)
+
+    def fire_due(self, job_id: str, **kwargs: Any) -> bool:
+        """Run a job if something of it is due, under the one claim; whether anything was started."""
+        del job_id, kwargs
+        return False
+
+    def reconcile(self) -> object:
+        """Make the authority agree with the store. Returns what was done, or None."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """What a provider is made from: the home's configuration and context."""
+
+    config: Config
+    context: Context

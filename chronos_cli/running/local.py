@@ -1,0 +1,128 @@
+"""Runs on this machine: real locks, real processes, captured output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.core.decision import Liveness
+from chronos_cli.core.row import RunState
+from chronos_cli.running import liveness as machine
+from chronos_cli.running.actions import resolve_action, unhandled_fields
+from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
+from chronos_cli.running.lock import RunLock
+from chronos_cli.running.process import RunFacts, start
+from chronos_cli.running.supervise import wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from chronos_cli.running.process import Child
+    from chronos_cli.running.signals import Interrupts
+
+_SEEN = {
+    machine.Liveness.ALIVE: Liveness.ALIVE,
+    machine.Liveness.ORPHANED: Liveness.DEAD,
+    machine.Liveness.DEAD: Liveness.DEAD,
+    machine.Liveness.UNSEEN: Liveness.UNSEEN,
+}
+
+
+class LocalProcesses(Processes):
+    """The machine's side of runs.
+
+    `lock_dir` makes the folder of run locks when first needed. Output goes to `output_dir`/JOB/RUN.log, which
+    `output_key` names in the store; `keep_output` is called with key and file after the end, where the store is
+    elsewhere. `interrupts` are the signals that end a run in this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        lock_dir: Callable[[], Path],
+        scripts_dir: Path,
+        output_dir: Path,
+        output_limit: int,
+        prompt_runner: Sequence[str],
+        environment: Mapping[str, str],
+        interrupts: Interrupts | None = None,
+        keep_output: Callable[[str, Path], None] | None = None,
+    ) -> None:
+        self._lock_dir = lock_dir
+        self.scripts_dir = scripts_dir
+        self.output_dir = output_dir
+        self.output_limit = output_limit
+        self.prompt_runner = tuple(prompt_runner) or None
+        self.environment = environment
+        self.interrupts = interrupts
+        self.keep_output = keep_output
+
+    def hold(self, task: Task) -> Held:
+        """Take the lock of one attempt. Raises LockDirError."""
+        return _LocalHeld(self, task, RunLock.acquire(self._lock_dir(), task.job_id, task.run_id))
+
+    def liveness(self, owner: Mapping[str, Any]) -> Liveness:
+        """Whether a run's owner lives, as far as this machine can know."""
+        return _SEEN[machine.liveness(owner)]
+
+    def end_leftovers(self, owner: Mapping[str, Any]) -> None:
+        """Kill what a dead owner left behind."""
+        machine.end_leftovers(owner)
+
+
+class _LocalHeld(Held):
+    def __init__(self, machine: LocalProcesses, task: Task, lock: RunLock) -> None:
+        self._machine = machine
+        self._task = task
+        self._lock = lock
+        self.owner = lock.owner()
+        self.unhandled = unhandled_fields(task.record)
+
+    def begin(self, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
+        task, machine = self._task, self._machine
+        action = resolve_action(task.record, scripts_dir=machine.scripts_dir, prompt_runner=machine.prompt_runner)
+        name = task.run_id if task.attempt == 1 else f"{task.run_id}.{task.attempt}"
+        output = machine.output_dir / task.job_id / f"{name}.log"
+        output.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = RunFacts(
+            job_id=task.job_id,
+            run_id=task.run_id,
+            fire_at=task.fire_at.isoformat() if task.fire_at else "",
+            attempt=task.attempt,
+        )
+        child = start(
+            action,
+            facts=facts,
+            environment=machine.environment,
+            lock=self._lock,
+            output=output,
+            output_limit_bytes=machine.output_limit,
+        )
+        return _LocalAttempt(
+            machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_ends_at.timestamp(), timeout_s
+        )
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class _LocalAttempt(Attempt):
+    def __init__(
+        self, machine: LocalProcesses, child: Child, file: Path, key: str, lease_end: float, timeout_s: float
+    ) -> None:
+        self._machine = machine
+        self._child = child
+        self._file = file
+        self._lease_end = lease_end
+        self._timeout_s = timeout_s
+        self.output = key
+
+    def wait(self) -> Ended:
+        ended = wait(
+            self._child, timeout_s=self._timeout_s, lease_end=self._lease_end, interrupts=self._machine.interrupts
+        )
+        if self._machine.keep_output is not None and self.output is not None:
+            self._machine.keep_output(self.output, self._file)
+        reason = "; ".join(text for text in (ended.reason, ended.output_error) if text)
+        return Ended(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)

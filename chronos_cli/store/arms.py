@@ -1,0 +1,127 @@
+"""The arm document: everything on the wire side of one job, `cron/arms/<job_id>.json`.
+
+What was last sent to NAS and what NAS said; the keys used; the deliveries that settled nothing (notes, bounded); the
+last callback and the last failure to start a run. All of it can be learned again from NAS, so it is not fsynced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.plan import ArmState, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chronos_cli.core.decision import Wake
+
+MAX_NOTES: Final = 20
+MAX_KEYS: Final = 64
+KEY_MEMORY_S: Final = 3_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmDocument:
+    """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose."""
+
+    job_id: str
+    state: ArmState = ArmState.CANCELLED
+    wake: datetime | None = None
+    fire_at: datetime | None = None
+    purpose: str | None = None
+    callback_url: str | None = None
+    portal_url: str | None = None
+    audience: str | None = None
+    generation: int = 0
+    schedule_id: str | None = None
+    features: tuple[str, ...] = ()
+    sent_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    error: Mapping[str, Any] | None = None
+    keys: Mapping[datetime, str] = field(default_factory=dict)
+    idle: int = 0
+    spent: bool = False
+    last_callback_at: datetime | None = None
+    last_callback: str | None = None
+    last_fire_error: Mapping[str, Any] | None = None
+    notes: tuple[Mapping[str, Any], ...] = ()
+
+    def sent(self) -> Sent:
+        """What the pure plan needs to know of it."""
+        return Sent(
+            wake=self.wake,
+            fire_at=self.fire_at,
+            purpose=self.purpose,
+            state=self.state,
+            callback_url=self.callback_url,
+            keys=self.keys,
+            idle=self.idle,
+            spent=self.spent,
+        )
+
+    def sending(
+        self, wake: Wake, fire_at: datetime, *, callback_url: str, portal_url: str, audience: str, now: datetime
+    ) -> ArmDocument:
+        """As it stands while an arm is under way: whether NAS took it is not known."""
+        recent = {at: why for at, why in self.keys.items() if (now - at).total_seconds() < KEY_MEMORY_S}
+        newest = dict(sorted(recent.items())[-MAX_KEYS + 1 :])
+        return replace(
+            self,
+            state=ArmState.UNCONFIRMED,
+            wake=wake.at,
+            fire_at=fire_at,
+            purpose=wake.purpose.value,
+            callback_url=callback_url,
+            portal_url=portal_url,
+            audience=audience,
+            generation=self.generation + 1,
+            sent_at=now,
+            error=None,
+            spent=False,
+            keys={**newest, fire_at: wake.purpose.value},
+        )
+
+    def noted(self, outcome: str, *, fire_at: datetime | None, delivery: str | None, now: datetime) -> ArmDocument:
+        """With one more delivery that settled nothing; the oldest goes."""
+        note = {"at": now.isoformat(), "outcome": outcome}
+        if fire_at is not None:
+            note["fire_at"] = fire_at.isoformat()
+        if delivery is not None:
+            note["delivery_id"] = delivery
+        return replace(self, notes=(*self.notes, note)[-MAX_NOTES:])
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form."""
+        document: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, datetime):
+                value = value.isoformat()
+            elif item.name == "keys":
+                value = {at.isoformat(): purpose for at, purpose in value.items()}
+            if value not in (None, (), {}, 0, False):
+                document[item.name] = value
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ArmDocument:
+        """Read the stored form. Raises KeyError, TypeError or ValueError."""
+        known: dict[str, Any] = {}
+        for item in fields(cls):
+            if item.name not in document:
+                continue
+            value = document[item.name]
+            if item.name in _INSTANTS:
+                value = datetime.fromisoformat(value)
+            elif item.name == "keys":
+                value = {datetime.fromisoformat(at): purpose for at, purpose in value.items()}
+            elif item.name in ("notes", "features"):
+                value = tuple(value)
+            known[item.name] = value
+        known["state"] = ArmState(document["state"])
+        return cls(**known)
+
+
+_INSTANTS: Final = frozenset({"wake", "fire_at", "sent_at", "confirmed_at", "last_callback_at"})

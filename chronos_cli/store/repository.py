@@ -1,0 +1,227 @@
+"""The documents of one home, and the one way to change them.
+
+Load, pure function, conditional write, again on conflict.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.row import Row
+from chronos_cli.errors import StoreError, TemporaryError
+from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.jobsfile import JobsFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chronos_cli.store.interface import DocumentStore
+
+T = TypeVar("T")
+
+STORE_KEY: Final = "cron/store.json"
+STOP_KEY: Final = "ESTOP"
+_ATTEMPTS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored(Generic[T]):
+    """A parsed document and the version it was read at."""
+
+    value: T
+    version: str
+
+
+class Repository:
+    """Jobs, rows, arm documents and the store's id, over any document store."""
+
+    def __init__(
+        self, documents: DocumentStore, *, sleep: Callable[[float], None], random: Callable[[], float]
+    ) -> None:
+        self.documents = documents
+        self._sleep = sleep
+        self._random = random
+        self._jobs: Stored[JobsFile] | None = None
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def jobs(self) -> JobsFile:
+        """The jobs as stored now, for reading. Raises StoreError; an absent file is an empty one that says so."""
+        found = self.documents.read(JOBS_KEY)
+        if found is None:
+            return JobsFile.empty()
+        if self._jobs is None or self._jobs.version != found.version:
+            self._jobs = Stored(value=JobsFile.parse(found.data), version=found.version)
+        return self._jobs.value
+
+    def change(self, fn: Callable[[JobsFile], T]) -> T:
+        """Run `fn` on a fresh copy of the jobs and store what it changed, again from the start on every conflict.
+
+        `fn` may run several times, so it recognises its own earlier write by its token. What it raises leaves the
+        store as it was; a VersionConflict it raises means that it too must look again. Raises StoreError,
+        LockTimeoutError, or TemporaryError when conflicts do not clear.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self.documents.exclusive(JOBS_KEY):
+                    return self._change_once(fn)
+            except VersionConflict:
+                self._sleep(min(0.02 * 2 ** min(attempt, 6), 1.0) * (0.5 + self._random()))
+        raise TemporaryError("the job store changed under every attempt", hint="try again; see docs on contention")
+
+    def _change_once(self, fn: Callable[[JobsFile], T]) -> T:
+        found = self.documents.read(JOBS_KEY)
+        jobs = JobsFile.empty() if found is None else JobsFile.parse(found.data)
+        result = fn(jobs)
+        if jobs.changed:
+            data = jobs.render()
+            if found is None:
+                self.documents.create(JOBS_KEY, data)
+            else:
+                self.documents.replace(JOBS_KEY, data, found.version)
+        return result
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def row(self, job_id: str, run_id: str) -> Stored[Row] | None:
+        """One row, or None. Raises StoreError where it cannot be read."""
+        key = row_key(job_id, run_id)
+        found = self.documents.read(key)
+        if found is None:
+            return None
+        return Stored(value=_parse(key, found.data, Row.from_json), version=found.version)
+
+    def create_row(self, row: Row, *, durable: bool = True) -> str:
+        """Make a row. Raises VersionConflict where it exists."""
+        return self.documents.create(row_key(row.job_id, row.run_id), _dump(row.to_json()), durable=durable)
+
+    def replace_row(self, row: Row, version: str, *, durable: bool = True) -> str:
+        """Replace a row read at `version`. Raises VersionConflict."""
+        return self.documents.replace(row_key(row.job_id, row.run_id), _dump(row.to_json()), version, durable=durable)
+
+    def run_ids(self, job_id: str) -> list[str]:
+        """The names of a job's rows, oldest first (manual ones by their time too)."""
+        prefix = f"cron/runs/{job_id}/"
+        names = [key[len(prefix) : -len(".json")] for key in self.documents.list(prefix) if key.endswith(".json")]
+        return sorted((name for name in names if "/" not in name), key=lambda name: name.removeprefix("manual-"))
+
+    def rows(self, job_id: str, *, newest: int | None = None) -> Iterator[Row]:
+        """A job's rows, newest first."""
+        names = self.run_ids(job_id)
+        for name in reversed(names[-newest:] if newest else names):
+            found = self.row(job_id, name)
+            if found is not None:
+                yield found.value
+
+    def prune_rows(self, job_id: str, *, keep: int, horizon: str) -> int:
+        """Delete terminal rows, with their output, beyond the newest `keep` or named earlier than `horizon`.
+
+        The newest row always stays. `horizon` is a run id's time, `20261120T153415Z`. Returns how many went.
+        """
+        names = self.run_ids(job_id)
+        newest = set(names[-keep:]) if keep else set()
+        gone = 0
+        for name in names[:-1]:
+            if name in newest and name.removeprefix("manual-") >= horizon:
+                continue
+            found = self.row(job_id, name)
+            if found is None or not found.value.terminal:
+                continue
+            for attempt in found.value.attempts:
+                if attempt.get("output"):
+                    self.documents.delete(attempt["output"])
+            self.documents.delete(row_key(job_id, name))
+            gone += 1
+        return gone
+
+    # -- arms --------------------------------------------------------------------------------------------------------
+
+    def arm(self, job_id: str) -> Stored[ArmDocument] | None:
+        """A job's arm document; None when there is none, or none that can be read (it can be learned again)."""
+        found = self.documents.read(arm_key(job_id))
+        if found is None:
+            return None
+        try:
+            value = ArmDocument.from_json(json.loads(found.data))
+        except (ValueError, KeyError, TypeError):
+            value = ArmDocument(job_id=job_id)
+        return Stored(value=value, version=found.version)
+
+    def change_arm(self, job_id: str, fn: Callable[[ArmDocument], ArmDocument]) -> ArmDocument:
+        """Change a job's arm document by a pure function, again on conflict; returns what is stored then."""
+        for attempt in range(_ATTEMPTS):
+            found = self.arm(job_id)
+            before = found.value if found else ArmDocument(job_id=job_id)
+            after = fn(before)
+            if after == before:
+                return after
+            try:
+                data = _dump(after.to_json())
+                if found is None:
+                    self.documents.create(arm_key(job_id), data, durable=False)
+                else:
+                    self.documents.replace(arm_key(job_id), data, found.version, durable=False)
+            except VersionConflict:
+                self._sleep(min(0.005 * 2 ** min(attempt, 6), 0.5) * (0.5 + self._random()))
+            else:
+                return after
+        raise TemporaryError("the arm document changed under every attempt")
+
+    def arm_ids(self) -> list[str]:
+        """The jobs that have an arm document."""
+        prefix = "cron/arms/"
+        names = [key[len(prefix) : -len(".json")] for key in self.documents.list(prefix) if key.endswith(".json")]
+        return [name for name in names if is_job_id(name)]
+
+    def drop_arm(self, job_id: str) -> None:
+        """Forget the wire side of a job that is gone."""
+        self.documents.delete(arm_key(job_id))
+
+    # -- the home ----------------------------------------------------------------------------------------------------
+
+    def stop_reason(self) -> str | None:
+        """Why all jobs are held, or None. A stop that is there but cannot be read is engaged."""
+        try:
+            found = self.documents.read(STOP_KEY)
+        except StoreError as error:
+            return f"ESTOP cannot be read ({error.message})"
+        if found is None:
+            return None
+        return found.data.decode("utf-8", "replace").strip() or "no reason given"
+
+    def store_id(self, make: Callable[[], str]) -> str:
+        """The store's id, made on first use."""
+        for _ in range(_ATTEMPTS):
+            found = self.documents.read(STORE_KEY)
+            if found is not None:
+                return _parse(STORE_KEY, found.data, lambda document: str(document["id"]))
+            try:
+                self.documents.create(STORE_KEY, _dump({"id": make()}))
+            except VersionConflict:
+                continue
+        raise TemporaryError("the store's id could not be made")
+
+
+def row_key(job_id: str, run_id: str) -> str:
+    """Where a row is stored."""
+    return f"cron/runs/{job_id}/{run_id}.json"
+
+
+def arm_key(job_id: str) -> str:
+    """Where a job's arm document is stored."""
+    return f"cron/arms/{job_id}.json"
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _parse(key: str, data: bytes, read: Callable[[Any], T]) -> T:
+    try:
+        return read(json.loads(data))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{key} cannot be read: {error!r}", hint="move it away; it can be made again") from error
