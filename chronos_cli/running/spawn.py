@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PR_SET_PDEATHSIG: Final = 1
-_GUARD: Final = "trap '' TERM INT HUP QUIT TSTP; read -r done || kill -KILL -- \"-$1\""
+_GUARD: Final = "trap '' TERM INT HUP QUIT TSTP; read -r over || kill -KILL \"-$1\""  # dash takes no `--` here
 _TO_DEFAULT: Final = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1,
     signal.SIGUSR2, signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGXCPU, signal.SIGXFSZ,

@@ -1,59 +1,14 @@
-"""What tests of real processes share: a started supervisor, jobs as small programs, and waiting for facts."""
+"""Fixtures for tests of real processes."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
+from real_processes import FACTS, Supervisor
 
-import chronos_cli
 from chronos_cli.running.actions import ProcessAction
 from chronos_cli.running.lock import RunLock
-from chronos_cli.running.process import RunFacts, start
+from chronos_cli.running.process import start
 from chronos_cli.running.supervise import wait
-
-ROOT = Path(chronos_cli.__file__).parents[1]
-FACTS = RunFacts("job", "run-1", "2026-11-20T15:34:15+00:00", 1)
-
-
-def eventually(fact, within_s=5.0):
-    """Wait until a fact holds; what it last was."""
-    until = time.monotonic() + within_s
-    while not (found := fact()) and time.monotonic() < until:
-        time.sleep(0.01)
-    return found
-
-
-def is_running(pid):
-    """Whether a process is there and no zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def read_pid(path):
-    """The pid that a job wrote to a file, once it is there."""
-    return int(eventually(lambda: path.exists() and path.read_text().strip()))
-
-
-def python(code):
-    """The argument list of a Python program given as text, without site-packages so that it starts quickly."""
-    return [sys.executable, "-I", "-S", "-c", code]
-
-
-def program_environment(**more):
-    """An environment in which this package can be imported from anywhere."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 @pytest.fixture
@@ -88,35 +43,6 @@ def run(tmp_path, lock):
         return wait(child, timeout_s=timeout_s, **waiting)
 
     return run_it
-
-
-class Supervisor:
-    """A started supervisor program and the job under it."""
-
-    def __init__(self, tmp_path, lock_dir, argv, timeout_s, prefix, environment):
-        spec = {"argv": argv, "lock_dir": str(lock_dir), "output": str(tmp_path / "out.log"), "timeout_s": timeout_s}
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, str(Path(__file__).with_name("supervisor.py")), json.dumps(spec)],
-            stdout=subprocess.PIPE,
-            env=program_environment(**environment),
-            text=True,
-            start_new_session=True,
-        )
-        started = json.loads(self.process.stdout.readline())
-        self.owner, self.child, self.guard = started["owner"], started["child"], started["guard"]
-
-    def ended(self):
-        text = self.process.stdout.readline()
-        return json.loads(text) if text else None
-
-    def clean_up(self):
-        for kill in (lambda: os.killpg(self.child, signal.SIGKILL), self.process.kill):
-            try:
-                kill()
-            except ProcessLookupError:
-                pass
-        self.process.wait(10)
-        self.process.stdout.close()
 
 
 @pytest.fixture

@@ -73,7 +73,8 @@ def test_a_script_may_be_a_link_that_stays_inside(scripts):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.py", "{tmp}/outside.py", "link.py", "folder/up.py", "missing.py", ".", "", " ", 3, "a\0b", "~x/y"]
+    "name",
+    ["../outside.py", "{tmp}/outside.py", "link.py", "folder/up.py", "missing.py", ".", "", " ", 3, "a\0b", "~x/y"],
 )
 def test_a_script_outside_or_missing_is_refused(scripts, tmp_path, name):
     """Neither dots, nor absolute paths, nor links lead out of the scripts folder."""
@@ -171,7 +172,9 @@ def test_a_wrong_http_action_is_refused(scripts, http):
         resolve(ours(http=http), scripts)
 
 
-@pytest.mark.parametrize("job", [{}, {"chronos": None}, {"chronos": {"action": {}}}, {"no_agent": True}, {"prompt": None}])
+@pytest.mark.parametrize(
+    "job", [{}, {"chronos": None}, {"chronos": {"action": {}}}, {"no_agent": True}, {"prompt": None}]
+)
 def test_a_job_with_nothing_to_run_says_so(scripts, job):
     """A record without an action fails its run with a plain reason."""
     with pytest.raises(ActionError, match="nothing to run"):
