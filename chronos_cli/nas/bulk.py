@@ -26,7 +26,7 @@ MAX_BATCH_BYTES: Final = 1_500_000
 _DOWN_AFTER = 3
 """So many requests in a row that failed in all their attempts mean that NAS is down, and the rest is not tried."""
 
-_NO_BATCH = (404, 405, 413, 501)
+_NO_BATCH = (404, 405, 413)
 """What NAS answers where it has no batch endpoint after all, or finds a batch too large."""
 
 Request = ArmRequest | CancelRequest

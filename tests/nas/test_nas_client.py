@@ -28,9 +28,7 @@ AT = datetime(2026, 11, 20, 15, 34, 15, tzinfo=UTC)
 
 
 def request(job_id="backup", fire_at=AT, generation=None):
-    return ArmRequest(
-        job_id=job_id, fire_at=fire_at, callback_url="https://agent.example.com", generation=generation
-    )
+    return ArmRequest(job_id=job_id, fire_at=fire_at, callback_url="https://agent.example.com", generation=generation)
 
 
 def failure(work):
@@ -157,7 +155,9 @@ class TestEnvironment:
 
     def test_no_url(self):
         """No NAS configured is said as that."""
-        assert failure(lambda: NasClient("", Token())).line().startswith("no NAS is configured: set cron.chronos.portal")
+        assert (
+            failure(lambda: NasClient("", Token())).line().startswith("no NAS is configured: set cron.chronos.portal")
+        )
 
     def test_not_trusted(self, nas, connect):
         """A NAS that does not speak TLS at an https address is told as such."""
@@ -173,7 +173,7 @@ class TestTemporary:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             client = connect(f"http://127.0.0.1:{unused.getsockname()[1]}")
-            error = failure(lambda: client.list())
+            error = failure(client.list)
         assert isinstance(error, NasUnavailableError)
         assert error.exit_code == 75
         assert "could not be reached: Connection refused" in error.message
