@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Sequence
 
 AUDIENCE = "agent:7f3"
@@ -135,8 +136,8 @@ class JwksServer:
 
 
 @contextmanager
-def serve_jwks(*keys: SigningKey) -> Iterator[JwksServer]:
-    """Publish keys on a free port of 127.0.0.1 while the block runs."""
+def serve_jwks(*keys: SigningKey, tls: ssl.SSLContext | None = None) -> Iterator[JwksServer]:
+    """Publish keys on a free port of 127.0.0.1 while the block runs, over https if a context is given."""
     state = JwksServer(keys=list(keys))
 
     class Handler(BaseHTTPRequestHandler):
@@ -154,8 +155,13 @@ def serve_jwks(*keys: SigningKey) -> Iterator[JwksServer]:
         block_on_close = False
         request_queue_size = 128
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Stay quiet: a client that does not like our certificate hangs up."""
+
     server = Server(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/.well-known/jwks.json"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    state.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}/.well-known/jwks.json"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -69,7 +69,7 @@ def _file_name(jti: str) -> str:
     """A name that no other `jti` has, on file systems that ignore case too."""
     raw = jti.encode("utf-8", "surrogatepass")
     if len(raw) <= _LONGEST_PLAIN:
-        return raw.hex()
+        return f"hex-{raw.hex()}"
     from hashlib import sha256
 
     return f"sha256-{sha256(raw).hexdigest()}"

@@ -172,12 +172,13 @@ class JwksCache:
         temporary = self._path.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}")
         data = json.dumps({"url": self._settings.keys, **{name: getattr(known, name) for name in _FIELDS}}).encode()
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
-            temporary.replace(self._path)
+                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(data)
+                temporary.replace(self._path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
         except OSError as error:
             self._keep_in_memory(known, error)
 

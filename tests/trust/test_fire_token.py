@@ -25,6 +25,7 @@ from chronos_cli.trust import (
     verify_nas_fire_token,
 )
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey
+from tests.trust.trusting import make_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +49,6 @@ def ec_key() -> SigningKey:
 @pytest.fixture
 def settings(key: SigningKey, tmp_path: Path) -> TrustSettings:
     return make_settings(tmp_path, json.dumps(key.jwks()))
-
-
-def make_settings(tmp_path: Path, keys: str, **changes: Any) -> TrustSettings:
-    values = {"expected_audience": AUDIENCE, "issuer": ISSUER, "keys": keys, "cache_dir": tmp_path / "cache", **changes}
-    return TrustSettings(**values)
 
 
 def verify(token: Any, settings: TrustSettings) -> FireClaims:
