@@ -1,0 +1,39 @@
+"""What every test may need: programs that not every machine has, and the repository's own place."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _missing(what):
+    if os.environ.get("CHRONOS_TEST_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is required here and missing")
+    pytest.skip(f"{what} is not installed")
+
+
+def require_program(*names):
+    """The path of the first of these programs that is there; skips where there is none, or fails if all are required."""
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            return found
+    return _missing(names[0])
+
+
+def require_module(name):
+    """Skip where this package is not installed, or fail if everything is required."""
+    if importlib.util.find_spec(name) is None:
+        _missing(name)
+
+
+@pytest.fixture
+def fixture_home(tmp_path):
+    """A copy of a home that hermes-agent 0.19 wrote."""
+    home = tmp_path / "home"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "hermes-0.19", home)
+    return home
