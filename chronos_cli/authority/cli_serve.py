@@ -12,6 +12,8 @@ from chronos_cli.authority.cli_common import DbOption, HomeOption, JsonOption, l
 from chronos_cli.authority.home import DEFAULT_HOST, DEFAULT_PORT
 from chronos_cli.errors import UsageError
 
+MAX_RELAY_S = 900.0
+
 
 def serve(
     home: HomeOption = None,
@@ -38,7 +40,7 @@ def serve(
     relays: Annotated[int, typer.Option(min=1, max=1000, help="How many callbacks may go on at once.")] = 64,
     per_host: Annotated[int, typer.Option(min=1, help="How many of them to one host.")] = 16,
     per_agent: Annotated[int, typer.Option(min=1, help="How many of them for one agent.")] = 16,
-    relay_timeout: Annotated[str, typer.Option(help="How long one callback may take, 80s at most.")] = "30s",
+    relay_timeout: Annotated[str, typer.Option(help="How long one callback may take.")] = "30s",
     retry_base: Annotated[float, typer.Option(min=0.01, help="Longest first wait of the backoff, in seconds.")] = 1.0,
     retry_cap: Annotated[str, typer.Option(help="Longest wait of the backoff.")] = "15m",
     retry_doublings: Annotated[int, typer.Option(min=0, max=30, help="How often the wait doubles.")] = 10,
@@ -55,9 +57,8 @@ def serve(
     from chronos_cli.authority.app import Limits
     from chronos_cli.authority.backoff import Backoff
     from chronos_cli.authority.gate import Bounds
-    from chronos_cli.authority.registry import CLAIM_S
-    from chronos_cli.authority.serve import Role, Settings
     from chronos_cli.authority.serve import serve as run
+    from chronos_cli.authority.settings import Role, Settings
 
     found = locate(home, db)
     if role not in set(Role):
@@ -67,8 +68,10 @@ def serve(
     if portal_url is not None and not portal_url.startswith(("http://", "https://")):
         raise UsageError(f"--portal-url {portal_url} is no URL", hint="begin it with https://")
     timeout = seconds(relay_timeout) or 0.0
-    if not 1 <= timeout <= CLAIM_S - 10:
-        raise UsageError("--relay-timeout must be from 1s to 80s", hint="a claim on a timer holds for 90 s")
+    if not 1 <= timeout <= MAX_RELAY_S:
+        raise UsageError(
+            "--relay-timeout must be from 1s to 15m", hint="an agent answers once the job has started"
+        )
     try:
         networks = tuple(ipaddress.ip_network(one) for one in allow_callback_network or ())
     except ValueError as error:

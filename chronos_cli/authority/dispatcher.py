@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.authority.gate import Gate
     from chronos_cli.authority.journal import Journal
-    from chronos_cli.authority.model import Due
+    from chronos_cli.authority.model import Delivery, Due
     from chronos_cli.authority.registry import Registry
     from chronos_cli.authority.workers import Workers
 
@@ -26,10 +26,21 @@ SWEEP_S = 300.0
 
 
 class Dispatcher:
-    """A thread that finds due timers. `clock`: seconds since the epoch."""
+    """A thread that finds due timers. `clock`: seconds since the epoch.
+
+    `lag`: how long a timer has to be due before it is taken here; above 0 where reminders bring them in time, and this
+    is what catches those whose reminder or worker was lost.
+    """
 
     def __init__(
-        self, *, registry: Registry, workers: Workers, gate: Gate, journal: Journal, clock: Callable[[], float]
+        self,
+        *,
+        registry: Registry,
+        workers: Workers,
+        gate: Gate,
+        journal: Journal,
+        clock: Callable[[], float],
+        lag: float = 0.0,
     ) -> None:
         self._registry, self._workers, self._gate = registry, workers, gate
         self._journal, self._clock = journal, clock
@@ -38,12 +49,13 @@ class Dispatcher:
         self._woken = False
         self._stopping = False
         self._swept_at = clock()
+        self._lag = lag
+        self._behind = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         workers.freed = self._freed
 
     def start(self) -> None:
-        """Begin; timers claimed by a process that died are due again."""
-        self._registry.release_claims()
+        """Begin."""
         self._thread.start()
 
     def nudge(self, due_at: float) -> None:
@@ -52,6 +64,12 @@ class Dispatcher:
             with self._changed:
                 self._woken = True
                 self._changed.notify()
+
+    def behind(self) -> None:
+        """A timer was due that might not be called yet: look for it here as soon as it may."""
+        with self._changed:
+            self._behind = self._woken = True
+            self._changed.notify()
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -92,29 +110,29 @@ class Dispatcher:
         if free <= 0:
             return LOOK_S
         hosts, agents = self._gate.blocked()
-        now = self._clock()
-        found = self._registry.due(now=now, limit=free, skip_hosts=hosts, skip_agents=agents)
-        if not found:
-            if hosts or agents:
-                return BLOCKED_S
-            next_due_at = self._registry.next_due_at()
-            return LOOK_S if next_due_at is None else min(LOOK_S, max(0.0, next_due_at - self._clock()))
-        admitted = [one for one in found if self._gate.enter(one.host, one.agent_id)]
-        self._start(admitted)
-        return 0.0 if admitted else BLOCKED_S
+        if self._hand_out(free, hosts, agents):
+            return 0.0
+        if hosts or agents:
+            return BLOCKED_S
+        self._behind = False
+        next_due_at = self._registry.next_due_at()
+        return LOOK_S if next_due_at is None else min(LOOK_S, max(0.001, next_due_at + self._lag - self._clock()))
 
-    def _start(self, admitted: list[Due]) -> None:
+    def _hand_out(self, free: int, hosts: list[str], agents: list[int]) -> bool:
+        """Claim at most `free` due timers and give them to the workers; whether there were any."""
+        entered: dict[str, Due] = {}
+
+        def admit(due: Due) -> bool:
+            if due.schedule_id not in entered:
+                if not self._gate.enter(due.host, due.agent_id):
+                    return False
+                entered[due.schedule_id] = due
+            return True
+
+        lag = 0.0 if self._behind else self._lag
+        claimed: list[Delivery] = []
         try:
-            claimed = self._registry.claim([(one.schedule_id, one.attempts) for one in admitted])
-        except RegistryUnavailableError:
-            for one in admitted:
-                self._gate.leave(one.host, one.agent_id, healthy=None)
-            raise
-        by_id = {delivery.schedule_id: delivery for delivery in claimed}
-        for one in admitted:
-            delivery = by_id.get(one.schedule_id)
-            if delivery is not None and delivery.host == one.host:
-                self._workers.take(delivery)
-            else:
-                # Superseded or cancelled between the look and the claim.
-                self._gate.leave(one.host, one.agent_id, healthy=None)
+            claimed = self._registry.take(lag=lag, limit=free, skip_hosts=hosts, skip_agents=agents, admit=admit)
+        finally:
+            self._workers.hand_over(claimed, entered, self._gate)
+        return bool(claimed)

@@ -45,7 +45,9 @@ class Home:
     def backend(self) -> Backend:
         """The place for timers, not prepared yet."""
         if self.postgres:
-            raise ConfigError("PostgreSQL is not supported yet", hint="use sqlite:///PATH")
+            from chronos_cli.authority.postgres import PostgresBackend
+
+            return PostgresBackend(self.database)
         from chronos_cli.authority.sqlite import SqliteBackend
 
         return SqliteBackend(self.sqlite_path)

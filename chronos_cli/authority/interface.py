@@ -44,6 +44,9 @@ class Session(Protocol):
 class Backend(ABC):
     """A store with transactions. Every method raises RegistryUnavailableError where the store cannot be used."""
 
+    skip_locked: str = ""
+    """Appended to a select, to lock its rows and leave out those that another process holds."""
+
     @abstractmethod
     def prepare(self) -> None:
         """Make the tables where they are missing. Raises ConfigError where the place can never be used."""
@@ -68,6 +71,10 @@ class Backend(ABC):
     @abstractmethod
     def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
         """See to it that `(schedule id, attempts so far, due at)` is looked at when it is due."""
+
+    @abstractmethod
+    def forget(self, session: Session, schedule_ids: Sequence[str]) -> None:
+        """Take back the reminders of timers that were never tried and are gone."""
 
     @abstractmethod
     def close(self) -> None:

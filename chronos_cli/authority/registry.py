@@ -9,14 +9,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from chronos_cli.authority.model import Agent, Armed, Delivery, Due, Fate, Outcome, TimerState, Wish
+from chronos_cli.authority.combiner import Combiner
+from chronos_cli.authority.model import Agent, Answer, Armed, Delivery, Due, Fate, Outcome, TimerState, Wish
 from chronos_cli.authority.wishes import DELIVERED_MEMORY_S, Changes, Slot, Timer, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from chronos_cli.authority.interface import Backend, Session
-    from chronos_cli.authority.model import Answer
 
 CLAIM_S = 90.0
 """How long a claim holds: longer than any relay may take. After it, another worker may take the timer."""
@@ -28,21 +28,28 @@ _TIMER = "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host,
 
 
 class Registry:
-    """Timers of all agents in one backend. `clock` tells the time in seconds since the epoch."""
+    """Timers of all agents in one backend. `clock`: seconds since the epoch; `claim_s`: how long a claim holds.
 
-    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
+    `apply` carries out wishes, `settle` writes down what became of deliveries (False where the timer is gone or another
+    attempt has it): lists in and out, one transaction, shared with other threads that call at the same time.
+    """
+
+    def __init__(self, backend: Backend, clock: Callable[[], float], *, claim_s: float = CLAIM_S) -> None:
         self.backend = backend
         self._clock = clock
+        self._claim_s = claim_s
+        self.apply: Callable[[Sequence[Wish]], list[Answer]] = Combiner[Wish, Answer](
+            lambda wishes: backend.write(lambda session: self.apply_in(session, wishes))
+        )
+        self.settle: Callable[[Sequence[Outcome]], list[bool]] = Combiner[Outcome, bool](
+            lambda outcomes: backend.write(lambda session: self.settle_in(session, outcomes))
+        )
         self._counts: dict[int, tuple[float, int]] = {}
 
     # -- wishes ----------------------------------------------------------------------------------------------------
 
-    def apply(self, wishes: Sequence[Wish]) -> list[Answer]:
-        """Carry out wishes in order; each answer stands at the place of its wish."""
-        return self.backend.write(lambda session: self.apply_in(session, wishes))
-
     def apply_in(self, session: Session, wishes: Sequence[Wish]) -> list[Answer]:
-        """`apply` within a transaction of the caller's."""
+        """Carry out wishes in order within a transaction; each answer stands at the place of its wish."""
         now = self._clock()
         keys = sorted({(wish.agent_id, wish.job_id) for wish in wishes})
         slots = self._load(session, keys)
@@ -104,6 +111,7 @@ class Registry:
     def _store(self, session: Session, changes: Changes) -> None:
         if changes.removed:
             session.many("DELETE FROM timers WHERE schedule_id = ?", [(one,) for one in changes.removed])
+            self.backend.forget(session, changes.removed)
         if changes.updated:
             session.many(
                 "UPDATE timers SET fire_text = ?, callback_url = ?, host = ?, current = ? WHERE schedule_id = ?",
@@ -142,17 +150,46 @@ class Registry:
 
     # -- relays ----------------------------------------------------------------------------------------------------
 
-    def due(
-        self, *, now: float, limit: int, skip_hosts: Collection[str] = (), skip_agents: Collection[int] = ()
-    ) -> list[Due]:
-        """The timers whose moment has come, longest waiting first, without those of the hosts and agents named."""
+    def take(
+        self,
+        *,
+        lag: float,
+        limit: int,
+        skip_hosts: Collection[str],
+        skip_agents: Collection[int],
+        admit: Callable[[Due], bool],
+    ) -> list[Delivery]:
+        """Claim at most `limit` due timers, longest waiting first, none of the hosts and agents named, as `admit` says.
+
+        `lag`: only what has been due for so many seconds. `admit` may be asked about a timer twice when the store
+        repeats the transaction.
+        """
         statement = "SELECT schedule_id, agent_id, host, due_at, attempts FROM timers WHERE due_at <= ?"
         if skip_hosts:
-            statement += f" AND host NOT IN ({', '.join('?' * len(skip_hosts))})"
+            statement += f" AND host NOT IN ({_marks(len(skip_hosts))})"
         if skip_agents:
-            statement += f" AND agent_id NOT IN ({', '.join('?' * len(skip_agents))})"
+            statement += f" AND agent_id NOT IN ({_marks(len(skip_agents))})"
         statement += " ORDER BY due_at LIMIT ?"
-        rows = self.backend.read(lambda session: session.all(statement, (now, *skip_hosts, *skip_agents, limit)))
+        parameters = (self._clock() - lag, *skip_hosts, *skip_agents, limit)
+        if not self.backend.read(lambda session: session.all(statement, parameters)):
+            return []
+
+        def work(session: Session) -> list[Delivery]:
+            rows = session.all(statement + self.backend.skip_locked, parameters)
+            found = [Due(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
+            return self.claim_in(session, [(one.schedule_id, one.attempts) for one in found if admit(one)])
+
+        return self.backend.write(work)
+
+    def look_up(self, schedule_ids: Sequence[str]) -> list[Due]:
+        """The timers of these ids that are still there."""
+        rows = self.backend.read(
+            lambda session: session.all(
+                "SELECT schedule_id, agent_id, host, due_at, attempts FROM timers"  # noqa: S608 - only question marks
+                f" WHERE schedule_id IN ({_marks(len(schedule_ids))})",
+                schedule_ids,
+            )
+        )
         return [Due(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
 
     def next_due_at(self) -> float | None:
@@ -166,80 +203,108 @@ class Registry:
 
     def claim_in(self, session: Session, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
         """`claim` within a transaction of the caller's."""
+        if not entries:
+            return []
         now = self._clock()
-        deliveries: list[Delivery] = []
-        for schedule_id, attempts in sorted(entries):
-            rows = session.all(
-                "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"
-                " first_attempt_at = COALESCE(first_attempt_at, ?) WHERE schedule_id = ? AND attempts = ?"
-                " RETURNING agent_id, job_id, fire_at, fire_text, callback_url, host, attempts, armed_at,"
-                " first_attempt_at,"
-                " (SELECT audience FROM agents WHERE agents.id = timers.agent_id AND revoked_at IS NULL)",
-                (now + CLAIM_S, now, schedule_id, attempts),
+        rows = session.all(
+            "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"  # noqa: S608 - only question marks
+            " first_attempt_at = COALESCE(first_attempt_at, ?)"
+            f" WHERE schedule_id IN ({_marks(len(entries))}) AND {self._still(len(entries))}"
+            " RETURNING schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts, armed_at,"
+            " first_attempt_at, (SELECT audience FROM agents WHERE agents.id = timers.agent_id AND revoked_at IS NULL)",
+            (
+                now + self._claim_s,
+                now,
+                *(entry[0] for entry in entries),
+                *(part for entry in entries for part in entry),
+            ),
+        )
+        orphans = [(row[0],) for row in rows if row[10] is None]
+        if orphans:
+            # Armed in the very second in which their agent was revoked.
+            session.many("DELETE FROM timers WHERE schedule_id = ?", orphans)
+        return [
+            Delivery(
+                schedule_id=row[0],
+                agent_id=row[1],
+                job_id=row[2],
+                fire_at=row[3],
+                fire_text=row[4],
+                callback_url=row[5],
+                host=row[6],
+                attempt=row[7],
+                due_at=max(float(row[3]), row[8]),
+                armed_at=row[8],
+                first_attempt_at=row[9],
+                audience=row[10],
             )
-            deliveries.extend(
-                Delivery(
-                    schedule_id=schedule_id,
-                    agent_id=row[0],
-                    job_id=row[1],
-                    fire_at=row[2],
-                    fire_text=row[3],
-                    callback_url=row[4],
-                    host=row[5],
-                    attempt=row[6],
-                    due_at=max(float(row[2]), row[7]),
-                    armed_at=row[7],
-                    first_attempt_at=row[8],
-                    audience=row[9],
-                )
-                for row in rows
-                if row[9] is not None
-            )
-            if any(row[9] is None for row in rows):
-                # Armed in the very second in which its agent was revoked.
-                session.run("DELETE FROM timers WHERE schedule_id = ?", (schedule_id,))
-        return deliveries
+            for row in rows
+            if row[10] is not None
+        ]
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Write down what became of deliveries; False where the timer is gone or another attempt has it."""
-        return self.backend.write(lambda session: self.settle_in(session, outcomes))
+    @staticmethod
+    def _still(count: int) -> str:
+        """The condition that these (schedule id, attempts) still stand."""
+        return f"(schedule_id, attempts) IN (VALUES {_marks(count, '(?, ?)')})"
 
     def settle_in(self, session: Session, outcomes: Sequence[Outcome]) -> list[bool]:
-        """`settle` within a transaction of the caller's."""
+        """Write down what became of deliveries within a transaction; False where it changed nothing."""
         keys = sorted({(outcome.delivery.agent_id, outcome.delivery.job_id) for outcome in outcomes})
         self.backend.lock_slots(session, keys)
-        return [self._settle(session, outcome) for outcome in outcomes]
+        kept = self._settle_delivered(session, [one for one in outcomes if one.fate is Fate.DELIVERED])
+        kept |= self._settle_retries(session, [one for one in outcomes if one.fate is Fate.RETRY])
+        kept |= self._settle_dead(session, [one for one in outcomes if one.fate is Fate.DEAD])
+        return [outcome.delivery.schedule_id in kept for outcome in outcomes]
 
-    def _settle(self, session: Session, outcome: Outcome) -> bool:
-        delivery = outcome.delivery
-        if outcome.fate is Fate.DELIVERED:
-            if not session.run("DELETE FROM timers WHERE schedule_id = ?", (delivery.schedule_id,)):
-                return False
-            session.run(
-                "INSERT INTO slots (agent_id, job_id, done_fire_at, done_schedule_id, done_at) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (agent_id, job_id) DO UPDATE SET done_fire_at = excluded.done_fire_at,"
-                " done_schedule_id = excluded.done_schedule_id, done_at = excluded.done_at",
-                (delivery.agent_id, delivery.job_id, delivery.fire_at, delivery.schedule_id, outcome.at),
-            )
-            return True
-        mine = (delivery.schedule_id, delivery.attempt)
-        if outcome.fate is Fate.RETRY:
+    def _settle_delivered(self, session: Session, outcomes: Sequence[Outcome]) -> set[str]:
+        """A 2xx ends the timer, whoever else may have claimed it meanwhile."""
+        if not outcomes:
+            return set()
+        rows = session.all(
+            f"DELETE FROM timers WHERE schedule_id IN ({_marks(len(outcomes))}) RETURNING schedule_id",  # noqa: S608
+            [outcome.delivery.schedule_id for outcome in outcomes],
+        )
+        gone = {row[0] for row in rows}
+        session.many(
+            "INSERT INTO slots (agent_id, job_id, done_fire_at, done_schedule_id, done_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (agent_id, job_id) DO UPDATE SET done_fire_at = excluded.done_fire_at,"
+            " done_schedule_id = excluded.done_schedule_id, done_at = excluded.done_at",
+            [
+                (one.delivery.agent_id, one.delivery.job_id, one.delivery.fire_at, one.delivery.schedule_id, one.at)
+                for one in outcomes
+                if one.delivery.schedule_id in gone
+            ],
+        )
+        return gone
+
+    def _settle_retries(self, session: Session, outcomes: Sequence[Outcome]) -> set[str]:
+        kept = set()
+        for one in outcomes:
+            mine = (one.delivery.schedule_id, one.delivery.attempt)
             touched = session.run(
                 "UPDATE timers SET in_flight = 0, due_at = ?, last_error = ? WHERE schedule_id = ? AND attempts = ?",
-                (outcome.next_at, outcome.error, *mine),
+                (one.next_at, one.error, *mine),
             )
-            if touched and outcome.next_at is not None:
-                self.backend.remind(session, [(*mine, outcome.next_at)])
-            return bool(touched)
-        moved = session.run(
-            "INSERT INTO dead (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts,"
-            " first_attempt_at, died_at, last_error) SELECT schedule_id, agent_id, job_id, fire_at, fire_text,"
-            " callback_url, host, attempts, first_attempt_at, ?, ? FROM timers WHERE schedule_id = ? AND attempts = ?"
-            " ON CONFLICT (schedule_id) DO NOTHING",
-            (outcome.at, outcome.error, *mine),
-        )
-        session.run("DELETE FROM timers WHERE schedule_id = ? AND attempts = ?", mine)
-        return bool(moved)
+            if touched and one.next_at is not None:
+                self.backend.remind(session, [(*mine, one.next_at)])
+                kept.add(one.delivery.schedule_id)
+        return kept
+
+    def _settle_dead(self, session: Session, outcomes: Sequence[Outcome]) -> set[str]:
+        kept = set()
+        for one in outcomes:
+            mine = (one.delivery.schedule_id, one.delivery.attempt)
+            moved = session.run(
+                "INSERT INTO dead (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts,"
+                " first_attempt_at, died_at, last_error) SELECT schedule_id, agent_id, job_id, fire_at, fire_text,"
+                " callback_url, host, attempts, first_attempt_at, ?, ? FROM timers"
+                " WHERE schedule_id = ? AND attempts = ? ON CONFLICT (schedule_id) DO NOTHING",
+                (one.at, one.error, *mine),
+            )
+            if moved:
+                session.run("DELETE FROM timers WHERE schedule_id = ? AND attempts = ?", mine)
+                kept.add(one.delivery.schedule_id)
+        return kept
 
     def release_claims(self) -> int:
         """Make every claimed timer due now: for a store with one process, when that process starts."""
@@ -344,3 +409,8 @@ def _state(in_flight: int, attempts: int) -> TimerState:
     if in_flight:
         return TimerState.IN_FLIGHT
     return TimerState.RETRYING if attempts else TimerState.ARMED
+
+
+def _marks(count: int, mark: str = "?") -> str:
+    """So many question marks."""
+    return ", ".join([mark] * count)

@@ -19,16 +19,16 @@ TABLES: Final = (
     """CREATE TABLE IF NOT EXISTS tokens (
         token_hash TEXT PRIMARY KEY, agent_id BIGINT NOT NULL, created_at {real} NOT NULL, expires_at {real})""",
     """CREATE TABLE IF NOT EXISTS slots (
-        agent_id BIGINT NOT NULL, job_id TEXT NOT NULL, generation BIGINT,
+        agent_id BIGINT NOT NULL, job_id {bytewise} NOT NULL, generation BIGINT,
         done_fire_at BIGINT, done_schedule_id TEXT, done_at {real}, PRIMARY KEY (agent_id, job_id))""",
     """CREATE TABLE IF NOT EXISTS timers (
-        schedule_id TEXT PRIMARY KEY, agent_id BIGINT NOT NULL, job_id TEXT NOT NULL,
+        schedule_id TEXT PRIMARY KEY, agent_id BIGINT NOT NULL, job_id {bytewise} NOT NULL,
         fire_at BIGINT NOT NULL, fire_text TEXT NOT NULL, callback_url TEXT NOT NULL, host TEXT NOT NULL,
         armed_at {real} NOT NULL, due_at {real} NOT NULL, attempts BIGINT NOT NULL DEFAULT 0,
         first_attempt_at {real}, in_flight INTEGER NOT NULL DEFAULT 0, current INTEGER NOT NULL DEFAULT 1,
         last_error TEXT)""",
     """CREATE TABLE IF NOT EXISTS dead (
-        schedule_id TEXT PRIMARY KEY, agent_id BIGINT NOT NULL, job_id TEXT NOT NULL,
+        schedule_id TEXT PRIMARY KEY, agent_id BIGINT NOT NULL, job_id {bytewise} NOT NULL,
         fire_at BIGINT NOT NULL, fire_text TEXT NOT NULL, callback_url TEXT NOT NULL, host TEXT NOT NULL,
         attempts BIGINT NOT NULL, first_attempt_at {real} NOT NULL, died_at {real} NOT NULL, last_error TEXT)""",
     """CREATE UNIQUE INDEX IF NOT EXISTS timers_slot ON timers (agent_id, job_id, fire_at)""",

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import signal
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from chronos_cli.authority.addresses import CallbackPolicy
-from chronos_cli.authority.app import Application, Limits
-from chronos_cli.authority.backoff import Backoff
-from chronos_cli.authority.callbacks import CallbackClient
-from chronos_cli.authority.dispatcher import Dispatcher
-from chronos_cli.authority.gate import Bounds, Gate
+from chronos_cli.authority.app import Application
+from chronos_cli.authority.gate import Gate
 from chronos_cli.authority.journal import Journal
+from chronos_cli.authority.listener import Server
 from chronos_cli.authority.metrics import Metrics
 from chronos_cli.authority.rates import Rates
 from chronos_cli.authority.registry import Registry
-from chronos_cli.authority.relay import Relay
+from chronos_cli.authority.relaying import Relaying
 from chronos_cli.authority.roster import Roster
-from chronos_cli.authority.workers import Workers
+from chronos_cli.authority.settings import Role, Settings
 from chronos_cli.errors import ConfigError, ConflictError
 
 if TYPE_CHECKING:
@@ -34,88 +28,10 @@ if TYPE_CHECKING:
 
     from chronos_cli.authority.home import Home
     from chronos_cli.authority.interface import Backend
+    from chronos_cli.authority.keys import KeyRing
 
-WEB_THREADS = 16
-MAX_CONNECTIONS = 1_000
-STOP_WEB_S = 5.0
-
-
-class Role(StrEnum):
-    """What a process does: answer the agents, relay due timers, or both."""
-
-    WEB = "web"
-    WORKER = "worker"
-    BOTH = "both"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to serve. `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs."""
-
-    home: Home
-    host: str
-    port: int
-    role: Role = Role.BOTH
-    portal_url: str | None = None
-    policy: CallbackPolicy = field(default_factory=CallbackPolicy)
-    limits: Limits = field(default_factory=Limits)
-    bounds: Bounds = field(default_factory=Bounds)
-    backoff: Backoff = field(default_factory=Backoff)
-    relays: int = 64
-    relay_timeout_s: float = 30.0
-    ready_file: Path | None = None
-    log_file: Path | None = None
-
-
-class Server:
-    """waitress, run by hand so that stopping it can be graceful."""
-
-    def __init__(self, application: Application, host: str, port: int) -> None:
-        from waitress import create_server  # type: ignore[import-untyped]
-        from waitress.wasyncore import loop  # type: ignore[import-untyped]
-
-        self._map: dict[int, Any] = {}
-        self._loop = loop
-        self._stopping = False
-        try:
-            self._server = create_server(
-                application,
-                map=self._map,
-                host=host,
-                port=port,
-                threads=WEB_THREADS,
-                connection_limit=MAX_CONNECTIONS,
-                channel_timeout=60,
-                max_request_header_size=32 * 1024,
-                max_request_body_size=4 * 1024 * 1024,
-                ident="chronos-nas",
-                clear_untrusted_proxy_headers=True,
-            )
-        except OSError as error:
-            hint = "stop what listens there, or choose --port"
-            raise ConflictError(f"cannot listen on {host}:{port}: {error.strerror or error}", hint=hint) from error
-        self.port = int(getattr(self._server, "effective_port", 0) or self._server.effective_listen[0][1])
-
-    def run(self) -> None:
-        """Serve until `stop`; then let the requests at hand end."""
-        while not self._stopping:
-            self._loop(timeout=1, use_poll=True, map=self._map, count=1)
-        for dispatcher in list(self._map.values()):
-            if getattr(dispatcher, "accepting", False):
-                dispatcher.del_channel()
-                dispatcher.socket.close()
-        deadline = time.monotonic() + STOP_WEB_S
-        while time.monotonic() < deadline and any(_busy(channel) for channel in self._map.values()):
-            self._loop(timeout=0.05, use_poll=True, map=self._map, count=1)
-        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
-
-    def stop(self) -> None:
-        """Make `run` end soon. Callable from a signal handler."""
-        self._stopping = True
-        for dispatcher in list(self._map.values()):
-            if hasattr(dispatcher, "pull_trigger") and not hasattr(dispatcher, "accepting"):
-                dispatcher.pull_trigger()
-                return
+CLAIM_MARGIN_S = 15.0
+"""How much longer a claim holds than a relay may take: names are looked up and outcomes written down meanwhile."""
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -144,19 +60,20 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         _run(settings, backend, keys, journal)
 
 
-def _run(settings: Settings, backend: Backend, keys: Any, journal: Journal) -> None:
-    registry = Registry(backend, time.time)
+def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) -> None:
+    registry = Registry(backend, time.time, claim_s=settings.relay_timeout_s + CLAIM_MARGIN_S)
     counts = Metrics()
     gate = Gate(settings.bounds, time.monotonic)
-    relaying: list[Dispatcher] = []
+    relaying: Relaying | None = None
 
     def nudge(due_at: float) -> None:
-        for dispatcher in relaying:
-            dispatcher.nudge(due_at)
+        if relaying is not None:
+            relaying.nudge(due_at)
 
     def ready() -> str | None:
         registry.next_due_at()
-        return None if all(dispatcher.alive for dispatcher in relaying) else "due timers are not being relayed"
+        starting = settings.role is not Role.WEB and relaying is None
+        return "due timers are not being relayed" if starting or (relaying and not relaying.alive) else None
 
     application = Application(
         registry=registry,
@@ -175,32 +92,11 @@ def _run(settings: Settings, backend: Backend, keys: Any, journal: Journal) -> N
     server = Server(application, settings.host, settings.port)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{shown}:{server.port}"
-    portal_url = (settings.portal_url or url).rstrip("/")
-    workers: Workers | None = None
+    portal_url = _portal_url(settings, registry, url)
     if settings.role is not Role.WEB:
-        client = CallbackClient(settings.policy, timeout=settings.relay_timeout_s)
-        relay = Relay(
-            keys=keys,
-            client=client,
-            backoff=settings.backoff,
-            issuer=portal_url,
-            clock=time.time,
-            draw=random.random,
+        relaying = Relaying(
+            settings, registry=registry, keys=keys, gate=gate, journal=journal, counts=counts, issuer=portal_url
         )
-        workers = Workers(
-            size=settings.relays,
-            registry=registry,
-            relay=relay,
-            gate=gate,
-            journal=journal,
-            metrics=counts,
-            clock=time.time,
-        )
-        dispatcher = Dispatcher(registry=registry, workers=workers, gate=gate, journal=journal, clock=time.time)
-        relaying.append(dispatcher)
-        dispatcher.start()
-    if settings.role is not Role.WORKER:
-        registry.remember("portal_url", portal_url)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     journal.write("listening", url=url, portal_url=portal_url, role=settings.role.value, pid=os.getpid())
@@ -210,14 +106,17 @@ def _run(settings: Settings, backend: Backend, keys: Any, journal: Journal) -> N
         _write_ready(settings.ready_file, url)
     server.run()
     journal.write("stopping")
-    for dispatcher in relaying:
-        dispatcher.stop()
-    finished = workers is None or workers.stop(settings.relay_timeout_s + 5)
+    finished = relaying is None or relaying.stop()
     journal.write("stopped", relays_finished=finished)
 
 
-def _busy(channel: Any) -> bool:
-    return bool(getattr(channel, "requests", None)) or bool(getattr(channel, "total_outbufs_len", 0))
+def _portal_url(settings: Settings, registry: Registry, url: str) -> str:
+    """Our public URL: as given, else where we listen; a worker without one takes what the web processes go by."""
+    if settings.role is Role.WORKER:
+        return (settings.portal_url or registry.recall("portal_url") or url).rstrip("/")
+    portal_url = (settings.portal_url or url).rstrip("/")
+    registry.remember("portal_url", portal_url)
+    return portal_url
 
 
 def _sole(database: Path) -> TextIO:

@@ -76,7 +76,7 @@ class SqliteBackend(Backend):
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in TABLES:
-                    connection.execute(statement.format(serial="INTEGER", real="REAL"))
+                    connection.execute(statement.format(serial="INTEGER", real="REAL", bytewise="TEXT"))
         except sqlite3.Error as error:
             raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error
         finally:
@@ -115,6 +115,9 @@ class SqliteBackend(Backend):
 
     def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
         """Nothing to do: the dispatcher asks for the next due time."""
+
+    def forget(self, session: Session, schedule_ids: Sequence[str]) -> None:
+        """Nothing to do: there are no reminders beside the rows."""
 
     def close(self) -> None:
         """Finish what waits, then close."""

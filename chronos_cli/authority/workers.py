@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chronos_cli.authority.interface import RegistryUnavailableError
@@ -11,14 +13,18 @@ from chronos_cli.authority.model import Fate
 from chronos_cli.errors import ChronosError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from chronos_cli.authority.gate import Gate
     from chronos_cli.authority.journal import Journal
     from chronos_cli.authority.metrics import Metrics
-    from chronos_cli.authority.model import Delivery, Outcome
+    from chronos_cli.authority.model import Delivery, Due, Outcome
     from chronos_cli.authority.registry import Registry
     from chronos_cli.authority.relay import Relay
+
+
+SETTLE_WAITS_S = (0.1, 0.3, 1.0, 2.0, 3.0, 4.0)
+"""The waits between tries to write an outcome down: less in all than a claim's margin."""
 
 
 class Workers:
@@ -51,11 +57,17 @@ class Workers:
         """How many deliveries could start right now."""
         return self.size - self._busy
 
-    def take(self, delivery: Delivery) -> None:
-        """Relay a delivery whose place at the gate was taken."""
-        with self._lock:
-            self._busy += 1
-        self._queue.put(delivery)
+    def hand_over(self, claimed: Sequence[Delivery], entered: dict[str, Due], gate: Gate) -> None:
+        """Relay what was claimed of the timers that have a place at the gate, and give back the other places."""
+        for delivery in claimed:
+            # The place was taken under the host the row had then; it is given back under the same.
+            host = entered.pop(delivery.schedule_id).host
+            with self._lock:
+                self._busy += 1
+            self._queue.put(replace(delivery, host=host))
+        for due in entered.values():
+            # Superseded or cancelled between the look and the claim.
+            gate.leave(due.host, due.agent_id, healthy=None)
 
     def stop(self, timeout: float) -> bool:
         """Let the relays in flight end; False where some did not within `timeout` seconds in all."""
@@ -115,11 +127,12 @@ class Workers:
 
     def _settle(self, outcome: Outcome) -> bool:
         """Write the outcome down, trying for a while: a delivery that is not written down is made again."""
-        for _ in range(2):
+        for wait in SETTLE_WAITS_S:
             try:
                 return self._registry.settle([outcome])[0]
             except RegistryUnavailableError as error:
                 self._journal.write(
                     "error", where="settle", delivery=outcome.delivery.schedule_id, message=error.line()
                 )
+                time.sleep(wait)
         return self._registry.settle([outcome])[0]
