@@ -38,7 +38,7 @@ class Outside:
 
 def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Context:
     """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
-    documents = open_documents(config, outside)
+    documents = open_documents(config)
     repository = Repository(documents, sleep=time.sleep, random=random.random)
     return Context(
         home=home_of(config),
@@ -68,15 +68,13 @@ def home_of(config: Config) -> Home:
     return Home(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
 
 
-def open_documents(config: Config, outside: Outside) -> DocumentStore:
+def open_documents(config: Config) -> DocumentStore:
     """The document store that a configuration names."""
     if "://" not in config.store:
         return LocalStore(Path(config.store or config.home), lock_timeout_s=config.lock_timeout)
     from chronos_cli.store.open import open_store
 
-    return open_store(
-        config.store, endpoint=config.store_endpoint, environ={**outside.environ}, lock_timeout_s=config.lock_timeout
-    )
+    return open_store(config.store, endpoint=config.store_endpoint or None, lock_timeout_s=config.lock_timeout)
 
 
 def checkpoint_of(environ: Mapping[str, str]) -> Callable[[str], None]:

@@ -1,7 +1,8 @@
 """The detached runner: handed one claim on its stdin, it starts the job, says so, and sees it through.
 
 Messages to whoever started it, JSON lines on a pipe: `running`, `lost` (somebody else started the run), `failed`
-(nothing could be started), `ended` with the row. It imports nothing that a run does not need, and NAS only at the end.
+(nothing could be started), `ended` with the row, `done` when nothing is left to do. It imports nothing that a run does
+not need, and NAS only at the end.
 """
 
 from __future__ import annotations
@@ -47,4 +48,5 @@ def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: 
         return ExitCode.OK
     reporter.send({"event": "running", "run": begun.row.run_id})
     row = see_through(ctx, begun, ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}))
+    reporter.send({"event": "done"})
     return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.running.detach import Runner, Runners
 
+_FOREVER_S: Final = 10.0 * 365 * 86_400
 STARTED_WITHIN_S: Final = 8.0
 """How long a runner may take until it reports its run as running."""
 
@@ -64,6 +66,12 @@ class Detached:
         self._environment = environment
         self._secrets = secrets
         self._wait_s = wait_s
+        self._launched: list[DetachedRun] = []
+
+    def answered(self) -> None:
+        """The answer to the fire has left: its runners may go on to what they do after that."""
+        for run in self._launched:
+            run.close()
 
     def launch(self, ctx: Context, claim: Claim) -> DetachedRun | None:
         """Start the runner and wait until it says `running`. Raises TemporaryError when it does not in time."""
@@ -80,7 +88,9 @@ class Detached:
         if message.get("event") == "lost":
             runner.close()
             return None
-        return DetachedRun(runner, self._wait_s)
+        run = DetachedRun(runner, self._wait_s)
+        self._launched.append(run)
+        return run
 
 
 class DetachedRun:
@@ -91,16 +101,22 @@ class DetachedRun:
         self._wait_s = wait_s
 
     def wait(self) -> Row | None:
-        """Its row, if it ends within the time this waits; the run goes on either way."""
+        """Its row, if it ends, and all that follows its end is done, within the time this waits; it goes on anyway."""
         from chronos_cli.core.row import Row
 
         if self._wait_s == 0.0:
             return None
-        timeout = 10.0 * 365 * 86_400 if self._wait_s is None else self._wait_s
-        message = self._runner.next_message(timeout)
-        if message is None or message.get("event") != "ended":
-            return None
-        return Row.from_json(message["row"])
+        until = time.monotonic() + (_FOREVER_S if self._wait_s is None else self._wait_s)
+        row = None
+        while (left := until - time.monotonic()) > 0:
+            message = self._runner.next_message(left)
+            if message is None:
+                break
+            if message.get("event") == "ended":
+                row = Row.from_json(message["row"])
+            elif message.get("event") == "done":
+                break
+        return row
 
     def close(self) -> None:
         """The answer has left: the runner may go on to what it does after that."""

@@ -47,10 +47,10 @@ class CronScheduler(ABC):
     def start(self, *args: Any, **kwargs: Any) -> None:
         """Arm what is to be armed, and return; nothing stays behind."""
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027 - a default, not a duty
         """Let go of what `start` took hold of."""
 
-    def on_jobs_changed(self) -> None:
+    def on_jobs_changed(self) -> None:  # noqa: B027 - a default, not a duty
         """Called after jobs changed in ways not known one by one (an import, a hold lifted)."""
 
     def register_job(self, job_id: str) -> Notified:

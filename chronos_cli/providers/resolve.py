@@ -24,7 +24,7 @@ class Resolved:
 
 
 def resolve_provider(config: Config, context: Context) -> Resolved:
-    """The provider that `cron.provider` names, if it can work here; else the built-in one, with a warning. Never raises."""
+    """The provider that `cron.provider` names, if it can work here; else the built-in one. Never raises."""
     wanted = config.provider.strip()
     activation = Activation(config=config, context=context)
     builtin = BuiltinScheduler(activation)

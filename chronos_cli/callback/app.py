@@ -1,0 +1,172 @@
+"""The callback: one HTTP request in, one answer out. The only door from outside.
+
+Nothing is forked and no store is read before the token verifies, and every refusal has the same body.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.callback.modes import Mode, choose
+from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, read_body
+from chronos_cli.config import load_config
+from chronos_cli.errors import ChronosError, TokenError
+from chronos_cli.operations.admission import admit, trust_settings
+from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.fire import RETRY_AFTER_S, fire
+from chronos_cli.operations.starting import Detached
+from chronos_cli.providers.resolve import resolve_provider
+from chronos_cli.running.detach import Runners
+from chronos_cli.trust.verifier import fire_verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chronos_cli.config import Config
+    from chronos_cli.operations.admission import Admitted
+    from chronos_cli.operations.context import Context
+
+REFUSED = b'{"result": "refused"}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole HTTP answer. `sent` is called once it has left."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    sent: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Home:
+    """One home that this callback serves."""
+
+    config: Config
+    context: Context
+
+
+class Callback:
+    """Serves fires for one configuration and the profiles it names. Safe to call from many threads."""
+
+    def __init__(self, environ: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        """Read the configuration; no network, no store. Raises ConfigError."""
+        self._environ = dict(environ)
+        self._secrets = dict(secrets)
+        self.config = load_config(environ=environ)
+        self.chosen = choose(self.config.callback_mode, environ)
+        self._settings = trust_settings(self.config)
+        self._verify = fire_verifier(self._settings)
+        self._runners = Runners()
+        self._homes = {"": self._open(self.config)}
+
+    def answer(self, environ: Mapping[str, Any]) -> Answer:
+        """Answer one request. Never raises."""
+        try:
+            return self._route(environ)
+        except TokenError as error:
+            _log(f"refused: {error.code}: {error.message}")
+            return _refused()
+        except ChronosError as error:
+            _log(error.line())
+            body = {"result": "error", "error": {"code": error.code, "retryable": error.retryable}}
+            return _json(error.http_status, body, retry_after=RETRY_AFTER_S if error.http_status == 503 else None)
+
+    def _route(self, environ: Mapping[str, Any]) -> Answer:
+        path, method = str(environ.get("PATH_INFO", "")), str(environ.get("REQUEST_METHOD", ""))
+        if path == "/healthz":
+            if method not in ("GET", "HEAD"):
+                return _json(405, {"result": "method not allowed"}, allow="GET")
+            return _json(200, self.health())
+        profile = profile_of(path)
+        if profile is None:
+            return _json(404, {"result": "not found"})
+        if method != "POST":
+            return _json(405, {"result": "method not allowed"}, allow="POST")
+        claims = self._verify(bearer_token(environ))
+        request = parse_fire(read_body(environ))
+        admitted = admit(claims, self._settings, job_id=request.get("job_id"), fire_at=request.get("fire_at"))
+        return self._fire(admitted, self._home_of(profile, admitted.job_id))
+
+    def health(self) -> dict[str, object]:
+        """What /healthz says: nothing secret, nothing that needs the store."""
+        from chronos_cli import __version__
+
+        return {"ok": True, "version": __version__, "mode": self.chosen.mode.value, "because": self.chosen.because}
+
+    def _fire(self, admitted: Admitted, home: _Home) -> Answer:
+        sync = self.chosen.mode is Mode.SYNC
+        budget = self.config.callback_budget
+        launcher = Detached(
+            self._runners,
+            launching={
+                "home": home.config.home,
+                "armed": home.context.wire is not None,
+                "budget_s": budget if sync and self.chosen.freezes else None,
+            },
+            environment=self._environ,
+            secrets=self._secrets,
+            wait_s=budget if sync else 0.0,
+        )
+        report = fire(
+            home.context, admitted.job_id, fire_at=admitted.fire_at, delivery=admitted.delivery, launcher=launcher
+        )
+        if report.reason is not None:
+            _log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
+        return replace(
+            _json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=launcher.answered
+        )
+
+    def _home_of(self, profile: str, job_id: str) -> _Home:
+        """The home that is named, or, on the plain path, the one that has the job; looked for after verification."""
+        named = dict(self.config.profiles)
+        if profile:
+            if profile not in named:
+                return self._homes[""]
+            return self._profile(profile, named[profile])
+        if not named or self._homes[""].context.repository.jobs().get(job_id) is not None:
+            return self._homes[""]
+        for name, path in named.items():
+            home = self._profile(name, path)
+            if home.context.repository.jobs().get(job_id) is not None:
+                return home
+        return self._homes[""]
+
+    def _profile(self, name: str, path: str) -> _Home:
+        if name not in self._homes:
+            # Variables speak for the launching home; a profile is what its own file says.
+            environ = {key: value for key, value in self._environ.items() if not key.startswith("CHRONOS_")}
+            self._homes[name] = self._open(load_config(environ=environ, home=path))
+        return self._homes[name]
+
+    def _open(self, config: Config) -> _Home:
+        context = open_home(config, Outside(environ=self._environ, secrets=self._secrets))
+        resolved = resolve_provider(config, context)
+        if resolved.warning is not None:
+            _log(f"warning: {resolved.warning}")
+        if resolved.provider.name == "builtin":
+            context = replace(context, wire=None)
+        return _Home(config=config, context=context)
+
+
+def _refused() -> Answer:
+    return Answer(status=401, body=REFUSED, headers=(("WWW-Authenticate", "Bearer"),))
+
+
+def _json(
+    status: int, document: Mapping[str, object], *, retry_after: int | None = None, allow: str | None = None
+) -> Answer:
+    headers: list[tuple[str, str]] = []
+    if retry_after is not None:
+        headers.append(("Retry-After", str(retry_after)))
+    if allow is not None:
+        headers.append(("Allow", allow))
+    return Answer(status=status, body=json.dumps(document).encode(), headers=tuple(headers))
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"chronos: {' '.join(line.split())}\n")

@@ -1,0 +1,84 @@
+"""Reading a fire request from a WSGI environ: bounded, strict, and without touching anything else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import FIRE_PATH, MAX_FIRE_BODY_BYTES, is_job_id
+from chronos_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_HEADER_CHARS: Final = 16 * 1024
+"""One header, the token's included; servers bound the sum."""
+
+_PROFILE: Final = "/p/"
+
+
+class TooLargeError(UsageError):
+    """The request body is too large."""
+
+    code = "too_large"
+    http_status = 413
+
+
+def profile_of(path: str) -> str | None:
+    """The profile that a fire path names: "" on the plain path, None where the path is no fire path at all."""
+    if path == FIRE_PATH:
+        return ""
+    if path.startswith(_PROFILE) and path.endswith(FIRE_PATH):
+        name = path[len(_PROFILE) : -len(FIRE_PATH)]
+        return name if is_job_id(name) else None
+    return None
+
+
+def bearer_token(environ: Mapping[str, Any]) -> str | None:
+    """The token of the Authorization header, or None where there is none that could be one."""
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    if not isinstance(header, str) or len(header) > MAX_HEADER_CHARS:
+        return None
+    scheme, _, token = header.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def read_body(environ: Mapping[str, Any]) -> bytes:
+    """The body, at most 64 KiB. Raises UsageError where its length is absent or nonsense, TooLargeError past that."""
+    text = environ.get("CONTENT_LENGTH") or ""
+    if environ.get("wsgi.input_terminated") and not text:
+        data: bytes = environ["wsgi.input"].read(MAX_FIRE_BODY_BYTES + 1)
+    else:
+        if not (text.isascii() and text.isdigit()) or len(text) > 18:
+            raise UsageError("the request has no usable Content-Length")
+        length = int(text)
+        if length > MAX_FIRE_BODY_BYTES:
+            raise TooLargeError
+        data = environ["wsgi.input"].read(length)
+        if len(data) != length:
+            raise UsageError("the request body is shorter than its Content-Length")
+    if len(data) > MAX_FIRE_BODY_BYTES:
+        raise TooLargeError
+    return data
+
+
+def parse_fire(data: bytes) -> dict[str, Any]:
+    """The JSON object of a fire. Raises UsageError for anything else, duplicate names and deep nesting included."""
+    try:
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("the body is not a JSON object") from error
+    if not isinstance(document, dict):
+        raise UsageError("the body is not a JSON object")
+    return document
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return members
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

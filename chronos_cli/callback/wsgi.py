@@ -1,0 +1,82 @@
+"""`chronos_cli.callback.wsgi:application`, for any WSGI server."""
+
+from __future__ import annotations
+
+import os
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from chronos_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from chronos_cli.callback.app import Answer, Callback
+
+
+class Application:
+    """The WSGI callable. The configuration is read at the first request, so a fixed one is picked up by a restart."""
+
+    def __init__(self) -> None:
+        self._callback: Callback | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        answer = self._answer(environ)
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(answer.body))),
+            ("Cache-Control", "no-store"),
+            *answer.headers,
+        ]
+        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", headers)
+        body = b"" if environ.get("REQUEST_METHOD") == "HEAD" else answer.body
+        return _Body(body, answer.sent)
+
+    def _answer(self, environ: WSGIEnvironment) -> Answer:
+        from chronos_cli.callback.app import Answer
+
+        try:
+            callback = self.callback()
+        except ConfigError as error:
+            os.write(2, f"chronos: {error.line()}\n".encode())
+            return Answer(
+                status=503, body=b'{"result": "error", "error": {"code": "config"}}', headers=(("Retry-After", "60"),)
+            )
+        return callback.answer(environ)
+
+    def callback(self) -> Callback:
+        """The callback behind this application. Raises ConfigError, again until the configuration is right."""
+        from chronos_cli.callback.app import Callback
+        from chronos_cli.running.secrecy import take_secrets
+
+        with self._lock:
+            if self._callback is None:
+                secrets = take_secrets(os.environ)
+                try:
+                    self._callback = Callback(dict(os.environ), secrets)
+                except ConfigError:
+                    os.environ.update(secrets)
+                    raise
+            return self._callback
+
+
+class _Body:
+    """The one chunk of an answer; a server closes it once it has left."""
+
+    def __init__(self, body: bytes, sent: Callable[[], None] | None) -> None:
+        self._body = body
+        self._sent = sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None:
+        if self._sent is not None:
+            self._sent()
+
+
+application = Application()

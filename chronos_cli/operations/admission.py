@@ -1,0 +1,68 @@
+"""Who may fire what: the token is judged first, then held against the job and the instant that were asked for.
+
+Nothing of the store is read here, and nothing is started.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos_cli.contract import is_job_id, parse_fire_at
+from chronos_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.config import Config
+    from chronos_cli.trust.settings import TrustSettings
+    from chronos_cli.trust.tokens import FireClaims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A fire that NAS may ask for. `fire_at` is the body's, else the token's, else None; `delivery` the token's jti."""
+
+    job_id: str
+    fire_at: datetime | None
+    delivery: str | None
+
+
+def trust_settings(config: Config) -> TrustSettings:
+    """What fire tokens are judged by, from the launching configuration."""
+    from chronos_cli.trust.settings import TrustSettings
+
+    return TrustSettings(
+        expected_audience=config.expected_audience,
+        issuer=config.portal_url,
+        keys=config.nas_jwks_url,
+        cache_dir=Path(config.home, "cache"),
+        require_bound=config.require_bound_token,
+        verifier=config.verifier,
+        max_age_s=config.keys_max_age,
+        max_stale_s=config.keys_max_stale,
+        cooldown_s=config.keys_cooldown,
+    )
+
+
+def admit(claims: FireClaims, settings: TrustSettings, *, job_id: object, fire_at: object) -> Admitted:
+    """Hold a verified token against what was asked. Raises TokenError, or UsageError for a malformed job id."""
+    from chronos_cli.trust.jti import bind_jti
+    from chronos_cli.trust.tokens import check_binding
+
+    if not is_job_id(job_id):
+        raise UsageError("the job id is malformed", hint="a job id is letters, digits, '.', '_' and '-', at most 128")
+    name = str(job_id)
+    instant = _instant(fire_at)
+    check_binding(claims, name, instant, settings)
+    bind_jti(claims, name, instant, settings.cache_dir)
+    return Admitted(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti)
+
+
+def _instant(value: object) -> datetime | None:
+    """The instant asked for; one that is absent or cannot be read means whatever is due."""
+    try:
+        return parse_fire_at(value)
+    except ValueError:
+        return None
