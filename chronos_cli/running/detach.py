@@ -22,8 +22,9 @@ from chronos_cli.running.secrecy import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
 MAX_STRAY_CHARACTERS: Final = 2000
+_POLL_AT_MOST_S: Final = 3600.0
 
 
 class Runner:
@@ -52,7 +53,7 @@ class Runner:
                 if message is not None:
                     return message
                 self.stray = (self.stray + line.decode("utf-8", "replace") + "\n")[-MAX_STRAY_CHARACTERS:]
-            if self.closed or not _readable(self._fd, until - time.monotonic()):
+            if self.closed or not _readable(self._fd, until):
                 return None
             data = os.read(self._fd, 65536)
             self._buffer = (self._buffer + data)[-MAX_MESSAGE_BYTES:]
@@ -159,7 +160,12 @@ def _message(line: bytes) -> dict[str, Any] | None:
     return message if isinstance(message, dict) else None
 
 
-def _readable(fd: int, seconds: float) -> bool:
+def _readable(fd: int, until: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
+    while True:  # in pieces: poll(2) takes no more than 24 days
+        left = until - time.monotonic()
+        if poll.poll(min(max(0.0, left), _POLL_AT_MOST_S) * 1000):
+            return True
+        if left <= _POLL_AT_MOST_S:
+            return False

@@ -88,6 +88,37 @@ def end_leftovers(owner: Mapping[str, Any]) -> bool:
     return False
 
 
+def end_run(owner: Mapping[str, Any]) -> bool:
+    """End a run whose supervisor may still live, stuck or stopped: the supervisor first, then what is left.
+
+    For whoever takes a run over after its lease, or frees it by hand. Returns whether nothing of it is known to be
+    left; False without having done anything where the owner is not of this machine.
+    """
+    if not same_machine(owner.get("machine")) or not can_tell_processes():
+        return False
+    pid = owner.get("pid")
+    if isinstance(pid, int) and pid != os.getpid() and _supervisor_lives(owner):
+        _kill_supervisor(pid, owner)
+        until = time.monotonic() + END_WITHIN_S
+        while _supervisor_lives(owner) and time.monotonic() < until:
+            time.sleep(0.005)
+    return end_leftovers(owner)
+
+
+def _kill_supervisor(pid: int, owner: Mapping[str, Any]) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return  # gone meanwhile
+    try:
+        if _supervisor_lives(owner):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # gone, or another user's; the caller looks again
+    finally:
+        os.close(handle)
+
+
 def kill_holders(device: int, inode: int, *, spare: frozenset[int] = frozenset()) -> int:
     """Kill every other process that has a lock file open; how many there were. Does nothing where /proc is missing."""
     killed = 0

@@ -26,9 +26,9 @@ def main() -> int:
         print("the script had nothing to report; the prompt was not run")
         return 0
     if status == 0:
-        head = "## Script Output\nThe following data was collected by a pre-run script. Use it as context."
+        head = "The job's script ran just before this. What it printed:"
     else:
-        head = f"## Script Error\nThe data-collection script failed with status {status}. Report this to the user."
+        head = f"The job's script failed with status {status}; say so in what you report. What it printed:"
     prompt = f"{head}\n\n```\n{output}\n```\n\n{spec['prompt']}"
     return _become(spec["runner"], prompt.encode("utf-8", "replace"))
 

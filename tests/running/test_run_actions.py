@@ -112,7 +112,7 @@ def test_a_prompt_without_a_runner_says_what_to_configure(scripts):
 @pytest.mark.parametrize(
     ("script", "prompt_run", "expected"),
     [
-        ("print('42 alerts')", True, "## Script Output"),
+        ("print('42 alerts')", True, "ran just before this"),
         ("import sys; print('oh no'); sys.exit(3)", True, "failed with status 3"),
         ("pass", False, "nothing to report"),
         ("print('quiet'); print('{\"wakeAgent\": false}')", False, "nothing to report"),

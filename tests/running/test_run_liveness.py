@@ -12,7 +12,7 @@ import pytest
 from real_processes import eventually, is_running, program_environment, python, read_pid
 
 from chronos_cli.running.errors import LockDirError
-from chronos_cli.running.liveness import Liveness, end_leftovers, liveness
+from chronos_cli.running.liveness import Liveness, end_leftovers, end_run, liveness
 from chronos_cli.running.lock import RunLock, default_lock_dir
 from chronos_cli.running.machine import start_time
 
@@ -113,6 +113,57 @@ def test_a_group_that_closed_the_lock_is_still_found(supervise, tmp_path):
     assert is_running(left)
     assert end_leftovers(supervisor.owner) is True
     assert not is_running(left)
+
+
+@linux
+def test_a_stuck_supervisor_is_ended_by_whoever_takes_over(supervise, tmp_path):
+    """A supervisor that stopped answering keeps its run alive; after the lease the run is ended, supervisor first."""
+    supervisor = supervise(["/bin/sh", "-c", f"sleep 60 & echo $! > {tmp_path}/a; wait"])
+    pid = read_pid(tmp_path / "a")
+    supervisor.process.send_signal(signal.SIGSTOP)
+    assert liveness(supervisor.owner) is Liveness.ALIVE
+    assert end_leftovers(supervisor.owner) is False, "it is no leftover while its supervisor lives"
+    wrong = {**supervisor.owner, "started": supervisor.owner["started"] - 1, "lock": "/gone"}
+    assert end_run(wrong) is False
+    assert is_running(supervisor.process.pid)
+    assert end_run(supervisor.owner) is True
+    assert not is_running(supervisor.process.pid)
+    assert not is_running(pid)
+    assert liveness(supervisor.owner) is Liveness.DEAD
+
+
+@linux
+def test_a_supervisor_killed_at_any_moment_leaves_nothing(tmp_path, lock_dir):
+    """From before the fork to well into the job, whenever the kill comes, no process of the run is left."""
+    argv = ["/bin/sh", "-c", "(trap '' TERM; sleep 60) & (sleep 60) & sleep 60"]
+    spec = {"argv": argv, "lock_dir": str(lock_dir), "output": str(tmp_path / "out"), "timeout_s": 60}
+    program = [sys.executable, "-S", str(Path(__file__).with_name("supervisor.py")), json.dumps(spec)]
+    mark = os.urandom(8).hex()
+    began = []
+    for step in range(40):
+        process = subprocess.Popen(program, env=program_environment(MARK=mark), stdout=subprocess.PIPE)
+        known = len(list(lock_dir.iterdir()))
+        assert eventually(lambda known=known: len(list(lock_dir.iterdir())) > known)
+        time.sleep(step * 0.0004)
+        process.kill()
+        began.append(bool(process.stdout.read()))
+        process.stdout.close()
+        process.wait()
+    assert eventually(lambda: not marked(mark)), marked(mark)
+    assert True in began, "some came as far as a running job"
+    assert False in began, "some did not"
+
+
+def marked(mark):
+    """The processes that have a mark in their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdecimal() and f"MARK={mark}".encode() in (folder / "environ").read_bytes():
+                found.append(folder.name)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # over meanwhile, or somebody else's
+    return found
 
 
 @linux
