@@ -23,16 +23,18 @@ def signed_payload(token: str, algorithm: str, keys: tuple[Jwk, ...]) -> bytes:
     """
     from jwt.api_jwk import PyJWK
     from jwt.api_jws import PyJWS
-    from jwt.exceptions import InvalidKeyError, InvalidSignatureError, InvalidTokenError, PyJWKError
+    from jwt.exceptions import InvalidSignatureError, InvalidTokenError, PyJWTError
 
     verifier = PyJWS(algorithms=[algorithm])
     for key in keys:
         try:
-            payload: bytes = verifier.decode(token, PyJWK(key, algorithm=algorithm), algorithms=[algorithm])
+            public = PyJWK(key, algorithm=algorithm)
+        except (PyJWTError, ValueError) as error:  # ValueError: a point that is not on its curve, in older PyJWT
+            raise KeysUnavailableError("a published key cannot be used", hint="ask who runs NAS") from error
+        try:
+            payload: bytes = verifier.decode(token, public, algorithms=[algorithm])
         except InvalidSignatureError:
             continue  # of several possible keys the next one may be it
-        except (InvalidKeyError, PyJWKError) as error:
-            raise KeysUnavailableError("a published key cannot be used", hint="ask who runs NAS") from error
         except InvalidTokenError:  # its text names parts of the token
             raise MalformedTokenError from None
         return payload
