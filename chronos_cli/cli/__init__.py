@@ -1,6 +1,7 @@
 """The command line: `chronos`.
 
-What must be light is dispatched here, before typer is imported: the detached runner and `--version`.
+What must be light is dispatched here, before typer is imported: the detached runner, `--version`, and the candidates
+that a shell asks for while somebody types.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    if sys.platform == "win32":
+        sys.stderr.write("chronos: error: it does not run on Windows itself: install it in WSL (wsl --install)\n")
+        return 1
     if arguments[:2] == ["fire", "--claimed"]:
         from chronos_cli.operations.runner import main as run_claimed
 

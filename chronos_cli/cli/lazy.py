@@ -1,0 +1,218 @@
+"""Commands that are imported when they are used, the options that every command has, and the help of both.
+
+typer builds each command from a function's signature; the group around them works from the static table. The help is
+written here, plain and within 80 columns: it needs no other library and looks the same everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from chronos_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.table import Entry
+
+_MARGIN: Final = 24
+_GLOBALS: Final = (
+    (("--home",), "home", "DIR", "the home to work in [~/.chronos]"),
+    (("--json",), "json", "", "one JSON object on stdout"),
+    (("--quiet", "-q"), "quiet", "", "say nothing but errors and what was asked for"),
+    (("--verbose", "-v"), "verbose", "", "say more on stderr; -vv: also what is sent"),
+    (("--debug",), "debug", "", "show the traceback of an error"),
+    (("--lock-timeout",), "lock_timeout", "SECONDS", "how long to wait for a store in use [10]"),
+)
+"""Option, attribute of the invocation, metavar, help. The variable is CHRONOS_ and the attribute in capitals."""
+
+
+def global_options() -> list[TyperOption]:
+    """Fresh options that every command and group takes, and notes in the invocation."""
+    made = []
+    for names, attribute, metavar, text in _GLOBALS:
+        more: dict[str, Any] = {"metavar": metavar} if metavar else {"is_flag": True, "default": None}
+        if attribute == "verbose":
+            more = {"count": True, "default": None}
+        option = TyperOption(
+            param_decls=[f"given_{attribute}", *names],
+            help=text,
+            expose_value=False,
+            callback=_note,
+            allow_from_autoenv=False,
+            rich_help_panel="Global options",
+            **more,
+        )
+        made.append(option)
+    return made
+
+
+def _note(ctx: typer.Context, param: Any, value: Any) -> None:
+    if value not in (None, False, 0, ""):
+        invocation: Invocation = ctx.obj
+        invocation.note_option(param.name.removeprefix("given_"), value)
+
+
+class LazyCommand(TyperCommand):
+    """One command, with the global options and our help."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *global_options()]
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+        """Usage, what it does, its options, examples, variables."""
+        usage = " ".join(piece.strip("{}") for piece in self.collect_usage_pieces(ctx))
+        lines = _wrapped(f"Usage: {ctx.command_path} {usage}", hang=len("Usage: ") + len(ctx.command_path) + 1)
+        body, _, examples = (self.help or "").partition("Examples:")
+        lines += ["", *_paragraphs(body)]
+        own = [param for param in self.params if param.name != "help" and not getattr(param, "hidden", False)]
+        arguments = [_row(param, ctx) for param in own if param.param_type_name == "argument"]
+        options = [_row(param, ctx) for param in own if _is_own_option(param)]
+        lines += _section("Arguments", [row for row in arguments if row[1]])
+        lines += _section("Options", options)
+        lines += _section("Global options", [_row(p, ctx) for p in own if not _is_own_option(p, argument=True)])
+        if examples.strip():
+            lines += ["", "Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines())]
+        variables = [_variable(ctx, param) for param in own if _is_own_option(param)]
+        lines += ["", *_wrapped("Variables: " + ", ".join([*variables, *GLOBAL_VARIABLES]), hang=len("Variables: "))]
+        formatter.write("\n".join(lines) + "\n")
+
+
+GLOBAL_VARIABLES: Final = tuple(f"CHRONOS_{attribute.upper()}" for _, attribute, _, _ in _GLOBALS)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands come from the table, each imported when it is asked for."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.params = [*self.params, *global_options()]
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """The names of the commands, in the order of the table."""
+        del ctx
+        return [entry.name for entry in self.entries]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+        """The command of that name, imported now."""
+        del ctx
+        entry = next((entry for entry in self.entries if entry.name == cmd_name), None)
+        return None if entry is None else build(entry)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command the first word names. Raises UsageError with the nearest one."""
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is None:
+            raise UsageError(f"{ctx.command_path} has no command '{name}'", hint=nearest(name, self.list_commands(ctx)))
+        return name, command, args[1:]
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+        """The commands under their headings; the root's fit one screen."""
+        lines = [f"Usage: {ctx.command_path} [OPTIONS] COMMAND [ARGS]...", "", self.help or ""]
+        if ctx.parent is None:
+            lines += _screen(self.entries)
+        else:
+            lines += ["", *(f"  {entry.name:<10}{entry.help}" for entry in self.entries)]
+        formatter.write("\n".join(lines) + "\n")
+
+
+def build(entry: Entry) -> Any:
+    """The command of an entry of the table, from the function `command` of its module."""
+    if entry.children:
+        return make_group(entry.name, entry.help + ".", entry.children)
+    from importlib import import_module
+
+    module = import_module(f"chronos_cli.cli.commands.{entry.module}")
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    settings = getattr(module, "CONTEXT_SETTINGS", None)
+    app.command(entry.name, cls=LazyCommand, context_settings=settings)(module.command)
+    return typer.main.get_command(app)
+
+
+def make_group(name: str, text: str, entries: tuple[Entry, ...], **more: Any) -> LazyGroup:
+    """A group of commands."""
+    group = LazyGroup(name=name, help=text, rich_markup_mode=None, invoke_without_command=True, **more)
+    group.entries = entries
+    group.callback = lambda: None
+    return group
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The hint for a word that is none of the known."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+
+
+def _screen(entries: tuple[Entry, ...]) -> list[str]:
+    lines: list[str] = []
+    panels: dict[str, list[Entry]] = {}
+    for entry in entries:
+        panels.setdefault(entry.panel, []).append(entry)
+    for number, (panel, members) in enumerate(panels.items()):
+        lines.append(f"{panel}:")
+        if number == 0:
+            lines += [f"  {entry.name:<12}{entry.help}" for entry in members]
+            continue
+        half = (len(members) + 1) // 2
+        for left, right in zip(members[:half], [*members[half:], None], strict=False):
+            second = f"{right.name:<10}{right.brief}" if right else ""
+            lines.append(f"  {left.name:<12}{left.brief:<28}{second}".rstrip())
+    lines += ["Everywhere: --home DIR, --json, --quiet, --verbose, --debug, --lock-timeout SECONDS"]
+    return [*lines, "Details and examples: chronos COMMAND --help"]
+
+
+def _is_own_option(param: Any, *, argument: bool = False) -> bool:
+    if param.param_type_name == "argument":
+        return argument
+    return not str(param.name).startswith("given_")
+
+
+def _variable(ctx: typer.Context, param: Any) -> str:
+    return str(param.envvar) if param.envvar else f"{ctx.auto_envvar_prefix}_{param.name.upper()}"
+
+
+def _row(param: Any, ctx: typer.Context) -> tuple[str, str]:
+    if param.param_type_name == "argument":
+        return param.make_metavar(ctx=ctx), param.help or ""
+    names = ", ".join(param.opts)
+    if param.secondary_opts:
+        names += " / " + ", ".join(param.secondary_opts)
+    if not param.is_flag and not param.count:
+        names += f" {param.make_metavar(ctx=ctx)}"
+    return names, param.help or ""
+
+
+def _section(title: str, rows: list[tuple[str, str]]) -> list[str]:
+    lines = ["", f"{title}:"] if rows else []
+    for name, text in rows:
+        wrapped = _wrapped(text, width=78 - _MARGIN - 2)
+        head = f"  {name}"
+        if len(head) > _MARGIN:
+            lines.append(head)
+            head = ""
+        lines.append(f"{head:<{_MARGIN + 2}}{wrapped[0] if wrapped else ''}".rstrip())
+        lines += [" " * (_MARGIN + 2) + line for line in wrapped[1:]]
+    return lines
+
+
+def _paragraphs(text: str) -> list[str]:
+    lines: list[str] = []
+    for paragraph in text.strip().split("\n\n"):
+        if lines:
+            lines.append("")
+        lines += _wrapped(" ".join(paragraph.split()))
+    return lines
+
+
+def _wrapped(text: str, *, width: int = 78, hang: int = 0) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)

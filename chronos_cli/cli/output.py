@@ -1,0 +1,125 @@
+"""Where a command's words go: data on stdout, everything else on stderr, each one made for who reads it.
+
+No escape sequence goes where there is no terminal, or where NO_COLOR or TERM=dumb ask for none. A character that the
+locale cannot show is written as its escape, never a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chronos_cli.errors import ChronosError
+
+_STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_NARROW: Final = 40
+
+
+class Output:
+    """The two streams of one command."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.json = False
+        self.quiet = False
+        self.verbosity = 0
+        self._environ = environ
+        for stream in (sys.stdout, sys.stderr):
+            # Not every stream can: a test may have put another in its place, which shows every character anyway.
+            reconfigure = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:
+                reconfigure(errors="backslashreplace")
+
+    # -- stdout --------------------------------------------------------------------------------------------------------
+
+    def document(self, command: str, document: Mapping[str, Any], error: ChronosError | None = None) -> None:
+        """The one JSON object of a command."""
+        import json
+
+        envelope: dict[str, Any] = {"schema": f"chronos.{command}/1", "ok": error is None}
+        envelope |= dict(document)
+        if error is not None:
+            envelope["error"] = error.as_json()
+            if getattr(error, "retry_after_s", None) is not None:
+                envelope["error"]["retry_after"] = error.retry_after_s  # type: ignore[attr-defined]
+        sys.stdout.write(json.dumps(envelope) + "\n")
+
+    def line(self, text: str = "") -> None:
+        """A line of data for people."""
+        sys.stdout.write(text + "\n")
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, styles: Sequence[str] = ()) -> None:
+        """A table; `styles`: one for each row, or none. Columns are as wide as they must be, the last runs free."""
+        rows = [[_one_line(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+        for number, row in enumerate([headers, *rows]):
+            text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+            style = "bold" if number == 0 else styles[number - 1] if styles else ""
+            self.line(self.style(text, style))
+
+    @property
+    def terminal(self) -> bool:
+        """Whether stdout is a terminal that may be styled."""
+        return sys.stdout.isatty() and self._environ.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int:
+        """How many columns a line may have: the terminal's, or as many as it likes."""
+        columns = self._environ.get("COLUMNS", "")
+        if columns.isdecimal() and int(columns) > 0:
+            return max(int(columns), _NARROW)
+        if not sys.stdout.isatty():
+            return 10_000
+        try:
+            return max(os.get_terminal_size(sys.stdout.fileno()).columns, _NARROW)
+        except (OSError, ValueError):  # a terminal that does not know its size
+            return 80
+
+    @property
+    def unicode(self) -> bool:
+        """Whether stdout can show block and line characters."""
+        encoding = (getattr(sys.stdout, "encoding", "") or "").lower().replace("-", "")
+        return encoding.startswith("utf")
+
+    def style(self, text: str, style: str) -> str:
+        """`text` styled, where that is wanted."""
+        if not style or not self.terminal or self._environ.get("NO_COLOR"):
+            return text
+        return f"\033[{_STYLES[style]}m{text}\033[0m"
+
+    # -- stderr --------------------------------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """A word to people beside the data."""
+        if not self.quiet:
+            _stderr(text)
+
+    def warn(self, text: str) -> None:
+        """A warning, on one line."""
+        _stderr(f"chronos: warning: {_one_line(text)}")
+
+    def detail(self, text: str) -> None:
+        """What only `-v` shows."""
+        if self.verbosity:
+            _stderr(f"chronos: {_one_line(text)}")
+
+    def error(self, error: ChronosError) -> None:
+        """The one line of a failure."""
+        _stderr(f"chronos: error: {error.line()}")
+
+
+def _one_line(text: str) -> str:
+    """Text of a record as one line that cannot steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _stderr(text: str) -> None:
+    # What goes to a person is to come after the data it belongs to, also when both go to one file.
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

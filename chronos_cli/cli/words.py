@@ -1,0 +1,30 @@
+"""Instants and lengths of time in the words a person uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
+
+_STEPS: Final = ((86_400 * 2, 86_400, "d"), (3_600 * 2, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest sensible unit: `45 s`, `3 h`, `12 d`."""
+    whole = abs(round(seconds))
+    unit, name = next((unit, name) for least, unit, name in _STEPS if whole >= least)
+    return f"{whole // unit} {name}"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """An instant as seen from now: `in 3 h`, `5 min ago`, `now`."""
+    seconds = (moment - now).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(seconds)} ago"
+
+
+def local(moment: datetime, zone: tzinfo) -> str:
+    """An instant on a job's wall clock, with the zone's own abbreviation: `Fri 2026-11-20 09:00:00 EST`."""
+    return moment.astimezone(zone).strftime("%a %Y-%m-%d %H:%M:%S %Z")

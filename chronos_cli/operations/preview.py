@@ -1,0 +1,59 @@
+"""A schedule before it is stored: its normal form, its next times, and what about it may surprise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.core.schedule import Timetable, both_days, normal_form, parse_schedule
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+BOTH_DAYS = "day of month and day of week are both set: cron runs it on either, not only where both hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a schedule means. `times`: its next instants, in UTC."""
+
+    schedule: str
+    zone: tzinfo
+    zone_name: str
+    now: datetime
+    times: tuple[datetime, ...]
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As `next --json` and `job add --json` say it."""
+        return {
+            "schedule": self.schedule,
+            "timezone": self.zone_name,
+            "next": [
+                {"at": moment.astimezone(self.zone).isoformat(), "utc": moment.astimezone(UTC).isoformat()}
+                for moment in self.times
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def preview(text: str, *, zone: tzinfo, zone_name: str, count: int = 5, now: datetime | None = None) -> Preview:
+    """Read a schedule as a person writes it. Raises ScheduleError naming what to write instead."""
+    moment = now or datetime.now(UTC)
+    schedule = parse_schedule(text, now=moment, zone=zone)
+    table = Timetable(schedule=schedule, zone=zone, anchor=moment.replace(microsecond=0), offset=timedelta())
+    return preview_of(table, zone_name=zone_name, count=count, now=moment)
+
+
+def preview_of(table: Timetable, *, zone_name: str, count: int = 5, now: datetime) -> Preview:
+    """The same of a schedule that a job has, its jitter included."""
+    return Preview(
+        schedule=normal_form(table.schedule, table.zone),
+        zone=table.zone,
+        zone_name=zone_name,
+        now=now,
+        times=tuple(islice(table.walk(now), count)),
+        warnings=(BOTH_DAYS,) if both_days(table.schedule) else (),
+    )
