@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.contract import FEATURE_GENERATION
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.plan import ArmState, instant_to_send
-from chronos_cli.errors import ChronosError, RefusedError, TemporaryError
+from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
 from chronos_cli.nas.interface import ArmRequest
 from chronos_cli.operations.look import present_wake
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from chronos_cli.nas.interface import ArmAnswer, Nas
     from chronos_cli.operations.context import Context, Wire
     from chronos_cli.store.arms import ArmDocument
+
+STALE_GENERATION: Final = "stale_generation"
+"""Why a NAS that knows generations rejects a wish: it holds a newer one."""
+
+DELIVERED: Final = "delivered"
+"""What a NAS may answer to a key it has already delivered: it holds nothing, and that key never arms again."""
 
 _ROUNDS: Final = 8
 _SAME = timedelta(seconds=5)
@@ -50,7 +56,8 @@ def arm(
             document = _send(ctx, nas, job_id, wake, idle=idle, named=named)
         ctx.checkpoint("armed")
         needed = present_wake(ctx, job_id)
-        if document.state is ArmState.REFUSED or _same(needed, wake, ctx.clock()):
+        settled = wake is None or document.state is not ArmState.UNCONFIRMED
+        if document.state is ArmState.REFUSED or (settled and _same(needed, wake, ctx.clock())):
             return document
         wake, idle = needed, False
     raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
@@ -92,6 +99,11 @@ def _send(ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named:
         answer = nas.provision(request)
     except RefusedError as error:
         return ctx.repository.change_arm(job_id, refusal(sent, error))
+    except NasRejectedError as error:
+        if error.reason != STALE_GENERATION:
+            ctx.repository.change_arm(job_id, failure(sent, error))
+            raise
+        return sent  # NAS holds a newer wish: the present one is looked up and sent
     except ChronosError as error:
         ctx.repository.change_arm(job_id, failure(sent, error))
         raise
@@ -117,6 +129,8 @@ def confirmation(sent: ArmDocument, answer: ArmAnswer, now: datetime) -> Callabl
         features = tuple(sorted(answer.features)) or document.features
         if document.generation != sent.generation:
             return replace(document, features=features)
+        if answer.state == DELIVERED:
+            return replace(document, features=features, spent=True)
         return replace(
             document,
             state=ArmState.CONFIRMED,
@@ -149,7 +163,8 @@ def _drop(ctx: Context, nas: Nas, job_id: str) -> ArmDocument:
     """Cancel what NAS may still hold for a job that wants nothing."""
 
     def cancelled(document: ArmDocument) -> ArmDocument:
-        return replace(document, state=ArmState.CANCELLED, wake=None, generation=document.generation + 1, error=None)
+        generation = document.next_generation(ctx.clock())
+        return replace(document, state=ArmState.CANCELLED, wake=None, generation=generation, error=None)
 
     stored = ctx.repository.arm(job_id)
     if stored is not None and not may_be_held(stored.value, ctx.clock()):

@@ -97,7 +97,7 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
         for result in nas.apply(requests):
             step = Step(action=Action.CANCEL, job_id=result.request.job_id)
             if result.ok:
-                ctx.repository.change_arm(result.request.job_id, _cancelled)
+                ctx.repository.change_arm(result.request.job_id, _cancelled_at(ctx.clock()))
             done.append(Done(step=step, error=result.error))
     return done
 
@@ -210,7 +210,7 @@ def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> Chro
     job_id, error = result.request.job_id, result.error
     if sent is None:
         if error is None:
-            ctx.repository.change_arm(job_id, _cancelled)
+            ctx.repository.change_arm(job_id, _cancelled_at(ctx.clock()))
         return error
     if isinstance(error, RefusedError):
         ctx.repository.change_arm(job_id, refusal(sent, error))
@@ -221,8 +221,10 @@ def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> Chro
     return error
 
 
-def _cancelled(document: ArmDocument) -> ArmDocument:
-    return replace(document, state=ArmState.CANCELLED, wake=None, generation=document.generation + 1, error=None)
+def _cancelled_at(now: datetime) -> Callable[[ArmDocument], ArmDocument]:
+    return lambda document: replace(
+        document, state=ArmState.CANCELLED, wake=None, generation=document.next_generation(now), error=None
+    )
 
 
 def _wire(ctx: Context) -> Wire:

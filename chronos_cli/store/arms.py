@@ -76,12 +76,16 @@ class ArmDocument:
             callback_url=callback_url,
             portal_url=portal_url,
             audience=audience,
-            generation=self.generation + 1,
+            generation=self.next_generation(now),
             sent_at=now,
             error=None,
             spent=False,
             keys={**newest, fire_at: wake.purpose.value},
         )
+
+    def next_generation(self, now: datetime) -> int:
+        """A generation above every earlier one, also when this document was lost: milliseconds since 1970, at least."""
+        return max(self.generation + 1, int(now.timestamp() * 1000))
 
     def noted(self, outcome: str, *, fire_at: datetime | None, delivery: str | None, now: datetime) -> ArmDocument:
         """With one more delivery that settled nothing; the oldest goes."""
