@@ -563,7 +563,7 @@ JUNK = (
 
 
 @given(token=JUNK)
-@given_settings(max_examples=300, deadline=None)
+@given_settings(max_examples=300, deadline=None, database=None)
 def test_fuzzed_tokens(token: Any, shared: TrustSettings) -> None:
     """Whatever is sent as a token is refused with one of our errors, and the public function says None."""
     with pytest.raises(FireTokenError):
@@ -576,7 +576,7 @@ def test_fuzzed_tokens(token: Any, shared: TrustSettings) -> None:
 
 
 @given(changes=CLAIMS)
-@given_settings(max_examples=150, deadline=None)
+@given_settings(max_examples=150, deadline=None, database=None)
 def test_fuzzed_claims_with_a_good_signature(changes: dict[str, Any], key: SigningKey, shared: TrustSettings) -> None:
     """Signed claims of every shape either verify, with the required ones intact, or are refused with one of our errors."""
     token = PyJWS().encode(
@@ -595,7 +595,7 @@ def test_fuzzed_claims_with_a_good_signature(changes: dict[str, Any], key: Signi
 
 
 @given(keys=st.text(max_size=200) | st.builds(lambda keys: json.dumps({"keys": keys}), st.lists(JSON, max_size=3)))
-@given_settings(max_examples=100, deadline=None)
+@given_settings(max_examples=100, deadline=None, database=None)
 def test_fuzzed_keys(keys: str, key: SigningKey, shared: TrustSettings) -> None:
     """Whatever stands where keys should be, the public function neither verifies with it nor raises."""
     if "://" in keys:
