@@ -265,13 +265,12 @@ def test_a_user_who_cannot_keep_the_owner_changes_nothing(folder, home, tmp_path
     home.chmod(0o755)
     with store.exclusive(JOBS_KEY):
         (home / "cron" / ".jobs.lock").chmod(0o666)
-    before = (home / JOBS_KEY).stat()
+    before = snapshot(home / "cron")
     said = json.loads(folder.race([folder.start("as_another", uid=NOBODY, gid=NOBODY, reads=True)])[0])
     assert said["error"] == "StoreError"
     assert "cannot be kept" in said["text"]
     assert f"({NOBODY})" in said["text"]
-    assert (home / JOBS_KEY).read_bytes() == b"1"
-    assert (home / JOBS_KEY).stat() == before
+    assert snapshot(home / "cron") == before
     assert leftovers(home) == []
 
 
