@@ -132,7 +132,7 @@ class Open:
             fire_at=parse_stored(value.get("fire_at"), UTC),
             claim=str(value["claim"]),
             claimed_at=datetime.fromisoformat(value["claimed_at"]),
-            received_at=parse_stored(value.get("received_at"), UTC),
+            received_at=datetime.fromisoformat(value["received_at"]) if value.get("received_at") else None,
             timing=str(value.get("timing", "on_time")),
             through=parse_stored(value.get("through"), UTC),
             count=int(value.get("count", 1)),
