@@ -69,9 +69,7 @@ def serve(
         raise UsageError(f"--portal-url {portal_url} is no URL", hint="begin it with https://")
     timeout = seconds(relay_timeout) or 0.0
     if not 1 <= timeout <= MAX_RELAY_S:
-        raise UsageError(
-            "--relay-timeout must be from 1s to 15m", hint="an agent answers once the job has started"
-        )
+        raise UsageError("--relay-timeout must be from 1s to 15m", hint="an agent answers once the job has started")
     try:
         networks = tuple(ipaddress.ip_network(one) for one in allow_callback_network or ())
     except ValueError as error:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from chronos_cli.authority.interface import Backend, Row, Session
 
 _DEAD = (
-    "SELECT schedule_id, COALESCE((SELECT name FROM agents WHERE agents.id = dead.agent_id), '?'), job_id, fire_at,"
-    " fire_text, callback_url, attempts, first_attempt_at, died_at, last_error FROM dead"
+    "SELECT schedule_id, COALESCE((SELECT name FROM agents WHERE agents.id = dead.agent_id), 'unknown'),"
+    " job_id, fire_at, fire_text, callback_url, attempts, first_attempt_at, died_at, last_error FROM dead"
 )
 
 

@@ -31,12 +31,19 @@ ENTRYPOINT = "relay"
 LEAD_S = 0.1
 """How much earlier than due a reminder comes, so that the worker can wait for the very moment."""
 
+HORIZON_S = 60.0
+"""Only what is due within this has an entry: the queue stays small, and what is armed anew all day leaves no trail."""
+
+PROMOTE_S = 20.0
+"""How often what has come near is given its entry."""
+
 REPEATS = 5
 """How often a transaction is begun again after a deadlock or a serialization failure."""
 
 _CONNECT_S = 5
 _IDLE = 16
 _INSTALL_LOCK = 0x6368726F
+_PROMOTE_LOCK = 0x63687270
 
 
 class PostgresSession(Session):
@@ -124,7 +131,7 @@ class PostgresBackend(Backend):
             return work(PostgresSession(connection))
 
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
-        """Make the rows of these (agent, job) where they are missing, and hold them."""
+        """Make the rows of these (agent, job) where they are missing, and hold them, always in the same order."""
         if keys:
             session.run(
                 "INSERT INTO slots (agent_id, job_id) SELECT * FROM unnest(?::bigint[], ?::text[]) ORDER BY 1, 2"
@@ -143,15 +150,16 @@ class PostgresBackend(Backend):
         return session.all(f"{select} WHERE {where} ORDER BY 1 FOR UPDATE", _columns(keys))
 
     def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
-        """Enqueue an entry for each, in the same transaction."""
+        """Enqueue an entry for each that is near, in the same transaction; `promote` does it for the others in time."""
         import time
 
         from pgqueuer.adapters.drivers.psycopg import SyncPsycopgDriver
         from pgqueuer.queries import SyncQueries
 
+        now = time.time()
+        reminders = [one for one in reminders if one[2] < now + HORIZON_S]
         if not reminders or not isinstance(session, PostgresSession):
             return
-        now = time.time()
         queries = SyncQueries(SyncPsycopgDriver(session.connection))
         # The registry's clock is the wall clock here: a reminder that comes early waits, a late one is caught up with.
         queries.enqueue(
@@ -172,6 +180,21 @@ class PostgresBackend(Backend):
             f"DELETE FROM {table} WHERE status = 'queued' AND dedupe_key = ANY(?)",  # noqa: S608 - PgQueuer's own name
             ([f"{schedule_id}:0" for schedule_id in schedule_ids],),
         )
+
+    def promote(self, now: float) -> int:
+        """Enqueue what has come near, and return how many timers that are; one process does it at a time."""
+
+        def work(session: Session) -> int:
+            if not session.all("SELECT pg_try_advisory_xact_lock(?)", (_PROMOTE_LOCK,))[0][0]:
+                return 0
+            near = session.all(
+                "SELECT schedule_id, attempts, due_at FROM timers WHERE due_at >= ? AND due_at < ?",
+                (now, now + HORIZON_S),
+            )
+            self.remind(session, [(row[0], row[1], row[2]) for row in near])
+            return len(near)
+
+        return self.write(work)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

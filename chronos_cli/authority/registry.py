@@ -223,7 +223,7 @@ class Registry:
         if orphans:
             # Armed in the very second in which their agent was revoked.
             session.many("DELETE FROM timers WHERE schedule_id = ?", orphans)
-        return [
+        deliveries = [
             Delivery(
                 schedule_id=row[0],
                 agent_id=row[1],
@@ -241,6 +241,7 @@ class Registry:
             for row in rows
             if row[10] is not None
         ]
+        return sorted(deliveries, key=lambda one: one.due_at)
 
     @staticmethod
     def _still(count: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from chronos_cli.authority.callbacks import CallbackClient
 from chronos_cli.authority.dispatcher import Dispatcher
+from chronos_cli.authority.postgres import PostgresBackend
 from chronos_cli.authority.relay import Relay
 from chronos_cli.authority.workers import Workers
 
@@ -82,11 +83,11 @@ class Relaying:
             registry=registry, workers=workers, gate=gate, journal=journal, clock=time.time, lag=lag
         )
         self._timings: list[Timing] = [dispatcher]
-        if settings.home.postgres:
+        if isinstance(registry.backend, PostgresBackend):
             from chronos_cli.authority.reminders import Reminders
 
             reminders = Reminders(
-                settings.home.database,
+                registry.backend,
                 registry=registry,
                 workers=workers,
                 gate=gate,

@@ -15,17 +15,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.authority.interface import RegistryUnavailableError
-from chronos_cli.authority.postgres import ENTRYPOINT
+from chronos_cli.authority.postgres import ENTRYPOINT, PROMOTE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import psycopg
+    from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
     from pgqueuer.models import Job
 
     from chronos_cli.authority.dispatcher import Dispatcher
     from chronos_cli.authority.gate import Gate
     from chronos_cli.authority.journal import Journal
     from chronos_cli.authority.model import Due
+    from chronos_cli.authority.postgres import PostgresBackend
     from chronos_cli.authority.registry import Registry
     from chronos_cli.authority.workers import Workers
 
@@ -49,7 +52,7 @@ class Reminders:
 
     def __init__(
         self,
-        url: str,
+        backend: PostgresBackend,
         *,
         registry: Registry,
         workers: Workers,
@@ -58,7 +61,7 @@ class Reminders:
         journal: Journal,
         clock: Callable[[], float],
     ) -> None:
-        self._url = url
+        self._backend = backend
         self._registry, self._workers, self._gate = registry, workers, gate
         self._dispatcher, self._journal, self._clock = dispatcher, journal, clock
         self._thread = threading.Thread(target=self._run, name="reminders", daemon=True)
@@ -94,7 +97,7 @@ class Reminders:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         waiting: asyncio.Queue[_Reminder] = asyncio.Queue()
-        claimer = asyncio.create_task(self._claim_all(waiting))
+        helpers = [asyncio.create_task(self._claim_all(waiting)), asyncio.create_task(self._promote_all())]
         wait = 0.2
         while not self._stopping:
             began = self._clock()
@@ -106,20 +109,31 @@ class Reminders:
             wait = 0.2 if self._clock() - began > 30 else min(RESTART_MAX_S, wait * 2)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), wait * random.uniform(0.5, 1.0))  # noqa: S311 - a wait
-        claimer.cancel()
+        for helper in helpers:
+            helper.cancel()
+
+    async def _promote_all(self) -> None:
+        """Give entries to what has come near, now and then."""
+        while True:
+            try:
+                await asyncio.to_thread(self._backend.promote, self._clock())
+            except RegistryUnavailableError as error:
+                # What got no entry is caught up with when it is due.
+                self._journal.write("error", where="reminders", message=error.line())
+            await asyncio.sleep(PROMOTE_S)
 
     async def _queue(self, waiting: asyncio.Queue[_Reminder]) -> str:
         """Run PgQueuer until it ends; returns why it did."""
         import psycopg
-        from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
         from pgqueuer.qm import QueueManager
         from pgqueuer.queries import Queries
 
         try:
-            async with await psycopg.AsyncConnection.connect(
-                self._url, autocommit=True, connect_timeout=5
-            ) as connection:
-                manager = QueueManager(Queries(PsycopgDriver(connection)))
+            async with (
+                await psycopg.AsyncConnection.connect(self._backend.url, autocommit=True, connect_timeout=5) as ear,
+                await psycopg.AsyncConnection.connect(self._backend.url, autocommit=True, connect_timeout=5) as hand,
+            ):
+                manager = QueueManager(Queries(_driver(ear, hand)))
                 manager.min_dequeue_poll_interval = timedelta(seconds=POLL_S)
 
                 @manager.entrypoint(ENTRYPOINT, accepts_context=False)
@@ -188,3 +202,21 @@ class Reminders:
             claimed = self._registry.claim([(due.schedule_id, due.attempts) for due in entered.values()])
         finally:
             self._workers.hand_over(claimed, entered, self._gate)
+
+
+def _driver(ear: psycopg.AsyncConnection[Any], hand: psycopg.AsyncConnection[Any]) -> PsycopgDriver:
+    """A driver that listens on one connection and works on another: waiting for a notification blocks a connection."""
+    from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
+
+    class TwoConnections(PsycopgDriver):
+        def __init__(self) -> None:
+            super().__init__(ear)
+            self._hand = PsycopgDriver(hand)
+
+        async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+            return await self._hand.fetch(query, *args)
+
+        async def execute(self, query: str, *args: object) -> str:
+            return await self._hand.execute(query, *args)
+
+    return TwoConnections()
