@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chronos_cli.running.actions import HttpAction, ProcessAction
 from chronos_cli.running.descriptors import close_quietly, nameless_file, null, pipe
 from chronos_cli.running.errors import StartError
+from chronos_cli.running.guard import Guard
 from chronos_cli.running.output import BoundedOutput
 from chronos_cli.running.secrecy import without_secrets
-from chronos_cli.running.spawn import spawn_group, spawn_guard
+from chronos_cli.running.spawn import spawn_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT_LIMIT_BYTES: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
-_DISMISS_WITHIN_S: Final = 0.2
 
 
 class RunFacts(NamedTuple):
@@ -46,13 +44,13 @@ class RunFacts(NamedTuple):
 class Child:
     """A started job: its leader's `pid` (also its process group), where it writes, and who guards it."""
 
-    def __init__(self, *, pid: int, pipe_fd: int, output: BoundedOutput, lock: RunLock, guard: tuple[int, int]) -> None:
+    def __init__(self, *, pid: int, pipe_fd: int, output: BoundedOutput, lock: RunLock, guard: Guard) -> None:
         self.pid = pid
         self.pipe_fd = pipe_fd
         self.output = output
         self.output_error = ""
         self.lock = lock
-        self.guard_pid, self._guard_fd = guard
+        self.guard = guard
         self.pidfd = _pidfd(pid)
         self.status: int | None = None
 
@@ -77,12 +75,7 @@ class Child:
 
     def close(self) -> None:
         """Dismiss the guard and close everything but the lock, which the caller gives up once the end is recorded."""
-        if self._guard_fd >= 0:
-            with suppress(BrokenPipeError):  # somebody killed the guard; it is not needed any more
-                os.write(self._guard_fd, b"done\n")
-            os.close(self._guard_fd)
-            self._guard_fd = -1
-            _reap(self.guard_pid)
+        self.guard.dismiss()
         close_quietly(self.pipe_fd, self.pidfd)
         self.pipe_fd = self.pidfd = -1
         self.output.close()
@@ -112,15 +105,25 @@ def start(
     except OSError as error:
         raise StartError(f"cannot write {output}: {error.strerror}") from error
     read_fd = write_fd = stdin = -1
+    guard = None
     try:
         read_fd, write_fd = pipe()
         stdin = null(os.O_RDONLY) if process.stdin is None else nameless_file(process.stdin)
+        guard = Guard.start(lock.fd)
         pid = spawn_group(
-            process.argv, cwd=process.cwd, environment=given, stdin=stdin, output=write_fd, lock_fd=lock.fd
+            process.argv,
+            cwd=process.cwd,
+            environment=given,
+            stdin=stdin,
+            output=write_fd,
+            lock_fd=lock.fd,
+            guard=guard,
         )
     except BaseException as error:
         close_quietly(read_fd)
         file.close()
+        if guard is not None:
+            guard.dismiss()
         if isinstance(error, OSError):
             raise StartError(f"no process can be started: {error.strerror}") from error
         raise
@@ -128,7 +131,7 @@ def start(
         close_quietly(write_fd, stdin)
     lock.record_group(pid)
     os.set_blocking(read_fd, False)
-    return Child(pid=pid, pipe_fd=read_fd, output=file, lock=lock, guard=spawn_guard(pid, lock.fd))
+    return Child(pid=pid, pipe_fd=read_fd, output=file, lock=lock, guard=guard)
 
 
 def _pidfd(pid: int) -> int:
@@ -144,12 +147,3 @@ def _have_standard_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)
-
-
-def _reap(pid: int) -> None:
-    until = time.monotonic() + _DISMISS_WITHIN_S
-    try:
-        while os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < until:
-            time.sleep(0.0005)
-    except ChildProcessError:
-        pass  # this process ignores SIGCHLD, so the kernel has reaped it

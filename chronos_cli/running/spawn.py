@@ -1,9 +1,8 @@
 """Starting a process group that cannot outlive the process that supervises it.
 
 Two things see to that, each enough for the usual case. The kernel kills the group's leader when its parent dies
-(PR_SET_PDEATHSIG, Linux). And a guard, a /bin/sh that sleeps on a pipe, kills the whole group once the supervisor's end
-of the pipe is gone: that reaches the leader's children too, and works on macOS. The guard holds the run's lock, so the
-lock is not free before the group is dead.
+(PR_SET_PDEATHSIG, Linux). And a guard (guard.py) kills the whole group; it is there before the group is, and hears the
+group's number from the leader itself before exec, so there is no moment at which a death goes unnoticed.
 
 PR_SET_PDEATHSIG follows the parent *thread*, so this is for the main thread of a process with one. It is set between
 fork and exec, by code that was all loaded before the fork; the child then checks that its parent is still there.
@@ -16,23 +15,27 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from chronos_cli.running.descriptors import close_quietly, inheritable, null, pipe
+from chronos_cli.running.descriptors import close_quietly, inheritable, pipe
 from chronos_cli.running.errors import ActionError, StartError
+from chronos_cli.running.guard import ORDINARY_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from chronos_cli.running.guard import Guard
+
 _PR_SET_PDEATHSIG: Final = 1
-_GUARD: Final = "trap '' TERM INT HUP QUIT TSTP; read -r over || kill -KILL \"-$1\""  # dash takes no `--` here
-_TO_DEFAULT: Final = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1,
-    signal.SIGUSR2, signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGXCPU, signal.SIGXFSZ,
-)  # fmt: skip
-"""Reset for every child: an ignored signal stays ignored across exec, and Python ignores SIGPIPE."""
 
 
 def spawn_group(
-    argv: Sequence[str], *, cwd: str, environment: Mapping[str, str], stdin: int, output: int, lock_fd: int
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    environment: Mapping[str, str],
+    stdin: int,
+    output: int,
+    lock_fd: int,
+    guard: Guard,
 ) -> int:
     """Start a program as leader of a new session and process group; its pid, once exec has succeeded.
 
@@ -53,6 +56,7 @@ def spawn_group(
                 die_with_parent()
                 if os.getppid() != parent:
                     os._exit(1)
+                guard.watch(os.getpid())
                 _become(argv, cwd, environment, (stdin, output, output), lock_fd, unwanted)
             except BaseException as error:  # noqa: BLE001 - nothing may get past this line in the copy of our process
                 _say_why_not(report_write, error)
@@ -70,39 +74,11 @@ def spawn_group(
     return pid
 
 
-def spawn_guard(pgid: int, lock_fd: int) -> tuple[int, int]:
-    """Start the guard of a process group; its pid, and the descriptor by which it knows that we live.
-
-    A line written there dismisses it. Both are -1 where there is no /bin/sh; then only the kernel's signal is left.
-    """
-    read_fd, write_fd = pipe()
-    nothing = null()
-    lock_target = 9 if lock_fd != 9 else 8
-    actions: list[tuple[int, int] | tuple[int, int, int]] = [
-        *((os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable({lock_fd})),
-        (os.POSIX_SPAWN_DUP2, read_fd, 0),
-        (os.POSIX_SPAWN_DUP2, nothing, 1),
-        (os.POSIX_SPAWN_DUP2, nothing, 2),
-        (os.POSIX_SPAWN_DUP2, lock_fd, lock_target),
-    ]
-    argv = ("sh", "-c", _GUARD, "chronos-guard", str(pgid))
-    try:
-        pid = os.posix_spawn(
-            "/bin/sh", argv, {}, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_TO_DEFAULT
-        )
-    except OSError:
-        os.close(write_fd)
-        return -1, -1
-    finally:
-        close_quietly(read_fd, nothing)
-    return pid, write_fd
-
-
 def _become(
     argv: Sequence[str], cwd: str, environment: Mapping[str, str], standard: tuple[int, int, int], lock_fd: int,
     unwanted: Sequence[int],
 ) -> NoReturn:  # fmt: skip
-    for number in _TO_DEFAULT:
+    for number in ORDINARY_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for target, fd in enumerate(standard):

@@ -139,7 +139,7 @@ def _end(child: Child, poller: _Poller, grace_s: float, interrupts: Interrupts |
     while left and time.monotonic() < until:
         _signal_group(child, signal.SIGKILL)
         found = os.fstat(child.lock.fd)
-        left = kill_holders(found.st_dev, found.st_ino, spare=frozenset((child.guard_pid,)))
+        left = kill_holders(found.st_dev, found.st_ino, spare=frozenset((child.guard.pid,)))
         left += _group_lives(child)
         if left:
             poller.wait(_LOOK_OFTEN_S, for_leader=False)

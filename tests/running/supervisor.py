@@ -26,7 +26,7 @@ with Interrupts() as interrupts:
         lock=lock,
         output=Path(spec["output"]),
     )
-    print(json.dumps({"owner": lock.owner(), "child": child.pid, "guard": child.guard_pid}), flush=True)
+    print(json.dumps({"owner": lock.owner(), "child": child.pid, "guard": child.guard.pid}), flush=True)
     ended = wait(child, timeout_s=spec["timeout_s"], interrupts=interrupts)
     print(json.dumps(ended._asdict()), flush=True)
 lock.release()
