@@ -43,7 +43,11 @@ class Place:
     def start(self, action, **given):
         """Start a worker; it waits for `go` on its standard input."""
         text = json.dumps({"url": self.url, "endpoint": self.endpoint, **given})
-        environment = {**os.environ, **self.environment, "PYTHONPATH": str(ROOT)}
+        environment = {
+            **os.environ,
+            **self.environment,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
         quick = ["-S"] if self.endpoint is None else []  # The local store needs nothing that is installed.
         return subprocess.Popen(
             [sys.executable, *quick, str(HERE / "store_worker.py"), action, text],
@@ -56,17 +60,23 @@ class Place:
 
     def race(self, workers, *, check=True):
         """Let all of them go at once; what each printed."""
-        for worker in workers:
-            assert worker.stdout.readline() == "ready\n", worker.stderr.read()
-        for worker in workers:
-            worker.stdin.close()
-            worker.stdin = None
-        printed = []
-        for worker in workers:
-            out, err = worker.communicate(timeout=90)
-            assert not check or worker.returncode == 0, err
-            printed.append(out.strip())
-        return printed
+        try:
+            for worker in workers:
+                assert worker.stdout.readline() == "ready\n", worker.stderr.read()
+            for worker in workers:
+                worker.stdin.close()
+                worker.stdin = None
+            printed = []
+            for worker in workers:
+                out, err = worker.communicate(timeout=90)
+                assert not check or worker.returncode == 0, err
+                printed.append(out.strip())
+            return printed
+        finally:
+            for worker in workers:  # Only where something went wrong is any of them left.
+                if worker.poll() is None:
+                    worker.kill()
+                    worker.communicate()
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ SHAPES = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(
     records=st.lists(RECORDS, min_size=1, max_size=5),
     new=RECORDS,
@@ -161,7 +161,7 @@ def test_any_layout_goes_round_and_the_other_records_keep_their_bytes(records, n
     assert same(once_more.get("added"), {"id": "added", "x": new})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(
     drop=st.sets(st.integers(0, 5)), add=st.integers(0, 2), indent=st.sampled_from([None, 2]), change=st.integers(0, 5)
 )

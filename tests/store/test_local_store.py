@@ -298,6 +298,22 @@ def test_a_store_without_access_names_path_owner_mode_and_user(folder, home, tmp
     assert leftovers(home) == []
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_reported(home, store, jobs_path):
+    """In a folder that its user may not write, reading works, and writing names the file, the folder's mode and the user."""
+    version = store.create(JOBS_KEY, b"1")
+    (home / "cron").chmod(0o500)
+    try:
+        assert store.read(JOBS_KEY).data == b"1"
+        with pytest.raises(StoreError, match="Permission denied") as caught:
+            store.replace(JOBS_KEY, b"2", version)
+        for part in (str(jobs_path), "its folder owned by", "mode 0500", f"({os.geteuid()})"):
+            assert part in caught.value.line()
+        assert store.read(JOBS_KEY).data == b"1"
+    finally:
+        (home / "cron").chmod(0o700)
+
+
 def test_a_folder_in_the_way_or_a_file_for_a_folder_is_an_error(home, store, jobs_path):
     """Whatever stands where a file should be is reported, never taken for absence."""
     jobs_path.mkdir(parents=True)
