@@ -1,8 +1,8 @@
 """A real agent for tests: a home configured for a running NAS, and its shim served by waitress in a process of its own.
 
-    with running_nas(tmp_path) as nas, running_agent(tmp_path, nas) as agent:
-        agent.chronos("job", "add", "every 2s", "--command", "true")     # -> CompletedProcess of the real command
-        agent.jobs(), agent.rows("JOB"), agent.wait_for_row("JOB", state="ok")
+with running_nas(tmp_path) as nas, running_agent(tmp_path, nas) as agent:
+    agent.chronos("job", "add", "every 2s", "--command", "true")     # -> CompletedProcess of the real command
+    agent.jobs(), agent.rows("JOB"), agent.wait_for_row("JOB", state="ok")
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ cron:
         """Run the real command."""
         return subprocess.run(
             [sys.executable, "-m", "chronos_cli", *arguments],
-            env=self.env(**more), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+            env=self.env(**more), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
 
     def start_shim(self, **more: str) -> None:
@@ -102,10 +102,7 @@ cron:
 
     def rows(self, job_id: str) -> list[dict[str, Any]]:
         """A job's rows, oldest first."""
-        found = []
-        for path in sorted((self.home / "cron/runs" / job_id).glob("*.json")):
-            found.append(json.loads(path.read_text()))
-        return found
+        return [json.loads(path.read_text()) for path in sorted((self.home / "cron/runs" / job_id).glob("*.json"))]
 
     def wait_for_row(self, job_id: str, *, count: int = 1, timeout: float = 20, **match: Any) -> list[dict[str, Any]]:
         """Wait until so many rows match, and return them."""
