@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.jobsfile import JobsFile
+    from chronos_cli.store.jobsfile import JobsFile, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,17 @@ def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str
     if value is None:
         return None, next((record.problem for record in jobs.records if record.id == job_id), None)
     return _parsed(ctx, value)
+
+
+def read_record(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
+    """The job of one entry of the file, or None with the reason why it cannot be run."""
+    return (None, record.problem) if record.problem else _parsed(ctx, record.value)
+
+
+def read_all(ctx: Context) -> list[Job]:
+    """Every job of the store that can be read."""
+    found = (_parsed(ctx, record.value) for record in ctx.repository.jobs().records if record.problem is None)
+    return [job for job, _ in found if job is not None]
 
 
 def _parsed(ctx: Context, value: Mapping[str, Any]) -> tuple[Job | None, str | None]:
@@ -171,7 +182,7 @@ def _survey_all(
         job_id = record.id or f"record {record.index + 1}"
         if only is not None and job_id not in only:
             continue
-        job, problem = (None, record.problem) if record.problem else _parsed(ctx, record.value)
+        job, problem = read_record(ctx, record)
         if job is None:
             invalid[job_id] = problem or "it cannot be read"
             continue

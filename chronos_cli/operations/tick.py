@@ -1,0 +1,129 @@
+"""A tick: run what is due, once, without any NAS. The same claim, ledger and runners as a fire.
+
+No lock is held while jobs run. A tick and a NAS may both be live: an occurrence is claimed once, whoever comes first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.job import Standing
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError, HeldError, TemporaryError
+from chronos_cli.operations.fire import launch_all, rearm
+from chronos_cli.operations.look import look, read_all
+from chronos_cli.store.interface import VersionConflict
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.fire import Launcher, Running
+
+TICK_KEY: Final = "cron/tick.json"
+"""When a tick last ran, for `status`: not in the job store, which it must not rewrite for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """What one tick did: run ids started, rows of those that ended while it waited, jobs it could not look at.
+
+    `unarmed`: jobs whose next wake NAS could not be told of; another tick will find them due all the same.
+    """
+
+    started: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failed: dict[str, ChronosError]
+    unarmed: dict[str, ChronosError]
+
+    @property
+    def unsuccessful(self) -> tuple[Row, ...]:
+        """The runs that ended otherwise than well."""
+        return tuple(row for row in self.rows if row.state is not RunState.OK)
+
+
+def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0) -> Ticked:
+    """Run everything due, at most `max_parallel` runs at once (0: all), and return when those runs have ended.
+
+    Claims a job only when a slot is free for it, so what waits for one is still anybody's. How long runs are waited
+    for is the launcher's business. Raises HeldError under a stop, StoreError where the store cannot be read.
+    """
+    reason = ctx.repository.stop_reason()
+    if reason is not None:
+        raise HeldError(f"all jobs are held: {reason}")
+    note_tick(ctx, ctx.clock())
+    due = [job for job in read_all(ctx) if is_due(job, ctx.clock())]
+    running: list[tuple[str, Running]] = []
+    started: list[str] = []
+    rows: list[Row] = []
+    failed: dict[str, ChronosError] = {}
+    unarmed: dict[str, ChronosError] = {}
+    for job in sorted(due, key=lambda job: (job.cursor or ctx.clock(), job.id)):
+        while max_parallel and len(running) >= max_parallel:
+            _collect(running, rows, only_first=True)
+        try:
+            looked = look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
+            launched = launch_all(ctx, looked, launcher)
+        except ChronosError as error:
+            failed[job.id] = error
+            continue
+        except OSError as error:
+            failed[job.id] = TemporaryError(f"no runner could be started: {error}")
+            continue
+        started += [start.entry.run for start in looked.decision.starts]
+        running += [(job.id, run) for run in launched]
+        if looked.decision.wake is not None and ctx.wire is not None:
+            try:
+                # With NAS configured too it must hold the new wake; where it cannot be told, the next tick is the net.
+                rearm(ctx, job.id, looked.decision.wake)
+            except ChronosError as error:
+                unarmed[job.id] = error
+    _collect(running, rows)
+    return Ticked(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
+
+
+def is_due(job: Job, now: datetime) -> bool:
+    """Whether a look could find something to do: an instant that has come, or a run in hand."""
+    if job.open:
+        return True
+    return job.standing is Standing.LIVE and (job.cursor is None or job.cursor <= now)
+
+
+def last_tick(ctx: Context) -> str | None:
+    """When a tick last ran, ISO 8601, or None. Something unreadable there means none is known."""
+    found = ctx.repository.documents.read(TICK_KEY)
+    if found is None:
+        return None
+    try:
+        return str(json.loads(found.data)["at"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def note_tick(ctx: Context, now: datetime) -> None:
+    """Write down that a tick runs; a conflict means that another one has just done so."""
+    data = json.dumps({"at": now.isoformat()}).encode()
+    documents = ctx.repository.documents
+    found = documents.read(TICK_KEY)
+    try:
+        if found is None:
+            documents.create(TICK_KEY, data, durable=False)
+        else:
+            documents.replace(TICK_KEY, data, found.version, durable=False)
+    except VersionConflict:
+        return
+
+
+def _collect(running: list[tuple[str, Running]], rows: list[Row], *, only_first: bool = False) -> None:
+    while running:
+        _, run = running.pop(0)
+        row = run.wait()
+        if row is not None:
+            rows.append(row)
+        if only_first:
+            return
