@@ -1,0 +1,373 @@
+"""The invariants, judged from outside: from the documents that were written, the processes that started, NAS's slots.
+
+Nothing here asks the code under test what it thinks.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from chronos_cli.store.interface import JOBS_KEY
+
+if TYPE_CHECKING:
+    from tests.sim.machines import SimRun
+    from tests.sim.tasks import Task
+    from tests.sim.world import World
+
+TERMINAL = frozenset({"ok", "failed", "timeout", "interrupted", "lost", "skipped", "missed"})
+RAN = frozenset({"ok", "failed", "timeout", "interrupted", "lost"})
+NEXT = {
+    None: {"accepted", "queued", "running", "skipped", "missed", "lost"},
+    "queued": {"running", "missed", "lost"},
+    "accepted": {"running", "missed", "lost", "failed", "timeout", "accepted"},
+    "running": RAN | {"accepted"},
+}
+SLACK_S = 12.0
+
+
+class Violation(BaseException):  # noqa: N818 - no `except` of the code under test may catch it
+    """A promise was broken."""
+
+
+def stamp(text: str) -> float:
+    """An ISO text as seconds."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+class JobTrace:
+    """What was seen of one job."""
+
+    __slots__ = ("chained", "edited", "entries", "excuse", "first", "late_ok", "record", "removed", "rhythm", "spans")
+
+    def __init__(self, record, rhythm) -> None:
+        self.record = record
+        self.rhythm = rhythm  # (period, phase) of its instants; None for a single one
+        self.first = stamp(record["next_run_at"])
+        self.entries: dict[str, dict] = {}
+        self.spans: list[tuple[float, float, dict]] = []
+        self.chained = False
+        self.excuse: str | None = None
+        self.late_ok: str | None = None
+        self.removed = False
+        self.edited = False
+
+    @property
+    def live(self) -> bool:
+        record = self.record
+        return (
+            not self.removed
+            and record["enabled"] is True
+            and record["state"] == "scheduled"
+            and bool(record["next_run_at"])
+        )
+
+
+class Check:
+    """Fed by the world at every write, start and answer; raises Violation."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.jobs: dict[str, JobTrace] = {}
+        self.rows: dict[str, dict] = {}
+        self.starts: set[tuple[str, str, int]] = set()
+        self.claims: set[tuple[str, float]] = set()
+        self.dirty: set[str] = set()
+
+    def fail(self, text: str) -> None:
+        raise Violation(text)
+
+    # -- documents -----------------------------------------------------------------------------------------------
+
+    def wrote(self, key: str, task: Task) -> None:
+        data = self.world.store.read(key).data
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            self.fail(f"{key} does not parse: {error}")
+        if key == JOBS_KEY:
+            self._wrote_jobs(document, task)
+        elif key.startswith("cron/runs/"):
+            self._wrote_row(key, document, task)
+
+    def _wrote_jobs(self, document, task) -> None:
+        seen = set()
+        for record in document["jobs"]:
+            job_id = record["id"]
+            seen.add(job_id)
+            trace = self.jobs.get(job_id)
+            if trace is None:
+                trace = self.jobs[job_id] = JobTrace(record, self.world.rhythm_of(record))
+            elif trace.record == record:
+                continue
+            self.dirty.add(job_id)
+            before, trace.record = trace.record, record
+            self._entries(job_id, trace, record, task)
+            self._segment(trace, before, record)
+        for job_id, trace in self.jobs.items():
+            if job_id not in seen and not trace.removed:
+                trace.removed = True
+
+    def _entries(self, job_id, trace, record, task) -> None:
+        runs = [entry["run"] for entry in record["chronos"].get("open", ())]
+        if len(set(runs)) != len(runs):
+            self.fail(f"{job_id}: one run stands twice in open: {runs}")
+        for entry in record["chronos"].get("open", ()):
+            if entry["run"] in trace.entries:
+                continue
+            trace.entries[entry["run"]] = entry
+            self.world.log("%r enters %s %s of %s", task, entry["kind"], entry["run"], job_id)
+            if "fire_at" not in entry:
+                continue
+            first = stamp(entry["fire_at"])
+            last = stamp(entry["through"]) if "through" in entry else first
+            trace.spans.append((first, last, entry))
+
+    def _segment(self, trace, before, record) -> None:
+        """An edit of schedule or jitter starts a new count; what the old one owed is judged here and now."""
+        rhythm = self.world.rhythm_of(record)
+        if rhythm == trace.rhythm:
+            return
+        self._partition(trace, trace.first, through_of(before, record), closed=True)
+        trace.rhythm, trace.first, trace.edited = rhythm, stamp(record["next_run_at"]), True
+
+    def _wrote_row(self, key, row, task) -> None:
+        before = self.rows.get(key)
+        state, was = row["state"], before and before["state"]
+        self.dirty.add(row["job_id"])
+        if was in TERMINAL:
+            self.fail(f"{key} was {was} and became {state}: by {task}")
+        if state not in NEXT[was]:
+            self.fail(f"{key} went from {was} to {state}")
+        trace = self.jobs[row["job_id"]]
+        if row["run_id"] not in trace.entries:
+            self.fail(f"{key} has no entry in open")
+        attempts = row.get("attempts", ())
+        if attempts and attempts[-1]["state"] == "lost" and len(attempts) > len((before or {}).get("attempts", ())):
+            self._lost(row if before is None else before, attempts[-1], task)
+        if state in ("skipped", "missed") and any(s[:2] == (row["job_id"], row["run_id"]) for s in self.starts):
+            self.fail(f"{key} is {state}, but it was started")
+        if state in ("ok", "timeout", "interrupted") and not any(
+            s[:2] == (row["job_id"], row["run_id"]) for s in self.starts
+        ):
+            self.fail(f"{key} is {state}, but was never started")
+        self.world.log("%r writes %s %s of %s", task, state, row["run_id"], row["job_id"])
+        self.world.cover("row", state)
+        self.rows[key] = row
+
+    def _lost(self, row, attempt, task) -> None:
+        reason = attempt.get("reason", "")
+        self.world.cover("lost", reason[:9])
+        if reason.startswith("unlocked"):
+            return
+        run = self.world.runs[row["owner"]["token"]]
+        if run.supervisor.dead or run.supervisor.failed:
+            return
+        if self.world.clock_of(task) < stamp(row["lease_ends_at"]):
+            self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its runner {run.supervisor} never crashed")
+
+    def deleting(self, key: str) -> None:
+        if key.startswith("cron/runs/") and self.rows[key]["state"] not in TERMINAL:
+            self.fail(f"{key} is pruned while {self.rows[key]['state']}")
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    def starting(self, run: SimRun) -> None:
+        what = (run.job_id, run.run_id, run.attempt)
+        if what in self.starts:
+            self.fail(f"{what} is started twice")
+        self.starts.add(what)
+        row = self.rows[f"cron/runs/{run.job_id}/{run.run_id}.json"]
+        if row["state"] != "running" or row["owner"]["token"] != run.token:
+            if row["state"] != "lost" and (row.get("attempts") or [{}])[-1].get("state") != "lost":
+                self.fail(f"{what} starts while its row is {row['state']}")
+            return
+        now = self.world.now
+        for other in self.world.live:
+            if other is run or other.job_id != run.job_id or not other.goes(now):
+                continue
+            if other.run_id == run.run_id:
+                self.fail(f"{what} is started while attempt {other.attempt} of it goes")
+            mine, theirs = run.run_id.startswith("manual"), other.run_id.startswith("manual")
+            their_row = self.rows[f"cron/runs/{run.job_id}/{other.run_id}.json"]
+            exclusive = run.job_id not in self.world.overlapping and their_row["state"] == "running"
+            if exclusive and not mine and not theirs:
+                self.fail(f"{what} is started while {other.run_id} of the same job goes")
+
+    # -- the chain -----------------------------------------------------------------------------------------------
+
+    def slot_set(self, job: str) -> None:
+        trace = self.jobs.get(job)
+        self.dirty.add(job)
+        if trace is not None and trace.live:
+            trace.chained, trace.excuse = True, None
+
+    def slot_cancelled(self, job: str) -> None:
+        self.dirty.add(job)
+
+    def answered(self, job: str) -> None:
+        self.dirty.add(job)
+
+    def cleared(self, job: str) -> None:
+        """A 2xx cleared the slot: only a runner that is still there can put something into it again."""
+        if not any(task.kind == "runner" and task.job == job for task in self.world.tasks.all):
+            self.excuse(job, "a 2xx without a runner cleared the slot")
+
+    def late(self, job: str, label: str) -> None:
+        """A call took effect after its caller had given up: a cancel may then hit a live job."""
+        self.excuse_lateness(job, "a late call")
+        if label == "nas cancel":
+            self.excuse(job, "a late cancel")
+
+    def excuse(self, job: str | None, why: str) -> None:
+        for name in [job] if job else list(self.jobs):
+            if name in self.jobs:
+                self.jobs[name].excuse = self.jobs[name].late_ok = why
+
+    def excuse_lateness(self, job: str | None, why: str) -> None:
+        for name in [job] if job else list(self.jobs):
+            if name in self.jobs:
+                self.jobs[name].late_ok = why
+
+    def ended(self, task: Task, *, crashed: bool) -> None:
+        """A process is over. One that cancelled and then fell over may leave a live job bare until reconcile."""
+        troubled = crashed or task.failed
+        if troubled:
+            for job in task.cancelled:
+                self.excuse(job, f"{task} cancelled and fell over")
+            if task.kind == "runner" and "2xx clears slot" in self.world.nas.char:
+                self.excuse(task.job, "the runner that was to provision again fell over")
+        if task.kind in (
+            "add",
+            "pause",
+            "resume",
+            "edit",
+            "remove",
+            "reconcile",
+            "runner",
+            "tick",
+            "manual",
+            "unlock",
+            "hold",
+        ):
+            if troubled:
+                self.excuse_lateness(task.job, f"{task} fell over")
+        elif task.kind == "door" and crashed and task.result == "ghost":
+            self.excuse_lateness(task.job, "a ghost's door crashed")
+        self.dirty.update([task.job] if task.job else self.jobs)
+
+    def chain(self) -> None:
+        """Every live job has a one-shot or a redelivery ahead of it; and, where all went well, in time."""
+        world = self.world
+        if not world.cfg.nas or not self.dirty:
+            return
+        for job in list(self.dirty):
+            trace = self.jobs.get(job)
+            if trace is None or not trace.live:
+                if trace is not None:
+                    trace.chained = False
+                self.dirty.discard(job)
+                continue
+            busy = [task for task in world.tasks.all if task.job in (job, None)]
+            if trace.chained and trace.excuse is None and not world.nas.owed(job):
+                runner = "2xx clears slot" in world.nas.char and any(task.kind == "runner" for task in busy)
+                if not runner and not any(job in task.cancelled for task in busy):
+                    self.fail(f"live job {job} has no one-shot, and no redelivery is owed")
+            if busy:
+                continue
+            self.dirty.discard(job)
+            if trace.chained and trace.late_ok is None and trace.excuse is None and not world.loose_time:
+                self._in_time(job, trace)
+
+    def _in_time(self, job, trace) -> None:
+        world = self.world
+        slot = world.nas.slots.get(job)
+        if slot is None or any(d.job_id == job and not d.ghost for d in world.nas.deliveries):
+            return
+        need = self.need(job, trace)
+        arm = json.loads(world.store.read(f"cron/arms/{job}.json").data)
+        slack = SLACK_S + (900.0 if arm.get("idle") else 0.0) + 3.0 * len(arm.get("keys", ()))
+        if need is not None and slot.fire_at > max(need, world.now) + slack:
+            self.fail(f"job {job} is needed at {world.text(need)}, but NAS wakes it at {world.text(slot.fire_at)}")
+
+    def need(self, job, trace) -> float | None:
+        """When the job must be looked at, from its record and rows alone."""
+        record = trace.record
+        times = [stamp(record["next_run_at"])] if record["next_run_at"] else []
+        policy = record["chronos"].get("policy", {})
+        entries = record["chronos"].get("open", ())
+        rows = [(entry, self.rows.get(f"cron/runs/{job}/{entry['run']}.json")) for entry in entries]
+        queued = any(row is not None and row["state"] == "queued" for _, row in rows)
+        for _, row in rows:
+            if row is not None and row["state"] == "accepted" and row["attempt"] > 1:
+                times.append(stamp(row["not_before"]))
+            if row is not None and row["state"] == "running" and (queued or policy.get("on_crash") == "rerun"):
+                times.append(stamp(row["lease_ends_at"]))
+        return min(times) if times else None
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """The world is quiet: everything is accounted for."""
+        world = self.world
+        for job, trace in self.jobs.items():
+            record = trace.record
+            if not trace.removed:
+                if record["chronos"].get("open"):
+                    self.fail(f"{job} still has in hand: {record['chronos']['open']}")
+                self._accounted(job, trace)
+            if world.cfg.nas:
+                if trace.live and not world.nas.owed(job):
+                    self.fail(f"live job {job} is not armed once the world is quiet")
+                if not trace.live and job in world.nas.slots:
+                    self.fail(f"job {job} wants nothing, but NAS holds {world.nas.slots[job]}")
+            if trace.live and stamp(record["next_run_at"]) <= world.now - 1:
+                self.fail(f"the cursor of {job} is past: {record['next_run_at']}")
+
+    def _accounted(self, job, trace) -> None:
+        for run, entry in trace.entries.items():
+            row = self.rows.get(f"cron/runs/{job}/{run}.json")
+            if row is None or row["state"] not in TERMINAL:
+                self.fail(f"{job}: {entry['kind']} {run} has no terminal row, but {row and row['state']}")
+        through = trace.record["chronos"].get("claimed_through")
+        if through is not None:
+            self._partition(trace, trace.first, stamp(through), closed=False)
+        times = trace.record.get("repeat", {}).get("times")
+        counted = sum(1 for _, _, entry in trace.spans if entry["kind"] in ("run", "queued"))
+        if times and counted > times and not trace.edited:
+            self.fail(f"{job} ran {counted} times, of {times}")
+
+    def _partition(self, trace, first, through, *, closed) -> None:
+        """Every instant of the schedule from `first` to `through` lies in just one claimed span."""
+        spans = sorted((s for s in trace.spans if s[1] >= first), key=lambda s: s[:2])
+        if trace.rhythm is None:
+            if len([s for s in spans if s[0] == first]) > 1:
+                self.fail(f"the instant of {trace.record['id']} was claimed twice")
+            return
+        period, phase = trace.rhythm
+        at = first
+        for start, end, entry in spans:
+            if start > through:
+                break
+            if start != at:
+                kind = "claimed twice" if start < at else "never claimed"
+                self.fail(f"{trace.record['id']}: {self.world.text(min(start, at))} was {kind} (then {entry})")
+            if (start - phase) % period:
+                self.fail(f"{trace.record['id']}: {entry} is no instant of its schedule")
+            number = int((end - start) // period) + 1
+            count, exact = entry.get("count", 1), entry.get("exact", True)
+            if count != (number if number <= 1000 or exact else 1000):
+                self.fail(f"{trace.record['id']}: {entry} counts {count} of {number}")
+            at = start + number * period
+        if at <= through:
+            self.fail(f"{trace.record['id']}: {self.world.text(at)} was passed over in silence")
+        cursor = trace.record["next_run_at"]
+        if not closed and trace.live and stamp(cursor) != at:
+            self.fail(f"{trace.record['id']}: its cursor is {cursor}, but {self.world.text(at)} comes next")
+
+
+def through_of(before, after) -> float:
+    """How far the old schedule was settled by the write that ended it."""
+    text = after["chronos"].get("claimed_through") or before["chronos"].get("claimed_through")
+    return stamp(text) if text else 0.0

@@ -1,0 +1,109 @@
+"""The store as one process sees it: every read and write is a place to be interrupted, to fail, or to lose an answer."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from chronos_cli.errors import LockTimeoutError, TemporaryError
+from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
+
+from tests.sim.tasks import Crash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.sim.tasks import Task
+    from tests.sim.world import World
+
+
+def label_of(key: str, verb: str) -> str:
+    """What kind of write this is, for the statistics of crash points."""
+    if key == JOBS_KEY:
+        return f"{verb} jobs"
+    return (
+        f"{verb} row"
+        if key.startswith("cron/runs/")
+        else f"{verb} arm"
+        if key.startswith("cron/arms/")
+        else f"{verb} other"
+    )
+
+
+class SimStore(DocumentStore):
+    """A view of the shared documents."""
+
+    def __init__(self, world: World, task: Task) -> None:
+        self.world, self.task = world, task
+
+    @property
+    def location(self) -> str:
+        return "simulated"
+
+    def read(self, key: str) -> Document | None:
+        world = self.world
+        if self.task.dead:
+            raise Crash
+        if world.chance(world.cfg.read_pause):
+            world.pause(self.task, "read")
+        if world.faults and world.chance(world.cfg.p_read_fails):
+            world.cover("store", "read fails")
+            raise TemporaryError("the store cannot be read just now")
+        return world.store.read(key)
+
+    def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
+        return self._write(key, "create", lambda: self.world.store.create(key, data))
+
+    def replace(self, key: str, data: bytes, version: str, *, durable: bool = True) -> str:
+        return self._write(key, "replace", lambda: self.world.store.replace(key, data, version))
+
+    def _write(self, key, verb, write):
+        world, task = self.world, self.task
+        world.pause(task, label_of(key, verb))
+        roll = world.rng.random() if world.faults else 1.0
+        cfg = world.cfg
+        if roll < cfg.p_conflict:
+            world.cover("store", "conflict out of nothing")
+            raise VersionConflict(key)
+        if roll < cfg.p_conflict + cfg.p_write_fails:
+            world.cover("store", "write fails")
+            raise TemporaryError("the store cannot be written just now")
+        try:
+            version = write()
+        except VersionConflict:
+            world.cover("store", "conflict")
+            raise
+        task.last = task.label
+        world.wrote(key, task)
+        if roll > 1 - cfg.p_answer_lost and world.faults:
+            world.cover("store", "answer lost")
+            raise OutcomeUnknown(key)
+        return version
+
+    def list(self, prefix: str) -> Iterable[str]:
+        return self.world.store.list(prefix)
+
+    def delete(self, key: str) -> None:
+        self.world.pause(self.task, label_of(key, "delete"))
+        self.world.deleting(key)
+        self.world.store.delete(key)
+        self.task.last = self.task.label
+
+    @contextmanager
+    def exclusive(self, key: str) -> Iterator[None]:
+        world, task = self.world, self.task
+        if not world.cfg.locks:
+            yield
+            return
+        if world.locked_by is not None and not world.locked_by.done:
+            deadline = world.now + 10.0
+            world.pause(task, "lock", until=deadline, cond=lambda: world.locked_by is None or world.locked_by.done)
+            if world.locked_by is not None and not world.locked_by.done:
+                world.cover("store", "lock timeout")
+                raise LockTimeoutError("the store stayed locked")
+        world.locked_by = task
+        try:
+            yield
+        finally:
+            if world.locked_by is task:
+                world.locked_by = None
