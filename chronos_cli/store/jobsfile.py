@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from chronos_cli.contract import is_job_id
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError
 from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.jsonarray import ArrayItems, scan_array
 from chronos_cli.store.jsontext import (
     Container,
     Edit,
@@ -28,20 +29,18 @@ from chronos_cli.store.jsontext import (
     edit_object,
     indent_inside,
     same,
-    scan_array,
     scan_object,
     scan_value,
     skip_space,
 )
+from chronos_cli.store.stamp import refreshed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _BOM: Final = "\ufeff"
 _UPDATED: Final = "updated_at"
 _JOBS: Final = "jobs"
-_MILLISECONDS_FROM: Final = 1e11
-"""An epoch number this large counts milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ class JobsFile:
         self._top = top
         self._jobs = jobs
         self._holder = holder
-        self._items = [item for item in jobs.items if item.key is None or _is_entry(item)] if jobs else []
+        self._items, self._values, self._keys, self._places = _entries(jobs)
         self._put: dict[int, dict[str, Any]] = {}
         self._removed: set[int] = set()
         self._added: dict[str, dict[str, Any]] = {}
@@ -132,7 +131,7 @@ class JobsFile:
             for record in self._original()
             if record.index not in self._removed
         ]
-        start = len(self._items)
+        start = len(self._values)
         return now + [
             Record(id=key, value=value, problem=None, index=start + at)
             for at, (key, value) in enumerate(self._added.items())
@@ -175,7 +174,7 @@ class JobsFile:
         if not is_job_id(job_id):
             raise ValueError(f"not a job id: {job_id!r}")
         taken = [name for name in self._added if name.lower() == str(job_id).lower()]
-        taken += [str(_id_of(self._items[index])) for index in self._alike(str(job_id))]
+        taken += [str(self._id(index)) for index in self._alike(str(job_id))]
         if taken:
             raise ConflictError(f"there is a job {taken[0]!r} already", hint="choose another id, or edit that job")
         self._added[str(job_id)] = value
@@ -184,7 +183,7 @@ class JobsFile:
         """Drop the record of this id, and any second one that bears the same. Raises NotFoundError."""
         if self._added.pop(job_id, None) is not None:
             return
-        gone = {index for index in self._alike(job_id) if _id_of(self._items[index]) == job_id}
+        gone = {index for index in self._alike(job_id) if self._id(index) == job_id}
         if not gone:
             raise NotFoundError(f"no job {job_id!r} in this store")
         self._removed |= gone
@@ -208,8 +207,7 @@ class JobsFile:
         for index, value in self._put.items():
             edits += edit_object(text, self._items[index].value_start, value, style)
         if self._jobs is not None:
-            places = {id(item): at for at, item in enumerate(self._jobs.items)}
-            gone = {places[id(self._items[index])]: None for index in self._removed}
+            gone = {self._places[index]: None for index in self._removed}
             return edits + edit_items(text, self._jobs, gone, self._new_entries(self._jobs, style), style)
         fresh = style.write(list(self._added.values()), style.step)
         if self._holder is not None:
@@ -232,16 +230,15 @@ class JobsFile:
 
     def _stamp(self, top: Container, style: Style, now: datetime) -> list[Edit]:
         """The edit that refreshes `updated_at` where there is one."""
-        member = top.last(_UPDATED)
+        member = None if isinstance(top.items, ArrayItems) else top.last(_UPDATED)
         if member is None:
             return []
-        return [(member.value_start, member.end, style.write(_as_before(member.value, now), ""))]
+        return [(member.value_start, member.end, style.write(refreshed(member.value, now), ""))]
 
     def _stored(self, index: int) -> dict[str, Any]:
         """A fresh value of a usable record, from the text: nobody can have changed that."""
-        item = self._items[index]
-        value, _ = scan_value(self._text, item.value_start)
-        return _with_id(item, value)  # type: ignore[no-any-return]
+        value, _ = scan_value(self._text, self._items[index].value_start)
+        return _with_id(self._key(index), value)  # type: ignore[no-any-return]
 
     def _find(self, job_id: str) -> int | None:
         """The usable record of this id: without a look at `records`, which takes longer than all the rest of a change.
@@ -249,9 +246,8 @@ class JobsFile:
         The first usable one of those alike in all but case is the job; the others are refused.
         """
         for index in self._alike(job_id):
-            item = self._items[index]
-            name = _id_of(item)
-            if is_job_id(name) and isinstance(item.value, dict) and item.key in {None, name}:
+            name = self._id(index)
+            if is_job_id(name) and isinstance(self._values[index], dict) and self._key(index) in {None, name}:
                 return index if name == job_id else None
         return None
 
@@ -259,8 +255,8 @@ class JobsFile:
         """The records left that have this id but for case."""
         if self._first is None:
             self._first = {}
-            for index, item in enumerate(self._items):
-                name = _id_of(item)
+            for index in range(len(self._values)):
+                name = self._id(index)
                 if isinstance(name, str) and self._first.setdefault(name.lower(), index) != index:
                     self._again.setdefault(name.lower(), []).append(index)
         wanted = job_id.lower()
@@ -268,29 +264,39 @@ class JobsFile:
             return []
         return [at for at in (self._first[wanted], *self._again.get(wanted, ())) if at not in self._removed]
 
+    def _key(self, index: int) -> str | None:
+        return self._keys[index] if self._keys else None
+
+    def _id(self, index: int) -> Any:
+        """The id that a record claims, or that its key gives it."""
+        value = self._values[index]
+        own = value.get("id") if isinstance(value, dict) else None
+        return self._key(index) if own is None else own
+
     def _original(self) -> list[Record]:
         if self._parsed is None:
-            self._parsed = list(_records(self._items))
+            self._parsed = list(_records(self._values, self._keys))
         return self._parsed
 
 
-def _records(items: list[Member]) -> Iterator[Record]:
+def _records(values: list[Any], keys: list[str] | None) -> Iterator[Record]:
     """The entries, each with what makes it unusable. Of two with one id, the first is the job."""
     seen: dict[str, Record] = {}
-    for index, item in enumerate(items):
-        value = _with_id(item, item.value)
+    for index, stored in enumerate(values):
+        key = keys[index] if keys else None
+        value = _with_id(key, stored)
         if not isinstance(value, dict):
-            yield Record(id=item.key, value=value, problem=f"it is {_kind(value)}, not an object", index=index)
+            yield Record(id=key, value=value, problem=f"it is {_kind(value)}, not an object", index=index)
             continue
         job_id = value.get("id")
         problem = None
         if not isinstance(job_id, str):
             problem = "it has no id" if job_id is None else f"its id is {_kind(job_id)}, not a text"
-            job_id = item.key
+            job_id = key
         elif not is_job_id(job_id):
             problem = f"its id {job_id[:40]!r} is not one: letters, digits, dot, dash and underscore, at most 128"
-        elif item.key is not None and item.key != job_id:
-            problem = f"its id {job_id!r} is not the key {item.key!r} it stands under"
+        elif key is not None and key != job_id:
+            problem = f"its id {job_id!r} is not the key {key!r} it stands under"
         elif (twin := seen.get(job_id.lower())) is not None:
             how = "the id" if twin.id == job_id else f"but for case the id ({twin.id})"
             problem = f"it has {how} of record {twin.index + 1}"
@@ -298,6 +304,17 @@ def _records(items: list[Member]) -> Iterator[Record]:
         if problem is None:
             seen[str(job_id).lower()] = record
         yield record
+
+
+def _entries(jobs: Container | None) -> tuple[Sequence[Member], list[Any], list[str] | None, Sequence[int]]:
+    """What of a container are records: the items, their values, in an object their keys, and their places in it."""
+    if jobs is None:
+        return [], [], None, []
+    if isinstance(jobs.items, ArrayItems):
+        return jobs.items, jobs.items.values, None, range(len(jobs.items))
+    places = [place for place, item in enumerate(jobs.items) if _is_entry(item)]
+    items = [jobs.items[place] for place in places]
+    return items, [item.value for item in items], [item.key or "" for item in items], places
 
 
 def _jobs_of(top: Container, holder: Member | None, where: str) -> Container | None:
@@ -329,15 +346,10 @@ def _is_job(item: Member) -> bool:
     return "schedule" in item.value or item.value.get("id") == item.key
 
 
-def _id_of(item: Member) -> Any:
-    own = item.value.get("id") if isinstance(item.value, dict) else None
-    return item.key if own is None else own
-
-
-def _with_id(item: Member, value: Any) -> Any:
+def _with_id(key: str | None, value: Any) -> Any:
     """A record of an id-keyed object bears its key as its id, as the others do."""
-    if item.key is not None and isinstance(value, dict) and value.get("id") is None:
-        return {**value, "id": item.key}
+    if key is not None and isinstance(value, dict) and value.get("id") is None:
+        return {**value, "id": key}
     return value
 
 
@@ -357,24 +369,6 @@ def _nothing_after(text: str, end: int) -> None:
     at = skip_space(text, end)
     if at != len(text):
         raise json.JSONDecodeError("Extra data", text, at)
-
-
-def _as_before(old: Any, now: datetime) -> Any:
-    """`now` in the form that the old stamp has: its offset, its fraction, or a number."""
-    if isinstance(old, bool) or old is None:
-        return old
-    if isinstance(old, int | float):
-        scale = 1000 if abs(old) >= _MILLISECONDS_FROM else 1
-        stamp = now.timestamp() * scale
-        return int(stamp) if isinstance(old, int) else stamp
-    try:
-        before = datetime.fromisoformat(old)
-    except (TypeError, ValueError):  # Whatever it was, a time that every reader understands is better.
-        return now.isoformat()
-    if before.tzinfo is not None:
-        now = now.astimezone(before.tzinfo)
-    text = now.isoformat(timespec="microseconds" if "." in old else "seconds")
-    return text.replace("+00:00", "Z") if old.endswith("Z") else text
 
 
 def _check_id(value: dict[str, Any], job_id: str) -> None:

@@ -42,7 +42,7 @@ class Container:
 
     start: int
     end: int
-    items: list[Member]
+    items: Sequence[Member]
 
     def last(self, key: str) -> Member | None:
         """The member that counts: of several with one key, readers of JSON take the last."""
@@ -64,19 +64,10 @@ def scan_value(text: str, at: int) -> tuple[Any, int]:
         raise json.JSONDecodeError("Nested too deep", text, at) from None
 
 
-def scan_array(text: str, start: int) -> Container:
-    """The array whose bracket is at `start`, item by item. Raises ValueError."""
-    items: list[Member] = []
-    at = skip_space(text, start + 1)
-    if text[at : at + 1] == "]":
-        return Container(start=start, end=at + 1, items=items)
-    while True:
-        value, end = scan_value(text, at)
-        items.append(Member(at, end, at, value))
-        comma = _COMMA(text, end)
-        if comma is None:
-            return Container(start=start, end=_closing(text, end, "]"), items=items)
-        at = comma.end()
+def after_comma(text: str, at: int) -> int | None:
+    """Where the next item starts after one that ended at `at`, or None where no comma follows."""
+    comma = _COMMA(text, at)
+    return comma.end() if comma else None
 
 
 def scan_object(text: str, start: int, *, inside: Callable[[str, int], tuple[Any, int]] | None = None) -> Container:
@@ -98,13 +89,13 @@ def scan_object(text: str, start: int, *, inside: Callable[[str, int], tuple[Any
         value_start = skip_space(text, colon + 1)
         value, end = inside(key, value_start) if inside else scan_value(text, value_start)
         items.append(Member(at, end, value_start, value, key))
-        comma = _COMMA(text, end)
-        if comma is None:
-            return Container(start=start, end=_closing(text, end, "}"), items=items)
-        at = comma.end()
+        after = after_comma(text, end)
+        if after is None:
+            return Container(start=start, end=closing(text, end, "}"), items=items)
+        at = after
 
 
-def _closing(text: str, at: int, bracket: str) -> int:
+def closing(text: str, at: int, bracket: str) -> int:
     """Where the container ends whose last item ended at `at`."""
     at = skip_space(text, at)
     if text[at : at + 1] != bracket:

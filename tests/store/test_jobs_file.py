@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError
 from chronos_cli.store.jobsfile import JobsFile
+from chronos_cli.store.jsonarray import scan_array
 from chronos_cli.store.jsontext import same
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, 123456, tzinfo=UTC)
@@ -202,6 +203,34 @@ def test_the_stamp_keeps_its_form(old, new):
     )
 
 
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    items=st.lists(VALUES | RECORDS.map(lambda record: [record, record]), max_size=12),
+    layout=LAYOUTS,
+    piece=st.integers(1, 200),
+)
+def test_reading_in_pieces_finds_the_same_items_in_the_same_places(items, layout, piece):
+    """However an array is cut, its items and their places are those of reading it item by item."""
+    text = "  " + json.dumps(items, **layout) + " "
+    whole, cut = scan_array(text, 2, piece=len(text) + 1), scan_array(text, 2, piece=piece)
+    assert (cut.start, cut.end) == (whole.start, whole.end) == (2, len(text) - 1)
+    assert all(same(left.value, right) for left, right in zip(cut.items, items, strict=True))
+    assert [tuple(item)[:3] for item in cut.items] == [tuple(item)[:3] for item in whole.items]
+    assert [cut.items[at].start for at in range(len(items))] == [item.start for item in whole.items]
+
+
+def test_a_cut_in_the_wrong_place_is_noticed():
+    """Where nested items and strings look like the end of a record, reading falls back to one item after the other."""
+    trap = {"id": "a", "x": [{"y": 1}, {"y": 2}], "text": '},{"y":1},{'}
+    items = [{"id": "start"}, trap, trap, {"id": "z", "n": [[1], [2]]}] * 40
+    text = json.dumps(items, separators=(",", ":"))
+    for piece in (1, 7, 64, 1000):
+        assert [item.value for item in scan_array(text, 0, piece=piece).items] == items
+        for broken in (text[:-1], text[:-2] + "]", text.replace('"z"', '"z', 1), text[:-1] + ",]"):
+            with pytest.raises(ValueError):
+                scan_array(broken, 0, piece=piece)
+
+
 # -- what others wrote ---------------------------------------------------------------------------------------------
 
 
@@ -211,7 +240,7 @@ def test_the_stamp_keeps_its_form(old, new):
         TWO,
         '[{"id": "a", "n": 1}, {"id": "b"}]',
         '{"jobs": {"a": {"n": 1}, "b": {"id": "b"}}}',
-        '{"a": {"schedule": {}}, "b": {"id": "b"}, "updated_at": "2026-01-01T00:00:00Z"}',
+        '{"version": 2, "a": {"schedule": {}}, "b": {"id": "b"}, "updated_at": "2026-01-01T00:00:00Z"}',
         "\ufeff" + TWO,
         TWO.replace(" ", "\r\n"),
         '{"jobs": [{"id": "old"}], "jobs": [{"id": "a"}, {"id": "b"}]}',
