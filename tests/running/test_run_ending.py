@@ -8,7 +8,8 @@ import time
 import pytest
 from real_processes import eventually, is_running, python, read_pid
 
-from chronos_cli.running.liveness import Liveness, liveness
+from chronos_cli.running import machine
+from chronos_cli.running.liveness import Liveness, end_leftovers, end_run, liveness
 from chronos_cli.running.supervise import Clock
 
 STUBBORN = "trap '' TERM INT HUP; echo $$ > {0}/a; (trap '' TERM; echo $(sh -c 'echo $PPID') > {0}/b; while :; do sleep 1; done) & while :; do sleep 1; done"
@@ -150,3 +151,35 @@ def test_no_guard_or_zombie_is_left_after_the_end(supervise):
     assert not eventually(lambda: is_running(supervisor.guard), within_s=0.3)
     with pytest.raises(ProcessLookupError):
         os.kill(supervisor.child, 0)
+
+
+@pytest.fixture
+def bare_platform(monkeypatch):
+    """A platform without /proc, pidfd_open(2), waitid(2) and memfd_create(2), as macOS is one."""
+    for name in ("waitid", "pidfd_open", "memfd_create"):
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(machine, "_stat", lambda pid: None)
+    monkeypatch.setattr(machine, "_pids", lambda: iter(()))
+
+
+@pytest.mark.usefixtures("bare_platform")
+def test_without_linuxs_help_runs_end_all_the_same(run, tmp_path):
+    """Exit, failure, a stubborn tree past its timeout and a background process come out as anywhere."""
+    assert run(["cat"], stdin=b"prompt").output_tail == "prompt"
+    assert run(["/bin/sh", "-c", "exit 3"]).exit_status == 3
+    ended = run(["/bin/sh", "-c", STUBBORN.format(tmp_path)], timeout_s=0.3, grace_s=0.3)
+    assert (ended.state, ended.signal) == ("timeout", signal.SIGKILL)
+    ended = run(["/bin/sh", "-c", f"sleep 60 & echo $! > {tmp_path}/left"])
+    assert ended.state == "ok"
+    os.kill(read_pid(tmp_path / "left"), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("bare_platform")
+def test_without_proc_only_the_lock_counts(lock):
+    """No process is taken for dead or alive by its number, and none is killed."""
+    owner = lock.owner()
+    assert liveness(owner) is Liveness.ALIVE
+    owner["pid"] = 2**22 + 1
+    assert liveness(owner) is Liveness.ALIVE
+    assert end_leftovers(owner) is False
+    assert end_run(owner) is False
