@@ -320,7 +320,8 @@ class _Look:
 
     def starts(self) -> tuple[Start, ...]:
         """What starts now: everything ready, a manual run asked for, and the queued run whose turn has come."""
-        if self.fire.via is Via.MANUAL and not self.facts.held:
+        asked = self.fire.via is Via.MANUAL and not self.facts.held
+        if asked and all(entry.run != self.fire.run_id for entry in self.job.open):  # else this very request is known
             entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value)
             self.open.append(entry)
             self.ready.append(Start(entry=entry, attempt=1))

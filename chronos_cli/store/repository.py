@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from chronos_cli.contract import is_job_id
+from chronos_cli.core.job import OURS
 from chronos_cli.core.row import Row
 from chronos_cli.errors import StoreError, TemporaryError
 from chronos_cli.store.arms import ArmDocument
@@ -17,7 +18,7 @@ from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from chronos_cli.store.interface import DocumentStore
 
@@ -120,13 +121,16 @@ class Repository:
     def prune_rows(self, job_id: str, *, keep: int, horizon: str) -> int:
         """Delete terminal rows, with their output, beyond the newest `keep` or named earlier than `horizon`.
 
-        The newest row always stays. `horizon` is a run id's time, `20261120T153415Z`. Returns how many went.
+        The newest row always stays, and so does one whose run the job still has in `open`: without its row that run
+        would look as if it had never started. `horizon` is a run id's time, `20261120T153415Z`. Returns how many went.
         """
         names = self.run_ids(job_id)
         newest = set(names[-keep:]) if keep else set()
+        # Read after the names: whoever has a row by then was in `open` before, and never comes back to it.
+        in_hand = open_runs(self.jobs().get(job_id))
         gone = 0
         for name in names[:-1]:
-            if name in newest and name.removeprefix("manual-") >= horizon:
+            if name in in_hand or (name in newest and name.removeprefix("manual-") >= horizon):
                 continue
             found = self.row(job_id, name)
             if found is None or not found.value.terminal:
@@ -204,6 +208,14 @@ class Repository:
             except VersionConflict:
                 continue
         raise TemporaryError("the store's id could not be made")
+
+
+def open_runs(record: Mapping[str, Any] | None) -> frozenset[str]:
+    """The runs that a job's record has in hand, as far as it can be read."""
+    ours = (record or {}).get(OURS)
+    entries = ours.get("open") if isinstance(ours, dict) else None
+    listed = entries if isinstance(entries, list) else []
+    return frozenset(str(entry.get("run")) for entry in listed if isinstance(entry, dict))
 
 
 def row_key(job_id: str, run_id: str) -> str:
