@@ -75,7 +75,11 @@ def draw(rng: random.Random) -> Config:
         characters |= {rng.choice(CHARACTERS[1:]) for _ in range(2)}
     if "clock ahead" in characters:
         # An instant that NAS takes for past and drops or refuses can be sent as often as one likes.
-        characters -= {"past ignored", "past refused", "clock behind"}
+        # One that names no instant either is taken for a duplicate, and armed again, until the instant has come.
+        characters -= {"past ignored", "past refused", "clock behind", "no fire_at"}
+    if "2xx clears slot" in characters:
+        # What cleared the slot is mended by sending the same instant again, which such a NAS would not take.
+        characters -= {"keys for ever"}
     mode = rng.choice(("detached", "detached", "sync", "waits"))
     if "2xx clears slot" in characters:
         mode = "detached"  # only a runner that outlives the answer can provision after it
@@ -496,7 +500,7 @@ class World:
         if due is not None and due <= self.now and rng.random() < 0.4:
             self.nas.turn()
             return
-        if ready and rng.random() < 0.93:
+        if ready and rng.random() < 0.96:
             self._resume(rng.choice(ready))
             return
         self._advance(due)
@@ -524,8 +528,8 @@ class World:
         times = [task.until for task in self.tasks.all if task.until is not None and task.until > self.now]
         if due is not None and due > self.now:
             times.append(due)
-        if limit is None and self.rng.random() < 0.1:
-            self.now += self.rng.choice((1.0, 30.0, 600.0, 8_000.0))
+        if limit is None and self.rng.random() < 0.12:
+            self.now += self.rng.choice((1.0, 1.0, 10.0, 30.0, 600.0, 8_000.0))
             return True
         if not times:
             if limit is None and not self.cfg.nas:
@@ -577,7 +581,7 @@ class World:
             record = trace.record
             if trace.removed:
                 continue
-            if record["chronos"].get("open") or (trace.live and stamp(record["next_run_at"]) <= self.now):
+            if self.check.unsettled(trace) or (trace.live and stamp(record["next_run_at"]) <= self.now):
                 return True
         return False
 
