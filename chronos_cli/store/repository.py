@@ -47,6 +47,7 @@ class Repository:
         self._sleep = sleep
         self._random = random
         self._jobs: Stored[JobsFile] | None = None
+        self._proven = False
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 
@@ -66,6 +67,11 @@ class Repository:
         store as it was; a VersionConflict it raises means that it too must look again. Raises StoreError,
         LockTimeoutError, or TemporaryError when conflicts do not clear.
         """
+        if self.documents.needs_proof and not self._proven:
+            from chronos_cli.store.proof import ensure_proven
+
+            ensure_proven(self.documents)
+            self._proven = True
         for attempt in range(_ATTEMPTS):
             try:
                 with self.documents.exclusive(JOBS_KEY):

@@ -1,0 +1,127 @@
+"""The built-in trigger: a tick runs what is due, once, with real processes; NAS may be live beside it."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.config import load_config
+from chronos_cli.core.edits import Draft
+from chronos_cli.core.job import Policy
+from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.operations import jobs
+from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.fire import fire
+from chronos_cli.operations.starting import Detached, Inline
+from chronos_cli.operations.tick import last_tick, tick
+from chronos_cli.running.detach import Runners
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "config.yaml").write_text("timezone: UTC\n")
+    return tmp_path
+
+
+def opened(home):
+    return open_home(load_config(environ={}, home=str(home)), Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+
+
+def detached(home, wait_s=None):
+    return Detached(
+        Runners(),
+        launching={"home": str(home), "armed": False},
+        environment={"PATH": "/usr/bin:/bin"},
+        secrets={},
+        wait_s=wait_s,
+    )
+
+
+def add(ctx, job_id, schedule, script):
+    now = ctx.clock()
+    zone = ctx.home.zone
+    draft = Draft(
+        job_id=job_id, name=job_id, schedule=parse_schedule(schedule, now=now, zone=zone, allow_past=True), zone=zone,
+        zone_name="UTC", policy=Policy(), action={"shell": script},
+    )  # fmt: skip
+    return jobs.add(ctx, draft).job
+
+
+def make_due(home, job_id, ago=timedelta(seconds=1)):
+    """Set a job's cursor into the past, as if the machine had been off."""
+    path = home / "cron" / "jobs.json"
+    stored = json.loads(path.read_text())
+    for job in stored["jobs"]:
+        if job["id"] == job_id:
+            job["next_run_at"] = (datetime.now(UTC).replace(microsecond=0) - ago).isoformat()
+    path.write_text(json.dumps(stored))
+
+
+def test_a_tick_runs_what_is_due_and_only_that(home):
+    """A due job runs under a runner, one ahead does not, and the next tick finds nothing."""
+    ctx = opened(home)
+    add(ctx, "due", "every 1h", f"echo $CHRONOS_FIRE_AT >> {home}/diary")
+    add(ctx, "ahead", "every 1h", f"echo wrong >> {home}/diary")
+    make_due(home, "due")
+    first = tick(ctx, detached(home))
+    assert [row.state.value for row in first.rows] == ["ok"]
+    assert tick(ctx, detached(home)).started == ()
+    assert len((home / "diary").read_text().split()) == 1
+    assert datetime.fromisoformat(last_tick(ctx)) <= datetime.now(UTC)
+
+
+def test_ticks_and_relays_at_once_run_every_occurrence_once(home):
+    """A relay of an occurrence that a tick has claimed is a duplicate, and the other way round."""
+    ctx = opened(home)
+    add(ctx, "both", "every 1h", f"echo ran >> {home}/diary")
+    make_due(home, "both")
+    instant = jobs.get(ctx, "both").cursor
+    assert len(tick(ctx, detached(home)).started) == 1
+    assert fire(ctx, "both", fire_at=instant, delivery="d", launcher=Inline()).outcome.value == "duplicate"
+    time.sleep(1.1)
+    make_due(home, "both", timedelta(seconds=0))
+    instant = jobs.get(ctx, "both").cursor
+    assert fire(ctx, "both", fire_at=instant, delivery="e", launcher=Inline()).outcome.value == "claimed"
+    assert tick(ctx, detached(home)).started == ()
+    assert (home / "diary").read_text() == "ran\nran\n"
+
+
+def test_max_parallel_bounds_what_goes_at_once(home):
+    """With one slot, jobs run one after the other, and all of them do."""
+    ctx = opened(home)
+    for number in range(3):
+        add(ctx, f"j{number}", "every 1h", f"echo b >> {home}/diary; sleep 0.2; echo e >> {home}/diary")
+        make_due(home, f"j{number}")
+    assert len(tick(ctx, detached(home), max_parallel=1).rows) == 3
+    assert (home / "diary").read_text().split() == ["b", "e"] * 3
+
+
+def test_a_detached_tick_returns_while_the_job_goes_on(home):
+    """With nothing to wait for, a tick returns once its runs have started, and they end on their own."""
+    ctx = opened(home)
+    add(ctx, "slow", "every 1h", f"sleep 1; echo ran > {home}/diary")
+    make_due(home, "slow")
+    ticked = tick(ctx, detached(home, wait_s=0.0))
+    assert len(ticked.started) == 1
+    assert ticked.rows == ()
+    assert not (home / "diary").exists()
+    until = time.monotonic() + 10
+    while not (home / "diary").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert (home / "diary").read_text() == "ran\n"
+
+
+def test_a_stepped_clock_runs_a_minutely_job_once_a_minute(home):
+    """Ticks at each minute of a stepped clock run a `* * * * *` job on its minute, once a minute."""
+    from dataclasses import replace
+
+    ctx = opened(home)
+    add(ctx, "minutely", "* * * * *", f"echo $CHRONOS_FIRE_AT >> {home}/diary")
+    start = jobs.get(ctx, "minutely").cursor
+    for minute in range(3):
+        for second in (1, 31):
+            at = start + timedelta(minutes=minute, seconds=second)
+            tick(replace(ctx, clock=lambda at=at: at), Inline())
+    ran = (home / "diary").read_text().split()
+    assert ran == [(start + timedelta(minutes=minute)).isoformat() for minute in range(3)]
