@@ -72,7 +72,7 @@ def _invoke(invocation: Invocation, arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt) as stopped:
         if invocation.debug:
             _traceback(stopped)
-        return _fail(invocation, arguments, _Interrupted("interrupted", hint=""))
+        return _fail(invocation, arguments, InterruptedByUserError("interrupted", hint=""))
     except typer.TyperException as error:
         return _fail(invocation, arguments, _usage(error))
     except BrokenPipeError:
@@ -100,7 +100,7 @@ def _carry_out(invocation: Invocation, arguments: list[str]) -> Any:
         return group.invoke(ctx)
 
 
-class _Interrupted(ChronosError):
+class InterruptedByUserError(ChronosError):
     """Interrupted."""
 
     code = "interrupted"
@@ -109,7 +109,7 @@ class _Interrupted(ChronosError):
 
 
 def _usage(error: typer.TyperException) -> ChronosError:
-    """typer's complaint about the arguments, in our words and on one line."""
+    """What typer has to say about the arguments, in our words and on one line."""
     option = getattr(error, "option_name", None)
     possible = getattr(error, "possibilities", None)
     context = getattr(error, "ctx", None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chronos_cli.cli.output import Output
 from chronos_cli.errors import ChronosError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chronos_cli.cli.output import Output
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
     from chronos_cli.providers.resolve import Resolved

@@ -14,6 +14,8 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from chronos_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.table import Entry
 
@@ -61,8 +63,16 @@ class LazyCommand(TyperCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *global_options()]
+        self.prepare: Callable[[list[str], frozenset[str]], list[str]] | None = None
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words; a command's module may have a `prepare` that is handed them first."""
+        if self.prepare is not None:
+            known = frozenset(name for param in self.params for name in param.opts if name.startswith("--"))
+            args = self.prepare(args, known)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Usage, what it does, its options, examples, variables."""
         usage = " ".join(piece.strip("{}") for piece in self.collect_usage_pieces(ctx))
         lines = _wrapped(f"Usage: {ctx.command_path} {usage}", hang=len("Usage: ") + len(ctx.command_path) + 1)
@@ -93,18 +103,18 @@ class LazyGroup(TyperGroup):
         super().__init__(**kwargs)
         self.params = [*self.params, *global_options()]
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """The names of the commands, in the order of the table."""
         del ctx
         return [entry.name for entry in self.entries]
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, imported now."""
         del ctx
         entry = next((entry for entry in self.entries if entry.name == cmd_name), None)
         return None if entry is None else build(entry)
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command the first word names. Raises UsageError with the nearest one."""
         name = args[0]
         command = self.get_command(ctx, name)
@@ -112,7 +122,7 @@ class LazyGroup(TyperGroup):
             raise UsageError(f"{ctx.command_path} has no command '{name}'", hint=nearest(name, self.list_commands(ctx)))
         return name, command, args[1:]
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """The commands under their headings; the root's fit one screen."""
         lines = [f"Usage: {ctx.command_path} [OPTIONS] COMMAND [ARGS]...", "", self.help or ""]
         if ctx.parent is None:
@@ -130,9 +140,10 @@ def build(entry: Entry) -> Any:
 
     module = import_module(f"chronos_cli.cli.commands.{entry.module}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    settings = getattr(module, "CONTEXT_SETTINGS", None)
-    app.command(entry.name, cls=LazyCommand, context_settings=settings)(module.command)
-    return typer.main.get_command(app)
+    app.command(entry.name, cls=LazyCommand)(module.command)
+    command: LazyCommand = typer.main.get_command(app)  # type: ignore[assignment]
+    command.prepare = getattr(module, "prepare", None)
+    return command
 
 
 def make_group(name: str, text: str, entries: tuple[Entry, ...], **more: Any) -> LazyGroup:

@@ -51,6 +51,11 @@ class Output:
         """A line of data for people."""
         sys.stdout.write(text + "\n")
 
+    def text(self, text: str) -> None:
+        """Text as it is."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, styles: Sequence[str] = ()) -> None:
         """A table; `styles`: one for each row, or none. Columns are as wide as they must be, the last runs free."""
         rows = [[_one_line(cell) for cell in row] for row in rows]

@@ -1,0 +1,112 @@
+"""`chronos history`: what ran, what did not, and why."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import references, words
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+
+_BARS = "▁▂▃▄▅▆▇█"
+_ASCII_BARS = "_.-=*#%@"
+_STYLE = {RunState.OK: "green", RunState.SKIPPED: "dim", RunState.MISSED: "yellow", RunState.RUNNING: "cyan"}
+
+
+def command(
+    ctx: typer.Context,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help=references.JOB_HELP)] = None,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, max=100_000, help="how many [20]")] = 20,
+) -> int:
+    """Show the newest rows of the ledger: each run with its times and result, what was skipped or missed, and why.
+
+    With a JOB, also how long its runs took, as a line of bars. A job that was removed keeps its history for a while.
+
+    Examples:
+      chronos history
+      chronos history digest -n 50 --json
+    """
+    invocation: Invocation = ctx.obj
+    context = invocation.context(armed=False)
+    rows = list(islice(_rows(context, job, count), count))
+    now = context.clock()
+
+    def render(out: Output) -> None:
+        if not rows:
+            out.note("nothing has run yet")
+        shown = [_cells(row, now) for row in rows]
+        if shown and not out.quiet:
+            out.table(("JOB", "RUN", "STATE", "STARTED", "TOOK", "LATE", "WHY"), shown,
+                      styles=[_STYLE.get(row.state, "red") for row in rows])  # fmt: skip
+        if job is not None:
+            line = sparkline(rows, unicode=out.unicode)
+            if line:
+                out.line(f"took {line}")
+
+    return invocation.done({"rows": [row.to_json() for row in rows]}, render)
+
+
+def _rows(context: Context, job: str | None, count: int) -> Iterator[Row]:
+    """Rows newest first, of one job or of all."""
+    from chronos_cli.operations.output import job_ids_with_rows
+
+    known = job_ids_with_rows(context)
+    if job is not None:
+        try:
+            job_id = references.one(context, job)
+        except NotFoundError:
+            if job not in known:
+                raise
+            job_id = job
+        yield from context.repository.rows(job_id, newest=count)
+        return
+    newest = [(run_id.removeprefix("manual-"), job_id, run_id)
+              for job_id in known for run_id in context.repository.run_ids(job_id)[-count:]]  # fmt: skip
+    for _, job_id, run_id in sorted(newest, reverse=True)[:count]:
+        stored = context.repository.row(job_id, run_id)
+        if stored is not None:
+            yield stored.value
+
+
+def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+    took = "-" if row.started_at is None else _length((row.finished_at or now) - row.started_at)
+    late = "-" if row.lateness_s is None or row.lateness_s < 1 else words.span(row.lateness_s)
+    started = "-" if row.started_at is None else f"{row.started_at:%Y-%m-%d %H:%M:%S}Z"
+    why = row.reason or row.because or ""
+    if row.count > 1:
+        why = f"{row.count if row.exact else f'at least {row.count}'} times; {why}"
+    if row.attempt > 1:
+        why = f"attempt {row.attempt}; {why}"
+    return row.job_id, row.run_id, row.state.value, started, took, late, why.rstrip("; ")
+
+
+def _length(took: object) -> str:
+    seconds = took.total_seconds()  # type: ignore[attr-defined]
+    return f"{seconds:.1f} s" if seconds < 120 else words.span(seconds)
+
+
+def sparkline(rows: list[Row], *, unicode: bool) -> str:
+    """How long the runs took, oldest first, one character each; empty where none has ended."""
+    lengths = [
+        (row.finished_at - row.started_at).total_seconds()
+        for row in reversed(rows)
+        if row.finished_at and row.started_at
+    ]
+    if not lengths:
+        return ""
+    bars = _BARS if unicode else _ASCII_BARS
+    most = max(lengths) or 1.0
+    line = "".join(bars[min(len(bars) - 1, int(length / most * len(bars)))] for length in lengths)
+    return f"{line}  {min(lengths):.1f} s to {max(lengths):.1f} s"

@@ -1,0 +1,115 @@
+"""`chronos job add`: add a job, or bring the one of that id to what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import changes
+from chronos_cli.cli import job_options as options
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.edits import Draft
+from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.errors import ConflictError, UsageError
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.operations.context import Context
+
+prepare = options.gather_command
+
+
+def command(
+    ctx: typer.Context,
+    schedule: Annotated[str, typer.Argument(metavar="SCHEDULE", help="cron, 'every 30m', 'in 90s' or a time")],
+    argv: options.Argv = None,
+    name: options.Name = None,
+    job_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="its id; else made of the name")] = None,
+    command_: options.CommandHelp = False,
+    command_json: options.CommandJson = None,
+    shell: options.Shell = None,
+    script: options.Script = None,
+    prompt: options.Prompt = None,
+    http: options.Http = None,
+    method: options.Method = None,
+    body: options.Body = None,
+    header: options.Header = None,
+    tz: options.Tz = None,
+    overlap: options.OverlapOption = None,
+    grace: options.Grace = None,
+    timeout: options.Timeout = None,
+    retries: options.Retries = None,
+    on_crash: options.OnCrashOption = None,
+    jitter: options.Jitter = None,
+    pause_after_failures: options.PauseAfter = None,
+    repeat: options.Repeat = None,
+    workdir: options.Workdir = None,
+    skills: options.Skills = None,
+    model: options.Model = None,
+    deliver: options.Deliver = None,
+) -> int:
+    """Add a job, and make NAS follow at once.
+
+    With the --id of a job that is there, that job is brought to what is said here: the same command again changes
+    nothing. The schedule is echoed in its normal form with the next five times. What follows --command is the command,
+    up to an option of chronos; a command with such options of its own goes after --.
+
+    Examples:
+      chronos job add '0 9 * * 1-5' --name digest --tz Europe/Berlin -- /usr/local/bin/digest --all
+      chronos job add 'every 30m' --id disk --script disk.sh --retries 2
+      chronos job add 'in 90s' --command echo hello
+    """
+    del command_
+    invocation: Invocation = ctx.obj
+    context = invocation.context()
+    from chronos_cli.operations import jobs
+
+    given = options.Given(
+        command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http, method=method,
+        body=body, header=header, workdir=workdir, skills=skills, model=model, deliver=deliver,
+    )  # fmt: skip
+    action, fields = given.action()
+    if action is None and not fields.get("script") and not fields.get("prompt"):
+        raise UsageError("there is nothing to run", hint="give -- ARGV..., --shell, --script, --prompt or --http")
+    policy = options.policy_of(
+        context.home.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
+        jitter=jitter, pause_after_failures=pause_after_failures,
+    )  # fmt: skip
+    zone = options.zone_of(tz) or context.home.zone
+    draft = Draft(
+        job_id=job_id or "",
+        name=name or "",
+        schedule=parse_schedule(schedule, now=context.clock(), zone=zone),
+        zone=zone,
+        zone_name=tz or context.home.zone_name,
+        policy=policy,
+        action=action,
+        fields=fields,
+        times=options.times_of(repeat) or None,
+    )
+    changed = jobs.add(context, _named(context, draft))
+    verb = "added" if changed.created else "changed"
+    return changes.finish(
+        invocation, context, changed.job, verb, changed=changed.changed, always=True, created=changed.created
+    )
+
+
+def _named(context: Context, draft: Draft) -> Draft:
+    """The draft with its id and name. Raises ConflictError where the name is another job's."""
+    stored = [record for record in context.repository.jobs().records if record.id is not None]
+    if draft.job_id:
+        found = next((record for record in stored if record.id == draft.job_id), None)
+        kept = found.value.get("name") if found is not None and isinstance(found.value, dict) else None
+        return replace(draft, name=draft.name or str(kept or draft.job_id))
+    taken = {str(record.id).lower() for record in stored}
+    for record in stored:
+        name = record.value.get("name") if isinstance(record.value, dict) else None
+        if draft.name and draft.name.casefold() in (str(name or "").casefold(), str(record.id).casefold()):
+            raise ConflictError(
+                f"there is a job named '{draft.name}' already ({record.id})",
+                hint=f"change it with --id {record.id}, or give another name",
+            )
+    made = draft.name if is_job_id(draft.name) and draft.name.lower() not in taken else context.token()[:12]
+    return replace(draft, job_id=made, name=draft.name or made)

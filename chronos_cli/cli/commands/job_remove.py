@@ -1,0 +1,37 @@
+"""`chronos job remove`: take a job out of the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import references
+from chronos_cli.cli.notify import tell
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+
+
+def command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> int:
+    """Take a job out of the store, and its timer from NAS. Its history stays until retention takes it.
+
+    On a terminal it asks first; elsewhere --yes is needed.
+
+    Examples:
+      chronos job remove digest --yes
+    """
+    invocation: Invocation = ctx.obj
+    context = invocation.context()
+    from chronos_cli.operations import jobs
+
+    job_id = references.one(context, job)
+    invocation.confirm(f"remove job {job_id}?", yes=yes)
+    jobs.remove(context, job_id)
+    told = tell(invocation, context, job_id, gone=True)
+    document = {"job_id": job_id, "removed": True, "arm": told.as_json()}
+    return invocation.done(document, lambda out: out.line(f"removed {job_id}"), error=told.error)

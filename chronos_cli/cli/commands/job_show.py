@@ -1,0 +1,92 @@
+"""`chronos job show`: one job, whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chronos_cli.cli import references, words
+from chronos_cli.cli.commands.list_jobs import arm_words, last_words, state_words
+from chronos_cli.core.duration import format_duration
+from chronos_cli.errors import NotFoundError
+from chronos_cli.operations.listing import listing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.operations.listing import JobView
+
+_TIMES = ("grace", "timeout", "jitter")
+
+
+def command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
+) -> int:
+    """Show one job: schedule, action, policy, what NAS last confirmed, last run. NAS is not asked.
+
+    Values of an HTTP action's headers are not shown.
+
+    Examples:
+      chronos job show digest
+    """
+    invocation: Invocation = ctx.obj
+    config, context = invocation.config(), invocation.context(armed=False)
+    job_id = references.one(context, job)
+    arming = config.provider.strip() == "chronos"
+    only = frozenset({job_id})
+    found = listing(context, arming=arming, held=None, prompt_runner=bool(config.prompt_runner), only=only)
+    view = next((view for view in found.jobs if view.id == job_id), None)
+    if view is None:
+        raise NotFoundError(f"there is no job '{job}'")
+    record = context.repository.jobs().get(job_id) or {}
+    policy = _policy(invocation, record)
+    document = {"job": view.as_json(found.now) | {"policy": policy, "runs": action_json(record)}}
+    return invocation.done(document, lambda out: _show(out, view, policy, action_json(record), found.now))
+
+
+def _policy(invocation: Invocation, record: Mapping[str, Any]) -> dict[str, Any]:
+    from chronos_cli.core.job import parse_job
+    from chronos_cli.errors import ChronosError
+
+    try:
+        job = parse_job(record, invocation.context(armed=False).home)
+    except (ChronosError, KeyError):  # an unusable record has no policy; why it is unusable is shown
+        return {}
+    policy = {name: getattr(job.policy, name) for name in job.policy.__slots__}
+    return policy | {"repeat": job.times, "completed": job.completed}
+
+
+def action_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record runs, without the values of headers, which may be secrets."""
+    ours = record.get("chronos")
+    action = ours.get("action") if isinstance(ours, dict) else None
+    if isinstance(action, dict):
+        shown = dict(action)
+        http = shown.get("http")
+        if isinstance(http, dict) and isinstance(http.get("headers"), dict):
+            shown["http"] = {**http, "headers": dict.fromkeys(http["headers"], "***")}
+        return shown
+    return {key: record[key] for key in ("script", "prompt", "workdir") if record.get(key)}
+
+
+def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, Any], now: Any) -> None:
+    title = view.id if view.name == view.id else f"{view.id}  {view.name}"
+    out.line(out.style(f"{title}  [{state_words(view)}]  {last_words(view, now)}", "bold"))
+    rows = [("schedule", f"{view.schedule} ({view.zone_name})")]
+    if view.next_at is not None and view.zone is not None:
+        rows.append(("next", f"{words.local(view.next_at, view.zone)} ({words.relative(view.next_at, now)})"))
+    if view.paused_reason:
+        rows.append(("paused", view.paused_reason))
+    rows.append(("arm", arm_words(view, now, unknown=False)))
+    if view.arm.last_callback_at is not None:
+        rows.append(("last call", words.relative(view.arm.last_callback_at, now)))
+    rows += [(kind, value if isinstance(value, str) else str(value)) for kind, value in action.items()]
+    rows += [(name, format_duration(value) if name in _TIMES else str(value)) for name, value in policy.items()]
+    if view.unhandled:
+        rows.append(("unhandled", ", ".join(view.unhandled)))
+    for name, value in rows:
+        out.line(f"  {name:<22}{' '.join(value.split())}")

@@ -1,0 +1,42 @@
+"""`chronos job unlock`: give up a job's runs in hand."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import references
+from chronos_cli.cli.notify import tell
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+
+
+def command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> int:
+    """Settle a job's runs in hand as lost, whatever their owner's state, and end what they left on this machine.
+
+    For a run whose machine is gone and whose lease is long. The rows name who did it.
+
+    Examples:
+      chronos job unlock backup --yes
+    """
+    invocation: Invocation = ctx.obj
+    context = invocation.context()
+    from chronos_cli.operations import jobs
+
+    job_id = references.one(context, job)
+    invocation.confirm(f"settle the runs of job {job_id} as lost?", yes=yes)
+    user = invocation.environ.get("USER") or str(os.getuid())
+    freed = jobs.unlock(context, job_id, who=f"{user}@{socket.gethostname()}")
+    told = tell(invocation, context, job_id)
+    text = f"settled as lost: {', '.join(freed)}" if freed else f"job {job_id} had no run in hand"
+    return invocation.done(
+        {"job_id": job_id, "lost": freed, "arm": told.as_json()}, lambda out: out.line(text), error=told.error
+    )

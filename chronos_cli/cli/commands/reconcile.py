@@ -1,0 +1,89 @@
+"""`chronos reconcile`: make what NAS holds agree with the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import plans, references
+from chronos_cli.cli.progress import progress_line
+from chronos_cli.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.operations.context import Context
+
+
+def command(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="also cancel what this store did not arm")] = False,
+) -> int:
+    """Make what NAS holds agree with the store. It runs no job.
+
+    One list call, and no other when all is well. It cancels only what this store armed, unless --prune. A list that
+    fails changes nothing. Safe from any number of places at once.
+
+    Examples:
+      chronos reconcile --dry-run
+      chronos reconcile --dry-run --detailed-exitcode --json
+    """
+    invocation: Invocation = ctx.obj
+    return carry_out(invocation, invocation.context(), dry_run=dry_run, detailed=detailed, prune=prune)
+
+
+def carry_out(
+    invocation: Invocation,
+    context: Context,
+    *,
+    only: frozenset[str] | None = None,
+    dry_run: bool = False,
+    detailed: bool = False,
+    prune: bool = False,
+) -> int:
+    """Plan, carry out unless it is a dry run, and show the plan either way."""
+    from chronos_cli.operations.reconcile import reconcile
+
+    require_nas(invocation, context)
+    progress = None if dry_run else progress_line(invocation.output, "telling NAS")
+    result = reconcile(context, only=only, dry_run=dry_run, prune=prune, progress=progress)
+    error = plans.failure_of(result)
+    pending = bool(result.plan.changes or (dry_run and result.settled))
+    failed = {done.step.job_id: done.error for done in result.failed if done.error is not None}
+    document = {
+        "dry_run": dry_run,
+        "plan": plans.plan_json(result.plan),
+        "settled": list(result.settled),
+        "invalid": dict(result.invalid or {}),
+        "failed": {job_id: problem.as_json() for job_id, problem in failed.items()},
+        "pending": pending if dry_run else bool(failed),
+    }
+
+    def render(out: Output) -> None:
+        names = references.names_of(context.repository.jobs())
+        plans.show_plan(out, result.plan, names, context.home.zone, dry_run=dry_run)
+        for job_id, reason in (result.invalid or {}).items():
+            out.note(f"! {job_id} cannot be read and is left alone: {reason}")
+        for job_id in result.settled if out.verbosity else ():
+            out.note(f"! {job_id} was put right in the store")
+        for job_id, problem in failed.items():
+            out.note(f"! {job_id}: {problem.line()}")
+
+    code = ExitCode.PENDING if detailed and error is None and pending and dry_run else None
+    return invocation.done(document, render, error=error, exit_code=code)
+
+
+def require_nas(invocation: Invocation, context: Context) -> None:
+    """Refuse to go on where no NAS is configured. Raises ConfigError."""
+    if context.wire is None:
+        config = invocation.config()
+        missing = "portal_url" if not config.portal_url else "callback_url"
+        raise ConfigError(
+            f"no NAS is configured: cron.chronos.{missing} is not set",
+            hint=f"set it in {config.path}, see `chronos init`",
+        )

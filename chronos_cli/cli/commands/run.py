@@ -1,0 +1,70 @@
+"""`chronos run`: run a job now, outside its schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import references, words
+from chronos_cli.cli.commands.fire import detached
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ExitCode, JobFailedError
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+
+
+def command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
+    detach: Annotated[bool, typer.Option("--detach", help="return once the run has started; it goes on")] = False,
+) -> int:
+    """Run a job now. It neither takes nor moves a scheduled occurrence, and does not count for --repeat.
+
+    Its output is printed at its end. Exit 10: it ran and failed. A hold stops this too.
+
+    Examples:
+      chronos run digest
+      chronos run digest --detach
+    """
+    invocation: Invocation = ctx.obj
+    from chronos_cli.operations import jobs
+    from chronos_cli.operations.fire import launch_all
+    from chronos_cli.operations.output import read_output
+    from chronos_cli.operations.starting import Detached, Inline
+    from chronos_cli.running.signals import Interrupts
+
+    with Interrupts() as interrupts:
+        context = invocation.context(interrupts=interrupts)
+        invocation.provider(context)
+        job_id = references.one(context, job)
+        looked = jobs.claim_manual(context, job_id)
+        launcher: Inline | Detached = detached(invocation) if detach else Inline()
+        running = launch_all(context, looked, launcher)
+        started = [start.entry.run for start in looked.decision.starts]
+        rows = [row for row in (run.wait() for run in running) if row is not None]
+        if isinstance(launcher, Detached):
+            launcher.answered()
+        stopped = interrupts.signal is not None
+    failed = [row for row in rows if row.state not in (RunState.OK, RunState.RUNNING)]
+    error = None
+    if failed:
+        row = failed[-1]
+        error = JobFailedError(row.reason or row.state.value, hint=f"see `chronos logs {job_id}/{row.run_id}`")
+
+    def render(out: Output) -> None:
+        for row in rows:
+            text = read_output(context, row)
+            if text:
+                out.line(text.rstrip("\n"))
+            took = (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else 0
+            out.note(f"{job_id} {row.run_id}: {row.state.value} in {words.span(took)}")
+        for run_id in started if not rows else ():
+            out.line(f"{job_id}/{run_id}")
+            out.note(f"started; follow it with `chronos logs {job_id}/{run_id} -f`")
+
+    document = {"job_id": job_id, "runs": started, "rows": [row.to_json() for row in rows]}
+    code = int(ExitCode.INTERRUPTED) if stopped else None
+    return invocation.done(document, render, error=error, exit_code=code)

@@ -1,0 +1,131 @@
+"""`chronos status`: how it stands, in one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chronos_cli.cli import words
+from chronos_cli.cli.commands.list_jobs import last_words, look_at, state_words
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.operations.listing import JobView, Listing
+
+
+def command(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="what the store knows; NAS is not asked")] = False,
+) -> int:
+    """Say how it stands: where the jobs are, what triggers them, what NAS holds, and which jobs need a look.
+
+    Stored, armed at NAS (and when that was verified), the last call and the last success are said separately. An
+    overdue start and a run that outlasts its timeout are separate too.
+
+    Examples:
+      chronos status
+      chronos status --json | jq .needs_a_look
+    """
+    invocation: Invocation = ctx.obj
+    config, context = invocation.config(), invocation.context()
+    resolved = invocation.provider(context)
+    found, nas, failure = look_at(invocation, context, offline=offline)
+    live = [view for view in found.jobs if view.state == "live"]
+    calls = [view.arm.last_callback_at for view in found.jobs if view.arm.last_callback_at is not None]
+    good = [view.last.at for view in found.jobs if view.last and view.last.status == "ok" and view.last.at]
+    verified = [view.arm.verified_at for view in live if view.arm.verified_at is not None]
+    armed = [view for view in live if view.arm.state.value == "armed"]
+    following = min((view.next_at for view in live if view.next_at is not None), default=None)
+    document: dict[str, Any] = {
+        "now": found.now.isoformat(),
+        "home": config.home,
+        "store": config.store or config.home,
+        "provider": {"active": resolved.provider.name, "configured": resolved.wanted, "warning": resolved.warning},
+        "held": found.held_reason,
+        "nas": nas,
+        "counts": {
+            "stored": len(found.jobs),
+            "live": len(live),
+            "armed": len(armed),
+            "will_fire": sum(1 for view in live if view.will_fire),
+            "orphans": len(found.orphans),
+        },
+        "arms_verified_at": _text(min(verified, default=None)),
+        "last_callback_at": _text(max(calls, default=None)),
+        "last_success_at": _text(max(good, default=None)),
+        "next_run_at": _text(following),
+        "needs_a_look": [
+            {"job_id": view.id, "name": view.name, "conditions": conditions(view), "reason": _why(view)}
+            for view in found.jobs
+            if conditions(view)
+        ],
+    }
+    return invocation.done(document, lambda out: _show(out, document, found), error=failure)
+
+
+def conditions(view: JobView) -> list[str]:
+    """What about a job needs a look, each by its own word."""
+    found = {
+        "invalid": view.problem is not None,
+        "overdue": view.overdue_s is not None,
+        "overrun": view.overrun_s is not None,
+        "failing": view.failing,
+        f"arm_{view.arm.state.value}": view.rank == 2 or view.arm.state.value in ("missing", "different", "refused"),
+    }
+    return [word for word, holds in found.items() if holds]
+
+
+def _why(view: JobView) -> str | None:
+    if view.problem is not None:
+        return view.problem
+    if view.failing and view.last is not None:
+        return view.last.reason
+    error = view.arm.error or view.arm.last_fire_error or {}
+    text = error.get("message") or error.get("detail")
+    return None if text is None else str(text)
+
+
+def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
+    now, counts, provider = found.now, document["counts"], document["provider"]
+    if document["held"] is not None:
+        out.line(out.style(f"ALL JOBS ARE HELD: {document['held']}", "red"))
+    rows = [
+        ("home", document["home"]),
+        ("trigger", provider["active"]),
+        ("stored", f"{counts['stored']} jobs, {counts['live']} live"),
+        ("at NAS", _nas_words(document)),
+        ("last call", _ago(document["last_callback_at"], now)),
+        ("last success", _ago(document["last_success_at"], now)),
+        ("next", _ago(document["next_run_at"], now)),
+    ]
+    for name, text in rows:
+        out.line(f"{name:<13} {text}")
+    for view in found.jobs:
+        words_ = conditions(view)
+        if words_:
+            text = f"! {view.id} ({view.name}): {', '.join(words_)}  [{state_words(view)}]  {last_words(view, now)}"
+            out.line(out.style(text, "yellow"))
+
+
+def _nas_words(document: dict[str, Any]) -> str:
+    nas, counts = document["nas"], document["counts"]
+    if nas["known"]:
+        text = f"{counts['armed']} armed and verified now: these will fire"
+        return text + (f"; {counts['orphans']} for no job here" if counts["orphans"] else "")
+    if nas["asked"]:
+        return "unknown: NAS did not say"
+    return f"not asked; {counts['armed']} were armed when last verified"
+
+
+def _ago(text: str | None, now: datetime) -> str:
+    from datetime import datetime as when
+
+    return "never" if text is None else words.relative(when.fromisoformat(text), now)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,225 @@
+"""The options that describe a job, shared by `job add` and `job edit`, and what they come to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from chronos_cli.core.duration import parse_duration
+from chronos_cli.core.instant import named_zone
+from chronos_cli.core.job import OnCrash, Overlap
+from chronos_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from chronos_cli.core.job import Policy
+
+# The types below are what typer builds options from: a function's parameters only name them.
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="what people call it")]
+CommandJson = Annotated[str | None, typer.Option("--command-json", hidden=True)]
+CommandHelp = Annotated[
+    bool, typer.Option("--command", help="run the words that follow: --command ARGV..., or -- ARGV... at the end")
+]
+Argv = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGV...]", help="the command, after --")]
+Shell = Annotated[str | None, typer.Option(metavar="LINE", help="run a line of /bin/sh")]
+Script = Annotated[str | None, typer.Option(metavar="FILE", help="run a file of the home's scripts folder")]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="hand a prompt to what runners.prompt names")]
+Http = Annotated[str | None, typer.Option(metavar="URL", help="make an HTTP request")]
+Method = Annotated[str | None, typer.Option(metavar="METHOD", help="of the request [GET, with a body POST]")]
+Body = Annotated[str | None, typer.Option(metavar="TEXT", help="of the request")]
+Header = Annotated[list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="of the request; may be repeated")]
+Tz = Annotated[str | None, typer.Option(metavar="ZONE", help="the IANA zone the schedule is meant in; else the home's")]
+OverlapOption = Annotated[
+    str | None, typer.Option("--overlap", metavar="skip|queue|allow", help="when the last run still goes")
+]
+Grace = Annotated[str | None, typer.Option(metavar="TIME", help="how late a run may still start, as 24h; 0s: not late")]
+Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="how long a run may take")]
+Retries = Annotated[int | None, typer.Option(metavar="N", min=0, max=100, help="further attempts after a failure")]
+OnCrashOption = Annotated[
+    str | None, typer.Option("--on-crash", metavar="skip|rerun", help="a run that died with its machine")
+]
+Jitter = Annotated[str | None, typer.Option(metavar="TIME", help="a delay, fixed per job, of up to this long")]
+PauseAfter = Annotated[
+    str | None, typer.Option("--pause-after-failures", metavar="N|never", help="pause it after N failures in a row")
+]
+Repeat = Annotated[str | None, typer.Option(metavar="N|forever", help="how often it runs in all")]
+Workdir = Annotated[str | None, typer.Option(metavar="DIR", help="the folder it runs in")]
+Skills = Annotated[str | None, typer.Option(metavar="A,B", help="skills a prompt's runner is told")]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="the model a prompt's runner is told")]
+Deliver = Annotated[str | None, typer.Option(metavar="WHERE", help="where a prompt's runner delivers")]
+
+CALL: Final = "--command"
+
+
+def gather_command(args: list[str], known: frozenset[str]) -> list[str]:
+    """Make `--command ARGV...` one option: it takes every word up to an option of ours, or to `--`.
+
+    Called with the raw words before they are parsed. A command whose own options look like ours goes after `--`.
+    """
+    before = args[: args.index("--")] if "--" in args else args
+    at = next((index for index, word in enumerate(before) if word == CALL or word.startswith(f"{CALL}=")), None)
+    if at is None:
+        return args
+    words: list[str] = []
+    if before[at] != CALL:
+        import shlex
+
+        words = shlex.split(before[at].partition("=")[2])
+    end = at + 1
+    while end < len(before) and before[end].partition("=")[0] not in known:
+        words.append(before[end])
+        end += 1
+    return [*args[:at], f"--command-json={json.dumps(words)}", *args[end:]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What was said about a job's action; None and empty were not said."""
+
+    command_json: str | None = None
+    argv: list[str] | None = None
+    shell: str | None = None
+    script: str | None = None
+    prompt: str | None = None
+    http: str | None = None
+    method: str | None = None
+    body: str | None = None
+    header: list[str] | None = None
+    workdir: str | None = None
+    skills: str | None = None
+    model: str | None = None
+    deliver: str | None = None
+
+    def action(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Our action, or None, and the fields of hermes' own. Raises UsageError for two actions, or half of one."""
+        command = list(self.argv or ()) + (json.loads(self.command_json) if self.command_json else [])
+        if self.command_json is not None and not command:
+            raise UsageError("--command names no command", hint="write --command PROGRAM ARG..., or -- PROGRAM ARG...")
+        said = {
+            "a command": bool(command),
+            "--shell": self.shell is not None,
+            "--script or --prompt": self.script is not None or self.prompt is not None,
+            "--http": self.http is not None,
+        }
+        named = [name for name, given in said.items() if given]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)} are given, but a job does one thing", hint="give one of them")
+        if self.http is None and (self.method or self.body or self.header):
+            raise UsageError("--method, --body and --header belong to --http", hint="give --http URL")
+        fields = self._fields()
+        if command:
+            return {"command": command}, fields
+        if self.shell is not None:
+            return {"shell": _text(self.shell, "--shell")}, fields
+        if self.http is not None:
+            return {"http": self._request(self.http)}, fields
+        return None, fields
+
+    def _fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if self.script is not None or self.prompt is not None:
+            fields |= {"script": self.script, "prompt": self.prompt or "", "no_agent": self.prompt is None}
+        if self.workdir is not None:
+            if not self.workdir.startswith(("/", "~")):
+                raise UsageError(f"--workdir {self.workdir} is not absolute", hint="give the whole path")
+            fields["workdir"] = self.workdir
+        if self.skills is not None:
+            names = [name.strip() for name in self.skills.split(",") if name.strip()]
+            fields |= {"skills": names, "skill": names[0] if names else None}
+        if self.model is not None:
+            fields["model"] = self.model or None
+        if self.deliver is not None:
+            fields["deliver"] = self.deliver or "local"
+        return fields
+
+    def _request(self, url: str) -> dict[str, Any]:
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        except ValueError:
+            good = False
+        if not good:
+            raise UsageError("--http needs an http or https URL without credentials", hint="put secrets in --header")
+        headers = {}
+        for line in self.header or ():
+            name, colon, value = line.partition(":")
+            if not colon or not name.strip() or not line.isprintable():
+                raise UsageError("a --header is 'NAME: VALUE' on one line", hint="quote it for your shell")
+            headers[name.strip()] = value.strip()
+        request: dict[str, Any] = {"url": url, "method": (self.method or ("POST" if self.body else "GET")).upper()}
+        if headers:
+            request["headers"] = headers
+        if self.body is not None:
+            request["body"] = self.body
+        return request
+
+
+def policy_of(
+    base: Policy,
+    *,
+    overlap: str | None,
+    grace: str | None,
+    timeout: str | None,
+    retries: int | None,
+    on_crash: str | None,
+    jitter: str | None,
+    pause_after_failures: str | None,
+) -> Policy:
+    """`base` with what was said. Raises UsageError naming the option and what it may be."""
+    changes: dict[str, Any] = {}
+    if overlap is not None:
+        changes["overlap"] = _one_of(Overlap, overlap, "--overlap")
+    if on_crash is not None:
+        changes["on_crash"] = _one_of(OnCrash, on_crash, "--on-crash")
+    if retries is not None:
+        changes["retries"] = retries
+    for name, text in (("grace", grace), ("timeout", timeout), ("jitter", jitter)):
+        if text is not None:
+            changes[name] = _seconds(text, name, least=1 if name == "timeout" else 0)
+    if pause_after_failures is not None:
+        changes["pause_after_failures"] = _count(pause_after_failures, "--pause-after-failures", "never")
+    return replace(base, **changes) if changes else base
+
+
+def times_of(repeat: str | None) -> int | None:
+    """How often a job runs in all: 0 for ever, None where nothing was said. Raises UsageError."""
+    return None if repeat is None else _count(repeat, "--repeat", "forever")
+
+
+def zone_of(name: str | None) -> tzinfo | None:
+    """The zone that was named, if any. Raises UsageError."""
+    return None if name is None else named_zone(name)
+
+
+def _seconds(text: str, name: str, *, least: int) -> int:
+    seconds = int(text) if text.isdecimal() and len(text) < 12 else parse_duration(text)
+    if seconds < least:
+        raise UsageError(f"--{name} {text} is too short", hint="write it as 90s, 15m or 24h")
+    return seconds
+
+
+def _count(text: str, option: str, word: str) -> int:
+    if text.strip().lower() == word:
+        return 0
+    if not text.isdecimal() or not 0 < int(text[:9]) <= 1_000_000:
+        raise UsageError(f"{option} is '{text}'", hint=f"give a whole number above zero, or {word}")
+    return int(text)
+
+
+def _one_of(kind: Any, text: str, option: str) -> Any:
+    try:
+        return kind(text.strip().lower())
+    except ValueError as error:
+        raise UsageError(f"{option} is '{text}'", hint=f"it may be {', '.join(kind)}") from error
+
+
+def _text(text: str, option: str) -> str:
+    if not text.strip():
+        raise UsageError(f"{option} is empty", hint="say what to run")
+    return text

@@ -1,0 +1,69 @@
+"""Telling the trigger of a change that is already stored: nothing here undoes it, and a failure says so in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.errors import AuthError, ChronosError, TemporaryError
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.operations.context import Context
+
+
+class NotArmedError(TemporaryError):
+    """It was saved, but NAS was not told."""
+
+    code = "saved_not_armed"
+
+
+class SavedRefusedError(AuthError):
+    """It was saved, but NAS refuses to be told."""
+
+    code = "saved_not_armed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What telling came to: `armed` None where the trigger arms nothing; `error` where it failed."""
+
+    armed: bool | None
+    state: str
+    error: ChronosError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The `arm` member of the documents of commands that change jobs."""
+        return {"armed": self.armed, "state": self.state}
+
+
+def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = False) -> Told:
+    """Make the active trigger follow a change of one job."""
+    resolved = invocation.provider(ctx)
+    try:
+        notified = resolved.provider.register_job(job_id)
+    except ChronosError as error:
+        return Told(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone))
+    document = notified.document
+    if document is not None and document.state.value == "refused":
+        stored = dict(document.error or {})
+        refused = SavedRefusedError(
+            f"{_said(gone)}: {stored.get('message', 'NAS refuses this agent')}",
+            hint=str(stored.get("hint") or SavedRefusedError.default_hint),
+        )
+        return Told(armed=False, state="refused", error=refused)
+    if gone:
+        ctx.repository.drop_arm(job_id)
+    state = "none" if document is None or document.wake is None else document.state.value
+    return Told(armed=notified.armed, state=state)
+
+
+def _not_armed(error: ChronosError, *, removed: bool) -> ChronosError:
+    text = f"{_said(removed)}: {error.message}"
+    if isinstance(error, AuthError):
+        return SavedRefusedError(text, hint=f"{error.hint}; then `chronos reconcile`")
+    return NotArmedError(text, hint="`chronos reconcile` arms it once NAS can be reached")
+
+
+def _said(removed: bool) -> str:
+    return "saved, not cancelled at NAS" if removed else "saved, not armed"

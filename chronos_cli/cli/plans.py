@@ -1,0 +1,98 @@
+"""A plan as people and programs read it: the same for a dry run and for the run that carries it out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.plan import Action
+from chronos_cli.errors import AuthError, ChronosError, TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.cli.output import Output
+    from chronos_cli.core.plan import Plan, Step
+    from chronos_cli.operations.reconcile import Done, Reconciled
+
+_SIGN: Final = {Action.ARM: "+", Action.MOVE: "~", Action.CANCEL: "-", Action.KEEP: "=", Action.ORPHAN: "?"}
+_STYLE: Final = {Action.ARM: "green", Action.MOVE: "yellow", Action.CANCEL: "red", Action.ORPHAN: "cyan"}
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The steps and their counts."""
+    return {
+        "steps": [
+            {
+                "action": step.action.value,
+                "job_id": step.job_id,
+                "held": None if step.held is None else step.held.isoformat(),
+                "wanted": None if step.wanted is None else step.wanted.isoformat(),
+                "reason": step.reason or None,
+            }
+            for step in plan.steps
+        ],
+        "counts": plan.counts(),
+        "guard": plan.guard,
+    }
+
+
+def show_plan(out: Output, plan: Plan, names: Mapping[str, str], zone: tzinfo, *, dry_run: bool) -> None:
+    """One line a step, and a summary line."""
+    for step in plan.steps:
+        if out.quiet or (step.action is Action.KEEP and len(plan.steps) > 100 and not out.verbosity):
+            continue
+        name = names.get(step.job_id)
+        shown = f"{step.job_id} ({name})" if name and name != step.job_id else step.job_id
+        out.line(out.style(f"{_SIGN[step.action]} {step.action.value:<6} {shown}  {_what(step, zone)}".rstrip(),
+                           _STYLE.get(step.action, "")))  # fmt: skip
+    if plan.guard is not None:
+        out.warn(f"nothing is cancelled: {plan.guard}; --prune cancels all the same")
+    if not out.quiet:
+        counts = plan.counts()
+        text = (
+            f"{counts['arm']} to arm, {counts['move']} to move, {counts['cancel']} to cancel, {counts['keep']} to keep"
+        )
+        if counts["orphan"]:
+            text += f", {counts['orphan']} not ours"
+        out.line(f"Plan: {text}.{' Nothing was changed.' if dry_run else ''}")
+
+
+def failure_of(result: Reconciled) -> ChronosError | None:
+    """The one error that a run with failed steps ends with."""
+    return failure_of_steps(result.failed, len(result.plan.changes))
+
+
+def failure_of_steps(failed: tuple[Done, ...], total: int) -> ChronosError | None:
+    """The error of the steps that NAS did not take: refused if any was refused, else to be tried again."""
+    if not failed:
+        return None
+    errors = [done.error for done in failed if done.error is not None]
+    worst = next((error for error in errors if isinstance(error, AuthError)), errors[0])
+    text = f"NAS did not take {len(failed)} of {total}: {worst.message}"
+    if isinstance(worst, AuthError):
+        return type(worst)(text, hint=worst.hint)
+    if isinstance(worst, TemporaryError):
+        return TemporaryError(text, hint="run `chronos reconcile` again")
+    partial = ChronosError(text, hint=worst.hint)
+    return type(worst)(text, hint=worst.hint) if failed else partial
+
+
+def _what(step: Step, zone: tzinfo) -> str:
+    if step.action is Action.MOVE:
+        return f"{_times(step.held, step.wanted, zone)}  ({step.reason})"
+    at = step.wanted if step.action in (Action.ARM, Action.KEEP) else step.held
+    text = "" if at is None else at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{text}  ({step.reason})" if step.action is Action.ORPHAN and step.reason else text
+
+
+def _times(held: datetime | None, wanted: datetime | None, zone: tzinfo) -> str:
+    """From when to when: the day is said where it differs."""
+    if wanted is None:
+        return "-"
+    after = wanted.astimezone(zone)
+    if held is None:
+        return f"? -> {after:%Y-%m-%d %H:%M:%S}"
+    before = held.astimezone(zone)
+    form = "%H:%M:%S" if before.date() == after.date() else "%Y-%m-%d %H:%M:%S"
+    return f"{before:%Y-%m-%d %H:%M:%S} -> {after.strftime(form)}"

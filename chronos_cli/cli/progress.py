@@ -1,0 +1,34 @@
+"""A progress line on a terminal, for what takes longer than a second; nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.cli.output import Output
+
+_PATIENCE_S = 1.0
+_EVERY_S = 0.1
+
+
+def progress_line(out: Output, verb: str) -> Callable[[int, int], None] | None:
+    """What an operation calls with how much is done of how much; None where nobody would see it."""
+    if out.quiet or out.json or not sys.stderr.isatty():
+        return None
+    started = time.monotonic()
+    shown = started
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - started < _PATIENCE_S or (now - shown < _EVERY_S and done < total):
+            return
+        shown = now
+        sys.stderr.write(f"\r{verb} {done} of {total}" + ("\r\033[K" if done == total else ""))
+        sys.stderr.flush()
+
+    return progress

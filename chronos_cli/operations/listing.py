@@ -1,0 +1,327 @@
+"""Every job as it stands: what the store says, what NAS holds for it, and whether the two agree.
+
+Reading only. What NAS holds is asked for by the caller; where it could not be had it is unknown, never nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.decision import Liveness
+from chronos_cli.core.instant import parse_stored
+from chronos_cli.core.job import OpenKind, Standing
+from chronos_cli.core.occurrence import right_cursor
+from chronos_cli.core.plan import ArmState
+from chronos_cli.core.row import RunState
+from chronos_cli.core.schedule import normal_form
+from chronos_cli.operations.look import present_wake, read_record
+from chronos_cli.running.actions import action_kind, unhandled_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.nas.interface import Arm, ArmList
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.jobsfile import Record
+
+OVERDUE_AFTER: Final = timedelta(seconds=60)
+"""How long past its time an occurrence is called overdue: a relay and a retry fit in."""
+
+
+class Armed(StrEnum):
+    """How what NAS holds for a job compares with what the job wishes."""
+
+    ARMED = "armed"
+    MISSING = "missing"
+    DIFFERENT = "different"
+    ORPHAN = "orphan"
+    UNCONFIRMED = "unconfirmed"
+    REFUSED = "refused"
+    NONE = "none"
+
+
+BAD: Final = frozenset({Armed.MISSING, Armed.DIFFERENT, Armed.ORPHAN, Armed.UNCONFIRMED, Armed.REFUSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmView:
+    """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store."""
+
+    state: Armed
+    wanted: datetime | None = None
+    held: datetime | None = None
+    verified_at: datetime | None = None
+    checked: bool = False
+    error: Mapping[str, Any] | None = None
+    last_callback_at: datetime | None = None
+    last_fire_error: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As `list` and `job show` say it."""
+        return {
+            "state": self.state.value,
+            "wanted": _text(self.wanted),
+            "held": _text(self.held),
+            "verified_at": _text(self.verified_at),
+            "checked_with_nas": self.checked,
+            "error": dict(self.error) if self.error else None,
+            "last_callback_at": _text(self.last_callback_at),
+            "last_fire_error": dict(self.last_fire_error) if self.last_fire_error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    """What the record says of the last run: `ok`, or an error with its reason."""
+
+    at: datetime | None
+    status: str
+    reason: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return {"at": _text(self.at), "status": self.status, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One job. `problem`: why its record cannot be run; then most of the rest is missing."""
+
+    id: str
+    name: str
+    problem: str | None = None
+    schedule: str | None = None
+    zone: tzinfo | None = None
+    zone_name: str | None = None
+    state: str = "invalid"
+    action: str = "none"
+    next_at: datetime | None = None
+    last: LastRun | None = None
+    failures: int = 0
+    overdue_s: float | None = None
+    overrun_s: float | None = None
+    running: tuple[str, ...] = ()
+    paused_reason: str | None = None
+    arm: ArmView = ArmView(state=Armed.NONE)
+    will_fire: bool | None = None
+    unhandled: tuple[str, ...] = ()
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last run failed."""
+        return self.last is not None and self.last.status == "error"
+
+    @property
+    def rank(self) -> int:
+        """What comes first: what needs a look, then what comes next, then what is off."""
+        if self.problem is not None or self.overdue_s is not None or self.overrun_s is not None:
+            return 0
+        if self.failing:
+            return 1
+        if self.arm.state in BAD:
+            return 2
+        return 3 if self.state == "live" else 4
+
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        """As `list --json` says it; times with the offset of the job's zone."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "problem": self.problem,
+            "schedule": self.schedule,
+            "timezone": self.zone_name,
+            "state": self.state,
+            "action": self.action,
+            "next_run_at": _text(self.next_at, self.zone),
+            "next_in_s": None if self.next_at is None else round((self.next_at - now).total_seconds()),
+            "last_run": self.last.as_json() if self.last else None,
+            "failures_in_a_row": self.failures,
+            "overdue_s": self.overdue_s,
+            "overrun_s": self.overrun_s,
+            "running": list(self.running),
+            "paused_reason": self.paused_reason,
+            "arm": self.arm.as_json(),
+            "will_fire": self.will_fire,
+            "unhandled": list(self.unhandled),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """All jobs, those that need a look first, and what NAS holds for no job here."""
+
+    jobs: tuple[JobView, ...]
+    orphans: tuple[Arm, ...]
+    now: datetime
+    held_reason: str | None = None
+
+
+def listing(
+    ctx: Context, *, arming: bool, held: ArmList | None, prompt_runner: bool, only: frozenset[str] | None = None
+) -> Listing:
+    """Look at every job (or `only` these).
+
+    `arming`: whether the active provider arms at NAS at all. `held`: what NAS says it holds, None where it was not
+    asked or did not say. Raises StoreError where the store cannot be read.
+    """
+    now = ctx.clock()
+    jobs = ctx.repository.jobs()
+    documents = set(ctx.repository.arm_ids()) if arming else set()
+    by_id = None if held is None else {arm.job_id: arm for arm in held.arms}
+    views = []
+    for record in jobs.records:
+        if only is None or record.id in only:
+            document = ctx.repository.arm(record.id) if record.id in documents else None
+            views.append(_view(ctx, record, document.value if document else None, by_id, now, arming, prompt_runner))
+    views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
+    known = {record.id for record in jobs.records}
+    orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
+    return Listing(jobs=tuple(views), orphans=orphans, now=now, held_reason=ctx.repository.stop_reason())
+
+
+def _view(
+    ctx: Context,
+    record: Record,
+    document: ArmDocument | None,
+    held: Mapping[str, Arm] | None,
+    now: datetime,
+    arming: bool,
+    prompt_runner: bool,
+) -> JobView:
+    job, problem = read_record(ctx, record)
+    job_id = record.id or f"record {record.index + 1}"
+    if job is None:
+        value = record.value if isinstance(record.value, dict) else {}
+        arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=Armed.NONE)
+        return JobView(id=job_id, name=str(value.get("name") or job_id), problem=problem, arm=arm, will_fire=False)
+    cursor = right_cursor(job, now) if job.standing is Standing.LIVE else None
+    wish = cursor
+    if any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+        wake = present_wake(ctx, job.id)
+        wish = wake.at if wake is not None else None
+    arm = arm_view(wish, document, held, job.id, now) if arming else ArmView(state=Armed.NONE)
+    running, overrun = _running(ctx, job, now)
+    late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
+    return JobView(
+        id=job.id,
+        name=job.name,
+        schedule=normal_form(job.timetable.schedule, job.timetable.zone),
+        zone=job.timetable.zone,
+        zone_name=job.zone_name,
+        state=job.standing.value,
+        action=action_kind(job.record),
+        next_at=cursor,
+        last=_last(job),
+        failures=job.failures,
+        overdue_s=late,
+        overrun_s=overrun,
+        running=running,
+        paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
+        arm=arm,
+        will_fire=_will_fire(job, arm),
+        unhandled=unhandled_of(job.record, prompt_runner=prompt_runner),
+    )
+
+
+def unhandled_of(record: Mapping[str, Any], *, prompt_runner: bool) -> tuple[str, ...]:
+    """What the record asks for that nothing here carries out."""
+    if action_kind(record) == "prompt" and not prompt_runner:
+        return ("prompt (runners.prompt is not set)",)
+    return unhandled_fields(record)
+
+
+def arm_view(
+    wish: datetime | None,
+    document: ArmDocument | None,
+    held: Mapping[str, Arm] | None,
+    job_id: str,
+    now: datetime,
+) -> ArmView:
+    """Compare a job's wish with what NAS holds, or, where NAS was not asked, with what it last confirmed."""
+    more: dict[str, Any] = {"wanted": wish, "error": None}
+    if document is not None:
+        more |= {
+            "error": document.error,
+            "verified_at": document.confirmed_at if document.state is ArmState.CONFIRMED else None,
+            "last_callback_at": document.last_callback_at,
+            "last_fire_error": document.last_fire_error,
+        }
+    if held is None:
+        return ArmView(state=_stored_state(wish, document), held=_stored_held(document), **more)
+    arm = held.get(job_id)
+    more |= {"checked": True, "held": arm.fire_at if arm else None}
+    if arm is None:
+        refused = document is not None and document.state is ArmState.REFUSED
+        absent = Armed.NONE if wish is None else Armed.REFUSED if refused else Armed.MISSING
+        return ArmView(state=absent, **more)
+    if wish is None:
+        return ArmView(state=Armed.ORPHAN, **more)
+    stands_for_it = document is not None and document.fire_at == arm.fire_at and document.wake == wish
+    agrees = arm.fire_at == wish or stands_for_it
+    return ArmView(state=Armed.ARMED if agrees else Armed.DIFFERENT, **(more | {"verified_at": now}))
+
+
+def _stored_state(wish: datetime | None, document: ArmDocument | None) -> Armed:
+    if wish is None:
+        return Armed.NONE
+    if document is None or document.state is ArmState.CANCELLED:
+        return Armed.MISSING
+    if document.state is ArmState.REFUSED:
+        return Armed.REFUSED
+    if document.state is ArmState.UNCONFIRMED:
+        return Armed.UNCONFIRMED
+    return Armed.ARMED if document.wake == wish else Armed.DIFFERENT
+
+
+def _stored_held(document: ArmDocument | None) -> datetime | None:
+    return document.fire_at if document is not None and document.state is ArmState.CONFIRMED else None
+
+
+def _will_fire(job: Job, arm: ArmView) -> bool | None:
+    """True is said of an arm that NAS has just shown, and of nothing else; None is not known."""
+    if job.standing is not Standing.LIVE:
+        return False
+    if arm.checked:
+        return arm.state is Armed.ARMED
+    return None
+
+
+def _last(job: Job) -> LastRun | None:
+    status = job.record.get("last_status")
+    at = parse_stored(job.record.get("last_run_at"), job.timetable.zone)
+    if at is None and not status:
+        return None
+    reason = job.record.get("last_error") if status not in ("ok", None) else None
+    known = {"ok": "ok", None: "unknown"}.get(status, "error")
+    return LastRun(at=at, status=known, reason=str(reason) if reason else None)
+
+
+def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], float | None]:
+    """The runs that go, and by how much the longest has outrun its timeout."""
+    running, overrun = [], None
+    for row in open_rows(ctx, job):
+        if row.state is RunState.RUNNING and ctx.processes.liveness(row.owner or {}) is not Liveness.DEAD:
+            running.append(row.run_id)
+            if row.started_at is not None:
+                over = (now - row.started_at).total_seconds() - job.policy.timeout
+                overrun = max(over, overrun or 0.0) if over > 0 else overrun
+    return tuple(running), overrun
+
+
+def open_rows(ctx: Context, job: Job) -> Iterable[Row]:
+    """The rows of what is in hand."""
+    for entry in job.open:
+        stored = ctx.repository.row(job.id, entry.run)
+        if stored is not None:
+            yield stored.value
+
+
+def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:
+    return None if moment is None else moment.astimezone(zone or moment.tzinfo).isoformat()
