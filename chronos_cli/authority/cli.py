@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from chronos_cli.authority import cli_agents, cli_keys, cli_serve, cli_timers
+from chronos_cli.authority import cli_agents, cli_conformance, cli_keys, cli_serve, cli_timers
 from chronos_cli.authority.cli_common import say
 from chronos_cli.errors import ChronosError, ExitCode, UsageError
 
@@ -36,6 +36,7 @@ def build() -> typer.Typer:
     app.add_typer(cli_keys.build(), name="keys")
     app.command("timers")(cli_timers.timers)
     app.add_typer(cli_timers.build_dead(), name="dead")
+    app.command("conformance")(cli_conformance.conformance)
     return app
 
 
