@@ -87,6 +87,19 @@ def test_it_takes_no_listening_socket_along(worker):
     socket.create_server(("127.0.0.1", port)).close()
 
 
+def test_even_before_it_closes_anything_it_has_none_of_our_descriptors(tmp_path):
+    """An inheritable descriptor is shut out by the start itself: the runner needs a while until it can act."""
+    opened = os.open(tmp_path, os.O_RDONLY)
+    stray = os.dup2(opened, 55)
+    os.close(opened)
+    program = f"for fd in 0 1 2 3 4 {stray}; do [ -e /dev/fd/$fd ] && echo $fd; done >&3"
+    runner = start_runner(["/bin/sh", "-c", program], b"", environment=os.environ)
+    os.close(stray)
+    assert runner.next_message(10) is None
+    assert runner.stray.split() == ["0", "1", "2", "3", "4"]
+    assert eventually(runner.reap)
+
+
 def test_claim_and_secrets_reach_it_out_of_sight(tmp_path):
     """A claim of any size comes on stdin; secrets come back to the runner, and no environ or cmdline shows them."""
     claim = json.dumps({"x": "y" * 300_000}).encode()
@@ -174,11 +187,17 @@ def test_ended_runners_do_not_pile_up_as_zombies():
     runners = Runners()
     first, second = (begin("", runners=runners) for _ in range(2))
     assert eventually(lambda: first.next_message(5) is None and second.next_message(5) is None)
-    assert eventually(lambda: runners.sweep() == 0)
+    time.sleep(0.1)
+    third = begin("time.sleep(60)", runners=runners)
     for runner in (first, second):
         with pytest.raises(ProcessLookupError):
             os.kill(runner.pid, 0)
-    assert eventually(lambda: first.exit_status == 0)
+    assert first.exit_status == 0
+    assert runners.sweep() == 1
+    os.kill(third.pid, signal.SIGKILL)
+    third.close()
+    assert eventually(lambda: runners.sweep() == 0)
+    assert third.exit_status == -signal.SIGKILL
 
 
 def test_a_server_that_reaps_every_child_confuses_nobody():
