@@ -88,7 +88,7 @@ def batch(
     wishes: list[Wish | Refused] = []
     for item in items:
         try:
-            if not isinstance(item, dict) or item.get("op") not in {"provision", "cancel"}:
+            if not isinstance(item, dict) or item.get("op") not in ("provision", "cancel"):
                 raise BadRequestError("op must be provision or cancel")
             if item["op"] == "cancel":
                 wishes.append(cancel(item, agent))

@@ -64,8 +64,12 @@ class Request:
         return data
 
     def query(self) -> dict[str, str]:
-        """The query's parameters. Raises BadRequestError for one that is given twice."""
-        pairs = parse_qsl(str(self.environ.get("QUERY_STRING", "")), keep_blank_values=True, max_num_fields=10)
+        """The query's parameters. Raises BadRequestError for one that is given twice, or too many."""
+        text = str(self.environ.get("QUERY_STRING", ""))
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=10)
+        except ValueError as error:
+            raise BadRequestError("there are too many parameters") from error
         parameters = dict(pairs)
         if len(parameters) != len(pairs):
             raise BadRequestError("a parameter is given twice")

@@ -70,7 +70,13 @@ def test_every_answer_has_the_shape_that_the_document_says(nas, agent):
     assert checked(nas, "POST", PROVISION, agent.token, item(generation=3)).status == 200
     assert checked(nas, "POST", PROVISION, agent.token, item(generation=2)).json["generation"] == 3
     assert checked(nas, "GET", LIST, agent.token).status == 200
-    items = [{"op": "cancel", "job_id": "job"}, {"op": "provision"} | item("b"), {"op": "provision"}, {"op": "x"}, 7]
+    items = [
+        {"op": "cancel", "job_id": "job"},
+        {"op": "provision"} | item("b"),
+        {"op": "provision"},
+        {"op": "x"},
+        {"op": {}},
+    ]
     results = checked(nas, "POST", BATCH, agent.token, {"items": items}).json["results"]
     assert [one["ok"] for one in results] == [True, True, False, False, False]
     assert checked(nas, "POST", CANCEL, agent.token, {"job_id": "b"}).json == {"ok": True, "cancelled": 1}
