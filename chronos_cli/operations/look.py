@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.decision import Decision, Facts, Fire, Liveness, Outcome, Via, Wake
@@ -13,7 +13,7 @@ from chronos_cli.errors import ChronosError
 from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from typing import Any
 
@@ -59,11 +59,11 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
 
     looked = ctx.repository.change(once)
     ctx.checkpoint("claimed")
-    for row in looked.decision.owed:
-        try:
-            ctx.repository.create_row(row, durable=False)
-        except VersionConflict:
-            continue  # another look wrote the same row from the same entry
+    owed = looked.decision.owed
+    _create_owed(ctx, owed)
+    if owed and all(row.terminal for row in owed) and not looked.decision.starts and fire.via is not Via.END:
+        # Nothing runs whose end would take the entries out, now that their rows exist.
+        look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
     return looked
 
 
@@ -72,7 +72,7 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
     job, _ = read_job(ctx, ctx.repository.jobs(), job_id)
     now = ctx.clock()
     found = _gather(ctx, job, now)
-    return decide(job, found.facts, Fire(via=Via.RECONCILE, token=""), now).wake
+    return decide(job, found.facts, Fire(via=Via.PEEK, token=""), now).wake
 
 
 def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str | None]:
@@ -131,6 +131,15 @@ def _liveness(ctx: Context, row: Row, now: datetime) -> Liveness:
     return alive
 
 
+def _create_owed(ctx: Context, owed: Iterable[Row]) -> None:
+    """Create the rows that a record's entries owe; whoever reads the entry would write the same."""
+    for row in owed:
+        try:
+            ctx.repository.create_row(row, durable=False)
+        except VersionConflict:
+            continue  # another look wrote the same row from the same entry
+
+
 def _put_row(ctx: Context, row: Row, version: str | None) -> None:
     """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
     if version is None:
@@ -161,12 +170,11 @@ def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool 
         return _survey_all(ctx, jobs, only, write=True, owed=owed)
 
     settled = ctx.repository.change(once)
-    for row in owed:
-        try:
-            ctx.repository.create_row(row, durable=False)
-        except VersionConflict:
-            continue  # another look wrote the same row from the same entry
-    return settled
+    _create_owed(ctx, owed)
+    if not owed:
+        return settled
+    # Now that their rows exist, the entries that owed them go; a schedule that is spent is then complete.
+    return replace(ctx.repository.change(once), changed=settled.changed)
 
 
 def _survey_all(

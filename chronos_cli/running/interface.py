@@ -79,4 +79,4 @@ class Processes(ABC):
 
     @abstractmethod
     def end_leftovers(self, owner: Mapping[str, Any]) -> None:
-        """Kill what a dead owner left behind, before its run is settled."""
+        """End what is left of a run whose owner is dead or past its lease, before its row is settled."""

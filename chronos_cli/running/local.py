@@ -67,8 +67,8 @@ class LocalProcesses(Processes):
         return _SEEN[machine.liveness(owner)]
 
     def end_leftovers(self, owner: Mapping[str, Any]) -> None:
-        """Kill what a dead owner left behind."""
-        machine.end_leftovers(owner)
+        """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
+        machine.end_run(owner)
 
 
 class _LocalHeld(Held):
