@@ -1,0 +1,196 @@
+"""What holds for the repository as a whole: its words, its light start, and the promises its texts make."""
+
+import ast
+import email.parser
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import chronos_cli
+from chronos_cli.errors import ChronosError, ExitCode
+from tests.conftest import ROOT, require_module, require_program
+
+# In pieces, so that the words do not occur here either.
+BANNED_VENDORS = ("q" + "stash", "up" + "stash")
+MACHINE_PATHS = ("/" + "root/", "/" + "work/", "/opt/" + "venvs")
+STRANGER = "pip install " + "chronos-cli"
+HEAVY = ("requests", "jwt", "yaml", "rich", "cryptography", "obstore", "asyncio", "sqlite3")
+
+
+def _tracked():
+    """Every file of the repository, by its path and text; files that are no text are left out."""
+    require_program("git")
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip(f"git cannot list this checkout: {listed.stderr.decode().strip()}")
+    for name in listed.stdout.decode().split("\0"):
+        path = ROOT / name
+        if name and path.is_file() and not path.is_symlink():
+            try:
+                yield name, path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
+
+
+@pytest.mark.parametrize("word", BANNED_VENDORS)
+def test_no_scheduler_vendor_is_named(word):
+    """The two vendor names that the contract bans occur in no file's name and no file's text."""
+    found = [name for name, text in _tracked() if word in name.lower() or word in text.lower()]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", MACHINE_PATHS)
+def test_no_path_of_somebodys_machine_is_named(path):
+    """Nothing depends on, or speaks of, a place that only one machine has."""
+    assert [name for name, text in _tracked() if path in text] == []
+
+
+def test_no_text_says_to_install_the_strangers_program():
+    """The package index has another program under the command's name; no text ever says to install it."""
+    assert [name for name, text in _tracked() if STRANGER in text] == []
+
+
+def test_the_top_level_holds_what_it_should():
+    """A newcomer finds few things at the top, each with a reason to be there."""
+    top = {name.split("/")[0] for name, _ in _tracked()}
+    assert top <= {
+        ".ci", ".gitignore", ".github", "CHANGELOG.md", "LICENSE", "README.md", "chronos_cli", "completions", "docs",
+        "mkdocs.yml", "pyproject.toml", "tests",
+    }  # fmt: skip
+
+
+def test_the_command_line_starts_light():
+    """Importing the command line brings in nothing that only some commands need."""
+    code = f"import sys, chronos_cli.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_version_can_be_had_without_anything_else():
+    """The version is a plain text of three numbers, and importing it loads no other module of ours."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+([.-]?(dev|a|b|rc)\d+)?", chronos_cli.__version__)
+    code = "import sys, chronos_cli; print([name for name in sys.modules if name.startswith('chronos_cli.')])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_readme_has_the_one_table_of_exit_codes():
+    """The README's table names every exit code there is, and no other."""
+    rows = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [int(code) for code in rows] == sorted(ExitCode)
+
+
+def _errors(family=ChronosError):
+    for child in family.__subclasses__():
+        yield child
+        yield from _errors(child)
+
+
+def test_every_error_class_says_what_it_is():
+    """Each class of the family has an exit code of the table, a status, and a hint that says what to do next."""
+    for kind in [ChronosError, *_errors()]:
+        assert kind.exit_code in ExitCode, kind
+        assert 200 <= kind.http_status < 600, kind
+        assert kind.default_hint, kind
+        assert kind.__doc__, kind
+
+
+def _imports(path):
+    """The modules that a file imports anywhere, annotations' own imports left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+
+
+# Each layer, and the layers of ours that it may not know.
+ABOVE = {
+    "core": ("cli", "callback", "providers", "operations", "running", "store", "nas", "trust", "config", "authority"),
+    "store": ("cli", "callback", "providers", "operations", "running", "nas", "trust", "authority"),
+    "nas": ("cli", "callback", "providers", "operations", "running", "store", "trust", "authority"),
+    "trust": ("cli", "callback", "providers", "operations", "running", "store", "nas", "authority"),
+    "running": ("cli", "callback", "providers", "store", "nas", "trust", "authority"),
+    "operations": ("cli", "callback", "authority"),
+    "providers": ("cli", "callback", "authority"),
+}
+
+
+@pytest.mark.parametrize("layer", ABOVE)
+def test_arrows_point_down(layer):
+    """A layer imports only what lies below it."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sorted((ROOT / "chronos_cli" / layer).rglob("*.py"))
+        for module in _imports(path)
+        if module.startswith(tuple(f"chronos_cli.{name}" for name in ABOVE[layer]))
+    ]
+    assert wrong == []
+
+
+def test_the_core_is_pure():
+    """The core imports the standard library, cronsim, the errors and itself, and no part of the library that does I/O."""
+    io = {"os", "subprocess", "socket", "pathlib", "shutil", "tempfile", "time", "random", "secrets", "threading"}
+    for path in sorted((ROOT / "chronos_cli" / "core").rglob("*.py")):
+        for module in _imports(path):
+            first = module.split(".")[0]
+            ours = module.startswith(("chronos_cli.core", "chronos_cli.errors")) or module == "chronos_cli"
+            assert ours or first == "cronsim" or (first in sys.stdlib_module_names and first not in io), (path, module)
+
+
+def test_the_authority_shares_only_the_contract_and_the_errors():
+    """The NAS is a program of its own: of the agent's side it knows the wire contract and the errors."""
+    allowed = ("chronos_cli.authority", "chronos_cli.contract", "chronos_cli.errors")
+    for path in sorted((ROOT / "chronos_cli" / "authority").rglob("*.py")):
+        for module in _imports(path):
+            assert not module.startswith("chronos_cli.") or module.startswith(allowed), (path, module)
+
+
+def test_a_wheel_is_whole_and_named_right(tmp_path):
+    """The built wheel is chronos-cron, has both commands and the typing mark, and its texts name no stranger."""
+    require_module("hatchling")
+    code = "import os, sys; os.chdir(sys.argv[1]); from hatchling.build import build_wheel; build_wheel(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, str(ROOT), str(tmp_path)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        folder = next(name for name in names if name.endswith("/METADATA")).rsplit("/", 1)[0]
+        metadata = archive.read(f"{folder}/METADATA").decode()
+        points = archive.read(f"{folder}/entry_points.txt").decode()
+    head = email.parser.Parser().parsestr(metadata)
+    assert head["Name"] == "chronos-cron"
+    assert head["Version"] == chronos_cli.__version__
+    assert STRANGER not in metadata
+    assert "chronos = chronos_cli.cli:main" in points
+    assert "chronos-nas = chronos_cli.authority.cli:main" in points
+    assert {"chronos_cli/py.typed", "chronos_cli/authority/openapi.yaml"} <= set(names)
+    assert not [name for name in names if not name.startswith(("chronos_cli/", "chronos_cron-"))]
+
+
+def test_the_test_extra_is_light():
+    """Running the tests needs four packages, none of them a server."""
+    extras = tomllib.loads(Path(ROOT, "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {re.split(r"[\[>=]", item)[0] for item in extras["test"]} == {
+        "greenlet",
+        "hypothesis",
+        "jsonschema",
+        "pytest",
+    }
