@@ -40,13 +40,14 @@ UNSETTLING: Final = frozenset(
 
 
 class Via(StrEnum):
-    """What makes us look at a job."""
+    """What makes us look at a job. PEEK: only to see which wake it needs as it stands; nothing is settled or moved."""
 
     RELAY = "relay"
     TICK = "tick"
     MANUAL = "manual"
     END = "end"
     RECONCILE = "reconcile"
+    PEEK = "peek"
 
 
 class Liveness(StrEnum):

@@ -116,7 +116,7 @@ class _Look:
 
     def __init__(self, job: Job, facts: Facts, fire: Fire, now: datetime) -> None:
         self.job, self.facts, self.fire, self.now = job, facts, fire, now
-        self.may_start = not facts.held and fire.via is not Via.RECONCILE
+        self.may_start = not facts.held and fire.via not in (Via.RECONCILE, Via.PEEK)
         self.cursor = right_cursor(job, now)
         self.target = meant(job, self.cursor, fire, now)
         self.settle: list[Row] = []

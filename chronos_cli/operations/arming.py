@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.contract import FEATURE_GENERATION
+from chronos_cli.contract import FEATURE_GENERATION, FEATURE_KEEPS_SLOT
 from chronos_cli.core.decision import Purpose, Wake
+from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import ArmState, instant_to_send
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
 from chronos_cli.nas.interface import ArmRequest
@@ -43,22 +44,28 @@ def arm(
     *,
     idle: bool = False,
     named: datetime | None = None,
+    fresh: bool = False,
 ) -> ArmDocument:
     """Provision a job's wake, whatever was armed before (None: drop what is armed), and return the arm document.
 
+    `fresh`: NAS may have dropped what was sent last, so the same instant must not be sent again.
     Its `state` is confirmed, or refused where NAS refuses this identity for good; every other failure is written down
     and raised (AuthError, NasUnavailableError, TemporaryError).
     """
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         if wake is None:
-            document = _drop(ctx, nas, job_id)
+            document, certain = _drop(ctx, nas, job_id), True
         else:
-            document = _send(ctx, nas, job_id, wake, idle=idle, named=named)
+            document, certain = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh)
         ctx.checkpoint("armed")
         needed = present_wake(ctx, job_id)
-        settled = wake is None or document.state is not ArmState.UNCONFIRMED
-        if document.state is ArmState.REFUSED or (settled and _same(needed, wake, ctx.clock())):
+        if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
             return document
+        # NAS may now hold another wish than the present one; only an instant that it has never seen is sure to replace it.
+        fresh = fresh or not certain or wake is None
+        if needed is not None and not certain:
+            ahead = ctx.clock() + SECOND * 2**number
+            needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
         wake, idle = needed, False
     raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
 
@@ -76,12 +83,16 @@ def is_armed(document: ArmDocument | None, wake: Wake, wire: Wire, now: datetime
     )
 
 
-def _send(ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named: datetime | None) -> ArmDocument:
+def _send(
+    ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named: datetime | None, fresh: bool
+) -> tuple[ArmDocument, bool]:
+    """Send one wake. Returns the document, and whether NAS is certain to hold what it says."""
     wire = _wire(ctx)
 
     def sending(document: ArmDocument) -> ArmDocument:
         now = ctx.clock()
-        at = instant_to_send(wake, document.sent(), now, idle=idle, named=named)
+        before = document.sent()
+        at = instant_to_send(wake, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
         after = document.sending(
             wake,
             at,
@@ -98,16 +109,29 @@ def _send(ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named:
     try:
         answer = nas.provision(request)
     except RefusedError as error:
-        return ctx.repository.change_arm(job_id, refusal(sent, error))
+        return ctx.repository.change_arm(job_id, refusal(sent, error)), True
     except NasRejectedError as error:
         if error.reason != STALE_GENERATION:
             ctx.repository.change_arm(job_id, failure(sent, error))
             raise
-        return sent  # NAS holds a newer wish: the present one is looked up and sent
+        return sent, False  # NAS holds a newer wish: the present one is looked up and sent
     except ChronosError as error:
         ctx.repository.change_arm(job_id, failure(sent, error))
         raise
-    return ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
+    document = ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
+    return document, not (answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock()))
+
+
+def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
+    """Whether somebody else sent another instant while this one was under way: which of them came last, NAS knows."""
+    if document.generation == sent.generation or FEATURE_GENERATION in document.features:
+        return False
+    return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
+
+
+def _late(document: ArmDocument, now: datetime) -> bool:
+    """Whether the instant may have been past when it reached NAS, which need not say that it ignores such."""
+    return document.fire_at is not None and document.fire_at <= now and FEATURE_KEEPS_SLOT not in document.features
 
 
 def request_of(sent: ArmDocument) -> ArmRequest:

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, instant_to_send, make_plan
-from chronos_cli.errors import ChronosError, RefusedError, TemporaryError
+from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
 from chronos_cli.nas.interface import ArmRequest, CancelRequest
-from chronos_cli.operations.arming import confirmation, failure, refusal, request_of
+from chronos_cli.operations.arming import (
+    DELIVERED,
+    STALE_GENERATION,
+    arm,
+    confirmation,
+    failure,
+    overtaken,
+    refusal,
+    request_of,
+)
 from chronos_cli.operations.look import present_wake, settle_all
 from chronos_cli.store.arms import ArmDocument
 
@@ -175,13 +184,26 @@ def _carry_out(
         sent[job_id] = ctx.repository.change_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost))
         requests.append(request_of(sent[job_id]))
     done = []
+    again: list[Step] = []
     for result in nas.apply(requests, progress=progress):
         step = steps[result.request.job_id]
-        error = _note_result(ctx, result, sent.get(step.job_id))
-        if error is None and step.action is Action.CANCEL and present_wake(ctx, step.job_id) is not None:
-            error = TemporaryError("it was wished for again meanwhile", hint="run `chronos reconcile` again")
-        done.append(Done(step=step, error=error))
-    return done
+        error, certain = _note_result(ctx, result, sent.get(step.job_id))
+        if error is None and step.action is Action.CANCEL:
+            certain = present_wake(ctx, step.job_id) is None
+        if certain:
+            done.append(Done(step=step, error=error))
+        else:
+            again.append(step)
+    return done + [Done(step=step, error=_arm_again(ctx, nas, step.job_id)) for step in again]
+
+
+def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
+    """Arm what a job wishes now: its wish came, or changed, while NAS was being told of an older one."""
+    try:
+        arm(ctx, nas, job_id, present_wake(ctx, job_id), fresh=True)
+    except ChronosError as error:  # handed on: it is this step's result
+        return error
+    return None
 
 
 def _sending(
@@ -206,19 +228,23 @@ def _spent(document: ArmDocument | None, listed: ArmList, now: datetime) -> bool
     return not held and document.fire_at > now + _IN_FLIGHT
 
 
-def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> ChronosError | None:
+def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> tuple[ChronosError | None, bool]:
+    """Write down one result. Returns its error, and whether NAS is certain not to hold somebody else's wish."""
     job_id, error = result.request.job_id, result.error
     if sent is None:
         if error is None:
             ctx.repository.change_arm(job_id, _cancelled_at(ctx.clock()))
-        return error
+        return error, True
+    if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
+        return None, False
     if isinstance(error, RefusedError):
         ctx.repository.change_arm(job_id, refusal(sent, error))
     elif error is not None:
         ctx.repository.change_arm(job_id, failure(sent, error))
     elif result.answer is not None:
-        ctx.repository.change_arm(job_id, confirmation(sent, result.answer, ctx.clock()))
-    return error
+        document = ctx.repository.change_arm(job_id, confirmation(sent, result.answer, ctx.clock()))
+        return None, not (result.answer.state == DELIVERED or overtaken(document, sent))
+    return error, True
 
 
 def _cancelled_at(now: datetime) -> Callable[[ArmDocument], ArmDocument]:

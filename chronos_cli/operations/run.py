@@ -99,7 +99,12 @@ def begin(ctx: Context, claim: Claim) -> Begun | None:
     lease = row.lease_ends_at or ctx.clock()
     attempt, failure = None, None
     try:
-        attempt = held.begin(lease_ends_at=lease, timeout_s=_timeout_s(ctx, job.policy))
+        # Others count the lease from the row's start, so a process that was suspended since then has less time left.
+        left = (lease - LEASE_MARGIN - ctx.clock()).total_seconds()
+        if left > 0:
+            attempt = held.begin(lease_ends_at=lease, timeout_s=left)
+        else:
+            failure = "it was suspended past its time before it could start"
     except (ChronosError, OSError) as error:
         failure = error.line() if isinstance(error, ChronosError) else f"it could not be started: {error}"
     ctx.checkpoint("started")
