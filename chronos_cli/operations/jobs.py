@@ -223,7 +223,7 @@ def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> C
 def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> Changed:
     job = parse_job(record, ctx.home)
     after = fn(job)
-    if _without_token(after) == _without_token(record):
+    if without_token(after) == without_token(record):
         return Changed(job=job, changed=False)
     jobs.put(job.id, after)
     return Changed(job=parse_job(after, ctx.home), changed=True)
@@ -235,6 +235,7 @@ def _write_owed(ctx: Context, job: Job) -> None:
         look(ctx, job.id, Fire(via=Via.RECONCILE, token=ctx.token()))
 
 
-def _without_token(record: dict[str, Any]) -> dict[str, Any]:
+def without_token(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without what a mere attempt at a change leaves: two that are equal so are the same job."""
     ours = {key: value for key, value in ours_of(record).items() if key != "change" and value not in ({}, 0, [])}
     return {key: value for key, value in record.items() if key != OURS} | ({OURS: ours} if ours else {})

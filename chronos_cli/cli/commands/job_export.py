@@ -1,0 +1,53 @@
+"""`chronos job export`: jobs as one document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.cli import references
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+
+
+def command(
+    ctx: typer.Context,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="only these; else all")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="write it there")] = None,
+) -> int:
+    """Write jobs as one JSON document that `chronos job import` reads. What is running is not part of it.
+
+    It holds what the jobs run as it is, headers of HTTP actions included: keep it as you keep the store.
+
+    Examples:
+      chronos job export > jobs.json
+      chronos job export digest -o digest.json
+    """
+    invocation: Invocation = ctx.obj
+    from chronos_cli.operations.transfer import export
+
+    context = invocation.context(armed=False)
+    only = references.several(context, jobs, everything=not jobs)
+    exported = export(context, only)
+    for job_id, reason in exported.left_out.items():
+        invocation.output.warn(f"{job_id} is left out: {reason}")
+    text = json.dumps(exported.document, indent=2) + "\n"
+    count = len(exported.document["jobs"])
+    if output is not None:
+        target = Path(output)
+        target.touch(0o600)
+        target.write_text(text, encoding="utf-8")
+
+    def render(out: Output) -> None:
+        if output is None:
+            out.text(text)
+        else:
+            out.line(f"wrote {count} jobs to {output}")
+
+    document = {"export": exported.document, "left_out": dict(exported.left_out), "output": output}
+    return invocation.done(document, render)

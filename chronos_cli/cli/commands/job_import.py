@@ -1,0 +1,148 @@
+"""`chronos job import`: jobs from a document, a crontab, or another home."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chronos_cli.errors import ChronosError, TemporaryError, UsageError
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.core.edits import Draft
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.transfer import Item
+
+_SIGN = {"add": "+ add   ", "change": "~ change", "keep": "= keep  "}
+
+
+def command(
+    ctx: typer.Context,
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="what to read; - is stdin")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="crontab|DIR", help="read a crontab, or a chronos or Hermes home")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+) -> int:
+    """Bring jobs in: those that are new are added, those that are here are brought to what arrives.
+
+    FILE is what `chronos job export` wrote, or a crontab with --from crontab (without FILE: `crontab -l`). It is all
+    one change: either every job comes in, or none. The same import again changes nothing.
+
+    Examples:
+      chronos job import jobs.json --dry-run
+      chronos job import --from crontab
+      chronos job import --from ~/.hermes
+    """
+    invocation: Invocation = ctx.obj
+    from chronos_cli.operations.transfer import bring_in
+
+    context = invocation.context()
+    records, drafts, left_out = _read(context, file, source, invocation)
+    plan = bring_in(context, records, drafts, dry_run=dry_run)
+    error = None
+    if not dry_run and any(item.verdict.value != "keep" for item in plan):
+        error = _tell(invocation, context)
+
+    def render(out: Output) -> None:
+        _show(out, plan, dry_run=dry_run)
+
+    for text in left_out:
+        invocation.output.warn(f"left out: {text}")
+    document: dict[str, Any] = {
+        "dry_run": dry_run,
+        "jobs": [
+            {"action": item.verdict.value, "job_id": item.job_id, "name": item.name, "schedule": item.schedule}
+            for item in plan
+        ],
+        "left_out": left_out,
+    }
+    return invocation.done(document, render, error=error)
+
+
+def _read(
+    context: Context, file: str | None, source: str | None, invocation: Invocation
+) -> tuple[list[dict[str, Any]], tuple[Draft, ...], list[str]]:
+    if source == "crontab":
+        from chronos_cli.operations.crontab import read_crontab
+
+        table = read_crontab(_text(file) if file else _own_crontab(), context.home, now=context.clock())
+        return [], table.drafts, list(table.left_out)
+    from chronos_cli.operations import transfer
+
+    if source is not None:
+        if file is not None:
+            raise UsageError("FILE and a home are both given", hint="give one of them")
+        other = _open(source, invocation)
+        records, unusable = transfer.records_of(other.repository.jobs(), other)
+        return records, (), [f"{job_id}: {reason}" for job_id, reason in unusable.items()]
+    if file is None:
+        raise UsageError("nothing to import is named", hint="give FILE, --from crontab, or --from DIR")
+    try:
+        document = json.loads(_text(file))
+    except ValueError as error:
+        raise UsageError(f"{file} is not JSON: {error}", hint="a crontab needs --from crontab") from error
+    return transfer.records_in(document), (), []
+
+
+def _open(folder: str, invocation: Invocation) -> Context:
+    """Another home, for reading. Raises UsageError where there is none."""
+    from chronos_cli.config import load_config
+    from chronos_cli.operations.assembly import Outside, open_home
+
+    home = Path(folder).expanduser()
+    if not (home / "cron" / "jobs.json").is_file():
+        raise UsageError(f"{home} is no home: it has no cron/jobs.json", hint="name a folder, or say --from crontab")
+    # Variables and flags speak for the home we work in, not for that one.
+    config = load_config(environ={key: invocation.environ[key] for key in ("HOME", "TZ") if key in invocation.environ},
+                         home=str(home))  # fmt: skip
+    return open_home(config, Outside(environ={}, secrets={}), armed=False)
+
+
+def _text(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}", hint="check the name") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text", hint="save it as UTF-8") from error
+
+
+def _own_crontab() -> str:
+    """What `crontab -l` prints. Raises UsageError where there is none."""
+    try:
+        done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError("crontab cannot be asked", hint="give a FILE: chronos job import FILE --from crontab") from error
+    if done.returncode != 0:
+        raise UsageError(f"crontab -l: {done.stderr.strip() or 'no crontab'}", hint="give a FILE")
+    return done.stdout
+
+
+def _tell(invocation: Invocation, context: Context) -> ChronosError | None:
+    resolved = invocation.provider(context)
+    try:
+        resolved.provider.on_jobs_changed()
+    except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
+        text = f"saved, not armed: {error.message}"
+        if isinstance(error, TemporaryError):
+            return TemporaryError(text, hint="`chronos reconcile` arms them once NAS can be reached")
+        return type(error)(text, hint=error.hint)
+    return None
+
+
+def _show(out: Output, plan: list[Item], *, dry_run: bool) -> None:
+    for item in plan:
+        if not out.quiet:
+            named = item.job_id if item.name == item.job_id else f"{item.job_id} ({item.name})"
+            out.line(f"{_SIGN[item.verdict.value]} {named}  {item.schedule}")
+    counts = [sum(1 for item in plan if item.verdict.value == word) for word in ("add", "change", "keep")]
+    if not out.quiet:
+        out.line(f"Plan: {counts[0]} to add, {counts[1]} to change, {counts[2]} to keep."
+                 f"{' Nothing was changed.' if dry_run else ''}")  # fmt: skip
