@@ -61,7 +61,7 @@ def arm(
         needed = present_wake(ctx, job_id)
         if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
             return document
-        # NAS may now hold another wish than the present one; only an instant that it has never seen is sure to replace it.
+        # NAS may hold another wish than the present one; only an instant that it has never seen surely replaces it.
         fresh = fresh or not certain or wake is None
         if needed is not None and not certain:
             ahead = ctx.clock() + SECOND * 2**number
