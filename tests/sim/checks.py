@@ -27,7 +27,7 @@ NEXT = {
 SLACK_S = 12.0
 
 
-class Violation(BaseException):  # noqa: N818 - no `except` of the code under test may catch it
+class Violation(BaseException):
     """A promise was broken."""
 
 
@@ -322,14 +322,21 @@ class Check:
             if world.cfg.nas:
                 if trace.live and not world.nas.owed(job):
                     self.fail(f"live job {job} is not armed once the world is quiet")
-                if not trace.live and job in world.nas.slots:
+                if not trace.live and job in world.nas.slots and not world.nas.slots[job].attempt:
                     self.fail(f"job {job} wants nothing, but NAS holds {world.nas.slots[job]}")
             if trace.live and stamp(record["next_run_at"]) <= world.now - 1:
                 self.fail(f"the cursor of {job} is past: {record['next_run_at']}")
 
+    def bare(self) -> bool:
+        """Whether a live job is not armed for a reason that only reconcile can mend."""
+        return any(trace.live and trace.excuse and not self.world.nas.owed(job) for job, trace in self.jobs.items())
+
     def unsettled(self, trace) -> list[dict]:
         """What a job has in hand that is not over. An entry whose row is terminal only waits for the next look."""
-        rows = ((entry, self.rows.get(f"cron/runs/{trace.record['id']}/{entry['run']}.json")) for entry in trace.record["chronos"].get("open", ()))
+        rows = (
+            (entry, self.rows.get(f"cron/runs/{trace.record['id']}/{entry['run']}.json"))
+            for entry in trace.record["chronos"].get("open", ())
+        )
         return [entry for entry, row in rows if row is None or row["state"] not in TERMINAL]
 
     def _accounted(self, job, trace) -> None:

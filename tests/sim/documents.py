@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.errors import LockTimeoutError, TemporaryError
 from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
-
 from tests.sim.tasks import Crash
 
 if TYPE_CHECKING:

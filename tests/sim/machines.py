@@ -88,7 +88,8 @@ class SimHeld(Held):
         duration, run.result = world.fate_of_run(run)
         if duration > timeout_s:
             duration, run.result = timeout_s, RunState.TIMEOUT
-        run.ends_at = world.now + duration
+        # Its supervisor ends it at the end of its lease, by its own clock.
+        run.ends_at = min(world.now + duration, lease_ends_at.timestamp() - world.skews[run.machine])
         world.check.starting(run)
         run.started = True
         world.live.append(run)

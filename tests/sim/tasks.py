@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Crash(BaseException):  # noqa: N818 - not an error: a kill -9
+class Crash(BaseException):
     """A process is killed here. No `except` of the code under test may catch it."""
 
 
@@ -54,7 +54,7 @@ class Task:
         """Whether it may go on: its moment has come, or what it waits for."""
         if self.cond is not None and self.cond():
             return True
-        return self.until is None and self.cond is None or self.until is not None and now >= self.until
+        return (self.until is None and self.cond is None) or (self.until is not None and now >= self.until)
 
 
 class Tasks:
@@ -106,7 +106,7 @@ class Tasks:
                 self.all.remove(task)
 
     def kill(self, task: Task) -> None:
-        """kill -9."""
+        """Kill -9."""
         task.dead = True
         if task.glet:
             task.glet.throw(Crash)

@@ -11,25 +11,35 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from chronos_cli.core import edits
-from chronos_cli.core.decision import Fire, Outcome, Via
+from chronos_cli.core.decision import Outcome
 from chronos_cli.core.job import Home, OnCrash, Overlap, Policy, jitter_of
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.errors import ChronosError, TemporaryError
-from chronos_cli.operations import jobs
 from chronos_cli.operations import (
     arming,
-    fire as firing,
-    look as looking,
-    reconcile as reconciling,
-    run as running,
+    jobs,
     through,
+)
+from chronos_cli.operations import (
+    fire as firing,
+)
+from chronos_cli.operations import (
+    look as looking,
+)
+from chronos_cli.operations import (
+    reconcile as reconciling,
+)
+from chronos_cli.operations import (
+    run as running,
+)
+from chronos_cli.operations import (
+    tick as ticking,
 )
 from chronos_cli.operations.context import Context, Retention, Wire
 from chronos_cli.operations.starting import Inline
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, Repository
-
 from tests.sim.checks import Check, Violation, stamp
 from tests.sim.documents import SimStore
 from tests.sim.machines import SimProcesses
@@ -80,10 +90,14 @@ def draw(rng: random.Random) -> Config:
     if "2xx clears slot" in characters:
         # What cleared the slot is mended by sending the same instant again, which such a NAS would not take.
         characters -= {"keys for ever"}
+    if "past ignored" in characters:
+        characters -= {"clock behind"}
+    characters = characters or {"kind"}
     mode = rng.choice(("detached", "detached", "sync", "waits"))
     if "2xx clears slot" in characters:
         mode = "detached"  # only a runner that outlives the answer can provision after it
-    machines = rng.choice((1, 1, 2))
+    # NAS that says yes and drops what is past by its clock: only one whose clock is ours can be survived.
+    machines = 1 if "past ignored" in characters else rng.choice((1, 1, 2))
     rough = rng.random() < 0.6
 
     def some(value: float) -> float:
@@ -95,7 +109,7 @@ def draw(rng: random.Random) -> Config:
         mode=mode,
         machines=machines,
         locks=rng.random() < 0.5,
-        jumps=machines == 1 and rng.random() < 0.3,
+        jumps=machines == 1 and "past ignored" not in characters and rng.random() < 0.3,
         p_crash=rng.choice((0.0, 0.01, 0.03)),
         p_conflict=some(0.1),
         p_write_fails=some(0.06),
@@ -409,13 +423,8 @@ class World:
 
     def op_tick(self, _: str) -> None:
         def body(task, ctx):
-            for record in ctx.repository.jobs().records:
-                job, _ = looking.read_job(ctx, ctx.repository.jobs(), record.id)
-                if job is None or not (job.open or (job.cursor is not None and job.cursor <= ctx.clock())):
-                    continue
-                looked = looking.look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
-                self.cover("tick", looked.decision.outcome.value)
-                self.see_all(ctx, job.id, looked)
+            ticked = ticking.tick(ctx, Inline(), max_parallel=self.rng.choice((0, 1)))
+            task.failed = bool(ticked.failed or ticked.unarmed) or task.failed
 
         self.spawn("tick", None, body)
 
@@ -528,6 +537,8 @@ class World:
         times = [task.until for task in self.tasks.all if task.until is not None and task.until > self.now]
         if due is not None and due > self.now:
             times.append(due)
+        if any(task.label == "process start" for task in self.tasks.all):
+            return False  # between the last look at the clock and the start of the process no time passes
         if limit is None and self.rng.random() < 0.12:
             self.now += self.rng.choice((1.0, 1.0, 10.0, 30.0, 600.0, 8_000.0))
             return True
@@ -561,7 +572,7 @@ class World:
         self._drain()
         for _ in range(8):
             self._settle()
-            if not self._in_hand():
+            if not self._in_hand() and not self.check.bare():
                 break
             self.log("---- time passes")
             self.now += 400.0
@@ -570,7 +581,8 @@ class World:
 
     def _settle(self) -> None:
         if self.cfg.nas:
-            self.op_reconcile("")
+            everything_gone = all(trace.removed for trace in self.check.jobs.values())
+            self.spawn("reconcile", None, lambda task, ctx: reconciling.reconcile(ctx, prune=everything_gone))
         self._drain()
         if not self.cfg.nas:
             self.op_tick("")
