@@ -24,6 +24,10 @@ def main(argv: list[str] | None = None) -> int:
 
         sys.stdout.write(f"chronos {__version__}\n")
         return 0
+    if arguments[:1] == ["__complete"]:
+        from chronos_cli.cli.complete import main as complete
+
+        return complete(arguments[1:])
     from chronos_cli.cli.app import run
 
     return run(arguments)

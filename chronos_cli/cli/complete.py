@@ -1,0 +1,47 @@
+"""The candidates a shell asks for while somebody types: job ids with their names, from the store's file, quickly.
+
+No typer, no NAS, no lock, no bucket; whatever goes wrong, there are simply no candidates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+_MOST = 2_000
+
+
+def main(arguments: list[str]) -> int:
+    """`__complete jobs PREFIX [HOME]`: one `id<TAB>name` a line."""
+    if arguments[:1] != ["jobs"]:
+        return 0
+    prefix = arguments[1] if len(arguments) > 1 else ""
+    home = arguments[2] if len(arguments) > 2 and arguments[2] else None
+    shown = 0
+    for job_id, name in _jobs(home):
+        if job_id.startswith(prefix) and shown < _MOST:
+            shown += 1
+            label = " ".join(name.split())
+            sys.stdout.write(f"{job_id}\t{label}\n".encode("ascii", "replace").decode())
+    return 0
+
+
+def _jobs(home: str | None) -> list[tuple[str, str]]:
+    from chronos_cli.config import load_config
+    from chronos_cli.errors import ChronosError
+
+    try:
+        config = load_config(environ=os.environ, home=home)
+        folder = config.store or config.home
+        with open(os.path.join(folder, "cron", "jobs.json"), "rb") as file:  # noqa: PTH118, PTH123 - pathlib is slower
+            document = json.loads(file.read().decode("utf-8-sig"))
+    except (ChronosError, OSError, ValueError):  # somebody is typing: silence is right, the command itself will tell
+        return []
+    records = document.get("jobs") if isinstance(document, dict) else document
+    if isinstance(records, dict):
+        records = [{"id": key, **value} for key, value in records.items() if isinstance(value, dict)]
+    if not isinstance(records, list):
+        return []
+    found = [record for record in records if isinstance(record, dict) and isinstance(record.get("id"), str)]
+    return [(record["id"], str(record.get("name") or "")) for record in found]

@@ -1,0 +1,64 @@
+# bash completion for chronos. Made by `chronos completions bash`.
+_chronos() {
+    local current="${COMP_WORDS[COMP_CWORD]}" path="" home="" word words="" options="" index skip=0
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        word="${COMP_WORDS[index]}"
+        if ((skip)); then skip=0; continue; fi
+        case "$word" in
+        --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
+        --agent|--audience|--body|--callback-url|--count|--deliver|--fire-at|--from|--grace|--header|--home|--http|--id|--jitter|--job-id|--jwks-url|--keep|--lock-timeout|--max-parallel|--method|--model|--name|--on-crash|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--shell|--skills|--timeout|--timezone|--token|--token-file|--tz|--workdir|-n|-o) skip=1 ;;
+        -*) ;;
+        *) case "$path${path:+ }$word" in
+            'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick')
+                path="$path${path:+ }$word" ;;
+            esac ;;
+        esac
+    done
+    case "$path" in
+        "") words="arm cancel list reconcile fire job run next tick status history logs hold provider init config completions demo" ;;
+        "job") words="add show list edit pause resume remove unlock import export" ;;
+        "provider") words="list" ;;
+        "config") words="show path" ;;
+    esac
+    case "$path" in
+        "arm") options="--all --dry-run" ;;
+        "cancel") options="--all --orphans --dry-run --yes -y" ;;
+        "list") options="--offline" ;;
+        "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
+        "fire") options="--job-id --token --token-file --fire-at --detach" ;;
+        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --repeat --workdir --skills --model --deliver" ;;
+        "job show") options="" ;;
+        "job list") options="" ;;
+        "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --repeat --workdir --skills --model --deliver --dry-run" ;;
+        "job pause") options="--reason" ;;
+        "job resume") options="" ;;
+        "job remove") options="--yes -y" ;;
+        "job unlock") options="--yes -y" ;;
+        "job import") options="--from --dry-run" ;;
+        "job export") options="--output -o" ;;
+        "run") options="--detach" ;;
+        "next") options="--tz --count -n" ;;
+        "tick") options="--max-parallel --detach" ;;
+        "status") options="--offline" ;;
+        "history") options="--count -n" ;;
+        "logs") options="--follow -f" ;;
+        "hold") options="--reason --off" ;;
+        "provider list") options="" ;;
+        "init") options="--portal-url --callback-url --audience --jwks-url --timezone --agent --force" ;;
+        "config show") options="--origin" ;;
+        "config path") options="" ;;
+        "completions") options="" ;;
+        "demo") options="--keep" ;;
+    esac
+    if [[ "$current" == -* ]]; then
+        words="$options --home --json --quiet -q --verbose -v --debug --lock-timeout --help"
+    else
+        case "$path" in
+        "arm"|"cancel"|"job show"|"job edit"|"job pause"|"job resume"|"job remove"|"job unlock"|"job export"|"run"|"history"|"logs")
+            words="$(chronos __complete jobs "$current" "$home" 2>/dev/null | cut -f1)" ;;
+        "completions") words="bash zsh fish" ;;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _chronos chronos
