@@ -138,6 +138,9 @@ class CallbackClient:
             connection.request("POST", path, body=body, headers=dict(headers))
             response = connection.getresponse()
             text = response.read(MAX_ANSWER)
+            if time.monotonic() >= deadline:
+                # Cut off by the watch: http.client takes the end of the stream for the end of the headers.
+                raise TimeoutError
             keep = response.isclosed() and not response.will_close
             return Reply(
                 status=response.status,
