@@ -118,6 +118,7 @@ def _send(
     except ChronosError as error:
         ctx.repository.change_arm(job_id, failure(sent, error))
         raise
+    ctx.checkpoint("provisioned")
     document = ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
     return document, not (answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock()))
 

@@ -52,6 +52,7 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
         decision = decide(job, found.facts, fire, now)
         for row in decision.settle:
             _put_row(ctx, row, found.versions.get(row.run_id))
+            ctx.checkpoint("settling")
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")

@@ -124,7 +124,9 @@ def finish(ctx: Context, run: Begun) -> Row:
         else:
             ended = run.attempt.wait()
         ctx.checkpoint("ended")
-        return _record_end(ctx, run, ended)
+        row = _record_end(ctx, run, ended)
+        ctx.checkpoint("recorded")
+        return row
     finally:
         run.held.release()
 
