@@ -136,12 +136,12 @@ class CallbackClient:
                 connection.connect()
             connection.sock.settimeout(self._timeout)
             connection.request("POST", path, body=body, headers=dict(headers))
-            response = connection.getresponse()
-            text = response.read(MAX_ANSWER)
+            with connection.getresponse() as response:
+                text = response.read(MAX_ANSWER)
+                keep = response.isclosed() and not response.will_close
             if time.monotonic() >= deadline:
                 # Cut off by the watch: http.client takes the end of the stream for the end of the headers.
                 raise TimeoutError
-            keep = response.isclosed() and not response.will_close
             return Reply(
                 status=response.status,
                 retry_after=response.headers.get("Retry-After"),
