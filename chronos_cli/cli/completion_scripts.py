@@ -141,9 +141,7 @@ fi
 
 
 def _described(options: tuple[OptionFact, ...]) -> str:
-    return " ".join(
-        _quoted(f"{name}:{option.help}".replace("'", "")) for option in options for name in option.names
-    )
+    return " ".join(_quoted(f"{name}:{option.help}".replace("'", "")) for option in options for name in option.names)
 
 
 def _fish(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
@@ -165,13 +163,13 @@ def _fish(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
         "    echo (string join ' ' $path)",
         "end",
         "function __chronos_at",
-        "    test (__chronos_path) = \"$argv[1]\"; or string match -q -- \"$argv[1] *\" (__chronos_path)",
+        '    test (__chronos_path) = "$argv[1]"; or string match -q -- "$argv[1] *" (__chronos_path)',
         "end",
         "function __chronos_jobs",
         "    set -l words (commandline -opc)",
         "    set -l home",
         "    if set -l at (contains -i -- --home $words); set home $words[(math $at + 1)]; end",
-        "    chronos __complete jobs (commandline -ct) \"$home\" 2>/dev/null",
+        '    chronos __complete jobs (commandline -ct) "$home" 2>/dev/null',
         "end",
         "complete -c chronos -f",
     ]

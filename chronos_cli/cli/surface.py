@@ -75,7 +75,9 @@ def _facts(entry: Any, before: tuple[str, ...]) -> Iterator[CommandFact]:
         body=body.strip(),
         examples=tuple(line.strip() for line in examples.strip().splitlines() if line.strip()),
         arguments=tuple(
-            (str(param.metavar or param.name), param.help or "") for param in shown if param.param_type_name == "argument"
+            (str(param.metavar or param.name), param.help or "")
+            for param in shown
+            if param.param_type_name == "argument"
         ),
         options=tuple(_option(param, prefix) for param in shown if param.param_type_name == "option"),
     )

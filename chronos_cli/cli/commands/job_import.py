@@ -119,7 +119,9 @@ def _own_crontab() -> str:
     try:
         done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError("crontab cannot be asked", hint="give a FILE: chronos job import FILE --from crontab") from error
+        raise UsageError(
+            "crontab cannot be asked", hint="give a FILE: chronos job import FILE --from crontab"
+        ) from error
     if done.returncode != 0:
         raise UsageError(f"crontab -l: {done.stderr.strip() or 'no crontab'}", hint="give a FILE")
     return done.stdout

@@ -38,7 +38,8 @@ def command(
 
     with Interrupts() as interrupts:
         context = invocation.context(interrupts=interrupts)
-        invocation.provider(context)
+        if invocation.provider(context).provider.name == "builtin":
+            context = invocation.context(armed=False, interrupts=interrupts)
         job_id = references.one(context, job)
         looked = jobs.claim_manual(context, job_id)
         launcher: Inline | Detached = detached(invocation) if detach else Inline()
