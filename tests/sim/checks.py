@@ -43,7 +43,7 @@ class JobTrace:
 
     def __init__(self, record, rhythm) -> None:
         self.record = record
-        self.rhythm = rhythm  # (period, phase) of its instants; None for a single one
+        self.rhythm = rhythm  # period and phase of its instants; no period: a single one
         self.first = stamp(record["next_run_at"])
         self.entries: dict[str, dict] = {}
         self.spans: list[tuple[float, float, dict]] = []
@@ -90,6 +90,12 @@ class Check:
             self._wrote_jobs(document, task)
         elif key.startswith("cron/runs/"):
             self._wrote_row(key, document, task)
+        elif self.world.trace is not None and key.startswith("cron/arms/"):
+            self._tell_arm(document, task)
+
+    def _tell_arm(self, arm, task) -> None:
+        shown = " ".join(str(arm.get(name, "-")) for name in ("state", "purpose", "fire_at", "generation"))
+        self.world.log("%r notes arm of %s: %s", task, arm["job_id"], shown)
 
     def _wrote_jobs(self, document, task) -> None:
         seen = set()
@@ -209,9 +215,9 @@ class Check:
     def answered(self, job: str) -> None:
         self.dirty.add(job)
 
-    def cleared(self, job: str) -> None:
-        """A 2xx cleared the slot: only a runner that is still there can put something into it again."""
-        if not any(task.kind == "runner" and task.job == job for task in self.world.tasks.all):
+    def cleared(self, job: str, door: Task) -> None:
+        """A 2xx cleared the slot: only a runner that waited for this very answer puts something into it again."""
+        if all(runner.done for runner in door.runners):
             self.excuse(job, "a 2xx without a runner cleared the slot")
 
     def late(self, job: str, label: str) -> None:
@@ -355,7 +361,7 @@ class Check:
     def _partition(self, trace, first, through, *, closed) -> None:
         """Every instant of the schedule from `first` to `through` lies in just one claimed span."""
         spans = sorted((s for s in trace.spans if s[1] >= first), key=lambda s: s[:2])
-        if trace.rhythm is None:
+        if not trace.rhythm[0]:
             if len([s for s in spans if s[0] == first]) > 1:
                 self.fail(f"the instant of {trace.record['id']} was claimed twice")
             return

@@ -117,6 +117,7 @@ class Server:
                     delivery.cancelled = True
             self.deliveries = [d for d in self.deliveries if not (d.cancelled and not d.handling)]
         self.slots[job] = Slot(at, at - self.skew, answer.schedule_id)
+        self.world.log("NAS holds %s for %s", self.world.text(at), job)
         if self.kind:
             self.world.cover("nas", "kind")
         self.world.check.slot_set(job)
@@ -125,7 +126,7 @@ class Server:
     def cancel(self, job: str, generation: int | None) -> None:
         if generation is not None and self.kind and generation < self.generations.get(job, 0):
             raise NasRejectedError("stale", status=409, reason="stale_generation")
-        self.slots.pop(job, None)
+        self.world.log("NAS drops %s of %s", self.slots.pop(job, None), job)
         for delivery in self.deliveries:
             if delivery.job_id == job and not delivery.ghost and "upsert cancels redelivery" in self.char:
                 delivery.cancelled = True
@@ -220,7 +221,7 @@ class Server:
         named = None if self.has("no fire_at") else delivery.fire_at
         world.start_door(delivery, delivery.token, named)
 
-    def answered(self, delivery: Delivery, token: int, status: int, retry_after: int | None) -> None:
+    def answered(self, delivery: Delivery, token: int, status: int, retry_after: int | None, door) -> None:
         """What the door said. An answer that comes when NAS no longer waits is not heard."""
         if delivery.ghost or delivery.token != token or not delivery.handling:
             return
@@ -230,7 +231,7 @@ class Server:
                 self.deliveries.remove(delivery)
             if "2xx clears slot" in self.char and self.slots.pop(delivery.job_id, None) is not None:
                 self.has("2xx clears slot")
-                self.world.check.cleared(delivery.job_id)
+                self.world.check.cleared(delivery.job_id, door)
             return
         self._failed(delivery, retry_after)
 

@@ -31,6 +31,7 @@ class Task:
         "machine",
         "number",
         "result",
+        "runners",
         "until",
     )
 
@@ -45,6 +46,7 @@ class Task:
         self.failed = False
         self.cancelled: set[str] = set()
         self.result: object = None
+        self.runners: list[Task] = []
         self.glet: greenlet | None = None
 
     def __repr__(self) -> str:

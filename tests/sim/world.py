@@ -109,7 +109,7 @@ def draw(rng: random.Random) -> Config:
         mode=mode,
         machines=machines,
         locks=rng.random() < 0.5,
-        jumps=machines == 1 and "past ignored" not in characters and rng.random() < 0.3,
+        jumps=machines == 1 and not characters & {"past ignored", "no fire_at"} and rng.random() < 0.3,
         p_crash=rng.choice((0.0, 0.01, 0.03)),
         p_conflict=some(0.1),
         p_write_fails=some(0.06),
@@ -197,14 +197,14 @@ class World:
         result = rng.choice((RunState.OK, RunState.OK, RunState.FAILED, RunState.FAILED, RunState.INTERRUPTED))
         return rng.choice((0.2, 0.2, 3.0, 20.0, 70.0, 400.0)), result
 
-    def rhythm_of(self, record) -> tuple[float, float] | None:
+    def rhythm_of(self, record) -> tuple[float, float]:
         """Period and phase of a schedule's instants, worked out here and not by the code under test."""
         schedule, ours = record["schedule"], record["chronos"]
         offset = 0.0
         if jitter := ours.get("policy", {}).get("jitter"):
             offset = jitter_of(record["id"], Policy(jitter=jitter)).total_seconds()
         if schedule["kind"] == "once":
-            return None
+            return 0.0, stamp(schedule["run_at"])
         if schedule["kind"] == "interval":
             period = float(schedule.get("seconds") or schedule["minutes"] * 60)
             return period, (stamp(ours["anchor"]) + offset) % period
@@ -289,7 +289,7 @@ class World:
                     self.cover("outcome", f"claimed, waited, exit {int(report.exit_code)}")
             self.pause(task, "answer")
             self.log("%r answers %s %s", task, status, word)
-            self.nas.answered(delivery, token, status, retry_after)
+            self.nas.answered(delivery, token, status, retry_after, task)
             task.last = "answer"
             if not isinstance(launcher, Inline):
                 launcher.answered = True
@@ -650,6 +650,7 @@ class SimDetached:
             through.see_through(mine, begun, ended=ended)
 
         runner = world.spawn("runner", task.job, body, machine=task.machine)
+        task.runners.append(runner)
         task.last = "runner start"
         world.pause(task, "await runner", until=world.now + 8.0, cond=lambda: said or runner.done)
         if not said or said[0] == "failed":
