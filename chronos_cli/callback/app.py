@@ -10,24 +10,23 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, read_body
 from chronos_cli.config import load_config
+from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TokenError
 from chronos_cli.operations.admission import admit, trust_settings
-from chronos_cli.operations.assembly import Outside, open_home
 from chronos_cli.operations.fire import RETRY_AFTER_S, fire
 from chronos_cli.operations.starting import Detached
-from chronos_cli.providers.resolve import resolve_provider
 from chronos_cli.running.detach import Runners
 from chronos_cli.trust.verifier import fire_verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from chronos_cli.config import Config
+    from chronos_cli.callback.homes import ServedHome
     from chronos_cli.operations.admission import Admitted
-    from chronos_cli.operations.context import Context
 
 REFUSED = b'{"result": "refused"}'
 
@@ -42,30 +41,21 @@ class Answer:
     sent: Callable[[], None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Home:
-    """One home that this callback serves."""
-
-    config: Config
-    context: Context
-
-
 class Callback:
     """Serves fires for one configuration and the profiles it names. Safe to call from many threads."""
 
     def __init__(self, environ: Mapping[str, str], secrets: Mapping[str, str]) -> None:
         """Read the configuration; no network, no store. Raises ConfigError."""
-        self._environ = dict(environ)
-        self._secrets = dict(secrets)
         self.config = load_config(environ=environ)
         self.chosen = choose(self.config.callback_mode, environ)
+        self._environ = environ
         self._settings = trust_settings(self.config)
         self._verify = fire_verifier(self._settings)
         self._runners = Runners()
-        self._homes = {"": self._open(self.config)}
+        self._homes = Homes(self.config, environ, secrets, _log)
 
     def answer(self, environ: Mapping[str, Any]) -> Answer:
-        """Answer one request. Never raises."""
+        """Answer one request. Never raises: whatever goes wrong is one JSON answer and one line on stderr."""
         try:
             return self._route(environ)
         except TokenError as error:
@@ -75,6 +65,8 @@ class Callback:
             _log(error.line())
             body = {"result": "error", "error": {"code": error.code, "retryable": error.retryable}}
             return _json(error.http_status, body, retry_after=RETRY_AFTER_S if error.http_status == 503 else None)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: NAS shall retry, and a stranger learn nothing
+            return fault(error, self._environ)
 
     def _route(self, environ: Mapping[str, Any]) -> Answer:
         path, method = str(environ.get("PATH_INFO", "")), str(environ.get("REQUEST_METHOD", ""))
@@ -90,7 +82,10 @@ class Callback:
         claims = self._verify(bearer_token(environ))
         request = parse_fire(read_body(environ))
         admitted = admit(claims, self._settings, job_id=request.get("job_id"), fire_at=request.get("fire_at"))
-        return self._fire(admitted, self._home_of(profile, admitted.job_id))
+        home = self._homes.named(profile) if profile else self._homes.with_job(admitted.job_id)
+        if home is None:
+            return _json(200, {"result": Outcome.GONE.value, "job_id": admitted.job_id})
+        return self._fire(admitted, home)
 
     def health(self) -> dict[str, object]:
         """What /healthz says: nothing secret, nothing that needs the store."""
@@ -98,7 +93,7 @@ class Callback:
 
         return {"ok": True, "version": __version__, "mode": self.chosen.mode.value, "because": self.chosen.because}
 
-    def _fire(self, admitted: Admitted, home: _Home) -> Answer:
+    def _fire(self, admitted: Admitted, home: ServedHome) -> Answer:
         sync = self.chosen.mode is Mode.SYNC
         budget = self.config.callback_budget
         launcher = Detached(
@@ -108,49 +103,32 @@ class Callback:
                 "armed": home.context.wire is not None,
                 "budget_s": budget if sync and self.chosen.freezes else None,
             },
-            environment=self._environ,
-            secrets=self._secrets,
+            environment=home.environment,
+            secrets=home.secrets,
             wait_s=budget if sync else 0.0,
         )
-        report = fire(
-            home.context, admitted.job_id, fire_at=admitted.fire_at, delivery=admitted.delivery, launcher=launcher
-        )
+        try:
+            report = fire(
+                home.context, admitted.job_id, fire_at=admitted.fire_at, delivery=admitted.delivery, launcher=launcher
+            )
+        except BaseException:
+            launcher.answered()  # there will be no report whose leaving could be waited for
+            raise
         if report.reason is not None:
             _log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
         return replace(
             _json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=launcher.answered
         )
 
-    def _home_of(self, profile: str, job_id: str) -> _Home:
-        """The home that is named, or, on the plain path, the one that has the job; looked for after verification."""
-        named = dict(self.config.profiles)
-        if profile:
-            if profile not in named:
-                return self._homes[""]
-            return self._profile(profile, named[profile])
-        if not named or self._homes[""].context.repository.jobs().get(job_id) is not None:
-            return self._homes[""]
-        for name, path in named.items():
-            home = self._profile(name, path)
-            if home.context.repository.jobs().get(job_id) is not None:
-                return home
-        return self._homes[""]
 
-    def _profile(self, name: str, path: str) -> _Home:
-        if name not in self._homes:
-            # Variables speak for the launching home; a profile is what its own file says.
-            environ = {key: value for key, value in self._environ.items() if not key.startswith("CHRONOS_")}
-            self._homes[name] = self._open(load_config(environ=environ, home=path))
-        return self._homes[name]
+def fault(error: Exception, environ: Mapping[str, str]) -> Answer:
+    """The answer to what should not have happened. Its text is logged only with CHRONOS_DEBUG: it may hold a secret."""
+    _log(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
+    if environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
+        from traceback import format_exception
 
-    def _open(self, config: Config) -> _Home:
-        context = open_home(config, Outside(environ=self._environ, secrets=self._secrets))
-        resolved = resolve_provider(config, context)
-        if resolved.warning is not None:
-            _log(f"warning: {resolved.warning}")
-        if resolved.provider.name == "builtin":
-            context = replace(context, wire=None)
-        return _Home(config=config, context=context)
+        sys.stderr.write("".join(format_exception(error)))
+    return _json(500, {"result": "error", "error": {"code": "fault", "retryable": True}})
 
 
 def _refused() -> Answer:

@@ -10,6 +10,7 @@ from chronos_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from wsgiref.types import InputStream
 
 MAX_HEADER_CHARS: Final = 16 * 1024
 """One header, the token's included; servers bound the sum."""
@@ -47,19 +48,26 @@ def read_body(environ: Mapping[str, Any]) -> bytes:
     """The body, at most 64 KiB. Raises UsageError where its length is absent or nonsense, TooLargeError past that."""
     text = environ.get("CONTENT_LENGTH") or ""
     if environ.get("wsgi.input_terminated") and not text:
-        data: bytes = environ["wsgi.input"].read(MAX_FIRE_BODY_BYTES + 1)
+        data = _read(environ["wsgi.input"], MAX_FIRE_BODY_BYTES + 1)
     else:
         if not (text.isascii() and text.isdigit()) or len(text) > 18:
             raise UsageError("the request has no usable Content-Length")
         length = int(text)
         if length > MAX_FIRE_BODY_BYTES:
             raise TooLargeError
-        data = environ["wsgi.input"].read(length)
+        data = _read(environ["wsgi.input"], length)
         if len(data) != length:
             raise UsageError("the request body is shorter than its Content-Length")
     if len(data) > MAX_FIRE_BODY_BYTES:
         raise TooLargeError
     return data
+
+
+def _read(stream: InputStream, length: int) -> bytes:
+    try:
+        return stream.read(length)
+    except OSError as error:  # the client went away, or the server found its chunks broken
+        raise UsageError("the request body could not be read") from error
 
 
 def parse_fire(data: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -37,15 +38,16 @@ class Application:
         return _Body(body, answer.sent)
 
     def _answer(self, environ: WSGIEnvironment) -> Answer:
-        from chronos_cli.callback.app import Answer
+        from chronos_cli.callback.app import Answer, fault
 
         try:
             callback = self.callback()
         except ConfigError as error:
-            os.write(2, f"chronos: {error.line()}\n".encode())
-            return Answer(
-                status=503, body=b'{"result": "error", "error": {"code": "config"}}', headers=(("Retry-After", "60"),)
-            )
+            sys.stderr.write(f"chronos: {error.line()}\n")
+            body = b'{"result": "error", "error": {"code": "config", "retryable": true}}'
+            return Answer(status=503, body=body, headers=(("Retry-After", "60"),))
+        except Exception as error:  # noqa: BLE001 - as in the callback itself: one answer, one line
+            return fault(error, os.environ)
         return callback.answer(environ)
 
     def callback(self) -> Callback:
@@ -58,7 +60,7 @@ class Application:
                 secrets = take_secrets(os.environ)
                 try:
                     self._callback = Callback(dict(os.environ), secrets)
-                except ConfigError:
+                except BaseException:
                     os.environ.update(secrets)
                     raise
             return self._callback

@@ -1,0 +1,95 @@
+"""The homes that one callback serves: that of the launching configuration, and the profiles that it names.
+
+What judges tokens is not found here: it comes from the launching configuration alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.callback.shared_nas import NasPool
+from chronos_cli.config import load_config, settings
+from chronos_cli.errors import ChronosError
+from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.providers.resolve import resolve_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chronos_cli.config import Config
+    from chronos_cli.operations.context import Context
+
+HOME_VARIABLE: Final = "CHRONOS_HOME"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedHome:
+    """One home: its configuration and context, and what its runners are started with."""
+
+    config: Config
+    context: Context
+    environment: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+class Homes:
+    """Opens each home once, when it is first needed. Safe to share between threads.
+
+    Variables and the token in the environment speak for the launching home; a profile is what its own files say.
+    """
+
+    def __init__(
+        self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str], warn: Callable[[str], None]
+    ) -> None:
+        self._profiles = dict(config.profiles)
+        self._warn = warn
+        ours = {HOME_VARIABLE, *(setting.env for setting in settings())}
+        self._bare = {name: value for name, value in environ.items() if name not in ours}
+        self._guard = threading.Lock()
+        self._opened: dict[str, ServedHome] = {}
+        self._main = self._open(config, environ, secrets)
+
+    def named(self, profile: str) -> ServedHome | None:
+        """The home of a profile, None where none has this name. Raises ConfigError."""
+        path = self._profiles.get(profile)
+        if path is None:
+            return None
+        with self._guard:
+            if profile not in self._opened:
+                self._opened[profile] = self._open(load_config(environ=self._bare, home=path), self._bare, {})
+            return self._opened[profile]
+
+    def with_job(self, job_id: str) -> ServedHome:
+        """The home that has this job; the launching one where none has it.
+
+        A profile that cannot be read is in nobody's way, unless the job is found nowhere else: then it may be there.
+        Raises what reading the homes raises.
+        """
+        if not self._profiles or self._main.context.repository.jobs().get(job_id) is not None:
+            return self._main
+        unread: ChronosError | None = None
+        for profile in self._profiles:
+            try:
+                home = self.named(profile)
+                if home is not None and home.context.repository.jobs().get(job_id) is not None:
+                    return home
+            except ChronosError as error:
+                unread = error
+        if unread is not None:
+            raise unread
+        return self._main
+
+    def _open(self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str]) -> ServedHome:
+        context = open_home(config, Outside(environ=environ, secrets=secrets))
+        resolved = resolve_provider(config, context)
+        if resolved.warning is not None:
+            self._warn(f"warning: {resolved.warning}")
+        wire = context.wire
+        if wire is not None:
+            shared = resolved.provider.name != "builtin"
+            wire = replace(wire, connect=NasPool(wire.connect).connect) if shared else None
+        return ServedHome(
+            config=config, context=replace(context, wire=wire), environment=dict(environ), secrets=dict(secrets)
+        )
