@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chronos_cli.config import load_config
 from chronos_cli.errors import ChronosError, ExitCode
@@ -21,6 +21,9 @@ from chronos_cli.running.signals import Interrupts
 
 if TYPE_CHECKING:
     from chronos_cli.running.report import Reporter
+
+ANSWERED_WITHIN_S: Final = 15.0
+"""How long the answer to our fire may take to leave once the run is over; arming, within 10 s, comes before it."""
 
 
 def main() -> int:
@@ -47,6 +50,12 @@ def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: 
         reporter.send({"event": "lost"})
         return ExitCode.OK
     reporter.send({"event": "running", "run": begun.row.run_id})
-    row = see_through(ctx, begun, ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}))
-    reporter.send({"event": "done"})
+
+    def settled() -> None:
+        reporter.send({"event": "done"})
+        reporter.wait_until_unread(ANSWERED_WITHIN_S)
+
+    row = see_through(
+        ctx, begun, ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}), settled=settled
+    )
     return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

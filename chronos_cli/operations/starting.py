@@ -49,7 +49,8 @@ class Detached:
     """Runs the job under a runner of its own, `chronos fire --claimed RUN`.
 
     `launching` is what the runner is told beside its claim (home, overrides), never a secret; `secrets` reach it
-    through a nameless file. `wait_s`: how long `wait` waits for the end (0: not at all, None: as long as it takes).
+    through a nameless file. `wait_s`: how long, from now, `wait` waits for the end (0: not at all, None: as long as it
+    takes). One instance serves one fire.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Detached:
         self._launching = dict(launching)
         self._environment = environment
         self._secrets = secrets
-        self._wait_s = wait_s
+        self._until = None if wait_s is None else time.monotonic() + wait_s
         self._launched: list[DetachedRun] = []
 
     def answered(self) -> None:
@@ -88,7 +89,7 @@ class Detached:
         if message.get("event") == "lost":
             runner.close()
             return None
-        run = DetachedRun(runner, self._wait_s)
+        run = DetachedRun(runner, self._until)
         self._launched.append(run)
         return run
 
@@ -96,22 +97,20 @@ class Detached:
 class DetachedRun:
     """A run under a runner of its own."""
 
-    def __init__(self, runner: Runner, wait_s: float | None) -> None:
+    def __init__(self, runner: Runner, until: float | None) -> None:
         self._runner = runner
-        self._wait_s = wait_s
+        self._until = until
 
     def wait(self) -> Row | None:
         """Its row, if it ends, and all that follows its end is done, within the time this waits; it goes on anyway."""
         from chronos_cli.core.row import Row
 
-        if self._wait_s == 0.0:
-            return None
-        until = time.monotonic() + (_FOREVER_S if self._wait_s is None else self._wait_s)
+        until = time.monotonic() + _FOREVER_S if self._until is None else self._until
         row = None
         while (left := until - time.monotonic()) > 0:
             message = self._runner.next_message(left)
             if message is None:
-                break
+                break  # no time is left, or the runner is over and the ledger tells the rest
             if message.get("event") == "ended":
                 row = Row.from_json(message["row"])
             elif message.get("event") == "done":

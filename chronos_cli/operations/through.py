@@ -12,22 +12,31 @@ from chronos_cli.core.occurrence import run_id_of
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.fire import rearm
+from chronos_cli.operations.look import present_wake
 from chronos_cli.operations.run import Begun, Claim, after_end, begin, finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chronos_cli.core.decision import Wake
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
 
 
-def see_through(ctx: Context, run: Begun, *, ended: Callable[[Row], object] | None = None) -> Row:
+def see_through(
+    ctx: Context,
+    run: Begun,
+    *,
+    ended: Callable[[Row], object] | None = None,
+    settled: Callable[[], object] | None = None,
+) -> Row:
     """Wait for a run's end, record it, run what was queued behind it, and arm the job's next wake.
 
     With `ended` (called with the row once the end is on record) this is a runner that outlives the answer to its fire.
-    A NAS that clears its slot on a 2xx has dropped our arm by then, so unless NAS promised to keep it the wake is
-    provisioned once more. A wake that cannot be armed here is written down as unconfirmed, and one line on stderr says
-    so: reconcile, the next fire or a tick mends it. Returns the row.
+    A NAS that clears its slot on a 2xx drops our arm with that answer, so unless NAS promised to keep it the wake is
+    provisioned once more: after `settled`, which is called when nothing else is left to do and returns when the answer
+    has left. A wake that cannot be armed here is written down as unconfirmed, and one line on stderr says so:
+    reconcile, the next fire or a tick mends it. Returns the row.
     """
     row = finish(ctx, run)
     job_id, waiting = row.job_id, [run]
@@ -42,13 +51,21 @@ def see_through(ctx: Context, run: Begun, *, ended: Callable[[Row], object] | No
             if begun is not None:
                 _note(ctx, finish(ctx, begun))
                 waiting.append(begun)
-    force = ended is not None and not _keeps_slot(ctx, job_id)
-    try:
-        rearm(ctx, job_id, looked.decision.wake, force=force and looked.decision.wake is not None)
-    except ChronosError as error:
-        sys.stderr.write(f"chronos: job {job_id} ended, but its wake was not armed: {error.line()}\n")
+    again = ended is not None and not _keeps_slot(ctx, job_id)
+    _arm(ctx, job_id, looked.decision.wake, force=again and settled is None)
+    if settled is not None:
+        settled()
+        if again:
+            _arm(ctx, job_id, present_wake(ctx, job_id), force=True)
     _prune(ctx, job_id)
     return row
+
+
+def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
+    try:
+        rearm(ctx, job_id, wake, force=force and wake is not None)
+    except ChronosError as error:
+        sys.stderr.write(f"chronos: job {job_id} ended, but its wake was not armed: {error.line()}\n")
 
 
 def _keeps_slot(ctx: Context, job_id: str) -> bool:

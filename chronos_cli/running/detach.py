@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.running.descriptors import close_quietly, inheritable, nameless_file, null, pipe
@@ -94,10 +95,14 @@ class Runner:
 
 
 class Runners:
-    """The runners one process has started: it starts them, and reaps those that are over whenever it starts another."""
+    """The runners one process has started: it starts them, and reaps those that are over whenever it starts another.
+
+    Safe to share between threads.
+    """
 
     def __init__(self) -> None:
         self._running: list[Runner] = []
+        self._guard = Lock()
 
     def start(
         self,
@@ -110,13 +115,15 @@ class Runners:
         """Start a runner, as `start_runner` does, and see to it that it does not stay as a zombie."""
         self.sweep()
         runner = start_runner(argv, claim, environment=environment, secrets=secrets)
-        self._running.append(runner)
+        with self._guard:
+            self._running.append(runner)
         return runner
 
     def sweep(self) -> int:
         """Reap what is over without waiting; how many still run."""
-        self._running = [runner for runner in self._running if not runner.reap()]
-        return len(self._running)
+        with self._guard:
+            self._running = [runner for runner in self._running if not runner.reap()]
+            return len(self._running)
 
 
 def start_runner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +48,17 @@ class Reporter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def wait_until_unread(self, timeout_s: float) -> bool:
+        """Wait until whoever started us has closed its end, or is gone; whether that was so within `timeout_s`.
+
+        A pipe without a reader shows an error on its writing end, poll(2); no event needs to be asked for.
+        """
+        if self._fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        return bool(poll.poll(timeout_s * 1000))
 
     def _let_stderr_go(self) -> None:
         if self._fd >= 0 and not os.path.sameopenfile(self._fd, 2):
