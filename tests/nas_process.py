@@ -83,8 +83,10 @@ def _env(home: Path) -> dict[str, str]:
 class NasProcess:
     """A `chronos-nas serve` and what a test does with it."""
 
-    def __init__(self, folder: Path, flags: tuple[str, ...], env: dict[str, str] | None = None) -> None:
-        self.home = folder / "nas-home"
+    def __init__(
+        self, folder: Path, flags: tuple[str, ...], env: dict[str, str] | None = None, *, home: Path | None = None
+    ) -> None:
+        self.home = home or folder / "nas-home"
         self.log = folder / "nas.log"
         self._flags = flags
         self._env = _env(self.home) | (env or {})
@@ -228,9 +230,15 @@ class NasProcess:
 
 
 @contextmanager
-def running_nas(folder: Path, *flags: str, env: dict[str, str] | None = None) -> Iterator[NasProcess]:
-    """A NAS that runs for the length of the block; see this module's text. `--no-private` forbids private callbacks."""
-    nas = NasProcess(folder, flags, env)
+def running_nas(
+    folder: Path, *flags: str, env: dict[str, str] | None = None, home: Path | None = None
+) -> Iterator[NasProcess]:
+    """A NAS that runs for the length of the block; see this module's text. `--no-private` forbids private callbacks.
+
+    `home`: another one than the folder's own, for processes that share one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    nas = NasProcess(folder, flags, env, home=home)
     nas.start()
     try:
         yield nas

@@ -116,19 +116,30 @@ class PostgresBackend(Backend):
         """Run `work` in one durable transaction."""
         import psycopg
 
+        begun = False
         for repeat in range(REPEATS):
+            last = repeat == REPEATS - 1
             try:
                 with self._borrowed() as connection, connection.transaction():
+                    begun = True
                     return work(PostgresSession(connection))
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
-                if repeat == REPEATS - 1:
+                if last:
                     raise RegistryUnavailableError(f"PostgreSQL is too busy: {_line(error)}") from error
+            except RegistryUnavailableError:
+                # A connection that had died while it was idle: nothing was done yet, so a fresh one may do it.
+                if begun or repeat > 0:
+                    raise
         raise AssertionError
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` on what is committed."""
-        with self._borrowed() as connection:
-            return work(PostgresSession(connection))
+        try:
+            with self._borrowed() as connection:
+                return work(PostgresSession(connection))
+        except RegistryUnavailableError:
+            with self._borrowed() as connection:
+                return work(PostgresSession(connection))
 
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
         """Make the rows of these (agent, job) where they are missing, and hold them, always in the same order."""
