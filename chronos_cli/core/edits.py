@@ -223,6 +223,7 @@ def _moved(
         record["repeat"] = {"times": None, "completed": 0}
     if job.standing is Standing.COMPLETED:
         record |= {"enabled": True, "state": "scheduled"}
+        ours.pop("completed_at", None)
     return record, ours
 
 

@@ -7,11 +7,11 @@ rows owed, start the runs, arm the wake, answer. docs/protocol.md states the rul
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.decision import Decision, Liveness, Outcome, Purpose, Start, Via, Wake
-from chronos_cli.core.instant import SECOND, text_in, whole
+from chronos_cli.core.instant import SECOND, parse_stored, text_in, whole
 from chronos_cli.core.job import (
     CLAIM_PREFIX,
     HERMES_CLAIM_TTL,
@@ -38,6 +38,7 @@ UNNAMED_TOLERANCE = timedelta(seconds=2)
 ON_TIME_LIMIT = timedelta(seconds=5)
 HOLD_AHEAD = timedelta(minutes=15)
 MAX_RETRY_AFTER_S: Final = 900
+COMPLETED_STAYS = timedelta(days=7)
 
 
 def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision:
@@ -109,6 +110,16 @@ def claim_of(job: Job, cursor: datetime, now: datetime) -> Claim:
     if newest == cursor:
         return Claim(taken=cursor, missed=None, through=cursor)
     return Claim(taken=newest, missed=(cursor, newest - SECOND), through=newest)
+
+
+def may_go(job: Job, now: datetime) -> bool:
+    """Whether a completed job has been shown as completed for long enough to leave the store."""
+    if job.standing is not Standing.COMPLETED or job.open or job.record.get("state") != "completed":
+        return False
+    done = parse_stored(ours_of(job.record).get("completed_at"), UTC) or parse_stored(
+        job.record.get("last_run_at"), job.timetable.zone
+    )
+    return done is not None and now - done > COMPLETED_STAYS
 
 
 class _Look:
@@ -356,6 +367,7 @@ class _Look:
             self.ours["open"] = [entry.to_record() for entry in self.open]
         if self._complete():
             self.changes |= {"state": "completed", "enabled": False}
+            self.ours["completed_at"] = whole(self.now).isoformat()
         if not self.changes and not self.ours:
             return None
         ours = ours_of(self.job.record) | self.ours | {"change": self.fire.token}
@@ -404,7 +416,8 @@ class _Look:
     def wake(self, starts: tuple[Start, ...]) -> Wake | None:
         """The earliest instant at which someone must look: the cursor, a retry, a lease that must be looked at."""
         wakes = []
-        paused = self._shelved() or self.changes.get("state") == "paused"
+        # Who only peeks writes nothing: a pause that the next look will write is no pause yet.
+        paused = self._shelved() or (self.changes.get("state") == "paused" and self.fire.via is not Via.PEEK)
         if self.cursor is not None and not paused:
             wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR))
         wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.waiting if row.not_before]

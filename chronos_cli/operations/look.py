@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.decision import Decision, Facts, Fire, Liveness, Outcome, Via, Wake
 from chronos_cli.core.job import Job, parse_job
-from chronos_cli.core.occurrence import decide
+from chronos_cli.core.occurrence import decide, may_go
 from chronos_cli.core.row import Row, RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.store.interface import VersionConflict
@@ -194,6 +194,11 @@ def _survey_all(
         job, problem = read_record(ctx, record)
         if job is None:
             invalid[job_id] = problem or "it cannot be read"
+            continue
+        if may_go(job, now):
+            changed.append(job_id)
+            if write:
+                jobs.remove(job_id)
             continue
         found = _gather(ctx, job, now)
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
