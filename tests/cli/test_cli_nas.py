@@ -1,0 +1,302 @@
+"""The verbs against a real NAS: plans, what is armed, what is not, and what is said when NAS does not answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import zlib
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from tests.cli.conftest import WEEKS, connect, shift, spawn, tree
+from tests.nas_process import running_nas
+
+CALLBACK = "http://127.0.0.1:9"
+SIX = {"f8916efa9ee5", "e518b71d87a5", "9bf1894e979a", "c48a948261eb", "6a6674b0743b", "df411327b423"}
+
+
+@pytest.fixture(scope="module")
+def nas(tmp_path_factory):
+    """One NAS for all tests here; each test is an agent of its own."""
+    with running_nas(tmp_path_factory.mktemp("nas")) as running:
+        yield running
+
+
+@pytest.fixture
+def agent(nas, request):
+    """A fresh agent."""
+    return nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
+
+
+@pytest.fixture
+def armed_home(fixture_home, nas, agent):
+    """The home that hermes wrote, all of it a year ahead, and a NAS."""
+    path = fixture_home / "cron" / "jobs.json"
+    path.write_text(shift(path.read_text(), WEEKS))
+    connect(fixture_home, nas, agent, CALLBACK)
+    return fixture_home
+
+
+def states(document):
+    """Arm states by job id."""
+    return {view["id"]: view["arm"]["state"] for view in document["jobs"]}
+
+
+def test_a_dry_run_is_the_plan_of_the_real_run_and_changes_nothing(chronos, armed_home, nas, agent):
+    """`reconcile --dry-run` writes no byte and makes no mutating call; the real run prints and does the same plan."""
+    before = tree(armed_home)
+    shown = chronos("reconcile", "--dry-run", home=armed_home)
+    dry = chronos("reconcile", "--dry-run", "--json", home=armed_home)
+    assert tree(armed_home) == before
+    assert nas.armed(agent) == {}
+    assert {step["job_id"] for step in dry.json["plan"]["steps"]} == SIX
+    assert {step["action"] for step in dry.json["plan"]["steps"]} == {"arm"}
+    lines = shown.out.splitlines()
+    assert lines[-1] == "Plan: 6 to arm, 0 to move, 0 to cancel, 0 to keep. Nothing was changed."
+    assert all(line.startswith("+ arm ") for line in lines[:-1])
+    real = chronos("reconcile", "--json", home=armed_home)
+    assert real.code == 0
+    assert real.json["plan"] == dry.json["plan"]
+    assert set(nas.armed(agent)) == SIX
+    assert armed_home.joinpath("cron", "jobs.json").read_bytes() == before["cron/jobs.json"]
+    again = chronos("reconcile", home=armed_home)
+    assert again.out.splitlines()[-1] == "Plan: 0 to arm, 0 to move, 0 to cancel, 6 to keep."
+
+
+def test_detailed_exitcode_is_3_only_while_changes_are_pending(chronos, armed_home):
+    """Exit 3 says that a dry run found something to do; without the flag it is 0."""
+    dry = ("reconcile", "--dry-run", "--detailed-exitcode")
+    assert chronos(*dry, home=armed_home).code == 3
+    assert chronos("reconcile", "--dry-run", home=armed_home).code == 0
+    assert chronos("reconcile", "--detailed-exitcode", home=armed_home).code == 0
+    assert chronos(*dry, "--json", home=armed_home).code == 0
+
+
+def test_list_says_will_fire_only_of_what_nas_has_just_shown(chronos, armed_home, nas, agent):
+    """Missing, armed, different and orphan are told apart; offline nothing is promised."""
+    assert set(states(chronos("list", "--json", home=armed_home).json).values()) == {"missing", "none"}
+    chronos("reconcile", home=armed_home)
+    document = chronos("list", "--json", home=armed_home).json
+    assert states(document) == dict.fromkeys(SIX, "armed") | {"255d0a07be98": "none"}
+    assert {view["id"] for view in document["jobs"] if view["will_fire"]} == SIX
+    offline = chronos("list", "--offline", "--json", home=armed_home).json
+    assert {view["will_fire"] for view in offline["jobs"]} == {None, False}
+    assert all(view["arm"]["verified_at"] for view in offline["jobs"] if view["id"] in SIX)
+    nas.provision(agent, "df411327b423", datetime.now(UTC) + timedelta(days=9), CALLBACK)
+    nas.provision(agent, "stranger", datetime.now(UTC) + timedelta(days=9), CALLBACK)
+    document = chronos("list", "--json", home=armed_home).json
+    assert states(document)["df411327b423"] == "different"
+    assert [orphan["job_id"] for orphan in document["orphans"]] == ["stranger"]
+    text = chronos("list", home=armed_home)
+    assert text.out.splitlines()[1].startswith("df411327b423")
+    assert text.out.count("will fire") == 5
+    plan = chronos("reconcile", "--dry-run", home=armed_home).out
+    assert "~ move   df411327b423 (Nightly fold)" in plan
+    assert "? orphan stranger" in plan
+    assert chronos("reconcile", home=armed_home).code == 0
+    assert "stranger" in nas.armed(agent)
+    assert chronos("reconcile", "--prune", home=armed_home).code == 0
+    assert set(nas.armed(agent)) == SIX
+
+
+def test_arm_and_cancel_touch_only_the_jobs_named(chronos, armed_home, nas, agent):
+    """`arm JOB` arms one; `cancel JOB` drops one and says that reconcile arms it again."""
+    done = chronos("arm", "morning digest", "--json", home=armed_home)
+    assert [step["job_id"] for step in done.json["plan"]["steps"]] == ["f8916efa9ee5"]
+    assert set(nas.armed(agent)) == {"f8916efa9ee5"}
+    before = tree(armed_home)
+    dry = chronos("cancel", "f89", "--dry-run", "--json", home=armed_home)
+    assert tree(armed_home) == before
+    assert [step["action"] for step in dry.json["plan"]["steps"]] == ["cancel"]
+    assert set(nas.armed(agent)) == {"f8916efa9ee5"}
+    real = chronos("cancel", "f89", home=armed_home)
+    assert real.code == 0
+    assert "- cancel f8916efa9ee5 (Morning digest)" in real.out
+    assert "the next `chronos reconcile` arms them again" in real.err
+    assert nas.armed(agent) == {}
+    assert chronos("cancel", "f89", "--json", home=armed_home).json["plan"]["steps"] == []
+    assert chronos("arm", "--all", home=armed_home).code == 0
+    assert set(nas.armed(agent)) == SIX
+
+
+def test_cancelling_many_asks_first(chronos, armed_home, nas, agent):
+    """--all and --orphans need a yes where nobody can be asked, and each takes only its own."""
+    chronos("reconcile", home=armed_home)
+    nas.provision(agent, "stranger", datetime.now(UTC) + timedelta(days=9), CALLBACK)
+    refused = chronos("cancel", "--orphans", home=armed_home)
+    assert refused.code == 2
+    assert "add --yes" in refused.err
+    assert chronos("cancel", "--orphans", "--yes", home=armed_home).code == 0
+    assert set(nas.armed(agent)) == SIX
+    assert chronos("cancel", "--all", "--yes", "--json", home=armed_home).json["plan"]["counts"]["cancel"] == 6
+    assert nas.armed(agent) == {}
+    for words in ((), ("--all", "--orphans"), ("f89", "--all")):
+        assert chronos("cancel", *words, home=armed_home).code == 2
+
+
+def test_nas_follows_every_change_of_a_job_at_once(chronos, home, nas, agent):
+    """Adding arms, editing moves, pausing and removing drop, resuming arms again."""
+    connect(home, nas, agent, CALLBACK)
+    added = chronos("job", "add", "@yearly", "--id", "a", "--shell", "true", "--json", home=home)
+    assert added.json["arm"] == {"armed": True, "state": "confirmed"}
+    first = nas.armed(agent)["a"]["fire_at"]
+    assert chronos("job", "edit", "a", "--schedule", "0 12 1 7 *", home=home).code == 0
+    assert nas.armed(agent)["a"]["fire_at"] != first
+    for verb, held in (("pause", False), ("resume", True)):
+        assert chronos("job", verb, "a", home=home).code == 0
+        assert ("a" in nas.armed(agent)) is held
+    assert chronos("job", "remove", "a", "--yes", home=home).code == 0
+    assert nas.armed(agent) == {}
+    assert not (home / "cron" / "arms" / "a.json").exists()
+
+
+def test_an_unshifted_one_shot_past_its_grace_is_missed_and_not_armed(chronos, fixture_home, nas, agent):
+    """What came due long ago is entered as missed; nothing that was not ours is changed in the file."""
+    path = fixture_home / "cron" / "jobs.json"
+    path.write_text(shift(path.read_text(), timedelta(days=-30)))
+    connect(fixture_home, nas, agent, CALLBACK)
+    before = json.loads(path.read_text())["jobs"]
+    done = chronos("reconcile", "--json", home=fixture_home)
+    assert done.code == 0
+    assert "9bf1894e979a" in done.json["settled"]
+    assert "9bf1894e979a" not in nas.armed(agent)
+    rows = chronos("history", "Stretch", "--json", home=fixture_home).json["rows"]
+    assert [row["state"] for row in rows] == ["missed"]
+    ours = {"next_run_at", "chronos", "enabled", "state", "last_run_at", "fire_claim"}
+    for old, new in zip(before, json.loads(path.read_text())["jobs"], strict=True):
+        assert [key for key in old if key not in ours and old[key] != new[key]] == []
+        assert [key for key in new if key not in ours] == [key for key in old if key not in ours]
+
+
+def test_status_says_what_is_known_separately(chronos, armed_home):
+    """Stored, armed, verified, last call, last success; nothing is inferred from another."""
+    document = chronos("status", "--json", home=armed_home).json
+    assert document["counts"] == {"stored": 7, "live": 6, "armed": 0, "will_fire": 0, "orphans": 0}
+    assert {item["job_id"] for item in document["needs_a_look"]} == SIX
+    chronos("reconcile", home=armed_home)
+    document = chronos("status", "--json", home=armed_home).json
+    assert document["counts"]["will_fire"] == 6
+    assert document["needs_a_look"] == []
+    assert document["provider"]["active"] == "chronos"
+    assert document["last_callback_at"] is None
+    assert document["last_success_at"] is None
+    assert "6 armed and verified now: these will fire" in chronos("status", home=armed_home).out
+    assert chronos("status", "--offline", "--json", home=armed_home).json["counts"]["will_fire"] == 0
+
+
+class BadNas:
+    """A server that answers every call with one status and body."""
+
+    def __init__(self, status, body=b"", delay=0.0):
+        import time
+
+        calls = self.calls = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self):
+                calls.append(self.path)
+                time.sleep(delay)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *_):
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.handle_error = lambda *_: None
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self):
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+CASES = {
+    "refuses for good": (403, b'{"error": "invalid_client"}', 4, "refused"),
+    "does not know us": (401, b"{}", 4, "not_authenticated"),
+    "answers garbage": (200, b"<html>", 75, "nas_unavailable"),
+    "is broken": (500, b"", 75, "nas_unavailable"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_nas_that_fails_is_unknown_and_never_nothing_armed(chronos, home, nas, agent, case):
+    """list shows the store's side, says NAS is unknown, and exits 75 or 4; changes are saved and say not armed."""
+    status, body, code, name = CASES[case]
+    connect(home, nas, agent, CALLBACK)
+    env = {"CHRONOS_NAS_TIMEOUT": "1"}
+    assert chronos("job", "add", "@yearly", "--id", "a", "--shell", "true", home=home).code == 0
+    with BadNas(status, body) as bad:
+        env["CHRONOS_PORTAL_URL"] = bad.url
+        listed = chronos("list", "--json", home=home, env=env)
+        assert (listed.code, listed.json["error"]["code"]) == (code, name)
+        assert listed.json["nas"]["known"] is False
+        assert states(listed.json)["a"] in {"armed", "missing", "different", "unconfirmed"}
+        assert listed.json["jobs"][0]["will_fire"] is None
+        text = chronos("list", home=home, env=env)
+        assert "unknown (last: " in text.out
+        assert text.err.count("\n") == 1
+        before = tree(home)
+        reconciled = chronos("reconcile", "--json", home=home, env=env)
+        assert reconciled.code == code
+        assert tree(home) == before
+        changed = chronos("job", "add", "@daily", "--id", "b", "--shell", "true", "--json", home=home, env=env)
+        assert changed.code == code
+        assert changed.json["error"]["message"].startswith("saved, not armed: ")
+        assert changed.err.count("\n") == 1
+    assert {view["id"] for view in chronos("list", "--offline", "--json", home=home).json["jobs"]} == {"a", "b"}
+    assert states(chronos("list", "--json", home=home).json)["b"] in {"missing", "refused"}
+
+
+def test_a_nas_that_is_down_is_exit_75(chronos, home, nas, agent):
+    """Nobody listens: one line, exit 75, and trying again can help."""
+    connect(home, nas, agent, CALLBACK)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        env = {"CHRONOS_PORTAL_URL": f"http://127.0.0.1:{probe.getsockname()[1]}", "CHRONOS_NAS_TIMEOUT": "0.3"}
+    done = chronos("reconcile", "--json", home=home, env=env)
+    assert done.code == 75
+    assert done.json["error"]["retryable"] is True
+
+
+def test_without_a_nas_the_verbs_say_what_to_configure(chronos, home):
+    """No NAS in the configuration is bad configuration, exit 2, with the key that is missing."""
+    for words in (("arm", "--all"), ("cancel", "--all"), ("reconcile",)):
+        done = chronos(*words, home=home)
+        assert done.code == 2
+        assert "cron.chronos.portal_url is not set" in done.err
+    assert chronos("list", home=home).code == 0
+
+
+def test_no_token_reaches_any_output_at_full_verbosity(home, nas, agent, tmp_path):
+    """With -vv a canary in every place a secret can come from is in no output and no file we write."""
+    connect(home, nas, agent, CALLBACK)
+    canary, token = "canary-5d1f", agent.token
+    shown = ""
+    for words in (("job", "add", "@yearly", "--id", "a", "--shell", "env"), ("reconcile",), ("list",), ("run", "a"),
+                  ("cancel", "a"), ("config", "show"), ("provider", "list"), ("status",)):  # fmt: skip
+        done = spawn("-vv", *words, home=home, env={"CHRONOS_FIRE_TOKEN": canary})
+        assert done.code == 0, (words, done)
+        shown += done.out + done.err
+    variable = spawn("-vv", "--debug", "list", home=home, env={"CHRONOS_NAS_TOKEN": canary})
+    assert variable.code == 4
+    shown += variable.out + variable.err
+    for words in (("fire", "--job-id", "a", "--token", canary), ("fire", "--job-id", "a", "--token", "-")):
+        done = spawn("-vv", "--debug", *words, "--json", home=home, stdin=canary)
+        assert done.code == 4
+        shown += done.out + done.err
+    written = b"".join(data for name, data in tree(home).items() if name != "nas-token")
+    for secret in (canary, token):
+        assert secret not in shown
+        assert secret.encode() not in written
