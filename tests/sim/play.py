@@ -34,7 +34,7 @@ class Played:
 
 
 def play(first: int, count: int, *, steps: int = STEPS, stop_at: int = 1, **forced: Any) -> Played:
-    """Play the seeds from `first` on; ends early after `stop_at` failures."""
+    """Play seeds from `first` on; ends early after `stop_at` failures."""
     played = Played()
     start = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):
