@@ -108,7 +108,7 @@ def fire(
     report = replace(report, started=tuple(start.entry.run for start in decision.starts))
     if looked.job is not None:
         report = _arm_and_note(ctx, looked, report, came)
-    return _ended(report, running)
+    return _ended(ctx, report, running)
 
 
 def launch_all(ctx: Context, looked: Looked, launcher: Launcher) -> list[Running]:
@@ -140,15 +140,20 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
                 ctx, nas, report.job_id, decision.wake, idle=decision.outcome is Outcome.IDLE, named=came.fire_at
             )
     except ChronosError as error:
-        return replace(
-            report,
-            arm=document,
-            http_status=503,
-            exit_code=ExitCode.TEMPORARY,
-            retry_after=RETRY_AFTER_S,
-            reason=f"its wake could not be armed: {error.message}",
-        )
+        return _unarmed(report, document, error.message)
     return replace(report, arm=document, reason="arm: refused" if document.state is ArmState.REFUSED else report.reason)
+
+
+def _unarmed(report: FireReport, document: ArmDocument, why: str) -> FireReport:
+    """What runs goes on, but NAS has to come again: it may hold nothing that wakes the job in time."""
+    return replace(
+        report,
+        arm=document,
+        http_status=503,
+        exit_code=ExitCode.TEMPORARY,
+        retry_after=RETRY_AFTER_S,
+        reason=f"its wake could not be armed: {why}",
+    )
 
 
 def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
@@ -180,12 +185,18 @@ def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError
     )
 
 
-def _ended(report: FireReport, running: list[Running]) -> FireReport:
-    """With the ends of the runs that are waited for: a failed one decides the exit code."""
+def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireReport:
+    """With the ends of the runs that are waited for: a failed one decides the exit code.
+
+    The wake after such an end is part of this request too: where it could not be armed, NAS must come again.
+    """
     rows = tuple(row for row in (run.wait() for run in running) if row is not None)
     report = replace(report, runs=rows)
     if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
         report = replace(report, http_status=200)
+    stored = ctx.repository.arm(report.job_id) if rows and ctx.wire is not None else None
+    if stored is not None and stored.value.state is ArmState.UNCONFIRMED and stored.value.error:
+        return _unarmed(report, stored.value, str(stored.value.error.get("message")))
     failed = any(row.state not in (RunState.OK, RunState.RUNNING) for row in rows)
     return replace(report, exit_code=ExitCode.JOB_FAILED) if failed and report.exit_code is ExitCode.OK else report
 

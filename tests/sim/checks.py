@@ -295,7 +295,7 @@ class Check:
             return
         need = self.need(job, trace)
         arm = json.loads(world.store.read(f"cron/arms/{job}.json").data)
-        slack = SLACK_S + (900.0 if arm.get("idle") else 0.0) + 3.0 * len(arm.get("keys", ()))
+        slack = SLACK_S + (45.0 if len(world.skews) > 1 else 0.0) + (900.0 if arm.get("idle") else 0.0) + 3.0 * len(arm.get("keys", ()))
         if need is not None and slot.fire_at > max(need, world.now) + slack:
             self.fail(f"job {job} is needed at {world.text(need)}, but NAS wakes it at {world.text(slot.fire_at)}")
 
@@ -332,6 +332,15 @@ class Check:
                     self.fail(f"job {job} wants nothing, but NAS holds {world.nas.slots[job]}")
             if trace.live and stamp(record["next_run_at"]) <= world.now - 1:
                 self.fail(f"the cursor of {job} is past: {record['next_run_at']}")
+
+    def last_need(self) -> float:
+        """The latest instant at which something in hand falls due: a retry, or the end of a lease."""
+        times = [0.0]
+        for trace in self.jobs.values():
+            for entry in () if trace.removed else self.unsettled(trace):
+                row = self.rows.get(f"cron/runs/{trace.record['id']}/{entry['run']}.json") or {}
+                times += [stamp(row[name]) for name in ("not_before", "lease_ends_at") if name in row]
+        return max(times)
 
     def bare(self) -> bool:
         """Whether a live job is not armed for a reason that only reconcile can mend."""

@@ -87,6 +87,9 @@ def draw(rng: random.Random) -> Config:
         # An instant that NAS takes for past and drops or refuses can be sent as often as one likes.
         # One that names no instant either is taken for a duplicate, and armed again, until the instant has come.
         characters -= {"past ignored", "past refused", "clock behind", "no fire_at"}
+    if "redelivery retakes slot" in characters:
+        # The wish that it displaced is sent again, which a NAS that remembers keys would not take.
+        characters -= {"keys for ever"}
     if "2xx clears slot" in characters:
         # What cleared the slot is mended by sending the same instant again, which such a NAS would not take.
         characters -= {"keys for ever"}
@@ -575,7 +578,7 @@ class World:
             if not self._in_hand() and not self.check.bare():
                 break
             self.log("---- time passes")
-            self.now += 400.0
+            self.now = max(self.now + 400.0, self.check.last_need() + 1.0)
             self._drain()
         self.check.quiet()
 
