@@ -62,7 +62,7 @@ def test_a_claim_survives_a_lost_answer(s3, proxy, store):
 
     s3.open().create(JOBS_KEY, json.dumps({"jobs": [{"id": "a", "token": None, "claims": 0}]}).encode())
     losses = [proxy.LOSE_ANSWER]
-    proxy.fault = lambda method, _path: losses.pop() if method == "PUT" and losses else None
+    proxy.fault = lambda method, path: losses.pop() if method == "PUT" and "jobs.json" in path and losses else None
 
     def claim(jobs):
         value = jobs.get("a")
