@@ -197,6 +197,6 @@ def test_the_test_extra_is_light():
 
 
 def test_no_two_test_files_share_a_name():
-    """pytest imports a test file by its bare name, so two of one name cannot be collected together."""
+    """A test file is imported by its bare name, so two of one name cannot be collected together."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
