@@ -1,7 +1,7 @@
 """The command line: `chronos`.
 
-What must be light is dispatched here, before typer is imported: the detached runner, `--version`, and the candidates
-that a shell asks for while somebody types.
+What must be light is dispatched here, before typer is imported: the runner, `--version`, the candidates that a shell
+asks for while somebody types, and the two commands that run most often, as they are plainly written.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run one command and return its exit code; as the program itself (no `argv`) it ends the process with it."""
+    if argv is not None:
+        return _dispatch(argv)
+    code = _dispatch(sys.argv[1:])
+    from chronos_cli.cli.leaving import leave
+
+    return leave(code)
+
+
+def _dispatch(arguments: list[str]) -> int:
     if sys.platform == "win32":
         sys.stderr.write("chronos: error: it does not run on Windows itself: install it in WSL (wsl --install)\n")
         return 1
@@ -28,6 +36,13 @@ def main(argv: list[str] | None = None) -> int:
         from chronos_cli.cli.complete import main as complete
 
         return complete(arguments[1:])
+    import os
+
+    from chronos_cli.cli import quick
+
+    asked = quick.parse(arguments, os.environ)
+    if asked is not None:
+        return quick.run(arguments, asked)
     from chronos_cli.cli.app import run
 
     return run(arguments)

@@ -1,24 +1,20 @@
-"""The front door: build the commands, run one, and turn every way in which it can end into an exit code.
-
-This is the one place of the command line that catches errors.
-"""
+"""The front door: build the commands, run one, and say in our words what typer has to say."""
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from chronos_cli.cli import table
-from chronos_cli.cli.invocation import Invocation
+from chronos_cli.cli import ending, table
 from chronos_cli.cli.lazy import LazyGroup, make_group
-from chronos_cli.cli.output import Output
-from chronos_cli.errors import ChronosError, ExitCode, UsageError
+from chronos_cli.errors import ChronosError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from chronos_cli.cli.invocation import Invocation
 
 _SUMMARY = "Scheduled jobs for processes that are not there: NAS keeps the timers and calls."
 
@@ -31,22 +27,10 @@ def build() -> LazyGroup:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code. Never raises, but for what ends the process."""
-    from chronos_cli.running.secrecy import take_secrets
-
-    secrets = take_secrets(os.environ)
-    environ = dict(os.environ)
-    invocation = Invocation(environ, secrets, Output(environ))
+    invocation = ending.begin()
     arguments = list(argv)
-    words = [word for word in arguments if not word.startswith("-")]
-    invocation.command = command_name(words)
-    try:
-        code = _invoke(invocation, arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; there is nobody left to tell anything.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    return code
+    invocation.command = command_name([word for word in arguments if not word.startswith("-")])
+    return ending.carry_out(invocation, arguments, lambda: _invoke(invocation, arguments))
 
 
 def command_name(words: list[str]) -> str:
@@ -62,26 +46,15 @@ def command_name(words: list[str]) -> str:
     return ".".join(found) or "chronos"
 
 
-def _invoke(invocation: Invocation, arguments: list[str]) -> int:
+def _invoke(invocation: Invocation, arguments: list[str]) -> Any:
     try:
-        result = _carry_out(invocation, arguments)
-    except ChronosError as error:
-        return _fail(invocation, arguments, error)
+        return _carry_out(invocation, arguments)
     except typer.Exit as done:
         return done.exit_code
-    except (typer.Abort, KeyboardInterrupt) as stopped:
-        if invocation.debug:
-            _traceback(stopped)
-        return _fail(invocation, arguments, InterruptedByUserError("interrupted", hint=""))
+    except typer.Abort as stopped:
+        raise KeyboardInterrupt from stopped
     except typer.TyperException as error:
-        return _fail(invocation, arguments, _usage(error))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return _fail(invocation, arguments, _machine(error))
-    except Exception as error:  # noqa: BLE001 - the last net: one line and an exit code instead of a traceback
-        return _fail(invocation, arguments, ChronosError(f"unexpected {type(error).__name__}: {error}"), error)
-    return int(result) if isinstance(result, int) else ExitCode.OK
+        raise _usage(error) from error
 
 
 def _carry_out(invocation: Invocation, arguments: list[str]) -> Any:
@@ -100,14 +73,6 @@ def _carry_out(invocation: Invocation, arguments: list[str]) -> Any:
         return group.invoke(ctx)
 
 
-class InterruptedByUserError(ChronosError):
-    """Interrupted."""
-
-    code = "interrupted"
-    exit_code = ExitCode.INTERRUPTED
-    retryable = True
-
-
 def _usage(error: typer.TyperException) -> ChronosError:
     """What typer has to say about the arguments, in our words and on one line."""
     option = getattr(error, "option_name", None)
@@ -120,27 +85,6 @@ def _usage(error: typer.TyperException) -> ChronosError:
         return UsageError(f"there is no option '{option}'", hint=hint)
     message = " ".join(error.format_message().split()).rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint=hint)
-
-
-def _machine(error: OSError) -> ChronosError:
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-    return ChronosError(f"the machine refused: {what}", hint="see that the file can be used, and try again")
-
-
-def _fail(invocation: Invocation, arguments: list[str], error: ChronosError, cause: BaseException | None = None) -> int:
-    if invocation.debug or "--debug" in arguments:
-        _traceback(cause or error)
-    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if invocation.json or "--json" in before:
-        invocation.output.document(invocation.command, {}, error)
-    invocation.output.error(error)
-    return int(error.exit_code)
-
-
-def _traceback(error: BaseException) -> None:
-    import traceback
-
-    traceback.print_exception(error)
 
 
 def _log_everything() -> None:

@@ -176,10 +176,9 @@ def _fish(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
     summaries = {" ".join(fact.words): fact.summary for fact in facts}
     for path, following in _words(facts).items():
         for word in following:
-            summary = summaries.get(f"{path} {word}".strip(), word)
-            lines.append(
-                f"complete -c chronos -n 'test (__chronos_path) = \"{path}\"' -a {word} -d {_quoted(summary.replace(chr(39), ''))}"
-            )
+            summary = summaries.get(f"{path} {word}".strip(), word).replace("'", "")
+            at = f'test (__chronos_path) = "{path}"'
+            lines.append(f"complete -c chronos -n '{at}' -a {word} -d {_quoted(summary)}")
     for fact in facts:
         path = " ".join(fact.words)
         if fact.takes_job:
@@ -191,7 +190,8 @@ def _fish(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
 
 def _fish_option(option: OptionFact, condition: str) -> str:
     names = "".join(f" -l {name[2:]}" if name.startswith("--") else f" -s {name[1:]}" for name in option.names)
-    return f"complete -c chronos{condition}{names}{' -r' if option.metavar else ''} -d {_quoted(option.help.replace(chr(39), ''))}"
+    told = _quoted(option.help.replace("'", ""))
+    return f"complete -c chronos{condition}{names}{' -r' if option.metavar else ''} -d {told}"
 
 
 def _quoted(text: str) -> str:

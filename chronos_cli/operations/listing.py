@@ -1,6 +1,7 @@
 """Every job as it stands: what the store says, what NAS holds for it, and whether the two agree.
 
-Reading only. What NAS holds is asked for by the caller; where it could not be had it is unknown, never nothing.
+Reading only. What NAS holds is asked for by the caller; where it could not be had it is unknown, never nothing. What
+decides and starts is imported for jobs that have a run in hand only: a listing must be quick.
 """
 
 from __future__ import annotations
@@ -10,14 +11,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.decision import Liveness
 from chronos_cli.core.instant import parse_stored
-from chronos_cli.core.job import OpenKind, Standing
-from chronos_cli.core.occurrence import right_cursor
-from chronos_cli.core.plan import ArmState
-from chronos_cli.core.row import RunState
+from chronos_cli.core.job import OpenKind, Standing, parse_job
 from chronos_cli.core.schedule import normal_form
-from chronos_cli.operations.look import present_wake, read_record
+from chronos_cli.errors import ChronosError
 from chronos_cli.running.actions import action_kind, unhandled_fields
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ class Armed(StrEnum):
 BAD: Final = frozenset({Armed.MISSING, Armed.DIFFERENT, Armed.ORPHAN, Armed.UNCONFIRMED, Armed.REFUSED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class ArmView:
     """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store."""
 
@@ -77,7 +74,7 @@ class ArmView:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class LastRun:
     """What the record says of the last run: `ok`, or an error with its reason."""
 
@@ -90,7 +87,7 @@ class LastRun:
         return {"at": _text(self.at), "status": self.status, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class JobView:
     """One job. `problem`: why its record cannot be run; then most of the rest is missing."""
 
@@ -153,7 +150,7 @@ class JobView:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Listing:
     """All jobs, those that need a look first, and what NAS holds for no job here."""
 
@@ -195,15 +192,17 @@ def _view(
     arming: bool,
     prompt_runner: bool,
 ) -> JobView:
-    job, problem = read_record(ctx, record)
+    job, problem = _read(ctx, record)
     job_id = record.id or f"record {record.index + 1}"
     if job is None:
         value = record.value if isinstance(record.value, dict) else {}
         arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=Armed.NONE)
         return JobView(id=job_id, name=str(value.get("name") or job_id), problem=problem, arm=arm, will_fire=False)
-    cursor = right_cursor(job, now) if job.standing is Standing.LIVE else None
+    cursor = _cursor(job, now) if job.standing is Standing.LIVE else None
     wish = cursor
     if any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+        from chronos_cli.operations.look import present_wake
+
         wake = present_wake(ctx, job.id)
         wish = wake.at if wake is not None else None
     arm = arm_view(wish, document, held, job.id, now) if arming else ArmView(state=Armed.NONE)
@@ -230,6 +229,25 @@ def _view(
     )
 
 
+def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
+    """The job of a record, or None with the reason why it cannot be run."""
+    if record.problem is not None:
+        return None, record.problem
+    try:
+        return parse_job(record.value, ctx.home), None
+    except ChronosError as error:
+        return None, error.message
+
+
+def _cursor(job: Job, now: datetime) -> datetime | None:
+    """The next instant: the stored one, or what it must be put right to."""
+    if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
+        return job.cursor
+    from chronos_cli.core.occurrence import right_cursor
+
+    return right_cursor(job, now)
+
+
 def unhandled_of(record: Mapping[str, Any], *, prompt_runner: bool) -> tuple[str, ...]:
     """What the record asks for that nothing here carries out."""
     if action_kind(record) == "prompt" and not prompt_runner:
@@ -249,7 +267,7 @@ def arm_view(
     if document is not None:
         more |= {
             "error": document.error,
-            "verified_at": document.confirmed_at if document.state is ArmState.CONFIRMED else None,
+            "verified_at": document.confirmed_at if document.state.value == "confirmed" else None,
             "last_callback_at": document.last_callback_at,
             "last_fire_error": document.last_fire_error,
         }
@@ -258,7 +276,7 @@ def arm_view(
     arm = held.get(job_id)
     more |= {"checked": True, "held": arm.fire_at if arm else None}
     if arm is None:
-        refused = document is not None and document.state is ArmState.REFUSED
+        refused = document is not None and document.state.value == "refused"
         absent = Armed.NONE if wish is None else Armed.REFUSED if refused else Armed.MISSING
         return ArmView(state=absent, **more)
     if wish is None:
@@ -271,17 +289,17 @@ def arm_view(
 def _stored_state(wish: datetime | None, document: ArmDocument | None) -> Armed:
     if wish is None:
         return Armed.NONE
-    if document is None or document.state is ArmState.CANCELLED:
+    if document is None or document.state.value == "cancelled":
         return Armed.MISSING
-    if document.state is ArmState.REFUSED:
+    if document.state.value == "refused":
         return Armed.REFUSED
-    if document.state is ArmState.UNCONFIRMED:
+    if document.state.value == "unconfirmed":
         return Armed.UNCONFIRMED
     return Armed.ARMED if document.wake == wish else Armed.DIFFERENT
 
 
 def _stored_held(document: ArmDocument | None) -> datetime | None:
-    return document.fire_at if document is not None and document.state is ArmState.CONFIRMED else None
+    return document.fire_at if document is not None and document.state.value == "confirmed" else None
 
 
 def _will_fire(job: Job, arm: ArmView) -> bool | None:
@@ -305,6 +323,11 @@ def _last(job: Job) -> LastRun | None:
 
 def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], float | None]:
     """The runs that go, and by how much the longest has outrun its timeout."""
+    if not job.open:
+        return (), None
+    from chronos_cli.core.decision import Liveness
+    from chronos_cli.core.row import RunState
+
     running, overrun = [], None
     for row in open_rows(ctx, job):
         if row.state is RunState.RUNNING and ctx.processes.liveness(row.owner or {}) is not Liveness.DEAD:

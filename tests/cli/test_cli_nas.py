@@ -204,7 +204,7 @@ class BadNas:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = answer
+            do_GET = do_POST = answer  # noqa: N815 - the base class names them so
 
             def log_message(self, *_):
                 """Say nothing."""
@@ -232,7 +232,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_nas_that_fails_is_unknown_and_never_nothing_armed(chronos, home, nas, agent, case):
-    """list shows the store's side, says NAS is unknown, and exits 75 or 4; changes are saved and say not armed."""
+    """The list shows the store's side, says NAS is unknown, and exits 75 or 4; changes are saved and say not armed."""
     status, body, code, name = CASES[case]
     connect(home, nas, agent, CALLBACK)
     env = {"CHRONOS_NAS_TIMEOUT": "1"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import plans, references
-from chronos_cli.cli.commands.reconcile import require_nas
+from chronos_cli.cli.needs import require_nas
 from chronos_cli.core.plan import Action, Plan, Step
 from chronos_cli.errors import NotFoundError, UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chronos_cli.cli import references, words
-from chronos_cli.cli.commands.list_jobs import arm_words, last_words, state_words
+from chronos_cli.cli.listed import arm_words, last_words, state_words
 from chronos_cli.core.duration import format_duration
 from chronos_cli.errors import NotFoundError
 from chronos_cli.operations.listing import listing

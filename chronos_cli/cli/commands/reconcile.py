@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import plans, references
+from chronos_cli.cli.needs import require_nas
 from chronos_cli.cli.progress import progress_line
-from chronos_cli.errors import ConfigError, ExitCode
+from chronos_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -76,14 +77,3 @@ def carry_out(
 
     code = ExitCode.PENDING if detailed and error is None and pending and dry_run else None
     return invocation.done(document, render, error=error, exit_code=code)
-
-
-def require_nas(invocation: Invocation, context: Context) -> None:
-    """Refuse to go on where no NAS is configured. Raises ConfigError."""
-    if context.wire is None:
-        config = invocation.config()
-        missing = "portal_url" if not config.portal_url else "callback_url"
-        raise ConfigError(
-            f"no NAS is configured: cron.chronos.{missing} is not set",
-            hint=f"set it in {config.path}, see `chronos init`",
-        )

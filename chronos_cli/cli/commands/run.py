@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import references, words
-from chronos_cli.cli.commands.fire import detached
+from chronos_cli.cli.firing import detached
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ExitCode, JobFailedError
 

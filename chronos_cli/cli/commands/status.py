@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chronos_cli.cli import words
-from chronos_cli.cli.commands.list_jobs import last_words, look_at, state_words
+from chronos_cli.cli.listed import last_words, look_at, state_words
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -1,0 +1,84 @@
+"""Every way in which a command can end, as an exit code: the one place of the command line that catches errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from chronos_cli.cli.invocation import Invocation
+from chronos_cli.cli.output import Output
+from chronos_cli.errors import ChronosError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def begin() -> Invocation:
+    """A new run of the command line; from here on no secret is in this process's environment."""
+    from chronos_cli.running.secrecy import take_secrets
+
+    secrets = take_secrets(os.environ)
+    environ = dict(os.environ)
+    return Invocation(environ, secrets, Output(environ))
+
+
+def carry_out(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
+    """Run `body` and return its exit code. Never raises, but for what ends the process."""
+    try:
+        code = _guarded(invocation, arguments, body)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; there is nobody left to tell anything.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    return code
+
+
+def _guarded(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
+    try:
+        result = body()
+    except ChronosError as error:
+        return _fail(invocation, arguments, error)
+    except KeyboardInterrupt as stopped:
+        if invocation.debug:
+            _traceback(stopped)
+        return _fail(invocation, arguments, InterruptedByUserError("interrupted", hint=""))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(invocation, arguments, _machine(error))
+    except Exception as error:  # noqa: BLE001 - the last net: one line and an exit code instead of a traceback
+        return _fail(invocation, arguments, ChronosError(f"unexpected {type(error).__name__}: {error}"), error)
+    return int(result) if isinstance(result, int) else ExitCode.OK
+
+
+class InterruptedByUserError(ChronosError):
+    """Interrupted."""
+
+    code = "interrupted"
+    exit_code = ExitCode.INTERRUPTED
+    retryable = True
+
+
+def _machine(error: OSError) -> ChronosError:
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return ChronosError(f"the machine refused: {what}", hint="see that the file can be used, and try again")
+
+
+def _fail(
+    invocation: Invocation, arguments: Sequence[str], error: ChronosError, cause: BaseException | None = None
+) -> int:
+    if invocation.debug or "--debug" in arguments:
+        _traceback(cause or error)
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if invocation.json or "--json" in before:
+        invocation.output.document(invocation.command, {}, error)
+    invocation.output.error(error)
+    return int(error.exit_code)
+
+
+def _traceback(error: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(error)
