@@ -63,8 +63,9 @@ class Callback:
             return _refused()
         except ChronosError as error:
             _log(error.line())
-            body = {"result": "error", "error": {"code": error.code, "retryable": error.retryable}}
-            return _json(error.http_status, body, retry_after=RETRY_AFTER_S if error.http_status == 503 else None)
+            again = error.http_status == 503
+            body = {"result": "error", "error": {"code": error.code, "retryable": again}}
+            return _json(error.http_status, body, retry_after=RETRY_AFTER_S if again else None)
         except Exception as error:  # noqa: BLE001 - a fault of ours: NAS shall retry, and a stranger learn nothing
             return fault(error, self._environ)
 
