@@ -261,6 +261,8 @@ class Check:
                 self.excuse_lateness(task.job, f"{task} fell over")
         elif task.kind == "door" and crashed and task.result == "ghost":
             self.excuse_lateness(task.job, "a ghost's door crashed")
+        elif task.kind == "door" and troubled and "upsert cancels redelivery" in self.world.nas.char:
+            self.excuse_lateness(task.job, "its first arm took away what would have mended the second")
         self.dirty.update([task.job] if task.job else self.jobs)
 
     def chain(self) -> None:

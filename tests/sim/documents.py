@@ -43,10 +43,11 @@ class SimStore(DocumentStore):
         world = self.world
         if self.task.dead:
             raise Crash
-        if world.chance(world.cfg.read_pause):
+        if world.faults and world.chance(world.cfg.read_pause):
             world.pause(self.task, "read")
         if world.faults and world.chance(world.cfg.p_read_fails):
             world.cover("store", "read fails")
+            self.task.failed = True
             raise TemporaryError("the store cannot be read just now")
         return world.store.read(key)
 
@@ -66,6 +67,7 @@ class SimStore(DocumentStore):
             raise VersionConflict(key)
         if roll < cfg.p_conflict + cfg.p_write_fails:
             world.cover("store", "write fails")
+            task.failed = True
             raise TemporaryError("the store cannot be written just now")
         try:
             version = write()
@@ -99,6 +101,7 @@ class SimStore(DocumentStore):
             world.pause(task, "lock", until=deadline, cond=lambda: world.locked_by is None or world.locked_by.done)
             if world.locked_by is not None and not world.locked_by.done:
                 world.cover("store", "lock timeout")
+                task.failed = True
                 raise LockTimeoutError("the store stayed locked")
         world.locked_by = task
         try:
