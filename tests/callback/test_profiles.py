@@ -1,0 +1,110 @@
+"""One callback for several homes: which home has the job, and what a profile can and cannot change."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.callback.shim_home import PATH, ShimHome, add_job, write_config
+from tests.fire_tokens import AUDIENCE, SigningKey
+
+
+@pytest.fixture
+def two(tmp_path, key, nas, monkeypatch):
+    """A home with the profile `second`, whose own configuration expects another audience and trusts another key."""
+    second = tmp_path / "second"
+    second.mkdir()
+    stranger = SigningKey.es256(kid="stranger")
+    (second / "jwks.json").write_text(json.dumps(stranger.jwks()))
+    write_config(second, nas.url, str(second / "jwks.json"), audience="agent:second")
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  second: {second}\n")
+    home.second, home.stranger = second, stranger
+    return home
+
+
+def rows(home, job_id):
+    return [json.loads(path.read_text()) for path in (home / "cron/runs" / job_id).glob("*.json")]
+
+
+def wait_for_end(home, job_id):
+    until = time.monotonic() + 20
+    while [row["state"] for row in rows(home, job_id)] != ["ok"]:
+        assert time.monotonic() < until, rows(home, job_id)
+        time.sleep(0.02)
+
+
+def test_the_plain_path_finds_the_home_that_has_the_job(two, nas):
+    """Nothing in the request names a home: the one that has the job runs it, in its own folder."""
+    add_job(two.second, "theirs", "every 1h", "pwd; echo $CHRONOS_HOME", ago=1)
+    two.add("ours", "every 1h", "true", ago=1)
+    assert two.fire("theirs").json["result"] == "claimed"
+    assert two.fire("ours").json["result"] == "claimed"
+    assert two.fire("nobodys").json["result"] == "gone"
+    wait_for_end(two.second, "theirs")
+    two.wait_for_rows("ours", state="ok")
+    assert {"theirs", "ours"} <= set(nas.armed)
+
+
+def test_a_prefix_names_the_home_and_reaches_no_other(two):
+    """The same id may be in two homes; the prefix decides, and the other home's job stays where it is."""
+    cursor = two.add("shared", "every 1h", "true", ago=1)
+    add_job(two.second, "shared", "every 1h", "true", ago=1)
+    assert two.fire("shared", path=f"/p/second{PATH}").json["result"] == "claimed"
+    wait_for_end(two.second, "shared")
+    assert two.rows("shared") == []
+    assert two.jobs()["shared"]["next_run_at"] == cursor.isoformat()
+    two.add("ours", "every 1h", "true", ago=1)
+    assert two.fire("ours", path=f"/p/second{PATH}").json["result"] == "gone"
+
+
+def test_an_unknown_profile_is_answered_like_an_unknown_job(two):
+    """It never falls back to the main home's job, and 401 comes before it as anywhere."""
+    two.add("ours", "every 1h", "true", ago=1)
+    reply = two.fire("ours", path=f"/p/third{PATH}")
+    assert (reply.status, reply.json) == (200, {"result": "gone", "job_id": "ours"})
+    assert reply.json == two.fire("ours", path=f"/p/second{PATH}").json
+    assert two.rows("ours") == []
+    refused = {two.fire("ours", path=path, token="x").body for path in (PATH, f"/p/third{PATH}", f"/p/second{PATH}")}
+    assert refused == {b'{"result": "refused"}'}
+
+
+def test_a_profile_cannot_widen_what_is_trusted(two):
+    """Its own audience and keys are not asked: only the launching configuration judges tokens."""
+    add_job(two.second, "theirs", "every 1h", "true", ago=1)
+    path = f"/p/second{PATH}"
+    for token in (
+        two.stranger.token(iss=two.issuer, aud="agent:second"),
+        two.stranger.token(iss=two.issuer, aud=AUDIENCE),
+        two.token(aud="agent:second"),
+    ):
+        assert two.fire("theirs", path=path, token=token).status == 401
+    assert rows(two.second, "theirs") == []
+
+
+def test_a_broken_profile_is_in_nobodys_way(two):
+    """Jobs found elsewhere fire; one that is found nowhere may be in the broken home, so NAS shall come again."""
+    two.add("ours", "every 1h", "true", ago=1)
+    (two.second / "config.yaml").write_text("cron: [")
+    assert two.fire("ours").json["result"] == "claimed"
+    two.wait_for_rows("ours", state="ok")
+    assert two.fire("theirs").status == 503
+    assert two.fire("theirs", path=f"/p/second{PATH}").status == 503
+
+
+def test_variables_and_tokens_of_the_launcher_stay_out_of_a_profile(tmp_path, key, nas, monkeypatch):
+    """CHRONOS_STORE and the NAS token in the environment speak for the launching home, also in the runner."""
+    second = tmp_path / "second"
+    second.mkdir()
+    write_config(second, nas.url, "")
+    (second / "token").write_text("second-token")
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  second: {second}\n")
+    monkeypatch.setenv("CHRONOS_NAS_TOKEN", "main-token")
+    monkeypatch.setenv("CHRONOS_STORE", str(tmp_path / "elsewhere"))
+    add_job(second, "theirs", "every 1h", "true", ago=1)
+    assert home.fire("theirs", path=f"/p/second{PATH}").json["result"] == "claimed"
+    wait_for_end(second, "theirs")
+    assert {seen.headers["Authorization"] for seen in nas.calls} == {"Bearer second-token"}
+    assert "CHRONOS_NAS_TOKEN" not in os.environ
+    assert not Path(tmp_path / "elsewhere/cron").exists()
