@@ -119,9 +119,9 @@ def list_agents(home: HomeOption = None, db: DbOption = None, json_output: JsonO
 
 
 def _portal(backend: Backend) -> str:
-    from chronos_cli.authority.registry import Registry
+    from chronos_cli.authority.facts import Facts
 
-    return Registry(backend, clock).recall("portal_url") or f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    return Facts(backend, clock).recall("portal_url") or f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 
 def _show_token(command: str, fresh: NewToken, portal: str, callback_url: str, *, json_output: bool) -> None:

@@ -16,7 +16,7 @@ from chronos_cli.authority.wishes import DELIVERED_MEMORY_S, Changes, Slot, Time
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from chronos_cli.authority.interface import Backend, Session
+    from chronos_cli.authority.interface import Backend, Row, Session
 
 CLAIM_S = 90.0
 """How long a claim holds: longer than any relay may take. After it, another worker may take the timer."""
@@ -325,85 +325,46 @@ class Registry:
             )
         )
 
-    # -- facts -----------------------------------------------------------------------------------------------------
-
-    def remember(self, name: str, value: str) -> None:
-        """Keep a fact about this authority for its other commands."""
-        self.backend.write(
-            lambda session: session.run(
-                "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
-        )
-
-    def recall(self, name: str) -> str | None:
-        """A fact that was remembered."""
-        rows = self.backend.read(lambda session: session.all("SELECT value FROM meta WHERE name = ?", (name,)))
-        return str(rows[0][0]) if rows else None
-
-    def gauges(self) -> dict[str, tuple[str, float]]:
-        """What the tables hold, by metric name: (help, value)."""
-        now = self._clock()
-
-        def work(session: Session) -> dict[str, tuple[str, float]]:
-            def count(statement: str, *parameters: object) -> float:
-                return float(session.all(statement, parameters)[0][0])
-
-            return {
-                "chronos_nas_armed": ("Timers held.", count("SELECT count(*) FROM timers")),
-                "chronos_nas_due": (
-                    "Timers whose moment has come, not being relayed.",
-                    count("SELECT count(*) FROM timers WHERE due_at <= ?", now),
-                ),
-                "chronos_nas_in_flight": (
-                    "Timers being relayed.",
-                    count(
-                        "SELECT count(*) FROM timers WHERE due_at > ? AND due_at <= ? AND in_flight = 1",
-                        now,
-                        now + CLAIM_S,
-                    ),
-                ),
-                "chronos_nas_retrying": (
-                    "Timers that wait for another attempt.",
-                    count("SELECT count(*) FROM timers WHERE attempts > 0 AND in_flight = 0"),
-                ),
-                "chronos_nas_dead": ("Deliveries given up.", count("SELECT count(*) FROM dead")),
-                "chronos_nas_agents": (
-                    "Agents not revoked.",
-                    count("SELECT count(*) FROM agents WHERE revoked_at IS NULL"),
-                ),
-            }
-
-        return self.backend.read(work)
-
     # -- lists -----------------------------------------------------------------------------------------------------
 
     def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[Armed]:
         """What one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
-        rows = self.backend.read(
+        found: dict[str, Armed] = {}
+        while len(found) < limit:
+            rows = self._page(agent, after, limit)
+            for row in rows:
+                # The newest wish of a job comes first; what is owed beside it is not shown.
+                if row[0] not in found and len(found) < limit:
+                    found[row[0]] = _armed(row, agent.name)
+            if len(rows) < limit:
+                break
+            after = rows[-1][0]
+        return list(found.values())
+
+    def _page(self, agent: Agent, after: str, limit: int) -> list[Row]:
+        return self.backend.read(
             lambda session: session.all(
                 "SELECT job_id, fire_at, fire_text, schedule_id, in_flight, attempts, callback_url, due_at, last_error"
-                " FROM timers AS t WHERE agent_id = ? AND job_id > ? AND NOT EXISTS (SELECT 1 FROM timers AS newer"
-                " WHERE newer.agent_id = t.agent_id AND newer.job_id = t.job_id AND (newer.current, newer.schedule_id)"
-                " > (t.current, t.schedule_id)) ORDER BY job_id LIMIT ?",
+                " FROM timers WHERE agent_id = ? AND job_id > ?"
+                " ORDER BY job_id, current DESC, schedule_id DESC LIMIT ?",
                 (agent.id, after, limit),
             )
         )
-        return [
-            Armed(
-                job_id=row[0],
-                fire_at=row[1],
-                fire_text=row[2],
-                schedule_id=row[3],
-                state=_state(row[4], row[5]),
-                attempts=row[5],
-                callback_url=row[6],
-                due_at=row[7],
-                last_error=row[8],
-                agent=agent.name,
-            )
-            for row in rows
-        ]
+
+
+def _armed(row: Row, agent: str) -> Armed:
+    return Armed(
+        job_id=row[0],
+        fire_at=row[1],
+        fire_text=row[2],
+        schedule_id=row[3],
+        state=_state(row[4], row[5]),
+        attempts=row[5],
+        callback_url=row[6],
+        due_at=row[7],
+        last_error=row[8],
+        agent=agent,
+    )
 
 
 def _state(in_flight: int, attempts: int) -> TimerState:

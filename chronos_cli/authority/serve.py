@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
 from chronos_cli.authority.app import Application
+from chronos_cli.authority.facts import Facts
 from chronos_cli.authority.gate import Gate
 from chronos_cli.authority.journal import Journal
 from chronos_cli.authority.listener import Server
@@ -61,7 +62,9 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
 
 
 def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) -> None:
-    registry = Registry(backend, time.time, claim_s=settings.relay_timeout_s + CLAIM_MARGIN_S)
+    claim_s = settings.relay_timeout_s + CLAIM_MARGIN_S
+    registry = Registry(backend, time.time, claim_s=claim_s)
+    facts = Facts(backend, time.time, claim_s=claim_s)
     counts = Metrics()
     gate = Gate(settings.bounds, time.monotonic)
     relaying: Relaying | None = None
@@ -86,13 +89,13 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) 
         counts=counts,
         nudge=nudge,
         ready=ready,
-        gauges=lambda: counts.render(registry.gauges(), gate.circuits()),
+        gauges=lambda: counts.render(facts.gauges(), gate.circuits()),
         agents_served=settings.role is not Role.WORKER,
     )
     server = Server(application, settings.host, settings.port)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{shown}:{server.port}"
-    portal_url = _portal_url(settings, registry, url)
+    portal_url = _portal_url(settings, facts, url)
     if settings.role is not Role.WEB:
         relaying = Relaying(
             settings, registry=registry, keys=keys, gate=gate, journal=journal, counts=counts, issuer=portal_url
@@ -110,12 +113,12 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) 
     journal.write("stopped", relays_finished=finished)
 
 
-def _portal_url(settings: Settings, registry: Registry, url: str) -> str:
+def _portal_url(settings: Settings, facts: Facts, url: str) -> str:
     """Our public URL: as given, else where we listen; a worker without one takes what the web processes go by."""
     if settings.role is Role.WORKER:
-        return (settings.portal_url or registry.recall("portal_url") or url).rstrip("/")
+        return (settings.portal_url or facts.recall("portal_url") or url).rstrip("/")
     portal_url = (settings.portal_url or url).rstrip("/")
-    registry.remember("portal_url", portal_url)
+    facts.remember("portal_url", portal_url)
     return portal_url
 
 
