@@ -1,0 +1,313 @@
+"""Every row of the protocol's table, and what each decision writes, starts and arms."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.core.decision import Facts, Fire, Liveness, Outcome, Purpose, Via
+from chronos_cli.core.job import Home, parse_job
+from chronos_cli.core.occurrence import decide
+from chronos_cli.core.row import RunState, begun, over, row_of
+
+T = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+HOME = Home(zone=UTC, zone_name="UTC")
+
+
+def record(**changes):
+    ours = {"timezone": "UTC", "anchor": (T - HOUR).isoformat(), "action": {"shell": "true"}} | changes.pop("ours", {})
+    base = {
+        "id": "j", "name": "J", "schedule": {"kind": "interval", "minutes": 60}, "enabled": True, "state": "scheduled",
+        "next_run_at": T.isoformat(), "repeat": {"times": None, "completed": 0}, "chronos": ours,
+    }  # fmt: skip
+    return base | changes
+
+
+def job(**changes):
+    return parse_job(record(**changes), HOME)
+
+
+def relay(fire_at=T, token="t"):
+    return Fire(via=Via.RELAY, token=token, fire_at=fire_at)
+
+
+def after(decision):
+    return parse_job(decision.record, HOME)
+
+
+def running(found, *, started=T, lease=HOUR, attempt=1):
+    """A job whose first claim is running, and the facts of it."""
+    entry = found.open[0]
+    row = begun(row_of("j", entry, found.policy), starter="s", owner={}, now=started, lease_ends_at=started + lease)
+    row = replace(row, attempt=attempt)
+    return Facts(rows={entry.run: row}, liveness={entry.run: Liveness.ALIVE}), row
+
+
+def claimed(**changes):
+    """A job with one run in hand: claimed at T, cursor an hour on."""
+    return after(decide(job(**changes), Facts(), relay(), T))
+
+
+def test_a_due_occurrence_is_claimed_in_one_write_that_moves_the_cursor():
+    """Claiming sets claimed_through, moves the cursor, enters the run, and arms the successor."""
+    decision = decide(job(), Facts(), relay(), T + MINUTE)
+    assert decision.outcome is Outcome.CLAIMED
+    assert [start.entry.run for start in decision.starts] == ["20261120T120000Z"]
+    assert (decision.wake.at, decision.wake.purpose) == (T + HOUR, Purpose.CURSOR)
+    found = after(decision)
+    assert (found.cursor, found.claimed_through) == (T + HOUR, T)
+    assert [entry.claim for entry in found.open] == ["t"]
+    assert found.record["fire_claim"]["by"].startswith("chronos:")
+
+
+def test_a_second_fire_of_the_same_instant_is_a_duplicate_that_arms_the_present_wake():
+    """An instant taken before is answered without a run; the wake is still provisioned."""
+    found = claimed()
+    facts, _ = running(found)
+    decision = decide(found, facts, relay(token="u"), T + MINUTE)
+    assert (decision.outcome, decision.starts, decision.record) == (Outcome.DUPLICATE, (), None)
+    assert decision.wake.at == T + HOUR
+
+
+def test_a_claim_whose_run_never_started_is_started_by_the_redelivery():
+    """Still accepted: it is started now and answered as the first fire would be."""
+    decision = decide(claimed(), Facts(), relay(token="u"), T + MINUTE)
+    assert decision.outcome is Outcome.CLAIMED
+    assert [start.attempt for start in decision.starts] == [1]
+
+
+def test_a_claim_never_started_gives_way_to_a_newer_occurrence():
+    """A newer occurrence is due: the older one is missed, and only one runs."""
+    decision = decide(claimed(), Facts(), relay(T + HOUR, token="u"), T + HOUR)
+    assert [row.state for row in decision.settle] == [RunState.MISSED]
+    assert [start.entry.run for start in decision.starts] == ["20261120T130000Z"]
+
+
+def test_early_is_told_to_come_back_and_nothing_is_armed_or_written():
+    """The cursor is meant and lies ahead: 503 with the seconds left, at most 900."""
+    decision = decide(job(), Facts(), relay(), T - timedelta(seconds=300))
+    assert (decision.outcome, decision.retry_after, decision.record) == (Outcome.EARLY, 300, None)
+    assert decide(job(), Facts(), relay(), T - HOUR).retry_after == 900
+
+
+def test_up_to_a_minute_early_is_claimed_and_never_again():
+    """A clock a little ahead claims the occurrence, and the successor lies after it."""
+    decision = decide(job(), Facts(), relay(), T - MINUTE)
+    assert decision.outcome is Outcome.CLAIMED
+    assert after(decision).cursor == T + HOUR
+
+
+def test_gone_ignored_and_stale_write_nothing():
+    """An unknown job, a paused one, and an instant that never was: answered, so that NAS stops."""
+    assert decide(None, Facts(), relay(), T).outcome is Outcome.GONE
+    paused = decide(job(enabled=False, state="paused"), Facts(), relay(), T)
+    assert (paused.outcome, paused.wake) == (Outcome.IGNORED, None)
+    stale = decide(job(), Facts(), relay(T + timedelta(minutes=7)), T - MINUTE * 5)
+    assert (stale.outcome, stale.record) == (Outcome.STALE, None)
+
+
+def test_a_contradictory_record_does_not_run():
+    """Enabled but paused, or disabled but scheduled: neither is runnable."""
+    assert decide(job(state="paused"), Facts(), relay(), T).outcome is Outcome.IGNORED
+    assert decide(job(enabled=False), Facts(), relay(), T).outcome is Outcome.IGNORED
+
+
+def test_a_stop_holds_everything_and_the_chain_goes_on():
+    """Held: nothing is claimed, and the wake lies a quarter of an hour ahead."""
+    decision = decide(job(), Facts(held=True), relay(), T)
+    assert (decision.outcome, decision.starts, decision.record) == (Outcome.HELD, (), None)
+    assert decision.wake.at == T + timedelta(minutes=15)
+
+
+def test_a_wake_with_nothing_left_to_do_is_idle():
+    """A fire that names an armed wake and finds nothing is answered 200."""
+    wake = T - timedelta(minutes=20)
+    decision = decide(job(), Facts(armed=frozenset({wake})), relay(wake), wake)
+    assert (decision.outcome, decision.starts) == (Outcome.IDLE, ())
+
+
+def test_no_instant_means_whatever_is_due_else_duplicate():
+    """Without fire_at the cursor is meant when it is due, with two seconds of tolerance."""
+    assert decide(job(), Facts(), relay(None), T - timedelta(seconds=2)).outcome is Outcome.CLAIMED
+    assert decide(job(), Facts(), relay(None), T - timedelta(seconds=3)).outcome is Outcome.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("overlap", "outcome"), [("skip", Outcome.SKIPPED), ("queue", Outcome.QUEUED), ("allow", Outcome.CLAIMED)]
+)
+def test_overlap_decides_about_an_occurrence_that_meets_a_run(overlap, outcome):
+    """Skip writes a row that names the run in flight, queue waits, allow runs; each moves the cursor."""
+    found = claimed(ours={"policy": {"overlap": overlap, "timeout": 7200}})
+    facts, row = running(found, lease=3 * HOUR)
+    decision = decide(found, facts, relay(T + HOUR, token="u"), T + HOUR)
+    assert decision.outcome is outcome
+    assert after(decision).cursor == T + 2 * HOUR
+    if overlap != "allow":
+        assert row.run_id in decision.owed[0].because
+
+
+def test_only_one_occurrence_is_queued():
+    """A third one that meets run and queue is skipped."""
+    found = claimed(ours={"policy": {"overlap": "queue"}})
+    facts, row = running(found, lease=5 * HOUR)
+    second = after(decide(found, facts, relay(T + HOUR, token="u"), T + HOUR))
+    queued = row_of("j", second.open[1], second.policy)
+    facts = replace(facts, rows={row.run_id: row, queued.run_id: queued})
+    third = decide(second, facts, relay(T + 2 * HOUR, token="v"), T + 2 * HOUR)
+    assert third.outcome is Outcome.SKIPPED
+
+
+def test_the_end_of_a_run_starts_what_is_queued():
+    """When the run is over its entry goes, and the queued one's turn has come."""
+    found = claimed(ours={"policy": {"overlap": "queue"}})
+    facts, row = running(found, lease=5 * HOUR)
+    second = after(decide(found, facts, relay(T + HOUR, token="u"), T + HOUR))
+    queued = row_of("j", second.open[1], second.policy)
+    facts = Facts(rows={row.run_id: over(row, RunState.OK, now=T + HOUR), queued.run_id: queued})
+    ended = decide(second, facts, Fire(via=Via.END, token="w"), T + HOUR + MINUTE)
+    assert [start.entry.run for start in ended.starts] == [queued.run_id]
+    assert [entry.run for entry in after(ended).open] == [queued.run_id]
+    assert ended.record["last_status"] == "ok"
+
+
+def test_an_occurrence_that_meets_a_manual_run_waits_for_it():
+    """It is queued, never skipped, although the job says skip."""
+    manual = after(decide(job(), Facts(), Fire(via=Via.MANUAL, token="m", run_id="manual-1"), T - MINUTE * 5))
+    facts, _ = running(manual)
+    decision = decide(manual, facts, relay(), T)
+    assert decision.outcome is Outcome.QUEUED
+
+
+def test_a_manual_run_consumes_nothing():
+    """It has its own identity; the cursor, the count and claimed_through stay."""
+    decision = decide(job(), Facts(), Fire(via=Via.MANUAL, token="m", run_id="manual-1"), T - MINUTE * 5)
+    found = after(decision)
+    assert [start.entry.run for start in decision.starts] == ["manual-1"]
+    assert (found.cursor, found.claimed_through, found.completed) == (T, None, 0)
+
+
+def test_past_its_grace_the_newest_instant_runs_and_the_rest_is_one_range():
+    """Three days late: one run, and one missed range for all before it."""
+    late = T + timedelta(days=3, minutes=5)
+    decision = decide(job(), Facts(), relay(), late)
+    (missed,) = decision.owed
+    assert decision.starts[0].entry.fire_at == T + timedelta(days=3)
+    assert (missed.state, missed.scheduled_at, missed.count) == (RunState.MISSED, T, 72)
+    assert missed.through == T + timedelta(days=3) - HOUR
+    assert after(decision).cursor == T + timedelta(days=3) + HOUR
+
+
+def test_with_no_grace_a_late_occurrence_is_missed():
+    """`grace: 0` never starts late."""
+    decision = decide(job(ours={"policy": {"grace": 0}}), Facts(), relay(), T + MINUTE)
+    assert (decision.outcome, decision.starts) == (Outcome.MISSED, ())
+    assert after(decision).claimed_through == T
+
+
+def test_a_year_of_minutes_is_settled_at_once():
+    """A minutely job a year behind: one start, one range that says at least a thousand."""
+    old = job(schedule={"kind": "cron", "expr": "* * * * *"}, next_run_at=(T - timedelta(days=365)).isoformat())
+    decision = decide(old, Facts(), relay(None), T)
+    assert len(decision.starts) == 1
+    assert (decision.owed[0].count, decision.owed[0].exact) == (1000, False)
+    assert after(decision).cursor == T + MINUTE
+
+
+def test_reconcile_starts_nothing_and_wakes_somebody_at_once():
+    """What is overdue gets a wake a second ahead; the claim is left to it."""
+    decision = decide(job(), Facts(), Fire(via=Via.RECONCILE, token="r"), T + MINUTE)
+    assert (decision.starts, decision.record) == ((), None)
+    assert decision.wake.at == T + MINUTE + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("cursor", [None, "nonsense", ""])
+def test_a_lost_cursor_is_put_right(cursor):
+    """A null or unreadable next_run_at becomes the first instant ahead."""
+    decision = decide(job(next_run_at=cursor), Facts(), Fire(via=Via.RECONCILE, token="r"), T + MINUTE)
+    assert after(decision).cursor == T + HOUR
+
+
+def test_a_clock_set_back_never_takes_an_instant_twice():
+    """With the clock three hours back, the successor still lies after everything claimed."""
+    found = claimed()
+    facts, _ = running(found, lease=9 * HOUR)
+    behind = replace(found, cursor=None)
+    decision = decide(behind, facts, Fire(via=Via.RECONCILE, token="r"), T - 3 * HOUR)
+    assert after(decision).cursor == T + HOUR
+
+
+def test_a_dead_run_is_lost_unless_the_job_wants_it_again():
+    """on_crash decides: lost, or the next attempt at once, three times at most."""
+    for policy, state, starts in (({}, RunState.LOST, 0), ({"on_crash": "rerun"}, RunState.ACCEPTED, 1)):
+        found = claimed(ours={"policy": policy})
+        facts, row = running(found)
+        facts = replace(facts, liveness={row.run_id: Liveness.DEAD})
+        decision = decide(found, facts, relay(token="u"), T + MINUTE)
+        assert [settled.state for settled in decision.settle] == [state]
+        assert len(decision.starts) == starts
+    worn = replace(row, reruns=3)
+    decision = decide(found, replace(facts, rows={row.run_id: worn}), relay(token="u"), T + MINUTE)
+    assert [settled.state for settled in decision.settle] == [RunState.LOST]
+
+
+def test_where_the_owner_cannot_be_seen_only_the_lease_counts():
+    """Unseen and within its lease a run lives; past it, it is over, whatever the lock says."""
+    found = claimed()
+    for liveness in (Liveness.UNSEEN, Liveness.ALIVE):
+        facts, row = running(found, lease=HOUR / 2)
+        facts = replace(facts, liveness={row.run_id: liveness})
+        assert decide(found, facts, relay(token="u"), T + MINUTE).settle == ()
+        past = decide(found, facts, relay(token="u"), T + HOUR / 2)
+        assert [settled.state for settled in past.settle] == [RunState.LOST]
+
+
+def test_a_retry_is_woken_by_arming_and_ended_by_the_next_claim():
+    """A failed attempt with retries left waits for its wake; claiming the next occurrence ends it as it failed."""
+    found = claimed(ours={"policy": {"retries": 2}})
+    _, row = running(found)
+    waiting = over(row, RunState.FAILED, now=T + MINUTE, retries=2, exit_status=1)
+    facts = Facts(rows={row.run_id: waiting})
+    looked = decide(found, facts, Fire(via=Via.END, token="e"), T + MINUTE)
+    assert (looked.wake.at, looked.wake.purpose) == (waiting.not_before, Purpose.RETRY)
+    again = decide(found, facts, relay(waiting.not_before, token="u"), waiting.not_before)
+    assert [start.attempt for start in again.starts] == [2]
+    ended = decide(found, facts, relay(T + HOUR, token="u"), T + HOUR)
+    assert [settled.state for settled in ended.settle] == [RunState.FAILED]
+    assert [start.entry.fire_at for start in ended.starts] == [T + HOUR]
+
+
+def test_the_last_repeat_completes_the_job_once_its_run_is_over():
+    """The count goes with the claim; the state only when nothing is in hand, and hermes cannot revive it."""
+    found = claimed(repeat={"times": 1, "completed": 0})
+    assert (found.cursor, found.record["enabled"], found.record["state"]) == (None, False, "scheduled")
+    assert found.record["last_run_at"]
+    _, row = running(found)
+    ended = decide(found, Facts(rows={row.run_id: over(row, RunState.FAILED, now=T)}), Fire(via=Via.END, token="e"), T)
+    assert (ended.record["state"], ended.record["last_status"]) == ("completed", "error")
+    assert ended.wake is None
+
+
+def test_failures_in_a_row_pause_the_job():
+    """pause_after_failures counts scheduled runs that did not end well, and says why the job stands still."""
+    found = claimed(ours={"policy": {"pause_after_failures": 2}, "failures": 1})
+    _, row = running(found)
+    ended = decide(found, Facts(rows={row.run_id: over(row, RunState.TIMEOUT, now=T)}), Fire(via=Via.END, token="e"), T)
+    assert (ended.record["state"], ended.record["enabled"], ended.wake) == ("paused", False, None)
+    assert "2 runs in a row failed" in ended.record["paused_reason"]
+
+
+def test_a_live_claim_of_hermes_counts_as_a_run_in_hand():
+    """A fresh fire_claim of its own makes ours wait; an old one or ours does not."""
+    fresh = {"fire_claim": {"at": (T - MINUTE).isoformat(), "by": "host:1"}}
+    assert decide(job(**fresh), Facts(), relay(), T).outcome is Outcome.SKIPPED
+    old = {"fire_claim": {"at": (T - HOUR).isoformat(), "by": "host:1"}}
+    assert decide(job(**old), Facts(), relay(), T).outcome is Outcome.CLAIMED
+
+
+def test_a_tick_claims_only_what_has_come():
+    """The built-in trigger takes a cursor at or before now, and nothing ahead."""
+    tick = Fire(via=Via.TICK, token="k")
+    assert decide(job(), Facts(), tick, T).outcome is Outcome.CLAIMED
+    assert decide(job(), Facts(), tick, T - timedelta(seconds=1)).starts == ()
