@@ -147,18 +147,18 @@ def test_arrows_point_down(layer):
 
 
 def test_the_core_is_pure():
-    """The core imports the standard library, cronsim, the errors and itself, and no part of the library that does I/O."""
+    """The core imports the standard library, cronsim, the errors, records and itself, and no part of the library that does I/O."""
     io = {"os", "subprocess", "socket", "pathlib", "shutil", "tempfile", "time", "random", "secrets", "threading"}
     for path in sorted((ROOT / "chronos_cli" / "core").rglob("*.py")):
         for module in _imports(path):
             first = module.split(".")[0]
-            ours = module.startswith(("chronos_cli.core", "chronos_cli.errors")) or module == "chronos_cli"
+            ours = module.startswith(("chronos_cli.core", "chronos_cli.errors", "chronos_cli.frozen")) or module == "chronos_cli"
             assert ours or first == "cronsim" or (first in sys.stdlib_module_names and first not in io), (path, module)
 
 
 def test_the_authority_shares_only_the_contract_and_the_errors():
     """The NAS is a program of its own: of the agent's side it knows the wire contract and the errors."""
-    allowed = ("chronos_cli.authority", "chronos_cli.contract", "chronos_cli.errors")
+    allowed = ("chronos_cli.authority", "chronos_cli.contract", "chronos_cli.errors", "chronos_cli.frozen")
     for path in sorted((ROOT / "chronos_cli" / "authority").rglob("*.py")):
         for module in _imports(path):
             assert not module.startswith("chronos_cli.") or module.startswith(allowed), (path, module)
