@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --fire-at --from --grace --header --home --http --id --jitter --job-id --jwks-url --keep --lock-timeout --max-parallel --method --model --name --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --timeout --timezone --token --token-file --tz --workdir -n -o
+            case --agent --audience --body --callback-url --count --deliver --fire-at --from --grace --header --home --http --id --jitter --job-id --jwks-url --keep --lock-timeout --max-parallel --method --model --name --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --timeout --timezone --token --token-file --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -34,6 +34,7 @@ complete -c chronos -n 'test (__chronos_path) = ""' -a run -d 'Run a job now, ou
 complete -c chronos -n 'test (__chronos_path) = ""' -a next -d 'Show when a schedule comes due'
 complete -c chronos -n 'test (__chronos_path) = ""' -a tick -d 'Run what is due, where no NAS calls'
 complete -c chronos -n 'test (__chronos_path) = ""' -a status -d 'Say how it stands: store, NAS, jobs that need a look'
+complete -c chronos -n 'test (__chronos_path) = ""' -a doctor -d 'Check every part, and name the command that mends it'
 complete -c chronos -n 'test (__chronos_path) = ""' -a history -d 'Show what ran, and what did not and why'
 complete -c chronos -n 'test (__chronos_path) = ""' -a logs -d 'Show the output of a run'
 complete -c chronos -n 'test (__chronos_path) = ""' -a hold -d 'Hold all jobs, or lift the hold'
@@ -139,6 +140,8 @@ complete -c chronos -n '__chronos_at "next"' -l count -s n -r -d 'how many times
 complete -c chronos -n '__chronos_at "tick"' -l max-parallel -r -d 'at most so many runs at once [0: all]'
 complete -c chronos -n '__chronos_at "tick"' -l detach -d 'return once the runs have started'
 complete -c chronos -n '__chronos_at "status"' -l offline -d 'what the store knows; NAS is not asked'
+complete -c chronos -n '__chronos_at "doctor"' -l probe -d 'also have NAS call here, and see the call come in'
+complete -c chronos -n '__chronos_at "doctor"' -l wait -r -d 'how long to wait for that call [20]'
 complete -c chronos -n '__chronos_at "history"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "history"' -l count -s n -r -d 'how many [20]'
 complete -c chronos -n '__chronos_at "logs"' -a '(__chronos_jobs)'

@@ -100,7 +100,7 @@ def _zsh(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
 # zsh completion for chronos. Made by `chronos completions zsh`.
 _chronos() {{
     local path_="" home="" word skip=0
-    local -a words_ options jobs words
+    local -a words_ options jobs
     for word in "${{(@)words[2,CURRENT-1]}}"; do
         if (( skip == 2 )); then home="$word"; skip=0; continue; fi
         if (( skip )); then skip=0; continue; fi
