@@ -6,7 +6,6 @@ rows owed, start the runs, arm the wake, answer. docs/protocol.md states the rul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +24,7 @@ from chronos_cli.core.job import (
 )
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, Timing, died, given_up, row_of
 from chronos_cli.core.schedule import Interval, Once
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ def right_cursor(job: Job, now: datetime) -> datetime | None:
     return None if spent else schedule.at + job.timetable.offset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Claim:
     """The effect of taking `taken` (None: nothing of it may still run), and the range missed on the way."""
 
@@ -368,10 +368,19 @@ class _Look:
         if self._complete():
             self.changes |= {"state": "completed", "enabled": False}
             self.ours["completed_at"] = whole(self.now).isoformat()
-        if not self.changes and not self.ours:
+        if not self.changes and not self.ours and not self._resumes():
             return None
         ours = ours_of(self.job.record) | self.ours | {"change": self.fire.token}
         return {**self.job.record, **self.changes, OURS: ours}
+
+    def _resumes(self) -> bool:
+        """Whether a run without a row is started that an earlier look claimed.
+
+        Its row may also be missing because it ended and was pruned after the record was read: the write finds out.
+        """
+        return self.may_start and any(
+            start.entry in self.job.open and start.entry.run not in self.facts.rows for start in self.ready
+        )
 
     def _note_end(self, row: Row) -> None:
         """What a finished run leaves on the job."""

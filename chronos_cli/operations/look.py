@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.decision import Decision, Facts, Fire, Liveness, Outcome, Via, Wake
@@ -10,6 +9,7 @@ from chronos_cli.core.job import Job, parse_job
 from chronos_cli.core.occurrence import decide, may_go
 from chronos_cli.core.row import Row, RunState
 from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.jobsfile import JobsFile, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Looked:
     """What one look found and decided. `invalid` says why the record cannot be run, if it cannot."""
 
@@ -30,10 +30,11 @@ class Looked:
     invalid: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Found:
     facts: Facts
     versions: Mapping[str, str]
+    generation: int = 0
 
 
 def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
@@ -107,6 +108,8 @@ def _gather(ctx: Context, job: Job | None, now: datetime) -> _Found:
     held = ctx.repository.stop_reason() is not None
     if job is None:
         return _Found(facts=Facts(held=held), versions={})
+    # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
+    arm = ctx.repository.arm(job.id)
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
@@ -117,10 +120,11 @@ def _gather(ctx: Context, job: Job | None, now: datetime) -> _Found:
         rows[entry.run], versions[entry.run] = stored.value, stored.version
         if stored.value.state is RunState.RUNNING:
             liveness[entry.run] = _liveness(ctx, stored.value, now)
-    arm = ctx.repository.arm(job.id)
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at) if moment} if arm else set()
     return _Found(
-        facts=Facts(rows=rows, liveness=liveness, held=held, armed=frozenset(armed - {job.cursor})), versions=versions
+        facts=Facts(rows=rows, liveness=liveness, held=held, armed=frozenset(armed - {job.cursor})),
+        versions=versions,
+        generation=arm.value.generation if arm else 0,
     )
 
 
@@ -149,11 +153,15 @@ def _put_row(ctx: Context, row: Row, version: str | None) -> None:
         ctx.repository.replace_row(row, version)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settled:
-    """What looking at all jobs found: their wakes, which records were put right, which cannot be read."""
+    """What looking at all jobs found: their wakes, which records were put right, which cannot be read.
+
+    `generations`: of each job's arm document, read before its wake was worked out.
+    """
 
     wakes: Mapping[str, Wake | None]
+    generations: Mapping[str, int]
     changed: tuple[str, ...]
     invalid: Mapping[str, str]
     any_jobs: bool
@@ -183,6 +191,7 @@ def _survey_all(
 ) -> Settled:
     now, token = ctx.clock(), ctx.token()
     wakes: dict[str, Wake | None] = {}
+    generations: dict[str, int] = {}
     changed: list[str] = []
     invalid: dict[str, str] = {}
     any_jobs = False
@@ -203,6 +212,7 @@ def _survey_all(
         found = _gather(ctx, job, now)
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
+        generations[job_id] = found.generation
         if decision.record is None and not decision.settle:
             continue
         changed.append(job_id)
@@ -212,4 +222,6 @@ def _survey_all(
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)
-    return Settled(wakes=wakes, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs)
+    return Settled(
+        wakes=wakes, generations=generations, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs
+    )

@@ -6,13 +6,13 @@ changes nothing. Safe from any number of places at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, instant_to_send, make_plan
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.nas.interface import ArmRequest, CancelRequest
 from chronos_cli.operations.arming import (
     DELIVERED,
@@ -24,7 +24,7 @@ from chronos_cli.operations.arming import (
     refusal,
     request_of,
 )
-from chronos_cli.operations.look import present_wake, settle_all
+from chronos_cli.operations.look import Settled, present_wake, settle_all
 from chronos_cli.store.arms import ArmDocument
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LIST_BUDGET_S: Final = 60.0
 _IN_FLIGHT = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Done:
     """What became of one step that called NAS."""
 
@@ -47,7 +47,7 @@ class Done:
     error: ChronosError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reconciled:
     """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`)."""
 
@@ -93,7 +93,7 @@ def reconcile(
         if dry_run:
             return result
         _note_held(ctx, plan, documents, listed)
-        done = _carry_out(ctx, wire, nas, plan, settled.wakes, documents, listed, progress)
+        done = _carry_out(ctx, wire, nas, plan, settled, documents, listed, progress)
     return replace(result, done=tuple(done))
 
 
@@ -166,7 +166,7 @@ def _carry_out(
     wire: Wire,
     nas: Nas,
     plan: Plan,
-    wakes: Mapping[str, Wake | None],
+    settled: Settled,
     documents: Mapping[str, ArmDocument],
     listed: ArmList,
     progress: Callable[[int, int], None] | None,
@@ -174,17 +174,22 @@ def _carry_out(
     steps = {step.job_id: step for step in plan.changes}
     sent: dict[str, ArmDocument] = {}
     requests: list[ArmRequest | CancelRequest] = []
+    again: list[Step] = []
     for job_id, step in steps.items():
-        wake = wakes.get(job_id)
+        wake = settled.wakes.get(job_id)
         if step.action is Action.CANCEL or wake is None:
             if present_wake(ctx, job_id) is None:
                 requests.append(CancelRequest(job_id=job_id))
             continue
         lost = _spent(documents.get(job_id), listed, ctx.clock())
-        sent[job_id] = ctx.repository.change_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost))
-        requests.append(request_of(sent[job_id]))
+        known = settled.generations.get(job_id, 0)
+        document = ctx.repository.change_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost, known=known))
+        if document.state is ArmState.UNCONFIRMED and document.wake == wake.at and document.generation != known:
+            sent[job_id] = document
+            requests.append(request_of(document))
+        else:
+            again.append(step)
     done = []
-    again: list[Step] = []
     for result in nas.apply(requests, progress=progress):
         step = steps[result.request.job_id]
         error, certain = _note_result(ctx, result, sent.get(step.job_id))
@@ -207,9 +212,13 @@ def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
 
 
 def _sending(
-    wire: Wire, wake: Wake, clock: Callable[[], datetime], *, lost: bool
+    wire: Wire, wake: Wake, clock: Callable[[], datetime], *, lost: bool, known: int
 ) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes what is being sent, unless somebody has sent something since the wake was worked out."""
+
     def change(document: ArmDocument) -> ArmDocument:
+        if document.generation != known:
+            return document
         now = clock()
         before = document.sent()
         at = instant_to_send(wake, replace(before, spent=before.spent or lost), now)

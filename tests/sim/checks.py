@@ -165,7 +165,7 @@ class Check:
     def _lost(self, row, attempt, task) -> None:
         reason = attempt.get("reason", "")
         self.world.cover("lost", reason[:9])
-        if reason.startswith("unlocked"):
+        if reason.startswith("unlocked") or (self.world.cfg.jumps and reason.startswith("its lease")):
             return
         run = self.world.runs[row["owner"]["token"]]
         if run.supervisor.dead or run.supervisor.failed:
