@@ -24,10 +24,7 @@ def wreck(nas, tmp_path_factory):
         agent.wait_until("NAS is at rest", lambda: all(arm["fire_at"] > due for arm in agent.armed_at_nas()))
         agent.ok("reconcile")
         agent.quiet(list(jobs))
-        agent.wait_until(
-            "wakes are over",
-            lambda: all(arm["fire_at"] == agent.job(arm["job_id"])["next_run_at"] for arm in agent.armed_at_nas()),
-        )
+        agent.wait_for_cursors()
         agent.ok("job", "list", "--json")
         yield agent
 
