@@ -67,7 +67,7 @@ class Application:
 
 
 class _Body:
-    """The one chunk of an answer; a server closes it once it has left."""
+    """The one chunk of an answer. It has left once the server asks for more or closes it; some do only one of these."""
 
     def __init__(self, body: bytes, sent: Callable[[], None] | None) -> None:
         self._body = body
@@ -75,6 +75,7 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._body
+        self.close()
 
     def close(self) -> None:
         if self._sent is not None:

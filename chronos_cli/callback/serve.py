@@ -1,0 +1,113 @@
+"""`python -m chronos_cli.callback.serve`: the callback on waitress, there only while somebody calls.
+
+Under systemd's socket activation (sd_listen_fds(3)) it takes the socket it is handed, and exits once nobody has been
+connected for a while: systemd holds the socket meanwhile, so the next call waits in its backlog and starts it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import MAX_FIRE_BODY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+FIRST_FD: Final = 3
+MAX_HEADER_BYTES: Final = 32 * 1024
+_LOOK_EVERY_S: Final = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop, or until nobody has come for `--idle` seconds."""
+    parser = argparse.ArgumentParser(prog="python -m chronos_cli.callback.serve", description="Serve the callback.")
+    parser.add_argument("--listen", default="127.0.0.1:8790", metavar="HOST:PORT", help="unless a socket is inherited")
+    parser.add_argument("--idle", type=float, default=0.0, metavar="S", help="exit after so long without a connection")
+    parser.add_argument("--threads", type=int, default=8, metavar="N", help="how many fires are answered at once")
+    options = parser.parse_args(arguments)
+    sockets = inherited_sockets(os.environ)
+    if not sockets:
+        host, _, port = options.listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            sys.stderr.write(f"chronos: --listen {options.listen} is not HOST:PORT: write, say, 127.0.0.1:8790\n")
+            return 2
+        try:
+            sockets = [_bound(host.strip("[]"), int(port))]
+        except OSError as error:
+            sys.stderr.write(f"chronos: cannot listen on {options.listen}: {error.strerror}: name another port\n")
+            return 1
+    return serve(sockets, idle_s=options.idle, threads=options.threads)
+
+
+def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """The sockets that systemd has opened for this very process; their variables are taken out of `environ`."""
+    meant = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if meant[0] != str(os.getpid()) or not meant[1].isdecimal():
+        return []
+    sockets = []
+    for fd in range(FIRST_FD, FIRST_FD + int(meant[1])):
+        os.set_inheritable(fd, False)
+        sockets.append(socket.socket(fileno=fd))
+    return sockets
+
+
+def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> int:
+    """Serve on these sockets. `idle_s` 0: for ever."""
+    from waitress import create_server  # type: ignore[import-untyped]
+    from waitress.wasyncore import poll  # type: ignore[import-untyped]
+
+    from chronos_cli.callback.wsgi import application
+
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    connected: dict[int, Any] = {}
+    server = create_server(
+        application,
+        map=connected,
+        sockets=sockets,
+        threads=threads,
+        max_request_body_size=MAX_FIRE_BODY_BYTES + 1,
+        max_request_header_size=MAX_HEADER_BYTES,
+        channel_timeout=max(5, int(idle_s)) if idle_s else 120,
+        cleanup_interval=5,
+        ident=None,
+    )
+    own = len(connected)  # the listening sockets and what wakes the loop; whatever is more is somebody's connection
+    last = time.monotonic()
+    try:
+        while True:
+            poll(min(_LOOK_EVERY_S, idle_s or _LOOK_EVERY_S), connected)
+            now = time.monotonic()
+            if len(connected) > own:
+                last = now
+            elif idle_s and now - last >= idle_s:
+                break
+    except SystemExit:
+        pass  # a signal asked for the end: what is being answered is answered first
+    finally:
+        dispatcher = server.task_dispatcher
+        dispatcher.shutdown(cancel_pending=True, timeout=30)
+    return 0
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(address)
+    return listening
+
+
+def _stop(*_: object) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
