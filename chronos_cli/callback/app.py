@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.modes import Mode, choose
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from chronos_cli.callback.homes import ServedHome
     from chronos_cli.operations.admission import Admitted
 
-REFUSED = b'{"result": "refused"}'
+TIME_LEFT: Final = "chronos.time_left_s"
+"""In a WSGI environ: how long the platform lets this very request take, in seconds, where it says so."""
+
+_SPARE_S: Final = 1.0
+REFUSED: Final = b'{"result": "refused"}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ class Callback:
         home = self._homes.named(profile) if profile else self._homes.with_job(admitted.job_id)
         if home is None:
             return _json(200, {"result": Outcome.GONE.value, "job_id": admitted.job_id})
-        return self._fire(admitted, home)
+        return self._fire(admitted, home, self._budget(environ))
 
     def health(self) -> dict[str, object]:
         """What /healthz says: nothing secret, nothing that needs the store."""
@@ -94,9 +98,14 @@ class Callback:
 
         return {"ok": True, "version": __version__, "mode": self.chosen.mode.value, "because": self.chosen.because}
 
-    def _fire(self, admitted: Admitted, home: ServedHome) -> Answer:
-        sync = self.chosen.mode is Mode.SYNC
+    def _budget(self, environ: Mapping[str, Any]) -> float:
+        """How long a synchronous answer may take: as configured, and never past the platform's own deadline."""
+        left = environ.get(TIME_LEFT)
         budget = self.config.callback_budget
+        return budget if left is None else max(1.0, min(budget, float(left) - _SPARE_S))
+
+    def _fire(self, admitted: Admitted, home: ServedHome, budget: float) -> Answer:
+        sync = self.chosen.mode is Mode.SYNC
         launcher = Detached(
             self._runners,
             launching={
