@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.config import load_config
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 WATCH_S: Final = 7.5
 SETTLE_S: Final = 4.0
+_PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.05
+_CLEAR_OF_IT: Final = timedelta(seconds=1)
 _LINE_UP_S: Final = 0.5
 """Events come from several files; held back this long, they come out in order."""
 
@@ -81,7 +83,7 @@ class Play:
         reconcile(self._ctx)
         held: list[Event] = []
         end = time.monotonic() + WATCH_S
-        while time.monotonic() < end:
+        while time.monotonic() < end or (time.monotonic() < end + _PATIENCE_S and not self._between_fires()):
             held, ready = self._line_up(held)
             yield from ready
             time.sleep(_POLL_S)
@@ -122,6 +124,11 @@ class Play:
         horizon = datetime.now(UTC).timestamp() - _LINE_UP_S
         ready = [event for event in held if event.at.timestamp() <= horizon]
         return held[len(ready) :], ready
+
+    def _between_fires(self) -> bool:
+        """Whether nothing of the pulse is in hand or about to be: to pause it now takes nothing from it."""
+        job = jobs.get(self._ctx, "pulse")
+        return not job.open and job.cursor is not None and job.cursor - datetime.now(UTC) > _CLEAR_OF_IT
 
     def _quiet(self) -> bool:
         """Whether every claimed run is over and nothing is still to come."""
