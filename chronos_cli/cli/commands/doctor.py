@@ -1,0 +1,111 @@
+"""`chronos doctor`: check every part, and name the command that mends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.errors import ChronosError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.operations.doctor import Check
+
+_STYLE = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
+_INDENT = " " * 10
+
+
+class UnwellError(ChronosError):
+    """Something is broken here."""
+
+    code = "unwell"
+    default_hint = "each FAIL names what mends it"
+
+
+def command(
+    ctx: typer.Context,
+    probe: Annotated[bool, typer.Option("--probe", help="also have NAS call here, and see the call come in")] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=1, max=600, help="how long to wait for that call [20]")
+    ] = 20.0,
+) -> int:
+    """Check every part that jobs depend on: OK, WARN or FAIL, and the command that mends it.
+
+    It changes no job and no timer. With --probe NAS is asked to call in two seconds: the call has to come in through
+    the public callback_url and be verified; if it does not, the hop that failed is named. It exits with 0 unless a
+    check FAILs.
+
+    Examples:
+      chronos doctor
+      chronos doctor --probe
+      chronos doctor --json | jq -r '.checks[] | select(.level != "OK") | .mend'
+    """
+    invocation: Invocation = ctx.obj
+    checks: list[Check] = []
+    live = not (invocation.json or invocation.output.quiet)
+    for check in _examined(invocation, probe=probe, wait=wait):
+        checks.append(check)
+        if live:
+            _show(invocation.output, len(checks), check)
+    counts = Counter(check.level.value for check in checks)
+    failing = [check for check in checks if check.level.value == "FAIL"]
+    error = None
+    if failing:
+        others = f", and {len(failing) - 1} more" if len(failing) > 1 else ""
+        error = UnwellError(f"{failing[0].name}: {failing[0].text}{others}", hint=failing[0].mend)
+    document = {
+        "checks": [check.as_json(number) for number, check in enumerate(checks, start=1)],
+        "counts": {level: counts[level] for level in _STYLE},
+        "probed": probe,
+    }
+
+    def render(out: Output) -> None:
+        if out.quiet:
+            for number, check in enumerate(checks, start=1):
+                if check.level.value != "OK":
+                    _show(out, number, check)
+        else:
+            out.note(f"{len(checks)} checks: {counts['OK']} OK, {counts['WARN']} WARN, {counts['FAIL']} FAIL")
+
+    return invocation.done(document, render, error=error)
+
+
+def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[Check]:
+    """The checks, as they are made; a configuration that cannot be read is the first and the last of them."""
+    from chronos_cli.callback.modes import choose
+    from chronos_cli.operations.doctor import Subject, examine
+    from chronos_cli.operations.doctor.check import failed_with
+    from chronos_cli.operations.doctor.circle import probe_circle
+    from chronos_cli.providers.resolve import resolve_provider
+
+    try:
+        config = invocation.config()
+        context = invocation.context()
+    except ConfigError as error:
+        yield failed_with("config", error)
+        return
+    resolved = resolve_provider(config, context)
+    chosen = choose(config.callback_mode, invocation.environ)
+    subject = Subject(
+        config=config,
+        context=context,
+        provider=resolved.provider.name,
+        provider_warning=resolved.warning,
+        callback_mode=chosen.mode.value,
+        callback_because=chosen.because,
+    )
+    yield from examine(subject)
+    if probe:
+        yield from probe_circle(config, context, wait_s=wait)
+
+
+def _show(out: Output, number: int, check: Check) -> None:
+    level = out.style(f"{check.level.value:<4}", _STYLE[check.level.value])
+    out.text(f"{number:>2}. {level}  {check.name}: {' '.join(check.text.split())}\n")
+    if check.mend and check.level.value != "OK":
+        out.text(f"{_INDENT}mend: {check.mend}\n")

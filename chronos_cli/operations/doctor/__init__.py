@@ -1,0 +1,111 @@
+"""The examination of a home: every part that a job's run depends on, each with the command that mends it.
+
+It changes nothing but the store's proof document and the key cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import frozen
+from chronos_cli.operations.doctor.check import Check, Level, ok, warn
+from chronos_cli.operations.doctor.filesystem import mount_table
+from chronos_cli.operations.doctor.home import (
+    check_config,
+    check_file_system,
+    check_home,
+    check_modes,
+    check_store,
+    check_time_zones,
+)
+from chronos_cli.operations.doctor.jobs import check_jobs
+from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from chronos_cli.config import Config
+    from chronos_cli.operations.context import Context
+
+__all__ = ["Check", "Level", "Subject", "examine", "last_accepted"]
+
+
+@frozen
+class Subject:
+    """What is examined, and what only the layers above know of it: the active trigger, and how fires are answered."""
+
+    config: Config
+    context: Context
+    provider: str
+    provider_warning: str | None
+    callback_mode: str
+    callback_because: str
+
+
+def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
+    """Every check, in an order in which an earlier one explains a later one. `mounts`: another mount table.
+
+    Raises only what is no fault of the home.
+    """
+    config, ctx = subject.config, subject.context
+    yield check_config(config)
+    home = check_home(config)
+    yield home
+    if home.code == "no_home":
+        return
+    yield check_modes(config)
+    yield check_file_system(config, mount_table() if mounts is None else mounts)
+    store = list(check_store(config, ctx))
+    yield from store
+    yield check_time_zones(config)
+    yield _provider(subject)
+    asked, held = ask_nas(ctx)
+    yield from asked
+    yield check_keys(config)
+    readable = store[0].level is Level.OK
+    yield from check_claims(config, ctx, last_accepted(ctx) if readable else None)
+    yield _callback(subject)
+    if readable:
+        yield from check_jobs(config, ctx, held, active=subject.provider)
+
+
+def last_accepted(ctx: Context) -> datetime | None:
+    """When a fire of NAS was last verified and accepted, for any job or for a probe. None where none is known."""
+    from chronos_cli.operations.probe import read_probe
+
+    probe = read_probe(ctx)
+    found = [probe.received_at] if probe is not None and probe.received_at is not None else []
+    try:
+        for job_id in ctx.repository.arm_ids():
+            stored = ctx.repository.arm(job_id)
+            if stored is not None and stored.value.last_callback_at is not None:
+                found.append(stored.value.last_callback_at)
+    except ChronosError:
+        return None  # the check of the store says what is wrong with it
+    return max(found, default=None)
+
+
+def _provider(subject: Subject) -> Check:
+    wanted = subject.config.provider.strip()
+    if subject.provider_warning is not None:
+        return warn("provider", subject.provider_warning, code="provider_fallback", mend="chronos provider list")
+    origin = subject.config.origin("provider")
+    return ok("provider", f"{subject.provider} ({'cron.provider is empty' if not wanted else origin})")
+
+
+def _callback(subject: Subject) -> Check:
+    from urllib.parse import urlsplit
+
+    from chronos_cli.config import is_loopback
+
+    url, portal = subject.config.callback_url, subject.config.portal_url
+    if not url:
+        return ok("callback", "not needed: nobody may call")
+    if is_loopback(urlsplit(url).hostname or "") and portal and not is_loopback(urlsplit(portal).hostname or ""):
+        text = f"{url} is this machine's own address, which {portal} cannot reach"
+        mend = "set cron.chronos.callback_url to the public https address of the callback"
+        return warn("callback", text, code="callback_loopback", mend=mend)
+    mode = "answers when the run has " + ("ended" if subject.callback_mode == "sync" else "started")
+    return ok("callback", f"{url}; {mode} ({subject.callback_because}); `chronos doctor --probe` proves the way here")

@@ -1,0 +1,139 @@
+"""The checks of what lies on this machine: configuration, home, modes, file system, store, lock, time zones."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.instant import named_zone
+from chronos_cli.errors import ChronosError
+from chronos_cli.nas.tokens import AUTH_FILE
+from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
+from chronos_cli.operations.doctor.filesystem import mount_of
+from chronos_cli.store.interface import JOBS_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chronos_cli.config import Config
+    from chronos_cli.operations.context import Context
+
+_OFTEN_USED = "America/New_York"
+_BY_OTHERS = 0o022
+_FOR_OTHERS = 0o077
+
+
+def check_config(config: Config) -> Check:
+    """Which files the settings come from; that they could be read is shown by their being here."""
+    home = f"home {config.home} ({config.origin('home')})"
+    variables = sorted({origin for origin in config.origins.values() if origin.startswith("CHRONOS_")})
+    more = f"; also from {', '.join(variables)}" if variables else ""
+    if os.path.lexists(config.path):
+        return ok("config", f"{config.path}, {home}{more}")
+    return ok("config", f"there is no {config.path}: defaults, {home}{more}")
+
+
+def check_home(config: Config) -> Check:
+    """Whether the home is there, usable, and nobody else's to write."""
+    path = Path(config.home)
+    if not path.is_dir():
+        return fail("home", f"{path} is no folder", code="no_home", mend=f"chronos --home {path} init")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        text = f"{path} cannot be used by the user with id {os.geteuid()}: mode {mode:04o}"
+        return fail("home", text, code="home_mode", mend=f"chown {os.geteuid()} {path} && chmod u+rwx {path}")
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        text = f"anybody can write to {path}, and so run commands here: mode {mode:04o}"
+        return fail("home", text, code="home_mode", mend=f"chmod go-w {path}")
+    return ok("home", f"{path}, mode {mode:04o}")
+
+
+def check_modes(config: Config) -> Check:
+    """Whether others can read the token, or change what is run."""
+    secrets = [config.token_file] if config.token_file else []
+    secrets.append(str(Path(config.home, AUTH_FILE)))
+    runs = [config.path, *(str(Path(config.home, name)) for name in (JOBS_KEY, "scripts"))]
+    for path in (*runs, *secrets):
+        mode = _mode(path)
+        if mode & stat.S_IWOTH:
+            text = f"{path} can be changed by anybody: mode {mode:04o}"
+            return fail("modes", text, code="writable_by_others", mend=f"chmod o-w {path}")
+    for path in secrets:
+        mode = _mode(path)
+        if mode & _FOR_OTHERS:
+            text = f"{path} holds a token and others can read it: mode {mode:04o}"
+            return warn("modes", text, code="token_readable", mend=f"chmod 600 {path}")
+    for path in runs:
+        mode = _mode(path)
+        if mode & _BY_OTHERS:
+            text = f"{path} can be changed by its group: mode {mode:04o}"
+            return warn("modes", text, code="writable_by_group", mend=f"chmod g-w {path}")
+    return ok("modes", "no token can be read, and nothing that is run be changed, by others")
+
+
+def _mode(path: str) -> int:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116 - the same for a missing file as for a hidden one
+    except OSError:
+        return 0  # what is not there cannot be read by others; what cannot be reached by us is said elsewhere
+
+
+def check_file_system(config: Config, mounts: str) -> Check:
+    """Whether the store lies where locks hold."""
+    if "://" in config.store:
+        return ok("file_system", f"{config.store} needs no locks: it is written on condition")
+    folder = config.store or config.home
+    mount = mount_of(folder, mounts)
+    if mount is None:
+        return ok("file_system", f"this machine does not say what {folder} lies on")
+    if mount.remote:
+        text = f"{folder} is on a network or FUSE file system ({mount.kind} at {mount.point}): its locks may not hold"
+        mend = "move the home to a local disk, or the jobs to a bucket: set store to s3://, gs:// or az://"
+        return warn("file_system", text, code="network_file_system", mend=mend)
+    return ok("file_system", f"{folder} is on {mount.kind}, at {mount.point}")
+
+
+def check_store(config: Config, ctx: Context) -> Iterator[Check]:
+    """Whether the jobs can be read, a write with an old version is refused, and the lock can be had."""
+    documents = ctx.repository.documents
+    try:
+        count = len(ctx.repository.jobs().records)
+    except ChronosError as error:
+        yield failed_with("store", error)
+        return
+    yield ok("store", f"{count} {'job' if count == 1 else 'jobs'} at {documents.location}")
+    if "://" not in config.store and not Path(config.store or config.home, "cron").is_dir():
+        yield ok("compare_and_swap", "not tried: the store is made with the first job")
+        yield ok("lock", "not tried: the store is made with the first job")
+        return
+    from chronos_cli.store.proof import prove_compare_and_swap
+
+    try:
+        prove_compare_and_swap(documents, token=ctx.token)
+        yield ok("compare_and_swap", "writes with an old version are refused, so no run can be claimed twice")
+    except ChronosError as error:
+        yield failed_with("compare_and_swap", error)
+    started = time.monotonic()
+    try:
+        with documents.exclusive(JOBS_KEY):
+            waited = time.monotonic() - started
+        yield ok("lock", f"had after {waited * 1000:.0f} ms")
+    except ChronosError as error:
+        yield failed_with("lock", error)
+
+
+def check_time_zones(config: Config) -> Check:
+    """Whether zones have data here, and where the home's zone comes from."""
+    origin = config.origin("timezone")
+    for name in (config.timezone, _OFTEN_USED):
+        try:
+            named_zone(name)
+        except ChronosError as error:
+            return failed_with("time_zones", error, mend="pip install tzdata")
+    if "names no zone" in origin:
+        mend = "set timezone in config.yaml to a name such as Europe/Berlin"
+        return warn("time_zones", "this machine names no zone, so schedules mean UTC", code="no_zone", mend=mend)
+    return ok("time_zones", f"{config.timezone} ({origin})")

@@ -1,0 +1,122 @@
+"""The checks of the jobs and of what triggers them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import ChronosError
+from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
+from chronos_cli.operations.listing import BAD, listing
+from chronos_cli.operations.tick import last_tick
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from chronos_cli.config import Config
+    from chronos_cli.nas.interface import ArmList
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.listing import JobView, Listing
+
+LATELY: Final = timedelta(minutes=10)
+_INSTALL: Final = "chronos tick --install crontab --yes"
+_SHOWN: Final = 5
+
+
+def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: str) -> Iterator[Check]:
+    """Records that cannot be run, timers that are not held, starts that are overdue, the hold, and the trigger."""
+    try:
+        arming = active == "chronos"
+        found = listing(ctx, arming=arming, held=held if arming else None, prompt_runner=bool(config.prompt_runner))
+        ticked = last_tick(ctx)
+    except ChronosError as error:
+        yield failed_with("jobs", error)
+        return
+    yield _records(found)
+    yield _armed(found, held, arming=arming)
+    yield _overdue(found, arming=arming)
+    yield _hold(found)
+    yield _tick(found, ticked, active=active)
+
+
+def _records(found: Listing) -> Check:
+    invalid = [view for view in found.jobs if view.problem is not None]
+    if invalid:
+        text = f"{_many(invalid)} cannot be run: {invalid[0].problem}"
+        return warn("records", text, code="invalid_records", mend=f"chronos job show {invalid[0].id}")
+    return ok("records", f"all {len(found.jobs)} can be read" if found.jobs else "there are no jobs yet")
+
+
+def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
+    if not arming:
+        return ok("armed", "nothing is armed: a tick looks for itself")
+    live = [view for view in found.jobs if view.state == "live" and view.problem is None]
+    bad = [view for view in live if view.arm.state in BAD]
+    if bad:
+        mend = "chronos reconcile"
+        return fail(
+            "armed", f"{_many(bad)} {'is' if len(bad) == 1 else 'are'} not armed as wished", code="unarmed", mend=mend
+        )
+    if held is None and live:
+        text = f"what NAS holds is not known; {len(live)} were armed when last verified"
+        return warn("armed", text, code="arms_unknown", mend="chronos list")
+    if found.orphans:
+        text = f"NAS also holds {len(found.orphans)} for no job here"
+        return warn("armed", text, code="orphans", mend="chronos cancel --orphans")
+    return ok("armed", f"NAS holds what all {len(live)} live jobs wish")
+
+
+def _overdue(found: Listing, *, arming: bool) -> Check:
+    late = [view for view in found.jobs if view.overdue_s is not None]
+    if late:
+        mend = "chronos reconcile" if arming else "chronos tick"
+        most = max(view.overdue_s or 0.0 for view in late)
+        return fail("overdue", f"{_many(late)} should have started up to {most:.0f} s ago", code="overdue", mend=mend)
+    over = [view for view in found.jobs if view.overrun_s is not None]
+    if over:
+        return warn(
+            "overdue", f"{_many(over)} outlast their timeout", code="overrun", mend=f"chronos job unlock {over[0].id}"
+        )
+    return ok("overdue", "every start was on time")
+
+
+def _hold(found: Listing) -> Check:
+    if found.held_reason is not None:
+        return warn("hold", f"ALL JOBS ARE HELD: {found.held_reason}", code="held", mend="chronos hold --off")
+    return ok("hold", "no job is held")
+
+
+def _tick(found: Listing, ticked: str | None, *, active: str) -> Check:
+    """Without NAS a tick is all there is; beside NAS it is the net below."""
+    at = _instant(ticked)
+    ago = None if at is None else found.now - at
+    waiting = any(view.state == "live" for view in found.jobs)
+    if ago is not None and ago <= LATELY:
+        return ok("tick", f"one ran {max(ago.total_seconds(), 0):.0f} s ago")
+    when = "none has run yet" if ago is None else f"the last one ran {_coarse(ago)} ago"
+    if active != "builtin":
+        return ok("tick", f"{when}: {active} alone triggers jobs")
+    if not waiting:
+        return ok("tick", f"{when}, and no job waits for one")
+    text = f"{when}: these jobs have no working trigger"
+    if ago is None or ago > timedelta(days=1):
+        return fail("tick", text, code="no_trigger", mend=_INSTALL)
+    return warn("tick", text, code="no_trigger", mend=_INSTALL)
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        moment = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        return None  # nothing that we wrote
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _coarse(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{span.total_seconds() / 60:.0f} min" if hours < 2 else f"{hours:.0f} h" if hours < 48 else f"{span.days} d"
+
+
+def _many(views: Sequence[JobView]) -> str:
+    names = ", ".join(view.id for view in views[:_SHOWN])
+    return names if len(views) <= _SHOWN else f"{names} and {len(views) - _SHOWN} more"

@@ -1,0 +1,65 @@
+"""The last fire token that NAS signed and that was refused all the same: `cache/refused.json` of the launching home.
+
+Only what NAS signed is written down, so that no stranger can make us write; and never to the store, which is not
+touched before a token verifies. `doctor` reads it, to say which claim was not as expected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.frozen import frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chronos_cli.errors import TokenError
+
+FILE: Final = "refused.json"
+
+SIGNED: Final = frozenset(
+    {"audience", "issuer", "purpose", "expired", "not_yet_valid", "missing_claim", "claim_type", "unbound",
+     "bound_to_other_job", "bound_to_other_time", "jti_reused"}
+)  # fmt: skip
+"""The causes that are found only after the signature has held."""
+
+
+@frozen
+class Refused:
+    """When a token was refused, the stable code of the cause, and its line for the operator: no part of the token."""
+
+    at: datetime
+    code: str
+    message: str
+    hint: str
+
+
+def note_refused(cache_dir: Path, error: TokenError, *, now: datetime) -> None:
+    """Write down why a token was refused, if NAS signed it and the cache can be written: it only explains."""
+    if error.code not in SIGNED:
+        return
+    document = {"at": now.isoformat(), "code": error.code, "message": error.message, "hint": error.hint}
+    path = cache_dir / FILE
+    temporary = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        cache_dir.mkdir(0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(document, file)
+        temporary.replace(path)
+    except OSError:
+        return  # a read-only cache: the log has the line
+
+
+def last_refused(cache_dir: Path) -> Refused | None:
+    """The last such refusal, or None where none is known."""
+    try:
+        document = json.loads((cache_dir / FILE).read_text(encoding="utf-8"))
+        at = datetime.fromisoformat(document["at"])
+        if at.tzinfo is None:
+            return None
+        return Refused(at=at, code=str(document["code"]), message=str(document["message"]), hint=str(document["hint"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none yet, or nothing that we wrote
