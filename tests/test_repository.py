@@ -152,7 +152,10 @@ def test_the_core_is_pure():
     for path in sorted((ROOT / "chronos_cli" / "core").rglob("*.py")):
         for module in _imports(path):
             first = module.split(".")[0]
-            ours = module.startswith(("chronos_cli.core", "chronos_cli.errors", "chronos_cli.frozen")) or module == "chronos_cli"
+            ours = (
+                module.startswith(("chronos_cli.core", "chronos_cli.errors", "chronos_cli.frozen"))
+                or module == "chronos_cli"
+            )
             assert ours or first == "cronsim" or (first in sys.stdlib_module_names and first not in io), (path, module)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.callback.homes import Homes
@@ -16,8 +16,10 @@ from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, r
 from chronos_cli.config import load_config
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TokenError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.admission import admit, trust_settings
 from chronos_cli.operations.fire import RETRY_AFTER_S, fire
+from chronos_cli.operations.refused import note_refused
 from chronos_cli.operations.starting import Detached
 from chronos_cli.running.detach import Runners
 from chronos_cli.trust.verifier import fire_verifier
@@ -35,7 +37,7 @@ _SPARE_S: Final = 1.0
 REFUSED: Final = b'{"result": "refused"}'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """A whole HTTP answer. `sent` is called once it has left."""
 
@@ -64,6 +66,7 @@ class Callback:
             return self._route(environ)
         except TokenError as error:
             _log(f"refused: {error.code}: {error.message}")
+            note_refused(self._settings.cache_dir, error, now=datetime.now(UTC))
             return _refused()
         except ChronosError as error:
             _log(error.line())

@@ -6,12 +6,12 @@ What judges tokens is not found here: it comes from the launching configuration 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.callback.shared_nas import NasPool
 from chronos_cli.config import load_config, settings
 from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.assembly import Outside, open_home
 from chronos_cli.providers.resolve import resolve_provider
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOME_VARIABLE: Final = "CHRONOS_HOME"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServedHome:
     """One home: its configuration and context, and what its runners are started with."""
 

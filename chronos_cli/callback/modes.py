@@ -5,9 +5,10 @@ A platform that freezes the process once the answer has left would freeze the ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ class Mode(StrEnum):
     SYNC = "sync"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Chosen:
     """The mode, why, and whether the platform freezes what goes on after the answer."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,6 +11,7 @@ from chronos_cli.core.duration import parse_duration
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
 from chronos_cli.errors import UsageError
+from chronos_cli.frozen import frozen, replace
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -76,7 +76,7 @@ def gather_command(args: list[str], known: frozenset[str]) -> list[str]:
     return [*args[:at], f"--command-json={json.dumps(words)}", *args[end:]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Given:
     """What was said about a job's action; None and empty were not said."""
 

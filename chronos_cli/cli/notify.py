@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -24,7 +24,7 @@ class SavedRefusedError(AuthError):
     code = "saved_not_armed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Told:
     """What telling came to: `armed` None where the trigger arms nothing; `error` where it failed."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OptionFact:
     """One option: its spellings, metavar (empty for a flag), help and variable."""
 
@@ -19,7 +20,7 @@ class OptionFact:
     variable: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CommandFact:
     """One command: its words, what it does, its arguments (metavar, help), options, the help's body and examples."""
 

@@ -6,8 +6,9 @@ Nothing is imported to show the list; a command's module is imported when that c
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
+
+from chronos_cli.frozen import frozen
 
 VERBS: Final = "Timers at NAS"
 JOBS: Final = "Jobs"
@@ -15,7 +16,7 @@ WATCH: Final = "See what happens"
 HOME: Final = "This home"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     """One command. `module`: below `cli.commands`, with a function `command`; a group has `children` instead.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.config import values
 from chronos_cli.config.settings import CONFIG_FILE, Config
 from chronos_cli.errors import ConfigError
+from chronos_cli.frozen import declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,13 +49,13 @@ def load_config(
         document = read_config(path)
     found: dict[str, Any] = {}
     origins = {"home": home_origin}
-    for item in fields(Config):
+    for name, item in declared(Config).items():
         if not item.metadata:
             continue
-        raw, origin, in_file = _pick((flags or {}).get(item.name), item.metadata, environ, document, path)
+        raw, origin, in_file = _pick((flags or {}).get(name), item.metadata, environ, document, path)
         if origin:
-            found[item.name] = _read(raw, item.metadata, origin, environ if in_file else {})
-            origins[item.name] = origin
+            found[name] = _read(raw, item.metadata, origin, environ if in_file else {})
+            origins[name] = origin
     _refuse_unknown(document, path)
     if not found.get("timezone"):
         from chronos_cli.config.zone import machine_zone
@@ -112,7 +112,7 @@ def _read(raw: object, metadata: Mapping[str, Any], origin: str, environ: Mappin
 
 
 def _refuse_unknown(document: dict[str, object], path: str) -> None:
-    known = [item.metadata["key"] for item in fields(Config) if item.metadata]
+    known = [item.metadata["key"] for item in declared(Config).values() if item.metadata]
     for section in OWN_SECTIONS:
         held = _section(document, section, path)
         if held is None or held == "":

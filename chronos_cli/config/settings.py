@@ -8,10 +8,10 @@ text or null in the file count as not given. Nothing here is a secret: tokens ar
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.config import values
+from chronos_cli.frozen import declared, field, opaque
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _DAY = 86_400
 _CENTURY = 36_600 * _DAY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@opaque
 class Setting:
     """One setting: its attribute, key in config.yaml, variable, kind of value, default, and a sentence of help.
 
@@ -42,7 +42,7 @@ def _setting(key: str, env: str, kind: values.Kind, default: object, text: str, 
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@opaque
 class Config:
     """Every setting of a home, checked. Durations are in seconds, sizes in bytes, texts that are not set are empty.
 
@@ -222,7 +222,9 @@ class Config:
 def settings() -> tuple[Setting, ...]:
     """Every setting, in the order of the reference."""
     return tuple(
-        Setting(name=item.name, default=item.default, **item.metadata) for item in fields(Config) if item.metadata
+        Setting(name=name, default=item.default, **item.metadata)
+        for name, item in declared(Config).items()
+        if item.metadata
     )
 
 

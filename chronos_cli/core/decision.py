@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.frozen import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ class Outcome(StrEnum):
     QUEUED = "queued"
     MISSED = "missed"
     CLAIMED = "claimed"
+    PROBE = "probe"
 
 
 UNSETTLING: Final = frozenset(
@@ -67,7 +69,7 @@ class Purpose(StrEnum):
     LOOK = "look"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wake:
     """The instant at which someone must look at the job next."""
 
@@ -75,7 +77,7 @@ class Wake:
     purpose: Purpose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fire:
     """What came. `token` was made before the first attempt and marks whatever this fire writes."""
 
@@ -86,7 +88,7 @@ class Fire:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Facts:
     """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed."""
 
@@ -96,7 +98,7 @@ class Facts:
     armed: frozenset[datetime] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Start:
     """A run to start now: `attempt` 1 without a row creates it as running, anything else swaps the row it has."""
 
@@ -104,7 +106,7 @@ class Start:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Decision:
     """What to do, in this order: `settle`, `record`, `owed`, `starts`, `wake`, then the answer."""
 

@@ -5,7 +5,6 @@ A new record has the fields of hermes-agent 0.19, in its order, so that hermes r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.instant import SECOND, text_in, whole
@@ -13,6 +12,7 @@ from chronos_cli.core.job import OURS, Open, OpenKind, Policy, Standing, jitter_
 from chronos_cli.core.occurrence import right_cursor, run_id_of, successor
 from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
 from chronos_cli.errors import ConflictError, UsageError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Draft:
     """A job as a person describes it.
 
@@ -96,7 +96,7 @@ def new_record(draft: Draft, *, now: datetime, token: str, defaults: Policy) -> 
     return record | dict(draft.fields or {}) | {OURS: ours}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Edit:
     """Changes to a job; None leaves a thing as it is. `times` 0 means for ever."""
 
@@ -213,7 +213,9 @@ def _moved(
         ours["anchor"] = anchor.isoformat()
     table = Timetable(schedule=schedule, zone=zone, anchor=anchor, offset=jitter_of(job.id, policy))
     _check_jitter(table, policy, now)
-    following = table.after(now if through is None else max(now, through))
+    following = table.after(now if through is None else max(now, _settled(job, through, schedule, zone, table)))
+    if following is None and _same_times(job, schedule, zone):
+        return dict(job.record), ours  # a single instant that was claimed is not claimed again for another jitter
     if following is None:
         raise UsageError("the new schedule never comes due again", hint="give a time ahead")
     record["next_run_at"] = text_in(following, zone)
@@ -225,6 +227,18 @@ def _moved(
         record |= {"enabled": True, "state": "scheduled"}
         ours.pop("completed_at", None)
     return record, ours
+
+
+def _same_times(job: Job, schedule: Schedule, zone: tzinfo) -> bool:
+    """Whether an edit leaves the schedule itself as it is, so that only the jitter moves its instants."""
+    return normal_form(schedule, zone) == normal_form(job.timetable.schedule, job.timetable.zone)
+
+
+def _settled(job: Job, through: datetime, schedule: Schedule, zone: tzinfo, table: Timetable) -> datetime:
+    """What the new instants must be later than: a slot that was claimed is not due again a little later."""
+    if not _same_times(job, schedule, zone):
+        return through
+    return max(through, through - job.timetable.offset + table.offset)
 
 
 def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str) -> Open | None:

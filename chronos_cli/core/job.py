@@ -15,7 +15,6 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,7 @@ from chronos_cli.core.duration import parse_duration
 from chronos_cli.core.instant import named_zone, parse_stored
 from chronos_cli.core.schedule import Once, Schedule, Timetable, from_record
 from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.frozen import field, frozen, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class OnCrash(StrEnum):
     RERUN = "rerun"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Policy:
     """How a job wants to be treated; durations in seconds."""
 
@@ -88,7 +88,7 @@ class Policy:
 
     def to_record(self, defaults: Policy) -> dict[str, Any]:
         """What differs from the defaults, as it is stored."""
-        own = {name: getattr(self, name) for name in self.__slots__}
+        own = {name: getattr(self, name) for name in names(self)}
         return {name: value for name, value in own.items() if value != getattr(defaults, name)}
 
 
@@ -101,7 +101,7 @@ class OpenKind(StrEnum):
     MISSED = "missed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Open:
     """One run in hand, or one row still owed. Everything its row needs is here, so any process can write that row."""
 
@@ -166,7 +166,7 @@ class Standing(StrEnum):
     COMPLETED = "completed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Job:
     """One job, parsed. `record` is the stored object itself and is never changed in place."""
 
@@ -197,7 +197,7 @@ class Job:
         return any(timedelta() <= now - at < ttl for at, ttl in self.foreign_claims)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Home:
     """What a job inherits where its record is silent."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.instant import SECOND, whole
+from chronos_cli.frozen import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ class ArmState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sent:
     """The arm sent last: the wake that was wanted, the instant that was sent for it, and the keys used before.
 
@@ -87,7 +87,7 @@ class Action(StrEnum):
     ORPHAN = "orphan"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wish:
     """What one job wants of NAS (`wake` None: nothing) and what was last sent for it."""
 
@@ -97,7 +97,7 @@ class Wish:
     known: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Step:
     """One line of a plan. `ours`: the arm document says that this store armed it."""
 
@@ -108,7 +108,7 @@ class Step:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     """All steps, by job id; `guard` says why cancels are held back, if they are."""
 

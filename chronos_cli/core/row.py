@@ -8,12 +8,12 @@ A row is terminal when no further attempt can follow; attempts live inside it. E
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import OnCrash, Open, OpenKind, Policy
+from chronos_cli.frozen import frozen, names, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Timing(StrEnum):
     RETRY = "retry"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Row:
     """One row. Instants are aware; `lateness_s` is started (else finished) minus scheduled, in seconds."""
 
@@ -100,7 +100,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The stored form; instants as ISO 8601 text, nothing that is null."""
-        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        values = ((name, getattr(self, name)) for name in names(self))
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in values
@@ -111,13 +111,13 @@ class Row:
     def from_json(cls, document: Mapping[str, Any]) -> Row:
         """Read a stored row; keys of later versions are passed over. Raises KeyError, TypeError or ValueError."""
         known: dict[str, Any] = {}
-        for item in fields(cls):
-            if item.name not in document:
+        for name in names(cls):
+            if name not in document:
                 continue
-            value = document[item.name]
-            if item.name in _INSTANTS and value is not None:
+            value = document[name]
+            if name in _INSTANTS and value is not None:
                 value = datetime.fromisoformat(value)
-            known[item.name] = tuple(value) if item.name in ("attempts", "unhandled") else value
+            known[name] = tuple(value) if name in ("attempts", "unhandled") else value
         known["state"] = RunState(known["state"])
         return cls(**known)
 

@@ -8,13 +8,13 @@ one text are in use in the field (six fields; a bare `30m`), the text is refused
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.duration import format_duration, parse_duration
 from chronos_cli.core.instant import SECOND, parse_time, text_in, whole
 from chronos_cli.errors import ScheduleError, UsageError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ _CRON_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+\Z")
 _LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Cron:
     """Five fields, walked in the job's zone."""
 
@@ -71,7 +71,7 @@ class Cron:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Interval:
     """A fixed rate from an anchor: instant k is anchor + k steps, whatever the clocks on the wall do."""
 
@@ -91,7 +91,7 @@ class Interval:
         return anchor + ((until - anchor) // step) * step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Once:
     """A single instant."""
 
@@ -101,7 +101,7 @@ class Once:
 Schedule = Cron | Interval | Once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Timetable:
     """A schedule placed in the world: its zone, an interval's anchor, and the job's constant jitter."""
 

@@ -7,11 +7,11 @@ and never holds the token.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import REFUSED_FOR_GOOD, parse_fire_at
 from chronos_cli.errors import AuthError, ChronosError, NasRejectedError, NasUnavailableError, RefusedError
+from chronos_cli.frozen import frozen
 from chronos_cli.nas.interface import Arm, ArmAnswer
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _TEMPORARY: Final = (403, 408, 425, 429)
 """What may pass among 4xx. 403 is one of them, but for the body that means for good: gateways answer it in a burst."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reply:
     """One answer over HTTP.
 
@@ -47,7 +47,7 @@ class Reply:
             return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trouble:
     """Why a call did not do what it should, and whether calling again at once, or in `wait_s` seconds, can help."""
 

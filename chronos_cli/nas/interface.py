@@ -7,8 +7,9 @@ two readings of a time are compared in.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.errors import ChronosError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ArmRequest:
     """The wish that NAS calls `callback_url` back about this job at `fire_at` (aware), replacing what it held for it.
 
@@ -33,7 +34,7 @@ class ArmRequest:
     generation: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CancelRequest:
     """The wish that NAS holds nothing for this job."""
 
@@ -41,7 +42,7 @@ class CancelRequest:
     generation: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ArmAnswer:
     """NAS took the arm.
 
@@ -55,7 +56,7 @@ class ArmAnswer:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Arm:
     """One one-shot that NAS says it holds.
 
@@ -70,7 +71,7 @@ class Arm:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ArmList:
     """Every one-shot NAS holds for this agent: all pages, or there is no ArmList.
 
@@ -83,7 +84,7 @@ class ArmList:
     complete: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Result:
     """What became of one request of many: an answer or an error; neither is a cancel that went well."""
 

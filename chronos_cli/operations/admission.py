@@ -5,12 +5,12 @@ Nothing of the store is read here, and nothing is started.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chronos_cli.contract import is_job_id, parse_fire_at
 from chronos_cli.errors import UsageError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.trust.tokens import FireClaims
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Admitted:
     """A fire that NAS may ask for. `fire_at` is the body's, else the token's, else None; `delivery` the token's jti."""
 

@@ -6,7 +6,6 @@ NAS may hold either. When the wake has changed by the time NAS has answered, it 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import ArmState, instant_to_send
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
+from chronos_cli.frozen import replace
 from chronos_cli.nas.interface import ArmRequest
 from chronos_cli.operations.look import present_wake
 
@@ -54,7 +54,7 @@ def arm(
     """
     for number in range(_ROUNDS):
         if wake is None:
-            document, certain = _drop(ctx, nas, job_id), True
+            document, certain = _drop(ctx, nas, job_id, sure=fresh), True
         else:
             document, certain = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh)
         ctx.checkpoint("armed")
@@ -184,15 +184,15 @@ def failure(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], A
     )
 
 
-def _drop(ctx: Context, nas: Nas, job_id: str) -> ArmDocument:
-    """Cancel what NAS may still hold for a job that wants nothing."""
+def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> ArmDocument:
+    """Cancel what NAS may still hold for a job that wants nothing; `sure`: whatever the document says."""
 
     def cancelled(document: ArmDocument) -> ArmDocument:
         generation = document.next_generation(ctx.clock())
         return replace(document, state=ArmState.CANCELLED, wake=None, generation=generation, error=None)
 
     stored = ctx.repository.arm(job_id)
-    if stored is not None and not may_be_held(stored.value, ctx.clock()):
+    if stored is not None and not sure and not may_be_held(stored.value, ctx.clock()):
         return stored.value
     nas.cancel(job_id)
     return ctx.repository.change_arm(job_id, cancelled)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import Home, OnCrash, Overlap, Policy
+from chronos_cli.frozen import frozen
 from chronos_cli.operations.context import Context, Retention, Wire
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.interface import DocumentStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outside:
     """What a process brings: its environment (without secrets), the secrets taken out of it, and its signals."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from chronos_cli.frozen import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ def _no_stop(_: str) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wire:
     """Where arms go and under which identity: part of every arm document."""
 
@@ -30,7 +31,7 @@ class Wire:
     """Open the way to NAS, with a budget in seconds for all that is asked of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Retention:
     """How many rows of a job are kept whatever their age, and how long the others."""
 
@@ -38,7 +39,7 @@ class Retention:
     days: int = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Context:
     """The outside, injected. `wire` is None where no NAS is configured: then nothing is armed."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import shlex
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +28,7 @@ _NAME_LENGTH: Final = 48
 _END: Final = "CHRONOS_STDIN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Crontab:
     """What a crontab came to: drafts of jobs, and the lines left out with the reason."""
 

@@ -8,15 +8,16 @@ answer  only now NAS may forget the fire
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, ExitCode
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming import arm, is_armed
 from chronos_cli.operations.look import look
+from chronos_cli.operations.probe import PROBE_ID, receive
 from chronos_cli.operations.run import Claim
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Launcher(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FireReport:
     """The answer to a fire. `exit_code` and `http_status` are those of the protocol's table."""
 
@@ -88,6 +89,8 @@ def fire(
     Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
     the report (503 and a retry), since the redelivery finds what is left to do.
     """
+    if job_id == PROBE_ID:
+        return _probed(fire_at, receive(ctx, fire_at, delivery))
     came = Fire(via=Via.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
     looked = look(ctx, job_id, came)
     decision = looked.decision
@@ -109,6 +112,18 @@ def fire(
     if looked.job is not None:
         report = _arm_and_note(ctx, looked, report, came)
     return _ended(ctx, report, running)
+
+
+def _probed(fire_at: datetime | None, reason: str) -> FireReport:
+    """The answer to a probe: it is no job, so there is nothing to settle, run or arm."""
+    return FireReport(
+        job_id=PROBE_ID,
+        outcome=Outcome.PROBE,
+        http_status=200,
+        exit_code=ExitCode.OK,
+        fire_at=fire_at,
+        reason=reason,
+    )
 
 
 def launch_all(ctx: Context, looked: Looked, launcher: Launcher) -> list[Running]:

@@ -6,7 +6,6 @@ None of these speaks to NAS: the caller tells the active provider afterwards, an
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import is_job_id
@@ -16,6 +15,7 @@ from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_j
 from chronos_cli.core.occurrence import run_id_of
 from chronos_cli.core.row import RunState, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
+from chronos_cli.frozen import frozen
 from chronos_cli.operations.look import Looked, look
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.jobsfile import JobsFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Changed:
     """One job after a change; `changed` is False where it was so already."""
 

@@ -6,7 +6,6 @@ decides and starts is imported for jobs that have a run in hand only: a listing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OpenKind, Standing, parse_job
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import opaque
 from chronos_cli.running.actions import action_kind, unhandled_fields
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Armed(StrEnum):
 BAD: Final = frozenset({Armed.MISSING, Armed.DIFFERENT, Armed.ORPHAN, Armed.UNCONFIRMED, Armed.REFUSED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@opaque
 class ArmView:
     """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store."""
 
@@ -74,7 +74,7 @@ class ArmView:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@opaque
 class LastRun:
     """What the record says of the last run: `ok`, or an error with its reason."""
 
@@ -87,7 +87,7 @@ class LastRun:
         return {"at": _text(self.at), "status": self.status, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@opaque
 class JobView:
     """One job. `problem`: why its record cannot be run; then most of the rest is missing."""
 
@@ -150,7 +150,7 @@ class JobView:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@opaque
 class Listing:
     """All jobs, those that need a look first, and what NAS holds for no job here."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.schedule import Timetable, both_days, normal_form, parse_schedule
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BOTH_DAYS = "day of month and day of week are both set: cron runs it on either, not only where both hold"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Preview:
     """What a schedule means. `times`: its next instants, in UTC."""
 

@@ -5,7 +5,6 @@ Whoever holds a claim does this: the command `chronos fire` in its own process, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +12,11 @@ from chronos_cli.core.decision import Fire, Start, Via
 from chronos_cli.core.job import Job, Open, Policy, parse_job
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, begun, over, row_of
 from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.look import Looked, look
 from chronos_cli.running.interface import Ended, Task
-from chronos_cli.store.interface import VersionConflict
+from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.repository import row_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ _TRIES: Final = 20
 _SYNC_MARGIN = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Claim:
     """What a runner is handed: the record as claimed, the entry, which attempt, and the starter's token. No secrets."""
 
@@ -62,7 +63,7 @@ class Claim:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Begun:
     """A run that this process started and still has to see to its end."""
 
@@ -142,10 +143,11 @@ def _mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Ro
     """Swap the row to running, with our token. Ours also when only the answer to our write was lost."""
     from chronos_cli.store.repository import Stored
 
+    made = False
     for _ in range(_TRIES):
         stored = ctx.repository.row(job.id, claim.entry.run)
         if stored is not None and stored.value.state is RunState.RUNNING and stored.value.starter == claim.starter:
-            return stored
+            return _if_in_hand(ctx, claim, stored) if made else stored
         if stored is not None and not _startable(stored.value, claim):
             return None
         now = ctx.clock()
@@ -156,11 +158,25 @@ def _mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Ro
         ctx.checkpoint("starting")
         try:
             if stored is None:
-                return Stored(value=row, version=ctx.repository.create_row(row))
+                made = True
+                return _if_in_hand(ctx, claim, Stored(value=row, version=ctx.repository.create_row(row)))
             return Stored(value=row, version=ctx.repository.replace_row(row, stored.version))
         except VersionConflict:
             continue  # somebody else's swap, or the lost answer to ours: the row tells
     raise TemporaryError(f"the row of run {claim.entry.run} changed under every attempt")
+
+
+def _if_in_hand(ctx: Context, claim: Claim, made: Stored[Row]) -> Stored[Row] | None:
+    """The row just made, if its run is still in hand; else it ended, and its row was pruned, before this one was made.
+
+    An entry leaves `open` after its row is terminal, and no row is pruned before that. So whose claim still stands in
+    the record after the row was made has not run yet. The claim's token is looked for in the bytes: no need to parse.
+    """
+    jobs = ctx.repository.documents.read(JOBS_KEY)
+    if jobs is not None and claim.entry.claim.encode() in jobs.data:
+        return made
+    ctx.repository.documents.delete(row_key(made.value.job_id, made.value.run_id))
+    return None
 
 
 def _startable(row: Row, claim: Claim) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import TemporaryError
+from chronos_cli.frozen import frozen
 from chronos_cli.operations.run import Begun, Claim, begin
 from chronos_cli.operations.through import see_through
 
@@ -33,7 +33,7 @@ class Inline:
         return None if begun is None else InlineRun(ctx=ctx, begun=begun)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class InlineRun:
     """A run under this process."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.occurrence import run_id_of
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import replace
 from chronos_cli.operations.fire import rearm
 from chronos_cli.operations.look import present_wake
 from chronos_cli.operations.run import Begun, Claim, after_end, begin, finish

@@ -6,13 +6,13 @@ No lock is held while jobs run. A tick and a NAS may both be live: an occurrence
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.decision import Fire, Via
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, HeldError, TemporaryError
+from chronos_cli.frozen import frozen
 from chronos_cli.operations.fire import launch_all, rearm
 from chronos_cli.operations.look import look, read_all
 from chronos_cli.store.interface import VersionConflict
@@ -29,7 +29,7 @@ TICK_KEY: Final = "cron/tick.json"
 """When a tick last ran, for `status`: not in the job store, which it must not rewrite for that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ticked:
     """What one tick did: run ids started, rows of those that ended while it waited, jobs it could not look at.
 

@@ -7,7 +7,6 @@ compared, and importing the same again changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
 from chronos_cli.core.occurrence import successor
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.frozen import frozen
 from chronos_cli.operations.jobs import without_token
 from chronos_cli.operations.look import read_record
 
@@ -45,7 +45,7 @@ class Verdict(StrEnum):
     KEEP = "keep"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Item:
     """One job of an import."""
 
@@ -55,7 +55,7 @@ class Item:
     schedule: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Exported:
     """The document, and the records that could not go into it, each with its reason."""
 

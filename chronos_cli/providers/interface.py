@@ -6,8 +6,9 @@ A provider decides *when* a job is looked at. What a look means (claim, run, rec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from chronos_cli.config import Config
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.arms import ArmDocument
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Notified:
     """What telling the provider of a changed job came to.
 
@@ -72,7 +73,7 @@ class CronScheduler(ABC):
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Activation:
     """What a provider is made from: the home's configuration and context."""
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
+from chronos_cli.frozen import frozen
 from chronos_cli.providers.interface import CronScheduler, Notified
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ BUNDLED: Final = ("builtin", "chronos")
 MANIFEST: Final = "plugin.yaml"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """A plug-in that is there: its name, where it is, and how to make its provider."""
 

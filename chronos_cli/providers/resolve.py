@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chronos_cli.frozen import frozen
 from chronos_cli.providers.builtin import NAMES, BuiltinScheduler
 from chronos_cli.providers.interface import Activation
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chronos_cli.providers.interface import CronScheduler
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resolved:
     """The active provider. `wanted` is what the configuration names; `warning` why it is not that one."""
 

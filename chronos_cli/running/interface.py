@@ -6,8 +6,9 @@ The real one is `running.local`; the simulation brings its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import RunState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Task:
     """One attempt to be begun. `record` is the job's; `fire_at` None for a manual run."""
 
@@ -28,7 +29,7 @@ class Task:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ended:
     """How an attempt ended: `ok`, `failed`, `timeout` or `interrupted`."""
 

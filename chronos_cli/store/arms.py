@@ -6,11 +6,11 @@ last callback and the last failure to start a run. All of it can be learned agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.plan import ArmState, Sent
+from chronos_cli.frozen import field, frozen, names, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_KEYS: Final = 64
 KEY_MEMORY_S: Final = 3_600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ArmDocument:
     """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose."""
 
@@ -99,31 +99,31 @@ class ArmDocument:
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
         document: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
+        for name in names(self):
+            value = getattr(self, name)
             if isinstance(value, datetime):
                 value = value.isoformat()
-            elif item.name == "keys":
+            elif name == "keys":
                 value = {at.isoformat(): purpose for at, purpose in value.items()}
             if value not in (None, (), {}, 0, False):
-                document[item.name] = value
+                document[name] = value
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArmDocument:
         """Read the stored form. Raises KeyError, TypeError or ValueError."""
         known: dict[str, Any] = {}
-        for item in fields(cls):
-            if item.name not in document:
+        for name in names(cls):
+            if name not in document:
                 continue
-            value = document[item.name]
-            if item.name in _INSTANTS:
+            value = document[name]
+            if name in _INSTANTS:
                 value = datetime.fromisoformat(value)
-            elif item.name == "keys":
+            elif name == "keys":
                 value = {datetime.fromisoformat(at): purpose for at, purpose in value.items()}
-            elif item.name in ("notes", "features"):
+            elif name in ("notes", "features"):
                 value = tuple(value)
-            known[item.name] = value
+            known[name] = value
         known["state"] = ArmState(document["state"])
         return cls(**known)
 

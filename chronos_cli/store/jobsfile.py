@@ -10,12 +10,12 @@ from __future__ import annotations
 import gc
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.jsonarray import ArrayItems, scan_array
 from chronos_cli.store.jsontext import (
@@ -43,7 +43,7 @@ _UPDATED: Final = "updated_at"
 _JOBS: Final = "jobs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Record:
     """One entry of the file. `problem`: why it cannot be used, or None; `index`: its place among the records.
 

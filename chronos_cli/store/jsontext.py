@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from chronos_cli.frozen import frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ class Member(NamedTuple):
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Container:
     """An object or array: where its brackets stand, and its items in order."""
 
@@ -114,7 +115,7 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - the test for NaN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Style:
     """How a text is laid out: its line ends, one step of indentation ("" for all on one line), and its escapes."""
 

@@ -6,13 +6,13 @@ Load, pure function, conditional write, again on conflict.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS
 from chronos_cli.core.row import Row
 from chronos_cli.errors import StoreError, TemporaryError
+from chronos_cli.frozen import frozen
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
@@ -29,7 +29,7 @@ STOP_KEY: Final = "ESTOP"
 _ATTEMPTS: Final = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Stored(Generic[T]):
     """A parsed document and the version it was read at."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import KeysUnavailableError
+from chronos_cli.frozen import frozen
 from chronos_cli.trust.keys import MAX_KEYS_BYTES
 from chronos_cli.trust.settings import is_loopback
 
@@ -17,7 +17,7 @@ _CHUNK: Final = 16 * 1024
 _OK: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fetched:
     """The body of a JWKS answer, and the seconds that its Cache-Control allows to keep it (None: it does not say)."""
 

@@ -14,11 +14,11 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from chronos_cli.errors import KeysUnavailableError
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.trust.keys import UnusableKeysError, choose, parse_jwks, public_jwk
 from chronos_cli.trust.refusals import UnknownKeyError
 
@@ -37,7 +37,7 @@ _CLOCK_STEP_S: Final = 300
 _POLL_S: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Known:
     """What is known of the keys at one URL. Times are Unix seconds, 0 for never."""
 

@@ -5,11 +5,11 @@ Read from the launching configuration only: a profile that is served beside othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ConfigError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ class KeyKind(StrEnum):
     INLINE = "inline"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TrustSettings:
     """What a fire token must show, and where the keys that prove it are.
 

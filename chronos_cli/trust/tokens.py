@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import time
 from binascii import a2b_base64
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_LEEWAY_S, FIRE_PURPOSE, FIRE_REQUIRED_CLAIMS, parse_fire_at
+from chronos_cli.frozen import frozen
 from chronos_cli.trust import refusals
 from chronos_cli.trust.settings import NAS_JWT, KeyKind
 
@@ -29,7 +29,7 @@ _LATEST: Final = 253_402_300_799
 """The last second a datetime can name; a later NumericDate is no date."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FireClaims:
     """What a verified fire token says.
 

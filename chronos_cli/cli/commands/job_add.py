@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import ConflictError, UsageError
+from chronos_cli.frozen import replace
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation

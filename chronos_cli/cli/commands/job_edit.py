@@ -11,6 +11,7 @@ from chronos_cli.cli import job_options as options
 from chronos_cli.core.edits import Edit
 from chronos_cli.core.schedule import normal_form, parse_schedule
 from chronos_cli.errors import UsageError
+from chronos_cli.frozen import names
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -125,7 +126,7 @@ def _described(job: Job) -> dict[str, Any]:
         "state": job.standing.value,
         "repeat": job.times,
         "action": next(iter(action), None) if isinstance(action, dict) and action else None,
-        **{name: getattr(job.policy, name) for name in job.policy.__slots__},
+        **{name: getattr(job.policy, name) for name in names(job.policy)},
         **{
             name: record.get(name)
             for name in ("prompt", "script", "workdir", "skills", "model", "deliver")

@@ -10,6 +10,7 @@ from chronos_cli.cli import references, words
 from chronos_cli.cli.listed import arm_words, last_words, state_words
 from chronos_cli.core.duration import format_duration
 from chronos_cli.errors import NotFoundError
+from chronos_cli.frozen import names
 from chronos_cli.operations.listing import listing
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _policy(invocation: Invocation, record: Mapping[str, Any]) -> dict[str, Any]
         job = parse_job(record, invocation.context(armed=False).home)
     except (ChronosError, KeyError):  # an unusable record has no policy; why it is unusable is shown
         return {}
-    policy = {name: getattr(job.policy, name) for name in job.policy.__slots__}
+    policy = {name: getattr(job.policy, name) for name in names(job.policy)}
     return policy | {"repeat": job.times, "completed": job.completed}
 
 
