@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chronos_cli.authority.registry import Registry
     from chronos_cli.authority.workers import Workers
 
-BATCH = 32
+BATCH = 64
 RESTART_MAX_S = 10.0
 POLL_S = 0.02
 """PgQueuer looks again after this when an entry is due almost at once; its own 0.1 s would make idle timers late."""
