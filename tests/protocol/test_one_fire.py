@@ -1,0 +1,201 @@
+"""One fire among real processes: fifty at once, signals, what overlaps, what is held, and what a person may do."""
+
+import json
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.protocol.agents import command_agent, diary_script, is_gone
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+
+
+@pytest.fixture(scope="module")
+def agent(nas, tmp_path_factory):
+    with command_agent(tmp_path_factory.mktemp("fires"), nas) as running:
+        yield running
+
+
+def put_due_now(agent, job_id, **options):
+    """An hourly job whose occurrence is now, with NAS kept out of it: its own call comes in an hour."""
+    agent.put_jobs([job_id], due_in=3600, **options)
+    due = datetime.now(UTC).replace(microsecond=0)
+    agent.put_due(job_id, due)
+    return due.isoformat()
+
+
+def wait_for_pid(agent, job_id, *, count=1):
+    """The process id that the job itself wrote down, once it has started so often."""
+    agent.wait_until("the job runs", lambda: len(agent.diary(job_id)) >= count)
+    return int((agent.home / f"diary-{job_id}.pid").read_text())
+
+
+def test_fifty_fires_of_one_occurrence_run_it_once(agent):
+    """Fifty processes at once: one runs the job, and the others end well, calling it a duplicate."""
+    due = put_due_now(agent, "crowd")
+    processes = [agent.start_fire("crowd", due) for _ in range(50)]
+    ended = [(process.communicate(timeout=120)[0], process.returncode) for process in processes]
+    assert {code for _, code in ended} == {0}, agent.state("crowd")
+    results = [json.loads(stdout)["result"] for stdout, _ in ended]
+    assert sorted(results) == ["claimed"] + ["duplicate"] * 49
+    (row,) = agent.judge("crowd")
+    assert (row["state"], agent.diary("crowd")) == ("ok", [due])
+    assert agent.fire("crowd", due)[1]["result"] == "duplicate"
+    assert agent.diary("crowd") == [due]
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_ends_the_job_and_writes_it_down(agent, name):
+    """Within two seconds the job's whole group is gone and its row says interrupted; the next occurrence is armed."""
+    job_id = name.lower()
+    script = diary_script(agent, seconds=0, then="sleep 60 & echo $! > $D.child; sleep 60")
+    due = put_due_now(agent, job_id, script=script)
+    fire = agent.start_fire(job_id, due)
+    pid = wait_for_pid(agent, job_id)
+    child = agent.home / f"diary-{job_id}.child"
+    agent.wait_until("its child runs", lambda: child.exists() and child.read_text().strip())
+    agent.wait_until("its next wake is armed", lambda: agent.arm(job_id).get("state") == "confirmed")
+    began = time.monotonic()
+    fire.send_signal(getattr(signal, name))
+    agent.wait_for_row(job_id, state="interrupted", timeout=10)
+    took = time.monotonic() - began
+    fire.communicate(timeout=20)
+    print(f"{name}: interrupted after {took:.2f} s")
+    assert took < 2.0
+    assert is_gone(pid)
+    assert is_gone(int(child.read_text()))
+    assert fire.returncode == 130
+    (row,) = agent.judge(job_id)
+    assert name in row["reason"]
+
+
+def test_redelivery_and_a_killed_supervisor(agent):
+    """A killed fire takes its job with it; the next fire, of whatever instant, starts within five seconds."""
+    due = put_due_now(agent, "orphan", script=diary_script(agent, seconds=60), options=["--on-crash", "rerun"])
+    fire = agent.start_fire("orphan", due)
+    pid = wait_for_pid(agent, "orphan")
+    fire.kill()
+    fire.communicate()
+    began = time.monotonic()
+    agent.wait_until("the job died with it", lambda: is_gone(pid), timeout=5)
+    again = agent.start_fire("orphan", due)
+    second = wait_for_pid(agent, "orphan", count=2)
+    assert time.monotonic() - began < 5
+    assert second != pid
+    again.terminate()
+    again.communicate(timeout=20)
+    (row,) = agent.judge("orphan")
+    assert [attempt["state"] for attempt in row["attempts"]] == ["lost", "interrupted"]
+
+
+def test_a_run_longer_than_its_interval_keeps_its_claim(agent):
+    """With overlap skip, what comes due meanwhile is skipped, naming the run in hand, and the run goes on."""
+    due = put_due_now(agent, "long", script=diary_script(agent, seconds=30))
+    fire = agent.start_fire("long", due)
+    wait_for_pid(agent, "long")
+    agent.wait_until("its next wake is armed", lambda: agent.arm("long").get("state") == "confirmed")
+    for _ in range(3):
+        later = datetime.fromisoformat(agent.job("long")["chronos"]["claimed_through"]) + timedelta(seconds=1)
+        time.sleep(max(0.0, later.timestamp() - time.time()))
+        agent.put_due("long", later)
+        code, document = agent.fire("long", later.isoformat())
+        assert (code, document["result"]) == (0, "skipped"), document
+        assert agent.fire("long", due)[1]["result"] == "duplicate"
+    fire.terminate()
+    fire.communicate(timeout=20)
+    rows = agent.judge("long")
+    assert [row["state"] for row in rows] == ["interrupted", "skipped", "skipped", "skipped"]
+    assert all(rows[0]["run_id"] in row["because"] for row in rows[1:])
+    assert agent.diary("long") == [due]
+
+
+def test_a_queued_occurrence_runs_after_the_one_before_it(agent):
+    """With overlap queue the next one waits, one at most, and is run by the process that ends the first."""
+    due = put_due_now(agent, "queue", script=diary_script(agent, seconds=2.5), options=["--overlap", "queue"])
+    fire = agent.start_fire("queue", due)
+    wait_for_pid(agent, "queue")
+    agent.wait_until("its next wake is armed", lambda: agent.arm("queue").get("state") == "confirmed")
+    results = []
+    for number in (1, 2):
+        later = datetime.fromisoformat(due) + timedelta(seconds=number)
+        time.sleep(max(0.0, later.timestamp() - time.time()))
+        agent.put_due("queue", later)
+        results.append(agent.fire("queue", later.isoformat())[1]["result"])
+    assert results == ["queued", "skipped"]
+    assert agent.arm("queue")["wake"] <= agent.job("queue")["next_run_at"]
+    assert fire.wait(60) == 0
+    fire.communicate()
+    rows = agent.judge("queue")
+    assert [row["state"] for row in rows] == ["ok", "ok", "skipped"]
+    assert len(agent.diary("queue")) == 2
+
+
+def test_occurrences_that_may_overlap_do(agent):
+    """With overlap allow the second starts beside the first."""
+    script = f"echo $CHRONOS_FIRE_AT >> {agent.home}/diary-both; echo $$ > {agent.home}/diary-both.pid; sleep 30"
+    due = put_due_now(agent, "both", script=script, options=["--overlap", "allow"])
+    first = agent.start_fire("both", due)
+    wait_for_pid(agent, "both")
+    later = datetime.fromisoformat(due) + timedelta(seconds=1)
+    agent.wait_until("its next wake is armed", lambda: agent.arm("both").get("state") == "confirmed")
+    time.sleep(max(0.0, later.timestamp() - time.time()))
+    agent.put_due("both", later)
+    second = agent.start_fire("both", later.isoformat())
+    wait_for_pid(agent, "both", count=2)
+    assert [row["state"] for row in agent.rows("both")] == ["running", "running"]
+    for fire in (first, second):
+        fire.terminate()
+        fire.communicate(timeout=20)
+    agent.judge("both")
+
+
+def test_a_scheduled_occurrence_waits_for_a_manual_run(agent):
+    """A manual run takes no occurrence; one that comes due meanwhile is queued behind it, never skipped, and runs."""
+    agent.put_jobs(["hand"], due_in=3600, script=diary_script(agent, seconds=2))
+    before = agent.job("hand")["next_run_at"]
+    agent.ok("run", "hand", "--detach")
+    wait_for_pid(agent, "hand")
+    assert agent.job("hand")["next_run_at"] == before
+    due = datetime.now(UTC).replace(microsecond=0)
+    agent.put_due("hand", due)
+    assert agent.fire("hand", due.isoformat())[1]["result"] == "queued"
+    agent.quiet(["hand"])
+    agent.wait_for_cursors()
+    (row,) = agent.judge("hand")
+    assert row["state"] == "ok"
+    assert agent.diary("hand") == ["manual", due.isoformat()]
+    assert agent.job("hand")["repeat"]["completed"] == 1
+    (manual,) = [row for row in agent.rows("hand") if row["run_id"].startswith("manual-")]
+    assert (manual["state"], manual["kind"]) == ("ok", "manual")
+
+
+def test_unlock_frees_a_stuck_run_and_says_who(agent):
+    """A supervisor that is stopped in its tracks is freed by hand: it is ended, the row names who did it, a fire runs."""
+    due = put_due_now(agent, "stuck", script=diary_script(agent, seconds=60))
+    fire = agent.start_fire("stuck", due)
+    pid = wait_for_pid(agent, "stuck")
+    agent.wait_until("its next wake is armed", lambda: agent.arm("stuck").get("state") == "confirmed")
+    fire.send_signal(signal.SIGSTOP)
+    freed = agent.json("job", "unlock", "stuck", "--yes", USER="ada")
+    assert freed["lost"] == [agent.rows("stuck")[0]["run_id"]]
+    (row,) = agent.judge("stuck")
+    assert row["state"] == "lost"
+    assert row["reason"].startswith("unlocked by ada@")
+    agent.wait_until("the job is gone", lambda: is_gone(pid), timeout=5)
+    fire.communicate(timeout=20)
+    assert fire.returncode == -9
+    code, document = agent.fire("stuck", due)
+    assert (code, document["result"]) == (0, "duplicate")
+
+
+def test_a_job_that_takes_too_long_is_ended(agent):
+    """At its timeout the whole group is ended and the row says so; the fire's exit code is that of a failed job."""
+    due = put_due_now(agent, "slow", script=diary_script(agent, seconds=60), options=["--timeout", "1s"])
+    code, _ = agent.fire("slow", due)
+    assert code == 10
+    (row,) = agent.judge("slow")
+    assert row["state"] == "timeout"
+    assert is_gone(wait_for_pid(agent, "slow"))
+    assert (agent.home / row["output"]).exists()
