@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_cli.errors import ConflictError, UsageError
+from chronos_cli.errors import ConfigError, ConflictError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
 
@@ -42,7 +44,7 @@ def command(
       chronos-nas agent add laptop --json | chronos init --agent - --callback-url http://127.0.0.1:8787
     """
     invocation: Invocation = ctx.obj
-    from chronos_cli.config import find_home, load_config
+    from chronos_cli.config import find_home
 
     home = Path(find_home(invocation.home, invocation.environ)[0])
     path = home / "config.yaml"
@@ -54,12 +56,12 @@ def command(
     chosen = taken | {key: value for key, value in given.items() if value}
     chosen.setdefault("nas_jwks_url", f"{chosen['portal_url']}/.well-known/jwks.json" if "portal_url" in chosen else "")
     text = _text(chosen, timezone, token_file="nas-token" if token else "")
+    _try(text, invocation.environ)
     for folder in (home, home / "cron", home / "scripts"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = [_write(path, text, 0o600)]
     if token:
         written.append(_write(home / "nas-token", token + "\n", 0o600))
-    load_config(environ=invocation.environ, home=str(home))
 
     def render(out: Output) -> None:
         for name in written:
@@ -67,6 +69,20 @@ def command(
         out.note("next: `chronos job add 'every 1h' --name hello --command echo hello`, then `chronos list`")
 
     return invocation.done({"home": str(home), "written": written}, render)
+
+
+def _try(text: str, environ: Mapping[str, str]) -> None:
+    """Read a config.yaml as the home will, before anything is written there. Raises ConfigError."""
+    from tempfile import TemporaryDirectory
+
+    from chronos_cli.config import load_config
+
+    with TemporaryDirectory() as folder:
+        Path(folder, "config.yaml").write_text(text, encoding="utf-8")
+        try:
+            load_config(environ=environ, home=folder)
+        except ConfigError as error:
+            raise ConfigError(error.message.removeprefix(f"{folder}/"), hint="nothing was written") from error
 
 
 def _agent(source: str | None) -> tuple[dict[str, str], str]:
