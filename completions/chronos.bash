@@ -6,16 +6,16 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--count|--deliver|--fire-at|--from|--grace|--header|--home|--http|--id|--jitter|--job-id|--jwks-url|--keep|--lock-timeout|--max-parallel|--method|--model|--name|--on-crash|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--shell|--skills|--timeout|--timezone|--token|--token-file|--tz|--wait|--workdir|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--count|--deliver|--fire-at|--from|--grace|--header|--home|--http|--id|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--tz|--wait|--workdir|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
-            'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick')
+            'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
                 path="$path${path:+ }$word" ;;
             esac ;;
         esac
     done
     case "$path" in
-        "") words="arm cancel list reconcile fire job run next tick status doctor history logs hold provider init config completions demo" ;;
+        "") words="arm cancel list reconcile fire job run next tick status doctor history logs timeline hold provider init config completions demo" ;;
         "job") words="add show list edit pause resume remove unlock import export" ;;
         "provider") words="list" ;;
         "config") words="show path" ;;
@@ -43,6 +43,7 @@ _chronos() {
         "doctor") options="--probe --wait" ;;
         "history") options="--count -n" ;;
         "logs") options="--follow -f" ;;
+        "timeline") options="--last --next --svg" ;;
         "hold") options="--reason --off" ;;
         "provider list") options="" ;;
         "init") options="--portal-url --callback-url --audience --jwks-url --timezone --agent --force" ;;
@@ -55,7 +56,7 @@ _chronos() {
         words="$options --home --json --quiet -q --verbose -v --debug --lock-timeout --help"
     else
         case "$path" in
-        "arm"|"cancel"|"job show"|"job edit"|"job pause"|"job resume"|"job remove"|"job unlock"|"job export"|"run"|"history"|"logs")
+        "arm"|"cancel"|"job show"|"job edit"|"job pause"|"job resume"|"job remove"|"job unlock"|"job export"|"run"|"history"|"logs"|"timeline")
             words="$(chronos __complete jobs "$current" "$home" 2>/dev/null | cut -f1)" ;;
         "completions") words="bash zsh fish" ;;
         esac

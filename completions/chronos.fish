@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --fire-at --from --grace --header --home --http --id --jitter --job-id --jwks-url --keep --lock-timeout --max-parallel --method --model --name --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --timeout --timezone --token --token-file --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --count --deliver --fire-at --from --grace --header --home --http --id --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -37,6 +37,7 @@ complete -c chronos -n 'test (__chronos_path) = ""' -a status -d 'Say how it sta
 complete -c chronos -n 'test (__chronos_path) = ""' -a doctor -d 'Check every part, and name the command that mends it'
 complete -c chronos -n 'test (__chronos_path) = ""' -a history -d 'Show what ran, and what did not and why'
 complete -c chronos -n 'test (__chronos_path) = ""' -a logs -d 'Show the output of a run'
+complete -c chronos -n 'test (__chronos_path) = ""' -a timeline -d 'Draw past and coming runs over time'
 complete -c chronos -n 'test (__chronos_path) = ""' -a hold -d 'Hold all jobs, or lift the hold'
 complete -c chronos -n 'test (__chronos_path) = ""' -a provider -d 'provider'
 complete -c chronos -n 'test (__chronos_path) = ""' -a init -d 'Make a home with a config.yaml'
@@ -146,6 +147,10 @@ complete -c chronos -n '__chronos_at "history"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "history"' -l count -s n -r -d 'how many [20]'
 complete -c chronos -n '__chronos_at "logs"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "logs"' -l follow -s f -d 'go on until the run is over'
+complete -c chronos -n '__chronos_at "timeline"' -a '(__chronos_jobs)'
+complete -c chronos -n '__chronos_at "timeline"' -l last -r -d 'how far back [24h]'
+complete -c chronos -n '__chronos_at "timeline"' -l next -r -d 'how far ahead [24h]'
+complete -c chronos -n '__chronos_at "timeline"' -l svg -r -d 'write it as an SVG file'
 complete -c chronos -n '__chronos_at "hold"' -l reason -r -d 'why, for whoever meets it'
 complete -c chronos -n '__chronos_at "hold"' -l off -d 'lift the hold'
 complete -c chronos -n '__chronos_at "init"' -l portal-url -r -d 'NASs base URL'

@@ -86,8 +86,8 @@ def reference(facts: list[CommandFact]) -> str:
         *_table(global_facts()),
         "",
         "Data goes to stdout, everything else to stderr. With `--json` there is one object on stdout, of the schema",
-        "that [docs/schemas](schemas/) publishes for the command; a failure has `ok: false` and an `error`. A flag wins",
-        "over its variable, that over `config.yaml`, that over the default: `chronos config show --origin` says which.",
+        "that [docs/schemas](schemas/) publishes for the command; a failure has `ok: false` and an `error`. A flag",
+        "wins over its variable, that over `config.yaml`, that over the default: see `chronos config show --origin`.",
         "A job is named by its id, a unique beginning of it, or its name.",
         "",
         "Exit codes are in [exit-codes.md](exit-codes.md).",
@@ -149,7 +149,7 @@ def _cell(text: str) -> str:
 def overview(facts: list[CommandFact]) -> str:
     """The manual page of `chronos` itself."""
     lines = [
-        f'.TH CHRONOS 1 "" "chronos" "User Commands"',
+        '.TH CHRONOS 1 "" "chronos" "User Commands"',
         ".SH NAME",
         "chronos \\- scheduled jobs for processes that are not there",
         ".SH SYNOPSIS",

@@ -101,7 +101,7 @@ setup() {{
     zpty -w z "LISTMAX=0; zstyle ':completion:*' list-colors ''; echo rea''dy"
     zpty -r z line '*ready*'
     zpty -n -w z "chronos {" ".join(words)}"$'\\t'
-    sleep 1.5
+    sleep 0.7
     zpty -n -w z $'\\C-a'": '"$'\\C-e'"'"$'\\n'"echo do''ne"$'\\n'
     zpty -r z line '*done*'
     print -r -- "$line"

@@ -1,0 +1,117 @@
+"""The timeline as one self-contained SVG file: no script, no font, nothing fetched; hovering shows each run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
+
+from chronos_cli.cli.charts import ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from chronos_cli.operations.timeline import Bar, Lane, Timeline
+
+_COLOURS: Final = {
+    "ok": "#2e8b57", "running": "#1e88c8", "failed": "#c62828", "timeout": "#c62828", "interrupted": "#c62828",
+    "lost": "#c62828", "missed": "#e69100", "skipped": "#9e9e9e", "queued": "#c0a000", "accepted": "#c0a000",
+}  # fmt: skip
+_LABEL: Final = 190
+_CHART: Final = 900
+_TOP: Final = 56
+_ROW: Final = 26
+_FOOT: Final = 40
+_LEAST: Final = 3.0
+"""How wide the shortest run is drawn, in pixels."""
+
+
+def render(facts: Timeline) -> str:
+    """The whole file."""
+    height = _TOP + _ROW * max(len(facts.lanes), 1) + _FOOT
+    width = _LABEL + _CHART + 20
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="12">',
+        f"<title>{escape(_title(facts))}</title>",
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="10" y="20" font-size="14" font-weight="bold" fill="#222222">{escape(_title(facts))}</text>',
+        *_grid(facts, height),
+    ]
+    for number, lane in enumerate(facts.lanes):
+        lines += _lane(lane, facts, _TOP + _ROW * number)
+    lines += [*_shifts(facts, height), *_now(facts, height), *_legend(height), "</svg>"]
+    return "\n".join(lines) + "\n"
+
+
+def _title(facts: Timeline) -> str:
+    return f"chronos timeline, {facts.now.astimezone(facts.zone):%Y-%m-%d %H:%M %Z}"
+
+
+def _x(at: datetime, facts: Timeline) -> float:
+    share = (at - facts.start) / (facts.end - facts.start)
+    return round(_LABEL + min(max(share, 0.0), 1.0) * _CHART, 1)
+
+
+def _grid(facts: Timeline, height: int) -> Iterator[str]:
+    for at, text in ticks(facts, most=13):
+        x = _x(at, facts)
+        yield f'<line x1="{x}" y1="{_TOP - 8}" x2="{x}" y2="{height - _FOOT}" stroke="#e4e4e4"/>'
+        yield f'<text x="{x}" y="{_TOP - 14}" text-anchor="middle" fill="#555555">{escape(text)}</text>'
+
+
+def _lane(lane: Lane, facts: Timeline, top: int) -> Iterator[str]:
+    middle = top + _ROW // 2
+    name = lane.name if len(lane.name) <= 26 else f"{lane.name[:24]}.."
+    yield f'<text x="10" y="{middle + 4}" fill="#222222">{escape(name)}<title>{escape(lane.job_id)}</title></text>'
+    yield f'<line x1="{_LABEL}" y1="{middle}" x2="{_LABEL + _CHART}" y2="{middle}" stroke="#f0f0f0"/>'
+    for at in lane.coming:
+        told = f"{lane.name}: {at.astimezone(facts.zone):%a %H:%M:%S}"
+        yield (
+            f'<circle class="coming" cx="{_x(at, facts)}" cy="{middle}" r="3.5" fill="#ffffff" stroke="#1e88c8">'
+            f"<title>{escape(told)}</title></circle>"
+        )
+    for bar in lane.past:
+        yield _bar(bar, lane, facts, middle)
+
+
+def _bar(bar: Bar, lane: Lane, facts: Timeline, middle: int) -> str:
+    left, right = _x(bar.start, facts), _x(bar.end, facts)
+    colour = _COLOURS.get(bar.state, "#555555")
+    told = f"{lane.name}: {bar.state} {bar.start.astimezone(facts.zone):%a %H:%M:%S}" + (
+        f", {bar.note}" if bar.note else ""
+    )
+    title = f"<title>{escape(told)}</title>"
+    if bar.state in ("missed", "skipped") and right - left < _LEAST:
+        points = f"{left},{middle - 6} {left + 6},{middle} {left},{middle + 6} {left - 6},{middle}"
+        return f'<polygon class="{bar.state}" points="{points}" fill="{colour}">{title}</polygon>'
+    width = round(max(right - left, _LEAST), 1)
+    faint = ' fill-opacity="0.45"' if bar.state in ("missed", "skipped") else ""
+    return (
+        f'<rect class="{bar.state}" x="{left}" y="{middle - 7}" width="{width}" height="14" rx="2"'
+        f' fill="{colour}"{faint}>{title}</rect>'
+    )
+
+
+def _shifts(facts: Timeline, height: int) -> Iterator[str]:
+    for shift in facts.shifts:
+        x = _x(shift.at, facts)
+        by = int((shift.after - shift.before).total_seconds() // 60)
+        yield f'<line x1="{x}" y1="{_TOP - 8}" x2="{x}" y2="{height - _FOOT}" stroke="#8e24aa" stroke-dasharray="4 3"/>'
+        yield f'<text x="{x + 4}" y="{_TOP - 28}" fill="#8e24aa">clocks {by:+d} min</text>'
+
+
+def _now(facts: Timeline, height: int) -> Iterator[str]:
+    x = _x(facts.now, facts)
+    yield f'<line x1="{x}" y1="{_TOP - 8}" x2="{x}" y2="{height - _FOOT}" stroke="#222222" stroke-width="1.5"/>'
+    yield f'<text x="{x}" y="{height - _FOOT + 14}" text-anchor="middle" fill="#222222">now</text>'
+
+
+def _legend(height: int) -> Iterator[str]:
+    x = 10
+    for state in ("ok", "failed", "running", "missed", "skipped"):
+        yield f'<rect x="{x}" y="{height - 18}" width="12" height="10" fill="{_COLOURS[state]}"/>'
+        yield f'<text x="{x + 16}" y="{height - 9}" fill="#555555">{state}</text>'
+        x += 80
+    yield f'<circle cx="{x + 6}" cy="{height - 13}" r="3.5" fill="#ffffff" stroke="#1e88c8"/>'
+    yield f'<text x="{x + 16}" y="{height - 9}" fill="#555555">coming</text>'
