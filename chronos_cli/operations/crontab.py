@@ -96,7 +96,7 @@ def _with_settings(command: str, settings: dict[str, str]) -> str:
 
 
 def _with_stdin(command: str) -> str:
-    """The command with what follows its first bare `%` as standard input; `\\%` is a percent sign."""
+    r"""The command with what follows its first bare `%` as standard input; `\%` is a percent sign."""
     parts = [part.replace("\\%", "%") for part in re.split(r"(?<!\\)%", command)]
     if len(parts) == 1:
         return parts[0]
