@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.timeline import Lane, Timeline
 
 # state: (character, its ASCII stand-in, style, rank); the highest rank wins a column
-_MARKS: Final = {
+_MARKS: Final[dict[str, tuple[str, str, str, int]]] = {
     "now": ("│", "|", "bold", 0),
     "coming": ("○", "o", "cyan", 1),
     "skipped": ("·", "-", "dim", 2),
@@ -122,4 +122,5 @@ def _glyph(out: Output, state: str) -> str:
 
 
 def _character(out: Output, state: str) -> str:
-    return _MARKS[state][0 if out.unicode else 1]
+    fancy, plain, _, _ = _MARKS[state]
+    return fancy if out.unicode else plain

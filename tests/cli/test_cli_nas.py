@@ -122,6 +122,21 @@ def test_arm_and_cancel_touch_only_the_jobs_named(chronos, armed_home, nas, agen
     assert set(nas.armed(agent)) == SIX
 
 
+def test_arming_a_job_that_cannot_be_read_exits_2(chronos, armed_home, nas, agent):
+    """A zone that does not exist is said at `arm`, never replaced by UTC; the other jobs are armed all the same."""
+    path = armed_home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    document["jobs"][0]["chronos"] = {"timezone": "Mars/Olympus"}
+    path.write_text(json.dumps(document))
+    done = chronos("arm", "--all", "--json", home=armed_home)
+    assert done.code == 2
+    assert "there is no time zone 'Mars/Olympus'" in done.json["error"]["message"]
+    assert set(nas.armed(agent)) == SIX - {document["jobs"][0]["id"]}
+    assert chronos("reconcile", home=armed_home).code == 0
+    paused = chronos("arm", "daily hi", home=armed_home)
+    assert (paused.code, paused.err) == (0, "255d0a07be98 wants no timer: it is paused, switched off or completed\n")
+
+
 def test_cancelling_many_asks_first(chronos, armed_home, nas, agent):
     """--all and --orphans need a yes where nobody can be asked, and each takes only its own."""
     chronos("reconcile", home=armed_home)

@@ -32,4 +32,4 @@ def command(
     only = references.several(context, jobs, everything=everything)
     if only is None:
         only = frozenset(record.id for record in context.repository.jobs().records if record.id is not None)
-    return carry_out(invocation, context, only=only, dry_run=dry_run)
+    return carry_out(invocation, context, only=only, dry_run=dry_run, strict=True)
