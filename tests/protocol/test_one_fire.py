@@ -20,7 +20,7 @@ def agent(nas, tmp_path_factory):
 
 def put_due_now(agent, job_id, **options):
     """An hourly job whose occurrence is now, with NAS kept out of it: its own call comes in an hour."""
-    agent.put_jobs([job_id], due_in=3600, **options)
+    agent.put_jobs([job_id], due_in=1800, **options)
     due = datetime.now(UTC).replace(microsecond=0)
     agent.put_due(job_id, due)
     return due.isoformat()
@@ -153,7 +153,7 @@ def test_occurrences_that_may_overlap_do(agent):
 
 def test_a_scheduled_occurrence_waits_for_a_manual_run(agent):
     """A manual run takes no occurrence; one that comes due meanwhile is queued behind it, never skipped, and runs."""
-    agent.put_jobs(["hand"], due_in=3600, script=diary_script(agent, seconds=2))
+    agent.put_jobs(["hand"], due_in=1800, script=diary_script(agent, seconds=2))
     before = agent.job("hand")["next_run_at"]
     agent.ok("run", "hand", "--detach")
     wait_for_pid(agent, "hand")
