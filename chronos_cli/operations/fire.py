@@ -21,6 +21,7 @@ from chronos_cli.operations.probe import PROBE_ID, receive
 from chronos_cli.operations.run import Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
@@ -105,9 +106,10 @@ def fire(
     )
     running: list[Running] = []
     try:
-        running = launch_all(ctx, looked, launcher)
+        # Into the list one by one: what has started is waited for, also when the next one cannot start.
+        running.extend(launch_each(ctx, looked, launcher))
     except (ChronosError, OSError) as error:
-        return _not_started(ctx, report, error)
+        return _ended(ctx, _not_started(ctx, report, error), running)
     report = replace(report, started=tuple(start.entry.run for start in decision.starts))
     if looked.job is not None:
         report = _arm_and_note(ctx, looked, report, came)
@@ -128,12 +130,18 @@ def _probed(fire_at: datetime | None, reason: str) -> FireReport:
 
 def launch_all(ctx: Context, looked: Looked, launcher: Launcher) -> list[Running]:
     """Start every run a look decided on. Raises what the launcher raises."""
+    return list(launch_each(ctx, looked, launcher))
+
+
+def launch_each(ctx: Context, looked: Looked, launcher: Launcher) -> Iterator[Running]:
+    """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
     if looked.job is None:
-        return []
+        return
     starter = ctx.token()
-    claims = [Claim.of(looked.job, start, starter) for start in looked.decision.starts]
-    launched = [launcher.launch(ctx, claim) for claim in claims]
-    return [running for running in launched if running is not None]
+    for start in looked.decision.starts:
+        running = launcher.launch(ctx, Claim.of(looked.job, start, starter))
+        if running is not None:
+            yield running
 
 
 def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) -> FireReport:

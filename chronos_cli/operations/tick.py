@@ -13,7 +13,7 @@ from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, HeldError, TemporaryError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.fire import launch_all, rearm
+from chronos_cli.operations.fire import launch_each, rearm
 from chronos_cli.operations.look import look, read_all
 from chronos_cli.store.interface import VersionConflict
 
@@ -68,7 +68,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0) -> Ticked:
             _collect(running, rows, only_first=True)
         try:
             looked = look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
-            launched = launch_all(ctx, looked, launcher)
+            running.extend((job.id, run) for run in launch_each(ctx, looked, launcher))
         except ChronosError as error:
             failed[job.id] = error
             continue
@@ -76,7 +76,6 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0) -> Ticked:
             failed[job.id] = TemporaryError(f"no runner could be started: {error}")
             continue
         started += [start.entry.run for start in looked.decision.starts]
-        running += [(job.id, run) for run in launched]
         if looked.decision.wake is not None and ctx.wire is not None:
             try:
                 # With NAS configured too it must hold the new wake; where it cannot be told, the next tick is the net.
