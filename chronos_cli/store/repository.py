@@ -125,7 +125,7 @@ class Repository:
                 yield found.value
 
     def prune_rows(self, job_id: str, *, keep: int, horizon: str) -> int:
-        """Delete terminal rows, with their output, beyond the newest `keep` or named earlier than `horizon`.
+        """Delete terminal rows, with their output, beyond the newest `keep`, or named and settled before `horizon`.
 
         The newest row always stays, and so does one whose run the job still has in `open`: without its row that run
         would look as if it had never started. `horizon` is a run id's time, `20261120T153415Z`. Returns how many went.
@@ -141,6 +141,8 @@ class Repository:
             found = self.row(job_id, name)
             if found is None or not found.value.terminal:
                 continue
+            if name in newest and _settled_at(found.value) >= horizon:
+                continue  # a range of long ago that was settled lately
             for attempt in found.value.attempts:
                 if attempt.get("output"):
                     self.documents.delete(attempt["output"])
@@ -214,6 +216,11 @@ class Repository:
             except VersionConflict:
                 continue
         raise TemporaryError("the store's id could not be made")
+
+
+def _settled_at(row: Row) -> str:
+    """When a row became what it is, in the form of a run id's time."""
+    return f"{(row.finished_at or row.claimed_at).astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def open_runs(record: Mapping[str, Any] | None) -> frozenset[str]:
