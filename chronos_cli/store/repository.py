@@ -6,6 +6,7 @@ Load, pure function, conditional write, again on conflict.
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from chronos_cli.contract import is_job_id
