@@ -101,6 +101,10 @@ class Callback:
 
         return {"ok": True, "version": __version__, "mode": self.chosen.mode.value, "because": self.chosen.because}
 
+    def running(self) -> int:
+        """How many of the runners that were started here still go."""
+        return self._runners.sweep()
+
     def _budget(self, environ: Mapping[str, Any]) -> float:
         """How long a synchronous answer may take: as configured, and never past the platform's own deadline."""
         left = environ.get(TIME_LEFT)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FIRST_FD: Final = 3
 MAX_HEADER_BYTES: Final = 32 * 1024
 _LOOK_EVERY_S: Final = 1.0
+_LOOK_FOR_RUNS_S: Final = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--listen", default="127.0.0.1:8790", metavar="HOST:PORT", help="unless a socket is inherited")
     parser.add_argument("--idle", type=float, default=0.0, metavar="S", help="exit after so long without a connection")
     parser.add_argument("--threads", type=int, default=8, metavar="N", help="how many fires are answered at once")
+    parser.add_argument("--wait-for-runs", action="store_true", help="when stopped, end after the runs that still go")
     options = parser.parse_args(arguments)
     sockets = inherited_sockets(os.environ)
     if not sockets:
@@ -42,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             sys.stderr.write(f"chronos: cannot listen on {options.listen}: {error.strerror}: name another port\n")
             return 1
-    return serve(sockets, idle_s=options.idle, threads=options.threads)
+    serve(sockets, idle_s=options.idle, threads=options.threads)
+    if options.wait_for_runs:
+        wait_for_runs()
+    return 0
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
@@ -58,7 +63,15 @@ def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     return sockets
 
 
-def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> int:
+def wait_for_runs() -> None:
+    """Wait until every run that this process has started is over: a container ends with its first process."""
+    from chronos_cli.callback.wsgi import application
+
+    while application.running():
+        time.sleep(_LOOK_FOR_RUNS_S)
+
+
+def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> None:
     """Serve on these sockets. `idle_s` 0: for ever."""
     from waitress import create_server  # type: ignore[import-untyped]
     from waitress.wasyncore import poll  # type: ignore[import-untyped]
@@ -94,7 +107,6 @@ def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> int:
     finally:
         dispatcher = server.task_dispatcher
         dispatcher.shutdown(cancel_pending=True, timeout=30)
-    return 0
 
 
 def _bound(host: str, port: int) -> socket.socket:

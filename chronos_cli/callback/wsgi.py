@@ -50,6 +50,10 @@ class Application:
             return fault(error, os.environ)
         return callback.answer(environ)
 
+    def running(self) -> int:
+        """How many of the runs that this process has started still go."""
+        return 0 if self._callback is None else self._callback.running()
+
     def callback(self) -> Callback:
         """The callback behind this application. Raises ConfigError, again until the configuration is right."""
         from chronos_cli.callback.app import Callback
