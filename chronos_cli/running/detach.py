@@ -2,7 +2,7 @@
 
 The runner has a session of its own, so signals for the worker's group or terminal pass it by, and no descriptor of ours
 but one pipe for its messages. It is started by posix_spawn(3), which is quick however big this process is and safe with
-threads. What still ends it: a kill of everything in our control group or container (systemd needs KillMode=mixed).
+threads. What still ends it: a kill of everything in our control group or container (systemd needs KillMode=process).
 """
 
 from __future__ import annotations
