@@ -1,6 +1,7 @@
 """One fire among real processes: fifty at once, signals, what overlaps, what is held, and what a person may do."""
 
 import json
+import os
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -47,26 +48,34 @@ def test_fifty_fires_of_one_occurrence_run_it_once(agent):
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_signal_ends_the_job_and_writes_it_down(agent, name):
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_signal_ends_the_job_and_writes_it_down(agent, name, detached):
     """Within two seconds the job's whole group is gone and its row says interrupted; the next occurrence is armed."""
-    job_id = name.lower()
+    job_id = f"{name.lower()}-{'runner' if detached else 'fire'}"
     script = diary_script(agent, seconds=0, then="sleep 60 & echo $! > $D.child; sleep 60")
     due = put_due_now(agent, job_id, script=script)
-    fire = agent.start_fire(job_id, due)
+    fire = agent.start_fire(job_id, due, *(["--detach"] if detached else []))
     pid = wait_for_pid(agent, job_id)
     child = agent.home / f"diary-{job_id}.child"
     agent.wait_until("its child runs", lambda: child.exists() and child.read_text().strip())
+    if detached:
+        fire.communicate(timeout=20)
+        assert fire.returncode == 0
     agent.wait_until("its next wake is armed", lambda: agent.arm(job_id).get("state") == "confirmed")
     began = time.monotonic()
-    fire.send_signal(getattr(signal, name))
+    supervisor = agent.rows(job_id)[0]["owner"]["pid"]
+    os.kill(supervisor, getattr(signal, name))
     agent.wait_for_row(job_id, state="interrupted", timeout=10)
     took = time.monotonic() - began
-    fire.communicate(timeout=20)
     print(f"{name}: interrupted after {took:.2f} s")
     assert took < 2.0
     assert is_gone(pid)
     assert is_gone(int(child.read_text()))
-    assert fire.returncode == 130
+    if not detached:
+        assert supervisor == fire.pid
+        fire.communicate(timeout=20)
+        assert fire.returncode == 130
+    agent.wait_until("its supervisor is over", lambda: is_gone(supervisor))
     (row,) = agent.judge(job_id)
     assert name in row["reason"]
 
