@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --fire-at --from --grace --header --home --http --id --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --count --deliver --every --fire-at --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -140,6 +140,11 @@ complete -c chronos -n '__chronos_at "next"' -l tz -r -d 'the zone it is meant i
 complete -c chronos -n '__chronos_at "next"' -l count -s n -r -d 'how many times [5]'
 complete -c chronos -n '__chronos_at "tick"' -l max-parallel -r -d 'at most so many runs at once [0: all]'
 complete -c chronos -n '__chronos_at "tick"' -l detach -d 'return once the runs have started'
+complete -c chronos -n '__chronos_at "tick"' -l install -r -d 'run nothing: show how crontab, systemd or kubernetes runs it'
+complete -c chronos -n '__chronos_at "tick"' -l every -r -d 'with --install: how often [1m]'
+complete -c chronos -n '__chronos_at "tick"' -l image -r -d 'with --install kubernetes: what has chronos'
+complete -c chronos -n '__chronos_at "tick"' -l yes -d 'with --install: install it, in place of what is there'
+complete -c chronos -n '__chronos_at "tick"' -l remove -d 'with --install: take it away again'
 complete -c chronos -n '__chronos_at "status"' -l offline -d 'what the store knows; NAS is not asked'
 complete -c chronos -n '__chronos_at "doctor"' -l probe -d 'also have NAS call here, and see the call come in'
 complete -c chronos -n '__chronos_at "doctor"' -l wait -r -d 'how long to wait for that call [20]'

@@ -1,4 +1,4 @@
-"""Makes cli.md, exit-codes.md and man/*.1 from the command line itself.
+"""Makes cli.md, exit-codes.md, man/*.1 and the scripts in completions/ from the command line itself.
 
 Run it after changing a command: `python docs/make_reference.py`. A test fails while what is committed is not current.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chronos_cli import errors
+from chronos_cli.cli.completion_scripts import FILES, script
 from chronos_cli.cli.surface import commands, global_facts
 from chronos_cli.cli.table import COMMANDS
 from chronos_cli.errors import ExitCode
@@ -44,6 +45,8 @@ def main() -> None:
         target = DOCS / path
         target.parent.mkdir(exist_ok=True)
         target.write_text(text, encoding="utf-8")
+    for shell, name in FILES.items():
+        (DOCS.parent / "completions" / name).write_text(script(shell), encoding="utf-8")
 
 
 def files() -> dict[str, str]:
