@@ -74,6 +74,7 @@ class Check:
         self.starts: set[tuple[str, str, int]] = set()
         self.claims: set[tuple[str, float]] = set()
         self.dirty: set[str] = set()
+        self.pruned: dict[str, str] = {}
 
     def fail(self, text: str) -> None:
         raise Violation(text)
@@ -142,9 +143,11 @@ class Check:
         before = self.rows.get(key)
         state, was = row["state"], before and before["state"]
         self.dirty.add(row["job_id"])
-        if was in TERMINAL:
+        if was in TERMINAL and key in self.pruned and state == "running":
+            self.world.cover("row", "made again")  # by one who comes late: it is to take it back, and start nothing
+        elif was in TERMINAL:
             self.fail(f"{key} was {was} and became {state}: by {task}")
-        if state not in NEXT[was]:
+        elif state not in NEXT[was]:
             self.fail(f"{key} went from {was} to {state}")
         trace = self.jobs[row["job_id"]]
         if row["run_id"] not in trace.entries:
@@ -174,8 +177,19 @@ class Check:
             self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its runner {run.supervisor} never crashed")
 
     def deleting(self, key: str) -> None:
-        if key.startswith("cron/runs/") and self.rows[key]["state"] not in TERMINAL:
-            self.fail(f"{key} is pruned while {self.rows[key]['state']}")
+        if not key.startswith("cron/runs/"):
+            return
+        state = self.rows[key]["state"]
+        if state in TERMINAL:
+            self.pruned[key] = state
+        elif key in self.pruned:
+            self.rows[key] = self.rows[key] | {"state": self.pruned[key]}
+            self.world.cover("row", "taken back")
+        elif self.jobs[self.rows[key]["job_id"]].removed:
+            del self.rows[key]
+            self.world.cover("row", "taken back, its job was removed")
+        else:
+            self.fail(f"{key} is pruned while {state}")
 
     # -- processes -----------------------------------------------------------------------------------------------
 
