@@ -63,12 +63,13 @@ def chronos(hermes, *arguments):
 
 
 def make_due(hermes, job_id):
-    """Set a job's time to a second ago, as if its minute had come; no second comes twice."""
+    """Set a job's time to a second ago, as if its minute had come: after it was made, and no second twice."""
     path = hermes.home / "cron" / "jobs.json"
     document = json.loads(path.read_text())
     job = next(job for job in document["jobs"] if job["id"] == job_id)
-    through = (job.get("chronos") or {}).get("claimed_through")
-    while (moment := datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)).isoformat() <= (through or ""):
+    past = [job["created_at"], *filter(None, [(job.get("chronos") or {}).get("claimed_through")])]
+    earliest = max(datetime.fromisoformat(text) for text in past)
+    while (moment := datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)) <= earliest:
         time.sleep(0.05)
     job["next_run_at"] = moment.isoformat()
     if job["schedule"]["kind"] == "once":
