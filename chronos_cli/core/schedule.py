@@ -204,7 +204,9 @@ def check_cron(expr: str) -> Cron:
     if not all(_CRON_FIELD.match(field) for field in fields):
         raise ScheduleError(f"'{expr}' has a character that cron fields do not know", hint="write '0 9 * * 1-5'")
     try:
-        next(CronSim(expr, datetime(2024, 1, 1, tzinfo=UTC)))
+        moments = CronSim(expr, datetime(2024, 1, 1, tzinfo=UTC))
+        if fields[2] != "*":  # Any day of the month: then there is always one.
+            next(moments)
     except CronSimError as error:
         raise ScheduleError(
             f"'{expr}' is not a cron expression: {str(error).lower()}", hint="write '0 9 * * 1-5'"

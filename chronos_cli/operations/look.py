@@ -13,12 +13,14 @@ from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from typing import Any
 
     from chronos_cli.operations.context import Context
+    from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.jobsfile import JobsFile, Record
+    from chronos_cli.store.repository import Stored
 
 
 @frozen
@@ -34,7 +36,6 @@ class Looked:
 class _Found:
     facts: Facts
     versions: Mapping[str, str]
-    generation: int = 0
 
 
 def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
@@ -109,7 +110,10 @@ def _gather(ctx: Context, job: Job | None, now: datetime) -> _Found:
     if job is None:
         return _Found(facts=Facts(held=held), versions={})
     # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
-    arm = ctx.repository.arm(job.id)
+    return _gather_rows(ctx, job, now, held=held, arm=ctx.repository.arm(job.id))
+
+
+def _gather_rows(ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stored[ArmDocument] | None) -> _Found:
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
@@ -124,7 +128,6 @@ def _gather(ctx: Context, job: Job | None, now: datetime) -> _Found:
     return _Found(
         facts=Facts(rows=rows, liveness=liveness, held=held, armed=frozenset(armed - {job.cursor})),
         versions=versions,
-        generation=arm.value.generation if arm else 0,
     )
 
 
@@ -157,11 +160,11 @@ def _put_row(ctx: Context, row: Row, version: str | None) -> None:
 class Settled:
     """What looking at all jobs found: their wakes, which records were put right, which cannot be read.
 
-    `generations`: of each job's arm document, read before its wake was worked out.
+    `arms`: the arm documents of these jobs (None: there is none), each read before the job's wake was worked out.
     """
 
     wakes: Mapping[str, Wake | None]
-    generations: Mapping[str, int]
+    arms: Mapping[str, Stored[ArmDocument] | None]
     changed: tuple[str, ...]
     invalid: Mapping[str, str]
     any_jobs: bool
@@ -186,15 +189,23 @@ def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool 
     return replace(ctx.repository.change(once), changed=settled.changed)
 
 
+def _stored_arms(ctx: Context) -> Callable[[str], Stored[ArmDocument] | None]:
+    """What reads arm documents after one look at their folder; one made since then shows in its generation."""
+    names = frozenset(ctx.repository.arm_ids())
+    return lambda job_id: ctx.repository.arm(job_id) if job_id in names else None
+
+
 def _survey_all(
     ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
 ) -> Settled:
     now, token = ctx.clock(), ctx.token()
     wakes: dict[str, Wake | None] = {}
-    generations: dict[str, int] = {}
+    arms: dict[str, Stored[ArmDocument] | None] = {}
     changed: list[str] = []
     invalid: dict[str, str] = {}
     any_jobs = False
+    held = ctx.repository.stop_reason() is not None
+    arm_of = _stored_arms(ctx)
     for record in jobs.records:
         any_jobs = True
         job_id = record.id or f"record {record.index + 1}"
@@ -209,10 +220,10 @@ def _survey_all(
             if write:
                 jobs.remove(job_id)
             continue
-        found = _gather(ctx, job, now)
+        arms[job_id] = arm_of(job.id)
+        found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id])
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
-        generations[job_id] = found.generation
         if decision.record is None and not decision.settle:
             continue
         changed.append(job_id)
@@ -222,6 +233,4 @@ def _survey_all(
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)
-    return Settled(
-        wakes=wakes, generations=generations, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs
-    )
+    return Settled(wakes=wakes, arms=arms, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs)

@@ -26,6 +26,7 @@ from chronos_cli.operations.arming import (
 )
 from chronos_cli.operations.look import Settled, present_wake, settle_all
 from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.repository import no_arm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas.interface import ArmList, Nas, Result
     from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.store.repository import Stored
 
 LIST_BUDGET_S: Final = 60.0
 _IN_FLIGHT = timedelta(seconds=5)
@@ -81,7 +83,7 @@ def reconcile(
     with wire.connect(LIST_BUDGET_S) as nas:
         listed = nas.list()
         settled = settle_all(ctx, only=chosen, write=not dry_run)
-        documents = _documents(ctx, settled.wakes, listed, chosen)
+        documents = _documents(ctx, settled, listed, chosen)
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
             {arm.job_id: arm.fire_at for arm in listed.arms if chosen is None or arm.job_id in chosen},
@@ -112,16 +114,16 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
 
 
 def _documents(
-    ctx: Context, wakes: Mapping[str, Wake | None], listed: ArmList, chosen: frozenset[str] | None
+    ctx: Context, settled: Settled, listed: ArmList, chosen: frozenset[str] | None
 ) -> dict[str, ArmDocument]:
-    """The arm documents that matter: of every job with a wish, and of everything NAS holds."""
-    ids = set(wakes) | {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)}
-    found = {}
+    """The arm documents that matter: of every job with a wish, as read with it, and of everything else NAS holds."""
+    documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
+    ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
     for job_id in ids if chosen is None else ids & chosen:
         stored = ctx.repository.arm(job_id)
         if stored is not None:
-            found[job_id] = stored.value
-    return found
+            documents[job_id] = stored.value
+    return documents
 
 
 def _wishes(wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: Wire) -> list[Wish]:
@@ -172,7 +174,8 @@ def _carry_out(
     progress: Callable[[int, int], None] | None,
 ) -> list[Done]:
     steps = {step.job_id: step for step in plan.changes}
-    sent: dict[str, ArmDocument] = {}
+    sent: dict[str, Stored[ArmDocument]] = {}
+    held = {arm.job_id: arm.fire_at for arm in listed.arms}
     requests: list[ArmRequest | CancelRequest] = []
     again: list[Step] = []
     for job_id, step in steps.items():
@@ -181,11 +184,13 @@ def _carry_out(
             if present_wake(ctx, job_id) is None:
                 requests.append(CancelRequest(job_id=job_id))
             continue
-        lost = _spent(documents.get(job_id), listed, ctx.clock())
-        known = settled.generations.get(job_id, 0)
-        document = ctx.repository.change_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost, known=known))
+        lost = _spent(documents.get(job_id), held, ctx.clock())
+        seen = settled.arms.get(job_id) or no_arm(job_id)
+        known = seen.value.generation
+        stored = ctx.repository.swap_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost, known=known), seen)
+        document = stored.value
         if document.state is ArmState.UNCONFIRMED and document.wake == wake.at and document.generation != known:
-            sent[job_id] = document
+            sent[job_id] = stored
             requests.append(request_of(document))
         else:
             again.append(step)
@@ -229,21 +234,23 @@ def _sending(
     return change
 
 
-def _spent(document: ArmDocument | None, listed: ArmList, now: datetime) -> bool:
+def _spent(document: ArmDocument | None, held: Mapping[str, datetime | None], now: datetime) -> bool:
     """Whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
     if document is None or document.state is not ArmState.CONFIRMED or document.fire_at is None:
         return False
-    held = any(arm.job_id == document.job_id and arm.fire_at == document.fire_at for arm in listed.arms)
-    return not held and document.fire_at > now + _IN_FLIGHT
+    return held.get(document.job_id) != document.fire_at and document.fire_at > now + _IN_FLIGHT
 
 
-def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> tuple[ChronosError | None, bool]:
+def _note_result(
+    ctx: Context, result: Result, under_way: Stored[ArmDocument] | None
+) -> tuple[ChronosError | None, bool]:
     """Write down one result. Returns its error, and whether NAS is certain not to hold somebody else's wish."""
     job_id, error = result.request.job_id, result.error
-    if sent is None:
+    if under_way is None:
         if error is None:
             ctx.repository.change_arm(job_id, _cancelled_at(ctx.clock()))
         return error, True
+    sent = under_way.value
     if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
         return None, False
     if isinstance(error, RefusedError):
@@ -251,7 +258,7 @@ def _note_result(ctx: Context, result: Result, sent: ArmDocument | None) -> tupl
     elif error is not None:
         ctx.repository.change_arm(job_id, failure(sent, error))
     elif result.answer is not None:
-        document = ctx.repository.change_arm(job_id, confirmation(sent, result.answer, ctx.clock()))
+        document = ctx.repository.swap_arm(job_id, confirmation(sent, result.answer, ctx.clock()), under_way).value
         return None, not (result.answer.state == DELIVERED or overtaken(document, sent))
     return error, True
 

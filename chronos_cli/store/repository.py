@@ -166,22 +166,35 @@ class Repository:
 
     def change_arm(self, job_id: str, fn: Callable[[ArmDocument], ArmDocument]) -> ArmDocument:
         """Change a job's arm document by a pure function, again on conflict; returns what is stored then."""
+        return self.swap_arm(job_id, fn).value
+
+    def swap_arm(
+        self, job_id: str, fn: Callable[[ArmDocument], ArmDocument], seen: Stored[ArmDocument] | None = None
+    ) -> Stored[ArmDocument]:
+        """As `change_arm`; returns the version too.
+
+        `seen`: the document as it was last read or written, its version empty where there was none. It is tried first,
+        which spares a read where nobody else writes; where somebody did, the version tells.
+        """
         for attempt in range(_ATTEMPTS):
-            found = self.arm(job_id)
-            before = found.value if found else ArmDocument(job_id=job_id)
-            after = fn(before)
-            if after == before:
-                return after
+            guessed, found = seen is not None, seen or self.arm(job_id) or no_arm(job_id)
+            seen = None
+            after = fn(found.value)
+            if after == found.value:
+                if guessed:
+                    continue
+                return found
             try:
                 data = _dump(after.to_json())
-                if found is None:
-                    self.documents.create(arm_key(job_id), data, durable=False)
+                if found.version:
+                    version = self.documents.replace(arm_key(job_id), data, found.version, durable=False)
                 else:
-                    self.documents.replace(arm_key(job_id), data, found.version, durable=False)
+                    version = self.documents.create(arm_key(job_id), data, durable=False)
             except VersionConflict:
-                self._sleep(min(0.005 * 2 ** min(attempt, 6), 0.5) * (0.5 + self._random()))
+                if not guessed:
+                    self._sleep(min(0.005 * 2 ** min(attempt, 6), 0.5) * (0.5 + self._random()))
             else:
-                return after
+                return Stored(value=after, version=version)
         raise TemporaryError("the arm document changed under every attempt")
 
     def arm_ids(self) -> list[str]:
@@ -230,6 +243,11 @@ def open_runs(record: Mapping[str, Any] | None) -> frozenset[str]:
     entries = ours.get("open") if isinstance(ours, dict) else None
     listed = entries if isinstance(entries, list) else []
     return frozenset(str(entry.get("run")) for entry in listed if isinstance(entry, dict))
+
+
+def no_arm(job_id: str) -> Stored[ArmDocument]:
+    """What stands for an arm document that is not there."""
+    return Stored(value=ArmDocument(job_id=job_id), version="")
 
 
 def row_key(job_id: str, run_id: str) -> str:
