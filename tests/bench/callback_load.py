@@ -1,0 +1,159 @@
+"""What a callback carries on this machine: the time until its 202, and 200 fires that arrive within one second.
+
+    python tests/bench/callback_load.py [--only alone,crowd,second] [--json]
+
+Starts a real `chronos-nas` and the callback on waitress as processes of their own, on loopback, and posts fires as NAS
+does. Every job is a process that ends at once, so runners compete with the callback for the same cores. `own` is the
+processor time that the callback's process spends on one fire. Nothing here judges by a clock; what must hold whatever
+the machine (all accepted, all run, none twice) is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.agent_home import AgentHome  # noqa: E402 - the checkout comes first
+from tests.callback.shim_home import PATH, add_job  # noqa: E402
+from tests.fire_tokens import SigningKey, serve_jwks  # noqa: E402
+from tests.nas_process import running_nas  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Bench:
+    """One callback and its NAS, and what is fired at it."""
+
+    def __init__(self, agent: AgentHome, key: SigningKey, issuer: str) -> None:
+        self.agent, self.key, self.issuer = agent, key, issuer
+        self.count = 0
+
+    def due(self, many: int) -> list[str]:
+        """So many new jobs that came due a second ago."""
+        names = [f"job-{self.count + number:05}" for number in range(many)]
+        self.count += many
+        for name in names:
+            add_job(self.agent.home, name, "every 1h", f"echo $CHRONOS_RUN_ID >> {self.agent.home}/ran-{name}", ago=1)
+        return names
+
+    def poster(self) -> Callable[[str], tuple[int, float]]:
+        """A caller with a connection of its own: posts one fire, gives its status and the seconds it took."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.agent.port, timeout=60)
+
+        def post(name: str) -> tuple[int, float]:
+            token = self.key.token(iss=self.issuer, aud=self.agent.access.audience, job_id=name)
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            started = time.perf_counter()
+            connection.request("POST", PATH, json.dumps({"job_id": name}), headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, time.perf_counter() - started
+
+        return post
+
+    def own_seconds(self) -> float:
+        """The processor time that the callback's process has used so far."""
+        assert self.agent.shim is not None
+        fields = Path(f"/proc/{self.agent.shim.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def fire_all(self, names: list[str], callers: int, *, within_s: float = 0.0) -> dict[str, Any]:
+        """Fire all of them through so many callers, spread over `within_s`; wait until all have run; the figures."""
+        found: list[tuple[int, float]] = []
+        before, began = self.own_seconds(), time.perf_counter()
+
+        def work(mine: list[tuple[int, str]]) -> None:
+            post = self.poster()
+            for number, name in mine:
+                pause = began + within_s * number / len(names) - time.perf_counter()
+                if pause > 0:
+                    time.sleep(pause)
+                found.append(post(name))
+
+        numbered = list(enumerate(names))
+        threads = [threading.Thread(target=work, args=(numbered[first::callers],)) for first in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        answered = time.perf_counter() - began
+        own = (self.own_seconds() - before) / len(names)
+        for name in names:
+            self.agent.wait_for_row(name, state="ok", timeout=120)
+        taken = [seconds for _, seconds in found]
+        assert [status for status, _ in found] == [202] * len(names), sorted({status for status, _ in found})
+        for name in names:
+            assert len((self.agent.home / f"ran-{name}").read_text().split()) == 1, name
+        return {
+            "fires": len(names),
+            "callers": callers,
+            "median_ms": round(1000 * percentile(taken, 0.5), 1),
+            "p99_ms": round(1000 * percentile(taken, 0.99), 1),
+            "own_ms": round(1000 * own, 1),
+            "all_answered_s": round(answered, 2),
+            "all_run_s": round(time.perf_counter() - began, 2),
+        }
+
+
+def measure(folder: Path, only: Sequence[str]) -> dict[str, Any]:
+    """The figures by the name of the scene."""
+    key = SigningKey.rs256()
+    figures: dict[str, Any] = {}
+    with running_nas(folder, "--rate", "100000") as nas, serve_jwks(key) as jwks:
+        agent = AgentHome(folder / "home", nas)
+        config = agent.home / "config.yaml"
+        config.write_text(config.read_text().replace(f"{nas.url}/.well-known/jwks.json", jwks.url))
+        agent.start_shim()
+        try:
+            bench = Bench(agent, key, nas.url)
+            bench.fire_all(bench.due(10), 2)
+            if "alone" in only:
+                figures["alone"] = bench.fire_all(bench.due(100), 1)
+            if "crowd" in only:
+                figures["crowd"] = bench.fire_all(bench.due(200), 8)
+            if "second" in only:
+                figures["second"] = bench.fire_all(bench.due(200), 200, within_s=1.0)
+        finally:
+            agent.stop_shim()
+    return figures
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="alone,crowd,second")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), options.only.split(","))
+    here = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+    if options.json:
+        print(json.dumps({"environment": here, **figures}))
+        return 0
+    print(", ".join(f"{name} {value}" for name, value in here.items()))
+    for name, scene in figures.items():
+        print(f"{name:8}", "  ".join(f"{what} {value}" for what, value in scene.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
