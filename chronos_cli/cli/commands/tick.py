@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.errors import JobFailedError
+from chronos_cli.errors import JobFailedError, UsageError
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -21,21 +21,39 @@ def command(
         typer.Option(metavar="N", min=0, envvar="CHRONOS_MAX_PARALLEL", help="at most so many runs at once [0: all]"),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="return once the runs have started")] = False,
+    install: Annotated[
+        str | None,
+        typer.Option("--install", metavar="KIND", help="run nothing: show how crontab, systemd or kubernetes runs it"),
+    ] = None,
+    every: Annotated[str | None, typer.Option("--every", metavar="SPAN", help="with --install: how often [1m]")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="with --install kubernetes: what has chronos")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="with --install: install it, in place of what is there")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="with --install: take it away again")] = False,
 ) -> int:
     """Run every job that is due, once, and return when the runs have ended.
 
     For a crontab, a systemd timer or a CronJob: nothing stays running. It uses the same claim as a call of NAS, so both
-    may be live. It exits with 10 when a job ran and failed.
+    may be live. It exits with 10 when a job ran and failed. --install shows the line, unit or manifest that runs it for
+    this home; with --yes it is installed, and the same again changes nothing.
 
     Examples:
       chronos tick
       chronos tick --max-parallel 4 --detach
+      chronos tick --install crontab --every 5m --yes
     """
+    invocation: Invocation = ctx.obj
+    if install is not None:
+        from chronos_cli.cli.installing import carry_out
+
+        return carry_out(invocation, install, every=every, image=image, yes=yes, remove=remove)
+    if every is not None or image is not None or yes or remove:
+        raise UsageError("--every, --image, --yes and --remove belong to --install", hint="say --install crontab")
     from chronos_cli.operations.starting import Detached
     from chronos_cli.operations.tick import tick
     from chronos_cli.running.detach import Runners
 
-    invocation: Invocation = ctx.obj
     config = invocation.config()
     context = invocation.context()
     armed = invocation.provider(context).provider.name != "builtin"
@@ -64,15 +82,17 @@ def _document(ticked: Ticked) -> dict[str, object]:
         "runs": [row.to_json() for row in ticked.rows],
         "failed": {job_id: error.as_json() for job_id, error in ticked.failed.items()},
         "unarmed": {job_id: error.as_json() for job_id, error in ticked.unarmed.items()},
+        "install": None,
     }
 
 
 def _show(out: Output, ticked: Ticked) -> None:
     if not ticked.started and not ticked.failed:
         out.note("nothing was due")
-    for row in ticked.rows:
+    # Whoever runs it every minute, cron with its mails above all, wants to hear of trouble alone.
+    for row in () if out.quiet else ticked.rows:
         out.line(f"{row.job_id}  {row.run_id}  {row.state.value}{f': {row.reason}' if row.reason else ''}")
-    if len(ticked.started) > len(ticked.rows):
+    if len(ticked.started) > len(ticked.rows) and not out.quiet:
         out.line(f"{len(ticked.started) - len(ticked.rows)} started")
     for job_id, error in ticked.failed.items():
         out.warn(f"job {job_id}: {error.message}")

@@ -1,0 +1,588 @@
+"""Installing the tick: crontab, systemd, Kubernetes. The machine's own crontab and units are never touched."""
+
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from chronos_cli.config import load_config
+from chronos_cli.core.decision import Outcome
+from chronos_cli.errors import UsageError
+from chronos_cli.frozen import replace
+from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.fire import fire
+from chronos_cli.operations.starting import Inline
+from chronos_cli.operations.tick import tick
+from chronos_cli.operations.units import Kind, Tick, cron_fields, pieces
+from tests.agent_home import AgentHome, running_agent
+from tests.cli.conftest import chronos, clean_environment, home, spawn  # noqa: F401 - fixtures of the command line
+from tests.conftest import ROOT, require_program
+from tests.nas_process import running_nas
+
+CRONTAB = """#!/bin/sh
+echo "$@" >> "$FAKE/calls"
+case "$1" in
+-l) if [ -f "$FAKE/denied" ]; then echo "crontab: cannot open the spool" >&2; exit 1; fi
+    if [ ! -f "$FAKE/crontab" ]; then echo "no crontab for somebody" >&2; exit 1; fi
+    cat "$FAKE/crontab" ;;
+-) cat > "$FAKE/crontab" ;;
+-r) rm "$FAKE/crontab" ;;
+*) exit 2 ;;
+esac
+"""
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> "$FAKE/calls"
+case "$*" in
+*is-active*) test -f "$FAKE/active" ;;
+*restart*) touch "$FAKE/active" ;;
+*disable*) rm -f "$FAKE/active" ;;
+esac
+"""
+KUBECTL = """#!/bin/sh
+echo "$@" >> "$FAKE/calls"
+case "$1" in
+apply) cat > "$FAKE/new"
+    if cmp -s "$FAKE/new" "$FAKE/manifest"; then echo "cronjob.batch/x unchanged"; else
+    mv "$FAKE/new" "$FAKE/manifest"; echo "cronjob.batch/x configured"; fi ;;
+delete) if [ -f "$FAKE/manifest" ]; then rm "$FAKE/manifest"; echo "cronjob.batch x deleted"; fi ;;
+esac
+"""
+
+
+class Machine:
+    """A machine whose crontab, systemctl and kubectl are ours."""
+
+    def __init__(self, folder, chronos):  # noqa: F811
+        self.folder = folder
+        self._chronos = chronos
+        tools = folder / "bin"
+        tools.mkdir()
+        for name, text in (("crontab", CRONTAB), ("systemctl", SYSTEMCTL), ("kubectl", KUBECTL)):
+            (tools / name).write_text(text)
+            (tools / name).chmod(0o755)
+        self.env = {"PATH": f"{tools}:/usr/bin:/bin", "FAKE": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
+
+    @property
+    def crontab(self):
+        path = self.folder / "crontab"
+        return path.read_text() if path.exists() else None
+
+    @property
+    def calls(self):
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def tick(self, home, *arguments):  # noqa: F811
+        return self._chronos("tick", *arguments, home=home, env=self.env)
+
+
+@pytest.fixture
+def machine(tmp_path, chronos):  # noqa: F811
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    return Machine(folder, chronos)
+
+
+def plan(folder, **more):
+    """A tick as the command makes it."""
+    return Tick(**({"home": str(folder), "program": ("/usr/bin/chronos",), "every_s": 60, "variables": {}} | more))
+
+
+# -- crontab ----------------------------------------------------------------------------------------------------------
+
+
+def test_by_default_it_is_only_shown(machine, home):  # noqa: F811
+    """Without --yes the line, the units or the manifest go to stdout, and no program of the machine is started."""
+    for kind in Kind:
+        done = machine.tick(home, "--install", kind.value)
+        assert done.code == 0
+        assert str(home) in done.out or kind is Kind.KUBERNETES
+        assert "--yes" in done.err
+    assert machine.calls == []
+    assert not (machine.folder / "config").exists()
+
+
+def test_a_crontab_is_added_to_and_put_back_as_it_was(machine, home):  # noqa: F811
+    """Other lines stay byte for byte, the same again changes nothing, another interval takes the line's place, and removing restores the rest."""
+    others = "MAILTO=ops\n# keep me\n*/5 * * * * /usr/bin/backup --to '/srv/a b'\n"
+    (machine.folder / "crontab").write_text(others)
+    assert machine.tick(home, "--install", "crontab", "--yes").code == 0
+    assert machine.crontab.startswith(others)
+    line = machine.crontab.removeprefix(others)
+    assert line.count("\n") == 1
+    assert line.startswith("* * * * * CHRONOS_HOME=")
+    before = len([call for call in machine.calls if call == "-"])
+    again = machine.tick(home, "--install", "crontab", "--yes")
+    assert "already" in again.out
+    assert len([call for call in machine.calls if call == "-"]) == before
+    done = machine.tick(home, "--install", "crontab", "--every", "15m", "--yes", "--json")
+    assert done.json["install"]["done"] == "installed"
+    assert machine.crontab == others + line.replace("* * * * *", "*/15 * * * *", 1)
+    assert machine.tick(home, "--install", "crontab", "--remove", "--yes").code == 0
+    assert machine.crontab == others
+    assert "already" in machine.tick(home, "--install", "crontab", "--remove", "--yes").out
+
+
+def test_two_homes_have_a_line_each(machine, home, tmp_path):  # noqa: F811
+    """The line of another home is somebody else's."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (home, other):
+        machine.tick(folder, "--install", "crontab", "--yes")
+    assert machine.crontab.count("\n") == 2
+    machine.tick(home, "--install", "crontab", "--remove", "--yes")
+    assert str(other) in machine.crontab
+    machine.tick(other, "--install", "crontab", "--remove", "--yes")
+    assert machine.crontab is None
+
+
+def test_a_crontab_that_cannot_be_read_is_not_written_over(machine, home):  # noqa: F811
+    """An error is not an empty crontab: nothing is written, and cron's own words are passed on."""
+    (machine.folder / "denied").touch()
+    done = machine.tick(home, "--install", "crontab", "--yes")
+    assert done.code == 1
+    assert "cannot open the spool" in done.err
+    assert machine.calls == ["-l"]
+
+
+def test_removing_asks_first(machine, home):  # noqa: F811
+    """Where nobody can be asked, --remove needs --yes."""
+    done = machine.tick(home, "--install", "crontab", "--remove")
+    assert done.code == 2
+    assert "--yes" in done.err
+    assert machine.calls == []
+
+
+def test_a_machine_without_the_program_says_so(machine, home):  # noqa: F811
+    """Where there is no crontab program the error names it, and what to do instead."""
+    (machine.folder / "bin/crontab").unlink()
+    machine.env["PATH"] = str(machine.folder / "bin")
+    done = machine.tick(home, "--install", "crontab", "--yes")
+    assert done.code == 1
+    assert "crontab" in done.err
+
+
+def test_the_line_itself_runs_what_is_due(machine, tmp_path):
+    """What stands in the crontab, handed to sh as cron does it, runs a due job: with any character in the home's path."""
+    folder = tmp_path / 'it\'s 100% "mine" $HOME'
+    folder.mkdir()
+    (folder / "config.yaml").write_text("timezone: UTC\n")
+    assert spawn("job", "add", "in 1s", "--id", "once", "--command", "true", home=folder).code == 0
+    assert machine.tick(folder, "--install", "crontab", "--yes").code == 0
+    command = cron_command(machine.crontab)
+    time.sleep(1.1)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", ""), "cron mails whatever is said"
+    rows = list((folder / "cron/runs/once").glob("*.json"))
+    assert [json.loads(row.read_text())["state"] for row in rows] == ["ok"]
+
+
+def cron_command(line):
+    """What cron(8) hands to the shell: past the five fields, up to the first bare %, the escaped ones as themselves."""
+    command = line.strip().split(None, 5)[5]
+    assert "%" not in command.replace("\\%", "")
+    return command.replace("\\%", "%")
+
+
+def test_settings_of_the_environment_go_along_and_secrets_do_not(machine, home):  # noqa: F811
+    """What came from a CHRONOS_ variable is written into the line, but no token and no command that prints one."""
+    machine.env |= {
+        "CHRONOS_TIMEZONE": "Asia/Tokyo",
+        "CHRONOS_NAS_TOKEN": "canary-token",
+        "CHRONOS_NAS_TOKEN_COMMAND": "vault canary-command",
+    }
+    for kind in Kind:
+        done = machine.tick(home, "--install", kind.value)
+        assert "Asia/Tokyo" in done.out
+        assert "canary" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fields"),
+    [(60, "* * * * *"), (300, "*/5 * * * *"), (1800, "*/30 * * * *"), (3600, "0 * * * *"), (21600, "0 */6 * * *"),
+     (86400, "0 0 * * *")],
+)  # fmt: skip
+def test_intervals_as_cron_says_them(seconds, fields):
+    """An interval that divides its hour or day is said in five fields, and means just that many instants a day."""
+    from chronos_cli.core.schedule import Timetable, check_cron
+
+    assert cron_fields(seconds) == fields
+    start = datetime(2026, 3, 3, tzinfo=UTC)
+    table = Timetable(schedule=check_cron(fields), zone=UTC, anchor=start, offset=timedelta())
+    walk = table.walk(start - timedelta(seconds=1))
+    assert next(walk) == start
+    assert next(walk) == start + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("seconds", [1, 59, 90, 420, 5400, 18000, 172800])
+def test_an_interval_cron_cannot_keep_is_refused(seconds):
+    """7 minutes or 90 would drift at the hour: such an interval is refused, never rounded."""
+    with pytest.raises(UsageError):
+        cron_fields(seconds)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--install", "upstart"), "crontab, systemd, kubernetes"),
+        (("--install", "crontab", "--every", "0s"), "longer than 0"),
+        (("--install", "crontab", "--every", "10s"), "cron has no seconds"),
+        (("--install", "systemd", "--every", "7m"), "divide 60"),
+        (("--install", "kubernetes", "--yes"), "--image"),
+        (("--yes",), "--install"),
+        (("--every", "5m"), "--install"),
+    ],
+)
+def test_what_cannot_be_installed_is_a_usage_error(machine, home, arguments, said):  # noqa: F811
+    """Each says what to write instead, and starts nothing."""
+    done = machine.tick(home, *arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert machine.calls == []
+
+
+# -- systemd ----------------------------------------------------------------------------------------------------------
+
+
+def test_units_are_written_started_and_taken_away(machine, home):  # noqa: F811
+    """Both files go to the user's own folder and the timer is started; the same again does nothing; removing leaves neither."""
+    assert machine.tick(home, "--install", "systemd", "--yes").code == 0
+    folder = machine.folder / "config/systemd/user"
+    assert sorted(path.suffix for path in folder.iterdir()) == [".service", ".timer"]
+    assert all(call.startswith("--user ") for call in machine.calls)
+    assert any("enable" in call for call in machine.calls)
+    before = len(machine.calls)
+    assert "already" in machine.tick(home, "--install", "systemd", "--yes").out
+    assert machine.calls[before:] == [call for call in machine.calls[before:] if "is-active" in call]
+    assert machine.tick(home, "--install", "systemd", "--every", "10s", "--yes").code == 0
+    assert any("*:*:0/10" in path.read_text() for path in folder.iterdir())
+    assert machine.tick(home, "--install", "systemd", "--remove", "--yes").code == 0
+    assert list(folder.iterdir()) == []
+    assert not (machine.folder / "active").exists()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    "name", ["plain", "with blank", '100% of "it" is $HOME\'s \\ own'], ids=["plain", "blank", "every-character"]
+)
+@pytest.mark.parametrize("every_s", [10, 60, 300, 3600, 86400])
+def test_systemd_accepts_the_units(tmp_path, name, every_s):
+    """systemd-analyze verify has nothing to say about either unit, whatever characters the home's path has."""
+    analyze = require_program("systemd-analyze")
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    program = (sys.executable, "-m", "chronos_cli")
+    made = pieces(Kind.SYSTEMD, plan(tmp_path / name, every_s=every_s, program=program), environ)
+    paths = []
+    for piece in made:
+        path = Path(piece.where)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(piece.text)
+        path.chmod(0o644)
+        paths.append(str(path))
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", *paths], capture_output=True, text=True, check=False,
+        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+    )  # fmt: skip
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if "chronos-tick" in line]
+    assert (done.returncode, ours) == (0, [])
+    calendar = next(line for line in made[1].text.splitlines() if line.startswith("OnCalendar="))
+    shown = subprocess.run([analyze, "calendar", "--iterations=2", calendar.partition("=")[2]],
+                           capture_output=True, text=True, check=True, env={**os.environ, "TZ": "UTC"})  # fmt: skip
+    times = [datetime.fromisoformat(text) for text in re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown.stdout)]
+    assert times[1] - times[0] == timedelta(seconds=every_s)
+
+
+# -- Kubernetes -------------------------------------------------------------------------------------------------------
+
+TEXT = {"type": "string", "minLength": 1}
+CONTAINER = {
+    "type": "object",
+    "required": ["name", "image", "command", "env", "volumeMounts"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
+        "image": TEXT,
+        "command": {"type": "array", "items": TEXT},
+        "securityContext": {
+            "type": "object",
+            "properties": {"allowPrivilegeEscalation": {"type": "boolean"}},
+            "additionalProperties": False,
+        },
+        "volumeMounts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "mountPath"],
+                "properties": {"name": TEXT, "mountPath": TEXT},
+                "additionalProperties": False,
+            },
+        },
+        "env": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "additionalProperties": False,
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+                    "value": {"type": "string"},
+                    "valueFrom": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "secretKeyRef": {
+                                "type": "object",
+                                "required": ["key", "name"],
+                                "additionalProperties": False,
+                                "properties": {"name": TEXT, "key": TEXT, "optional": {"type": "boolean"}},
+                            }
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+POD = {
+    "type": "object",
+    "required": ["restartPolicy", "containers"],
+    "additionalProperties": False,
+    "properties": {
+        "restartPolicy": {"enum": ["Never", "OnFailure"]},
+        "containers": {"type": "array", "minItems": 1, "items": CONTAINER},
+        "volumes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "additionalProperties": False,
+                "properties": {
+                    "name": TEXT,
+                    "persistentVolumeClaim": {
+                        "type": "object",
+                        "required": ["claimName"],
+                        "properties": {"claimName": TEXT},
+                        "additionalProperties": False,
+                    },
+                },
+            },
+        },
+    },
+}
+CRONJOB = {
+    "$comment": "What of batch/v1 CronJob is used here, with the API's own names, types and bounds.",
+    "type": "object",
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "additionalProperties": False,
+    "properties": {
+        "apiVersion": {"const": "batch/v1"},
+        "kind": {"const": "CronJob"},
+        "metadata": {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {
+                "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 52},
+                "labels": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 63}},
+            },
+        },
+        "spec": {
+            "type": "object",
+            "required": ["schedule", "jobTemplate"],
+            "additionalProperties": False,
+            "properties": {
+                "schedule": {"type": "string", "pattern": r"^\S+( \S+){4}$"},
+                "concurrencyPolicy": {"enum": ["Allow", "Forbid", "Replace"]},
+                "startingDeadlineSeconds": {"type": "integer", "minimum": 10},
+                "successfulJobsHistoryLimit": {"type": "integer", "minimum": 0},
+                "failedJobsHistoryLimit": {"type": "integer", "minimum": 0},
+                "jobTemplate": {
+                    "type": "object",
+                    "required": ["spec"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "spec": {
+                            "type": "object",
+                            "required": ["template"],
+                            "additionalProperties": False,
+                            "properties": {
+                                "backoffLimit": {"type": "integer", "minimum": 0},
+                                "template": {"type": "object", "required": ["spec"], "additionalProperties": False, "properties": {"spec": POD}},
+                            },
+                        }
+                    },
+                },
+            },
+        },
+    },
+}  # fmt: skip
+
+
+def test_the_manifest_is_a_cronjob(machine, home):  # noqa: F811
+    """The manifest is valid against the CronJob kind, and says nothing that the kind does not have."""
+    import yaml
+
+    machine.env["CHRONOS_STORE"] = "s3://bucket/a 'b' \"c\": {d}"
+    done = machine.tick(home, "--install", "kubernetes", "--every", "5m", "--image", "example.com/chronos:1.2")
+    document = yaml.safe_load(done.out)
+    jsonschema.Draft202012Validator(CRONJOB).validate(document)
+    spec = document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert document["spec"]["schedule"] == "*/5 * * * *"
+    assert spec["containers"][0]["image"] == "example.com/chronos:1.2"
+    assert {"name": "CHRONOS_STORE", "value": machine.env["CHRONOS_STORE"]} in spec["containers"][0]["env"]
+
+
+def test_the_manifest_is_applied_and_deleted(machine, home):  # noqa: F811
+    """With --yes and an image it goes to the cluster; the same again changes nothing; removing deletes that one."""
+    arguments = ("--install", "kubernetes", "--image", "example.com/chronos:1", "--yes")
+    assert machine.tick(home, *arguments).out.startswith("installed: ")
+    assert "already" in machine.tick(home, *arguments).out
+    assert machine.tick(home, "--install", "kubernetes", "--remove", "--yes").out.startswith("removed: ")
+    assert "already" in machine.tick(home, "--install", "kubernetes", "--remove", "--yes").out
+
+
+# -- what an installed tick does --------------------------------------------------------------------------------------
+
+
+def test_a_job_runs_on_its_minute_once_a_minute(tmp_path):
+    """With a tick a minute and no NAS, a job of every minute runs on each minute, once, however often the tick comes."""
+    (tmp_path / "config.yaml").write_text("timezone: UTC\n")
+    config = load_config(environ={}, home=str(tmp_path))
+    opened = open_home(config, Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    assert spawn("job", "add", "* * * * *", "--id", "minute", "--command", "true", home=tmp_path).code == 0
+    first = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    for second in (*range(0, 180, 20), 180, 180):
+        moment = first + timedelta(seconds=second)
+        tick(replace(opened, clock=lambda moment=moment: moment), Inline())
+    rows = [json.loads(path.read_text()) for path in sorted((tmp_path / "cron/runs/minute").glob("*.json"))]
+    expected = [(first + timedelta(minutes=number)).isoformat() for number in range(4)]
+    assert [row["scheduled_at"] for row in rows] == expected
+    assert [row["started_at"] for row in rows] == expected
+    assert {row["state"] for row in rows} == {"ok"}
+
+
+def come_due(agent, job_id):
+    """Set a job's cursor a second back, as if its hour had passed."""
+    path = agent.home / "cron/jobs.json"
+    document = json.loads(path.read_text())
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
+    next(job for job in document["jobs"] if job["id"] == job_id)["next_run_at"] = at.isoformat()
+    path.write_text(json.dumps(document))
+    return at
+
+
+def relay(agent, job_id, fire_at):
+    """A late relay of an occurrence, past the door: what the shim does once the token has verified."""
+    environ = {key: value for key, value in agent.env().items() if key == "PATH"}
+    context = open_home(load_config(environ={}, home=str(agent.home)), Outside(environ=environ, secrets={}))
+    return fire(context, job_id, fire_at=fire_at, delivery="late", launcher=Inline())
+
+
+def test_a_tick_runs_jobs_that_nas_refuses_to_hold(tmp_path):
+    """With a NAS that refuses this agent for good the job is kept and shown as refused; a tick runs it; a relay that comes all the same is a duplicate."""
+    with running_nas(tmp_path) as nas:
+        agent = AgentHome(tmp_path / "home", nas, name="outcast")
+        nas.command("agent", "revoke", "outcast")
+        added = agent.chronos("job", "add", "every 1h", "--id", "once", "--command", "true")
+        assert added.returncode == 4, added.stderr
+        shown = json.loads(agent.chronos("list", "--offline", "--json").stdout)
+        assert shown["jobs"][0]["arm"]["state"] == "refused"
+        fire_at = come_due(agent, "once")
+        ticked = agent.chronos("tick", "--json")
+        assert ticked.returncode == 0, ticked.stderr
+        assert len(json.loads(ticked.stdout)["started"]) == 1
+        assert relay(agent, "once", fire_at).outcome is Outcome.DUPLICATE
+        assert [row["state"] for row in agent.rows("once")] == ["ok"]
+
+
+def test_a_tick_runs_jobs_while_nas_is_down_and_its_late_relay_is_a_duplicate(tmp_path):
+    """NAS dies before it can call; a tick runs the job; NAS comes back, delivers what it still held, and nothing runs twice."""
+    with running_nas(tmp_path, "--retry-base", "0.2") as nas, running_agent(tmp_path, nas) as agent:
+        assert agent.chronos("job", "add", "every 6s", "--id", "beat", "--command", "true").returncode == 0
+        fire_at = datetime.fromisoformat(agent.job("beat")["next_run_at"])
+        nas.kill()
+        time.sleep(max(0, (fire_at - datetime.now(UTC)).total_seconds()))
+        ticked = agent.chronos("tick", "--json")
+        assert len(json.loads(ticked.stdout)["started"]) == 1, ticked.stderr
+        nas.start()
+        nas.wait_for("relayed", job_id="beat", outcome="delivered", timeout=20)
+        assert agent.chronos("job", "pause", "beat").returncode == 0
+        rows = [row for row in agent.rows("beat") if datetime.fromisoformat(row["scheduled_at"]) == fire_at]
+        assert [row["state"] for row in rows] == ["ok"]
+        assert "delivery_id" not in rows[0], "the tick ran it"
+        notes = json.loads((agent.home / "cron/arms/beat.json").read_text())["notes"]
+        assert [note["outcome"] for note in notes if datetime.fromisoformat(note["fire_at"]) == fire_at] == [
+            "duplicate"
+        ]
+
+
+def test_with_both_triggers_live_every_occurrence_runs_once(tmp_path):
+    """A NAS that calls every second and ticks in between: each occurrence has one row, run by whoever came first."""
+    with running_nas(tmp_path) as nas, running_agent(tmp_path, nas) as agent:
+        assert agent.chronos("job", "add", "every 1s", "--id", "both", "--command", "true").returncode == 0
+        until = time.monotonic() + 4
+        ticked = 0
+        while time.monotonic() < until:
+            ticked += len(json.loads(agent.chronos("tick", "--json").stdout)["started"])
+        assert agent.chronos("job", "pause", "both").returncode == 0
+        rows = agent.wait_for_row("both", state="ok", count=3)
+        scheduled = [row["scheduled_at"] for row in agent.rows("both") if row["state"] != "missed"]
+        assert len(scheduled) == len(set(scheduled))
+        assert ticked > 0
+        assert any(row.get("delivery_id") for row in rows), "NAS had its share"
+
+
+@pytest.mark.soak
+@pytest.mark.service
+def test_cron_itself_runs_the_line(tmp_path):
+    """Debian's cron, in a mount namespace of its own with an empty spool, runs the installed line for three minutes: one row a minute."""
+    unshare, cron, real = require_program("unshare"), require_program("cron"), require_program("crontab")
+    if os.geteuid() != 0:
+        pytest.skip("a mount namespace of one's own takes root here")
+    home = tmp_path / "home"  # noqa: F811
+    home.mkdir()
+    (home / "config.yaml").write_text("timezone: UTC\n")
+    assert spawn("job", "add", "* * * * *", "--id", "minute", "--command", "true", home=home).code == 0
+    for name in ("spool/crontabs", "etc", "run"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "spool/crontabs").chmod(stat.S_ISVTX | 0o730)
+    (tmp_path / "empty").touch()
+    install = shlex.join(
+        [sys.executable, "-m", "chronos_cli", "--home", str(home), "tick", "--install", "crontab", "--yes"]
+    )
+    script = f"""
+set -eu
+mount --make-rprivate /
+mount --bind {tmp_path}/spool /var/spool/cron
+mount --bind {tmp_path}/etc /etc/cron.d
+mount --bind {tmp_path}/empty /etc/crontab
+mount --bind {tmp_path}/run /run
+{install}
+{real} -l | sed 's|CHRONOS_HOME=|PYTHONPATH={ROOT} CHRONOS_HOME=|' | {real} -
+{cron} -f -L 0 &
+sleep 190
+kill $!
+"""
+    machines = Path("/var/spool/cron")
+    before = sorted(str(path) for path in machines.rglob("*"))
+    started = datetime.now(UTC)
+    done = subprocess.run([unshare, "--mount", "--fork", "--kill-child", "sh", "-c", script], capture_output=True, text=True,
+                          timeout=260, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(path.read_text()) for path in sorted((home / "cron/runs/minute").glob("*.json"))]
+    scheduled = [datetime.fromisoformat(row["scheduled_at"]) for row in rows]
+    assert len(rows) == 3
+    assert scheduled == [scheduled[0] + timedelta(minutes=number) for number in range(3)]
+    assert scheduled[0] > started
+    assert all(row["lateness_s"] < 30 for row in rows)
+    assert sorted(str(path) for path in machines.rglob("*")) == before, "the machine's own crontabs are as they were"
