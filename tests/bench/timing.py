@@ -6,12 +6,13 @@ for a while slows both sides of it.
 
 from __future__ import annotations
 
-import os
-import time
+import marshal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,48 +66,49 @@ class Samples:
         """Median of the wall-time ratios to another arm, round by round."""
         return median(mine.wall / theirs.wall for mine, theirs in zip(self.runs, other.runs, strict=True))
 
-
-def measure(arms: Sequence[Arm], rounds: int, *, warmup: int = 1) -> dict[str, Samples]:
-    """Run every arm once per round, in turn; the first `warmup` rounds are not counted. Raises RuntimeError."""
-    found = {arm.name: Samples() for arm in arms}
-    for number in range(-warmup, rounds):
-        for arm in arms:
-            if arm.prepare is not None:
-                arm.prepare()
-            run = once(arm)
-            if arm.check is not None:
-                arm.check(run)
-            if number >= 0:
-                found[arm.name].runs.append(run)
-    return found
+    def cpu_ratio(self, other: Samples) -> float:
+        """The same of CPU time, which says more than wall time while others use the machine."""
+        return median(mine.cpu / theirs.cpu for mine, theirs in zip(self.runs, other.runs, strict=True))
 
 
-def once(arm: Arm) -> Run:
-    """Start one command with nothing on stdin and its output in a file, and wait for it. Raises RuntimeError."""
-    output = os.memfd_create("output") if hasattr(os, "memfd_create") else _nameless()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    actions = [(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-    try:
-        started_ns, begin = time.time_ns(), time.perf_counter()
-        pid = os.posix_spawn(arm.argv[0], list(arm.argv), dict(arm.env), file_actions=actions)
-        _, status, usage = os.wait4(pid, 0)
-        wall = time.perf_counter() - begin
-        os.lseek(output, 0, os.SEEK_SET)
-        text = b"".join(iter(lambda: os.read(output, 1 << 16), b""))
-    finally:
-        os.close(output)
-        os.close(nothing)
-    code = os.waitstatus_to_exitcode(status)
-    if code not in arm.codes:
-        raise RuntimeError(f"{arm.name} ended with {code}: {text.decode(errors='replace')[-600:]}")
-    # Linux counts in kibibytes, macOS in bytes.
-    peak = usage.ru_maxrss * (1024 if os.uname().sysname == "Linux" else 1)
-    return Run(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=peak, started_ns=started_ns, output=text)
+class Stopwatch:
+    """Starts and times commands, through a small process of its own. Used as a context manager."""
 
+    def __init__(self, folder: Path) -> None:
+        self._output = folder / "output"
+        program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py"))]
+        self._launcher = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-def _nameless() -> int:
-    import tempfile
+    def __enter__(self) -> Self:
+        return self
 
-    fd, name = tempfile.mkstemp()
-    Path(name).unlink()
-    return fd
+    def __exit__(self, *_: object) -> None:
+        self._launcher.communicate()
+
+    def measure(self, arms: Sequence[Arm], rounds: int, *, warmup: int = 1) -> dict[str, Samples]:
+        """Run every arm once per round, in turn; the first `warmup` rounds are not counted. Raises RuntimeError."""
+        found = {arm.name: Samples() for arm in arms}
+        for number in range(-warmup, rounds):
+            for arm in arms:
+                run = self.once(arm)
+                if number >= 0:
+                    found[arm.name].runs.append(run)
+        return found
+
+    def once(self, arm: Arm) -> Run:
+        """Prepare and start one command with nothing on stdin, wait for it and check it. Raises RuntimeError."""
+        if arm.prepare is not None:
+            arm.prepare()
+        stdin, stdout = self._launcher.stdin, self._launcher.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(marshal.dumps((list(arm.argv), dict(arm.env), str(self._output))))
+        stdin.flush()
+        code, wall, cpu, peak, started_ns = marshal.load(stdout)
+        output = self._output.read_bytes()
+        if code not in arm.codes:
+            raise RuntimeError(f"{arm.name} ended with {code}: {output.decode(errors='replace')[-600:]}")
+        run = Run(wall=wall, cpu=cpu, peak=peak, started_ns=started_ns, output=output)
+        if arm.check is not None:
+            arm.check(run)
+        return run

@@ -1,0 +1,233 @@
+"""The figures of docs/performance.md: `python -m tests.bench` prints them as a table, whole processes from outside.
+
+    python -m tests.bench                       all of it, some minutes
+    python -m tests.bench --short               few rounds, 1,000 jobs at most
+    python -m tests.bench --peer ENV            beside it `hermes cron list` from the environment ENV, on the same jobs
+    python -m tests.bench --plot FILE.svg       draw the growth of reconcile too
+
+Needs the package installed with its `test` extra; run it without PYTHONDONTWRITEBYTECODE, as an installation runs. What
+counts are the ratios: each compares with a yardstick that ran in the same rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tests.bench.plot import growth_svg
+from tests.bench.scenes import FireScene, console_script, environment, forget, write_config, write_jobs
+from tests.bench.timing import Arm, Samples, Stopwatch
+from tests.fire_tokens import SigningKey, serve_jwks
+from tests.nas_process import running_nas
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.nas_process import NasProcess
+
+HELLO = "import typer\napp = typer.Typer()\n\n\n@app.command()\ndef main():\n    print('hello')\n\n\napp()\n"
+PER_CALL = (
+    "import sys, chronos_cli.nas.bulk as bulk; bulk.FEATURE_BATCH = 'unknown'; sys.argv = ['chronos', 'reconcile', '-q'];"
+    "from chronos_cli.cli import main; sys.exit(main())"
+)
+PASS, TYPER, BOTH = "python -c pass", "typer hello world", "python -c 'import typer, jwt'"
+SIZES = (100, 300, 1_000, 3_000, 10_000)
+
+
+@dataclass
+class Report:
+    """Markdown, printed as it comes so that a long run shows where it is."""
+
+    points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """Of each way to reconcile: (jobs, seconds)."""
+
+    def say(self, text: str = "") -> None:
+        """One line."""
+        print(text, flush=True)
+
+    def head(self, title: str, *columns: str) -> None:
+        """A table's title and head."""
+        self.say(f"\n### {title}\n")
+        self.say("| " + " | ".join(columns) + " |")
+        self.say("| --- |" + " ---: |" * (len(columns) - 1))
+
+    def row(self, *cells: str) -> None:
+        """A table's row."""
+        self.say("| " + " | ".join(cells) + " |")
+
+
+def compared(value: float, bar: float | None) -> str:
+    """A ratio with its bar, and whether it is met."""
+    return f"{value:.2f}" if bar is None else f"{value:.2f} (bar {bar:g}: {'met' if value <= bar else 'NOT MET'})"
+
+
+def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, rounds: int, peer: str | None) -> None:
+    """How long commands take that do little: all of it is start and end."""
+    home = folder / "hundred"
+    write_config(home)
+    write_jobs(home, 100)
+    (folder / "hello.py").write_text(HELLO)
+    env, python, chronos = environment(home), sys.executable, console_script("chronos")
+    until_job: list[float] = []
+    key = SigningKey.rs256()
+    with serve_jwks(key) as jwks:
+        scene = FireScene.make(folder / "fire", nas.url, nas.add_agent("fire"), jwks.url, key, 100)
+
+        def check(run: object) -> None:
+            scene.check(run)  # type: ignore[arg-type]
+            until_job.append(scene.until_job(run))  # type: ignore[arg-type]
+
+        arms = [
+            Arm(name=PASS, argv=[python, "-c", "pass"], env=env),
+            Arm(name=TYPER, argv=[python, str(folder / "hello.py")], env=env),
+            Arm(name=BOTH, argv=[python, "-c", "import typer, jwt"], env=env),
+            Arm(name="chronos --version", argv=[chronos, "--version"], env=env),
+            Arm(name="completion of job ids", argv=[chronos, "__complete", "jobs", "nightly-00"], env=env),
+            Arm(name="chronos list --offline, 100 jobs", argv=[chronos, "list", "--offline"], env=env),
+            Arm(name="chronos --help", argv=[chronos, "--help"], env=env),
+            Arm(name="chronos fire, whole", argv=scene.argv, env=scene.env, prepare=scene.prepare, check=check),
+        ]
+        if peer is not None:
+            (folder / "peer").mkdir()
+            write_jobs(folder / "peer", 100)
+            more = {**env, "HERMES_HOME": str(folder / "peer")}
+            arms.append(Arm(name="hermes cron list, 100 jobs", argv=[f"{peer}/bin/hermes", "cron", "list"], env=more))
+        found = watch.measure(arms, rounds)
+        asked = jwks.count
+    report.head(
+        "Start", "command", "median", "CPU", "peak memory", "x pass", "x typer", "x typer, jwt", "CPU x typer, jwt"
+    )
+    bars = {
+        ("chronos list --offline, 100 jobs", TYPER): 1.35,
+        ("chronos --help", TYPER): 2.5,
+        ("chronos fire, whole", BOTH): 1.9,
+    }
+    for name, samples in found.items():
+        ratios = [compared(samples.ratio(found[base]), bars.get((name, base))) for base in (PASS, TYPER, BOTH)]
+        report.row(name, *_cost(samples), *ratios, f"{samples.cpu_ratio(found[BOTH]):.2f}")
+    until = until_job[-rounds:]
+    ratio = median(mine / theirs.wall for mine, theirs in zip(until, found[BOTH].runs, strict=True))
+    report.row(
+        "chronos fire, until its job runs", f"{1000 * median(until):.0f} ms", "", "", "", "", compared(ratio, 1.3)
+    )
+    report.say(f"\n{asked} request for keys in {len(until_job)} fires: all others found them in the home's cache.")
+
+
+def _cost(samples: Samples) -> tuple[str, str, str]:
+    return f"{samples.wall_ms:.0f} ms", f"{samples.cpu_ms:.0f} ms", f"{samples.peak_mib:.0f} MiB"
+
+
+class Fleet:
+    """A home of so many jobs, to be armed at a NAS that has not heard of it yet."""
+
+    numbers = count()
+
+    def __init__(self, folder: Path, nas: NasProcess, size: int) -> None:
+        self.home = folder / f"fleet-{size}"
+        self.nas = nas
+        write_jobs(self.home, size)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Without a token: that is in a file, since it changes."""
+        return {name: value for name, value in environment(self.home).items() if name != "CHRONOS_NAS_TOKEN"}
+
+    def anew(self) -> None:
+        """Become another agent of the same jobs, for whom NAS holds nothing."""
+        access = self.nas.add_agent(f"fleet-{next(self.numbers)}")
+        forget(self.home)
+        write_config(self.home, portal=self.nas.url, audience=access.audience)
+        (self.home / "token").write_text(access.token)
+        (self.home / "token").chmod(0o600)
+        with (self.home / "config.yaml").open("a") as config:
+            config.write("    token_file: token\n")
+
+    def arms(self, *, per_call: bool) -> list[Arm]:
+        """Cold by single calls, if wanted; cold by batch; and converged, right after."""
+        chronos = [console_script("chronos"), "reconcile", "-q"]
+        single = Arm(name="cold, call by call", argv=[sys.executable, "-c", PER_CALL], env=self.env, prepare=self.anew)
+        return [
+            *([single] if per_call else []),
+            Arm(name="cold, by batch", argv=chronos, env=self.env, prepare=self.anew),
+            Arm(name="converged", argv=chronos, env=self.env),
+        ]
+
+
+def reconciles(watch: Stopwatch, folder: Path, report: Report, rounds: int, sizes: Sequence[int]) -> None:
+    """Reconcile against a real chronos-nas on SQLite, over loopback: whole processes."""
+    bars = {
+        (1_000, "cold, call by call"): 1.5,
+        (1_000, "cold, by batch"): 0.4,
+        (1_000, "converged"): 0.35,
+        (10_000, "cold, call by call"): 15.0,
+        (10_000, "cold, by batch"): 3.0,
+    }
+    report.head("Reconcile", "jobs, and how", "median", "CPU", "peak memory", "x typer, jwt", "CPU x typer, jwt", "bar")
+    yard = Arm(name=BOTH, argv=[sys.executable, "-c", "import typer, jwt"], env=environment(folder))
+    for size in sizes:
+        (folder / str(size)).mkdir()
+        with running_nas(folder / str(size)) as nas:
+            fleet = Fleet(folder, nas, size)
+            times = rounds if size <= 1_000 else max(2, rounds // 3)
+            found = watch.measure(
+                [*fleet.arms(per_call=size in (1_000, 10_000)), yard], times, warmup=int(size <= 1_000)
+            )
+        for name, samples in found.items():
+            if name == BOTH:
+                continue
+            report.points.setdefault(name, []).append((size, samples.wall_ms / 1000))
+            bar = bars.get((size, name))
+            met = "" if bar is None else f"{bar:g} s: {'met' if samples.wall_ms <= 1000 * bar else 'NOT MET'}"
+            report.row(
+                f"{size:,} {name}",
+                *_cost(samples),
+                f"{samples.ratio(found[BOTH]):.1f}",
+                f"{samples.cpu_ratio(found[BOTH]):.1f}",
+                met,
+            )
+
+
+def machine() -> str:
+    """What the figures were made on."""
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("typer", "pyjwt", "cryptography", "requests", "cronsim")
+    )
+    return (
+        f"{platform.system()} {platform.release().split('-')[0]} on {platform.machine()}, {os.cpu_count()} cores; "
+        f"Python {platform.python_version()}; chronos-cron {version('chronos-cron')}, {packages}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--short", action="store_true", help="three rounds, 1,000 jobs at most")
+    parser.add_argument("--only", default="start,reconcile", help="which parts, comma separated")
+    parser.add_argument("--peer", metavar="ENV", help="a virtual environment with hermes-agent")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="where to draw the growth of reconcile, as SVG")
+    chosen = parser.parse_args(arguments)
+    rounds, sizes = (3, SIZES[:3]) if chosen.short else (chosen.rounds, SIZES)
+    report = Report()
+    report.say(f"{machine()}; {rounds} rounds; load {os.getloadavg()[0]:.1f} at the start.")
+    with tempfile.TemporaryDirectory() as name, Stopwatch(Path(name)) as watch:
+        if "start" in chosen.only:
+            with running_nas(Path(name)) as nas:
+                starts(watch, Path(name), nas, report, rounds, chosen.peer)
+        if "reconcile" in chosen.only:
+            reconciles(watch, Path(name), report, max(2, rounds // 3), sizes)
+            if chosen.plot is not None:
+                chosen.plot.write_text(growth_svg(report.points))
+
+
+if __name__ == "__main__":
+    main()
