@@ -86,7 +86,12 @@ def reconcile(
         documents = _documents(ctx, settled, listed, chosen)
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
-            {arm.job_id: arm.fire_at for arm in listed.arms if chosen is None or arm.job_id in chosen},
+            # A record that cannot be read wishes we do not know what: its timer is left as it is.
+            {
+                arm.job_id: arm.fire_at
+                for arm in listed.arms
+                if (chosen is None or arm.job_id in chosen) and arm.job_id not in settled.invalid
+            },
             callback_url=wire.callback_url,
             store_has_jobs=settled.any_jobs,
             prune=prune,
