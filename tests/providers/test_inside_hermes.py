@@ -1,0 +1,176 @@
+"""Our plug-in inside hermes-agent 0.19, unmodified: chosen by its own seam, arming at a real NAS, running under our claim.
+
+`CHRONOS_HERMES_PYTHON` names the Python of an environment in which hermes-agent is installed; run with `-m interop`.
+"""
+
+import json
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.agent_home import AgentHome
+from tests.conftest import ROOT
+from tests.hermes_process import Hermes
+from tests.nas_process import Callback, running_nas
+
+pytestmark = pytest.mark.interop
+
+PLUGIN = ROOT / "chronos_cli" / "hermes_plugin" / "chronos-cron"
+CHOSEN = (
+    "from cron.scheduler_provider import resolve_cron_scheduler\n"
+    "provider = resolve_cron_scheduler()\n"
+    "import threading\n"
+)
+START = CHOSEN + "provider.start(threading.Event())\n"
+VERIFY = (
+    "from plugins.cron_providers.chronos.verify import get_fire_verifier\n"
+    "claims = get_fire_verifier()(token=given[0], expected_audience='', jwks_or_key=None, issuer=None)\n"
+)
+
+
+@pytest.fixture
+def nas(tmp_path):
+    with running_nas(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def callback():
+    with Callback() as listening:
+        yield listening
+
+
+@pytest.fixture
+def agent(nas, callback, tmp_path):
+    """A Hermes home that is connected to our NAS, with our plug-in dropped into it."""
+    made = AgentHome(tmp_path / "home", nas)
+    config = yaml.safe_load((made.home / "config.yaml").read_text())
+    config["cron"]["provider"] = "chronos-cron"
+    config["cron"]["chronos"]["callback_url"] = callback.url
+    (made.home / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.copytree(PLUGIN, made.home / "plugins" / "chronos-cron", ignore=shutil.ignore_patterns("__pycache__"))
+    (made.home / "scripts").mkdir()
+    (made.home / "scripts" / "note.sh").write_text(f'echo "ran" >> {tmp_path}/diary\necho said\n')
+    return made
+
+
+@pytest.fixture
+def hermes(agent, tmp_path):
+    """hermes-agent with our package installed beside it: ours, and the one of ours that it does not bring."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "chronos_cli").symlink_to(ROOT / "chronos_cli")
+    (packages / "cronsim").symlink_to(Path(find_spec("cronsim").origin).parent)
+    return Hermes(agent.home, path=(packages,))
+
+
+def make_due(agent, job_id):
+    """Set a job's time to a second ago, but after it was made."""
+    path = agent.home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    job = next(job for job in document["jobs"] if job["id"] == job_id)
+    made = datetime.fromisoformat(job["created_at"])
+    while (moment := datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)) <= made:
+        time.sleep(0.05)
+    job["next_run_at"] = moment.isoformat()
+    path.write_text(json.dumps(document, indent=2))
+    return moment
+
+
+def made_by_hermes(agent, hermes):
+    hermes.cron("create", "every 2h", "--name", "note", "--script", "note.sh", "--no-agent", "--deliver", "local")
+    return next(job["id"] for job in agent.jobs() if job["name"] == "note")
+
+
+def test_hermes_chooses_it_and_falls_back_without_it(agent, hermes):
+    """Its resolver picks our provider; where the configuration lacks the callback, its own trigger takes the place."""
+    assert hermes.run(CHOSEN + "answer = provider.name") == "chronos-cron"
+    config = yaml.safe_load((agent.home / "config.yaml").read_text())
+    del config["cron"]["chronos"]["callback_url"]
+    (agent.home / "config.yaml").write_text(yaml.safe_dump(config))
+    assert hermes.run(CHOSEN + "answer = provider.name") == "builtin"
+
+
+def test_chronos_in_the_same_home_takes_its_own_provider(agent):
+    """Our command in that home understands the very name that hermes' configuration has."""
+    done = agent.chronos("status", "--json")
+    assert "cannot be used" not in done.stderr
+    assert agent.chronos("job", "add", "every 2h", "--id", "ours", "--shell", "true").returncode == 0
+
+
+def test_start_and_changes_arm_at_nas(agent, hermes, nas):
+    """What hermes' command adds, pauses and removes is armed and cancelled at once; start arms what is missing."""
+    job_id = made_by_hermes(agent, hermes)
+    assert set(nas.armed(agent.access)) == {job_id}
+    hermes.cron("pause", job_id)
+    assert nas.armed(agent.access) == {}
+    hermes.cron("resume", job_id)
+    assert set(nas.armed(agent.access)) == {job_id}
+    nas.cancel(agent.access, job_id)
+    assert nas.armed(agent.access) == {}
+    assert hermes.run(START + "answer = True") is True
+    assert set(nas.armed(agent.access)) == {job_id}
+    armed = datetime.fromisoformat(nas.armed(agent.access)[job_id]["fire_at"])
+    stored = datetime.fromisoformat(agent.job(job_id)["next_run_at"])
+    assert abs(armed - stored) < timedelta(seconds=1)
+
+
+def test_a_fire_runs_hermes_job_under_our_claim(agent, hermes, nas, callback, tmp_path):
+    """With a token of NAS for it, a job of hermes' own runs once in hermes, is on our ledger, and is armed again."""
+    job_id = made_by_hermes(agent, hermes)
+    at = make_due(agent, job_id)
+    nas.provision(agent.access, job_id, at, callback.url)
+    token = callback.wait()[0].token
+    fire = START + VERIFY + "answer = [claims['job_id'], *[provider.fire_due(given[1]) for _ in range(2)]]"
+    assert hermes.run(fire, token, job_id) == [job_id, True, False]
+    assert (tmp_path / "diary").read_text() == "ran\n"
+    (row,) = agent.rows(job_id)
+    assert row["state"] == "ok"
+    assert datetime.fromisoformat(row["scheduled_at"]) == at
+    job = agent.job(job_id)
+    assert (job["last_status"], job["fire_claim"], job["chronos"].get("open") or []) == ("ok", None, [])
+    assert "said" in next((agent.home / "cron" / "output" / job_id).glob("*.md")).read_text()
+    assert datetime.fromisoformat(nas.armed(agent.access)[job_id]["fire_at"]) > datetime.now(UTC)
+    seen = hermes.run("from cron.executions import latest_execution\nanswer = latest_execution(given[0])", job_id)
+    assert seen["status"] == "completed"
+
+
+def test_a_token_of_another_job_fires_nothing(agent, hermes, nas, callback, tmp_path):
+    """A token that NAS made for another job, or for another agent, starts nothing."""
+    job_id = made_by_hermes(agent, hermes)
+    nas.provision(agent.access, "other", datetime.now(UTC) - timedelta(seconds=1), callback.url)
+    stranger = nas.add_agent("stranger")
+    nas.provision(stranger, job_id, datetime.now(UTC) - timedelta(seconds=1), callback.url)
+    fires = {fire.body["job_id"]: fire.token for fire in callback.wait(2)}
+    make_due(agent, job_id)
+    assert hermes.run(START + VERIFY + "answer = provider.fire_due(given[1])", fires["other"], job_id) is False
+    assert hermes.run(START + VERIFY + "answer = claims", fires[job_id]) is None
+    assert not (tmp_path / "diary").exists()
+    assert agent.rows(job_id) == []
+
+
+def test_what_hermes_cannot_run_we_run(agent, hermes, tmp_path):
+    """A shell job of ours, fired through hermes, runs as everywhere else; one that fails is a started run that failed."""
+    agent.chronos("job", "add", "every 2h", "--id", "ours", "--shell", f"echo ours >> {tmp_path}/diary")
+    agent.chronos("job", "add", "every 2h", "--id", "bad", "--shell", "exit 3")
+    make_due(agent, "ours")
+    make_due(agent, "bad")
+    fired = hermes.run(START + "answer = [provider.fire_due('ours'), provider.fire_due('bad')]")
+    assert fired == [True, True]
+    assert (tmp_path / "diary").read_text() == "ours\n"
+    assert [row["state"] for row in agent.rows("ours") + agent.rows("bad")] == ["ok", "failed"]
+
+
+def test_a_hermes_job_past_its_time_is_ended(agent, hermes):
+    """A run that outlasts the job's timeout ends there, with hermes itself unharmed."""
+    (agent.home / "scripts" / "note.sh").write_text("sleep 30\n")
+    job_id = made_by_hermes(agent, hermes)
+    agent.chronos("job", "edit", job_id, "--timeout", "2s")
+    make_due(agent, job_id)
+    assert hermes.run(START + "answer = provider.fire_due(given[0])", job_id) is True
+    assert [row["state"] for row in agent.rows(job_id)] == ["timeout"]
