@@ -118,10 +118,10 @@ class FireScene:
         """The agent's environment, with its token for NAS."""
         return {**environment(self.home), "CHRONOS_NAS_TOKEN": self.access.token}
 
-    def prepare(self) -> None:
-        """Make the job due once more, with a token for just this occurrence."""
+    def prepare(self, ago: int = 0) -> None:
+        """Make the job due once more, so many seconds ago, with a token for just this occurrence."""
         forget(self.home)
-        due = datetime.now(UTC).replace(microsecond=0)
+        due = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago)
         # The job tells when it exists: its output is the time of day.
         write_jobs(self.home, self.count, due=due, command=("date", "+%s%N"))
         token = self.key.token(iss=self.portal, aud=self.access.audience, job_id=JOB, fire_at=due.isoformat())
