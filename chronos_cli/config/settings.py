@@ -108,8 +108,8 @@ class Config:
         "cron.chronos.fallback_after",
         "FALLBACK_AFTER",
         values.whole_seconds(0, _CENTURY),
-        900,
-        "how long NAS may be unreachable before an installed tick runs jobs in its place",
+        0,
+        "how long a tick leaves what NAS has confirmed to hold to NAS, before it runs it in its place; 0: not at all",
     )
     prompt_runner: tuple[str, ...] = _setting(
         "runners.prompt",

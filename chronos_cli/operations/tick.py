@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.decision import Fire, Purpose, Via, Wake
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, HeldError, TemporaryError
 from chronos_cli.frozen import frozen
+from chronos_cli.operations.arming import is_armed
 from chronos_cli.operations.fire import launch_each, rearm
 from chronos_cli.operations.look import look, read_all
 from chronos_cli.store.interface import VersionConflict
@@ -47,17 +48,18 @@ class Ticked:
         return tuple(row for row in self.rows if row.state is not RunState.OK)
 
 
-def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0) -> Ticked:
+def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: float = 0.0) -> Ticked:
     """Run everything due, at most `max_parallel` runs at once (0: all), and return when those runs have ended.
 
     Claims a job only when a slot is free for it, so what waits for one is still anybody's. How long runs are waited
-    for is the launcher's business. Raises HeldError under a stop, StoreError where the store cannot be read.
+    for is the launcher's business. `leave_s`: for how long an occurrence that NAS has confirmed to hold is left to it.
+    Raises HeldError under a stop, StoreError where the store cannot be read.
     """
     reason = ctx.repository.stop_reason()
     if reason is not None:
         raise HeldError(f"all jobs are held: {reason}")
     note_tick(ctx, ctx.clock())
-    due = [job for job in read_all(ctx) if is_due(job, ctx.clock())]
+    due = [job for job in read_all(ctx) if is_due(job, ctx.clock()) and not _left_to_nas(ctx, job, leave_s)]
     running: list[tuple[str, Running]] = []
     started: list[str] = []
     rows: list[Row] = []
@@ -91,6 +93,17 @@ def is_due(job: Job, now: datetime) -> bool:
     if job.open:
         return True
     return job.standing is Standing.LIVE and (job.cursor is None or job.cursor <= now)
+
+
+def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
+    """Whether NAS has confirmed the timer of just this occurrence, and still has time for it."""
+    if ctx.wire is None or job.cursor is None or job.open:
+        return False
+    now = ctx.clock()
+    if (now - job.cursor).total_seconds() >= leave_s:
+        return False
+    stored = ctx.repository.arm(job.id)
+    return stored is not None and is_armed(stored.value, Wake(at=job.cursor, purpose=Purpose.CURSOR), ctx.wire, now)
 
 
 def last_tick(ctx: Context) -> str | None:

@@ -325,3 +325,23 @@ def test_the_fixture_of_hermes_is_examined_too(doctor, fixture_home, tmp_path):
     shutil.copytree(fixture_home, copy)
     checks, _ = doctor(copy)
     assert checks["store"]["text"].startswith(str(len(json.loads((copy / "cron/jobs.json").read_text())["jobs"])))
+
+
+def test_status_says_plainly_when_nothing_triggers_jobs(chronos, home, agent):
+    """Without NAS or a tick status begins with that; one tick, or NAS's own word that it holds the timers, ends it."""
+    chronos("job", "add", "every 1h", "--id", "beat", "--command", "true", home=home)
+    done = chronos("status", home=home)
+    assert done.out.splitlines()[0].startswith("NO WORKING TRIGGER: no tick has run yet")
+    assert chronos("status", "--json", home=home).json["trigger"]["working"] is False
+    assert chronos("tick", home=home).code == 0
+    trigger = chronos("status", "--json", home=home).json["trigger"]
+    assert trigger["working"] is True
+    assert datetime.fromisoformat(trigger["last_tick_at"]) <= datetime.now(UTC)
+    old = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
+    (home / "cron/tick.json").write_text(json.dumps({"at": old}))
+    assert "the last tick ran 3 h ago" in chronos("status", home=home).out.splitlines()[0]
+    assert agent.chronos("job", "add", "every 1h", "--id", "beat", "--command", "true").returncode == 0
+    assert chronos("status", "--json", home=agent.home).json["trigger"]["working"] is True
+    assert chronos("status", "--offline", "--json", home=agent.home).json["trigger"]["working"] is None
+    assert agent.chronos("cancel", "beat").returncode == 0
+    assert "NAS holds no timer" in chronos("status", home=agent.home).out.splitlines()[0]

@@ -8,6 +8,8 @@ import typer
 
 from chronos_cli.cli import words
 from chronos_cli.cli.listed import last_words, look_at, state_words
+from chronos_cli.operations.tick import last_tick
+from chronos_cli.operations.trigger import INSTALL, trigger_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,6 +36,7 @@ def command(
     config, context = invocation.config(), invocation.context()
     resolved = invocation.provider(context)
     found, nas, failure = look_at(invocation, context, offline=offline)
+    trigger = trigger_of(found, last_tick(context), active=resolved.provider.name)
     live = [view for view in found.jobs if view.state == "live"]
     calls = [view.arm.last_callback_at for view in found.jobs if view.arm.last_callback_at is not None]
     good = [view.last.at for view in found.jobs if view.last and view.last.status == "ok" and view.last.at]
@@ -45,6 +48,7 @@ def command(
         "home": config.home,
         "store": config.store or config.home,
         "provider": {"active": resolved.provider.name, "configured": resolved.wanted, "warning": resolved.warning},
+        "trigger": trigger.as_json(),
         "held": found.held_reason,
         "nas": nas,
         "counts": {
@@ -93,9 +97,12 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
     now, counts, provider = found.now, document["counts"], document["provider"]
     if document["held"] is not None:
         out.line(out.style(f"ALL JOBS ARE HELD: {document['held']}", "red"))
+    if document["trigger"]["working"] is False:
+        words_of_it = f"NO WORKING TRIGGER: {document['trigger']['because']}; `{INSTALL}` installs one"
+        out.line(out.style(words_of_it, "red"))
     rows = [
         ("home", document["home"]),
-        ("trigger", provider["active"]),
+        ("trigger", f"{provider['active']}: {document['trigger']['because']}"),
         ("stored", f"{counts['stored']} jobs, {counts['live']} live"),
         ("at NAS", _nas_words(document)),
         ("last call", _ago(document["last_callback_at"], now)),

@@ -66,7 +66,8 @@ def command(
         secrets=invocation.secrets,
         wait_s=0.0 if detach else None,
     )
-    ticked = tick(context, launcher, max_parallel=config.max_parallel if max_parallel is None else max_parallel)
+    parallel = config.max_parallel if max_parallel is None else max_parallel
+    ticked = tick(context, launcher, max_parallel=parallel, leave_s=config.fallback_after)
     error = next(iter(ticked.failed.values()), None)
     if error is None and ticked.unsuccessful:
         row = ticked.unsuccessful[0]

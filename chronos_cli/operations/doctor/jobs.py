@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.listing import BAD, listing
 from chronos_cli.operations.tick import last_tick
+from chronos_cli.operations.trigger import INSTALL, trigger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.listing import JobView, Listing
 
-LATELY: Final = timedelta(minutes=10)
-_INSTALL: Final = "chronos tick --install crontab --yes"
 _SHOWN: Final = 5
 
 
@@ -88,33 +87,12 @@ def _hold(found: Listing) -> Check:
 
 def _tick(found: Listing, ticked: str | None, *, active: str) -> Check:
     """Without NAS a tick is all there is; beside NAS it is the net below."""
-    at = _instant(ticked)
-    ago = None if at is None else found.now - at
-    waiting = any(view.state == "live" for view in found.jobs)
-    if ago is not None and ago <= LATELY:
-        return ok("tick", f"one ran {max(ago.total_seconds(), 0):.0f} s ago")
-    when = "none has run yet" if ago is None else f"the last one ran {_coarse(ago)} ago"
-    if active != "builtin":
-        return ok("tick", f"{when}: {active} alone triggers jobs")
-    if not waiting:
-        return ok("tick", f"{when}, and no job waits for one")
-    text = f"{when}: these jobs have no working trigger"
-    if ago is None or ago > timedelta(days=1):
-        return fail("tick", text, code="no_trigger", mend=_INSTALL)
-    return warn("tick", text, code="no_trigger", mend=_INSTALL)
-
-
-def _instant(text: str | None) -> datetime | None:
-    try:
-        moment = None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        return None  # nothing that we wrote
-    return moment if moment is not None and moment.tzinfo is not None else None
-
-
-def _coarse(span: timedelta) -> str:
-    hours = span.total_seconds() / 3600
-    return f"{span.total_seconds() / 60:.0f} min" if hours < 2 else f"{hours:.0f} h" if hours < 48 else f"{span.days} d"
+    trigger = trigger_of(found, ticked, active=active)
+    if trigger.working is not False:
+        return ok("tick", trigger.because)
+    text = f"these jobs have no working trigger: {trigger.because}"
+    old = trigger.last_tick_at is None or found.now - trigger.last_tick_at > timedelta(days=1)
+    return (fail if old else warn)("tick", text, code="no_trigger", mend=INSTALL)
 
 
 def _many(views: Sequence[JobView]) -> str:
