@@ -15,7 +15,7 @@ HOME = Path(__file__).absolute().parent.parent.parent
 def register(ctx: Any) -> None:
     """Hand the provider over: what hermes calls, and chronos too."""
     try:
-        from cron.scheduler_provider import CronScheduler
+        from cron.scheduler_provider import CronScheduler  # type: ignore[import-not-found]
     except ImportError:  # this is chronos, in a home that it shares with hermes
         from chronos_cli.providers.inside_hermes import own_provider
 
