@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.callback.afterwards import arm_afterwards
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, read_body
@@ -133,9 +134,13 @@ class Callback:
             raise
         if report.reason is not None:
             _log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
-        return replace(
-            _json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=launcher.answered
-        )
+
+        def sent() -> None:
+            launcher.answered()
+            if not self.chosen.freezes:
+                arm_afterwards(home.context, report, _log)
+
+        return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
 
 
 def fault(error: Exception, environ: Mapping[str, str]) -> Answer:

@@ -82,8 +82,9 @@ class _Body:
         self.close()
 
     def close(self) -> None:
-        if self._sent is not None:
-            self._sent()
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent()
 
 
 application = Application()

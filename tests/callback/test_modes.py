@@ -111,6 +111,50 @@ def test_a_nas_that_clears_its_slot_on_a_2xx_is_armed_once_more_after_the_answer
     assert len(nas.calls) > provisioned
 
 
+def forgetful(nas, home):
+    """A NAS that drops whatever it holds for a job when its 2xx arrives."""
+    nas.features = []
+    real = home.application
+
+    def clearing(environ, start_response):
+        body = real(environ, start_response)
+        data = b"".join(body)
+        body.close()
+        nas.armed.clear()
+        return [data]
+
+    home.application = clearing
+
+
+def wait_until_armed(nas, name):
+    until = time.monotonic() + 10
+    while name not in nas.armed:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_such_a_nas_is_armed_again_long_before_a_long_run_ends(home, nas):
+    """Were the machine to die in the middle of the run, the next occurrence still has its wake."""
+    forgetful(nas, home)
+    home.add("long", "every 1h", "sleep 4", ago=1)
+    assert home.request(b'{"job_id": "long"}', token=home.token(), checked=False).status == 202
+    wait_until_armed(nas, "long")
+    assert [row["state"] for row in home.rows("long")] == ["running"]
+    home.wait_for_rows("long", state="ok")
+
+
+def test_such_a_nas_is_armed_again_after_a_duplicate(home, nas):
+    """No run goes whose end would arm: the callback itself does it, once the 2xx has arrived."""
+    cursor = home.add("beat", "every 1h", "true", ago=1)
+    home.fire("beat", cursor.isoformat())
+    home.wait_for_rows("beat", state="ok")
+    forgetful(nas, home)
+    body = json.dumps({"job_id": "beat", "fire_at": cursor.isoformat()}).encode()
+    reply = home.request(body, token=home.token(), checked=False)
+    assert reply.json["result"] == "duplicate"
+    wait_until_armed(nas, "beat")
+
+
 def test_a_nas_that_keeps_its_slot_is_not_asked_twice(home, nas):
     """The promise saves a call to NAS for every run."""
     home.add("beat", "every 1h", "true", ago=1)

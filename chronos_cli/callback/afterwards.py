@@ -1,0 +1,50 @@
+"""What a callback does once its answer has left: arm again at a NAS that may have cleared its slot with that answer.
+
+The contract lets a 2xx delete whatever is in a job's slot, the arm made a moment before it too; only what is
+provisioned after the answer has arrived is safe then. A runner does this at the end of its run, which may be far off,
+and a duplicate has no runner. A NAS that promises to keep its slot costs nothing here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.contract import FEATURE_KEEPS_SLOT
+from chronos_cli.errors import ChronosError
+from chronos_cli.operations.fire import rearm
+from chronos_cli.operations.look import present_wake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.fire import FireReport
+
+ARRIVES_WITHIN_S: Final = 1.0
+"""How long an answer may be on its way once the server has let go of it."""
+
+
+def arm_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None]) -> threading.Thread | None:
+    """Arm the job's present wake again, in a thread, once the answer has arrived; None where nothing is owed.
+
+    A failure is one line and stays in the arm document as unconfirmed, for reconcile or the next fire to mend.
+    """
+    document = report.arm
+    cleared = ctx.wire is not None and 200 <= report.http_status < 300
+    if not cleared or document is None or document.wake is None or FEATURE_KEEPS_SLOT in document.features:
+        return None
+
+    def work() -> None:
+        time.sleep(ARRIVES_WITHIN_S)
+        try:
+            wake = present_wake(ctx, report.job_id)
+            if wake is not None:
+                rearm(ctx, report.job_id, wake, force=True)
+        except ChronosError as error:
+            log(f"{report.job_id}: its wake was not armed again after the answer: {error.line()}")
+
+    thread = threading.Thread(target=work, name="chronos-afterwards", daemon=True)
+    thread.start()
+    return thread
