@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.bench.scenes import JOB, FireScene, environment, write_config, write_jobs
+from tests.bench.scenes import FireScene, environment, write_config, write_jobs
 from tests.conftest import ROOT
 from tests.fire_tokens import SigningKey, serve_jwks
 from tests.nas.played_nas import PlayedNas
