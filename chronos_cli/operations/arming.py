@@ -54,16 +54,17 @@ def arm(
     """
     for number in range(_ROUNDS):
         if wake is None:
-            document, certain = _drop(ctx, nas, job_id, sure=fresh), True
+            document, certain, stale = _drop(ctx, nas, job_id, sure=fresh), True, False
         else:
-            document, certain = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh)
+            document, certain, stale = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh)
         ctx.checkpoint("armed")
         needed = present_wake(ctx, job_id)
         if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
             return document
         # NAS may hold another wish than the present one; only an instant that it has never seen surely replaces it.
-        fresh = fresh or not certain or wake is None
-        if needed is not None and not certain:
+        # One that numbers wishes has only to be told again: many fires at once would else push each other ahead.
+        fresh = fresh or not (certain or stale) or wake is None
+        if needed is not None and not (certain or stale):
             ahead = ctx.clock() + SECOND * 2**number
             needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
         wake, idle = needed, False
@@ -85,8 +86,8 @@ def is_armed(document: ArmDocument | None, wake: Wake, wire: Wire, now: datetime
 
 def _send(
     ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named: datetime | None, fresh: bool
-) -> tuple[ArmDocument, bool]:
-    """Send one wake. Returns the document, and whether NAS is certain to hold what it says."""
+) -> tuple[ArmDocument, bool, bool]:
+    """Send one wake. Returns the document, whether NAS is certain to hold what it says, and whether it has a newer."""
     wire = _wire(ctx)
 
     def sending(document: ArmDocument) -> ArmDocument:
@@ -109,18 +110,20 @@ def _send(
     try:
         answer = nas.provision(request)
     except RefusedError as error:
-        return ctx.repository.change_arm(job_id, refusal(sent, error)), True
+        return ctx.repository.change_arm(job_id, refusal(sent, error)), True, False
     except NasRejectedError as error:
         if error.reason != STALE_GENERATION:
             ctx.repository.change_arm(job_id, failure(sent, error))
             raise
-        return sent, False  # NAS holds a newer wish: the present one is looked up and sent
+        document = ctx.repository.change_arm(job_id, lambda found: found)
+        return document, _stands_for(document, sent), True
     except ChronosError as error:
         ctx.repository.change_arm(job_id, failure(sent, error))
         raise
     ctx.checkpoint("provisioned")
     document = ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
-    return document, not (answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock()))
+    doubtful = answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock())
+    return document, not doubtful, False
 
 
 def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
@@ -128,6 +131,12 @@ def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
     if document.generation == sent.generation or FEATURE_GENERATION in document.features:
         return False
     return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
+
+
+def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:
+    """Whether the newer wish that NAS holds, confirmed to somebody else meanwhile, is the very same instant."""
+    newer = document.generation > sent.generation and document.state is ArmState.CONFIRMED
+    return newer and not document.spent and document.fire_at == sent.fire_at
 
 
 def _late(document: ArmDocument, now: datetime) -> bool:

@@ -110,7 +110,10 @@ def fire(
         running.extend(launch_each(ctx, looked, launcher))
     except (ChronosError, OSError) as error:
         return _ended(ctx, _not_started(ctx, report, error), running)
-    report = replace(report, started=tuple(start.entry.run for start in decision.starts))
+    if running or report.outcome is not Outcome.CLAIMED:
+        report = replace(report, started=tuple(start.entry.run for start in decision.starts))
+    else:  # another fire started it between our look and our start
+        report = replace(report, outcome=Outcome.DUPLICATE, http_status=200)
     if looked.job is not None:
         report = _arm_and_note(ctx, looked, report, came)
     return _ended(ctx, report, running)

@@ -38,7 +38,7 @@ def test_fifty_fires_of_one_occurrence_run_it_once(agent):
     due = put_due_now(agent, "crowd")
     processes = [agent.start_fire("crowd", due) for _ in range(50)]
     ended = [(process.communicate(timeout=120)[0], process.returncode) for process in processes]
-    assert {code for _, code in ended} == {0}, agent.state("crowd")
+    assert [stdout for stdout, code in ended if code != 0] == []
     results = [json.loads(stdout)["result"] for stdout, _ in ended]
     assert sorted(results) == ["claimed"] + ["duplicate"] * 49
     (row,) = agent.judge("crowd")
