@@ -17,6 +17,7 @@ from chronos_cli.core.row import RunState, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.look import Looked, look
+from chronos_cli.operations.probe import PROBE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,8 @@ def add(ctx: Context, draft: edits.Draft) -> Changed:
         raise UsageError(
             f"'{draft.job_id}' cannot be a job id", hint="use letters, digits, '.', '_' and '-', at most 128 of them"
         )
+    if draft.job_id == PROBE_ID:
+        raise UsageError(f"'{PROBE_ID}' is kept for `chronos doctor --probe`", hint="choose another id")
     token = ctx.token()
 
     def once(jobs: JobsFile) -> Changed:

@@ -70,6 +70,18 @@ def test_the_whole_circle_is_proven(tmp_path, nas):
         assert nas.armed(agent.access) == {}, "what was armed for the probe is gone"
 
 
+def test_the_probe_s_id_is_no_job_s(tmp_path, nas):
+    """No job can be given the probe's id, and where another program put one there the probe does not touch it."""
+    agent = AgentHome(tmp_path / "home", nas, name="reserved")
+    refused = agent.chronos("job", "add", "every 1h", "--id", PROBE, "--command", "true")
+    assert refused.returncode == 2
+    assert "doctor --probe" in refused.stderr
+    (agent.home / "cron").mkdir(exist_ok=True)
+    (agent.home / "cron/jobs.json").write_text(json.dumps({"jobs": [{"id": PROBE, "enabled": False}]}))
+    assert probed(agent)[0]["probe_armed"]["code"] == "conflict"
+    assert not (agent.home / "cron/probe.json").exists()
+
+
 def test_a_late_probe_is_answered_and_arms_nothing(tmp_path, nas):
     """A fire of the probe that nobody waits for is answered with 200, so that NAS does not call again."""
     with running_agent(tmp_path, nas, name="late") as agent:
