@@ -301,7 +301,8 @@ class _Look:
             self.changes["repeat"] = {**self.job.record["repeat"], "completed": completed}
         if counted:
             stamp = self._text(self.now)
-            self.changes["fire_claim"] = {"at": stamp, "by": CLAIM_PREFIX + self.fire.token}
+            if not self.job.claimed_elsewhere(self.now):
+                self.changes["fire_claim"] = {"at": stamp, "by": CLAIM_PREFIX + self.fire.token}
             if following is None:
                 self.changes["last_run_at"] = stamp
         if following is None:
@@ -352,12 +353,7 @@ class _Look:
         """The record as it must be stored, or None when it may stay as it is."""
         for _, row in sorted(self.dropped, key=lambda pair: pair[1].finished_at or self.now):
             self._note_end(row)
-        if (
-            not self._in_hand()
-            and self.dropped
-            and "fire_claim" in self.job.record
-            and "fire_claim" not in self.changes
-        ):
+        if not self._in_hand() and self.dropped and self._stamped() and "fire_claim" not in self.changes:
             self.changes["fire_claim"] = None
         if self.cursor != self.job.cursor or self.job.cursor_unreadable:
             self.changes["next_run_at"] = None if self.cursor is None else self._text(self.cursor)
@@ -400,6 +396,11 @@ class _Look:
             reason = f"{failures} runs in a row failed"
             self.changes |= {"enabled": False, "state": "paused", "paused_reason": reason}
             self.changes["paused_at"] = self._text(self.now)
+
+    def _stamped(self) -> bool:
+        """Whether the record bears a claim stamp of ours; one of hermes is not ours to clear."""
+        claim = self.job.record.get("fire_claim")
+        return isinstance(claim, dict) and str(claim.get("by", "")).startswith(CLAIM_PREFIX)
 
     def _in_hand(self) -> bool:
         return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)

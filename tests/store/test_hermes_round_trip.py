@@ -238,7 +238,6 @@ def test_a_claim_of_hermes_is_a_run_in_hand(hermes):
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue"])
-@pytest.mark.xfail(reason="a look that skips or queues beside a claim of hermes takes that claim out of the record")
 def test_a_claim_of_hermes_outlives_our_looks(hermes, overlap):
     """However often we look while hermes' claim is live, it stays in the record and nothing of ours starts."""
     chronos(hermes, "job", "add", "every 1h", "--id", "often", "--overlap", overlap, "--shell",
