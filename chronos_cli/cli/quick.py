@@ -1,4 +1,4 @@
-"""`chronos fire` and `chronos list` before typer is imported: they run most often, and that import is half of them.
+"""`chronos fire`, `list` and `reconcile` before typer: they run most often, and its import is half of a light one.
 
 Only the plain spellings are understood here. Whatever else is written (help, an option twice or shortened, a value
 that looks like an option, a variable that stands for an option) is left to typer, so that every mistake is described in
@@ -33,8 +33,9 @@ _OWN: Final = {
         "--detach": "detach",
     },
     "list": {"--offline": "offline"},
+    "reconcile": {"--dry-run": "dry_run", "--detailed-exitcode": "detailed", "--prune": "prune"},
 }
-_FLAGS: Final = frozenset({"json", "quiet", "verbose", "debug", "detach", "offline"})
+_FLAGS: Final = frozenset({"json", "quiet", "verbose", "debug", "detach", "offline", "dry_run", "detailed", "prune"})
 _NEEDED: Final = {"fire": "job_id"}
 _NOT_OPTIONS: Final = frozenset({"CHRONOS_FIRE_TOKEN"})
 
@@ -75,6 +76,10 @@ def run(arguments: Sequence[str], asked: tuple[str, Given, Given]) -> int:
             from chronos_cli.cli.listed import show_listing
 
             return show_listing(invocation, offline=bool(own.get("offline")))
+        if command == "reconcile":
+            from chronos_cli.cli.reconciled import show_reconcile
+
+            return show_reconcile(invocation, invocation.context(), **own)  # type: ignore[arg-type]
         from chronos_cli.cli.firing import carry_out
 
         return carry_out(invocation, **own)  # type: ignore[arg-type]

@@ -261,9 +261,8 @@ def arm_key(job_id: str) -> str:
 
 
 def _dump(document: dict[str, Any]) -> bytes:
-    """A line for each member: readable, and a third of the time that json takes to indent."""
-    lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in document.items())
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    """A line for each value: readable, and one call of the quick encoder, which `indent` is not."""
+    return ("{\n " + json.dumps(document, separators=(",\n ", ": "))[1:-1] + "\n}\n").encode()
 
 
 def _parse(key: str, data: bytes, read: Callable[[Any], T]) -> T:

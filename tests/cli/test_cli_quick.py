@@ -13,7 +13,8 @@ from tests.cli.conftest import spawn
 WORDS = (
     "fire", "list", "job", "--job-id", "--job-id=a", "--job", "a", "-", "--token", "--token=-", "--token-file", "f.jwt",
     "--fire-at", "--fire-at=2026-11-20T15:34:15Z", "--detach", "--offline", "--json", "--quiet", "-q", "-v", "-vv",
-    "--verbose", "--debug", "--home", "--home=/h", "/h", "--lock-timeout", "5", "--help", "-h", "--", "", "--json=1",
+    "--verbose", "--debug", "--home", "--home=/h", "/h", "--lock-timeout", "5", "--help", "-h", "--", "", "--dry-run", "--prune",
+    "--detailed-exitcode",  "--json=1",
 )  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def by_hand(asked):
 SOME = st.lists(st.sampled_from(WORDS), max_size=4)
 
 
-@given(SOME, st.sampled_from(("fire", "list")), SOME)
+@given(SOME, st.sampled_from(("fire", "list", "reconcile")), SOME)
 def test_whatever_the_light_parser_understands_typer_understands_alike(before, command, after):
     """For any words: either they are left to typer, or both read the same command with the same values."""
     arguments = (*before, command, *after)
@@ -62,7 +63,7 @@ def test_whatever_the_light_parser_understands_typer_understands_alike(before, c
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("list", "--offline"), ("list",), ("--json", "list", "--offline", "--home", "/h"), ("list", "-q", "--home=/h"),
+        ("list", "--offline"), ("list",), ("reconcile", "--dry-run", "--detailed-exitcode", "--prune", "--json"), ("--json", "list", "--offline", "--home", "/h"), ("list", "-q", "--home=/h"),
         ("fire", "--job-id", "a", "--token", "-"), ("fire", "--token-file=f", "--job-id=a", "--fire-at", "2026", "--detach"),
     ],
 )  # fmt: skip
@@ -92,9 +93,11 @@ def test_a_token_in_the_environment_is_no_option():
     assert quick.parse(("fire", "--job-id", "a"), {"CHRONOS_FIRE_TOKEN": "x"}) is not None
 
 
-@pytest.mark.parametrize("arguments", [("list", "--offline"), ("fire", "--job-id", "a", "--token", "x")])
-def test_the_two_do_not_import_typer(fixture_home, arguments):
-    """A fire and a list run to their end without typer, whatever comes of them."""
+@pytest.mark.parametrize(
+    "arguments", [("list", "--offline"), ("reconcile",), ("fire", "--job-id", "a", "--token", "x")]
+)
+def test_the_three_do_not_import_typer(fixture_home, arguments):
+    """A fire, a list and a reconcile run to their end without typer, whatever comes of them."""
     code = "import sys; from chronos_cli.cli import main; main(sys.argv[1:]); print('typer' in sys.modules)"
     done = spawn(*arguments, home=fixture_home, python=("-c", code))
     assert done.out.splitlines()[-1] == "False", done

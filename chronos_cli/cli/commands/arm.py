@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import references
-from chronos_cli.cli.commands.reconcile import carry_out
+from chronos_cli.cli.reconciled import show_reconcile
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -32,4 +32,4 @@ def command(
     only = references.several(context, jobs, everything=everything)
     if only is None:
         only = frozenset(record.id for record in context.repository.jobs().records if record.id is not None)
-    return carry_out(invocation, context, only=only, dry_run=dry_run, strict=True)
+    return show_reconcile(invocation, context, only=only, dry_run=dry_run, strict=True)
