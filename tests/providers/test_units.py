@@ -470,11 +470,12 @@ def test_a_job_runs_on_its_minute_once_a_minute(tmp_path):
 
 
 def come_due(agent, job_id):
-    """Set a job's cursor a second back, as if its hour had passed."""
+    """Set the cursor of an hourly job back to the hour in which it was added, as if one had passed unseen."""
     path = agent.home / "cron/jobs.json"
     document = json.loads(path.read_text())
-    at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
-    next(job for job in document["jobs"] if job["id"] == job_id)["next_run_at"] = at.isoformat()
+    job = next(job for job in document["jobs"] if job["id"] == job_id)
+    at = datetime.fromisoformat(job["next_run_at"]) - timedelta(hours=1)
+    job["next_run_at"] = at.isoformat()
     path.write_text(json.dumps(document))
     return at
 
