@@ -183,8 +183,9 @@ class Agent(AgentHome):
         assert len(held) == 1, where()
         # An instant that was armed and displaced before is armed a second later: NAS may remember its key for ever.
         assert cursor <= datetime.fromisoformat(held[0]["fire_at"]) <= cursor + timedelta(seconds=3), where()
-        arm = self.arm(job_id)
-        assert (arm["state"], arm["wake"]) == ("confirmed", cursor.isoformat()), where()
+        # A shim or a runner that has just sent it may still be noting NAS's answer.
+        self.wait_until("its arm is confirmed", lambda: self.arm(job_id)["state"] == "confirmed", timeout=10)
+        assert self.arm(job_id)["wake"] == cursor.isoformat(), where()
         return [row for _, row in scheduled]
 
     def armed_at_nas(self) -> list[dict[str, Any]]:
@@ -255,6 +256,11 @@ def command_agent(folder: Path, nas: NasProcess, **options: Any) -> Iterator[Com
 def is_gone(pid: int) -> bool:
     """Whether a process is over, reaped or not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return True
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return Path("/proc/self").exists()  # gone meanwhile, or a system without /proc
