@@ -39,7 +39,19 @@ def stamp(text: str) -> float:
 class JobTrace:
     """What was seen of one job."""
 
-    __slots__ = ("chained", "edited", "entries", "excuse", "first", "late_ok", "record", "removed", "rhythm", "spans")
+    __slots__ = (
+        "chained",
+        "claimers",
+        "edited",
+        "entries",
+        "excuse",
+        "first",
+        "late_ok",
+        "record",
+        "removed",
+        "rhythm",
+        "spans",
+    )
 
     def __init__(self, record, rhythm) -> None:
         self.record = record
@@ -47,6 +59,7 @@ class JobTrace:
         self.first = stamp(record["next_run_at"])
         self.entries: dict[str, dict] = {}
         self.spans: list[tuple[float, float, dict]] = []
+        self.claimers: dict[str, Task] = {}
         self.chained = False
         self.excuse: str | None = None
         self.late_ok: str | None = None
@@ -110,24 +123,35 @@ class Check:
                 continue
             self.dirty.add(job_id)
             before, trace.record = trace.record, record
-            self._entries(job_id, trace, record, task)
+            self._entries(job_id, trace, before, record, task)
             self._segment(trace, before, record)
         for job_id, trace in self.jobs.items():
             if job_id not in seen and not trace.removed:
                 trace.removed = True
 
-    def _entries(self, job_id, trace, record, task) -> None:
+    def _entries(self, job_id, trace, before, record, task) -> None:
+        settled = max((last for _, last, _ in trace.spans), default=0.0)
+        had = {entry["run"] for entry in before["chronos"].get("open", ())}
         runs = [entry["run"] for entry in record["chronos"].get("open", ())]
         if len(set(runs)) != len(runs):
             self.fail(f"{job_id}: one run stands twice in open: {runs}")
         for entry in record["chronos"].get("open", ()):
-            if entry["run"] in trace.entries:
+            if entry["run"] in had:
                 continue
+            if entry["run"] in trace.entries:
+                self.fail(f"{job_id}: {entry['run']} was claimed twice: by {task}")
             trace.entries[entry["run"]] = entry
+            trace.claimers[entry["run"]] = task
             self.world.log("%r enters %s %s of %s", task, entry["kind"], entry["run"], job_id)
             if "fire_at" not in entry:
                 continue
             first = stamp(entry["fire_at"])
+            if not settled:
+                trace.first = min(
+                    trace.first, first
+                )  # a clock set back behind the job's making, and nothing claimed yet
+            if first <= settled:
+                self.fail(f"{job_id}: {entry['run']} was claimed, but all up to {self.world.text(settled)} was settled")
             last = stamp(entry["through"]) if "through" in entry else first
             trace.spans.append((first, last, entry))
 
@@ -168,12 +192,15 @@ class Check:
     def _lost(self, row, attempt, task) -> None:
         reason = attempt.get("reason", "")
         self.world.cover("lost", reason[:9])
-        if reason.startswith("unlocked") or (self.world.cfg.jumps and reason.startswith("its lease")):
+        if reason.startswith("unlocked"):
             return
         run = self.world.runs[row["owner"]["token"]]
+        if self.world.cfg.jumps and reason.startswith("its lease") and not run.supervisor.done:
+            return
         if run.supervisor.dead or run.supervisor.failed:
             return
-        if self.world.clock_of(task) < stamp(row["lease_ends_at"]):
+        begun = (row["job_id"], row["run_id"], attempt["attempt"]) in self.starts
+        if self.world.clock_of(task) < stamp(row["lease_ends_at"]) or (run.supervisor.done and not begun):
             self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its runner {run.supervisor} never crashed")
 
     def deleting(self, key: str) -> None:
@@ -220,8 +247,19 @@ class Check:
     def slot_set(self, job: str) -> None:
         trace = self.jobs.get(job)
         self.dirty.add(job)
-        if trace is not None and trace.live:
+        if trace is None:
+            return
+        if trace.live:
             trace.chained, trace.excuse = True, None
+        sender, slot = self.world.tasks.current, self.world.nas.slots[job]
+        for entry in trace.record["chronos"].get("open", ()) if sender else ():
+            unstarted = entry["kind"] == "run" and f"cron/runs/{job}/{entry['run']}.json" not in self.rows
+            if (
+                unstarted
+                and trace.claimers[entry["run"]] is sender
+                and slot.fire_at > self.world.clock_of(sender) + SLACK_S
+            ):
+                self.fail(f"{sender} arms {self.world.text(slot.fire_at)} before {entry['run']} of {job} has started")
 
     def slot_cancelled(self, job: str) -> None:
         self.dirty.add(job)
@@ -275,8 +313,10 @@ class Check:
                 self.excuse_lateness(task.job, f"{task} fell over")
         elif task.kind == "door" and crashed and task.result == "ghost":
             self.excuse_lateness(task.job, "a ghost's door crashed")
-        elif task.kind == "door" and troubled and "upsert cancels redelivery" in self.world.nas.char:
-            self.excuse_lateness(task.job, "its first arm took away what would have mended the second")
+        elif task.failed or (crashed and self.world.cfg.mode == "sync"):
+            # Its first arm may have taken away the redelivery that would mend the second.
+            if "upsert cancels redelivery" in self.world.nas.char:
+                self.excuse_lateness(task.job, f"{task} fell over")
         self.dirty.update([task.job] if task.job else self.jobs)
 
     def chain(self) -> None:
@@ -307,11 +347,16 @@ class Check:
     def _in_time(self, job, trace) -> None:
         world = self.world
         slot = world.nas.slots.get(job)
-        if slot is None or any(d.job_id == job and not d.ghost for d in world.nas.deliveries):
+        if slot is None or any(d.job_id == job and not d.ghost and not d.cancelled for d in world.nas.deliveries):
             return
         need = self.need(job, trace)
         arm = json.loads(world.store.read(f"cron/arms/{job}.json").data)
-        slack = SLACK_S + (45.0 if len(world.skews) > 1 else 0.0) + (900.0 if arm.get("idle") else 0.0) + 3.0 * len(arm.get("keys", ()))
+        slack = (
+            SLACK_S
+            + (45.0 if len(world.skews) > 1 else 0.0)
+            + (900.0 if arm.get("idle") else 0.0)
+            + 3.0 * len(arm.get("keys", ()))
+        )
         if need is not None and slot.fire_at > max(need, world.now) + slack:
             self.fail(f"job {job} is needed at {world.text(need)}, but NAS wakes it at {world.text(slot.fire_at)}")
 
@@ -323,7 +368,9 @@ class Check:
         entries = record["chronos"].get("open", ())
         rows = [(entry, self.rows.get(f"cron/runs/{job}/{entry['run']}.json")) for entry in entries]
         queued = any(row is not None and row["state"] == "queued" for _, row in rows)
-        for _, row in rows:
+        for entry, row in rows:
+            if row is None and entry["kind"] == "run":
+                times.append(stamp(entry["claimed_at"]))  # claimed, and not started yet
             if row is not None and row["state"] == "accepted" and row["attempt"] > 1:
                 times.append(stamp(row["not_before"]))
             if row is not None and row["state"] == "running" and (queued or policy.get("on_crash") == "rerun"):
