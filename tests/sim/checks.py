@@ -313,10 +313,11 @@ class Check:
                 self.excuse_lateness(task.job, f"{task} fell over")
         elif task.kind == "door" and crashed and task.result == "ghost":
             self.excuse_lateness(task.job, "a ghost's door crashed")
-        elif task.failed or (crashed and self.world.cfg.mode == "sync"):
+        elif (
+            task.failed or (crashed and self.world.cfg.mode == "sync")
+        ) and "upsert cancels redelivery" in self.world.nas.char:
             # Its first arm may have taken away the redelivery that would mend the second.
-            if "upsert cancels redelivery" in self.world.nas.char:
-                self.excuse_lateness(task.job, f"{task} fell over")
+            self.excuse_lateness(task.job, f"{task} fell over")
         self.dirty.update([task.job] if task.job else self.jobs)
 
     def chain(self) -> None:
