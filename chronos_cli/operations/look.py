@@ -45,7 +45,12 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
     TemporaryError; then nothing was taken, or what was taken is found again by the next look.
     """
 
+    tried = False
+
     def once(jobs: JobsFile) -> Looked:
+        nonlocal tried
+        came = replace(fire, via=Via.END) if tried and _already_run(ctx, job_id, fire) else fire
+        tried = True
         now = ctx.clock()
         job, invalid = read_job(ctx, jobs, job_id)
         if invalid is not None:
@@ -68,6 +73,11 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
         # Nothing runs whose end would take the entries out, now that their rows exist.
         look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
     return looked
+
+
+def _already_run(ctx: Context, job_id: str, fire: Fire) -> bool:
+    """Whether a manual run that an earlier attempt of this look claimed has been started by somebody else since."""
+    return fire.run_id is not None and ctx.repository.row(job_id, fire.run_id) is not None
 
 
 def present_wake(ctx: Context, job_id: str) -> Wake | None:

@@ -138,7 +138,8 @@ class Check:
         for entry in record["chronos"].get("open", ()):
             if entry["run"] in had:
                 continue
-            if entry["run"] in trace.entries:
+            key = f"cron/runs/{job_id}/{entry['run']}.json"
+            if entry["run"] in trace.entries and ("fire_at" in entry or key not in self.pruned):
                 self.fail(f"{job_id}: {entry['run']} was claimed twice: by {task}")
             trace.entries[entry["run"]] = entry
             trace.claimers[entry["run"]] = task
@@ -252,7 +253,7 @@ class Check:
         if trace.live:
             trace.chained, trace.excuse = True, None
         sender, slot = self.world.tasks.current, self.world.nas.slots[job]
-        for entry in trace.record["chronos"].get("open", ()) if sender else ():
+        for entry in trace.record["chronos"].get("open", ()) if sender and not trace.removed else ():
             unstarted = entry["kind"] == "run" and f"cron/runs/{job}/{entry['run']}.json" not in self.rows
             if (
                 unstarted

@@ -1,0 +1,82 @@
+"""The rules of the protocol, each taken out alone: the checker has to notice."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chronos_cli.core import occurrence
+from chronos_cli.core.decision import Via
+from chronos_cli.core.job import parse_job
+from chronos_cli.core.row import begun
+from chronos_cli.operations import arming, fire, jobs, look, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_meant, _launch_all = occurrence.meant, fire.launch_all
+
+
+def _claims_whatever_is_named(job, cursor, came, now):
+    """Without the claim check: the instant that a fire names is claimed, whether or not it is the cursor."""
+    if came.via is Via.RELAY and came.fire_at is not None and came.fire_at <= now and cursor is not None:
+        return came.fire_at
+    return _meant(job, cursor, came, now)
+
+
+def _forgets_what_was_claimed(record, home):
+    """Without `claimed_through`: only the cursor says what was claimed."""
+    return replace(parse_job(record, home), claimed_through=None)
+
+
+def _answers_first(ctx, looked, report, came):
+    """Without arm-before-answer: NAS has its 2xx, and nothing was armed."""
+    return report
+
+
+def _arms_first(ctx, looked, launcher):
+    """Without start-before-arm: the redelivery is cancelled before anything has started."""
+    if looked.job is not None and looked.decision.wake is not None and ctx.wire is not None:
+        with ctx.wire.connect(10.0) as nas:
+            arming.arm(ctx, nas, looked.job.id, looked.decision.wake)
+    return _launch_all(ctx, looked, launcher)
+
+
+def _nobody_is_the_starter(row, *, starter, owner, now, lease_ends_at):
+    """Without the starter's token: a lost answer to the own write reads as somebody else's start."""
+    return begun(row, starter="", owner=owner, now=now, lease_ends_at=lease_ends_at)
+
+
+def _believes_the_first_wake(one, other, now):
+    """Without the wake recomputation: what was worked out before the call is taken for what is needed after it."""
+    return True
+
+
+WORLDS = {
+    "claimed_through": {"jumps": True, "machines": 1, "p_operation": 0.2},
+}
+"""Where a rule is needed most: these worlds are played without it, and others as they come."""
+
+RULES = {
+    "claim check": ((occurrence, "meant", _claims_whatever_is_named),),
+    "claimed_through": ((look, "parse_job", _forgets_what_was_claimed), (jobs, "parse_job", _forgets_what_was_claimed)),
+    "arm before answer": ((fire, "_arm_and_note", _answers_first),),
+    "start before arm": ((fire, "launch_all", _arms_first),),
+    "starter token": ((run, "begun", _nobody_is_the_starter),),
+    "wake recomputation": ((arming, "_same", _believes_the_first_wake),),
+}
+"""Where each rule stands in the code, and what takes its place."""
+
+
+@contextmanager
+def without(rule: str) -> Iterator[None]:
+    """The code under test with one rule taken out."""
+    before = [(module, name, getattr(module, name)) for module, name, _ in RULES[rule]]
+    for module, name, instead in RULES[rule]:
+        setattr(module, name, instead)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
