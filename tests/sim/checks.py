@@ -253,7 +253,8 @@ class Check:
         if trace.live:
             trace.chained, trace.excuse = True, None
         sender, slot = self.world.tasks.current, self.world.nas.slots[job]
-        for entry in trace.record["chronos"].get("open", ()) if sender and not trace.removed else ():
+        watched = sender is not None and sender.kind == "door" and not self.world.loose_time
+        for entry in trace.record["chronos"].get("open", ()) if watched and not trace.removed else ():
             unstarted = entry["kind"] == "run" and f"cron/runs/{job}/{entry['run']}.json" not in self.rows
             if (
                 unstarted

@@ -15,7 +15,7 @@ from chronos_cli.operations import arming, fire, jobs, look, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_meant, _launch_all = occurrence.meant, fire.launch_all
+_meant, _launch_each = occurrence.meant, fire.launch_each
 
 
 def _claims_whatever_is_named(job, cursor, came, now):
@@ -40,7 +40,7 @@ def _arms_first(ctx, looked, launcher):
     if looked.job is not None and looked.decision.wake is not None and ctx.wire is not None:
         with ctx.wire.connect(10.0) as nas:
             arming.arm(ctx, nas, looked.job.id, looked.decision.wake)
-    return _launch_all(ctx, looked, launcher)
+    return _launch_each(ctx, looked, launcher)
 
 
 def _nobody_is_the_starter(row, *, starter, owner, now, lease_ends_at):
@@ -62,7 +62,7 @@ RULES = {
     "claim check": ((occurrence, "meant", _claims_whatever_is_named),),
     "claimed_through": ((look, "parse_job", _forgets_what_was_claimed), (jobs, "parse_job", _forgets_what_was_claimed)),
     "arm before answer": ((fire, "_arm_and_note", _answers_first),),
-    "start before arm": ((fire, "launch_all", _arms_first),),
+    "start before arm": ((fire, "launch_each", _arms_first),),
     "starter token": ((run, "begun", _nobody_is_the_starter),),
     "wake recomputation": ((arming, "_same", _believes_the_first_wake),),
 }
