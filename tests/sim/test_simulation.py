@@ -97,7 +97,9 @@ def test_the_protocol_holds_in_every_schedule_and_every_corner_was_visited():
 def test_the_checker_notices_when_a_rule_is_taken_out(rule):
     """Without one rule of the protocol, and with all others in place, a promise is seen to break."""
     with without(rule):
-        assert play(0, 300, **WORLDS.get(rule, {})).failures, f"nothing was noticed without the {rule}"
+        failures = play(0, 300, **WORLDS.get(rule, {})).failures
+    assert failures, f"nothing was noticed without the {rule}"
+    assert failures[0][1].startswith("Violation"), failures
 
 
 def test_a_seed_tells_the_same_story_twice():

@@ -1,0 +1,114 @@
+"""Records as people, hermes and older versions left them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from chronos_cli.core.duration import format_duration, parse_duration
+from chronos_cli.core.job import OnCrash, Overlap, Policy, Standing, jitter_of, parse_job
+from chronos_cli.errors import ChronosError
+from tests.core.making import HOME, T, at, entry, job, record
+
+
+@pytest.mark.parametrize("missing", ["name", "repeat", "enabled", "state", "next_run_at", "last_run_at", "chronos"])
+@pytest.mark.parametrize("null", [True, False])
+def test_a_record_may_lack_any_field_or_hold_null_for_it(missing, null):
+    """A missing key and a null mean the default, and the job is read."""
+    stored = record()
+    del stored[missing]
+    found = parse_job(stored | ({missing: None} if null else {}), HOME)
+    assert found.id == "j"
+    assert found.standing is Standing.LIVE
+
+
+@pytest.mark.parametrize(
+    ("fields", "standing"),
+    [
+        ({}, Standing.LIVE),
+        ({"state": "paused", "enabled": True}, Standing.PAUSED),
+        ({"state": "paused", "enabled": False}, Standing.PAUSED),
+        ({"enabled": False}, Standing.DISABLED),
+        ({"enabled": "false"}, Standing.DISABLED),
+        ({"enabled": False, "next_run_at": None, "repeat": {"times": 2, "completed": 2}}, Standing.COMPLETED),
+        ({"state": "completed"}, Standing.COMPLETED),
+    ],
+)
+def test_a_contradictory_record_is_not_runnable(fields, standing):
+    """Whatever says paused, switched off or done wins over what says live."""
+    assert job(**fields).standing is standing
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-20T12:00:00", "2026-11-20T12:00:00.987654+00:00", "2026-11-20T13:00:00+01:00", "2026-11-20T12:00:00Z"],
+)
+def test_a_cursor_is_read_in_every_spelling_as_its_whole_second(text):
+    """Naive means the job's zone, and a fraction counts as its second."""
+    assert job(next_run_at=text).cursor == T
+
+
+@pytest.mark.parametrize("text", ["soon", 17, {"at": 1}, "2026-13-40T00:00", "9999-12-31T23:59:59-23:59"])
+def test_an_unreadable_cursor_is_no_error(text):
+    """The job is read, without a cursor, and the record says that there was one."""
+    found = job(next_run_at=text)
+    assert found.cursor is None
+    assert found.cursor_unreadable
+
+
+@pytest.mark.parametrize(
+    ("value", "times"), [(None, None), (0, None), (-1, None), ("3", 3), (2.0, 2), (True, None), ("x", None)]
+)
+def test_repeat_takes_only_positive_numbers(value, times):
+    """Anything else means for ever, and never the end of the job."""
+    assert job(repeat={"times": value, "completed": 0}).times == times
+
+
+def test_a_policy_may_spell_its_durations_and_lack_any_of_them():
+    """`grace: 2h` and `timeout: "90"` are read; what is missing comes from the home."""
+    policy = job(policy={"grace": "2h", "timeout": "90", "overlap": "queue", "on_crash": "rerun"}).policy
+    assert policy == Policy(overlap=Overlap.QUEUE, grace=7_200, timeout=90, on_crash=OnCrash.RERUN)
+
+
+@pytest.mark.parametrize("policy", [{"overlap": "maybe"}, {"grace": -1}, {"retries": True}, {"timeout": [1]}])
+def test_a_policy_that_cannot_be_meant_makes_the_job_invalid(policy):
+    """It is refused with the reason, and not replaced by a default."""
+    with pytest.raises(ChronosError):
+        job(policy=policy)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"run": "x"}, "text", {"run": "x", "kind": "odd", "claim": "c", "claimed_at": T.isoformat()}]
+)
+def test_an_entry_of_open_that_cannot_be_read_makes_the_job_invalid(broken):
+    """A run in hand that nobody understands must not be taken for none."""
+    with pytest.raises(ChronosError, match="open"):
+        job(ours={"open": [entry(T), broken]})
+
+
+def test_entries_of_open_go_round():
+    """What is stored of an entry is read back as the same."""
+    stored = entry(T, "missed", through=at(600).isoformat(), count=3, exact=True, because="late", timing="late")
+    (found,) = job(ours={"open": [stored]}).open
+    assert found.to_record() == stored
+
+
+def test_an_unknown_zone_is_refused_and_never_utc():
+    """A job in a zone that does not exist is invalid."""
+    with pytest.raises(ChronosError, match="Mars"):
+        job(ours={"timezone": "Mars/Olympus"})
+
+
+def test_jitter_is_constant_for_a_job_and_spread_over_jobs():
+    """The same id has the same offset, and a hundred ids use most of the range."""
+    offsets = [jitter_of(f"job{number}", Policy(jitter=60)) for number in range(100)]
+    assert offsets == [jitter_of(f"job{number}", Policy(jitter=60)) for number in range(100)]
+    assert all(timedelta() <= offset <= timedelta(seconds=60) for offset in offsets)
+    assert len(set(offsets)) > 40
+
+
+@pytest.mark.parametrize("seconds", [1, 59, 60, 90, 3_600, 5_400, 86_400, 90_061])
+def test_a_duration_is_echoed_in_a_form_that_means_the_same(seconds):
+    """The normal form reads back as the same number of seconds."""
+    assert parse_duration(format_duration(seconds)) == seconds
