@@ -27,7 +27,11 @@ def require_program(*names):
 
 def require_module(name):
     """Skip where this package is not installed, or fail if everything is required."""
-    if importlib.util.find_spec(name) is None:
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # not even the package it would be in
+        found = None
+    if found is None:
         _missing(name)
 
 
