@@ -118,3 +118,12 @@ def test_what_is_so_already_stays_byte_for_byte(change):
     found = job(state="paused", enabled=False) if change is paused else job()
     more = {"reason": None} if change is paused else {}
     assert change(found, now=T, token="again", **more) == dict(found.record)
+
+
+def test_another_jitter_for_a_single_instant_that_has_passed_ends_the_job():
+    """What nobody claimed is missed, and a one-shot without an instant ahead has no cursor left."""
+    found = job(schedule={"kind": "once", "run_at": T.isoformat()})
+    changed = edit(found, now=at(60), policy=Policy(jitter=20))
+    assert [owed.kind for owed in changed.open] == [OpenKind.MISSED]
+    assert changed.cursor is None
+    assert changed.standing is not Standing.LIVE
