@@ -13,7 +13,7 @@ from typing import Any
 from tests.sim.checks import Violation
 from tests.sim.world import World
 
-STEPS = 40
+STEPS = 32
 
 
 @dataclass(slots=True)
