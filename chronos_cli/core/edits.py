@@ -216,7 +216,9 @@ def _moved(
     following = table.after(now if through is None else max(now, _settled(job, through, schedule, zone, table)))
     if following is None and _same_times(job, schedule, zone):
         # A single instant that was settled is not due again for another jitter.
-        spent = {} if entry is None else {"next_run_at": None, "enabled": False, "last_run_at": text_in(whole(now), zone)}
+        spent = (
+            {} if entry is None else {"next_run_at": None, "enabled": False, "last_run_at": text_in(whole(now), zone)}
+        )
         return record | spent, ours
     if following is None:
         raise UsageError("the new schedule never comes due again", hint="give a time ahead")

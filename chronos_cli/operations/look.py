@@ -44,7 +44,6 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
     The runs to start and the wake to arm are left to the caller. Raises StoreError, LockTimeoutError or
     TemporaryError; then nothing was taken, or what was taken is found again by the next look.
     """
-
     tried = False
 
     def once(jobs: JobsFile) -> Looked:
@@ -56,7 +55,7 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
         if invalid is not None:
             return Looked(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
         found = _gather(ctx, job, now)
-        decision = decide(job, found.facts, fire, now)
+        decision = decide(job, found.facts, came, now)
         for row in decision.settle:
             _put_row(ctx, row, found.versions.get(row.run_id))
             ctx.checkpoint("settling")
