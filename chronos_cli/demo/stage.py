@@ -49,9 +49,9 @@ def set_up(keep: Path | None, environ: Mapping[str, str]) -> Iterator[Stage]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield _start(folder.resolve(), environ, processes)
     finally:
-        for process in processes:
+        # The shim first: it ends after its runs, and those still have something to say to NAS.
+        for process in reversed(processes):
             process.terminate()
-        for process in processes:
             _end(process)
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +76,7 @@ def _start(folder: Path, environ: Mapping[str, str], processes: list[subprocess.
     agent_environ = kept | {"CHRONOS_HOME": str(home)}
     nas_url = _wait_ready(ready, processes[0], folder / "nas.err")
     _write_home(home, nas_url, f"http://{_HOST}:{port}", agent)
-    shim = [sys.executable, "-m", "waitress", f"--listen={_HOST}:{port}", "chronos_cli.callback.wsgi:application"]
+    shim = [sys.executable, "-m", "chronos_cli.callback.serve", "--listen", f"{_HOST}:{port}", "--wait-for-runs"]
     processes.append(_spawn(shim, agent_environ, folder / "shim.log"))
     _wait_listening(port, processes[1], folder / "shim.log")
     return Stage(home=home, nas_url=nas_url, nas_log=nas_log, environ=agent_environ)
