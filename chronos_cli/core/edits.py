@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chronos_cli.core.claim import right_cursor, run_id_of, successor
 from chronos_cli.core.instant import SECOND, text_in, whole
 from chronos_cli.core.job import OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
-from chronos_cli.core.occurrence import right_cursor, run_id_of, successor
 from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
 from chronos_cli.errors import ConflictError, UsageError
 from chronos_cli.frozen import frozen

@@ -6,11 +6,13 @@ rows owed, start the runs, arm the wake, answer. docs/protocol.md states the rul
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.decision import Decision, Liveness, Outcome, Purpose, Start, Via, Wake
-from chronos_cli.core.instant import SECOND, parse_stored, text_in, whole
+from chronos_cli.core.claim import EARLY_LIMIT, ON_TIME_LIMIT, claim_of, meant, right_cursor, run_id_of, successor
+from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Via, Wake
+from chronos_cli.core.in_hand import InHand
+from chronos_cli.core.instant import SECOND, text_in, whole
 from chronos_cli.core.job import (
     CLAIM_PREFIX,
     HERMES_CLAIM_TTL,
@@ -22,9 +24,8 @@ from chronos_cli.core.job import (
     Standing,
     ours_of,
 )
-from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, Timing, died, given_up, row_of
-from chronos_cli.core.schedule import Interval, Once
-from chronos_cli.frozen import frozen
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, Timing, row_of
+from chronos_cli.core.schedule import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +34,8 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Facts, Fire
     from chronos_cli.core.job import Job
 
-EARLY_LIMIT = timedelta(seconds=60)
-UNNAMED_TOLERANCE = timedelta(seconds=2)
-ON_TIME_LIMIT = timedelta(seconds=5)
 HOLD_AHEAD = timedelta(minutes=15)
 MAX_RETRY_AFTER_S: Final = 900
-COMPLETED_STAYS = timedelta(days=7)
 
 
 def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision:
@@ -46,80 +43,6 @@ def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision
     if job is None:
         return Decision(outcome=Outcome.HELD if facts.held else Outcome.GONE)
     return _Look(job, facts, fire, now).decision()
-
-
-def run_id_of(instant: datetime) -> str:
-    """The name of an occurrence's row: `20261120T153415Z`."""
-    return f"{whole(instant):%Y%m%dT%H%M%SZ}"
-
-
-def meant(job: Job, cursor: datetime | None, fire: Fire, now: datetime) -> datetime | None:
-    """The occurrence this look may claim: the cursor, when it is named or due; nothing else is ever claimable."""
-    if cursor is None or job.standing is not Standing.LIVE or fire.via in (Via.MANUAL, Via.END):
-        return None
-    if fire.via is Via.RELAY:
-        named = fire.fire_at == cursor and cursor - now <= EARLY_LIMIT
-        tolerance = UNNAMED_TOLERANCE if fire.fire_at is None else timedelta()
-        return cursor if named or cursor <= now + tolerance else None
-    return cursor if cursor <= now else None
-
-
-def successor(job: Job, claimed_through: datetime | None, now: datetime) -> datetime | None:
-    """The first instant of the schedule later than both now and everything ever claimed."""
-    return job.timetable.after(now if claimed_through is None else max(now, claimed_through))
-
-
-def right_cursor(job: Job, now: datetime) -> datetime | None:
-    """The job's cursor, put right where it is null, unreadable or already claimed."""
-    if job.standing is not Standing.LIVE:
-        return job.cursor
-    if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
-        return job.cursor
-    schedule = job.timetable.schedule
-    if not isinstance(schedule, Once):
-        return successor(job, job.claimed_through, now)
-    spent = job.claimed_through is not None or job.record.get("last_run_at")
-    return None if spent else schedule.at + job.timetable.offset
-
-
-@frozen
-class Claim:
-    """The effect of taking `taken` (None: nothing of it may still run), and the range missed on the way."""
-
-    taken: datetime | None
-    missed: tuple[datetime, datetime] | None
-    through: datetime
-
-
-def claim_of(job: Job, cursor: datetime, now: datetime) -> Claim:
-    """Apply grace to a cursor that is meant.
-
-    Within grace the cursor itself is taken; past it, the newest instant not later than now, if that one is within
-    grace. What lies in between, on either side, is one missed range.
-    """
-    grace = timedelta(seconds=job.policy.grace) or ON_TIME_LIMIT
-    if whole(now) - cursor <= grace:
-        following = job.timetable.after(cursor)
-        if following is None or following > now:
-            return Claim(taken=cursor, missed=None, through=cursor)
-        newest = job.timetable.latest(now) or following
-        return Claim(taken=cursor, missed=(following, newest), through=newest)
-    newest = max(job.timetable.latest(now) or cursor, cursor)
-    if whole(now) - newest > grace:
-        return Claim(taken=None, missed=(cursor, newest), through=newest)
-    if newest == cursor:
-        return Claim(taken=cursor, missed=None, through=cursor)
-    return Claim(taken=newest, missed=(cursor, newest - SECOND), through=newest)
-
-
-def may_go(job: Job, now: datetime) -> bool:
-    """Whether a completed job has been shown as completed for long enough to leave the store."""
-    if job.standing is not Standing.COMPLETED or job.open or job.record.get("state") != "completed":
-        return False
-    done = parse_stored(ours_of(job.record).get("completed_at"), UTC) or parse_stored(
-        job.record.get("last_run_at"), job.timetable.zone
-    )
-    return done is not None and now - done > COMPLETED_STAYS
 
 
 class _Look:
@@ -130,88 +53,12 @@ class _Look:
         self.may_start = not facts.held and fire.via not in (Via.RECONCILE, Via.PEEK)
         self.cursor = right_cursor(job, now)
         self.target = meant(job, self.cursor, fire, now)
-        self.settle: list[Row] = []
+        self.hand = InHand(job, facts, now)
         self.owed: list[Row] = []
-        self.open: list[Open] = []
-        self.dropped: list[tuple[Open, Row]] = []
-        self.running: list[tuple[Open, Row]] = []
-        self.waiting: list[tuple[Open, Row]] = []
-        self.ready: list[Start] = []
-        self.queued: list[Open] = []
         self.claimed: OpenKind | None = None
         self.claimed_through = job.claimed_through
         self.changes: dict[str, Any] = {}
         self.ours: dict[str, Any] = {}
-
-    # -- what is in hand -------------------------------------------------------------------------------------------
-
-    def survey(self) -> None:
-        """Settle every entry of `open` as far as time has settled it."""
-        for entry in self.job.open:
-            row = self.facts.rows.get(entry.run)
-            if row is None and entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED, OpenKind.QUEUED):
-                row = row_of(self.job.id, entry, self.job.policy)
-                self.settle.append(row)
-            self._survey_one(entry, row)
-
-    def _survey_one(self, entry: Open, row: Row | None) -> None:
-        if row is not None and row.state is RunState.RUNNING:
-            if not self._is_over(row):
-                self._keep(entry, self.running, row)
-                return
-            row = died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
-            self.settle.append(row)
-        if row is not None and row.terminal:
-            self.dropped.append((entry, row))
-        elif row is not None and row.state is RunState.QUEUED:
-            if self._shelved():
-                self._give_up(entry, row, "the job was paused")
-            else:
-                self.open.append(entry)
-                self.queued.append(entry)
-        elif row is not None and row.awaits_attempt:
-            self._survey_attempt(entry, row)
-        elif self._shelved() and not entry.manual:
-            self._give_up(entry, row, "the job was paused")
-        elif self.target is not None and self.may_start and not entry.manual:
-            self._give_up(entry, row, "a newer occurrence was due")
-        else:
-            self.open.append(entry)
-            self.ready.append(Start(entry=entry, attempt=1))
-
-    def _survey_attempt(self, entry: Open, row: Row) -> None:
-        newer = entry.fire_at is not None and self.job.claimed_through is not None
-        if self._shelved() or (newer and entry.fire_at < self.job.claimed_through):  # type: ignore[operator]
-            self._give_up(entry, row, "the next occurrence ended its retries" if newer else "the job was paused")
-        elif row.not_before is None or row.not_before <= self.now:
-            self.open.append(entry)
-            self.ready.append(Start(entry=entry, attempt=row.attempt))
-        else:
-            self._keep(entry, self.waiting, row)
-
-    def _keep(self, entry: Open, where: list[tuple[Open, Row]], row: Row) -> None:
-        self.open.append(entry)
-        where.append((entry, row))
-
-    def _give_up(self, entry: Open, row: Row | None, because: str) -> None:
-        row = row or row_of(self.job.id, entry, self.job.policy)
-        closed = given_up(row, now=self.now, because=because)
-        self.settle.append(closed)
-        self.dropped.append((entry, closed))
-
-    def _is_over(self, row: Row) -> bool:
-        """A run is over when its lock is free, or, wherever its owner is, when its lease is."""
-        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
-            return True
-        return row.lease_ends_at is not None and self.now >= row.lease_ends_at
-
-    def _cause_of_death(self, row: Row) -> str:
-        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
-            return "its process died without a word"
-        return "its lease ended without a word"
-
-    def _shelved(self) -> bool:
-        return self.job.standing in (Standing.PAUSED, Standing.DISABLED)
 
     # -- claim -----------------------------------------------------------------------------------------------------
 
@@ -244,51 +91,36 @@ class _Look:
         self._owe(entry)
 
     def _take(self, instant: datetime, *, caught_up: bool) -> None:
-        for entry, row in self.waiting:
-            self._close_retry(entry, row)
-        for start in [s for s in self.ready if s.attempt > 1 and not s.entry.manual]:
-            self.ready.remove(start)
-            self._close_retry(start.entry, self._settled_row(start.entry))
-        self.waiting = [pair for pair in self.waiting if pair[0] in self.open]
+        self.hand.end_retries()
         kind, because = self._overlapped()
         late = whole(self.now) - instant > ON_TIME_LIMIT
         timing = Timing.CATCH_UP if caught_up else Timing.LATE if late else Timing.ON_TIME
         entry = self._entry(kind, instant, because=because, timing=timing.value)
         self.claimed = kind
         if kind is OpenKind.RUN:
-            self.open.append(entry)
-            self.ready.append(Start(entry=entry, attempt=1))
+            self.hand.open.append(entry)
+            self.hand.ready.append(Start(entry=entry, attempt=1))
         else:
             self._owe(entry)
             if kind is OpenKind.QUEUED:
-                self.queued.append(entry)
-
-    def _close_retry(self, entry: Open, row: Row | None) -> None:
-        if row is None or entry.manual:
-            return
-        self.open.remove(entry)
-        self.settle = [other for other in self.settle if other.run_id != row.run_id]
-        self._give_up(entry, row, "the next occurrence ended its retries")
-
-    def _settled_row(self, entry: Open) -> Row | None:
-        return next((r for r in self.settle if r.run_id == entry.run), self.facts.rows.get(entry.run))
+                self.hand.queued.append(entry)
 
     def _overlapped(self) -> tuple[OpenKind, str | None]:
         """What overlap makes of the occurrence, given what is in hand."""
         if self.job.policy.overlap is Overlap.ALLOW:
             return OpenKind.RUN, None
-        scheduled = [row.run_id for entry, row in self.running if not entry.manual and row.attempt == 1]
-        scheduled += [entry.run for entry in self.queued]
+        scheduled = [row.run_id for entry, row in self.hand.running if not entry.manual and row.attempt == 1]
+        scheduled += [entry.run for entry in self.hand.queued]
         if self.job.claimed_elsewhere(self.now):
             scheduled.append("a run of hermes")
-        aside = [row.run_id for entry, row in self.running if entry.manual or row.attempt > 1]
-        aside += [start.entry.run for start in self.ready if start.entry.manual]
+        aside = [row.run_id for entry, row in self.hand.running if entry.manual or row.attempt > 1]
+        aside += [start.entry.run for start in self.hand.ready if start.entry.manual]
         if not scheduled and not aside:
             return OpenKind.RUN, None
         if scheduled and self.job.policy.overlap is Overlap.SKIP:
             return OpenKind.SKIPPED, f"{scheduled[0]} was still in hand"
-        if self.queued and not self._turn():
-            return OpenKind.SKIPPED, f"{self.queued[0].run} was queued already"
+        if self.hand.queued and not self._turn():
+            return OpenKind.SKIPPED, f"{self.hand.queued[0].run} was queued already"
         return OpenKind.QUEUED, f"{(scheduled or aside)[0]} was still in hand"
 
     def _advance(self) -> None:
@@ -325,7 +157,7 @@ class _Look:
         )
 
     def _owe(self, entry: Open) -> None:
-        self.open.append(entry)
+        self.hand.open.append(entry)
         self.owed.append(row_of(self.job.id, entry, self.job.policy))
 
     # -- start -----------------------------------------------------------------------------------------------------
@@ -335,32 +167,32 @@ class _Look:
         asked = self.fire.via is Via.MANUAL and not self.facts.held
         if asked and all(entry.run != self.fire.run_id for entry in self.job.open):  # else this very request is known
             entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value)
-            self.open.append(entry)
-            self.ready.append(Start(entry=entry, attempt=1))
+            self.hand.open.append(entry)
+            self.hand.ready.append(Start(entry=entry, attempt=1))
         if not self.may_start:
             return ()
-        if self.queued and self._turn():
-            self.ready.append(Start(entry=self.queued.pop(0), attempt=1))
-        return tuple(self.ready)
+        if self.hand.queued and self._turn():
+            self.hand.ready.append(Start(entry=self.hand.queued.pop(0), attempt=1))
+        return tuple(self.hand.ready)
 
     def _turn(self) -> bool:
         """Whether nothing stands before the queued run."""
-        return not self.running and not self.ready and not self.job.claimed_elsewhere(self.now)
+        return not self.hand.running and not self.hand.ready and not self.job.claimed_elsewhere(self.now)
 
     # -- record ----------------------------------------------------------------------------------------------------
 
     def record(self) -> Mapping[str, Any] | None:
         """The record as it must be stored, or None when it may stay as it is."""
-        for _, row in sorted(self.dropped, key=lambda pair: pair[1].finished_at or self.now):
+        for _, row in sorted(self.hand.dropped, key=lambda pair: pair[1].finished_at or self.now):
             self._note_end(row)
-        if not self._in_hand() and self.dropped and self._stamped() and "fire_claim" not in self.changes:
+        if not self.hand.busy and self.hand.dropped and self._stamped() and "fire_claim" not in self.changes:
             self.changes["fire_claim"] = None
         if self.cursor != self.job.cursor or self.job.cursor_unreadable:
             self.changes["next_run_at"] = None if self.cursor is None else self._text(self.cursor)
         if self.claimed_through != self.job.claimed_through and self.claimed_through is not None:
             self.ours["claimed_through"] = self.claimed_through.isoformat()
-        if tuple(self.open) != self.job.open:
-            self.ours["open"] = [entry.to_record() for entry in self.open]
+        if tuple(self.hand.open) != self.job.open:
+            self.ours["open"] = [entry.to_record() for entry in self.hand.open]
         if self._complete():
             self.changes |= {"state": "completed", "enabled": False}
             self.ours["completed_at"] = whole(self.now).isoformat()
@@ -375,7 +207,7 @@ class _Look:
         Its row may also be missing because it ended and was pruned after the record was read: the write finds out.
         """
         return self.may_start and any(
-            start.entry in self.job.open and start.entry.run not in self.facts.rows for start in self.ready
+            start.entry in self.job.open and start.entry.run not in self.facts.rows for start in self.hand.ready
         )
 
     def _note_end(self, row: Row) -> None:
@@ -402,9 +234,6 @@ class _Look:
         claim = self.job.record.get("fire_claim")
         return isinstance(claim, dict) and str(claim.get("by", "")).startswith(CLAIM_PREFIX)
 
-    def _in_hand(self) -> bool:
-        return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)
-
     def _complete(self) -> bool:
         """A spent schedule with nothing in hand is complete; only while the cursor is still null."""
         spent = self.job.standing is Standing.COMPLETED or self.changes.get("enabled") is False
@@ -413,7 +242,7 @@ class _Look:
         return (
             spent
             and self.cursor is None
-            and not self.open
+            and not self.hand.open
             and self.job.record.get("state") != "completed"
             and self.changes.get("state") != "paused"
         )
@@ -427,20 +256,20 @@ class _Look:
         """The earliest instant at which someone must look: the cursor, a retry, a lease that must be looked at."""
         wakes = []
         # Who only peeks writes nothing: a pause that the next look will write is no pause yet.
-        paused = self._shelved() or (self.changes.get("state") == "paused" and self.fire.via is not Via.PEEK)
+        paused = self.hand.shelved or (self.changes.get("state") == "paused" and self.fire.via is not Via.PEEK)
         if self.cursor is not None and not paused:
             wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR))
-        wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.waiting if row.not_before]
-        if self.queued or self.job.policy.on_crash is OnCrash.RERUN:
+        wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.hand.waiting if row.not_before]
+        if self.hand.queued or self.job.policy.on_crash is OnCrash.RERUN:
             lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN
-            ends = [row.lease_ends_at for _, row in self.running if row.lease_ends_at] + [
+            ends = [row.lease_ends_at for _, row in self.hand.running if row.lease_ends_at] + [
                 self.now + lease for _ in starts
             ]
             wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends]
-        if self.queued and not self.running and not starts:
+        if self.hand.queued and not self.hand.running and not starts:
             ahead = HERMES_CLAIM_TTL if self.job.claimed_elsewhere(self.now) else SECOND
             wakes.append(Wake(at=self.now + ahead, purpose=Purpose.LOOK))
-        if self.ready and not starts:
+        if self.hand.ready and not starts:
             wakes.append(Wake(at=self.now + SECOND, purpose=Purpose.LOOK))
         if not wakes:
             return None
@@ -452,7 +281,7 @@ class _Look:
 
     def decision(self) -> Decision:
         """Survey, claim, start, and put it together."""
-        self.survey()
+        self.hand.survey(newer=self.target is not None and self.may_start)
         self.move_overdue()
         self.claim()
         starts = self.starts()
@@ -462,7 +291,7 @@ class _Look:
         return Decision(
             outcome=outcome,
             record=record,
-            settle=tuple(self.settle),
+            settle=tuple(self.hand.settle),
             owed=tuple(self.owed),
             starts=starts,
             wake=wake,
@@ -503,7 +332,7 @@ class _Look:
         if self.facts.held:
             return Outcome.HELD
         if self.fire.via is Via.RELAY and (
-            self._shelved() or (self.job.standing is Standing.COMPLETED and not self.job.open)
+            self.hand.shelved or (self.job.standing is Standing.COMPLETED and not self.job.open)
         ):
             return Outcome.IGNORED
         if self._early():

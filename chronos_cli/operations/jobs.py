@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core import edits
+from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.decision import Fire, Via
 from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job
-from chronos_cli.core.occurrence import run_id_of
 from chronos_cli.core.row import RunState, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
 from chronos_cli.frozen import frozen

@@ -243,7 +243,7 @@ def _cursor(job: Job, now: datetime) -> datetime | None:
     """The next instant: the stored one, or what it must be put right to."""
     if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
         return job.cursor
-    from chronos_cli.core.occurrence import right_cursor
+    from chronos_cli.core.claim import right_cursor
 
     return right_cursor(job, now)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chronos_cli.core.claim import may_go
 from chronos_cli.core.decision import Decision, Facts, Fire, Liveness, Outcome, Via, Wake
 from chronos_cli.core.job import Job, parse_job
-from chronos_cli.core.occurrence import decide, may_go
+from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import Row, RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace

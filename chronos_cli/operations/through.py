@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
-from chronos_cli.core.occurrence import run_id_of
+from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace

@@ -7,8 +7,8 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.job import Standing
-from chronos_cli.core.occurrence import run_id_of
 from chronos_cli.core.row import RunState
 from chronos_cli.operations.look import read_record
 

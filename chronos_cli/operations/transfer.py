@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core import edits
+from chronos_cli.core.claim import successor
 from chronos_cli.core.instant import text_in
 from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
-from chronos_cli.core.occurrence import successor
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.decision import Facts, Fire, Via
 from chronos_cli.core.job import Home, Job, parse_job
-from chronos_cli.core.occurrence import decide, run_id_of
+from chronos_cli.core.occurrence import decide
 
 HOME = Home(zone=ZoneInfo("UTC"), zone_name="UTC")
 T = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

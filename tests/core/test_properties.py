@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chronos_cli.core.claim import successor
 from chronos_cli.core.decision import Facts, Fire, Via
 from chronos_cli.core.job import Home, OpenKind, Overlap, Policy, parse_job
-from chronos_cli.core.occurrence import decide, successor
+from chronos_cli.core.occurrence import decide
 from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form, parse_schedule, to_record
 
 ZONES = tuple(

@@ -1,0 +1,97 @@
+"""The cursor and its claim: which occurrence a look may take, what taking it covers, and what comes after it."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.decision import Via
+from chronos_cli.core.instant import SECOND, parse_stored, whole
+from chronos_cli.core.job import Standing, ours_of
+from chronos_cli.core.schedule import Once
+from chronos_cli.frozen import frozen
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Fire
+    from chronos_cli.core.job import Job
+
+EARLY_LIMIT = timedelta(seconds=60)
+UNNAMED_TOLERANCE = timedelta(seconds=2)
+ON_TIME_LIMIT = timedelta(seconds=5)
+COMPLETED_STAYS = timedelta(days=7)
+
+
+def run_id_of(instant: datetime) -> str:
+    """The name of an occurrence's row: `20261120T153415Z`."""
+    return f"{whole(instant):%Y%m%dT%H%M%SZ}"
+
+
+def meant(job: Job, cursor: datetime | None, fire: Fire, now: datetime) -> datetime | None:
+    """The occurrence this look may claim: the cursor, when it is named or due; nothing else is ever claimable."""
+    if cursor is None or job.standing is not Standing.LIVE or fire.via in (Via.MANUAL, Via.END):
+        return None
+    if fire.via is Via.RELAY:
+        named = fire.fire_at == cursor and cursor - now <= EARLY_LIMIT
+        tolerance = UNNAMED_TOLERANCE if fire.fire_at is None else timedelta()
+        return cursor if named or cursor <= now + tolerance else None
+    return cursor if cursor <= now else None
+
+
+def successor(job: Job, claimed_through: datetime | None, now: datetime) -> datetime | None:
+    """The first instant of the schedule later than both now and everything ever claimed."""
+    return job.timetable.after(now if claimed_through is None else max(now, claimed_through))
+
+
+def right_cursor(job: Job, now: datetime) -> datetime | None:
+    """The job's cursor, put right where it is null, unreadable or already claimed."""
+    if job.standing is not Standing.LIVE:
+        return job.cursor
+    if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
+        return job.cursor
+    schedule = job.timetable.schedule
+    if not isinstance(schedule, Once):
+        return successor(job, job.claimed_through, now)
+    spent = job.claimed_through is not None or job.record.get("last_run_at")
+    return None if spent else schedule.at + job.timetable.offset
+
+
+@frozen
+class Claim:
+    """The effect of taking `taken` (None: nothing of it may still run), and the range missed on the way."""
+
+    taken: datetime | None
+    missed: tuple[datetime, datetime] | None
+    through: datetime
+
+
+def claim_of(job: Job, cursor: datetime, now: datetime) -> Claim:
+    """Apply grace to a cursor that is meant.
+
+    Within grace the cursor itself is taken; past it, the newest instant not later than now, if that one is within
+    grace. What lies in between, on either side, is one missed range.
+    """
+    grace = timedelta(seconds=job.policy.grace) or ON_TIME_LIMIT
+    if whole(now) - cursor <= grace:
+        following = job.timetable.after(cursor)
+        if following is None or following > now:
+            return Claim(taken=cursor, missed=None, through=cursor)
+        newest = job.timetable.latest(now) or following
+        return Claim(taken=cursor, missed=(following, newest), through=newest)
+    newest = max(job.timetable.latest(now) or cursor, cursor)
+    if whole(now) - newest > grace:
+        return Claim(taken=None, missed=(cursor, newest), through=newest)
+    if newest == cursor:
+        return Claim(taken=cursor, missed=None, through=cursor)
+    return Claim(taken=newest, missed=(cursor, newest - SECOND), through=newest)
+
+
+def may_go(job: Job, now: datetime) -> bool:
+    """Whether a completed job has been shown as completed for long enough to leave the store."""
+    if job.standing is not Standing.COMPLETED or job.open or job.record.get("state") != "completed":
+        return False
+    done = parse_stored(ours_of(job.record).get("completed_at"), UTC) or parse_stored(
+        job.record.get("last_run_at"), job.timetable.zone
+    )
+    return done is not None and now - done > COMPLETED_STAYS

@@ -1,0 +1,127 @@
+"""What a job has in hand: the entries of `open` and their rows, settled as far as time has settled them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.decision import Liveness, Start
+from chronos_cli.core.job import OpenKind, Standing
+from chronos_cli.core.row import Row, RunState, died, given_up, row_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Facts
+    from chronos_cli.core.job import Job, Open
+
+
+class InHand:
+    """The entries of `open`, each where it belongs; lives for a single decision.
+
+    `settle`: rows to write. `open`: the entries that stay; of them run `running`, wait for a retry `waiting`, may start
+    `ready`, wait for their turn `queued`. `dropped`: the entries that go, each with the terminal row it ended as.
+    """
+
+    def __init__(self, job: Job, facts: Facts, now: datetime) -> None:
+        self.job, self.facts, self.now = job, facts, now
+        self.settle: list[Row] = []
+        self.open: list[Open] = []
+        self.dropped: list[tuple[Open, Row]] = []
+        self.running: list[tuple[Open, Row]] = []
+        self.waiting: list[tuple[Open, Row]] = []
+        self.ready: list[Start] = []
+        self.queued: list[Open] = []
+
+    @property
+    def shelved(self) -> bool:
+        """Whether somebody took the job out of force."""
+        return self.job.standing in (Standing.PAUSED, Standing.DISABLED)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is in hand, and not only a row that is owed."""
+        return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)
+
+    def survey(self, *, newer: bool) -> None:
+        """Settle every entry of `open` as far as time has settled it. `newer`: the cursor is about to be claimed."""
+        for entry in self.job.open:
+            row = self.facts.rows.get(entry.run)
+            if row is None and entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED, OpenKind.QUEUED):
+                row = row_of(self.job.id, entry, self.job.policy)
+                self.settle.append(row)
+            self._survey_one(entry, row, newer=newer)
+
+    def _survey_one(self, entry: Open, row: Row | None, *, newer: bool) -> None:
+        if row is not None and row.state is RunState.RUNNING:
+            if not self._is_over(row):
+                self._keep(entry, self.running, row)
+                return
+            row = died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
+            self.settle.append(row)
+        if row is not None and row.terminal:
+            self.dropped.append((entry, row))
+        elif row is not None and row.state is RunState.QUEUED:
+            if self.shelved:
+                self._give_up(entry, row, "the job was paused")
+            else:
+                self.open.append(entry)
+                self.queued.append(entry)
+        elif row is not None and row.awaits_attempt:
+            self._survey_attempt(entry, row)
+        elif self.shelved and not entry.manual:
+            self._give_up(entry, row, "the job was paused")
+        elif newer and not entry.manual:
+            self._give_up(entry, row, "a newer occurrence was due")
+        else:
+            self.open.append(entry)
+            self.ready.append(Start(entry=entry, attempt=1))
+
+    def _survey_attempt(self, entry: Open, row: Row) -> None:
+        newer = entry.fire_at is not None and self.job.claimed_through is not None
+        if self.shelved or (newer and entry.fire_at < self.job.claimed_through):  # type: ignore[operator]
+            self._give_up(entry, row, "the next occurrence ended its retries" if newer else "the job was paused")
+        elif row.not_before is None or row.not_before <= self.now:
+            self.open.append(entry)
+            self.ready.append(Start(entry=entry, attempt=row.attempt))
+        else:
+            self._keep(entry, self.waiting, row)
+
+    def end_retries(self) -> None:
+        """The next occurrence is claimed: what waits for a further attempt of an earlier one ends as it stands."""
+        for entry, row in self.waiting:
+            self._close_retry(entry, row)
+        for start in [s for s in self.ready if s.attempt > 1 and not s.entry.manual]:
+            self.ready.remove(start)
+            self._close_retry(start.entry, self._settled_row(start.entry))
+        self.waiting = [pair for pair in self.waiting if pair[0] in self.open]
+
+    def _close_retry(self, entry: Open, row: Row | None) -> None:
+        if row is None or entry.manual:
+            return
+        self.open.remove(entry)
+        self.settle = [other for other in self.settle if other.run_id != row.run_id]
+        self._give_up(entry, row, "the next occurrence ended its retries")
+
+    def _settled_row(self, entry: Open) -> Row | None:
+        return next((r for r in self.settle if r.run_id == entry.run), self.facts.rows.get(entry.run))
+
+    def _keep(self, entry: Open, where: list[tuple[Open, Row]], row: Row) -> None:
+        self.open.append(entry)
+        where.append((entry, row))
+
+    def _give_up(self, entry: Open, row: Row | None, because: str) -> None:
+        row = row or row_of(self.job.id, entry, self.job.policy)
+        closed = given_up(row, now=self.now, because=because)
+        self.settle.append(closed)
+        self.dropped.append((entry, closed))
+
+    def _is_over(self, row: Row) -> bool:
+        """A run is over when its lock is free, or, wherever its owner is, when its lease is."""
+        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
+            return True
+        return row.lease_ends_at is not None and self.now >= row.lease_ends_at
+
+    def _cause_of_death(self, row: Row) -> str:
+        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
+            return "its process died without a word"
+        return "its lease ended without a word"
