@@ -31,7 +31,7 @@ def disk_error(action: str, path: Path, error: OSError) -> StoreError:
     reason = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0)
     facts = describe(path)
-    if path.parent.exists() and os.path.lexists(path):
+    if os.path.lexists(path):
         facts = f"{facts}; its folder {describe(path.parent)}"
     return StoreError(f"cannot {action} {path}: {reason} ({facts}; running as {current_user()})", hint=hint)
 

@@ -214,7 +214,10 @@ def test_a_runner_is_lean(home, monkeypatch):
 
 
 def test_fires_of_many_threads_share_what_they_can(home, nas):
-    """Eight threads, forty jobs: each runs once, and NAS sees at most a connection for each thread."""
+    """Eight threads, forty jobs: each runs once, and NAS sees at most a connection for each thread.
+
+    A run that ends before NAS has first said that it keeps its slots arms once more, over a connection of its own.
+    """
     names = [f"j{number}" for number in range(40)]
     for name in names:
         home.add(name, "every 1h", "true", ago=1)
@@ -232,5 +235,5 @@ def test_fires_of_many_threads_share_what_they_can(home, nas):
     for name in names:
         home.wait_for_rows(name, state="ok")
         assert len(home.rows(name)) == 1
-    assert nas.connections <= 8 + 1
+    assert nas.connections <= 8 + 1 + (len(nas.calls) - len(names))
     assert all(datetime.fromisoformat(arm["fire_at"]) > datetime.now(UTC) for arm in nas.armed.values())

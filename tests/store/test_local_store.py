@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -298,6 +299,18 @@ def test_a_store_without_access_names_path_owner_mode_and_user(folder, home, tmp
     assert leftovers(home) == []
 
 
+@as_root
+def test_a_folder_that_may_not_be_entered_is_named(folder, home, tmp_path):
+    """Where even a look at the file is refused, the error names the folder in the way."""
+    open_up(tmp_path)
+    folder.open().create(JOBS_KEY, b"1")
+    home.chmod(0o700)
+    said = json.loads(folder.race([folder.start("as_another", uid=NOBODY, gid=NOBODY, reads=False)])[0])
+    assert said["error"] == "StoreError"
+    for part in (str(home / JOBS_KEY), "Permission denied", f"{home} is owned by root(0)", "mode 0700"):
+        assert part in said["text"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_reported(home, store, jobs_path):
     """In a folder that its user may not write, reading works, and writing names the file, the folder's mode and the user."""
@@ -479,5 +492,8 @@ def snapshot(folder):
 
 def open_up(tmp_path):
     """Let other users through to a folder of this test."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    common = Path(tempfile.gettempdir()).resolve()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == common or folder.stat().st_uid != os.geteuid():
+            break
         folder.chmod(0o755)
