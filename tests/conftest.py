@@ -16,6 +16,11 @@ def _missing(what):
     pytest.skip(f"{what} is not installed")
 
 
+def at_length(full, short):
+    """How long a slow proof goes on: `short` where CHRONOS_TEST_SHORT is set, as in CI."""
+    return short if os.environ.get("CHRONOS_TEST_SHORT") == "1" else full
+
+
 def require_program(*names):
     """The path of the first of these programs that is there; skips where there is none, or fails if all are required."""
     for name in names:

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from chronos_cli.running.machine import start_time
+from tests.conftest import at_length
 from tests.nas_process import running_nas
 from tests.protocol.agents import TERMINAL, Agent, diary_script
 
 JOBS = {"one": "every 1s", "two": "every 2s", "three": "every 3s"}
-SECONDS = 60
+SECONDS = at_length(60, 20)
 
 
 @pytest.mark.soak

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, _missing, require_program
+from tests.conftest import ROOT, _missing, at_length, require_program
 
 pytestmark = [pytest.mark.soak, pytest.mark.service]
 
-MINUTES = 3
+MINUTES = at_length(3, 2)
 SPOOL = Path("/var/spool/cron")
 PLACE = """
 set -e
