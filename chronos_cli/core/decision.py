@@ -90,12 +90,16 @@ class Fire:
 
 @frozen
 class Facts:
-    """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed."""
+    """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed.
+
+    `settled_at`: when the last callback came, if it settled something; None if it did not.
+    """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     liveness: Mapping[str, Liveness] = field(default_factory=dict)
     held: bool = False
     armed: frozenset[datetime] = frozenset()
+    settled_at: datetime | None = None
 
 
 @frozen

@@ -9,7 +9,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.claim import EARLY_LIMIT, ON_TIME_LIMIT, claim_of, meant, right_cursor, run_id_of, successor
+from chronos_cli.core.claim import (
+    EARLY_LIMIT,
+    ON_TIME_LIMIT,
+    UNNAMED_TOLERANCE,
+    claim_of,
+    meant,
+    right_cursor,
+    run_id_of,
+    successor,
+)
 from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Via, Wake
 from chronos_cli.core.in_hand import InHand
 from chronos_cli.core.instant import SECOND, text_in, whole
@@ -36,6 +45,11 @@ if TYPE_CHECKING:
 
 HOLD_AHEAD = timedelta(minutes=15)
 MAX_RETRY_AFTER_S: Final = 900
+UNNAMED_AHEAD = timedelta(minutes=6)
+"""How far a clock of NAS may run ahead of ours for a fire that names no instant to be taken for an early one."""
+
+ECHO = timedelta(seconds=60)
+"""For how long a fire that names no instant is taken for the one before it, delivered twice."""
 
 
 def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision:
@@ -287,7 +301,8 @@ class _Look:
         starts = self.starts()
         record = self.record()
         wake = self.wake(starts)
-        outcome = self.outcome(starts)
+        early = self._early(starts, wake)
+        outcome = self.outcome(starts, early)
         return Decision(
             outcome=outcome,
             record=record,
@@ -295,7 +310,7 @@ class _Look:
             owed=tuple(self.owed),
             starts=starts,
             wake=wake,
-            retry_after=self._seconds_left() if outcome is Outcome.EARLY else None,
+            retry_after=self._seconds_left(early) if early is not None and outcome is Outcome.EARLY else None,
             reason=self.job.standing.value if outcome is Outcome.IGNORED else None,
         )
 
@@ -315,18 +330,29 @@ class _Look:
             self.claimed_through = claim.taken - SECOND
             self.cursor = claim.taken
 
-    def _early(self) -> bool:
-        """Whether the fire came well before the cursor or the wake it names; its redelivery is the arm."""
+    def _early(self, starts: tuple[Start, ...], wake: Wake | None) -> datetime | None:
+        """The instant that the fire came well before: the cursor or the wake it names; its redelivery is the arm.
+
+        One that names none, and finds nothing due, is early where the present wake lies minutes ahead: NAS's clock may
+        be ahead of ours, and would fire at once whatever is armed before then. One that comes right after another that
+        settled something reads as that one, delivered twice.
+        """
         named = self.fire.fire_at
-        if named is None or self.fire.via is not Via.RELAY or named - self.now <= EARLY_LIMIT:
-            return False
-        return named == self.cursor or named in self.facts.armed
+        if self.fire.via is not Via.RELAY:
+            return None
+        if named is not None:
+            meant_ahead = named == self.cursor or named in self.facts.armed
+            return named if meant_ahead and named - self.now > EARLY_LIMIT else None
+        if starts or self.claimed is not None or wake is None or wake.purpose is Purpose.LOOK:
+            return None
+        echo = self.facts.settled_at is not None and abs(self.now - self.facts.settled_at) <= ECHO
+        ahead = UNNAMED_TOLERANCE < wake.at - self.now <= UNNAMED_AHEAD
+        return wake.at if ahead and not echo else None
 
-    def _seconds_left(self) -> int:
-        left = (self.fire.fire_at - self.now).total_seconds() if self.fire.fire_at else 0
-        return max(1, min(MAX_RETRY_AFTER_S, int(left)))
+    def _seconds_left(self, until: datetime) -> int:
+        return max(1, min(MAX_RETRY_AFTER_S, int((until - self.now).total_seconds())))
 
-    def outcome(self, starts: tuple[Start, ...]) -> Outcome:
+    def outcome(self, starts: tuple[Start, ...], early: datetime | None) -> Outcome:
         """The word of the answer: the first row of the table that matches."""
         named = self.fire.fire_at
         if self.facts.held:
@@ -335,7 +361,7 @@ class _Look:
             self.hand.shelved or (self.job.standing is Standing.COMPLETED and not self.job.open)
         ):
             return Outcome.IGNORED
-        if self._early():
+        if early is not None:
             return Outcome.EARLY
         if named is not None and named != self.job.cursor and named not in self.facts.armed:
             if any(start.entry.fire_at == named for start in starts):

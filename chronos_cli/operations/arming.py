@@ -110,7 +110,9 @@ def _send(
     try:
         answer = nas.provision(request)
     except RefusedError as error:
-        return ctx.repository.change_arm(job_id, refusal(sent, error)), True, False
+        document = ctx.repository.change_arm(job_id, refusal(sent, error))
+        # Somebody else may have sent a newer wish meanwhile: this identity is refused all the same.
+        return replace(document, state=ArmState.REFUSED), True, False
     except NasRejectedError as error:
         if error.reason != STALE_GENERATION:
             ctx.repository.change_arm(job_id, failure(sent, error))
@@ -160,7 +162,7 @@ def confirmation(sent: ArmDocument, answer: ArmAnswer, now: datetime) -> Callabl
     """The change that notes NAS's yes, unless something newer has been sent meanwhile."""
 
     def change(document: ArmDocument) -> ArmDocument:
-        features = tuple(sorted(answer.features)) or document.features
+        features = tuple(sorted(answer.features))  # none named: none kept, whatever an older NAS promised
         if document.generation != sent.generation:
             return replace(document, features=features)
         if answer.state == DELIVERED:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
@@ -163,7 +164,14 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
     try:
         with ctx.wire.connect(FIRE_BUDGET_S) as nas:
             document = arm(
-                ctx, nas, report.job_id, decision.wake, idle=decision.outcome is Outcome.IDLE, named=came.fire_at
+                ctx,
+                nas,
+                report.job_id,
+                decision.wake,
+                idle=decision.outcome is Outcome.IDLE,
+                named=came.fire_at,
+                # A fire that names no instant may have been the very one that is armed, before its time by our clock.
+                fresh=came.fire_at is None and decision.outcome is Outcome.DUPLICATE and not keeps_slot(document),
             )
     except ChronosError as error:
         return _unarmed(report, document, error.message)
@@ -183,7 +191,10 @@ def _unarmed(report: FireReport, document: ArmDocument, why: str) -> FireReport:
 
 
 def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
-    """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises."""
+    """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises.
+
+    `force`: NAS may have cleared its slot since; then the same instant goes a second later, as it may remember the key.
+    """
     if ctx.wire is None:
         return None
     stored = ctx.repository.arm(job_id)
@@ -192,7 +203,12 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
     if wake is None and stored is None:
         return None
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
-        return arm(ctx, nas, job_id, wake)
+        return arm(ctx, nas, job_id, wake, fresh=force)
+
+
+def keeps_slot(document: ArmDocument) -> bool:
+    """Whether NAS has promised that an answer of ours leaves in its slot what was provisioned before it."""
+    return FEATURE_KEEPS_SLOT in document.features
 
 
 def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError) -> FireReport:

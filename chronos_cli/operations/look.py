@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.claim import may_go
-from chronos_cli.core.decision import Decision, Facts, Fire, Liveness, Outcome, Via, Wake
+from chronos_cli.core.decision import UNSETTLING, Decision, Facts, Fire, Liveness, Outcome, Via, Wake
 from chronos_cli.core.job import Job, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import Row, RunState
@@ -136,9 +136,20 @@ def _gather_rows(ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stor
             liveness[entry.run] = _liveness(ctx, stored.value, now)
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at) if moment} if arm else set()
     return _Found(
-        facts=Facts(rows=rows, liveness=liveness, held=held, armed=frozenset(armed - {job.cursor})),
+        facts=Facts(
+            rows=rows,
+            liveness=liveness,
+            held=held,
+            armed=frozenset(armed - {job.cursor}),
+            settled_at=_settled_at(arm),
+        ),
         versions=versions,
     )
+
+
+def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
+    """When the last callback came, if it settled something."""
+    return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in UNSETTLING else None
 
 
 def _liveness(ctx: Context, row: Row, now: datetime) -> Liveness:

@@ -6,12 +6,11 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.fire import rearm
+from chronos_cli.operations.fire import keeps_slot, rearm
 from chronos_cli.operations.look import present_wake
 from chronos_cli.operations.run import Begun, Claim, after_end, begin, finish
 
@@ -70,7 +69,7 @@ def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
 
 def _keeps_slot(ctx: Context, job_id: str) -> bool:
     stored = ctx.repository.arm(job_id)
-    return stored is not None and FEATURE_KEEPS_SLOT in stored.value.features
+    return stored is not None and keeps_slot(stored.value)
 
 
 def _note(ctx: Context, row: Row) -> None:

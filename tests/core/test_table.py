@@ -129,9 +129,25 @@ def test_a_wake_with_nothing_left_to_do_is_idle():
 
 
 def test_no_instant_means_whatever_is_due_else_duplicate():
-    """Without fire_at the cursor is meant when it is due, with two seconds of tolerance."""
+    """Without fire_at the cursor is meant when it is due, with two seconds of tolerance; else the fire was had before."""
     assert decide(job(), Facts(), relay(None), T - timedelta(seconds=2)).outcome is Outcome.CLAIMED
-    assert decide(job(), Facts(), relay(None), T - timedelta(seconds=3)).outcome is Outcome.DUPLICATE
+    assert decide(job(), Facts(), relay(None), T - MINUTE * 7).outcome is Outcome.DUPLICATE
+
+
+def test_no_instant_minutes_before_the_wake_is_an_early_fire():
+    """A NAS whose clock runs ahead would fire what is armed again at once: it is told to come back instead."""
+    decision = decide(job(), Facts(), relay(None), T - timedelta(seconds=290.5))
+    assert (decision.outcome, decision.retry_after, decision.record) == (Outcome.EARLY, 290, None)
+    assert decide(job(), Facts(), relay(None), T - timedelta(seconds=3)).outcome is Outcome.EARLY
+
+
+def test_no_instant_right_after_a_fire_is_that_fire_again():
+    """What comes within a minute of a callback that settled something is its second copy, whatever lies ahead."""
+    now = T - MINUTE * 2
+    echo = Facts(settled_at=now - timedelta(seconds=20))
+    assert decide(job(), echo, relay(None), now).outcome is Outcome.DUPLICATE
+    older = Facts(settled_at=now - timedelta(seconds=61))
+    assert decide(job(), older, relay(None), now).outcome is Outcome.EARLY
 
 
 @pytest.mark.parametrize(
