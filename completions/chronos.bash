@@ -6,7 +6,7 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--count|--deliver|--every|--fire-at|--from|--grace|--header|--home|--http|--id|--image|--install|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--tz|--wait|--workdir|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--count|--deliver|--every|--fire-at|--from|--grace|--header|--home|--http|--id|--image|--install|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--tz|--wait|--workdir|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
             'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
@@ -26,10 +26,10 @@ _chronos() {
         "list") options="--offline" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
         "fire") options="--job-id --token --token-file --fire-at --detach" ;;
-        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --repeat --workdir --skills --model --deliver" ;;
+        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver" ;;
         "job show") options="" ;;
         "job list") options="" ;;
-        "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --repeat --workdir --skills --model --deliver --dry-run" ;;
+        "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver --dry-run" ;;
         "job pause") options="--reason" ;;
         "job resume") options="" ;;
         "job remove") options="--yes -y" ;;

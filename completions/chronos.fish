@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --every --fire-at --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --count --deliver --every --fire-at --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -92,6 +92,8 @@ complete -c chronos -n '__chronos_at "job add"' -l retries -r -d 'further attemp
 complete -c chronos -n '__chronos_at "job add"' -l on-crash -r -d 'a run that died with its machine'
 complete -c chronos -n '__chronos_at "job add"' -l jitter -r -d 'a delay, fixed per job, of up to this long'
 complete -c chronos -n '__chronos_at "job add"' -l pause-after-failures -r -d 'pause it after N failures in a row'
+complete -c chronos -n '__chronos_at "job add"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
+complete -c chronos -n '__chronos_at "job add"' -l on-failure-again -r -d 'how soon again, while it goes on failing'
 complete -c chronos -n '__chronos_at "job add"' -l repeat -r -d 'how often it runs in all'
 complete -c chronos -n '__chronos_at "job add"' -l workdir -r -d 'the folder it runs in'
 complete -c chronos -n '__chronos_at "job add"' -l skills -r -d 'skills a prompts runner is told'
@@ -117,6 +119,8 @@ complete -c chronos -n '__chronos_at "job edit"' -l retries -r -d 'further attem
 complete -c chronos -n '__chronos_at "job edit"' -l on-crash -r -d 'a run that died with its machine'
 complete -c chronos -n '__chronos_at "job edit"' -l jitter -r -d 'a delay, fixed per job, of up to this long'
 complete -c chronos -n '__chronos_at "job edit"' -l pause-after-failures -r -d 'pause it after N failures in a row'
+complete -c chronos -n '__chronos_at "job edit"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
+complete -c chronos -n '__chronos_at "job edit"' -l on-failure-again -r -d 'how soon again, while it goes on failing'
 complete -c chronos -n '__chronos_at "job edit"' -l repeat -r -d 'how often it runs in all'
 complete -c chronos -n '__chronos_at "job edit"' -l workdir -r -d 'the folder it runs in'
 complete -c chronos -n '__chronos_at "job edit"' -l skills -r -d 'skills a prompts runner is told'

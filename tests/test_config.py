@@ -167,6 +167,8 @@ class TestPrecedence:
             "on_crash": "skip",
             "jitter": 0,
             "pause_after_failures": 0,
+            "on_failure": (),
+            "on_failure_again": 3600,
         }
 
 

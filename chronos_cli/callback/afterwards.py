@@ -1,4 +1,4 @@
-"""What a callback does once its answer has left: arm again at a NAS that may have cleared its slot with that answer.
+"""What a callback does once its answer has left: arm again at a NAS that may have cleared its slot, and alert.
 
 The contract lets a 2xx delete whatever is in a job's slot, the arm made a moment before it too; only what is
 provisioned after the answer has arrived is safe then. A runner does this at the end of its run, which may be far off,
@@ -48,3 +48,21 @@ def arm_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None])
     thread = threading.Thread(target=work, name="chronos-afterwards", daemon=True)
     thread.start()
     return thread
+
+
+def alert_afterwards(ctx: Context, report: FireReport) -> threading.Thread | None:
+    """Tell the on-failure command, in a thread, what this fire found over; None where nothing is to be told."""
+    if not report.over:
+        return None
+    from chronos_cli.operations.alert import alert
+
+    thread = threading.Thread(target=alert, args=(ctx, report.over), name="chronos-alert", daemon=True)
+    thread.start()
+    return thread
+
+
+def alert_now(ctx: Context, report: FireReport) -> None:
+    """The same before the answer leaves, and shorter, where the platform freezes what goes on after it."""
+    from chronos_cli.operations.alert import FROZEN_WITHIN_S, alert
+
+    alert(ctx, report.over, each_within_s=FROZEN_WITHIN_S)

@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.callback.afterwards import arm_afterwards
+from chronos_cli.callback.afterwards import alert_afterwards, alert_now, arm_afterwards
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, read_body
@@ -135,10 +135,14 @@ class Callback:
         if report.reason is not None:
             _log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
 
+        if report.over and self.chosen.freezes:
+            alert_now(home.context, report)
+
         def sent() -> None:
             launcher.answered()
             if not self.chosen.freezes:
                 arm_afterwards(home.context, report, _log)
+                alert_afterwards(home.context, report)
 
         return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
 

@@ -43,6 +43,10 @@ def carry_out(
         report = fire(context, admitted.job_id, fire_at=admitted.fire_at, delivery=admitted.delivery, launcher=launcher)
         if isinstance(launcher, Detached):
             launcher.answered()
+        if report.over:
+            from chronos_cli.operations.alert import alert
+
+            alert(context, report.over)
         stopped = interrupts.signal is not None
     return answer(invocation, report, stopped=stopped)
 

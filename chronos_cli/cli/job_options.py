@@ -46,6 +46,13 @@ Jitter = Annotated[str | None, typer.Option(metavar="TIME", help="a delay, fixed
 PauseAfter = Annotated[
     str | None, typer.Option("--pause-after-failures", metavar="N|never", help="pause it after N failures in a row")
 ]
+OnFailure = Annotated[
+    str | None,
+    typer.Option("--on-failure", metavar="COMMAND|none", help="run it, told by JSON on its stdin, when a run fails"),
+]
+OnFailureAgain = Annotated[
+    str | None, typer.Option("--on-failure-again", metavar="TIME", help="how soon again, while it goes on failing")
+]
 Repeat = Annotated[str | None, typer.Option(metavar="N|forever", help="how often it runs in all")]
 Workdir = Annotated[str | None, typer.Option(metavar="DIR", help="the folder it runs in")]
 Skills = Annotated[str | None, typer.Option(metavar="A,B", help="skills a prompt's runner is told")]
@@ -170,6 +177,8 @@ def policy_of(
     on_crash: str | None,
     jitter: str | None,
     pause_after_failures: str | None,
+    on_failure: str | None,
+    on_failure_again: str | None,
 ) -> Policy:
     """`base` with what was said. Raises UsageError naming the option and what it may be."""
     changes: dict[str, Any] = {}
@@ -179,9 +188,12 @@ def policy_of(
         changes["on_crash"] = _one_of(OnCrash, on_crash, "--on-crash")
     if retries is not None:
         changes["retries"] = retries
-    for name, text in (("grace", grace), ("timeout", timeout), ("jitter", jitter)):
+    spans = {"grace": grace, "timeout": timeout, "jitter": jitter, "on_failure_again": on_failure_again}
+    for name, text in spans.items():
         if text is not None:
-            changes[name] = _seconds(text, name, least=1 if name == "timeout" else 0)
+            changes[name] = _seconds(text, name.replace("_", "-"), least=1 if name == "timeout" else 0)
+    if on_failure is not None:
+        changes["on_failure"] = _argv(on_failure)
     if pause_after_failures is not None:
         changes["pause_after_failures"] = _count(pause_after_failures, "--pause-after-failures", "never")
     return replace(base, **changes) if changes else base
@@ -210,6 +222,18 @@ def _count(text: str, option: str, word: str) -> int:
     if not text.isdecimal() or not 0 < int(text[:9]) <= 1_000_000:
         raise UsageError(f"{option} is '{text}'", hint=f"give a whole number above zero, or {word}")
     return int(text)
+
+
+def _argv(text: str) -> tuple[str, ...]:
+    """A program and its arguments, quoted as for a shell or a JSON list; `none` is no program."""
+    if text.strip().lower() in ("", "none"):
+        return ()
+    from chronos_cli.config.values import read_argv
+
+    try:
+        return read_argv(text)
+    except ValueError as error:
+        raise UsageError(f"--on-failure {error}", hint="quote it as for a shell, or give none") from error
 
 
 def _one_of(kind: Any, text: str, option: str) -> Any:

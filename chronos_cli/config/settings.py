@@ -203,6 +203,21 @@ class Config:
         0,
         "pause a job after so many failures in a row; 0: never",
     )
+    on_failure: tuple[str, ...] = _setting(
+        "policy.on_failure",
+        "ON_FAILURE",
+        values.ARGV,
+        (),
+        "a program that is told of each run that failed or was missed, one JSON event on its standard input",
+        private=True,
+    )
+    on_failure_again: int = _setting(
+        "policy.on_failure_again",
+        "ON_FAILURE_AGAIN",
+        values.whole_seconds(0, _CENTURY),
+        3600,
+        "while a job goes on failing, how long until that program is told again",
+    )
 
     @property
     def path(self) -> str:

@@ -3,7 +3,8 @@
 Field names are those of hermes-agent 0.19; what chronos adds lives under the record's key `chronos`:
 
     timezone         IANA name of the zone the schedule is walked in
-    policy           overlap, grace, timeout, retries, on_crash, jitter, pause_after_failures (durations in seconds)
+    policy           overlap, grace, timeout, retries, on_crash, jitter, pause_after_failures (durations in seconds),
+                     on_failure (the program told of a failure), on_failure_again
     action           what to run, where it is not a hermes prompt or script
     anchor           the instant an interval counts from
     claimed_through  the latest instant ever claimed or settled
@@ -65,6 +66,8 @@ class Policy:
     on_crash: OnCrash = OnCrash.SKIP
     jitter: int = 0
     pause_after_failures: int = 0
+    on_failure: tuple[str, ...] = ()
+    on_failure_again: int = 3_600
 
     @classmethod
     def from_record(cls, value: object, defaults: Policy) -> Policy:
@@ -82,6 +85,8 @@ class Policy:
                 on_crash=OnCrash(value.get("on_crash") or defaults.on_crash),
                 jitter=_seconds(value.get("jitter"), defaults.jitter),
                 pause_after_failures=_seconds(value.get("pause_after_failures"), defaults.pause_after_failures),
+                on_failure=_words(value.get("on_failure"), defaults.on_failure),
+                on_failure_again=_seconds(value.get("on_failure_again"), defaults.on_failure_again),
             )
         except ValueError as error:
             raise UsageError(f"the policy cannot be read: {error}") from error
@@ -89,7 +94,8 @@ class Policy:
     def to_record(self, defaults: Policy) -> dict[str, Any]:
         """What differs from the defaults, as it is stored."""
         own = {name: getattr(self, name) for name in names(self)}
-        return {name: value for name, value in own.items() if value != getattr(defaults, name)}
+        changed = {name: value for name, value in own.items() if value != getattr(defaults, name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
 
 class OpenKind(StrEnum):
@@ -328,3 +334,12 @@ def _seconds(value: object, default: int) -> int:
     if number < 0:
         raise ValueError(f"{number} is negative")
     return number
+
+
+def _words(value: object, default: tuple[str, ...]) -> tuple[str, ...]:
+    """A program and its arguments; an empty list means none, also where the home has one."""
+    if value is None:
+        return default
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError(f"{value!r} is not a list of texts")
+    return tuple(value)

@@ -87,6 +87,8 @@ class Row:
     unhandled: tuple[str, ...] = ()
     policy: Mapping[str, Any] | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
+    alert: Mapping[str, Any] | None = None
+    """Set before the on-failure command runs for this row, so that it runs once; see operations/alert.py."""
 
     @property
     def terminal(self) -> bool:

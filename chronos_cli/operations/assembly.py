@@ -64,6 +64,8 @@ def home_of(config: Config) -> Home:
         on_crash=OnCrash(config.on_crash),
         jitter=config.jitter,
         pause_after_failures=config.pause_after_failures,
+        on_failure=config.on_failure,
+        on_failure_again=config.on_failure_again,
     )
     return Home(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
 

@@ -191,7 +191,7 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
             jobs.put(job_id, record | changes)
 
     ctx.repository.change(once)
-    look(ctx, job_id, Fire(via=Via.RECONCILE, token=ctx.token()))
+    _look_and_tell(ctx, job_id)
     return freed
 
 
@@ -235,7 +235,16 @@ def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job
 def _write_owed(ctx: Context, job: Job) -> None:
     """The rows of what an edit settled (skipped while paused, missed before an edit), and the entries out again."""
     if any(entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED) for entry in job.open):
-        look(ctx, job.id, Fire(via=Via.RECONCILE, token=ctx.token()))
+        _look_and_tell(ctx, job.id)
+
+
+def _look_and_tell(ctx: Context, job_id: str) -> None:
+    """Settle what a person's change left over, and tell the on-failure command where that ended badly."""
+    looked = look(ctx, job_id, Fire(via=Via.RECONCILE, token=ctx.token()))
+    if looked.over:
+        from chronos_cli.operations.alert import alert
+
+        alert(ctx, looked.over)
 
 
 def without_token(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Reconcile: put the store right, compare its wishes with what NAS holds, and make NAS agree. It runs no job.
 
+The on-failure command is told of what reconcile itself enters as missed or lost: nobody else will come upon it.
+
 NAS is listed first and the store read after, so a job added in between is armed and never cancelled. A list that fails
 changes nothing. Safe from any number of places at once.
 """
@@ -101,6 +103,10 @@ def reconcile(
             return result
         _note_held(ctx, plan, documents, listed)
         done = _carry_out(ctx, wire, nas, plan, settled, documents, listed, progress)
+    if settled.over:
+        from chronos_cli.operations.alert import alert
+
+        alert(ctx, settled.over)
     return replace(result, done=tuple(done))
 
 

@@ -56,6 +56,10 @@ def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: 
         reporter.wait_until_unread(ANSWERED_WITHIN_S)
 
     row = see_through(
-        ctx, begun, ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}), settled=settled
+        ctx,
+        begun,
+        ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}),
+        settled=settled,
+        waited_for=bool(launching.get("waited_for")),
     )
     return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

@@ -63,7 +63,7 @@ class Detached:
         wait_s: float | None = 0.0,
     ) -> None:
         self._runners = runners
-        self._launching = dict(launching)
+        self._launching = {**launching, "waited_for": wait_s != 0.0}
         self._environment = environment
         self._secrets = secrets
         self._until = None if wait_s is None else time.monotonic() + wait_s

@@ -65,11 +65,13 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     rows: list[Row] = []
     failed: dict[str, ChronosError] = {}
     unarmed: dict[str, ChronosError] = {}
+    over: list[tuple[Job, Row]] = []
     for job in sorted(due, key=lambda job: (job.cursor or ctx.clock(), job.id)):
         while max_parallel and len(running) >= max_parallel:
             _collect(running, rows, only_first=True)
         try:
             looked = look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
+            over += looked.over
             running.extend((job.id, run) for run in launch_each(ctx, looked, launcher))
         except ChronosError as error:
             failed[job.id] = error
@@ -84,6 +86,10 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
                 rearm(ctx, job.id, looked.decision.wake)
             except ChronosError as error:
                 unarmed[job.id] = error
+    if over:
+        from chronos_cli.operations.alert import alert
+
+        alert(ctx, over)
     _collect(running, rows)
     return Ticked(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
 

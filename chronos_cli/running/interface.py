@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from chronos_cli.core.decision import Liveness
@@ -81,3 +81,7 @@ class Processes(ABC):
     @abstractmethod
     def end_leftovers(self, owner: Mapping[str, Any]) -> None:
         """End what is left of a run whose owner is dead or past its lease, before its row is settled."""
+
+    def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
+        """Run an on-failure command with an event on its stdin and `facts` as variables; None, or why it failed."""
+        raise NotImplementedError

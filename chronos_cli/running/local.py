@@ -70,6 +70,15 @@ class LocalProcesses(Processes):
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
         machine.end_run(owner)
 
+    def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
+        """Run an on-failure command in the home's folder; less patiently once this process was told to stop."""
+        from chronos_cli.running.hook import STOPPING_S, run_hook
+
+        if self.interrupts is not None and self.interrupts.signal is not None:
+            timeout_s = min(timeout_s, STOPPING_S)
+        given = {**self.environment, **facts}
+        return run_hook(argv, event, environment=given, cwd=str(self.scripts_dir.parent), timeout_s=timeout_s)
+
 
 class _LocalHeld(Held):
     def __init__(self, machine: LocalProcesses, task: Task, lock: RunLock) -> None:

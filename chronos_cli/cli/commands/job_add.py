@@ -44,6 +44,8 @@ def command(
     on_crash: options.OnCrashOption = None,
     jitter: options.Jitter = None,
     pause_after_failures: options.PauseAfter = None,
+    on_failure: options.OnFailure = None,
+    on_failure_again: options.OnFailureAgain = None,
     repeat: options.Repeat = None,
     workdir: options.Workdir = None,
     skills: options.Skills = None,
@@ -75,7 +77,8 @@ def command(
         raise UsageError("there is nothing to run", hint="give -- ARGV..., --shell, --script, --prompt or --http")
     policy = options.policy_of(
         context.home.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
-        jitter=jitter, pause_after_failures=pause_after_failures,
+        jitter=jitter, pause_after_failures=pause_after_failures, on_failure=on_failure,
+        on_failure_again=on_failure_again,
     )  # fmt: skip
     zone = options.zone_of(tz) or context.home.zone
     draft = Draft(

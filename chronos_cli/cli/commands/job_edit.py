@@ -44,6 +44,8 @@ def command(
     on_crash: options.OnCrashOption = None,
     jitter: options.Jitter = None,
     pause_after_failures: options.PauseAfter = None,
+    on_failure: options.OnFailure = None,
+    on_failure_again: options.OnFailureAgain = None,
     repeat: options.Repeat = None,
     workdir: options.Workdir = None,
     skills: options.Skills = None,
@@ -73,7 +75,8 @@ def command(
     action, fields = given.action()
     policy = options.policy_of(
         before.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
-        jitter=jitter, pause_after_failures=pause_after_failures,
+        jitter=jitter, pause_after_failures=pause_after_failures, on_failure=on_failure,
+        on_failure_again=on_failure_again,
     )  # fmt: skip
     zone = options.zone_of(tz)
     edit = Edit(
@@ -143,8 +146,8 @@ def _show(out: Output, plan: list[dict[str, Any]], *, dry_run: bool) -> None:
 
 
 def _shown(value: Any) -> str:
-    if value in (None, "", []):
+    if value in (None, "", [], ()):
         return "none"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.listing import JobView
 
-_TIMES = ("grace", "timeout", "jitter")
+_TIMES: Final = frozenset({"grace", "timeout", "jitter", "on_failure_again"})
 
 
 def command(
@@ -86,8 +86,18 @@ def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, 
     if view.arm.last_callback_at is not None:
         rows.append(("last call", words.relative(view.arm.last_callback_at, now)))
     rows += [(kind, value if isinstance(value, str) else str(value)) for kind, value in action.items()]
-    rows += [(name, format_duration(value) if name in _TIMES else str(value)) for name, value in policy.items()]
+    rows += [(name, _shown(name, value)) for name, value in policy.items()]
     if view.unhandled:
         rows.append(("unhandled", ", ".join(view.unhandled)))
     for name, value in rows:
         out.line(f"  {name:<22}{' '.join(value.split())}")
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in _TIMES:
+        return format_duration(value)
+    if isinstance(value, tuple):
+        import shlex
+
+        return shlex.join(value) or "none"
+    return "forever" if name == "repeat" and value is None else str(value)

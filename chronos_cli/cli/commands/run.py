@@ -48,6 +48,10 @@ def command(
         rows = [row for row in (run.wait() for run in running) if row is not None]
         if isinstance(launcher, Detached):
             launcher.answered()
+        if looked.over:
+            from chronos_cli.operations.alert import alert
+
+            alert(context, looked.over)
         stopped = interrupts.signal is not None
     failed = [row for row in rows if row.state not in (RunState.OK, RunState.RUNNING)]
     error = None
