@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
+    from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.look import Looked
@@ -68,6 +69,8 @@ class FireReport:
     arm: ArmDocument | None = None
     runs: tuple[Row, ...] = ()
     started: tuple[str, ...] = ()
+    over: tuple[tuple[Job, Row], ...] = ()
+    """What this fire found over, to be told to the on-failure command once it is answered."""
 
     def as_json(self) -> dict[str, Any]:
         """What the callback's body and `--json` say."""
@@ -104,6 +107,7 @@ def fire(
         fire_at=fire_at,
         reason=decision.reason,
         retry_after=decision.retry_after,
+        over=looked.over,
     )
     running: list[Running] = []
     try:

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 @frozen
 class Looked:
-    """What one look found and decided. `invalid` says why the record cannot be run, if it cannot."""
+    """What one look found and decided. `invalid` says why the record cannot be run, if it cannot.
+
+    `over`: rows that are terminal now, each with its job, where the job has an on-failure command to tell of them.
+    """
 
     decision: Decision
     job: Job | None
     invalid: str | None = None
+    over: tuple[tuple[Job, Row], ...] = ()
 
 
 @frozen
@@ -63,7 +67,7 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
-        return Looked(decision=decision, job=job)
+        return Looked(decision=decision, job=job, over=_over(ctx, job, decision, found.facts))
 
     looked = ctx.repository.change(once)
     ctx.checkpoint("claimed")
@@ -169,6 +173,16 @@ def _create_owed(ctx: Context, owed: Iterable[Row]) -> None:
             continue  # another look wrote the same row from the same entry
 
 
+def _over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tuple[tuple[Job, Row], ...]:
+    """The rows that are over after a look. Rows of one run are told once, however many looks come upon them."""
+    if job is None or not job.policy.on_failure:
+        return ()
+    settled = {row.run_id: row for row in decision.settle}
+    rows = [settled.get(entry.run) or facts.rows.get(entry.run) for entry in job.open]
+    after = parse_job(decision.record, ctx.home) if decision.record is not None else job
+    return tuple((after, row) for row in (*rows, *decision.owed) if row is not None and row.terminal)
+
+
 def _put_row(ctx: Context, row: Row, version: str | None) -> None:
     """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
     if version is None:
@@ -189,6 +203,7 @@ class Settled:
     changed: tuple[str, ...]
     invalid: Mapping[str, str]
     any_jobs: bool
+    over: tuple[tuple[Job, Row], ...] = ()
 
 
 def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> Settled:
@@ -207,7 +222,7 @@ def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool 
     if not owed:
         return settled
     # Now that their rows exist, the entries that owed them go; a schedule that is spent is then complete.
-    return replace(ctx.repository.change(once), changed=settled.changed)
+    return replace(ctx.repository.change(once), changed=settled.changed, over=settled.over)
 
 
 def _stored_arms(ctx: Context) -> Callable[[str], Stored[ArmDocument] | None]:
@@ -224,6 +239,7 @@ def _survey_all(
     arms: dict[str, Stored[ArmDocument] | None] = {}
     changed: list[str] = []
     invalid: dict[str, str] = {}
+    over: list[tuple[Job, Row]] = []
     any_jobs = False
     held = ctx.repository.stop_reason() is not None
     arm_of = _stored_arms(ctx)
@@ -245,6 +261,7 @@ def _survey_all(
         found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id])
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
+        over += _over(ctx, job, decision, found.facts)
         if decision.record is None and not decision.settle:
             continue
         changed.append(job_id)
@@ -254,4 +271,4 @@ def _survey_all(
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)
-    return Settled(wakes=wakes, arms=arms, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs)
+    return Settled(wakes=wakes, arms=arms, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs, over=tuple(over))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chronos_cli.core.decision import Wake
+    from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
 
@@ -28,6 +29,7 @@ def see_through(
     *,
     ended: Callable[[Row], object] | None = None,
     settled: Callable[[], object] | None = None,
+    waited_for: bool = True,
 ) -> Row:
     """Wait for a run's end, record it, run what was queued behind it, and arm the job's next wake.
 
@@ -36,15 +38,20 @@ def see_through(
     provisioned once more: after `settled`, which is called when nothing else is left to do and returns when the answer
     has left. A wake that cannot be armed here is written down as unconfirmed, and one line on stderr says so:
     reconcile, the next fire or a tick mends it. Returns the row.
+
+    `waited_for`: whether somebody waits for `settled`; then the on-failure command, if there is one, runs before that,
+    since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
     """
     row = finish(ctx, run)
     job_id, waiting = row.job_id, [run]
+    over: list[tuple[Job, Row]] = []
     _note(ctx, row)
     if ended is not None:
         ended(row)
     while waiting:
         waiting.pop()
         looked = after_end(ctx, job_id)
+        over += looked.over
         for start in looked.decision.starts if looked.job is not None else ():
             begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
             if begun is not None:
@@ -52,10 +59,14 @@ def see_through(
                 waiting.append(begun)
     again = ended is not None and not _keeps_slot(ctx, job_id)
     _arm(ctx, job_id, looked.decision.wake, force=again and settled is None)
+    if waited_for:
+        _alert(ctx, over)
     if settled is not None:
         settled()
         if again:
             _arm(ctx, job_id, present_wake(ctx, job_id), force=True)
+    if not waited_for:
+        _alert(ctx, over)
     _prune(ctx, job_id)
     return row
 
@@ -65,6 +76,14 @@ def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
         rearm(ctx, job_id, wake, force=force and wake is not None)
     except ChronosError as error:
         sys.stderr.write(f"chronos: job {job_id} ended, but its wake was not armed: {error.line()}\n")
+
+
+def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
+    """Tell the on-failure command; what it needs is imported where there is something to tell."""
+    if over:
+        from chronos_cli.operations.alert import EACH_WITHIN_S, FROZEN_WITHIN_S, alert
+
+        alert(ctx, over, each_within_s=EACH_WITHIN_S if ctx.budget_s is None else FROZEN_WITHIN_S)
 
 
 def _keeps_slot(ctx: Context, job_id: str) -> bool:
