@@ -151,7 +151,8 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
         return "-"
     text = arm.state.value
     if arm.state is Armed.DIFFERENT and arm.held is not None and view.zone is not None:
-        text += f" ({arm.held.astimezone(view.zone):%Y-%m-%d %H:%M:%S})"
+        same = arm.held == arm.wanted and arm.callback_url is not None
+        text += f" (calls {arm.callback_url})" if same else f" ({arm.held.astimezone(view.zone):%Y-%m-%d %H:%M:%S})"
     if not arm.checked:
         verified = "not verified" if arm.verified_at is None else f"verified {words.relative(arm.verified_at, now)}"
         text = f"{text}, {verified}"

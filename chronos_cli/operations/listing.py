@@ -49,7 +49,10 @@ BAD: Final = frozenset({Armed.MISSING, Armed.DIFFERENT, Armed.ORPHAN, Armed.UNCO
 
 @opaque
 class ArmView:
-    """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store."""
+    """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store.
+
+    `callback_url`: where NAS was told to call; another than the one configured now makes the arm a different one.
+    """
 
     state: Armed
     wanted: datetime | None = None
@@ -59,6 +62,7 @@ class ArmView:
     error: Mapping[str, Any] | None = None
     last_callback_at: datetime | None = None
     last_fire_error: Mapping[str, Any] | None = None
+    callback_url: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As `list` and `job show` say it."""
@@ -71,6 +75,7 @@ class ArmView:
             "error": dict(self.error) if self.error else None,
             "last_callback_at": _text(self.last_callback_at),
             "last_fire_error": dict(self.last_fire_error) if self.last_fire_error else None,
+            "callback_url": self.callback_url,
         }
 
 
@@ -205,7 +210,8 @@ def _view(
 
         wake = present_wake(ctx, job.id)
         wish = wake.at if wake is not None else None
-    arm = arm_view(wish, document, held, job.id, now) if arming else ArmView(state=Armed.NONE)
+    url = ctx.wire.callback_url if ctx.wire is not None else None
+    arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=Armed.NONE)
     running, overrun = _running(ctx, job, now)
     late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
     return JobView(
@@ -261,8 +267,12 @@ def arm_view(
     held: Mapping[str, Arm] | None,
     job_id: str,
     now: datetime,
+    callback_url: str | None = None,
 ) -> ArmView:
-    """Compare a job's wish with what NAS holds, or, where NAS was not asked, with what it last confirmed."""
+    """Compare a job's wish with what NAS holds, or, where NAS was not asked, with what it last confirmed.
+
+    `callback_url`: where NAS should call, None where that is not known.
+    """
     more: dict[str, Any] = {"wanted": wish, "error": None}
     if document is not None:
         more |= {
@@ -270,9 +280,13 @@ def arm_view(
             "verified_at": document.confirmed_at if document.state.value == "confirmed" else None,
             "last_callback_at": document.last_callback_at,
             "last_fire_error": document.last_fire_error,
+            "callback_url": document.callback_url if document.wake is not None else None,
         }
+    moved = callback_url is not None and more.get("callback_url") not in (None, callback_url)
     if held is None:
-        return ArmView(state=_stored_state(wish, document), held=_stored_held(document), **more)
+        state = _stored_state(wish, document)
+        state = Armed.DIFFERENT if moved and state is Armed.ARMED else state
+        return ArmView(state=state, held=_stored_held(document), **more)
     arm = held.get(job_id)
     more |= {"checked": True, "held": arm.fire_at if arm else None}
     if arm is None:
@@ -282,7 +296,7 @@ def arm_view(
     if wish is None:
         return ArmView(state=Armed.ORPHAN, **more)
     stands_for_it = document is not None and document.fire_at == arm.fire_at and document.wake == wish
-    agrees = arm.fire_at == wish or stands_for_it
+    agrees = (arm.fire_at == wish or stands_for_it) and not moved
     return ArmView(state=Armed.ARMED if agrees else Armed.DIFFERENT, **(more | {"verified_at": now}))
 
 

@@ -315,3 +315,22 @@ def test_no_token_reaches_any_output_at_full_verbosity(home, nas, agent, tmp_pat
     for secret in (canary, token):
         assert secret not in shown
         assert secret.encode() not in written
+
+
+def test_a_changed_callback_url_moves_every_arm(chronos, armed_home):
+    """`list --json` shows where NAS was told to call; after a redeploy reconcile sends every job the new address."""
+    chronos("reconcile", home=armed_home)
+    urls = {view["id"]: view["arm"]["callback_url"] for view in chronos("list", "--json", home=armed_home).json["jobs"]}
+    assert urls == dict.fromkeys(SIX, CALLBACK) | {"255d0a07be98": None}
+    new = {"CHRONOS_CALLBACK_URL": "http://127.0.0.1:10"}
+    listed = chronos("list", "--json", home=armed_home, env=new).json
+    assert states(listed) == dict.fromkeys(SIX, "different") | {"255d0a07be98": "none"}
+    assert not any(view["will_fire"] for view in listed["jobs"])
+    assert chronos("list", home=armed_home, env=new).out.count(f"different (calls {CALLBACK})") == len(SIX)
+    plan = chronos("reconcile", "--json", home=armed_home, env=new).json["plan"]
+    assert {step["job_id"]: step["action"] for step in plan["steps"]} == dict.fromkeys(SIX, "move")
+    listed = chronos("list", "--json", home=armed_home, env=new).json
+    assert {view["arm"]["callback_url"] for view in listed["jobs"]} == {"http://127.0.0.1:10", None}
+    assert {view["id"] for view in listed["jobs"] if view["will_fire"]} == SIX
+    again = chronos("reconcile", "--json", home=armed_home, env=new).json["plan"]
+    assert {step["action"] for step in again["steps"]} == {"keep"}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.providers.interface import Activation
+    from chronos_cli.providers.resolve import Resolved
 
 
 def command(ctx: typer.Context) -> int:
-    """List the trigger providers, which of them is active, and why another is not.
+    """List the trigger providers: which one is active, and why another cannot be used.
+
+    Plug-ins are looked for among installed packages and in the home's plugins folder, and loaded to find out.
 
     Examples:
       chronos provider list
@@ -26,24 +31,53 @@ def command(ctx: typer.Context) -> int:
     config, context = invocation.config(), invocation.context()
     resolved = invocation.provider(context)
     activation = Activation(config=config, context=context)
-    known = [BuiltinScheduler(activation), ChronosScheduler(activation)]
     rows = [
         {
             "name": provider.name,
+            "origin": "bundled",
             "active": provider.name == resolved.provider.name,
             "available": provider.is_available(),
             "because": provider.unavailable_because(),
         }
-        for provider in known
+        for provider in (BuiltinScheduler(activation), ChronosScheduler(activation))
     ]
-    if resolved.provider.name not in [row["name"] for row in rows]:
-        rows.append({"name": resolved.provider.name, "active": True, "available": True, "because": None})
+    rows += _plugins(activation, resolved)
 
     def render(out: Output) -> None:
         cells = [
-            ("*" if row["active"] else " ", str(row["name"]), str(row["because"] or "can be used")) for row in rows
+            ("*" if row["active"] else " ", str(row["name"]), str(row["because"] or "can be used"), str(row["origin"]))
+            for row in rows
         ]
-        out.table(("", "NAME", ""), cells)
+        out.table(("", "NAME", "", "FROM"), cells)
 
     document = {"providers": rows, "configured": resolved.wanted, "warning": resolved.warning}
     return invocation.done(document, render)
+
+
+def _plugins(activation: Activation, resolved: Resolved) -> list[dict[str, Any]]:
+    """What others wrote: active, merely there, or broken, with its error. What they print goes to stderr."""
+    from contextlib import redirect_stdout
+
+    from chronos_cli.providers.plugins import find_plugins, load_plugin
+
+    rows: list[dict[str, Any]] = []
+    for found in find_plugins(activation.config.home):
+        active = found.name == resolved.wanted and resolved.warning is None
+        problem: str | None = None
+        with redirect_stdout(sys.stderr):
+            try:
+                provider, problem = (resolved.provider, None) if active else load_plugin(found.name, activation)
+                if provider is not None and not provider.is_available():
+                    problem = provider.unavailable_because() or "it is not available"
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; the list goes on
+                problem = f"{found.origin} failed: {type(error).__name__}: {error}"
+        rows.append(
+            {
+                "name": found.name,
+                "origin": found.origin,
+                "active": active,
+                "available": problem is None,
+                "because": None if problem is None else " ".join(problem.split()),
+            }
+        )
+    return rows
