@@ -21,15 +21,15 @@ _chronos() {
         "config") words="show path" ;;
     esac
     case "$path" in
-        "arm") options="--all --dry-run" ;;
-        "cancel") options="--all --orphans --dry-run --yes -y" ;;
+        "arm") options="--all --dry-run --detailed-exitcode" ;;
+        "cancel") options="--all --orphans --dry-run --detailed-exitcode --yes -y" ;;
         "list") options="--offline" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
         "fire") options="--job-id --token --token-file --fire-at --detach" ;;
         "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver" ;;
         "job show") options="" ;;
         "job list") options="" ;;
-        "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver --dry-run" ;;
+        "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
         "job pause") options="--reason" ;;
         "job resume") options="" ;;
         "job remove") options="--yes -y" ;;

@@ -18,6 +18,9 @@ def command(
     jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help=references.JOBS_HELP)] = None,
     everything: Annotated[bool, typer.Option("--all", help="every job of the store")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
+    ] = False,
 ) -> int:
     """Make NAS hold the next wake of jobs, and drop what it holds for those that have none.
 
@@ -32,4 +35,4 @@ def command(
     only = references.several(context, jobs, everything=everything)
     if only is None:
         only = frozenset(record.id for record in context.repository.jobs().records if record.id is not None)
-    return show_reconcile(invocation, context, only=only, dry_run=dry_run, strict=True)
+    return show_reconcile(invocation, context, only=only, dry_run=dry_run, detailed=detailed, strict=True)

@@ -9,7 +9,7 @@ import typer
 from chronos_cli.cli import plans, references
 from chronos_cli.cli.needs import require_nas
 from chronos_cli.core.plan import Action, Plan, Step
-from chronos_cli.errors import NotFoundError, UsageError
+from chronos_cli.errors import ExitCode, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,9 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="whatever NAS holds for jobs of this store")] = False,
     orphans: Annotated[bool, typer.Option("--orphans", help="whatever NAS holds for no job of this store")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> int:
     """Drop the timers that NAS holds. The jobs stay as they are.
@@ -67,7 +70,8 @@ def command(
             out.note(again)
 
     document = {"dry_run": dry_run, "plan": plans.plan_json(plan), "note": again or None}
-    return invocation.done(document, render, error=error)
+    code = ExitCode.PENDING if detailed and dry_run and plan.changes else None
+    return invocation.done(document, render, error=error, exit_code=code)
 
 
 def _held(context: Context) -> Mapping[str, datetime | None]:

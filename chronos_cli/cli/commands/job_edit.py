@@ -10,7 +10,7 @@ from chronos_cli.cli import changes, references
 from chronos_cli.cli import job_options as options
 from chronos_cli.core.edits import Edit
 from chronos_cli.core.schedule import normal_form, parse_schedule
-from chronos_cli.errors import UsageError
+from chronos_cli.errors import ExitCode, UsageError
 from chronos_cli.frozen import names
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def command(
     model: options.Model = None,
     deliver: options.Deliver = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
+    ] = False,
 ) -> int:
     """Change a job; what is not named stays as it is.
 
@@ -97,7 +100,8 @@ def command(
     plan = _plan(before, after)
     if dry_run:
         document = {"job": changes.job_json(after), "dry_run": True, "plan": plan}
-        return invocation.done(document, lambda out: _show(out, plan, dry_run=True))
+        code = ExitCode.PENDING if detailed and plan else None
+        return invocation.done(document, lambda out: _show(out, plan, dry_run=True), exit_code=code)
     changed = jobs.edit(context, job_id, edit)
     if not invocation.json and not invocation.output.quiet:
         _show(invocation.output, plan, dry_run=False)

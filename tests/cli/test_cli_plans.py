@@ -1,0 +1,130 @@
+"""Plans before changes: what a dry run shows is what the real run does, and a dry run leaves no trace anywhere."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.cli.conftest import connect
+from tests.nas_process import running_nas
+
+CALLBACK = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def nas(tmp_path_factory):
+    """One NAS for all tests here; each test is an agent of its own."""
+    with running_nas(tmp_path_factory.mktemp("nas")) as running:
+        yield running
+
+
+class Watched:
+    """Stands before a NAS, hands every call on, and keeps its method and path."""
+
+    def __init__(self, url):
+        calls = self.calls = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self):
+                calls.append((self.command, self.path))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+                kept = {name: value for name, value in self.headers.items() if name != "Host"}
+                with urlopen(Request(url + self.path, data=body, headers=kept, method=self.command)) as got:
+                    data = got.read()
+                self.send_response(got.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the base class names them so
+
+            def log_message(self, *_):
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def watched(chronos, home, nas, request):
+    """A home whose jobs need every step there is, behind a NAS that is watched; returns the home and the watch."""
+    agent = nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
+    connect(home, nas, agent, CALLBACK)
+    for job_id in ("kept", "moved", "added", "dropped"):
+        assert chronos("job", "add", "@yearly", "--id", job_id, "--shell", "true", home=home).code == 0
+    nas.provision(agent, "moved", datetime.now(UTC) + timedelta(days=9), CALLBACK)
+    nas.provision(agent, "stranger", datetime.now(UTC) + timedelta(days=9), CALLBACK)
+    offline = {"CHRONOS_PROVIDER": "builtin"}
+    assert chronos("job", "pause", "dropped", home=home, env=offline).code == 0
+    assert chronos("cancel", "added", home=home).code == 0
+    watch = Watched(nas.url)
+    text = (home / "config.yaml").read_text()
+    (home / "config.yaml").write_text(text.replace(f"portal_url: {nas.url}", f"portal_url: {watch.url}"))
+    for path in (home / "cron" / "arms").iterdir():
+        path.write_text(path.read_text().replace(nas.url, watch.url))
+    yield home, watch
+    watch.close()
+
+
+def everything(home):
+    """Every file of a home, with its bytes and when it was last written."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(home.rglob("*")) if path.is_file()}
+
+
+CASES = {
+    "reconcile": (
+        ("reconcile",),
+        ["+ arm added", "- cancel dropped", "= keep kept", "~ move moved", "? orphan stranger"],
+    ),
+    "reconcile --prune": (
+        ("reconcile", "--prune"),
+        ["+ arm added", "- cancel dropped", "= keep kept", "~ move moved", "- cancel stranger"],
+    ),
+    "arm": (("arm", "--all"), ["+ arm added", "- cancel dropped", "= keep kept", "~ move moved"]),
+    "arm one": (("arm", "moved"), ["~ move moved"]),
+    "cancel": (("cancel", "kept", "moved"), ["- cancel kept", "- cancel moved"]),
+    "cancel --orphans": (("cancel", "--orphans"), ["- cancel stranger"]),
+    "cancel --all": (("cancel", "--all"), ["- cancel dropped", "- cancel kept", "- cancel moved"]),
+    "job edit": (
+        ("job", "edit", "kept", "--schedule", "0 12 1 7 *", "--retries", "2"),
+        ["~ schedule:", "~ move", "~ retries:"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_dry_run_leaves_no_trace_and_shows_what_the_real_run_does(chronos, watched, case):
+    """Not one byte of the home is written, NAS is only listed, and the real run prints the same lines and does them."""
+    home, watch = watched
+    words, steps = CASES[case]
+    before = everything(home)
+    dry = chronos(*words, "--dry-run", home=home)
+    detailed = chronos(*words, "--dry-run", "--detailed-exitcode", "--json", home=home)
+    assert everything(home) == before
+    assert {method for method, _ in watch.calls} <= {"GET"}
+    assert (dry.code, detailed.code) == (0, 3)
+    *lines, summary = dry.out.splitlines()
+    plain = [" ".join(line.split()) for line in lines]
+    assert len(plain) == len(steps)
+    assert [step for step in steps if not any(line.startswith(step) for line in plain)] == []
+    assert summary.startswith("Plan: ")
+    assert summary.endswith(" Nothing was changed.")
+    yes = ("--yes",) if "cancel" in words and words[1].startswith("--") else ()
+    real = chronos(*words, *yes, home=home)
+    assert real.code == 0
+    assert real.out.splitlines()[: len(lines) + 1] == [*lines, summary.removesuffix(" Nothing was changed.")]
+    assert {method for method, _ in watch.calls} - {"GET"}
+    if "edit" not in words:
+        again = chronos(*words, "--dry-run", "--detailed-exitcode", home=home)
+        assert again.code == 0, again.out
