@@ -189,13 +189,14 @@ def test_a_wheel_is_whole_and_named_right(tmp_path):
 
 
 def test_the_test_extra_is_light():
-    """Running the tests needs four packages, none of them a server."""
+    """Running the tests needs five packages, none of them a server."""
     extras = tomllib.loads(Path(ROOT, "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {re.split(r"[\[>=]", item)[0] for item in extras["test"]} == {
         "greenlet",
         "hypothesis",
         "jsonschema",
         "pytest",
+        "pytest-xdist",
     }
 
 
