@@ -57,7 +57,8 @@ def command(
     error = None
     if failed:
         row = failed[-1]
-        error = JobFailedError(row.reason or row.state.value, hint=f"see `chronos logs {job_id}/{row.run_id}`")
+        hint = f"see `chronos logs {job_id}/{row.run_id}`" if row.output else f"see `chronos history {job_id}`"
+        error = JobFailedError(row.reason or row.state.value, hint=hint)
 
     def render(out: Output) -> None:
         for row in rows:
