@@ -139,7 +139,9 @@ class TestEnvironment:
         """A proxy in the environment never sees what is meant for this machine in plain http."""
         monkeypatch.setenv(name, other.url)
         connect().cancel("x")
-        assert (len(nas.calls), other.connections) == (1, 0)
+        assert len(nas.calls) == 1
+        # A proxy is asked for a whole URL. Something late of another test may still call at a port that was its own.
+        assert not [call.path for call in other.calls if call.path.startswith("http")]
 
     def test_proxy_elsewhere(self, nas, connect, monkeypatch):
         """A proxy is used for NAS elsewhere, as requests does, and one that fails is named as the cause."""
