@@ -180,6 +180,17 @@ def test_a_cold_reconcile_by_batch_is_two_calls_after_the_first_answer(home, nas
     assert [call.path.partition("?")[0] for call in nas.calls] == ["/api/agent-cron/list", "/api/agent-cron/batch"]
 
 
+def test_arming_many_jobs_writes_two_documents_for_a_batch(home, nas):
+    """Before it is sent and once NAS has answered: one document for all jobs of a batch, not two files for each."""
+    nas.features = ["batch"]
+    write_jobs(home, 100)
+    seen = watched("reconcile", "-q", env=configured(home, nas))["seen"]
+    written = [what.removeprefix(f"{home}/cron/").partition("/")[0] for kind, what in seen if kind == "write"]
+    assert written == ["arm-packs", "arm-packs"]
+    (pack,) = (home / "cron" / "arm-packs").glob("*.json")
+    assert [line["state"] for line in json.loads(pack.read_text()).values()] == ["confirmed"] * 100
+
+
 @pytest.mark.parametrize(
     ("arguments", "calls"),
     [

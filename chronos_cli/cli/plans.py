@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.output import Output
     from chronos_cli.core.plan import Plan, Step
-    from chronos_cli.operations.reconcile import Done, Reconciled
+    from chronos_cli.operations.carrying import Done
+    from chronos_cli.operations.reconcile import Reconciled
 
 _SIGN: Final = {Action.ARM: "+", Action.MOVE: "~", Action.CANCEL: "-", Action.KEEP: "=", Action.ORPHAN: "?"}
 _STYLE: Final = {Action.ARM: "green", Action.MOVE: "yellow", Action.CANCEL: "red", Action.ORPHAN: "cyan"}

@@ -175,12 +175,12 @@ def listing(
     """
     now = ctx.clock()
     jobs = ctx.repository.jobs()
-    documents = set(ctx.repository.arm_ids()) if arming else set()
+    arms = ctx.repository.arms() if arming else None
     by_id = None if held is None else {arm.job_id: arm for arm in held.arms}
     views = []
     for record in jobs.records:
         if only is None or record.id in only:
-            document = ctx.repository.arm(record.id) if record.id in documents else None
+            document = arms.get(record.id) if arms is not None and record.id is not None else None
             views.append(_view(ctx, record, document.value if document else None, by_id, now, arming, prompt_runner))
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}

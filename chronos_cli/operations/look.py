@@ -14,14 +14,14 @@ from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from typing import Any
 
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.jobsfile import JobsFile, Record
-    from chronos_cli.store.repository import Stored
+    from chronos_cli.store.repository import Arms, Stored
 
 
 @frozen
@@ -195,7 +195,8 @@ def _put_row(ctx: Context, row: Row, version: str | None) -> None:
 class Settled:
     """What looking at all jobs found: their wakes, which records were put right, which cannot be read.
 
-    `arms`: the arm documents of these jobs (None: there is none), each read before the job's wake was worked out.
+    `arms`: the arm documents of these jobs (None: there is none), each read before the job's wake was worked out;
+    `index`: all there were.
     """
 
     wakes: Mapping[str, Wake | None]
@@ -203,6 +204,7 @@ class Settled:
     changed: tuple[str, ...]
     invalid: Mapping[str, str]
     any_jobs: bool
+    index: Arms
     over: tuple[tuple[Job, Row], ...] = ()
 
 
@@ -225,12 +227,6 @@ def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool 
     return replace(ctx.repository.change(once), changed=settled.changed, over=settled.over)
 
 
-def _stored_arms(ctx: Context) -> Callable[[str], Stored[ArmDocument] | None]:
-    """What reads arm documents after one look at their folder; one made since then shows in its generation."""
-    names = frozenset(ctx.repository.arm_ids())
-    return lambda job_id: ctx.repository.arm(job_id) if job_id in names else None
-
-
 def _survey_all(
     ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
 ) -> Settled:
@@ -242,7 +238,7 @@ def _survey_all(
     over: list[tuple[Job, Row]] = []
     any_jobs = False
     held = ctx.repository.stop_reason() is not None
-    arm_of = _stored_arms(ctx)
+    index = ctx.repository.arms()
     for record in jobs.records:
         any_jobs = True
         job_id = record.id or f"record {record.index + 1}"
@@ -257,7 +253,7 @@ def _survey_all(
             if write:
                 jobs.remove(job_id)
             continue
-        arms[job_id] = arm_of(job.id)
+        arms[job_id] = index.get(job.id)
         found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id])
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
@@ -271,4 +267,12 @@ def _survey_all(
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)
-    return Settled(wakes=wakes, arms=arms, changed=tuple(changed), invalid=invalid, any_jobs=any_jobs, over=tuple(over))
+    return Settled(
+        wakes=wakes,
+        arms=arms,
+        changed=tuple(changed),
+        invalid=invalid,
+        any_jobs=any_jobs,
+        index=index,
+        over=tuple(over),
+    )

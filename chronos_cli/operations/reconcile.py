@@ -8,47 +8,27 @@ changes nothing. Safe from any number of places at once.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
-from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, instant_to_send, make_plan
-from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
+from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, make_plan
+from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.nas.interface import ArmRequest, CancelRequest
-from chronos_cli.operations.arming import (
-    DELIVERED,
-    STALE_GENERATION,
-    arm,
-    confirmation,
-    failure,
-    overtaken,
-    refusal,
-    request_of,
-)
-from chronos_cli.operations.look import Settled, present_wake, settle_all
+from chronos_cli.nas.interface import CancelRequest
+from chronos_cli.operations.carrying import Done, cancelled_at, carry_out
+from chronos_cli.operations.look import Settled, settle_all
+from chronos_cli.operations.packing import PACK_FROM, packable, tidy, write_packs
 from chronos_cli.store.arms import ArmDocument
-from chronos_cli.store.repository import no_arm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
-    from chronos_cli.nas.interface import ArmList, Nas, Result
+    from chronos_cli.nas.interface import ArmList
     from chronos_cli.operations.context import Context, Wire
-    from chronos_cli.store.repository import Stored
 
 LIST_BUDGET_S: Final = 60.0
-_IN_FLIGHT = timedelta(seconds=5)
-
-
-@frozen
-class Done:
-    """What became of one step that called NAS."""
-
-    step: Step
-    error: ChronosError | None = None
 
 
 @frozen
@@ -74,9 +54,11 @@ def reconcile(
     dry_run: bool = False,
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    pack_from: int = PACK_FROM,
 ) -> Reconciled:
     """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
 
+    `pack_from`: from so many jobs on, their arm documents are written together.
     Raises what listing NAS or reading the store raises; then nothing was changed anywhere. Failures of single steps
     are in the result.
     """
@@ -85,7 +67,7 @@ def reconcile(
     with wire.connect(LIST_BUDGET_S) as nas:
         listed = nas.list()
         settled = settle_all(ctx, only=chosen, write=not dry_run)
-        documents = _documents(ctx, settled, listed, chosen)
+        documents = _documents(settled, listed, chosen)
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
             # A record that cannot be read wishes we do not know what: its timer is left as it is.
@@ -101,8 +83,22 @@ def reconcile(
         result = Reconciled(plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run)
         if dry_run:
             return result
-        _note_held(ctx, plan, documents, listed)
-        done = _carry_out(ctx, wire, nas, plan, settled, documents, listed, progress)
+        renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
+        held = {arm.job_id: arm.fire_at for arm in listed.arms}
+        done = carry_out(
+            ctx,
+            wire,
+            nas,
+            plan.changes,
+            settled,
+            documents,
+            held,
+            pack_from=pack_from,
+            renewed=renewed,
+            progress=progress,
+        )
+        if chosen is None:
+            tidy(ctx, settled.index, settled.wakes.keys() | held.keys(), renewed)
     if settled.over:
         from chronos_cli.operations.alert import alert
 
@@ -119,19 +115,17 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
         for result in nas.apply(requests):
             step = Step(action=Action.CANCEL, job_id=result.request.job_id)
             if result.ok:
-                ctx.repository.change_arm(result.request.job_id, _cancelled_at(ctx.clock()))
+                ctx.repository.change_arm(result.request.job_id, cancelled_at(ctx.clock()))
             done.append(Done(step=step, error=result.error))
     return done
 
 
-def _documents(
-    ctx: Context, settled: Settled, listed: ArmList, chosen: frozenset[str] | None
-) -> dict[str, ArmDocument]:
+def _documents(settled: Settled, listed: ArmList, chosen: frozenset[str] | None) -> dict[str, ArmDocument]:
     """The arm documents that matter: of every job with a wish, as read with it, and of everything else NAS holds."""
     documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
     ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
     for job_id in ids if chosen is None else ids & chosen:
-        stored = ctx.repository.arm(job_id)
+        stored = settled.index.get(job_id)
         if stored is not None:
             documents[job_id] = stored.value
     return documents
@@ -156,127 +150,30 @@ def _same_identity(document: ArmDocument, wire: Wire) -> bool:
     return document.portal_url in (None, wire.portal_url) and document.audience in (None, "", wire.audience)
 
 
-def _note_held(ctx: Context, plan: Plan, documents: Mapping[str, ArmDocument], listed: ArmList) -> None:
-    """What NAS shows as held is confirmed, whoever's answer was lost."""
+def _note_held(
+    ctx: Context, plan: Plan, settled: Settled, documents: Mapping[str, ArmDocument], listed: ArmList, pack_from: int
+) -> set[str]:
+    """What NAS shows as held is confirmed, whoever's answer was lost. Returns the jobs for which a pack says so."""
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
-    for step in plan.steps:
-        document = documents.get(step.job_id)
-        if step.action is not Action.KEEP or document is None or document.state is ArmState.CONFIRMED:
-            continue
-        sent, answer_id = document, schedule_ids.get(step.job_id)
-        ctx.repository.change_arm(
-            step.job_id,
-            lambda found, sent=sent, answer_id=answer_id: (  # type: ignore[misc]
-                replace(found, state=ArmState.CONFIRMED, confirmed_at=ctx.clock(), schedule_id=answer_id, error=None)
-                if found.generation == sent.generation
-                else found
-            ),
-        )
+    found = {step.job_id: documents[step.job_id] for step in plan.steps if _shown(step, documents)}
+    packed = packable(settled.index, found, pack_from)
+    changes = {job_id: _held_as(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
+    for job_id in found.keys() - packed:
+        ctx.repository.change_arm(job_id, changes[job_id])
+    write_packs(ctx, {job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
+    return packed
 
 
-def _carry_out(
-    ctx: Context,
-    wire: Wire,
-    nas: Nas,
-    plan: Plan,
-    settled: Settled,
-    documents: Mapping[str, ArmDocument],
-    listed: ArmList,
-    progress: Callable[[int, int], None] | None,
-) -> list[Done]:
-    steps = {step.job_id: step for step in plan.changes}
-    sent: dict[str, Stored[ArmDocument]] = {}
-    held = {arm.job_id: arm.fire_at for arm in listed.arms}
-    requests: list[ArmRequest | CancelRequest] = []
-    again: list[Step] = []
-    for job_id, step in steps.items():
-        wake = settled.wakes.get(job_id)
-        if step.action is Action.CANCEL or wake is None:
-            if present_wake(ctx, job_id) is None:
-                requests.append(CancelRequest(job_id=job_id))
-            continue
-        lost = _spent(documents.get(job_id), held, ctx.clock())
-        seen = settled.arms.get(job_id) or no_arm(job_id)
-        known = seen.value.generation
-        stored = ctx.repository.swap_arm(job_id, _sending(wire, wake, ctx.clock, lost=lost, known=known), seen)
-        document = stored.value
-        if document.state is ArmState.UNCONFIRMED and document.wake == wake.at and document.generation != known:
-            sent[job_id] = stored
-            requests.append(request_of(document))
-        else:
-            again.append(step)
-    done = []
-    for result in nas.apply(requests, progress=progress):
-        step = steps[result.request.job_id]
-        error, certain = _note_result(ctx, result, sent.get(step.job_id))
-        if error is None and step.action is Action.CANCEL:
-            certain = present_wake(ctx, step.job_id) is None
-        if certain:
-            done.append(Done(step=step, error=error))
-        else:
-            again.append(step)
-    return done + [Done(step=step, error=_arm_again(ctx, nas, step.job_id)) for step in again]
+def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:
+    document = documents.get(step.job_id)
+    return step.action is Action.KEEP and document is not None and document.state is not ArmState.CONFIRMED
 
 
-def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
-    """Arm what a job wishes now: its wish came, or changed, while NAS was being told of an older one."""
-    try:
-        arm(ctx, nas, job_id, present_wake(ctx, job_id), fresh=True)
-    except ChronosError as error:  # handed on: it is this step's result
-        return error
-    return None
-
-
-def _sending(
-    wire: Wire, wake: Wake, clock: Callable[[], datetime], *, lost: bool, known: int
-) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that notes what is being sent, unless somebody has sent something since the wake was worked out."""
-
-    def change(document: ArmDocument) -> ArmDocument:
-        if document.generation != known:
-            return document
-        now = clock()
-        before = document.sent()
-        at = instant_to_send(wake, replace(before, spent=before.spent or lost), now)
-        return document.sending(
-            wake, at, callback_url=wire.callback_url, portal_url=wire.portal_url, audience=wire.audience, now=now
-        )
-
-    return change
-
-
-def _spent(document: ArmDocument | None, held: Mapping[str, datetime | None], now: datetime) -> bool:
-    """Whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
-    if document is None or document.state is not ArmState.CONFIRMED or document.fire_at is None:
-        return False
-    return held.get(document.job_id) != document.fire_at and document.fire_at > now + _IN_FLIGHT
-
-
-def _note_result(
-    ctx: Context, result: Result, under_way: Stored[ArmDocument] | None
-) -> tuple[ChronosError | None, bool]:
-    """Write down one result. Returns its error, and whether NAS is certain not to hold somebody else's wish."""
-    job_id, error = result.request.job_id, result.error
-    if under_way is None:
-        if error is None:
-            ctx.repository.change_arm(job_id, _cancelled_at(ctx.clock()))
-        return error, True
-    sent = under_way.value
-    if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
-        return None, False
-    if isinstance(error, RefusedError):
-        ctx.repository.change_arm(job_id, refusal(sent, error))
-    elif error is not None:
-        ctx.repository.change_arm(job_id, failure(sent, error))
-    elif result.answer is not None:
-        document = ctx.repository.swap_arm(job_id, confirmation(sent, result.answer, ctx.clock()), under_way).value
-        return None, not (result.answer.state == DELIVERED or overtaken(document, sent))
-    return error, True
-
-
-def _cancelled_at(now: datetime) -> Callable[[ArmDocument], ArmDocument]:
-    return lambda document: replace(
-        document, state=ArmState.CANCELLED, wake=None, generation=document.next_generation(now), error=None
+def _held_as(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Callable[[ArmDocument], ArmDocument]:
+    return lambda found: (
+        replace(found, state=ArmState.CONFIRMED, confirmed_at=now, schedule_id=schedule_id, error=None)
+        if found.generation == sent.generation
+        else found
     )
 
 

@@ -215,7 +215,8 @@ class LocalStore(DocumentStore):
         # The backup takes the owner and mode of what it copies, whatever an older backup had.
         write_over(backup, path.read_bytes(), found, durable=True)
         os.utime(backup, (now, now))
-        for folder in (path.parent, backup.parent, self._home / "cron" / "arms"):
+        cron = self._home / "cron"
+        for folder in (path.parent, backup.parent, cron / "arms", cron / "arm-packs"):
             self._tidy(folder)
 
     def _tidy(self, folder: Path) -> None:

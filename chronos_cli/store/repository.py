@@ -19,9 +19,10 @@ from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from chronos_cli.store.interface import DocumentStore
+    from chronos_cli.store.packs import Line, Pack
 
 T = TypeVar("T")
 
@@ -154,15 +155,66 @@ class Repository:
     # -- arms --------------------------------------------------------------------------------------------------------
 
     def arm(self, job_id: str) -> Stored[ArmDocument] | None:
-        """A job's arm document; None when there is none, or none that can be read (it can be learned again)."""
+        """A job's arm document; None when there is none. One that cannot be read is empty: it can be learned again.
+
+        Its version is empty where only a pack has it: the first change makes a document of the job's own.
+        """
+        stored = self.own_arm(job_id)
+        if stored is None:
+            from chronos_cli.store.packs import find_line
+
+            line = find_line(self.documents, job_id)
+            stored = None if line is None else Stored(value=_arm_of(job_id, line), version="")
+        return stored
+
+    def own_arm(self, job_id: str) -> Stored[ArmDocument] | None:
+        """A job's arm document, where it has one to itself."""
         found = self.documents.read(arm_key(job_id))
         if found is None:
             return None
         try:
-            value = ArmDocument.from_json(json.loads(found.data))
-        except (ValueError, KeyError, TypeError):
-            value = ArmDocument(job_id=job_id)
-        return Stored(value=value, version=found.version)
+            line = json.loads(found.data)
+        except ValueError:
+            line = {}
+        return Stored(value=_arm_of(job_id, line), version=found.version)
+
+    def arms(self, *, but: Collection[str] = ()) -> Arms:
+        """All arm documents, after one look at their folder and at all packs `but` these."""
+        from chronos_cli.store.packs import read_packs
+
+        # In this order: a pack goes only after what took its place is there.
+        packs = read_packs(self.documents, but=but)
+        return Arms(self, self._own_arms(), packs)
+
+    def _own_arms(self) -> frozenset[str]:
+        prefix = "cron/arms/"
+        names = [key[len(prefix) : -len(".json")] for key in self.documents.list(prefix) if key.endswith(".json")]
+        return frozenset(name for name in names if is_job_id(name))
+
+    def create_pack(self, name: str, documents: Mapping[str, ArmDocument]) -> Pack:
+        """Write the arm documents of many jobs in one. `name` was never used before. Raises StoreError."""
+        from chronos_cli.store.packs import Pack, pack_key, render
+
+        key, lines = pack_key(name), {job_id: document.to_json() for job_id, document in documents.items()}
+        data = render(lines)
+        for _ in range(_ATTEMPTS):
+            try:
+                return Pack(key=key, version=self.documents.create(key, data, durable=False), lines=lines)
+            except VersionConflict:
+                found = self.documents.read(key)  # nobody else has that name: the answer to our write was lost
+                if found is not None and found.data == data:
+                    return Pack(key=key, version=found.version, lines=lines)
+        raise TemporaryError("a pack of arm documents could not be made")
+
+    def replace_pack(self, pack: Pack, lines: Mapping[str, Line]) -> None:
+        """Write a pack again. Raises VersionConflict where somebody else did so, or deleted it, since it was read."""
+        from chronos_cli.store.packs import render
+
+        self.documents.replace(pack.key, render(lines), pack.version, durable=False)
+
+    def drop_pack(self, pack: Pack) -> None:
+        """Delete a pack whose every line is superseded."""
+        self.documents.delete(pack.key)
 
     def change_arm(self, job_id: str, fn: Callable[[ArmDocument], ArmDocument]) -> ArmDocument:
         """Change a job's arm document by a pure function, again on conflict; returns what is stored then."""
@@ -199,9 +251,7 @@ class Repository:
 
     def arm_ids(self) -> list[str]:
         """The jobs that have an arm document."""
-        prefix = "cron/arms/"
-        names = [key[len(prefix) : -len(".json")] for key in self.documents.list(prefix) if key.endswith(".json")]
-        return [name for name in names if is_job_id(name)]
+        return sorted(self.arms().ids)
 
     def drop_arm(self, job_id: str) -> None:
         """Forget the wire side of a job that is gone."""
@@ -230,6 +280,40 @@ class Repository:
             except VersionConflict:
                 continue
         raise TemporaryError("the store's id could not be made")
+
+
+class Arms:
+    """All arm documents as one look found them: the names are at hand, documents are read when they are asked for.
+
+    `own`: the jobs that have a document to themselves; `packs`: what speaks for all others.
+    """
+
+    def __init__(self, repository: Repository, own: frozenset[str], packs: Sequence[Pack]) -> None:
+        from chronos_cli.store.packs import newest
+
+        self._repository = repository
+        self.own = own
+        self.packs = packs
+        self.lines: Mapping[str, Line] = newest(packs)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All jobs that have an arm document."""
+        return self.own.union(self.lines)
+
+    def get(self, job_id: str) -> Stored[ArmDocument] | None:
+        """A job's arm document, or None; one made since the look shows in its generation."""
+        stored = self._repository.own_arm(job_id) if job_id in self.own else None
+        if stored is None and job_id in self.lines:
+            return Stored(value=_arm_of(job_id, self.lines[job_id]), version="")
+        return stored
+
+
+def _arm_of(job_id: str, line: object) -> ArmDocument:
+    try:
+        return ArmDocument.from_json(line)  # type: ignore[arg-type]
+    except (ValueError, KeyError, TypeError):
+        return ArmDocument(job_id=job_id)
 
 
 def _settled_at(row: Row) -> str:

@@ -78,8 +78,9 @@ def last_accepted(ctx: Context) -> datetime | None:
     probe = read_probe(ctx)
     found = [probe.received_at] if probe is not None and probe.received_at is not None else []
     try:
-        for job_id in ctx.repository.arm_ids():
-            stored = ctx.repository.arm(job_id)
+        arms = ctx.repository.arms()
+        for job_id in arms.ids:
+            stored = arms.get(job_id)
             if stored is not None and stored.value.last_callback_at is not None:
                 found.append(stored.value.last_callback_at)
     except ChronosError:

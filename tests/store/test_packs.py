@@ -1,0 +1,286 @@
+"""Packs of arm documents: what they say, for whom, and how a reconcile that writes them keeps out of others' way."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.core.decision import Purpose, Wake
+from chronos_cli.core.job import Home
+from chronos_cli.core.plan import ArmState
+from chronos_cli.errors import NasUnavailableError
+from chronos_cli.frozen import replace
+from chronos_cli.nas.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.operations.context import Context, Wire
+from chronos_cli.operations.reconcile import reconcile
+from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.packs import PREFIX, find_line, pack_key, render
+from chronos_cli.store.repository import Repository
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+CURSOR = NOW + timedelta(hours=1)
+JOBS = ("a", "b", "c")
+
+
+class HeldNas(Nas):
+    """A NAS in memory: one slot for each job. `meanwhile` is called before it answers a batch."""
+
+    def __init__(self):
+        self.slots, self.requests, self.fails, self.meanwhile = {}, [], set(), None
+
+    def provision(self, request):
+        self.requests.append(request)
+        self.slots[request.job_id] = request.fire_at
+        return ArmAnswer(schedule_id=f"s{len(self.requests)}")
+
+    def cancel(self, job_id, generation=None):
+        self.slots.pop(job_id, None)
+
+    def list(self):
+        arms = [Arm(job_id=job, fire_at=at, fire_at_text="", schedule_id="s") for job, at in self.slots.items()]
+        return ArmList(arms=tuple(arms))
+
+    def apply(self, requests, *, progress=None):
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        for request in requests:
+            if request.job_id in self.fails:
+                yield Result(request=request, error=NasUnavailableError("down"))
+            elif isinstance(request, ArmRequest):
+                yield Result(request=request, answer=self.provision(request))
+            else:
+                self.cancel(request.job_id)
+                yield Result(request=request)
+
+    def close(self):
+        pass
+
+
+class World:
+    """A store of three jobs, the NAS, and a context for both."""
+
+    def __init__(self):
+        self.store, self.nas, self.tokens = MemoryStore(), HeldNas(), 0
+        records = [
+            {"id": job, "schedule": {"kind": "interval", "minutes": 60}, "next_run_at": CURSOR.isoformat()}
+            for job in JOBS
+        ]
+        self.store.create(JOBS_KEY, json.dumps({"jobs": records}).encode())
+        self.repository = Repository(self.store, sleep=lambda _: None, random=lambda: 0.5)
+        wire = Wire(portal_url="p", callback_url="c", audience="x", connect=lambda _: self.nas)
+        self.ctx = Context(
+            home=Home(zone=UTC, zone_name="UTC"),
+            repository=self.repository,
+            processes=None,
+            clock=lambda: NOW,
+            token=self.token,
+            wire=wire,
+        )
+
+    def token(self):
+        self.tokens += 1
+        return f"t{self.tokens}"
+
+    def packs(self):
+        return [json.loads(self.store.read(key).data) for key in self.store.list(PREFIX)]
+
+    def own(self):
+        return [key.removeprefix("cron/arms/").removesuffix(".json") for key in self.store.list("cron/arms/")]
+
+    def states(self):
+        return {job: self.repository.arm(job).value.state.value for job in JOBS}
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def document(job_id, generation, **more):
+    given = {"state": ArmState.UNCONFIRMED, "fire_at": CURSOR, "wake": CURSOR, "purpose": "cursor", **more}
+    return ArmDocument(job_id=job_id, generation=generation, **given)
+
+
+def test_many_jobs_are_armed_with_one_document(world):
+    """A cold reconcile writes one pack for all, says in it what NAS answered, and finds all well the next time."""
+    assert not reconcile(world.ctx, pack_from=2).failed
+    (pack,) = world.packs()
+    assert {job: line["state"] for job, line in pack.items()} == dict.fromkeys(JOBS, "confirmed")
+    assert world.own() == []
+    again = reconcile(world.ctx, pack_from=2)
+    assert (again.done, len(world.nas.requests), len(world.packs())) == ((), 3, 1)
+
+
+def test_few_jobs_have_documents_of_their_own(world):
+    """Below the limit each job's arm document is written by itself."""
+    reconcile(world.ctx, pack_from=4)
+    assert (world.packs(), world.own()) == ([], list(JOBS))
+
+
+def test_what_is_sent_is_written_before(world):
+    """By the time NAS hears of it, the store says that an arm is under way."""
+    seen = []
+    world.nas.meanwhile = lambda: seen.append(world.states())
+    reconcile(world.ctx, pack_from=2)
+    assert seen == [dict.fromkeys(JOBS, "unconfirmed")]
+
+
+def test_a_change_makes_a_document_of_the_jobs_own(world):
+    """Whoever changes what a pack says starts from it, and from then on the job's own document counts."""
+    reconcile(world.ctx, pack_from=2)
+    before = world.repository.arm("b")
+    assert before.version == ""
+    world.repository.change_arm("b", lambda found: replace(found, idle=3))
+    after = world.repository.arm("b")
+    assert (after.value, world.own()) == (replace(before.value, idle=3), ["b"])
+    assert after.version != ""
+
+
+def test_of_two_packs_the_newer_wish_counts(world):
+    """The larger generation, and of one generation the confirmed one: for a look at one job and for one at all."""
+    create = world.repository.create_pack
+    create("z", {"a": document("a", 1), "b": document("b", 7), "c": document("c", 5, state=ArmState.CONFIRMED)})
+    create("y", {"a": document("a", 2), "b": document("b", 6), "c": document("c", 5)})
+    arms = world.repository.arms()
+    for job, generation, state in (("a", 2, "unconfirmed"), ("b", 7, "unconfirmed"), ("c", 5, "confirmed")):
+        for found in (arms.get(job), world.repository.arm(job)):
+            assert (found.value.generation, found.value.state.value) == (generation, state)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{\n"a": 1\n}\n', '{\n"a": {"state":\n}\n'])
+def test_a_pack_that_cannot_be_read_says_nothing(world, text):
+    """It can be learned again from NAS, so it stops nobody."""
+    world.store.create(pack_key("broken"), text.encode())
+    assert (world.repository.arm("a"), world.repository.arm_ids()) == (None, [])
+    assert not reconcile(world.ctx, pack_from=2).failed
+
+
+def test_one_line_is_found_without_parsing_the_rest(world):
+    """A job whose name begins or ends like another's is not mistaken for it."""
+    world.store.create(pack_key("p"), render({"aa": {"n": 1}, "a": {"n": 2}, "a.a": {"n": 3}}))
+    assert [find_line(world.store, name) for name in ("a", "aa", "a.a", ".a", "b")] == [
+        {"n": 2}, {"n": 1}, {"n": 3}, None, None,
+    ]  # fmt: skip
+
+
+def test_a_fire_that_arms_meanwhile_keeps_its_wish(world):
+    """Its own document stands; and since NAS may have got either last, what the job needs now is armed once more."""
+    other = CURSOR + timedelta(minutes=5)
+
+    def fire():
+        wake = Wake(at=other, purpose=Purpose.LOOK)
+        world.repository.change_arm(
+            "b", lambda d: d.sending(wake, other, callback_url="c", portal_url="p", audience="x", now=NOW)
+        )
+
+    world.nas.meanwhile = fire
+    assert not reconcile(world.ctx, pack_from=2).failed
+    assert world.own() == ["b"]
+    assert len([request for request in world.nas.requests if request.job_id == "b"]) == 2
+    found = world.repository.arm("b").value
+    assert (found.state, found.wake, world.nas.slots["b"]) == (ArmState.CONFIRMED, CURSOR, found.fire_at)
+    assert found.fire_at not in (CURSOR, other)
+
+
+def test_a_note_taken_meanwhile_stays(world):
+    """A delivery that settled nothing is noted in the job's own document; what NAS answered is added to it."""
+    note = {"at": "x", "outcome": "early"}
+
+    def noted():
+        # As one does who read the document before the pack was written.
+        empty = ArmDocument(job_id="b", notes=(note,))
+        world.store.create("cron/arms/b.json", json.dumps(empty.to_json()).encode())
+
+    world.nas.meanwhile = noted
+    assert not reconcile(world.ctx, pack_from=2).failed
+    found = world.repository.arm("b").value
+    assert (found.notes, found.state, found.fire_at) == ((note,), ArmState.CONFIRMED, CURSOR)
+    assert len(world.nas.requests) == 3
+
+
+def test_another_reconcile_meanwhile_is_noticed(world):
+    """Two packs name one job for different instants: it is armed once more, whoever of them came last."""
+    rival = {job: document(job, 1, fire_at=CURSOR + timedelta(minutes=1)) for job in ("a", "b")}
+    world.nas.meanwhile = lambda: world.repository.create_pack("rival", rival) and None
+    assert not reconcile(world.ctx, pack_from=2).failed
+    assert sorted(world.own()) == ["a", "b"]
+    assert world.nas.slots == {job: world.repository.arm(job).value.fire_at for job in JOBS}
+
+
+def test_a_pack_that_is_tidied_away_meanwhile_loses_nothing(world):
+    """Each job's own document then says what NAS answered."""
+    world.nas.meanwhile = lambda: [world.store.delete(key) for key in world.store.list(PREFIX)] and None
+    assert not reconcile(world.ctx, pack_from=2).failed
+    assert (world.packs(), world.own()) == ([], list(JOBS))
+    assert world.states() == dict.fromkeys(JOBS, "confirmed")
+
+
+def test_a_crash_after_sending_is_mended_by_the_next_reconcile(world):
+    """NAS holds what was sent but the answer was never written: the next look confirms it, together, and sends nothing."""
+
+    def crash():
+        raise KeyboardInterrupt
+
+    world.nas.meanwhile = lambda: world.nas.slots.update(dict.fromkeys(JOBS, CURSOR)) or crash()
+    with pytest.raises(KeyboardInterrupt):
+        reconcile(world.ctx, pack_from=2)
+    assert world.states() == dict.fromkeys(JOBS, "unconfirmed")
+    assert reconcile(world.ctx, pack_from=2).done == ()
+    assert world.states() == dict.fromkeys(JOBS, "confirmed")
+    assert (world.own(), world.nas.requests) == ([], [])
+    reconcile(world.ctx, pack_from=2)
+    assert len(world.packs()) == 1
+
+
+def test_an_arm_that_failed_says_so_in_the_pack(world):
+    """What NAS did not take stays unconfirmed with its error, beside those it took."""
+    world.nas.fails = {"b"}
+    (failed,) = reconcile(world.ctx, pack_from=2).failed
+    assert failed.step.job_id == "b"
+    assert world.states() == {"a": "confirmed", "b": "unconfirmed", "c": "confirmed"}
+    assert world.repository.arm("b").value.error["message"] == "down"
+    world.nas.fails = set()
+    assert not reconcile(world.ctx, pack_from=1).failed
+    assert world.states() == dict.fromkeys(JOBS, "confirmed")
+
+
+def test_packs_are_tidied(world):
+    """Once most of a pack is superseded it is written again without that, and goes when nothing of it is left."""
+    reconcile(world.ctx, pack_from=2)
+    world.repository.change_arm("a", lambda found: replace(found, idle=1))
+    reconcile(world.ctx)
+    assert [sorted(pack) for pack in world.packs()] == [["a", "b", "c"]]
+    world.repository.change_arm("b", lambda found: replace(found, idle=1))
+    reconcile(world.ctx)
+    assert [sorted(pack) for pack in world.packs()] == [["c"]]
+    world.repository.change_arm("c", lambda found: replace(found, idle=1))
+    reconcile(world.ctx)
+    assert world.packs() == []
+
+
+def test_a_line_of_a_job_that_is_gone_stays_until_its_instant_is_past(world):
+    """Somebody may have sent it since NAS was listed; with the line, what NAS holds then is known to be ours."""
+    later = NOW + timedelta(minutes=1)
+    world.repository.create_pack("gone", {"gone": document("gone", 1, fire_at=later)})
+    reconcile(world.ctx)
+    assert [sorted(pack) for pack in world.packs()] == [["gone"]]
+    world.nas.slots["gone"] = later
+    reconcile(world.ctx)
+    assert "gone" not in world.nas.slots
+    world.ctx = replace(world.ctx, clock=lambda: later)
+    reconcile(world.ctx)
+    assert world.packs() == []
+
+
+def test_the_name_of_a_pack_is_never_taken_over(world):
+    """A write whose answer was lost is recognised; somebody else's document of that name is left as it is."""
+    made = world.repository.create_pack("p", {"a": document("a", 1)})
+    assert world.repository.create_pack("p", {"a": document("a", 1)}).version == made.version
+    world.repository.replace_pack(made, {"a": {"generation": 2}})
+    with pytest.raises(VersionConflict):
+        world.repository.replace_pack(made, {"a": {"generation": 3}})
