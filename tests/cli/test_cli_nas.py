@@ -130,7 +130,8 @@ def test_arming_a_job_that_cannot_be_read_exits_2(chronos, armed_home, nas, agen
     path.write_text(json.dumps(document))
     done = chronos("arm", "--all", "--json", home=armed_home)
     assert done.code == 2
-    assert "there is no time zone 'Mars/Olympus'" in done.json["error"]["message"]
+    message = done.json["error"]["message"]
+    assert message == f"job {document['jobs'][0]['id']} cannot be armed: there is no time zone 'Mars/Olympus'"
     assert set(nas.armed(agent)) == SIX - {document["jobs"][0]["id"]}
     assert chronos("reconcile", home=armed_home).code == 0
     paused = chronos("arm", "daily hi", home=armed_home)

@@ -1,0 +1,78 @@
+"""No error without a test that shows its line: the source is asked for every place that makes one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.errors.raised import family, sites, texts_of_tests
+
+LEAST = 10
+"""Fewer letters than that, in a test, show nothing."""
+
+MADE_ELSEWHERE = {
+    "authority/cli.py": "No such command",
+    "cli/app.py": "missing argument",
+    "cli/commands/demo.py": "was due and never ran",
+    "cli/commands/doctor.py": "is no folder",
+    "cli/commands/init.py": "nothing was written",
+    "cli/commands/job_import.py": "saved, not armed: ",
+    "cli/commands/run.py": "the job's command is not a list of texts",
+    "cli/firing.py": "exited with status 3: broken",
+    "cli/notify.py": "saved, not armed: ",
+    "cli/plans.py": "NAS did not take",
+    "config/load.py": "policy.grace must be whole seconds",
+    "core/schedule.py": "cannot read the time 'soon'",
+    "nas/token_command.py": "another command's token_command",
+    "nas/transport.py": "could not be reached: ",
+    "store/bucket.py": "the service answered",
+    "store/proof.py": "took a write with an old version",
+}
+"""Files that hand on a text made elsewhere, and a line of theirs that a test shows."""
+
+OUT_OF_REACH = {
+    ("core/schedule.py", "never comes due"): "cronsim refuses impossible days by itself; a later one may not",
+}
+"""What no test can bring about, and why it stands there."""
+
+
+def _shown(words, all_texts, texts):
+    """Whether these words stand in a test, or at least half of them."""
+    return words in all_texts or any(text in words and 2 * len(text) >= len(words) for text in texts)
+
+
+def test_every_error_has_a_test_that_shows_its_line():
+    """The fixed words of each message stand in a test; a class that brings its own message is named in one."""
+    found = [text.strip() for text in texts_of_tests()]
+    everything = "\0".join(found)
+    long = {text for text in found if len(text) >= LEAST}
+    missing = []
+    for site in sites():
+        if site.words and (site.path, site.words) in OUT_OF_REACH:
+            continue
+        wanted = site.words or MADE_ELSEWHERE.get(site.path, "")
+        if not wanted:
+            wanted = _message_of(site.kind)
+        if not _shown(wanted, everything, long):
+            missing.append(str(site))
+    assert missing == []
+
+
+def test_nothing_is_excused_that_is_not_there():
+    """The two lists above name only what the source still has."""
+    paths = {site.path for site in sites() if not site.words}
+    assert set(MADE_ELSEWHERE) - paths == set()
+    assert set(OUT_OF_REACH) - {(site.path, site.words) for site in sites()} == set()
+
+
+@pytest.mark.parametrize("site", [site for site in sites() if site.hint is False], ids=str)
+def test_every_error_says_what_to_do(site):
+    """Only who was interrupted on purpose needs no advice; the hints of the classes are held elsewhere."""
+    assert site.kind == "InterruptedByUserError"
+
+
+def _message_of(kind):
+    """The message that a class brings along, or the code that stands for it in the tests."""
+    assert kind in family()
+    from chronos_cli.trust import refusals
+
+    return getattr(refusals, kind).code
