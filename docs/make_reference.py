@@ -89,7 +89,7 @@ def reference(facts: list[CommandFact]) -> str:
         *_table(global_facts()),
         "",
         "Data goes to stdout, everything else to stderr. With `--json` there is one object on stdout, of the schema",
-        "that [docs/schemas](schemas/) publishes for the command; a failure has `ok: false` and an `error`. A flag",
+        "that is [published](json.md) for the command; a failure has `ok: false` and an `error`. A flag",
         "wins over its variable, that over `config.yaml`, that over the default: see `chronos config show --origin`.",
         "A job is named by its id, a unique beginning of it, or its name.",
         "",

@@ -14,6 +14,7 @@ MODULES = {
     "cronsim": "cronsim", "typer": "typer", "rich": "rich.console", "requests": "requests", "pyjwt": "jwt",
     "cryptography": "cryptography.hazmat.primitives.asymmetric.rsa", "pyyaml": "yaml", "waitress": "waitress",
     "tzdata": "tzdata", "obstore": "obstore.store", "pgqueuer": "pgqueuer", "psycopg": "psycopg",
+    "sphinx": "sphinx.application", "myst-parser": "myst_parser", "furo": "furo",
 }  # fmt: skip
 RUNS = 11
 _CODE = """

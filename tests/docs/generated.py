@@ -101,7 +101,17 @@ def dst():
     return table(head, rows)
 
 
-MADE = {"exit-codes": exit_codes, "errors": errors, "settings": configuration, "dst": dst}
+def schemas():
+    paths = sorted((ROOT / "docs" / "schemas").glob("*.json"))
+    names = [path.stem.removeprefix("chronos.").rpartition(".")[0].replace(".", " ") for path in paths]
+    rows = [
+        [f"`chronos {name}`", f"[`{path.stem.rpartition('.')[0]}/1`](schemas/{path.name})"]
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return table(["command", "schema"], rows)
+
+
+MADE = {"exit-codes": exit_codes, "errors": errors, "settings": configuration, "dst": dst, "schemas": schemas}
 
 
 def renewed(text):
