@@ -51,6 +51,33 @@ def test_a_field_too_few_or_too_many_is_refused(values):
         Point(**values)
 
 
+def test_the_ten_thousandth_is_as_the_first():
+    """A class that is made often gets a compiled `__init__`, which sets, defaults, makes, checks and refuses alike."""
+
+    @frozen
+    class Often:
+        a: int
+        made: list[int] = field(default_factory=list)
+        b: int = 2
+
+        def __post_init__(self) -> None:
+            if self.a < 0:
+                raise ValueError("negative")
+
+    first = Often(a=1)
+    for _ in range(300):
+        Often(a=1)
+    assert Often.__init__.__kwdefaults__ is not None
+    later = Often(a=1)
+    assert (later, later.made is first.made, Often(a=1, b=3, made=[4]).made) == (first, False, [4])
+    assert replace(later, b=5) == Often(a=1, b=5)
+    with pytest.raises(ValueError, match="negative"):
+        Often(a=-1)
+    for wrong in ({}, {"b": 1}, {"a": 1, "z": 2}):
+        with pytest.raises(TypeError):
+            Often(**wrong)
+
+
 def test_nothing_changes_a_record():
     """Neither setting nor deleting nor adding works."""
     point = Point(x=1)
