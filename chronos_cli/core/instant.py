@@ -17,7 +17,8 @@ def whole(moment: datetime) -> datetime:
     """The whole UTC second of an aware `moment`. Raises ValueError for a naive one."""
     if moment.tzinfo is None:
         raise ValueError("an instant needs a UTC offset")
-    return moment.astimezone(UTC).replace(microsecond=0)
+    instant = moment.astimezone(UTC)
+    return instant.replace(microsecond=0) if instant.microsecond else instant
 
 
 def first_valid(wall: datetime, zone: tzinfo) -> datetime:

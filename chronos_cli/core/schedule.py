@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.duration import format_duration, parse_duration
@@ -35,6 +36,16 @@ _FIELDS = 5
 _WINDOWS = tuple(
     timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, 9 * 366 * 86_400)
 )
+_STEPS = frozenset({"*", *(f"*/{step}" for step in range(1, 60))})
+_PLAIN = (
+    _STEPS.union(map(str, range(60))),
+    _STEPS.union(map(str, range(24))),
+    frozenset({"*", *map(str, range(1, 29))}),
+    frozenset({"*", *map(str, range(1, 13))}),
+    frozenset({"*", *map(str, range(8))}),
+)
+"""What most fields are: an expression of these alone is well formed and comes due, so the library need not be asked."""
+
 _CRON_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+\Z")
 _LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
 
@@ -189,11 +200,14 @@ def parse_schedule(text: str, *, now: datetime, zone: tzinfo, allow_past: bool =
     return Once(at=at)
 
 
+@lru_cache(maxsize=4096)
 def check_cron(expr: str) -> Cron:
     """A cron expression that is well formed and has an instant ahead. Raises ScheduleError."""
+    fields = expr.split()
+    if len(fields) == _FIELDS and all(field in plain for field, plain in zip(fields, _PLAIN, strict=True)):
+        return Cron(expr=expr)
     from cronsim import CronSim, CronSimError
 
-    fields = expr.split()
     if len(fields) == _FIELDS + 1:
         raise ScheduleError(
             f"'{expr}' has six fields, which some read as seconds first and others as seconds last",
