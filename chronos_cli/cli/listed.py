@@ -41,7 +41,7 @@ def _show_listing(invocation: Invocation, *, offline: bool) -> int:
         "held": found.held_reason,
         "provider": {"configured": config.provider or "builtin"},
         "nas": nas,
-        "jobs": [view.as_json(found.now) for view in found.jobs],
+        "jobs": (view.as_json(found.now) for view in found.jobs),
         "orphans": [{"job_id": arm.job_id, "fire_at": arm.fire_at_text} for arm in found.orphans],
     }
     return invocation.done(document, lambda out: _show(out, found, unknown=failure is not None), error=failure)

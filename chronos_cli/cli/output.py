@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _NARROW: Final = 40
+_PART: Final = 200
+"""So many items of a long list are encoded at once."""
 
 
 class Output:
@@ -36,7 +39,7 @@ class Output:
     # -- stdout --------------------------------------------------------------------------------------------------------
 
     def document(self, command: str, document: Mapping[str, Any], error: ChronosError | None = None) -> None:
-        """The one JSON object of a command."""
+        """The one JSON object of a command. An iterator in it becomes a list, made part by part."""
         import json
 
         envelope: dict[str, Any] = {"schema": f"chronos.{command}/1", "ok": error is None}
@@ -45,7 +48,15 @@ class Output:
             envelope["error"] = error.as_json()
             if getattr(error, "retry_after_s", None) is not None:
                 envelope["error"]["retry_after"] = error.retry_after_s  # type: ignore[attr-defined]
-        sys.stdout.write(json.dumps(envelope) + "\n")
+        separator = "{"
+        for name, value in envelope.items():
+            sys.stdout.write(f"{separator}{json.dumps(name)}: ")
+            if isinstance(value, Iterator):
+                _write_list(value)
+            else:
+                sys.stdout.write(json.dumps(value))
+            separator = ", "
+        sys.stdout.write("}\n")
 
     def line(self, text: str = "") -> None:
         """A line of data for people."""
@@ -114,6 +125,19 @@ class Output:
     def error(self, error: ChronosError) -> None:
         """The one line of a failure."""
         _stderr(f"chronos: error: {error.line()}")
+
+
+def _write_list(items: Iterator[Any]) -> None:
+    import json
+    from itertools import islice
+
+    encode = json.JSONEncoder().encode
+    sys.stdout.write("[")
+    separator = ""
+    while part := list(islice(items, _PART)):
+        sys.stdout.write(separator + encode(part)[1:-1])
+        separator = ", "
+    sys.stdout.write("]")
 
 
 def _one_line(text: str) -> str:

@@ -67,7 +67,7 @@ class ArmView:
     def as_json(self) -> dict[str, Any]:
         """As `list` and `job show` say it."""
         return {
-            "state": self.state.value,
+            "state": self.state,
             "wanted": _text(self.wanted),
             "held": _text(self.held),
             "verified_at": _text(self.verified_at),
@@ -203,16 +203,18 @@ def _view(
         value = record.value if isinstance(record.value, dict) else {}
         arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=Armed.NONE)
         return JobView(id=job_id, name=str(value.get("name") or job_id), problem=problem, arm=arm, will_fire=False)
-    cursor = _cursor(job, now) if job.standing is Standing.LIVE else None
+    live = job.standing is Standing.LIVE
+    cursor = _cursor(job, now) if live else None
     wish = cursor
-    if any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+    if job.open and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
         from chronos_cli.operations.look import present_wake
 
         wake = present_wake(ctx, job.id)
         wish = wake.at if wake is not None else None
     url = ctx.wire.callback_url if ctx.wire is not None else None
     arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=Armed.NONE)
-    running, overrun = _running(ctx, job, now)
+    running, overrun = _running(ctx, job, now) if job.open else ((), None)
+    kind = action_kind(job.record)
     late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
     return JobView(
         id=job.id,
@@ -221,7 +223,7 @@ def _view(
         zone=job.timetable.zone,
         zone_name=job.zone_name,
         state=job.standing.value,
-        action=action_kind(job.record),
+        action=kind,
         next_at=cursor,
         last=_last(job),
         failures=job.failures,
@@ -231,7 +233,7 @@ def _view(
         paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
         arm=arm,
         will_fire=_will_fire(job, arm),
-        unhandled=unhandled_of(job.record, prompt_runner=prompt_runner),
+        unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
     )
 
 
@@ -254,11 +256,11 @@ def _cursor(job: Job, now: datetime) -> datetime | None:
     return right_cursor(job, now)
 
 
-def unhandled_of(record: Mapping[str, Any], *, prompt_runner: bool) -> tuple[str, ...]:
-    """What the record asks for that nothing here carries out."""
-    if action_kind(record) == "prompt" and not prompt_runner:
-        return ("prompt (runners.prompt is not set)",)
-    return unhandled_fields(record)
+def unhandled_of(record: Mapping[str, Any], kind: str, *, prompt_runner: bool) -> tuple[str, ...]:
+    """What the record, whose action is of this kind, asks for that nothing here carries out."""
+    if kind == "prompt":
+        return () if prompt_runner else ("prompt (runners.prompt is not set)",)
+    return unhandled_fields(record) if kind != "none" else ()
 
 
 def arm_view(
@@ -273,6 +275,8 @@ def arm_view(
 
     `callback_url`: where NAS should call, None where that is not known.
     """
+    if document is None and held is None:  # as a new job stands, and every job of a home without NAS
+        return ArmView(state=_stored_state(wish, None), wanted=wish)
     more: dict[str, Any] = {"wanted": wish, "error": None}
     if document is not None:
         more |= {
@@ -326,8 +330,10 @@ def _will_fire(job: Job, arm: ArmView) -> bool | None:
 
 
 def _last(job: Job) -> LastRun | None:
-    status = job.record.get("last_status")
-    at = parse_stored(job.record.get("last_run_at"), job.timetable.zone)
+    status, last_at = job.record.get("last_status"), job.record.get("last_run_at")
+    if not status and not last_at:
+        return None
+    at = parse_stored(last_at, job.timetable.zone)
     if at is None and not status:
         return None
     reason = job.record.get("last_error") if status not in ("ok", None) else None
@@ -337,8 +343,6 @@ def _last(job: Job) -> LastRun | None:
 
 def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], float | None]:
     """The runs that go, and by how much the longest has outrun its timeout."""
-    if not job.open:
-        return (), None
     from chronos_cli.core.decision import Liveness
     from chronos_cli.core.row import RunState
 
@@ -361,4 +365,6 @@ def open_rows(ctx: Context, job: Job) -> Iterable[Row]:
 
 
 def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:
-    return None if moment is None else moment.astimezone(zone or moment.tzinfo).isoformat()
+    if moment is None:
+        return None
+    return (moment if zone is None else moment.astimezone(zone)).isoformat()
