@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tests.conftest import ROOT
 
 COMMANDS = ("sh", "python")
-SHOWN = ("text", "console", "yaml", "json", "toml", "ini", "diff", "nginx", "dockerfile", "caddyfile")
+SHOWN = ("text", "yaml", "json", "toml", "ini", "diff", "nginx", "dockerfile", "caddyfile")
 GENERATED = ("docs/cli.md",)  # made from the help of the commands, whose examples have a test of their own
 
 _FENCE = re.compile(
@@ -27,6 +27,11 @@ class Block:
     @property
     def left_out(self):
         return self.mark.startswith("not run here")
+
+    @property
+    def run_by(self):
+        """What runs it instead of the test of its page, "" for nothing."""
+        return self.mark.removeprefix("run by ") if self.mark.startswith("run by ") else ""
 
 
 def pages():

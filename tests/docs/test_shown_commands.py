@@ -1,5 +1,6 @@
 """Every command that README and docs show is run here, page by page, as a newcomer would paste it."""
 
+import ast
 import contextlib
 import os
 import signal
@@ -14,13 +15,17 @@ from tests.conftest import ROOT
 from tests.docs.pages import COMMANDS, SHOWN, blocks, needs_nas, pages
 
 NOT_RUN_HERE = {
-    "docs/deploy": None,  # the deployment guides count their own
+    "docs/deploy/systemd.md": 1,
+    "docs/nas/deployment.md": 1,
     "docs/tasks/arm-from-ci.md": 1,
-    "docs/tasks/run-on-a-laptop.md": 2,
     "docs/tasks/move-from-hermes-cron.md": 1,
-    "docs/nas/operations.md": None,  # counts its own
+    "docs/tasks/run-on-a-laptop.md": 2,
+    "docs/tasks/use-inside-hermes.md": 1,
 }
-"""How many commands of other vendors a page shows that are not run; a page that is not named shows none."""
+"""How many blocks with commands of other vendors a page shows that are not run; any other page shows none."""
+
+HOSTS = "tests/callback"
+"""Runs the recipes of the deployment pages, each by a text that stands in it, since a server does not end."""
 
 
 def _commands(page):
@@ -28,7 +33,7 @@ def _commands(page):
 
 
 def _to_run(page):
-    return [block for block in _commands(page) if not block.left_out and block.mark != "run by .ci/run"]
+    return [block for block in _commands(page) if not block.left_out and not block.run_by]
 
 
 def _free_port():
@@ -38,7 +43,8 @@ def _free_port():
 
 
 def _own(page):
-    return not page.startswith(tuple(name for name, count in NOT_RUN_HERE.items() if count is None))
+    """Whether the page's commands are pasted into a shell; the recipes of servers are run one by one."""
+    return not page.startswith("docs/deploy/")
 
 
 @pytest.mark.parametrize("page", pages())
@@ -47,20 +53,39 @@ def test_every_block_says_what_it_is(page):
     assert {block.language for block in blocks(page)} <= {*COMMANDS, *SHOWN}
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if _own(page)])
+@pytest.mark.parametrize("page", pages())
 def test_what_is_not_run_is_counted(page):
     """Another vendor's command carries its mark, and their number is known."""
     assert sum(block.left_out for block in _commands(page)) == NOT_RUN_HERE.get(page, 0)
 
 
-def test_what_ci_runs_stands_there():
-    """What a page says that CI runs, since it installs things, is taken by .ci/run from the page itself."""
-    marked = [block for page in pages() for block in _commands(page) if block.mark == "run by .ci/run"]
-    assert [block.page for block in marked] == ["README.md", "README.md"]
+def test_what_is_run_elsewhere_is_run_there():
+    """Each block that names what runs it is taken from its page by just that, or by CI where it installs things."""
+    marked = [block for page in pages() for block in _commands(page) if block.run_by]
+    in_ci = [block for block in marked if block.run_by == ".ci/run"]
+    assert [block.page for block in in_ci] == ["README.md", "README.md"]
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    for block in marked:
+    for block in in_ci:
         (line,) = block.text.splitlines()
         assert f"command_of_the_readme '{line.rsplit('/', 1)[1]}'" in script
+    for block in marked:
+        if block not in in_ci:
+            assert f'"{block.page}"' in (ROOT / block.run_by).read_text(encoding="utf-8")
+
+
+def test_every_recipe_of_a_server_is_run():
+    """Each command of a deployment page stands in a test that serves with it, found by the page and a text of it."""
+    named = set()
+    for path in sorted((ROOT / HOSTS).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named.add(node.value)
+    for page in pages():
+        if _own(page):
+            continue
+        for block in _to_run(page):
+            assert page.rpartition("/")[2] in named, page
+            assert any(len(text) > 5 and "\n" not in text and text in block.text for text in named), block
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if _own(page) and _to_run(page)])
