@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
 from chronos_cli.cli import words
+from chronos_cli.collector import collector_paused
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.listing import BAD, Armed, listing
 
@@ -23,14 +23,8 @@ _LIST_BUDGET_S = 30.0
 
 def show_listing(invocation: Invocation, *, offline: bool) -> int:
     """List, with or without NAS."""
-    # A listing makes thousands of objects and no rubbish: looking for some all the while costs as much as the rest.
-    was = gc.isenabled()
-    gc.disable()
-    try:
+    with collector_paused():
         return _show_listing(invocation, offline=offline)
-    finally:
-        if was:
-            gc.enable()
 
 
 def _show_listing(invocation: Invocation, *, offline: bool) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.cli import plans
 from chronos_cli.cli.needs import require_nas
 from chronos_cli.cli.progress import progress_line
+from chronos_cli.collector import collector_paused
 from chronos_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def show_reconcile(
 
     require_nas(invocation, context)
     progress = None if dry_run else progress_line(invocation.output, "telling NAS")
-    result = reconcile(context, only=only, dry_run=dry_run, prune=prune, progress=progress)
+    with collector_paused():
+        result = reconcile(context, only=only, dry_run=dry_run, prune=prune, progress=progress)
     error = plans.failure_of(result)
     if strict and error is None and result.invalid:
         job_id, reason = next(iter(result.invalid.items()))

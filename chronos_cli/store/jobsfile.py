@@ -7,12 +7,11 @@ as they are. What cannot be understood as jobs is refused, never read as "no job
 
 from __future__ import annotations
 
-import gc
 import json
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from chronos_cli.collector import collector_paused
 from chronos_cli.contract import is_job_id
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError
 from chronos_cli.frozen import frozen, replace
@@ -88,7 +87,7 @@ class JobsFile:
         """Read a file's bytes. Raises StoreError, naming `where`, for whatever is not certainly a file of jobs."""
         text = _decode(data, where)
         try:
-            with _collector_paused():
+            with collector_paused():
                 return cls._read(text, where)
         except ValueError as error:
             raise StoreError(f"{where} cannot be parsed: {error}") from error
@@ -383,15 +382,3 @@ def _copy(value: dict[str, Any]) -> dict[str, Any]:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Parsing makes nothing but live objects: looking for garbage meanwhile costs a quarter of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
