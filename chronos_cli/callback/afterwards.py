@@ -11,9 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.errors import ChronosError
-from chronos_cli.operations.fire import rearm
+from chronos_cli.operations.fire import keeps_slot, rearm
 from chronos_cli.operations.look import present_wake
 
 if TYPE_CHECKING:
@@ -31,23 +30,35 @@ def arm_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None])
 
     A failure is one line and stays in the arm document as unconfirmed, for reconcile or the next fire to mend.
     """
-    document = report.arm
-    cleared = ctx.wire is not None and 200 <= report.http_status < 300
-    if not cleared or document is None or document.wake is None or FEATURE_KEEPS_SLOT in document.features:
+    if not may_have_cleared(ctx, report):
         return None
 
     def work() -> None:
         time.sleep(ARRIVES_WITHIN_S)
         try:
-            wake = present_wake(ctx, report.job_id)
-            if wake is not None:
-                rearm(ctx, report.job_id, wake, force=True)
+            arm_again(ctx, report)
         except ChronosError as error:
             log(f"{report.job_id}: its wake was not armed again after the answer: {error.line()}")
 
     thread = threading.Thread(target=work, name="chronos-afterwards", daemon=True)
     thread.start()
     return thread
+
+
+def may_have_cleared(ctx: Context, report: FireReport) -> bool:
+    """Whether NAS may delete what is in the job's slot as it takes this answer.
+
+    Also one about a job that wanted nothing when it was looked at: it may have been resumed and armed since.
+    """
+    cleared = ctx.wire is not None and 200 <= report.http_status < 300
+    return cleared and report.arm is not None and not keeps_slot(report.arm)
+
+
+def arm_again(ctx: Context, report: FireReport) -> None:
+    """Provision the wake that the job needs by now, by a key that NAS has not seen. Raises what `rearm` raises."""
+    wake = present_wake(ctx, report.job_id)
+    if wake is not None:
+        rearm(ctx, report.job_id, wake, force=True)
 
 
 def alert_afterwards(ctx: Context, report: FireReport) -> threading.Thread | None:

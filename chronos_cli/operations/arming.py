@@ -33,7 +33,8 @@ DELIVERED: Final = "delivered"
 """What a NAS may answer to a key it has already delivered: it holds nothing, and that key never arms again."""
 
 _ROUNDS: Final = 8
-_SAME = timedelta(seconds=5)
+AGREES_WITHIN = timedelta(seconds=5)
+"""Wakes this close are one need."""
 
 
 def arm(
@@ -218,8 +219,10 @@ def _same(one: Wake | None, other: Wake | None, now: datetime) -> bool:
     """Whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
     if one is None or other is None:
         return one is other
-    soon = max(one.at, other.at) <= now + _SAME
-    close = one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= _SAME
+    soon = max(one.at, other.at) <= now + AGREES_WITHIN
+    close = (
+        one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= AGREES_WITHIN
+    )
     return one.at == other.at or soon or close
 
 

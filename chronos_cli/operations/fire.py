@@ -16,8 +16,8 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, ExitCode
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.arming import arm, is_armed
-from chronos_cli.operations.look import look
+from chronos_cli.operations.arming import AGREES_WITHIN, arm, is_armed
+from chronos_cli.operations.look import look, present_wake
 from chronos_cli.operations.probe import PROBE_ID, receive
 from chronos_cli.operations.run import Claim
 
@@ -182,7 +182,7 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
     return replace(report, arm=document, reason="arm: refused" if document.state is ArmState.REFUSED else report.reason)
 
 
-def _unarmed(report: FireReport, document: ArmDocument, why: str) -> FireReport:
+def _unarmed(report: FireReport, document: ArmDocument | None, why: str) -> FireReport:
     """What runs goes on, but NAS has to come again: it may hold nothing that wakes the job in time."""
     return replace(
         report,
@@ -240,11 +240,24 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
     report = replace(report, runs=rows)
     if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
         report = replace(report, http_status=200)
-    stored = ctx.repository.arm(report.job_id) if rows and ctx.wire is not None else None
-    if stored is not None and stored.value.state is ArmState.UNCONFIRMED and stored.value.error:
-        return _unarmed(report, stored.value, str(stored.value.error.get("message")))
+    why = _unarmed_since(ctx, report) if rows and ctx.wire is not None else None
+    if why is not None:
+        return _unarmed(report, report.arm, why)
     failed = any(row.state not in (RunState.OK, RunState.RUNNING) for row in rows)
     return replace(report, exit_code=ExitCode.JOB_FAILED) if failed and report.exit_code is ExitCode.OK else report
+
+
+def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
+    """Why NAS may not wake the job in time after its run's end, or None: whoever saw to that end may have failed."""
+    wake = present_wake(ctx, report.job_id)
+    stored = ctx.repository.arm(report.job_id)
+    if wake is None or stored is None or stored.value.state is ArmState.REFUSED:
+        return None
+    document = stored.value
+    if document.state is ArmState.UNCONFIRMED and document.error:
+        return str(document.error.get("message"))
+    late = document.wake is None or document.wake > wake.at + AGREES_WITHIN
+    return "its run's end could not be followed up" if late else None
 
 
 _STATUS: Final = {Outcome.CLAIMED: 202, Outcome.QUEUED: 202, Outcome.EARLY: 503}
