@@ -199,8 +199,8 @@ class Job:
         return isinstance(self.timetable.schedule, Once)
 
     def claimed_elsewhere(self, now: datetime) -> bool:
-        """Whether a hermes process on the same home holds a live claim."""
-        return any(timedelta() <= now - at < ttl for at, ttl in self.foreign_claims)
+        """Whether a hermes process on the same home holds a live claim; its machine's clock may be ahead of ours."""
+        return any(abs(now - at) < ttl for at, ttl in self.foreign_claims)
 
 
 @frozen
