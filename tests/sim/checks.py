@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chronos_cli.store.interface import JOBS_KEY
+from tests.sim.rhythm import Single
 
 if TYPE_CHECKING:
     from tests.sim.machines import SimRun
@@ -55,7 +56,7 @@ class JobTrace:
 
     def __init__(self, record, rhythm) -> None:
         self.record = record
-        self.rhythm = rhythm  # period and phase of its instants; no period: a single one
+        self.rhythm = rhythm
         self.first = stamp(record["next_run_at"])
         self.entries: dict[str, dict] = {}
         self.spans: list[tuple[float, float, dict]] = []
@@ -124,6 +125,7 @@ class Check:
             self.dirty.add(job_id)
             before, trace.record = trace.record, record
             self._entries(job_id, trace, before, record, task)
+            self._hermes(job_id, before, record, task)
             self._segment(trace, before, record)
         for job_id, trace in self.jobs.items():
             if job_id not in seen and not trace.removed:
@@ -155,6 +157,29 @@ class Check:
                 self.fail(f"{job_id}: {entry['run']} was claimed, but all up to {self.world.text(settled)} was settled")
             last = stamp(entry["through"]) if "through" in entry else first
             trace.spans.append((first, last, entry))
+
+    def foreign(self, record, name) -> dict | None:
+        """A claim in a record that is not ours but of a hermes on the same home."""
+        claim = record.get(name)
+        return None if not claim or claim["by"].startswith("chronos:") else claim
+
+    def _hermes(self, job_id, before, record, task) -> None:
+        """What hermes claims it also gives up; and while it claims, no occurrence starts beside it."""
+        mine = {entry["run"] for entry in before["chronos"].get("open", ())}
+        new = [e for e in record["chronos"].get("open", ()) if e["run"] not in mine and e["kind"] == "run"]
+        for name, ttl in (("fire_claim", 300.0), ("run_claim", 1_800.0)):
+            claim = self.foreign(before, name)
+            if claim is None:
+                continue
+            if abs(self.world.clock_of(task) - stamp(claim["at"])) >= ttl - 1:
+                continue  # over, or at the very second of its end
+            if task.kind not in ("hermes", "unlock") and record.get(name) != claim:
+                self.fail(f"{job_id}: {task} took hermes' {name} away: {claim} became {record.get(name)}")
+            if job_id in self.world.overlapping:
+                continue
+            self.world.cover("hermes", "is met")
+            if any("fire_at" in entry for entry in new):
+                self.fail(f"{job_id}: {new} is claimed to run while hermes goes")
 
     def _segment(self, trace, before, record) -> None:
         """An edit of schedule or jitter starts a new count; what the old one owed is judged here and now."""
@@ -268,13 +293,22 @@ class Check:
     def slot_cancelled(self, job: str) -> None:
         self.dirty.add(job)
 
-    def answered(self, job: str) -> None:
+    def answered(self, job: str, status: int, door: Task) -> None:
+        """NAS hears an answer. After a 2xx it forgets the fire: then what this door claimed must have started."""
         self.dirty.add(job)
+        trace = self.jobs.get(job)
+        if trace is None or trace.removed or door.held or not 200 <= status < 300:
+            return  # what was claimed when the hold came is started when it is lifted
+        for entry in trace.record["chronos"].get("open", ()):
+            if entry["kind"] != "run" or trace.claimers[entry["run"]] is not door:
+                continue
+            if f"cron/runs/{job}/{entry['run']}.json" not in self.rows:
+                self.fail(f"{door} answers {status}, but {entry['run']} of {job}, which it claimed, has not started")
 
     def cleared(self, job: str, door: Task) -> None:
-        """A 2xx cleared the slot: only a runner that waited for this very answer puts something into it again."""
-        if all(runner.done for runner in door.runners):
-            self.excuse(job, "a 2xx without a runner cleared the slot")
+        """A 2xx cleared the slot: whoever answered, or its runner, puts something into it again."""
+        if not door.after and all(runner.done for runner in door.runners):
+            self.excuse(job, "nobody outlives the answer that cleared the slot")
 
     def late(self, job: str, label: str) -> None:
         """A call took effect after its caller had given up: a cancel may then hit a live job."""
@@ -298,8 +332,8 @@ class Check:
         if troubled:
             for job in task.cancelled:
                 self.excuse(job, f"{task} cancelled and fell over")
-            if task.kind == "runner" and "2xx clears slot" in self.world.nas.char:
-                self.excuse(task.job, "the runner that was to provision again fell over")
+            if (task.kind == "runner" or task.after) and "2xx clears slot" in self.world.nas.char:
+                self.excuse(task.job, f"{task}, which was to provision again, fell over")
         if task.kind in (
             "add",
             "pause",
@@ -317,9 +351,10 @@ class Check:
                 self.excuse_lateness(task.job, f"{task} fell over")
         elif task.kind == "door" and crashed and task.result == "ghost":
             self.excuse_lateness(task.job, "a ghost's door crashed")
-        elif (
-            task.failed or (crashed and self.world.cfg.mode == "sync")
-        ) and "upsert cancels redelivery" in self.world.nas.char:
+        elif (task.failed or (crashed and self.world.cfg.mode == "sync")) and self.world.nas.char & {
+            "upsert cancels redelivery",
+            "redelivery retakes slot",
+        }:
             # Its first arm may have taken away the redelivery that would mend the second.
             self.excuse_lateness(task.job, f"{task} fell over")
         self.dirty.update([task.job] if task.job else self.jobs)
@@ -338,8 +373,9 @@ class Check:
                 continue
             busy = [task for task in world.tasks.all if task.job in (job, None)]
             if trace.chained and trace.excuse is None and not world.nas.owed(job):
-                runner = "2xx clears slot" in world.nas.char and any(task.kind == "runner" for task in busy)
-                if not runner and not any(job in task.cancelled for task in busy):
+                after = any(task.kind == "runner" or task.after for task in busy)
+                owing = "2xx clears slot" in world.nas.char and after
+                if not owing and not any(job in task.cancelled for task in busy):
                     self.fail(f"live job {job} has no one-shot, and no redelivery is owed")
             if busy:
                 continue
@@ -438,11 +474,11 @@ class Check:
     def _partition(self, trace, first, through, *, closed) -> None:
         """Every instant of the schedule from `first` to `through` lies in just one claimed span."""
         spans = sorted((s for s in trace.spans if s[1] >= first), key=lambda s: s[:2])
-        if not trace.rhythm[0]:
+        rhythm = trace.rhythm
+        if isinstance(rhythm, Single):
             if len([s for s in spans if s[0] == first]) > 1:
                 self.fail(f"the instant of {trace.record['id']} was claimed twice")
             return
-        period, phase = trace.rhythm
         at = first
         for start, end, entry in spans:
             if start > through:
@@ -450,13 +486,13 @@ class Check:
             if start != at:
                 kind = "claimed twice" if start < at else "never claimed"
                 self.fail(f"{trace.record['id']}: {self.world.text(min(start, at))} was {kind} (then {entry})")
-            if (start - phase) % period:
+            if not rhythm.has(start):
                 self.fail(f"{trace.record['id']}: {entry} is no instant of its schedule")
-            number = int((end - start) // period) + 1
+            number = rhythm.count(start, end)
             count, exact = entry.get("count", 1), entry.get("exact", True)
             if count != (number if number <= 1000 or exact else 1000):
                 self.fail(f"{trace.record['id']}: {entry} counts {count} of {number}")
-            at = start + number * period
+            at = rhythm.next(end)
         if at <= through:
             self.fail(f"{trace.record['id']}: {self.world.text(at)} was passed over in silence")
         cursor = trace.record["next_run_at"]

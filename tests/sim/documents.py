@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import LockTimeoutError, TemporaryError
+from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
+from chronos_cli.store.jobsfile import JobsFile
+from chronos_cli.store.repository import Repository, Stored, arm_key
 from tests.sim.tasks import Crash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tests.sim.tasks import Task
     from tests.sim.world import World
@@ -43,6 +47,7 @@ class SimStore(DocumentStore):
         world = self.world
         if self.task.dead:
             raise Crash
+        self.task.touched = True
         if world.faults and world.chance(world.cfg.read_pause):
             world.pause(self.task, "read")
         if world.faults and world.chance(world.cfg.p_read_fails):
@@ -109,3 +114,32 @@ class SimStore(DocumentStore):
         finally:
             if world.locked_by is task:
                 world.locked_by = None
+
+
+class SimRepository(Repository):
+    """The real repository, which parses each version of a document once for all processes of a world.
+
+    What is parsed is only read; whoever changes the jobs parses a copy of their own, as ever.
+    """
+
+    def __init__(self, world: World, documents: SimStore, sleep: Callable[[float], None]) -> None:
+        super().__init__(documents, sleep=sleep, random=world.rng.random)
+        self.parsed = world.parsed
+
+    def jobs(self):
+        found = self.documents.read(JOBS_KEY)
+        if found is None:
+            return JobsFile.empty()
+        if self.parsed.get(JOBS_KEY, ("", None))[0] != found.version:
+            self.parsed[JOBS_KEY] = found.version, JobsFile.parse(found.data)
+        return self.parsed[JOBS_KEY][1]
+
+    def arm(self, job_id: str):
+        found = self.documents.read(arm_key(job_id))
+        if found is None:
+            return None
+        known = self.parsed.get(found.version)
+        if known is None:
+            value = ArmDocument.from_json(json.loads(found.data))
+            known = self.parsed[found.version] = Stored(value=value, version=found.version)
+        return known

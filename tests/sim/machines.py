@@ -6,6 +6,9 @@ from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import RunState
 from chronos_cli.running.interface import Attempt, Ended, Held, Processes
 
+PLATFORM_S = 25.0
+"""How long the platform lets a request take that it freezes afterwards."""
+
 
 class SimRun:
     """One attempt: its lock, its supervisor, its process."""
@@ -87,6 +90,8 @@ class SimHeld(Held):
             raise OSError("no such program")
         duration, run.result = world.fate_of_run(run)
         if duration > timeout_s:
+            if world.cfg.mode == "frozen" and timeout_s < PLATFORM_S:
+                world.cover("process", "ended before the platform's deadline")
             duration, run.result = timeout_s, RunState.TIMEOUT
         # Its supervisor ends it at the end of its lease, by its own clock.
         run.ends_at = min(world.now + duration, lease_ends_at.timestamp() - world.skews[run.machine])

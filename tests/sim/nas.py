@@ -225,7 +225,7 @@ class Server:
         """What the door said. An answer that comes when NAS no longer waits is not heard."""
         if delivery.ghost or delivery.token != token or not delivery.handling:
             return
-        self.world.check.answered(delivery.job_id)
+        self.world.check.answered(delivery.job_id, status, door)
         if 200 <= status < 300:
             if delivery in self.deliveries:
                 self.deliveries.remove(delivery)

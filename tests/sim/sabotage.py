@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chronos_cli.core import occurrence
-from chronos_cli.core.decision import Via
+from chronos_cli.core.decision import Outcome, Via
 from chronos_cli.core.job import parse_job
+from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import begun
 from chronos_cli.operations import arming, fire, jobs, look, run
 
@@ -43,6 +44,16 @@ def _arms_first(ctx, looked, launcher):
     return _launch_each(ctx, looked, launcher)
 
 
+def _takes_its_own_claim_for_anothers(job, facts, came, now):
+    """Without the token of a change: a claim whose answer was lost reads, when it is found, as somebody else's."""
+    decision = decide(job, facts, came, now)
+    if job is None or not decision.starts:
+        return decision
+    found = {entry.run for entry in job.open if entry.claim == came.token}
+    starts = tuple(start for start in decision.starts if start.entry.run not in found)
+    return decision if starts == decision.starts else replace(decision, starts=starts, outcome=Outcome.DUPLICATE)
+
+
 def _nobody_is_the_starter(row, *, starter, owner, now, lease_ends_at):
     """Without the starter's token: a lost answer to the own write reads as somebody else's start."""
     return begun(row, starter="", owner=owner, now=now, lease_ends_at=lease_ends_at)
@@ -54,7 +65,16 @@ def _believes_the_first_wake(one, other, now):
 
 
 WORLDS = {
-    "claimed_through": {"jumps": True, "machines": 1, "p_operation": 0.2},
+    "claimed_through": {
+        "jumps": True,
+        "machines": 1,
+        "characters": frozenset({"kind"}),
+        "mode": "sync",
+        "p_operation": 0.15,
+        "operations": ("jump", "edit", "tick"),
+    },
+    "change token": {"p_answer_lost": 0.3},
+    "starter token": {"p_answer_lost": 0.3},
 }
 """Where a rule is needed most: these worlds are played without it, and others as they come."""
 
@@ -63,6 +83,7 @@ RULES = {
     "claimed_through": ((look, "parse_job", _forgets_what_was_claimed), (jobs, "parse_job", _forgets_what_was_claimed)),
     "arm before answer": ((fire, "_arm_and_note", _answers_first),),
     "start before arm": ((fire, "launch_each", _arms_first),),
+    "change token": ((look, "decide", _takes_its_own_claim_for_anothers),),
     "starter token": ((run, "begun", _nobody_is_the_starter),),
     "wake recomputation": ((arming, "_same", _believes_the_first_wake),),
 }

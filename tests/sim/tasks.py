@@ -18,12 +18,14 @@ class Task:
     """One process on one machine: a door serving a fire, a runner, a tick, a command."""
 
     __slots__ = (
+        "after",
         "cancelled",
         "cond",
         "dead",
         "done",
         "failed",
         "glet",
+        "held",
         "job",
         "kind",
         "label",
@@ -32,6 +34,8 @@ class Task:
         "number",
         "result",
         "runners",
+        "settled",
+        "touched",
         "until",
     )
 
@@ -44,6 +48,10 @@ class Task:
         self.done = False
         self.dead = False
         self.failed = False
+        self.after = False
+        self.held = False
+        self.settled = False
+        self.touched = False
         self.cancelled: set[str] = set()
         self.result: object = None
         self.runners: list[Task] = []

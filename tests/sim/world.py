@@ -2,148 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from chronos_cli.core import edits
-from chronos_cli.core.decision import Outcome
 from chronos_cli.core.job import Home, OnCrash, Overlap, Policy, jitter_of
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
-from chronos_cli.errors import ChronosError, TemporaryError
-from chronos_cli.operations import (
-    arming,
-    jobs,
-    through,
-)
-from chronos_cli.operations import (
-    fire as firing,
-)
-from chronos_cli.operations import (
-    look as looking,
-)
-from chronos_cli.operations import (
-    reconcile as reconciling,
-)
-from chronos_cli.operations import (
-    run as running,
-)
-from chronos_cli.operations import (
-    tick as ticking,
-)
+from chronos_cli.errors import ChronosError
+from chronos_cli.nas.interface import ArmRequest
+from chronos_cli.operations import arming, jobs, probe
+from chronos_cli.operations import fire as firing
+from chronos_cli.operations import look as looking
+from chronos_cli.operations import reconcile as reconciling
+from chronos_cli.operations import tick as ticking
 from chronos_cli.operations.context import Context, Retention, Wire
 from chronos_cli.operations.starting import Inline
 from chronos_cli.store.memory import MemoryStore
-from chronos_cli.store.repository import STOP_KEY, Repository
+from chronos_cli.store.repository import STOP_KEY
+from tests.sim import rhythm
 from tests.sim.checks import Check, Violation, stamp
-from tests.sim.documents import SimStore
+from tests.sim.config import draw
+from tests.sim.documents import SimRepository, SimStore
+from tests.sim.doors import start_door
 from tests.sim.machines import SimProcesses
-from tests.sim.nas import CHARACTERS, Server, SimNas
+from tests.sim.nas import Server, SimNas
 from tests.sim.tasks import Tasks
 
-START = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC).timestamp()
-ZONE = ZoneInfo("UTC")
+STEPS = (20, 24)
+"""A schedule has so many steps, drawn from its seed, before the quiet that ends it."""
+
 HOUR = 3_600.0
-
-
-@dataclass(slots=True)
-class Config:
-    """What kind of world this is; drawn from the seed."""
-
-    nas: bool = True
-    characters: frozenset = frozenset({"kind"})
-    mode: str = "detached"
-    machines: int = 1
-    locks: bool = True
-    jumps: bool = False
-    p_crash: float = 0.0
-    p_conflict: float = 0.0
-    p_write_fails: float = 0.0
-    p_answer_lost: float = 0.0
-    p_read_fails: float = 0.0
-    read_pause: float = 0.3
-    p_nas_lost: float = 0.0
-    p_nas_answer_lost: float = 0.0
-    p_drop: float = 0.0
-    p_start_fails: float = 0.02
-    p_runner_fails: float = 0.02
-    p_orphan: float = 0.2
-    p_unseen: float = 0.0
-    keep: int = 50
-    p_operation: float = 0.06
-
-
-def draw(rng: random.Random) -> Config:
-    """A world. Half of them have one NAS character, so that each is also met alone."""
-    characters = {rng.choice(CHARACTERS)}
-    if rng.random() < 0.3 and "kind" not in characters:
-        characters |= {rng.choice(CHARACTERS[1:]) for _ in range(2)}
-    if "clock ahead" in characters:
-        # An instant that NAS takes for past and drops or refuses can be sent as often as one likes.
-        # One that names no instant either is taken for a duplicate, and armed again, until the instant has come.
-        characters -= {"past ignored", "past refused", "clock behind", "no fire_at"}
-    if "redelivery retakes slot" in characters:
-        # The wish that it displaced is sent again, which a NAS that remembers keys would not take.
-        characters -= {"keys for ever"}
-    if "2xx clears slot" in characters:
-        # What cleared the slot is mended by sending the same instant again, which such a NAS would not take.
-        characters -= {"keys for ever"}
-    if "past ignored" in characters:
-        characters -= {"clock behind"}
-    if "no fire_at" in characters:
-        # A fire that names nothing and comes before the instant by our clock reads as a duplicate of the last one.
-        characters -= {"keys for ever"}
-    characters = characters or {"kind"}
-    mode = rng.choice(("detached", "detached", "sync", "waits"))
-    if "2xx clears slot" in characters:
-        mode = "detached"  # only a runner that outlives the answer can provision after it
-    # NAS that says yes and drops what is past by its clock: only one whose clock is ours can be survived.
-    machines = 1 if "past ignored" in characters else rng.choice((1, 1, 2))
-    rough = rng.random() < 0.6
-
-    def some(value: float) -> float:
-        return value if rough and rng.random() < 0.6 else 0.0
-
-    return Config(
-        nas=rng.random() < 0.94,
-        characters=frozenset(characters),
-        mode=mode,
-        machines=machines,
-        locks=rng.random() < 0.5,
-        jumps=machines == 1 and not characters & {"past ignored", "no fire_at"} and rng.random() < 0.3,
-        p_crash=rng.choice((0.0, 0.01, 0.03)),
-        p_conflict=some(0.1),
-        p_write_fails=some(0.06),
-        p_answer_lost=some(0.15),
-        p_read_fails=some(0.02),
-        p_nas_lost=some(0.15),
-        p_nas_answer_lost=some(0.15),
-        p_drop=some(0.2),
-        p_orphan=0.3 if machines == 1 else 0.0,
-        p_unseen=some(0.2),
-        keep=rng.choice((1, 2, 50)),
-        p_operation=rng.choice((0.03, 0.08)),
-    )
 
 
 class World:
     """A seeded run of one schedule. `run` raises Violation, or whatever fault the code under test raises."""
 
     def __init__(
-        self, seed: int, *, steps: int = 60, trace: list[str] | None = None, cover: Counter | None = None, **forced: Any
+        self,
+        seed: int,
+        *,
+        steps: int | None = None,
+        trace: list[str] | None = None,
+        cover: Counter | None = None,
+        **forced: Any,
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.cfg = replace(draw(self.rng), **forced)
-        self.budget = steps
+        self.budget = steps or self.rng.randint(*STEPS)
         self.trace = trace
         self.covered = Counter() if cover is None else cover
-        self.now = START + self.rng.random() * 600
+        self.now = self.cfg.start + self.rng.random() * 600
         self.faults = True
         self.held = False
         self.steps = 0
@@ -154,6 +68,7 @@ class World:
             self.skews = [self.rng.uniform(-20, 20) for _ in self.skews]
         self.loose_time = self.cfg.jumps
         self.store = MemoryStore()
+        self.parsed: dict = {}
         self.locked_by = None
         self.runs: dict = {}
         self.live: list = []
@@ -161,7 +76,8 @@ class World:
         self.tasks = Tasks()
         self.check = Check(self)
         self.nas = Server(self, self.cfg.characters)
-        self.home = Home(zone=ZONE, zone_name="UTC")
+        self.zone = ZoneInfo(self.cfg.zone)
+        self.home = Home(zone=self.zone, zone_name=self.cfg.zone)
         self.made = 0
 
     # -- what the parts ask for --------------------------------------------------------------------------------------
@@ -203,19 +119,18 @@ class World:
         result = rng.choice((RunState.OK, RunState.OK, RunState.FAILED, RunState.FAILED, RunState.INTERRUPTED))
         return rng.choice((0.2, 0.2, 3.0, 20.0, 70.0, 400.0)), result
 
-    def rhythm_of(self, record) -> tuple[float, float]:
-        """Period and phase of a schedule's instants, worked out here and not by the code under test."""
+    def rhythm_of(self, record):
+        """The instants of a record's schedule, worked out here and not by the code under test."""
         schedule, ours = record["schedule"], record["chronos"]
         offset = 0.0
         if jitter := ours.get("policy", {}).get("jitter"):
             offset = jitter_of(record["id"], Policy(jitter=jitter)).total_seconds()
         if schedule["kind"] == "once":
-            return 0.0, stamp(schedule["run_at"])
+            return rhythm.Single(stamp(schedule["run_at"]))
         if schedule["kind"] == "interval":
             period = float(schedule.get("seconds") or schedule["minutes"] * 60)
-            return period, (stamp(ours["anchor"]) + offset) % period
-        period = {"*/5 * * * *": 300.0, "0 * * * *": HOUR, "30 2 * * *": 86_400.0}[schedule["expr"]]
-        return period, (9_000.0 if period == 86_400.0 else 0.0) + offset
+            return rhythm.Periodic(period, stamp(ours["anchor"]) + offset)
+        return rhythm.cron(schedule["expr"], self.cfg.zone, self.cfg.put_at, offset)
 
     def context(self, task, *, budget: float | None = None) -> Context:
         def clock() -> datetime:
@@ -232,7 +147,7 @@ class World:
         )
         return Context(
             home=self.home,
-            repository=Repository(SimStore(self, task), sleep=sleep, random=self.rng.random),
+            repository=SimRepository(self, SimStore(self, task), sleep),
             processes=SimProcesses(self, task),
             clock=clock,
             token=self.token,
@@ -243,12 +158,16 @@ class World:
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def spawn(self, kind: str, job: str | None, body, machine: int | None = None):
+    def start_door(self, delivery, token: int, named: float | None) -> None:
+        """A callback arrives."""
+        start_door(self, delivery, token, named)
+
+    def spawn(self, kind: str, job: str | None, body, machine: int | None = None, budget: float | None = None):
         where = self.rng.randrange(self.cfg.machines) if machine is None else machine
 
         def guarded(task):
             try:
-                return body(task, self.context(task))
+                return body(task, self.context(task, budget=budget))
             except ChronosError as error:
                 task.failed = True
                 self.log("%r: %s", task, error.line())
@@ -258,50 +177,6 @@ class World:
         task = self.tasks.spawn(kind, where, job, guarded)
         self.log("%r begins", task)
         return task
-
-    def start_door(self, delivery, token: int, named: float | None) -> None:
-        """A callback arrives."""
-        fire_at = None if named is None else datetime.fromtimestamp(named, UTC)
-        job = delivery.job_id
-        self.log(
-            "NAS fires %s for %s, delivery %s, time %s%s",
-            job,
-            self.text(named),
-            delivery.number,
-            delivery.attempt,
-            ", a ghost" if delivery.ghost else "",
-        )
-
-        def body(task, ctx):
-            task.result = "ghost" if delivery.ghost else None
-            launcher: Any = (
-                Inline() if self.cfg.mode == "sync" else SimDetached(self, task, waits=self.cfg.mode == "waits")
-            )
-            retry_after = None
-            try:
-                report = firing.fire(ctx, job, fire_at=fire_at, delivery=str(delivery.number), launcher=launcher)
-            except ChronosError as error:
-                status, word = error.http_status, f"error {error.code}"
-                task.failed = True
-            else:
-                status, retry_after = report.http_status, report.retry_after
-                word = report.outcome.value
-                self.cover("outcome", word)
-                if report.reason and report.reason.startswith(("its wake", "no runner", "arm: refused")):
-                    self.cover("outcome", " ".join(report.reason.split()[:2]))
-                if self.faults and status == 202 and report.outcome is Outcome.CLAIMED:
-                    self.cover("outcome", "claimed, detached")
-                if report.runs and report.outcome is Outcome.CLAIMED:
-                    self.cover("outcome", f"claimed, waited, exit {int(report.exit_code)}")
-            self.pause(task, "answer")
-            self.log("%r answers %s %s", task, status, word)
-            self.nas.answered(delivery, token, status, retry_after, task)
-            task.last = "answer"
-            if not isinstance(launcher, Inline):
-                launcher.answered = True
-            self.pause(task, "answered")
-
-        self.spawn("door", job, body)
 
     def notify(self, ctx: Context, job_id: str) -> None:
         """What a command tells the trigger provider after a change."""
@@ -319,6 +194,8 @@ class World:
         rng = self.rng
         slow = bool({"clock ahead", "clock behind"} & self.cfg.characters)
         kind = rng.random()
+        if self.cfg.put_at is not None and kind < 0.7:
+            return Cron(expr=rng.choice((self.cfg.daily, self.cfg.daily, "0 * * * *", "*/30 * * * *")))
         if kind < 0.6:
             return Interval(seconds=rng.choice((60, 90, 300, 900, 3_600) if not slow else (900, 3_600)))
         if kind < 0.85:
@@ -345,8 +222,8 @@ class World:
             job_id=job_id,
             name=job_id,
             schedule=schedule,
-            zone=ZONE,
-            zone_name="UTC",
+            zone=self.zone,
+            zone_name=self.cfg.zone,
             policy=policy,
             action={"shell": "true"},
             times=self.rng.choice((None, None, None, 2)),
@@ -357,7 +234,7 @@ class World:
     def begin_operation(self) -> None:
         """Somebody does something."""
         rng = self.rng
-        name = rng.choice(OPERATIONS)
+        name = rng.choice(self.cfg.operations)
         present = [job for job, trace in self.check.jobs.items() if not trace.removed]
         if not present and name != "add":
             return
@@ -437,7 +314,56 @@ class World:
 
     def op_reconcile(self, _: str) -> None:
         if self.cfg.nas:
-            self.spawn("reconcile", None, lambda task, ctx: reconciling.reconcile(ctx))
+            self.spawn("reconcile", None, self._reconcile)
+
+    def _reconcile(self, task, ctx) -> None:
+        """From wherever: it may stand on another machine than the runs."""
+        if any(run.machine != task.machine and run.goes(self.now) for run in self.live):
+            self.cover("reconcile", "from another machine than a run's")
+        reconciling.reconcile(ctx)
+
+    def op_hermes(self, job: str) -> None:
+        """A hermes on the same home takes its own claim on a job, or gives it up."""
+        name = self.rng.choice(("fire_claim", "run_claim"))
+
+        def body(task, ctx):
+            def claim(stored):
+                record = stored.get(job)
+                if record is None or str((record.get(name) or {}).get("by", "")).startswith("chronos:"):
+                    return
+                mine = None if record.get(name) else {"at": ctx.clock().isoformat(), "by": "elsewhere:77"}
+                stored.put(job, {**record, name: mine})
+                self.cover("hermes", f"{'takes' if mine else 'gives up'} its {name}")
+
+            ctx.repository.change(claim)
+
+        self.spawn("hermes", job, body)
+
+    def _met(self, record) -> bool:
+        going = any(task.kind == "hermes" for task in self.tasks.all)
+        return going or any(self.check.foreign(record, name) for name in ("fire_claim", "run_claim"))
+
+    def _hermes_ends(self, ctx, job: str) -> None:
+        def clear(stored):
+            record = stored.get(job)
+            claims = [name for name in ("fire_claim", "run_claim") if self.check.foreign(record or {}, name)]
+            if claims:
+                stored.put(job, {**record, **dict.fromkeys(claims)})
+
+        ctx.repository.change(clear)
+
+    def op_probe(self, _: str) -> None:
+        """`doctor --probe` has NAS call about the job that is none."""
+
+        def body(task, ctx):
+            if ctx.wire is None:
+                return
+            at = ctx.clock().replace(microsecond=0) + timedelta(seconds=3)
+            probe.expect(ctx, probe.Probe(fire_at=at, sent_at=ctx.clock(), callback_url="https://me"))
+            with ctx.wire.connect(10.0) as nas:
+                nas.provision(ArmRequest(job_id=probe.PROBE_ID, fire_at=at, callback_url="https://me"))
+
+        self.spawn("probe", probe.PROBE_ID, body)
 
     def op_unlock(self, job: str) -> None:
         def body(task, ctx):
@@ -469,7 +395,11 @@ class World:
     def op_jump(self, _: str) -> None:
         if not self.cfg.jumps:
             return
+        before = self.now + self.skews[0]
         self.skews[0] = self.rng.choice((-3 * HOUR, -HOUR, -90.0, 0.0, 0.0, 90.0, 3 * HOUR))
+        put = self.cfg.put_at
+        if put is not None and (before < put) != (self.now + self.skews[0] < put):
+            self.cover("clock", f"jumps {'back' if self.skews[0] + self.now < put else 'ahead'} over a transition")
         self.log("the clock jumps to %+.0f s", self.skews[0])
         self.cover("clock", "back" if self.skews[0] < 0 else "ahead" if self.skews[0] else "right again")
 
@@ -496,7 +426,7 @@ class World:
 
     def _set_up(self) -> None:
         self.faults = False
-        for _ in range(self.rng.choice((1, 2))):
+        for _ in range(self.rng.choice((1, 1, 1, 2))):
             self.op_add("")
         self._drain()
         self.steps = 0
@@ -566,6 +496,8 @@ class World:
         self.log("---- quiet")
         self.faults = False
         self.skews = [0.0] * self.cfg.machines
+        for name in [name for name, trace in self.check.jobs.items() if not trace.removed and self._met(trace.record)]:
+            self.spawn("hermes", name, lambda task, ctx, name=name: self._hermes_ends(ctx, name))
         self.nas.down = self.nas.refusing = False
         self.lift()
         for entry in list(self.nas.delayed):
@@ -585,6 +517,8 @@ class World:
             self.now = max(self.now + 400.0, self.check.last_need() + 1.0)
             self._drain()
         self.check.quiet()
+        if self.cfg.put_at is not None and self.cfg.start < self.cfg.put_at < self.now:
+            self.cover("transition", f"{self.cfg.zone} {datetime.fromtimestamp(self.cfg.put_at, UTC):%Y-%m}")
 
     def _settle(self) -> None:
         if self.cfg.nas:
@@ -620,65 +554,3 @@ class World:
             if not self._advance(due, limit=horizon if not self.tasks.all else self.now + 1e9):
                 return
         raise Violation("the world does not come to rest")
-
-
-class SimDetached:
-    """Starts a runner that outlives this process, as `operations.starting.Detached` does."""
-
-    def __init__(self, world: World, task, *, waits: bool) -> None:
-        self.world, self.task, self.waits = world, task, waits
-        self.answered = False
-
-    def launch(self, ctx, claim):
-        world, task = self.world, self.task
-        world.pause(task, "runner start")
-        if world.faults and world.chance(world.cfg.p_runner_fails):
-            world.cover("process", "no runner")
-            raise TemporaryError("the runner did not start the job")
-        payload = json.dumps(claim.to_json())
-        said: list[Any] = []
-
-        def body(me, mine):
-            try:
-                begun = running.begin(mine, running.Claim.from_json(json.loads(payload)))
-            except ChronosError:
-                said.append("failed")
-                raise
-            if begun is None:
-                said.append("lost")
-                return
-            said.append("running")
-
-            def ended(row) -> None:
-                said.append(row)
-                if not self.waits:
-                    world.pause(me, "await answer", cond=lambda: self.answered or task.done)
-
-            through.see_through(mine, begun, ended=ended)
-
-        runner = world.spawn("runner", task.job, body, machine=task.machine)
-        task.runners.append(runner)
-        task.last = "runner start"
-        world.pause(task, "await runner", until=world.now + 8.0, cond=lambda: said or runner.done)
-        if not said or said[0] == "failed":
-            raise TemporaryError("the runner did not start the job: it said nothing in time")
-        return None if said[0] == "lost" else SimRunning(world, task, said, runner, waits=self.waits)
-
-
-class SimRunning:
-    """A run under a runner of its own."""
-
-    def __init__(self, world, task, said, runner, *, waits) -> None:
-        self.world, self.task, self.said, self.runner, self.waits = world, task, said, runner, waits
-
-    def wait(self):
-        if not self.waits:
-            return None
-        self.world.pause(self.task, "await end", until=self.world.now + 25.0, cond=lambda: self.runner.done)
-        return self.said[1] if len(self.said) > 1 else None
-
-
-OPERATIONS = (
-    "add", "pause", "resume", "resume", "edit", "edit", "remove", "manual", "manual", "tick", "tick", "reconcile",
-    "reconcile", "unlock", "hold", "jump", "jump", "nas", "nas",
-)  # fmt: skip

@@ -1,0 +1,121 @@
+"""What kind of world a seed makes: NAS's characters, machines, clocks, faults and how likely each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tests.sim.nas import CHARACTERS
+
+if TYPE_CHECKING:
+    import random
+
+ORDINARY = datetime.fromisoformat("2026-11-20T12:00:00+00:00").timestamp()
+
+TRANSITIONS = (
+    ("Europe/Berlin", "2026-10-25T01:00:00+00:00", "30 2 * * *"),
+    ("Europe/Berlin", "2027-03-28T01:00:00+00:00", "30 2 * * *"),
+    ("America/New_York", "2026-11-01T06:00:00+00:00", "30 1 * * *"),
+    ("America/New_York", "2027-03-14T07:00:00+00:00", "30 2 * * *"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30:00+00:00", "15 2 * * *"),
+    ("Australia/Lord_Howe", "2027-04-03T15:00:00+00:00", "45 1 * * *"),
+)
+"""A zone, the instant its clocks are put, and a time of day that this night has twice, or not at all."""
+
+
+OPERATIONS = (
+    "add", "pause", "resume", "resume", "edit", "edit", "remove", "manual", "manual", "tick", "tick", "reconcile",
+    "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "nas", "nas",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Config:
+    """What kind of world this is; drawn from the seed."""
+
+    nas: bool = True
+    characters: frozenset = frozenset({"kind"})
+    mode: str = "detached"
+    machines: int = 1
+    locks: bool = True
+    jumps: bool = False
+    zone: str = "UTC"
+    start: float = ORDINARY
+    put_at: float | None = None
+    """When the zone's clocks are put, near this world's time; None: they are not."""
+    daily: str = "30 2 * * *"
+    p_crash: float = 0.0
+    p_conflict: float = 0.0
+    p_write_fails: float = 0.0
+    p_answer_lost: float = 0.0
+    p_read_fails: float = 0.0
+    read_pause: float = 0.3
+    p_nas_lost: float = 0.0
+    p_nas_answer_lost: float = 0.0
+    p_drop: float = 0.0
+    p_start_fails: float = 0.02
+    p_runner_fails: float = 0.02
+    p_spoiled: float = 0.0
+    p_orphan: float = 0.2
+    p_unseen: float = 0.0
+    keep: int = 50
+    p_operation: float = 0.06
+    operations: tuple[str, ...] = OPERATIONS
+
+
+def draw(rng: random.Random) -> Config:
+    """A world. Half of them have one NAS character, so that each is also met alone."""
+    characters = _characters(rng)
+    mode = rng.choice(("detached", "detached", "sync", "waits", "frozen"))
+    if "2xx clears slot" in characters:
+        mode = rng.choice(("detached", "waits"))  # only a process that outlives the answer can provision after it
+    # NAS that says yes and drops what is past by its clock: only one whose clock is ours can be survived.
+    machines = 1 if "past ignored" in characters else rng.choice((1, 1, 2))
+    rough = rng.random() < 0.6
+
+    def some(value: float) -> float:
+        return value if rough and rng.random() < 0.6 else 0.0
+
+    found = Config(
+        nas=rng.random() < 0.94,
+        characters=frozenset(characters),
+        mode=mode,
+        machines=machines,
+        locks=rng.random() < 0.5,
+        jumps=machines == 1 and not characters & {"past ignored", "no fire_at"} and rng.random() < 0.3,
+        p_crash=rng.choice((0.0, 0.01, 0.03)),
+        p_conflict=some(0.1),
+        p_write_fails=some(0.06),
+        p_answer_lost=some(0.15),
+        p_read_fails=some(0.02),
+        p_nas_lost=some(0.15),
+        p_nas_answer_lost=some(0.15),
+        p_drop=some(0.2),
+        p_spoiled=some(0.1),
+        p_orphan=0.3 if machines == 1 else 0.0,
+        p_unseen=some(0.2),
+        keep=rng.choice((1, 2, 50)),
+        p_operation=rng.choice((0.03, 0.08)),
+    )
+    if rng.random() < 0.25:
+        found.zone, put_at, found.daily = rng.choice(TRANSITIONS)
+        found.put_at = datetime.fromisoformat(put_at).timestamp()
+        found.start = found.put_at - rng.choice((600.0, 2_400.0, 5_400.0, 10_000.0))
+    return found
+
+
+def _characters(rng: random.Random) -> set[str]:
+    """One of NAS's characters, or three, less those that nobody can survive together."""
+    characters = {rng.choice(CHARACTERS)}
+    if rng.random() < 0.3 and "kind" not in characters:
+        characters |= {rng.choice(CHARACTERS[1:]) for _ in range(2)}
+    if "clock ahead" in characters:
+        # An instant that NAS takes for past and drops or refuses can be sent as often as one likes.
+        characters -= {"past ignored", "past refused", "clock behind"}
+    if "redelivery retakes slot" in characters:
+        # The wish that it displaced is sent again, which a NAS that remembers keys would not take.
+        characters -= {"keys for ever"}
+    if "past ignored" in characters:
+        characters -= {"clock behind"}
+    return characters or {"kind"}

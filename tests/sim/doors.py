@@ -1,0 +1,209 @@
+"""The callback's side of the simulation: a request comes in, the real operations answer it, runners outlive it.
+
+What stands before the store is played too: the real reading of the body and the real judging of the claims, with a
+request now and then that was spoiled on its way. Signatures and keys are left to tests/trust.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.callback.afterwards import ARRIVES_WITHIN_S, arm_again, may_have_cleared
+from chronos_cli.callback.request import parse_fire
+from chronos_cli.core.decision import Outcome
+from chronos_cli.errors import ChronosError, TemporaryError, TokenError
+from chronos_cli.operations import admission, through
+from chronos_cli.operations import fire as firing
+from chronos_cli.operations import run as running
+from chronos_cli.operations.starting import Inline
+from chronos_cli.trust.settings import TrustSettings
+from chronos_cli.trust.tokens import check_claims, claims_from
+from tests.sim.machines import PLATFORM_S
+
+if TYPE_CHECKING:
+    from tests.sim.nas import Delivery
+    from tests.sim.tasks import Task
+    from tests.sim.world import World
+
+SETTINGS = TrustSettings(
+    expected_audience="agent:1", issuer="https://nas", keys="https://nas/jwks", cache_dir=Path("/nowhere")
+)
+SPOILED: Final = ("body", "job id", "audience", "expired", "another job", "another time")
+
+
+def start_door(world: World, delivery: Delivery, token: int, named: float | None) -> None:
+    """A callback arrives."""
+    told = "-" if named is None else world.text(named)
+    world.log("NAS fires %s for %s, delivery %s, time %s%s", delivery.job_id, told, delivery.number, delivery.attempt,
+              ", a ghost" if delivery.ghost else "")  # fmt: skip
+    spoiled = None
+    if world.faults and world.chance(world.cfg.p_spoiled):
+        spoiled = world.rng.choice(SPOILED if named is not None else SPOILED[:-1])
+
+    def body(task: Task, ctx: Any) -> None:
+        task.result = "ghost" if delivery.ghost else None
+        answer = _Answer(world, task, ctx, delivery)
+        try:
+            asked = _admitted(world, task, delivery, named, spoiled)
+            answer.fire(asked)
+        except (TokenError, ChronosError) as error:
+            answer.failed(error, spoiled)
+        answer.leave(token)
+
+    world.spawn("door", delivery.job_id, body, budget=PLATFORM_S if world.cfg.mode == "frozen" else None)
+
+
+def _admitted(
+    world: World, task: Task, delivery: Delivery, named: float | None, spoiled: str | None
+) -> admission.Admitted:
+    """What the request may ask for, as the callback finds out before it reads any store."""
+    request: dict[str, Any] = {"job_id": "../x" if spoiled == "job id" else delivery.job_id}
+    if named is not None:
+        request["fire_at"] = datetime.fromtimestamp(named, UTC).isoformat()
+    data = json.dumps(request).encode()
+    now = int(world.clock_of(task))
+    claims = {"aud": "agent:1", "iss": "https://nas", "purpose": "cron_fire", "exp": now + 300}
+    if spoiled == "audience":
+        claims["aud"] = "agent:2"
+    elif spoiled == "expired":
+        claims["exp"] = now - 31
+    elif spoiled == "another job":
+        claims["job_id"] = "another"
+    elif spoiled == "another time":
+        claims["fire_at"] = datetime.fromtimestamp((named or 0.0) + 60, UTC).isoformat()
+    check_claims(claims, SETTINGS, now)
+    asked = parse_fire(data[:-2] if spoiled == "body" else data)
+    return admission.admit(
+        claims_from(claims), SETTINGS, job_id=asked.get("job_id"), fire_at=asked.get("fire_at")
+    )  # fmt: skip
+
+
+class _Answer:
+    """One request being answered."""
+
+    def __init__(self, world: World, task: Task, ctx: Any, delivery: Delivery) -> None:
+        self.world, self.task, self.ctx, self.delivery = world, task, ctx, delivery
+        self.report: firing.FireReport | None = None
+        self.launcher: Any = Inline()
+        if world.cfg.mode != "sync":
+            self.launcher = SimDetached(world, task, wait_s={"detached": 0.0}.get(world.cfg.mode, PLATFORM_S))
+        self.status, self.word, self.retry_after = 500, "", None
+
+    def fire(self, asked: admission.Admitted) -> None:
+        world, number = self.world, str(self.delivery.number)
+        report = firing.fire(self.ctx, asked.job_id, fire_at=asked.fire_at, delivery=number, launcher=self.launcher)
+        self.report, self.status, self.retry_after = report, report.http_status, report.retry_after
+        self.word = report.outcome.value
+        world.cover("outcome", self.word)
+        if report.reason and report.reason.startswith(("its wake", "no runner", "arm: refused")):
+            world.cover("outcome", " ".join(report.reason.split()[:2]))
+        if asked.fire_at is None and report.outcome is Outcome.EARLY:
+            world.cover("outcome", "early, and nameless")
+        if report.outcome is Outcome.CLAIMED:
+            if world.faults and self.status == 202:
+                world.cover("outcome", "claimed, detached")
+            if report.runs:
+                world.cover("outcome", f"claimed, waited, exit {int(report.exit_code)}")
+
+    def failed(self, error: ChronosError, spoiled: str | None) -> None:
+        self.status, self.word = error.http_status, f"error {error.code}"
+        if spoiled is None:
+            self.task.failed = True
+        elif self.task.touched:
+            self.world.check.fail(f"{self.task} was spoiled ({spoiled}), and yet it read the store")
+        kind = {400: "malformed", 401: "refused", 503: "cannot be judged now"}.get(self.status, "a fault")
+        self.world.cover("outcome", kind)
+
+    def leave(self, token: int) -> None:
+        """The answer goes to NAS, and what is done after it."""
+        world, task = self.world, self.task
+        world.pause(task, "answer")
+        world.log("%r answers %s %s", task, self.status, self.word)
+        owes = self.report is not None and may_have_cleared(self.ctx, self.report) and self.outlives
+        task.after, task.held = owes, self.word == "held"
+        world.nas.answered(self.delivery, token, self.status, self.retry_after, task)
+        task.last = "answer"
+        if isinstance(self.launcher, SimDetached):
+            self.launcher.answered = True
+        if world.cfg.mode == "frozen":
+            self._freeze()
+        world.pause(task, "answered", until=world.now + ARRIVES_WITHIN_S if owes else None)
+        if owes:
+            world.cover("outcome", "armed again after the answer")
+            arm_again(self.ctx, self.report)
+
+    @property
+    def outlives(self) -> bool:
+        """Whether this process goes on once it has answered."""
+        return self.world.cfg.mode in ("detached", "waits")
+
+    def _freeze(self) -> None:
+        """The platform stops whatever is not over when the answer leaves."""
+        for runner in self.task.runners:
+            if not runner.done:
+                self.world.cover("process", "frozen")
+                self.world.log("%r is frozen", runner)
+                self.world.tasks.kill(runner)
+                self.world.check.ended(runner, crashed=not runner.settled)
+
+
+class SimDetached:
+    """Starts a runner that outlives this process, as `operations.starting.Detached` does."""
+
+    def __init__(self, world: World, task: Task, *, wait_s: float) -> None:
+        self.world, self.task = world, task
+        self.until = world.now + wait_s if wait_s else 0.0
+        self.answered = False
+
+    def launch(self, ctx, claim):
+        world, task = self.world, self.task
+        world.pause(task, "runner start")
+        if world.faults and world.chance(world.cfg.p_runner_fails):
+            world.cover("process", "no runner")
+            raise TemporaryError("the runner did not start the job")
+        payload = json.dumps(claim.to_json())
+        said: list[Any] = []
+
+        def body(me, mine):
+            try:
+                begun = running.begin(mine, running.Claim.from_json(json.loads(payload)))
+            except ChronosError:
+                said.append("failed")
+                raise
+            if begun is None:
+                said.append("lost")
+                return
+            said.append("running")
+
+            def settled() -> None:
+                said.append("done")
+                me.settled = True
+                # It waits until the answer has left, or whoever was to give it is gone, but not for ever.
+                world.pause(me, "await answer", until=world.now + 15.0, cond=lambda: self.answered or task.done)
+
+            through.see_through(mine, begun, ended=said.append, settled=settled)
+
+        runner = world.spawn("runner", task.job, body, machine=task.machine, budget=ctx.budget_s)
+        task.runners.append(runner)
+        task.last = "runner start"
+        world.pause(task, "await runner", until=world.now + 8.0, cond=lambda: said or runner.done)
+        if not said or said[0] == "failed":
+            raise TemporaryError("the runner did not start the job: it said nothing in time")
+        return None if said[0] == "lost" else SimRunning(world, task, said, runner, until=self.until)
+
+
+class SimRunning:
+    """A run under a runner of its own."""
+
+    def __init__(self, world, task, said, runner, *, until) -> None:
+        self.world, self.task, self.said, self.runner, self.until = world, task, said, runner, until
+
+    def wait(self):
+        if self.until <= self.world.now:
+            return None
+        over = lambda: self.runner.done or "done" in self.said  # noqa: E731
+        self.world.pause(self.task, "await end", until=self.until, cond=over)
+        return next((word for word in self.said if not isinstance(word, str)), None)
