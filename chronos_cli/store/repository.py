@@ -129,22 +129,31 @@ class Repository:
     def prune_rows(self, job_id: str, *, keep: int, horizon: str) -> int:
         """Delete terminal rows, with their output, beyond the newest `keep`, or named and settled before `horizon`.
 
-        The newest row always stays, and so does one whose run the job still has in `open`: without its row that run
-        would look as if it had never started. `horizon` is a run id's time, `20261120T153415Z`. Returns how many went.
+        One whose run the job still has in `open` stays: without its row that run would look as if it had never
+        started. So do the newest row, and the newest settled one of the schedule and of a person's runs, however few
+        are kept: history and logs have the last of each. `horizon` is a run id's time, `20261120T153415Z`. Returns how
+        many went.
         """
         names = self.run_ids(job_id)
+        if len(names) <= keep and all(name.removeprefix("manual-") >= horizon for name in names[:1]):
+            return 0
         newest = set(names[-keep:]) if keep else set()
         # Read after the names: whoever has a row by then was in `open` before, and never comes back to it.
         in_hand = open_runs(self.jobs().get(job_id))
-        gone = 0
-        for name in names[:-1]:
-            if name in in_hand or (name in newest and name.removeprefix("manual-") >= horizon):
+        gone, last = 0, {True, False}
+        for name in reversed(names):
+            manual = name.startswith("manual-")
+            young = name in newest and name.removeprefix("manual-") >= horizon
+            if name in in_hand or (young and manual not in last):
                 continue
             found = self.row(job_id, name)
             if found is None or not found.value.terminal:
                 continue
-            if name in newest and _settled_at(found.value) >= horizon:
-                continue  # a range of long ago that was settled lately
+            if manual in last:
+                last.discard(manual)
+                continue
+            if young or (name in newest and _settled_at(found.value) >= horizon):
+                continue  # kept; also a range of long ago that was settled lately
             for attempt in found.value.attempts:
                 if attempt.get("output"):
                     self.documents.delete(attempt["output"])

@@ -1,0 +1,103 @@
+"""What retention leaves: never less than what is in hand, and than the last run of each kind."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.core.job import Open, OpenKind, Policy
+from chronos_cli.core.row import RunState, begun, over, row_of
+from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.repository import Repository
+from tests.agent_home import AgentHome
+
+T = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+NEVER = "00000000T000000Z"
+
+
+def at(minutes):
+    return T + timedelta(minutes=minutes)
+
+
+def entry(minutes, *, manual=False, kind=OpenKind.RUN):
+    run = f"{'manual-' if manual else ''}{at(minutes):%Y%m%dT%H%M%SZ}{'-0000cafe' if manual else ''}"
+    return Open(run=run, kind=kind, fire_at=None if manual else at(minutes), claim="c", claimed_at=at(minutes))
+
+
+class Ledger:
+    """A job's rows, and what its record has in hand."""
+
+    def __init__(self):
+        self.repository = Repository(MemoryStore(), sleep=lambda _: None, random=lambda: 0.5)
+        self.open = []
+
+    def ended(self, minutes, *, manual=False):
+        found = begun(row_of("j", entry(minutes, manual=manual), Policy()), starter="s", owner={}, now=at(minutes),
+                      lease_ends_at=at(minutes + 60))  # fmt: skip
+        self.repository.create_row(over(found, RunState.OK, now=at(minutes + 1)))
+
+    def goes(self, minutes, *, manual=False):
+        self.open.append(entry(minutes, manual=manual))
+        found = row_of("j", self.open[-1], Policy())
+        self.repository.create_row(begun(found, starter="s", owner={}, now=at(minutes), lease_ends_at=at(minutes + 60)))
+
+    def pruned(self, keep, horizon=NEVER):
+        records = [{"id": "j", "chronos": {"open": [item.to_record() for item in self.open]}}]
+        self.repository.documents.create("cron/jobs.json", json.dumps({"jobs": records}).encode())
+        self.repository.prune_rows("j", keep=keep, horizon=horizon)
+        return [name.removesuffix("-0000cafe") for name in self.repository.run_ids("j")]
+
+
+def test_the_newest_are_kept():
+    """Of five runs two are kept."""
+    ledger = Ledger()
+    for minutes in range(5):
+        ledger.ended(minutes)
+    assert ledger.pruned(2) == ["20261120T120300Z", "20261120T120400Z"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_a_persons_runs_do_not_push_the_schedules_last_one_out(keep):
+    """Three manual runs after a scheduled one, and one that goes: the last of each kind is still there to be read."""
+    ledger = Ledger()
+    ledger.ended(0)
+    ledger.ended(1)
+    for minutes in (2, 3, 4):
+        ledger.ended(minutes, manual=True)
+    ledger.goes(5, manual=True)
+    left = ledger.pruned(keep)
+    assert left == ["20261120T120100Z", "manual-20261120T120400Z", "manual-20261120T120500Z"]
+
+
+def test_what_is_in_hand_stays_however_old_it_is():
+    """A run that goes, two that were ended since, one of them a person's, and a horizon that all of them are behind."""
+    ledger = Ledger()
+    ledger.goes(0)
+    ledger.ended(1)
+    ledger.ended(2, manual=True)
+    ledger.ended(3)
+    assert ledger.pruned(1, horizon="20261121T000000Z") == [
+        "20261120T120000Z", "manual-20261120T120200Z", "20261120T120300Z",
+    ]  # fmt: skip
+
+
+def test_with_one_row_kept_history_and_logs_still_know_the_last_runs(nas, tmp_path):
+    """Real runs of a real home that keeps one row: the last scheduled and the last manual one, each with its output."""
+    agent = AgentHome(tmp_path / "home", nas, name="few")
+    (agent.home / "config.yaml").write_text((agent.home / "config.yaml").read_text() + "\nhistory:\n  keep: 1\n")
+    assert agent.chronos("job", "add", "every 1h", "--id", "j", "--shell", "echo said $CHRONOS_RUN_ID").returncode == 0
+    for _ in range(2):
+        due = datetime.now(UTC).replace(microsecond=0)
+        document = json.loads((agent.home / "cron/jobs.json").read_text())
+        document["jobs"][0]["next_run_at"] = due.isoformat()
+        document["jobs"][0]["chronos"].pop("claimed_through", None)
+        (agent.home / "cron/jobs.json").write_text(json.dumps(document))
+        assert agent.chronos("tick").returncode == 0
+        assert agent.chronos("run", "j").returncode == 0
+    shown = json.loads(agent.chronos("history", "j", "--json").stdout)["rows"]
+    assert sorted(run["kind"] == "manual" for run in shown) == [False, True]
+    assert {run["state"] for run in shown} == {"ok"}
+    for run in shown:
+        assert "said" in agent.chronos("logs", run["run_id"]).stdout
