@@ -341,7 +341,9 @@ class _Look:
         if self.fire.via is not Via.RELAY:
             return None
         if named is not None:
-            meant_ahead = named == self.cursor or named in self.facts.armed
+            # What was taken already is not to come again, though a clock set back since may say that it lies ahead.
+            taken = any(entry.fire_at == named for entry in self.job.open)
+            meant_ahead = not taken and (named == self.cursor or named in self.facts.armed)
             return named if meant_ahead and named - self.now > EARLY_LIMIT else None
         if starts or self.claimed is not None or wake is None or wake.purpose is Purpose.LOOK:
             return None
