@@ -1,6 +1,7 @@
 """Retries, pauses, repeats and one-shots: real processes and a real NAS; the clock alone is moved on by hand."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -132,19 +133,47 @@ def test_a_one_shot_whose_run_is_killed_is_not_revived(agent):
     assert [arm for arm in agent.armed_at_nas() if arm["job_id"] == "once"] == []
 
 
-def test_a_clock_set_back_while_a_job_runs_neither_repeats_nor_forgets(agent):
-    """Three hours back in the middle of a run: the same instant is a duplicate, and the next one is the schedule's."""
-    due = put_due_now(agent, "back")
-    following = agent.job("back")["chronos"]["anchor"]
-    assert agent.fire("back", due, CHRONOS_TEST_KILL_AT="settled")[0] == -9
-    before = agent.job("back")
-    report = later(agent, "back", due, -3 * 3600)
-    assert report.outcome == "duplicate"
-    assert agent.diary("back") == [due]
-    after = agent.job("back")
-    assert after["next_run_at"] == before["next_run_at"]
-    assert datetime.fromisoformat(after["next_run_at"]) > datetime.fromisoformat(due)
-    assert following > due
-    assert later(agent, "back", after["next_run_at"], -3 * 3600).outcome == "early"
-    (row,) = agent.judge("back")
-    assert row["state"] == "ok"
+class SteppedClock:
+    """The system's clock, put back or ahead by hand."""
+
+    def __init__(self):
+        self.step = timedelta()
+
+    def __call__(self):
+        return datetime.now(UTC) + self.step
+
+
+@pytest.mark.parametrize("hours", [-3, 1])
+def test_a_clock_that_is_put_while_a_job_runs_neither_repeats_nor_forgets(agent, hours):
+    """Hours back or ahead in the middle of a run: the instant is a duplicate, the run ends as it would, once."""
+    job_id = f"clock{hours}"
+    going, over = agent.home / f"{job_id}.going", agent.home / f"{job_id}.over"
+    script = f'echo "$CHRONOS_FIRE_AT" >> {agent.home}/diary-{job_id}; touch {going}; until [ -e {over} ]; do sleep 0.05; done'
+    due = put_due_now(agent, job_id, script=script, options=["--timeout", "5h"])
+    clock = SteppedClock()
+    config = load_config(environ=agent.env())
+
+    def fires(fire_at):
+        ctx = replace(open_home(config, Outside(environ=agent.env(), secrets={})), clock=clock)
+        return fire(ctx, job_id, fire_at=datetime.fromisoformat(fire_at), delivery=None, launcher=Inline())
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fires, due)
+        try:
+            agent.wait_until("the job runs", going.exists)
+            agent.wait_until("its next wake is armed", lambda: agent.arm(job_id).get("state") == "confirmed")
+            following = agent.job(job_id)["next_run_at"]
+            clock.step = timedelta(hours=hours)
+            assert fires(due).outcome == "duplicate"
+            assert (agent.rows(job_id)[0]["state"], agent.diary(job_id)) == ("running", [due])
+            assert (agent.job(job_id)["next_run_at"] == following) == (hours < 0)
+            assert fires(following).outcome == ("early" if hours < 0 else "duplicate")
+        finally:
+            over.touch()
+        report = running.result(timeout=60)
+    assert (report.outcome, report.exit_code) == ("claimed", 0)
+    assert agent.diary(job_id) == [due]
+    assert fires(due).outcome == "duplicate"
+    first, *_ = agent.judge(job_id)
+    assert (first["state"], len(first["attempts"])) == ("ok", 1)
+    assert datetime.fromisoformat(agent.job(job_id)["next_run_at"]) > max(datetime.fromisoformat(due), clock())
