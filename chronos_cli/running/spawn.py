@@ -86,8 +86,17 @@ def _become(
     os.set_inheritable(lock_fd, True)
     for fd in unwanted:
         os.close(fd)
-    os.chdir(cwd)
-    os.execvpe(argv[0], list(argv), dict(environment))  # noqa: S606 - no shell, on purpose
+    os.chdir(_bytes(cwd))
+    given = {_bytes(name): _bytes(value) for name, value in environment.items()}
+    os.execvpe(_bytes(argv[0]), [_bytes(word) for word in argv], given)  # noqa: S606 - no shell, on purpose
+
+
+def _bytes(text: str) -> bytes:
+    """A text as the locale writes it, else as UTF-8: a job is not to fail for the locale of whoever runs it."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
 
 
 def _say_why_not(report: int, error: BaseException) -> NoReturn:
