@@ -1,0 +1,82 @@
+"""Runs many commands, each in a fork of one process that has imported them: `python -m tests.cli.forked_commands`.
+
+Reads on stdin a list of {name, argv, environ, home, on}, writes {"name mode": {code, out, err}} on stdout. `on` is what
+stdout is: `pipe`, `closed` (a pipe that nobody reads), or `terminal`. Each runs on a copy of its home.
+"""
+
+import gc
+import importlib
+import json
+import os
+import pty
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from chronos_cli.cli import main, surface
+
+IMPORTED = (
+    "requests",
+    "jwt",
+    "yaml",
+    "chronos_cli.nas.client",
+    "chronos_cli.operations.doctor",
+    "chronos_cli.operations.tick",
+)
+"""What many commands need: loaded once instead of in each fork."""
+
+
+def run(case):
+    # A runner that a command leaves behind may still write its last words while the folder goes.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        home = Path(folder, "home")
+        shutil.copytree(case["home"], home, ignore=shutil.ignore_patterns("*.lock"))
+        errors = Path(folder, "errors")
+        read, write = pty.openpty() if case["on"] == "terminal" else os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.environ.update(case["environ"] | {"CHRONOS_HOME": str(home)})
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(write, 1)
+            os.dup2(write if case["on"] == "terminal" else os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+            os.close(read)
+            os.close(write)
+            sys.argv = ["chronos", *case["argv"]]
+            code = main(case["argv"])
+            if case["on"] == "closed":
+                sys.exit(code)  # as a process of its own ends: with what is still to be written
+            sys.stdout.flush()
+            os._exit(code)  # quicker
+        os.close(write)
+        if case["on"] == "closed":
+            os.close(read)
+            said = b""
+        else:
+            said = _all(read)
+        _, status = os.waitpid(pid, 0)
+        err = errors.read_bytes() if errors.exists() else b""
+        return {"code": os.waitstatus_to_exitcode(status), "out": said.decode("latin-1"), "err": err.decode("latin-1")}
+
+
+def _all(fd):
+    data = b""
+    while True:
+        try:
+            chunk = os.read(fd, 65536)
+        except OSError:  # how Linux ends a terminal
+            chunk = b""
+        if not chunk:
+            os.close(fd)
+            return data
+        data += chunk
+
+
+if __name__ == "__main__":
+    cases = json.load(sys.stdin)
+    list(surface.commands())
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.freeze()  # what is there now is nobody's rubbish, and looking at it would copy it into each fork
+    results = {f"{case['name']} {case['mode']}": run(case) for case in cases}
+    sys.stdout.write(json.dumps(results))

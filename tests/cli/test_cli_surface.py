@@ -1,0 +1,176 @@
+"""What holds for every command alike: its JSON, what it does with a pipe, a terminal, a locale, and with a slip of the hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.cli import surface
+from tests.cli.conftest import ROOT, connect, spawn
+from tests.fire_tokens import AUDIENCE, SigningKey
+from tests.nas_process import running_nas
+
+KEY = SigningKey.rs256()
+FACTS = {".".join(fact.words): fact for fact in surface.commands()}
+
+WORDS = {
+    "arm": ("beat",), "cancel": ("beat",), "list": (), "reconcile": (), "fire": ("--job-id", "beat", "--token-file", "{token}"),
+    "job.add": ("@daily", "--name", "gr\u00fc\u00df", "--shell", "true"), "job.show": ("beat",), "job.list": (),
+    "job.edit": ("beat", "--retries", "1"), "job.pause": ("beat",), "job.resume": ("beat",), "job.remove": ("beat", "--yes"),
+    "job.unlock": ("beat", "--yes"), "job.import": ("{jobs}",), "job.export": (), "run": ("beat",), "next": ("@daily",),
+    "tick": (), "status": (), "doctor": (), "history": ("beat",), "logs": ("beat",), "timeline": (), "hold": ("--reason", "\u00fc"),
+    "provider.list": (), "init": ("--force",), "config.show": (), "config.path": (), "completions": ("bash",),
+}  # fmt: skip
+"""Words with which each command does its work in the home below. `demo` makes its own home, and is run elsewhere."""
+
+CODES = {"doctor": 1}
+"""Exit codes other than 0: the doctor finds the job that is due not armed."""
+
+MODES = {
+    "narrow": ("pipe", {"COLUMNS": "24"}),
+    "closed": ("closed", {}),
+    "dumb": ("terminal", {"TERM": "dumb"}),
+    "plain": ("terminal", {"TERM": "xterm", "NO_COLOR": "1"}),
+}
+
+
+@pytest.fixture(scope="module")
+def nas(tmp_path_factory):
+    """One NAS for all tests here."""
+    with running_nas(tmp_path_factory.mktemp("nas")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, nas):
+    """A home with three jobs, of which one has run, one has failed and one has a name that ASCII cannot show."""
+    folder = tmp_path_factory.mktemp("surface")
+    home = folder / "home"
+    home.mkdir()
+    agent = nas.add_agent("surface")
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    text = (home / "config.yaml").read_text().replace(agent.audience, AUDIENCE)
+    (home / "config.yaml").write_text(text.replace(f"{nas.url}/.well-known/jwks.json", str(folder / "keys.json")))
+    (folder / "keys.json").write_text(json.dumps(KEY.jwks()))
+    env = {"CHRONOS_PROVIDER": "builtin"}
+    for name, line in (("beat", "echo s\u00fc\u00df"), ("broken", "exit 3"), ("caf\u00e9", "true"), ("beata", "true")):
+        words = ("--id", name) if name.isascii() else ("--name", name)
+        assert spawn("job", "add", "@hourly", *words, "--shell", line, home=home, env=env).code == 0
+    for name, code in (("beat", 0), ("broken", 10)):
+        assert spawn("run", name, home=home, env=env).code == code
+    path = home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    due = (datetime.now(UTC) - timedelta(seconds=5)).replace(microsecond=0)
+    document["jobs"][0]["next_run_at"] = due.isoformat()
+    path.write_text(json.dumps(document))
+    (folder / "token").write_text(KEY.token(iss=nas.url, job_id="beat", fire_at=due.isoformat()))
+    (folder / "jobs.json").write_text(json.dumps({"jobs": document["jobs"][1:2]}))
+    return folder
+
+
+def words(name, place):
+    """The whole command."""
+    given = [word.format(token=place / "token", jobs=place / "jobs.json") for word in WORDS[name]]
+    return [*FACTS[name].words, *given]
+
+
+@pytest.fixture(scope="module")
+def ends(place):
+    """How each command ended in each mode, in a locale that knows ASCII alone."""
+    cases = [
+        {
+            "name": name,
+            "mode": mode,
+            "on": on,
+            "argv": words(name, place),
+            "environ": environ,
+            "home": str(place / "home"),
+        }
+        for name in WORDS
+        for mode, (on, environ) in MODES.items()
+    ]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHRONOS_", "COLUMNS", "NO_COLOR"))}
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cli.forked_commands"], input=json.dumps(cases), text=True, capture_output=True,
+        env=kept | ascii_alone, cwd=ROOT, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_the_table_names_every_command():
+    """Nothing of the surface is left out but the demo."""
+    assert set(FACTS) - set(WORDS) == {"demo"}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_success_is_a_document_of_its_schema(chronos, place, tmp_path, name):
+    """Exit 0 and one object; the fixture holds it to the published schema."""
+    home = tmp_path / "h"
+    shutil.copytree(place / "home", home)
+    done = chronos(*words(name, place), "--json", home=home)
+    assert (done.code, done.json["ok"]) == (CODES.get(name, 0), name not in CODES), done.err
+    assert done.json["schema"] == f"chronos.{name}/1"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", WORDS)
+def test_every_command_copes_with_where_its_output_goes(ends, name, mode):
+    """In an ASCII locale: a pipe of 24 columns, one that nobody reads, a dumb terminal, and one without colour."""
+    done = ends[f"{name} {mode}"]
+    assert done["code"] in ({0, CODES.get(name, 0)} if mode == "closed" else {CODES.get(name, 0)}), done
+    text = done["out"] + done["err"]
+    assert "Traceback" not in text
+    assert all(ord(letter) < 128 for letter in text), text
+    assert "\033" not in text
+    if mode == "closed":
+        assert "pipe" not in done["err"].lower()
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_command_can_be_quiet_and_say_more(chronos, place, tmp_path, name):
+    """With -q nothing but what was asked for, and stderr stays empty; with -vv it does the same and ends alike."""
+    for option in ("-q", "-vv"):
+        home = tmp_path / option
+        shutil.copytree(place / "home", home)
+        done = chronos(option, *words(name, place), home=home)
+        assert done.code == CODES.get(name, 0), done.err
+        if option == "-q" and name not in CODES:
+            assert done.err == ""
+
+
+@pytest.mark.parametrize("fact", FACTS.values(), ids=FACTS)
+def test_a_slip_in_a_command_or_an_option_is_answered_with_what_was_meant(chronos, home, fact):
+    """The last word of the command, and each of its options, one letter short."""
+    *before, last = fact.words
+    done = chronos(*before, last[:-1] if len(last) > 3 else last + last[-1], home=home)
+    assert done.code == 2
+    assert f"did you mean '{last}'?" in done.err, done.err
+    options = [name for option in fact.options for name in option.names if name.startswith("--")]
+    for option in options:
+        slip = option[:-1] if len(option) > 5 else option + option[-1]
+        done = chronos(*fact.words, slip, home=home)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"there is no option '{slip}': did you mean '{option}'?" in done.err, done.err
+
+
+@pytest.mark.parametrize("name", [name for name, fact in FACTS.items() if fact.takes_job])
+def test_a_job_that_is_misspelled_or_ambiguous_is_answered_with_candidates(chronos, place, tmp_path, name):
+    """Every command that names jobs finds them alike: the near miss, and, for a beginning of two, both."""
+    home = tmp_path / "h"
+    shutil.copytree(place / "home", home)
+    more = [word for word in WORDS[name] if word.startswith("--") or word == "1"]
+    for slip, code, said in (
+        ("brokem", 5, "did you mean 'broken'?"),
+        ("bea", 6, "'bea' could be beat (beat), beata (beata)"),
+    ):
+        done = chronos(*FACTS[name].words, slip, *more, home=home)
+        assert (done.code, done.err.count("\n")) == (code, 1), done.err
+        assert said in done.err, (slip, done.err)
