@@ -280,10 +280,8 @@ def _exhausted(record: Mapping[str, Any]) -> bool:
 
 def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cursor: datetime | None) -> datetime:
     """An interval's anchor: ours, else what hermes counts from."""
-    for value in (parse_stored(ours.get("anchor"), UTC), cursor, parse_stored(record.get("created_at"), zone)):
-        if value is not None:
-            return value
-    return datetime(2020, 1, 1, tzinfo=UTC)
+    anchor = parse_stored(ours.get("anchor"), UTC) or cursor
+    return anchor or parse_stored(record.get("created_at"), zone) or datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def _open(value: object) -> tuple[Open, ...]:
@@ -301,7 +299,9 @@ def _open(value: object) -> tuple[Open, ...]:
 def _foreign(record: Mapping[str, Any], zone: tzinfo) -> tuple[tuple[datetime, timedelta], ...]:
     found = []
     for key, ttl in (("fire_claim", HERMES_CLAIM_TTL), ("run_claim", HERMES_RUN_CLAIM_TTL)):
-        claim = _object(record.get(key))
+        if not record.get(key):
+            continue
+        claim = _object(record[key])
         at = parse_stored(claim.get("at"), zone)
         if at is not None and not str(claim.get("by", "")).startswith(CLAIM_PREFIX):
             found.append((at, ttl))
@@ -314,6 +314,8 @@ def _object(value: object) -> Mapping[str, Any]:
 
 def _positive(value: object) -> int | None:
     """A whole number above zero, also when spelled as text; anything else means none."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
