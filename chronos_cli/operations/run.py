@@ -8,12 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.decision import Fire, Start, Via
 from chronos_cli.core.job import Job, Open, Policy, parse_job
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, begun, over, row_of
 from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.look import Looked, look
 from chronos_cli.running.interface import Ended, Task
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.repository import row_key
@@ -21,7 +19,9 @@ from chronos_cli.store.repository import row_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chronos_cli.core.decision import Start
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.look import Looked
     from chronos_cli.running.interface import Attempt, Held
     from chronos_cli.store.repository import Stored
 
@@ -134,6 +134,9 @@ def finish(ctx: Context, run: Begun) -> Row:
 
 def after_end(ctx: Context, job_id: str) -> Looked:
     """Look at a job whose run is over: take the entry out, start what was queued, say which wake it now needs."""
+    from chronos_cli.core.decision import Fire, Via
+    from chronos_cli.operations.look import look  # needed at the end alone: the job has started before it is loaded
+
     looked = look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
     ctx.checkpoint("settled")
     return looked

@@ -15,7 +15,6 @@ from chronos_cli.config import load_config
 from chronos_cli.errors import ChronosError, ExitCode
 from chronos_cli.operations.assembly import Outside, open_home
 from chronos_cli.operations.run import Claim, begin
-from chronos_cli.operations.through import see_through
 from chronos_cli.running.report import begin_runner
 from chronos_cli.running.signals import Interrupts
 
@@ -50,6 +49,7 @@ def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: 
         reporter.send({"event": "lost"})
         return ExitCode.OK
     reporter.send({"event": "running", "run": begun.row.run_id})
+    from chronos_cli.operations.through import see_through  # what the end needs; whoever waits for the start has it
 
     def settled() -> None:
         reporter.send({"event": "done"})

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.errors import StoreError
+from chronos_cli.errors import LockTimeoutError, StoreError
 from chronos_cli.store.atomic import (
     NEW_FILE_MODE,
     NotDurableError,
@@ -61,6 +61,7 @@ class LocalStore(DocumentStore):
         self._clock = clock
         self._wall = wall
         self._held = threading.local()
+        self._turn = threading.Lock()
         self._tidied: set[Path] = set()
 
     @property
@@ -162,7 +163,11 @@ class LocalStore(DocumentStore):
             return
         self._refuse_foreign_state(key)
         path = self._path(key).with_name(LOCK_NAME)
+        # Threads of one process take turns among themselves: each is woken at once, and one alone asks for the file's.
+        if not self._turn.acquire(timeout=self._lock_timeout_s):
+            raise LockTimeoutError(f"{path} is locked by another thread of this process; nothing was written")
         with ExitStack() as stack:
+            stack.callback(self._turn.release)
             with _reported("lock", path):
                 make_folder(path.parent)
                 self._make_lock(path)

@@ -89,9 +89,11 @@ class Repository:
         if jobs.changed:
             data = jobs.render()
             if found is None:
-                self.documents.create(JOBS_KEY, data)
+                version = self.documents.create(JOBS_KEY, data)
             else:
-                self.documents.replace(JOBS_KEY, data, found.version)
+                version = self.documents.replace(JOBS_KEY, data, found.version)
+            # It reads as what was just written would, so nobody need parse that again.
+            self._jobs = Stored(value=jobs, version=version)
         return result
 
     # -- rows --------------------------------------------------------------------------------------------------------

@@ -128,6 +128,26 @@ def test_the_lock_may_be_nested_in_a_thread_and_keeps_other_threads_out(home):
     assert store.read(JOBS_KEY).data == b"2"
 
 
+def test_threads_of_one_process_take_turns(home):
+    """A thread that waits for another is woken when that is done: it neither polls nor sleeps, and none is passed by."""
+    slept = []
+    store = LocalStore(home, lock_timeout_s=30, sleep=slept.append)
+    store.create(JOBS_KEY, b"0")
+
+    def add():
+        for _ in range(20):
+            with store.exclusive(JOBS_KEY):
+                found = store.read(JOBS_KEY)
+                store.replace(JOBS_KEY, str(int(found.data) + 1).encode(), found.version, durable=False)
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (store.read(JOBS_KEY).data, slept) == (b"160", [])
+
+
 def test_a_lock_file_that_was_deleted_while_waited_for_protects_nothing(home):
     """Who gets the lock of a file that has lost its name takes the lock of the new one instead."""
     store = LocalStore(home, lock_timeout_s=0.2)
