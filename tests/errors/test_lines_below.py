@@ -148,6 +148,8 @@ def test_documents_that_change_under_every_attempt(tmp_path):
     line = said(lambda: repository.change_arm("a", lambda found: replace(found, generation=5)))
     assert line == f"the arm document changed under every attempt: {again}"
     assert said(lambda: repository.store_id(lambda: "x")) == f"the store's id could not be made: {again}"
+    packs = context(Busy("arm-packs"), tmp_path).repository
+    assert said(lambda: packs.create_pack("p", {})) == f"a pack of arm documents could not be made: {again}"
     ctx = context(Busy("ESTOP", "probe"), tmp_path)
     assert said(lambda: hold.engage(ctx, "x")) == f"the hold changed under every attempt: {again}"
     line = said(lambda: probe._change(ctx, lambda _: probe.Probe(fire_at=NOW, sent_at=NOW, callback_url="u")))
