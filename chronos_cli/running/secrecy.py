@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SECRET_NAMES: Final = ("CHRONOS_NAS_TOKEN", "CHRONOS_FIRE_TOKEN")
 """Variables of ours that hold a token; no process that we start ever has them."""
 
+_TELLING: Final = 12
+"""A secret of so many bytes is blanked inside longer texts too; one of a letter or two would spoil every variable."""
+
 _ARG_START, _ENV_END = 45, 49  # fields 48 to 51 of proc(5) stat, counted from the third
 
 
@@ -64,5 +67,11 @@ def _blank(memory: int, start: int, end: int, values: list[bytes]) -> None:
     for value in values:
         at = block.find(value)
         while at >= 0:
-            os.pwrite(memory, b"*" * len(value), start + at)
+            if len(value) >= _TELLING or _is_whole(block, at, at + len(value)):
+                os.pwrite(memory, b"*" * len(value), start + at)
             at = block.find(value, at + len(value))
+
+
+def _is_whole(block: bytes, start: int, end: int) -> bool:
+    """Whether this is an argument, or the value of a variable or an option, from its first byte to its last."""
+    return block[end : end + 1] in {b"", b"\0"} and block[max(start - 1, 0) : start] in {b"", b"\0", b"="}

@@ -1,5 +1,6 @@
 """The detached runner: it outlives whoever started it, takes nothing along, and says how it goes."""
 
+import fcntl
 import json
 import os
 import signal
@@ -90,7 +91,7 @@ def test_it_takes_no_listening_socket_along(worker):
 def test_even_before_it_closes_anything_it_has_none_of_our_descriptors(tmp_path):
     """An inheritable descriptor is shut out by the start itself: the runner needs a while until it can act."""
     opened = os.open(tmp_path, os.O_RDONLY)
-    stray = os.dup2(opened, 55)
+    stray = fcntl.fcntl(opened, fcntl.F_DUPFD, 55)
     os.close(opened)
     program = f"for fd in 0 1 2 3 4 {stray}; do [ -e /dev/fd/$fd ] && echo $fd; done >&3"
     runner = start_runner(["/bin/sh", "-c", program], b"", environment=os.environ)

@@ -51,6 +51,19 @@ def test_they_vanish_from_what_proc_shows_of_this_process():
 
 
 @linux
+def test_a_secret_of_one_letter_spoils_nothing_else():
+    """Only the whole value goes, not each of its letters in what libraries still read from the environment."""
+    program = (
+        "import os; from chronos_cli.running.secrecy import take_secrets\n"
+        "take_secrets(os.environ)\n"
+        "print(open('/proc/self/environ').read().replace(chr(0), chr(10)))\n"
+    )
+    given = program_environment(CHRONOS_NAS_TOKEN="t", SSL_CERT_FILE="/etc/ssl/cert")
+    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=True)
+    assert {"CHRONOS_NAS_TOKEN=*", "SSL_CERT_FILE=/etc/ssl/cert"} <= set(done.stdout.split("\n"))
+
+
+@linux
 def test_a_job_cannot_read_them_from_its_parent(supervise, tmp_path):
     """With the tokens in the supervisor's own environment, a job that searches all its ancestors finds none."""
     search = 'p=$$; while [ "$p" -gt 1 ]; do cat /proc/$p/environ /proc/$p/cmdline; p=$(cut -d" " -f4 /proc/$p/stat); [ "$p" = "$STOP" ] && break; done; echo; echo searched'
