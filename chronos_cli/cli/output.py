@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _NARROW: Final = 40
+_USUAL: Final = 80
 _PART: Final = 200
 """So many items of a long list are encoded at once."""
 
@@ -90,9 +91,10 @@ class Output:
         if not sys.stdout.isatty():
             return 10_000
         try:
-            return max(os.get_terminal_size(sys.stdout.fileno()).columns, _NARROW)
-        except (OSError, ValueError):  # a terminal that does not know its size
-            return 80
+            known = os.get_terminal_size(sys.stdout.fileno()).columns
+        except (OSError, ValueError):  # a terminal that cannot be asked
+            known = 0
+        return max(known, _NARROW) if known else _USUAL  # 0: one that does not know its size
 
     @property
     def unicode(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -166,7 +167,6 @@ def test_no_escape_sequence_goes_where_there_is_no_terminal(chronos, fixture_hom
 )
 def test_a_terminal_is_styled_unless_it_asks_not_to_be(fixture_home, env, styled):
     """On a real terminal there is colour; NO_COLOR and TERM=dumb switch it off, and lines keep to its width."""
-    import os
     import pty
 
     def read(fd):
@@ -194,10 +194,30 @@ def test_a_terminal_is_styled_unless_it_asks_not_to_be(fixture_home, env, styled
     assert "f8916efa9ee5  Morning digest  [live]  never" in text
 
 
+@pytest.mark.parametrize(("columns", "cut"), [(0, 80), (20, 40), (100, 100)])
+def test_a_terminal_is_as_wide_as_it_says(columns, cut):
+    """One that does not know its size counts as 80 columns, and below 40 nothing is squeezed further."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, columns, 0, 0))
+    code = (
+        "import os, sys; os.environ.pop('COLUMNS', None); from chronos_cli.cli.output import Output; "
+        "print(Output(dict(os.environ)).width)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=theirs) as child:
+        os.close(theirs)
+        assert os.read(ours, 100).split() == [str(cut).encode()]
+        assert child.wait(30) == 0
+    os.close(ours)
+
+
 def test_interrupting_a_command_exits_130(tmp_path):
     """Ctrl-C while a command waits ends it with one line and exit 130."""
     import fcntl
-    import os
     import signal
 
     (tmp_path / "cron").mkdir()

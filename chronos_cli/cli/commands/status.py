@@ -103,7 +103,7 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
     rows = [
         ("home", document["home"]),
         ("trigger", f"{provider['active']}: {document['trigger']['because']}"),
-        ("stored", f"{counts['stored']} jobs, {counts['live']} live"),
+        ("stored", f"{counts['stored']} {'job' if counts['stored'] == 1 else 'jobs'}, {counts['live']} live"),
         ("at NAS", _nas_words(document)),
         ("last call", _ago(document["last_callback_at"], now)),
         ("last success", _ago(document["last_success_at"], now)),

@@ -43,7 +43,8 @@ def _records(found: Listing) -> Check:
     if invalid:
         text = f"{_many(invalid)} cannot be run: {invalid[0].problem}"
         return warn("records", text, code="invalid_records", mend=f"chronos job show {invalid[0].id}")
-    return ok("records", f"all {len(found.jobs)} can be read" if found.jobs else "there are no jobs yet")
+    text = f"every record can be read ({len(found.jobs)})" if found.jobs else "there are no jobs yet"
+    return ok("records", text)
 
 
 def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
@@ -62,7 +63,7 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
     if found.orphans:
         text = f"NAS also holds {len(found.orphans)} for no job here"
         return warn("armed", text, code="orphans", mend="chronos cancel --orphans")
-    return ok("armed", f"NAS holds what all {len(live)} live jobs wish")
+    return ok("armed", f"NAS holds what every live job wishes ({len(live)})")
 
 
 def _overdue(found: Listing, *, arming: bool) -> Check:
