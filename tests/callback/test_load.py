@@ -2,6 +2,7 @@
 
 import json
 import socket
+import statistics
 import sys
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from tests.bench.callback_load import measure
 from tests.callback.hosts import Caller, free_port, serving
 from tests.callback.shim_home import PATH
+from tests.fire_tokens import SigningKey
 
 
 @pytest.mark.bench
@@ -17,6 +19,23 @@ def test_two_hundred_fires_in_one_second_are_all_accepted_and_run_once(tmp_path)
     """Every fire gets its 202, every job runs, none twice; the time it took is printed."""
     for scene, figures in measure(tmp_path, ["alone", "crowd", "second"]).items():
         print(scene, json.dumps(figures))
+
+
+@pytest.mark.bench
+def test_a_401_takes_as_long_for_a_job_that_is_there(home):
+    """A token of another key, for a known and for an unknown job in turn: the same bytes; the medians are printed."""
+    home.add("known", "every 1h", "true")
+    token = SigningKey.es256().token(iss=home.issuer)
+    took: dict[str, list[float]] = {"known": [], "unknown": []}
+    answers = set()
+    for _ in range(1_000):
+        for name, times in took.items():
+            started = time.perf_counter()
+            reply = home.request(json.dumps({"job_id": name}).encode(), token=token, checked=False)
+            times.append(time.perf_counter() - started)
+            answers.add((reply.status, reply.body))
+    assert answers == {(401, b'{"result": "refused"}')}
+    print(", ".join(f"{name} {statistics.median(times) * 1000:.3f} ms" for name, times in took.items()))
 
 
 def test_slow_strangers_do_not_hold_up_a_fire(home, nas, tmp_path):
