@@ -340,15 +340,17 @@ class _Look:
         named = self.fire.fire_at
         if self.fire.via is not Via.RELAY:
             return None
-        if named is not None:
+        armed = named is not None and named in self.facts.armed
+        if named is not None and named - self.now > EARLY_LIMIT:
             # What was taken already is not to come again, though a clock set back since may say that it lies ahead.
             taken = any(entry.fire_at == named for entry in self.job.open)
-            meant_ahead = not taken and (named == self.cursor or named in self.facts.armed)
-            return named if meant_ahead and named - self.now > EARLY_LIMIT else None
+            return named if not taken and (named == self.cursor or armed) else None
         if starts or self.claimed is not None or wake is None or wake.purpose is Purpose.LOOK:
             return None
-        echo = self.facts.settled_at is not None and abs(self.now - self.facts.settled_at) <= ECHO
         ahead = UNNAMED_TOLERANCE < wake.at - self.now <= UNNAMED_AHEAD
+        if named is not None:  # seconds before the very wake that is wanted: armed anew, it would come as early again
+            return named if armed and ahead and wake.at <= named else None
+        echo = self.facts.settled_at is not None and abs(self.now - self.facts.settled_at) <= ECHO
         return wake.at if ahead and not echo else None
 
     def _seconds_left(self, until: datetime) -> int:

@@ -160,11 +160,17 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
         after = replace(document, last_callback_at=now, last_callback=decision.outcome.value)
         if decision.outcome in UNSETTLING:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
+        if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
+            named = came.fire_at in (None, document.wake, document.fire_at)
+            after = replace(after, owed=after.owed or named)
         return after
 
     document = ctx.repository.change_arm(report.job_id, note)
     if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
         return replace(report, arm=document)
+    another = came.fire_at not in (None, document.wake, document.fire_at)
+    if another and decision.outcome in UNSETTLING and document.owed and _waits_for(document, decision.wake):
+        return replace(report, arm=document)  # what came too early comes again: armed anew, it would only do the same
     try:
         with ctx.wire.connect(FIRE_BUDGET_S) as nas:
             document = arm(
@@ -206,8 +212,15 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return stored.value
     if wake is None and stored is None:
         return None
+    if force and stored is not None and stored.value.owed and _waits_for(stored.value, wake):
+        return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         return arm(ctx, nas, job_id, wake, fresh=force)
+
+
+def _waits_for(document: ArmDocument, wake: Wake | None) -> bool:
+    """Whether what was sent last was sent for this wake."""
+    return wake is not None and document.wake == wake.at
 
 
 def keeps_slot(document: ArmDocument) -> bool:

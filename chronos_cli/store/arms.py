@@ -24,7 +24,10 @@ KEY_MEMORY_S: Final = 3_600
 
 @frozen
 class ArmDocument:
-    """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose."""
+    """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose.
+
+    `owed`: a fire of the wake sent last was told that it is early, so NAS comes again for it without being armed.
+    """
 
     job_id: str
     state: ArmState = ArmState.CANCELLED
@@ -43,6 +46,7 @@ class ArmDocument:
     keys: Mapping[datetime, str] = field(default_factory=dict)
     idle: int = 0
     spent: bool = False
+    owed: bool = False
     last_callback_at: datetime | None = None
     last_callback: str | None = None
     last_fire_error: Mapping[str, Any] | None = None
@@ -80,6 +84,7 @@ class ArmDocument:
             sent_at=now,
             error=None,
             spent=False,
+            owed=False,
             keys={**newest, fire_at: wake.purpose.value},
         )
 

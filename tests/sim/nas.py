@@ -71,6 +71,8 @@ class Server:
     refusing: bool = False
     serial: int = 0
     kind: bool = False
+    patient: bool = False
+    """Whether it heeds Retry-After; the contract asks for it, and the simulation does not count on it."""
     features: frozenset = frozenset()
 
     def __post_init__(self) -> None:
@@ -246,7 +248,7 @@ class Server:
             world.check.excuse(delivery.job_id, "NAS gave up")
             return
         wait = world.rng.choice((1.0, 5.0, 30.0)) * min(delivery.attempt, 8)
-        if self.kind and retry_after:
+        if (self.kind or self.patient) and retry_after:
             wait = max(wait, float(retry_after))
         delivery.due = world.now + wait
         if self.has("redelivery retakes slot"):

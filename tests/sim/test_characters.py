@@ -1,0 +1,139 @@
+"""Each character of NAS, and pairs of them, met by an hourly job on a calm day: every hour runs once, and few calls do it.
+
+The simulation shows that nothing is lost under faults; here nothing fails, and what is judged is the peace: a NAS that
+fires too soon, or drops what it is sent, must not be asked over and over.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from chronos_cli.core import edits
+from chronos_cli.core.decision import Purpose, Wake
+from chronos_cli.core.job import Policy
+from chronos_cli.core.schedule import Interval
+from chronos_cli.nas.interface import ArmAnswer
+from chronos_cli.operations import arming, jobs
+from chronos_cli.operations import fire as firing
+from chronos_cli.store.arms import ArmDocument
+from tests.sim.config import ORDINARY
+from tests.sim.nas import CHARACTERS, Server
+from tests.sim.world import World
+
+HOURS = 4
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+PAIRS = (
+    ("no fire_at", "clock ahead"),
+    ("no fire_at", "keys for ever"),
+    ("no fire_at", "keys for ever", "clock ahead"),
+    ("2xx clears slot", "keys for ever"),
+    ("2xx clears slot", "keys for ever", "no fire_at"),
+    ("2xx clears slot", "clock ahead", "no fire_at"),
+)
+
+
+class Calm(World):
+    """A world in which nothing fails, that counts what is asked of NAS and what NAS asks."""
+
+    def __init__(self, characters, **more) -> None:
+        never = dict.fromkeys(("p_crash", "p_conflict", "p_write_fails", "p_answer_lost", "p_read_fails", "p_nas_lost", "p_nas_answer_lost", "p_drop", "p_spoiled", "p_unseen"), 0.0)  # fmt: skip
+        plain = {
+            "nas": True,
+            "mode": "detached",
+            "machines": 1,
+            "jumps": False,
+            "put_at": None,
+            "zone": "UTC",
+            "start": ORDINARY,
+        }
+        super().__init__(1, characters=frozenset(characters), **plain, **never, **more)
+        self.faults = False
+        self.fires = 0
+        self.nas.patient = True
+
+    def start_door(self, delivery, token, named) -> None:
+        self.fires += 1
+        super().start_door(delivery, token, named)
+
+    def add(self, job: str, seconds: int) -> None:
+        draft = edits.Draft(job_id=job, name=job, schedule=Interval(seconds=seconds), zone=self.zone, zone_name="UTC",
+                            policy=Policy(), action={"shell": "true"})  # fmt: skip
+
+        def body(task, ctx):
+            jobs.add(ctx, draft)
+            self.notify(ctx, job)
+
+        self.spawn("add", job, body)
+
+    def go_on(self, seconds: float) -> None:
+        """Let so much time pass, and all that is due in it happen."""
+        until = self.now + seconds
+        for _ in range(100_000):
+            self.check.chain()
+            ready = [task for task in self.tasks.all if task.ready(self.now)]
+            due = self.nas.next_due()
+            if ready:
+                self._resume(self.rng.choice(ready))
+            elif due is not None and due <= self.now:
+                self.nas.turn()
+            elif not self._advance(due, limit=until):
+                self.now = until
+                return
+        raise AssertionError("no peace")
+
+
+@pytest.mark.parametrize("seconds", [3_600, 60])
+@pytest.mark.parametrize("characters", [*((name,) for name in CHARACTERS), *PAIRS], ids=" + ".join)
+def test_every_character_is_met_in_peace(characters, seconds):
+    """Each occurrence runs once, with at most a few fires and arms for each."""
+    world = Calm(characters)
+    try:
+        world.add("job1", seconds)
+        world.go_on((HOURS + 0.5) * max(seconds, 360) + 400)
+        starts = [start for start in world.check.starts if start[0] == "job1"]
+        assert len(starts) >= HOURS
+        assert len({run for _, run, _ in starts}) == len(starts)
+        # A minutely job stands before a NAS five minutes ahead: each of its arms is fired at once, and told to wait.
+        most = 4 if seconds == 3_600 else 6
+        assert world.fires <= most * (len(starts) + 1), f"{world.fires} fires for {len(starts)} runs"
+        assert world.nas.serial <= 8 * (len(starts) + 1), f"{world.nas.serial} arms for {len(starts)} runs"
+    finally:
+        world.tasks.kill_all()
+
+
+def test_a_forced_arm_never_uses_a_key_twice():
+    """What NAS may have dropped goes a second later: it may remember the key it was dropped under."""
+    world = Calm(("keys for ever", "2xx clears slot"))
+    sent = []
+
+    class Watched(Server):
+        def provision(self, request):
+            sent.append(request.fire_at)
+            return super().provision(request)
+
+    world.nas = Watched(world, world.nas.char)
+    try:
+        world.add("job1", 3_600)
+        world.go_on(30)
+
+        def again(task, ctx):
+            for _ in range(2):
+                wake = Wake(at=sent[0], purpose=Purpose.CURSOR)
+                world.check.excuse("job1", "this test clears the slot")
+                world.nas.slots.clear()
+                firing.rearm(ctx, "job1", wake, force=True)
+
+        world.spawn("reconcile", "job1", again)
+        world.go_on(30)
+        assert [(moment - sent[0]).total_seconds() for moment in sent] == [0, 1, 2]
+        assert world.nas.slots["job1"].fire_at == sent[2].timestamp()
+    finally:
+        world.tasks.kill_all()
+
+
+def test_an_answer_that_names_no_features_has_none():
+    """What NAS could do last week says nothing about the one that answers today."""
+    sent = ArmDocument(job_id="j", features=("batch", "generation", "keeps-slot"), generation=7)
+    assert arming.confirmation(sent, ArmAnswer(schedule_id="s1"), NOW)(sent).features == ()
