@@ -1,4 +1,4 @@
-"""How Sphinx makes the site of these pages: `python -m sphinx -W -n docs site`. The same files are read on their own."""
+"""How Sphinx makes the site of these pages: `python -m sphinx -W -n docs site`. The same files read well alone."""
 
 # ruff: noqa: INP001, A001 - Sphinx reads names of its own from a script beside the pages
 

@@ -19,7 +19,6 @@ NOT_RUN_HERE = {
     "docs/nas/deployment.md": 1,
     "docs/tasks/arm-from-ci.md": 1,
     "docs/tasks/move-from-hermes-cron.md": 1,
-    "docs/tasks/run-on-a-laptop.md": 2,
     "docs/tasks/use-inside-hermes.md": 1,
 }
 """How many blocks with commands of other vendors a page shows that are not run; any other page shows none."""

@@ -181,6 +181,17 @@ def test_a_lock_that_others_hold_is_named(doctor, chronos, home):
     assert doctor(home)[0]["lock"]["level"] == "OK"
 
 
+def test_an_on_failure_command_that_is_not_there_is_named(doctor, chronos, home):
+    """A command that cannot be run would tell nobody; one that can is shown, and without one nothing is said."""
+    words = ("job", "add", "@yearly", "--id", "a", "--shell", "true", "--on-failure")
+    assert chronos(*words, "no-such-mailer ops", home=home).code == 0
+    check = doctor(home)[0]["on_failure"]
+    assert (check["level"], check["code"]) == ("WARN", "on_failure_missing")
+    assert "no-such-mailer of job a is no program here" in check["text"]
+    assert chronos("job", "edit", "a", "--on-failure", "true", home=home).code == 0
+    assert doctor(home)[0]["on_failure"]["text"] == "failures are told to true"
+
+
 def test_it_changes_nothing_in_the_store(doctor, fixture_home):
     """A home that hermes wrote is the same byte for byte afterwards; the lock file is not content."""
     before = tree(fixture_home)

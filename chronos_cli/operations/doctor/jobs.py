@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.listing import BAD, listing
+from chronos_cli.operations.look import read_all
 from chronos_cli.operations.tick import last_tick
 from chronos_cli.operations.trigger import INSTALL, trigger_of
 
@@ -35,6 +36,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     yield _armed(found, held, arming=arming)
     yield _overdue(found, arming=arming)
     yield _hold(found)
+    yield from _alerts(ctx)
     yield _tick(found, ticked, active=active)
 
 
@@ -84,6 +86,22 @@ def _hold(found: Listing) -> Check:
     if found.held_reason is not None:
         return warn("hold", f"ALL JOBS ARE HELD: {found.held_reason}", code="held", mend="chronos hold --off")
     return ok("hold", "no job is held")
+
+
+def _alerts(ctx: Context) -> Iterator[Check]:
+    """Whether the on-failure commands are there to be run; nothing is said where none is named."""
+    import shutil
+
+    named = {job.policy.on_failure[0]: job.id for job in read_all(ctx) if job.policy.on_failure}
+    missing = {program: job_id for program, job_id in named.items() if shutil.which(program) is None}
+    if missing:
+        program, job_id = next(iter(missing.items()))
+        text = f"the on-failure command {program} of job {job_id} is no program here: nobody would be told"
+        yield warn(
+            "on_failure", text, code="on_failure_missing", mend="set policy.on_failure, or --on-failure of the job"
+        )
+    elif named:
+        yield ok("on_failure", f"failures are told to {', '.join(sorted(named))}")
 
 
 def _tick(found: Listing, ticked: str | None, *, active: str) -> Check:
