@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from tests.cli.conftest import WEEKS, connect, shift, spawn, tree
+from tests.cli.conftest import WEEKS, connect, shift, tree
 from tests.nas_process import running_nas
 
 CALLBACK = "http://127.0.0.1:9"
@@ -293,29 +293,6 @@ def test_without_a_nas_the_verbs_say_what_to_configure(chronos, home):
         assert done.code == 2
         assert "cron.chronos.portal_url is not set" in done.err
     assert chronos("list", home=home).code == 0
-
-
-def test_no_token_reaches_any_output_at_full_verbosity(home, nas, agent, tmp_path):
-    """With -vv a canary in every place a secret can come from is in no output and no file we write."""
-    connect(home, nas, agent, CALLBACK)
-    canary, token = "canary-5d1f", agent.token
-    shown = ""
-    for words in (("job", "add", "@yearly", "--id", "a", "--shell", "env"), ("reconcile",), ("list",), ("run", "a"),
-                  ("cancel", "a"), ("config", "show"), ("provider", "list"), ("status",)):  # fmt: skip
-        done = spawn("-vv", *words, home=home, env={"CHRONOS_FIRE_TOKEN": canary})
-        assert done.code == 0, (words, done)
-        shown += done.out + done.err
-    variable = spawn("-vv", "--debug", "list", home=home, env={"CHRONOS_NAS_TOKEN": canary})
-    assert variable.code == 4
-    shown += variable.out + variable.err
-    for words in (("fire", "--job-id", "a", "--token", canary), ("fire", "--job-id", "a", "--token", "-")):
-        done = spawn("-vv", "--debug", *words, "--json", home=home, stdin=canary)
-        assert done.code == 4
-        shown += done.out + done.err
-    written = b"".join(data for name, data in tree(home).items() if name != "nas-token")
-    for secret in (canary, token):
-        assert secret not in shown
-        assert secret.encode() not in written
 
 
 def test_a_changed_callback_url_moves_every_arm(chronos, armed_home):
