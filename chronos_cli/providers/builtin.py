@@ -35,4 +35,8 @@ class BuiltinScheduler(CronScheduler):
 
         del kwargs
         report = fire(self._activation.context, job_id, fire_at=None, delivery=None, launcher=Inline())
+        if report.over:
+            from chronos_cli.operations.alert import alert
+
+            alert(self._activation.context, report.over)
         return bool(report.started)

@@ -67,6 +67,10 @@ class ChronosScheduler(CronScheduler):
 
         del kwargs
         report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=Inline())
+        if report.over:
+            from chronos_cli.operations.alert import alert
+
+            alert(self._context, report.over)
         return bool(report.started)
 
     def reconcile(self) -> Reconciled:

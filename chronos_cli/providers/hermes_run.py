@@ -29,7 +29,7 @@ from chronos_cli.running.lock import RunLock, default_lock_dir
 from chronos_cli.running.secrecy import take_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from chronos_cli.core.decision import Liveness
@@ -58,6 +58,10 @@ class HermesProcesses(Processes):
     def end_leftovers(self, owner: Mapping[str, Any]) -> None:
         """End what is left of a run."""
         self._local.end_leftovers(owner)
+
+    def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
+        """Run an on-failure command."""
+        return self._local.alert(argv, event, facts=facts, timeout_s=timeout_s)
 
 
 class _HermesHeld(Held):
@@ -141,6 +145,10 @@ def main() -> int:
         return int(error.exit_code)
     _say({"outcome": report.outcome.value, "started": list(report.started), "reason": report.reason})
     sys.stdout.flush()
+    if report.over:
+        from chronos_cli.operations.alert import alert
+
+        alert(context, report.over)
     return int(report.exit_code)
 
 

@@ -17,7 +17,12 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import Outside, open_home
 from chronos_cli.operations.starting import Inline
 from chronos_cli.operations.tick import tick
+from chronos_cli.providers.builtin import BuiltinScheduler
+from chronos_cli.providers.chronos import ChronosScheduler
+from chronos_cli.providers.hermes_run import HermesProcesses
+from chronos_cli.providers.interface import Activation
 from chronos_cli.running.hook import run_hook
+from chronos_cli.running.interface import Processes
 from tests.callback.shim_home import ShimHome
 from tests.cli.conftest import ROOT, connect, spawn, tree
 from tests.fire_tokens import SigningKey
@@ -261,3 +266,29 @@ def test_a_fire_through_the_callback_tells_what_it_missed(tmp_path, monkeypatch,
         time.sleep(0.02)
     (event,) = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
     assert (event["job_id"], event["state"], event["count"]) == ("a", "missed", 1)
+
+
+@pytest.mark.parametrize("provider", ["builtin", "chronos"])
+def test_a_provider_that_is_asked_to_fire_tells_too(home, told, provider):
+    """Whoever asks a provider for what is due, a plug-in's host for one, has failures told like everybody else."""
+    told("exit 5", "--grace", "10m")
+    due(home, ago=3 * 3600 - 60)
+    config = load_config(environ={}, home=str(home))
+    ctx = open_home(config, Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    made = {"builtin": BuiltinScheduler, "chronos": ChronosScheduler}[provider](Activation(config=config, context=ctx))
+    made.fire_due("a")
+    assert sorted(event["state"] for event in told.events()) == ["missed"]
+
+
+def test_the_simulated_machine_and_others_without_commands_say_so():
+    """Processes of another kind have no command to run, which is said like any failure of it."""
+    made = type("Other", (Processes,), dict.fromkeys(("hold", "liveness", "end_leftovers")))()
+    assert made.alert(("x",), b"", facts={}, timeout_s=1) == "cannot be run here"
+
+
+def test_inside_hermes_the_command_is_run_by_this_machine(home, told):
+    """Where hermes runs the job, the command is still run here."""
+    ctx = open_home(load_config(environ={}, home=str(home)), Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    inside = HermesProcesses(ctx.processes, lambda: home)
+    assert inside.alert(("/bin/sh", "-c", f"cat > {home}/seen"), b"{}", facts={}, timeout_s=5) is None
+    assert (home / "seen").read_text() == "{}"
