@@ -61,7 +61,7 @@ def place(tmp_path_factory, nas):
     env = {"CHRONOS_PROVIDER": "builtin"}
     for name, line in (("beat", "echo s\u00fc\u00df"), ("broken", "exit 3"), ("caf\u00e9", "true"), ("beata", "true")):
         words = ("--id", name) if name.isascii() else ("--name", name)
-        assert spawn("job", "add", "@hourly", *words, "--shell", line, home=home, env=env).code == 0
+        assert spawn("job", "add", "@yearly", *words, "--shell", line, home=home, env=env).code == 0
     for name, code in (("beat", 0), ("broken", 10)):
         assert spawn("run", name, home=home, env=env).code == code
     path = home / "cron" / "jobs.json"
