@@ -49,6 +49,10 @@ def diary_script(agent: Agent, *, seconds: float = 0.2, then: str = "true") -> s
     )
 
 
+UNTIL_LET_GO = 'until [ -e "$D.go" ]; do sleep 0.02; done'
+"""The end of a diary script that goes on until `Agent.let_go`."""
+
+
 class Agent(AgentHome):
     """An agent's home, its jobs and what they left behind."""
 
@@ -93,8 +97,18 @@ class Agent(AgentHome):
             job["chronos"]["policy"] = job["chronos"].get("policy", {}) | (changes or {}).get(job_id, {})
             document["jobs"].append(job)
         (self.home / "cron/jobs.json").write_text(json.dumps(document))
-        self.ok("reconcile")
+        self.reconcile()
         return due
+
+    def reconcile(self) -> None:
+        """The operation of `chronos reconcile`, here: a set-up need not wait for a program to start."""
+        from chronos_cli.config import load_config
+        from chronos_cli.operations.assembly import Outside, open_home
+        from chronos_cli.operations.reconcile import reconcile
+
+        environ = self.env()
+        done = reconcile(open_home(load_config(environ=environ), Outside(environ=environ, secrets={})))
+        assert not done.failed, done
 
     def put_due(self, job_id: str, due: datetime | None) -> None:
         """Write a job's cursor by hand, as a person with an editor would. Nobody else may be writing."""
@@ -106,6 +120,10 @@ class Agent(AgentHome):
     def arm(self, job_id: str) -> dict[str, Any]:
         """A job's arm document."""
         return json.loads((self.home / "cron/arms" / f"{job_id}.json").read_text())
+
+    def let_go(self, job_id: str) -> None:
+        """Let a job that goes until it is let go come to its end, and every later run of it at once."""
+        (self.home / f"diary-{job_id}.go").touch()
 
     def diary(self, job_id: str) -> list[str]:
         """The occurrences a job was started for, in order."""

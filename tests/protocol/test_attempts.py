@@ -103,6 +103,7 @@ def test_a_job_runs_as_often_as_it_may_and_is_then_complete(agent):
     due = put_due_now(agent, "twice", options=["--repeat", "2"])
     agent.ok("run", "twice")
     assert agent.fire("twice", due)[0] == 0
+    agent.quiet(["twice"])  # NAS may have asked for it first, and that run still go
     following = datetime.fromisoformat(due) + timedelta(seconds=1)
     agent.put_due("twice", following)
     assert later(agent, "twice", following.isoformat(), 1).outcome == "claimed"

@@ -18,11 +18,11 @@ def wreck(nas, tmp_path_factory):
         jobs = {f"{policy}-{step}": step for policy, step in CASES}
         changes = {job_id: {"on_crash": job_id.partition("-")[0]} for job_id in jobs}
         agent.kills.update(jobs)
-        agent.due = agent.put_jobs(list(jobs), due_in=2.5, changes=changes)
+        agent.due = agent.put_jobs(list(jobs), due_in=1.5, changes=changes)
         agent.wait_until("every first fire came", lambda: len(agent.deliveries) >= len(jobs))
         due = agent.due.isoformat()
         agent.wait_until("NAS is at rest", lambda: all(arm["fire_at"] > due for arm in agent.armed_at_nas()))
-        agent.ok("reconcile")
+        agent.reconcile()
         agent.quiet(list(jobs))
         agent.wait_for_cursors()
         agent.ok("job", "list", "--json")

@@ -28,7 +28,7 @@ def wrecks(nas, tmp_path_factory):
 def _wreck(step, agent):
     jobs = ["skip", "rerun"] if step in RUNNER else ["skip"]
     agent.start_shim(**{KILL_AT: step})
-    agent.due = agent.put_jobs(jobs, due_in=2, changes={"rerun": {"on_crash": "rerun"}})
+    agent.due = agent.put_jobs(jobs, due_in=1.5, changes={"rerun": {"on_crash": "rerun"}})
     relayed = {job: agent.nas.wait_for("relayed", job_id=job, agent=agent.access.audience, timeout=30) for job in jobs}
     agent.first = {job: event["status"] for job, event in relayed.items()}
     if step in SHIM:
@@ -38,7 +38,7 @@ def _wreck(step, agent):
         agent.killed = agent.shim.poll()
     agent.stop_shim(9)
     agent.start_shim()
-    agent.ok("reconcile")
+    agent.reconcile()
     agent.quiet(jobs)
     agent.wait_for_cursors()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.protocol.agents import command_agent, diary_script, is_gone
+from tests.protocol.agents import UNTIL_LET_GO, command_agent, diary_script, is_gone
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
@@ -19,10 +19,10 @@ def agent(nas, tmp_path_factory):
         yield running
 
 
-def put_due_now(agent, job_id, **options):
-    """An hourly job whose occurrence is now, with NAS kept out of it: its own call comes in an hour."""
+def put_due_now(agent, job_id, *, ago=0, **options):
+    """An hourly job whose occurrence is now (or was, so many seconds ago), with NAS kept out of it for half an hour."""
     agent.put_jobs([job_id], due_in=1800, **options)
-    due = datetime.now(UTC).replace(microsecond=0)
+    due = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago)
     agent.put_due(job_id, due)
     return due.isoformat()
 
@@ -103,13 +103,12 @@ def test_redelivery_and_a_killed_supervisor(agent):
 
 def test_a_run_longer_than_its_interval_keeps_its_claim(agent):
     """With overlap skip, what comes due meanwhile is skipped, naming the run in hand, and the run goes on."""
-    due = put_due_now(agent, "long", script=diary_script(agent, seconds=30))
+    due = put_due_now(agent, "long", ago=5, script=diary_script(agent, seconds=0, then=UNTIL_LET_GO))
     fire = agent.start_fire("long", due)
     wait_for_pid(agent, "long")
     agent.wait_until("its next wake is armed", lambda: agent.arm("long").get("state") == "confirmed")
     for _ in range(3):
         later = datetime.fromisoformat(agent.job("long")["chronos"]["claimed_through"]) + timedelta(seconds=1)
-        time.sleep(max(0.0, later.timestamp() - time.time()))
         agent.put_due("long", later)
         code, document = agent.fire("long", later.isoformat())
         assert (code, document["result"]) == (0, "skipped"), document
@@ -124,18 +123,19 @@ def test_a_run_longer_than_its_interval_keeps_its_claim(agent):
 
 def test_a_queued_occurrence_runs_after_the_one_before_it(agent):
     """With overlap queue the next one waits, one at most, and is run by the process that ends the first."""
-    due = put_due_now(agent, "queue", script=diary_script(agent, seconds=2.5), options=["--overlap", "queue"])
+    script = diary_script(agent, seconds=0, then=UNTIL_LET_GO)
+    due = put_due_now(agent, "queue", ago=5, script=script, options=["--overlap", "queue"])
     fire = agent.start_fire("queue", due)
     wait_for_pid(agent, "queue")
     agent.wait_until("its next wake is armed", lambda: agent.arm("queue").get("state") == "confirmed")
     results = []
     for number in (1, 2):
         later = datetime.fromisoformat(due) + timedelta(seconds=number)
-        time.sleep(max(0.0, later.timestamp() - time.time()))
         agent.put_due("queue", later)
         results.append(agent.fire("queue", later.isoformat())[1]["result"])
     assert results == ["queued", "skipped"]
     assert agent.arm("queue")["wake"] <= agent.job("queue")["next_run_at"]
+    agent.let_go("queue")
     assert fire.wait(60) == 0
     fire.communicate()
     rows = agent.judge("queue")
@@ -146,12 +146,11 @@ def test_a_queued_occurrence_runs_after_the_one_before_it(agent):
 def test_occurrences_that_may_overlap_do(agent):
     """With overlap allow the second starts beside the first."""
     script = f"echo $CHRONOS_FIRE_AT >> {agent.home}/diary-both; echo $$ > {agent.home}/diary-both.pid; sleep 30"
-    due = put_due_now(agent, "both", script=script, options=["--overlap", "allow"])
+    due = put_due_now(agent, "both", ago=5, script=script, options=["--overlap", "allow"])
     first = agent.start_fire("both", due)
     wait_for_pid(agent, "both")
     later = datetime.fromisoformat(due) + timedelta(seconds=1)
     agent.wait_until("its next wake is armed", lambda: agent.arm("both").get("state") == "confirmed")
-    time.sleep(max(0.0, later.timestamp() - time.time()))
     agent.put_due("both", later)
     second = agent.start_fire("both", later.isoformat())
     wait_for_pid(agent, "both", count=2)
@@ -164,7 +163,7 @@ def test_occurrences_that_may_overlap_do(agent):
 
 def test_a_scheduled_occurrence_waits_for_a_manual_run(agent):
     """A manual run takes no occurrence; one that comes due meanwhile is queued behind it, never skipped, and runs."""
-    agent.put_jobs(["hand"], due_in=1800, script=diary_script(agent, seconds=2))
+    agent.put_jobs(["hand"], due_in=1800, script=diary_script(agent, seconds=0, then=UNTIL_LET_GO))
     before = agent.job("hand")["next_run_at"]
     agent.ok("run", "hand", "--detach")
     wait_for_pid(agent, "hand")
@@ -172,6 +171,7 @@ def test_a_scheduled_occurrence_waits_for_a_manual_run(agent):
     due = datetime.now(UTC).replace(microsecond=0)
     agent.put_due("hand", due)
     assert agent.fire("hand", due.isoformat())[1]["result"] == "queued"
+    agent.let_go("hand")
     agent.quiet(["hand"])
     agent.wait_for_cursors()
     (row,) = agent.judge("hand")
