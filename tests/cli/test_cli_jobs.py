@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -140,8 +141,12 @@ def test_an_edit_shows_its_plan_and_a_dry_run_writes_nothing(chronos, home):
     assert [item["what"] for item in dry.json["plan"]] == ["schedule", "next_run_at", "retries"]
     shown = chronos("job", "edit", "a", "--schedule", "0 10 * * *", "--dry-run", home=home).out
     assert "~ schedule: 0 9 * * * -> 0 10 * * *" in shown
-    assert "~ move " in shown
+    assert re.search(
+        r"^~ move   \d{4}-\d\d-\d\d 09:00:00 -> (\d{4}-\d\d-\d\d )?10:00:00$", shown, flags=re.MULTILINE
+    ), shown
     assert shown.endswith("Nothing was changed.\n")
+    zoned = chronos("job", "edit", "a", "--tz", "Asia/Tokyo", "--dry-run", home=home).out
+    assert re.search(r"^~ move   .* 09:00:00 \+0[12]00 -> .* 09:00:00 \+0900$", zoned, flags=re.MULTILINE), zoned
     real = chronos("job", "edit", "a", "--schedule", "0 10 * * *", "--retries", "2", "--json", home=home)
     assert real.json["plan"] == dry.json["plan"]
     assert real.json["changed"] is True

@@ -102,6 +102,31 @@ def test_list_says_will_fire_only_of_what_nas_has_just_shown(chronos, armed_home
     assert set(nas.armed(agent)) == SIX
 
 
+def test_what_needs_a_look_comes_first(chronos, home, nas, agent):
+    """Unreadable and overdue, then failing, then not armed as wished, then what comes next, then what is off."""
+    connect(home, nas, agent, CALLBACK)
+    for name in ("later", "off", "failing", "overdue", "unarmed", "broken", "sooner"):
+        schedule = "0 0 1 1 *" if name != "later" else "59 23 31 12 *"
+        assert chronos("job", "add", schedule, "--id", name, "--shell", "true", home=home).code == 0
+    assert chronos("job", "pause", "off", home=home).code == 0
+    assert chronos("cancel", "unarmed", home=home).code == 0
+    path = home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    records = {record["id"]: record for record in document["jobs"]}
+    records["failing"] |= {"last_status": "error", "last_error": "no route", "last_run_at": "2026-01-01T00:00:00+00:00"}
+    records["overdue"]["next_run_at"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    records["broken"]["schedule"] = {"kind": "cron", "expr": "* * * * * *"}
+    path.write_text(json.dumps(document))
+    order = [view["id"] for view in chronos("list", "--json", home=home).json["jobs"]]
+    assert set(order[:2]) == {"broken", "overdue"}
+    first, second = sorted(("later", "sooner"), key=lambda name: records[name]["next_run_at"])
+    assert order[2:] == ["failing", "unarmed", first, second, "off"]
+    lines = chronos("list", home=home).out.splitlines()
+    assert [line.split()[0] for line in lines[1:8]] == order
+    looked_at = [item["job_id"] for item in chronos("status", "--json", home=home).json["needs_a_look"]]
+    assert set(looked_at) == {"broken", "overdue", "failing", "unarmed"}
+
+
 def test_arm_and_cancel_touch_only_the_jobs_named(chronos, armed_home, nas, agent):
     """`arm JOB` arms one; `cancel JOB` drops one and says that reconcile arms it again."""
     done = chronos("arm", "morning digest", "--json", home=armed_home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -143,10 +144,24 @@ def _described(job: Job) -> dict[str, Any]:
 
 def _show(out: Output, plan: list[dict[str, Any]], *, dry_run: bool) -> None:
     for item in plan:
-        sign = "~ move  " if item["what"] == "next_run_at" else f"~ {item['what']}:"
-        out.line(out.style(f"{sign} {_shown(item['from'])} -> {_shown(item['to'])}", "yellow"))
+        if item["what"] == "next_run_at":
+            out.line(out.style(f"~ move   {_moved(item['from'], item['to'])}", "yellow"))
+        else:
+            out.line(out.style(f"~ {item['what']}: {_shown(item['from'])} -> {_shown(item['to'])}", "yellow"))
     counted = f"{len(plan)} to change" if plan else "nothing to change"
     out.line(f"Plan: {counted}.{' Nothing was changed.' if dry_run else ''}")
+
+
+def _moved(before: str | None, after: str | None) -> str:
+    """From when to when on the job's wall clock; the day is said where it differs, offsets where the zone changed."""
+    old, new = (None if text is None else datetime.fromisoformat(text) for text in (before, after))
+    form, last = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S"
+    if old is not None and new is not None:
+        if old.utcoffset() != new.utcoffset():
+            form = last = f"{form} %z"
+        elif old.date() == new.date():
+            last = "%H:%M:%S"
+    return f"{old.strftime(form) if old else 'none'} -> {new.strftime(last) if new else 'none'}"
 
 
 def _shown(value: Any) -> str:
