@@ -55,7 +55,8 @@ def arm(
     """
     for number in range(_ROUNDS):
         if wake is None:
-            document, certain, stale = _drop(ctx, nas, job_id, sure=fresh), True, False
+            # What was sent in an earlier round may have reached NAS after the cancel that the document tells of.
+            document, certain, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0), True, False
         else:
             document, certain, stale = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh)
         ctx.checkpoint("armed")

@@ -14,6 +14,7 @@ from chronos_cli.contract import FEATURE_GENERATION, MAX_BATCH
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming import overtaken
 from chronos_cli.store.interface import VersionConflict
+from chronos_cli.store.packs import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -120,6 +121,8 @@ class Packing:
                 rival = found.generation > known and FEATURE_GENERATION not in found.features
                 rival = rival and found.fire_at != sent.fire_at
                 found = _over(sent, found)
+            elif found.generation > sent.generation:  # founded on an older state: it cannot know the key we have used
+                found = replace(found, keys={**sent.keys, **found.keys})
             return found if change is None else change(found)
 
         document = self._repository.change_arm(job_id, noting)
@@ -148,7 +151,7 @@ def tidy(ctx: Context, before: Arms, wanted: Collection[str], renewed: Collectio
             for job_id, line in pack.lines.items()
             if job_id not in before.own
             and job_id not in renewed
-            and before.lines[job_id] is line
+            and rank(before.lines[job_id]) == rank(line)
             # Of a job that is gone, somebody may have sent this since NAS was listed: until it is past, it is ours.
             and (job_id in wanted or str(line.get("fire_at")) > now)
         }

@@ -17,7 +17,7 @@ from chronos_cli.frozen import frozen
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from chronos_cli.store.interface import DocumentStore
+    from chronos_cli.store.interface import Document, DocumentStore
 
 PREFIX: Final = "cron/arm-packs/"
 
@@ -51,10 +51,7 @@ def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[P
     Raises StoreError.
     """
     packs = []
-    for key in documents.list(PREFIX):
-        found = None if key in but else documents.read(key)
-        if found is None:
-            continue
+    for key, found in _all(documents, but):
         try:
             lines = json.loads(found.data)
         except ValueError:
@@ -62,6 +59,15 @@ def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[P
         known = {name: line for name, line in lines.items() if isinstance(line, dict)} if type(lines) is dict else {}
         packs.append(Pack(key=key, version=found.version, lines=known))
     return packs
+
+
+def _all(documents: DocumentStore, but: Collection[str]) -> list[tuple[str, Document]]:
+    """Every pack. One that goes while we look has been replaced by another, which an older list does not name."""
+    while True:
+        found = [(key, documents.read(key)) for key in documents.list(PREFIX) if key not in but]
+        there = [(key, document) for key, document in found if document is not None]
+        if len(there) == len(found):
+            return there
 
 
 def newest(packs: Iterable[Pack]) -> dict[str, Line]:
@@ -72,9 +78,7 @@ def newest(packs: Iterable[Pack]) -> dict[str, Line]:
             lines.update(pack.lines)
             continue
         for job_id, line in pack.lines.items():
-            known = lines.get(job_id)
-            if known is None or rank(line) >= rank(known):
-                lines[job_id] = line
+            lines[job_id] = _better(lines.get(job_id), line)
     return lines
 
 
@@ -82,18 +86,28 @@ def find_line(documents: DocumentStore, job_id: str) -> Line | None:
     """The line of one job: looked for in the bytes, since a fire must not parse what belongs to all others."""
     mark = f'\n"{job_id}": '.encode()
     best: Line | None = None
-    for key in documents.list(PREFIX):
-        found = documents.read(key)
-        at = -1 if found is None else found.data.find(mark)
-        if found is None or at < 0:
+    for _, found in _all(documents, ()):
+        at = found.data.find(mark)
+        if at < 0:
             continue
         text = found.data[at + len(mark) : found.data.find(b"\n", at + 1)]
         try:
             line = json.loads(text.removesuffix(b","))
         except ValueError:
             continue  # as in `read_packs`
-        if isinstance(line, dict) and (best is None or rank(line) >= rank(best)):
-            best = line
+        if isinstance(line, dict):
+            best = _better(best, line)
+    return best
+
+
+def _better(one: Line | None, other: Line) -> Line:
+    """The line that counts of two; it also knows the keys that the other one has used."""
+    if one is None:
+        return other
+    best, worse = (other, one) if rank(other) >= rank(one) else (one, other)
+    keys, more = best.get("keys"), worse.get("keys")
+    if isinstance(keys, dict) and isinstance(more, dict) and not more.keys() <= keys.keys():
+        return {**best, "keys": {**more, **keys}}
     return best
 
 

@@ -13,7 +13,7 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS
 from chronos_cli.core.row import Row
 from chronos_cli.errors import StoreError, TemporaryError
-from chronos_cli.frozen import frozen
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
@@ -257,8 +257,20 @@ class Repository:
                 if not guessed:
                     self._sleep(min(0.005 * 2 ** min(attempt, 6), 0.5) * (0.5 + self._random()))
             else:
-                return Stored(value=after, version=version)
+                stored = Stored(value=after, version=version)
+                return stored if found.version else self._with_keys(job_id, stored, found.value)
         raise TemporaryError("the arm document changed under every attempt")
+
+    def _with_keys(self, job_id: str, made: Stored[ArmDocument], base: ArmDocument) -> Stored[ArmDocument]:
+        """A document just made, with the keys that a pack has used since the state it is founded on was read."""
+        from chronos_cli.store.packs import find_line
+
+        line = find_line(self.documents, job_id)
+        keys = {} if line is None else _arm_of(job_id, line).keys
+        if keys.keys() <= base.keys.keys() | made.value.keys.keys():
+            return made
+        after = self.swap_arm(job_id, lambda found: replace(found, keys={**keys, **found.keys}), made)
+        return after if after.value.generation == made.value.generation else made
 
     def arm_ids(self) -> list[str]:
         """The jobs that have an arm document."""

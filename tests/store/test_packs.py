@@ -19,7 +19,7 @@ from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.packs import PREFIX, find_line, pack_key, render
-from chronos_cli.store.repository import Repository
+from chronos_cli.store.repository import Repository, no_arm
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CURSOR = NOW + timedelta(hours=1)
@@ -185,6 +185,47 @@ def test_a_fire_that_arms_meanwhile_keeps_its_wish(world):
     found = world.repository.arm("b").value
     assert (found.state, found.wake, world.nas.slots["b"]) == (ArmState.CONFIRMED, CURSOR, found.fire_at)
     assert found.fire_at not in (CURSOR, other)
+
+
+def test_a_key_that_a_pack_used_is_never_forgotten(world):
+    """NAS may remember a key for ever: whoever makes a job's own document knows the keys of packs that came since."""
+    world.repository.create_pack("p", {"a": document("a", 1, keys={CURSOR: "cursor"})})
+    early = world.repository.swap_arm("a", lambda found: replace(found, idle=1), no_arm("a"))
+    assert (early.value.keys, early.value.idle) == ({CURSOR: "cursor"}, 1)
+    assert world.repository.arm("a").value.keys == {CURSOR: "cursor"}
+    other = CURSOR + timedelta(minutes=1)
+    world.repository.create_pack("q", {"b": document("b", 1, keys={CURSOR: "cursor"})})
+    world.repository.create_pack("r", {"b": document("b", 2, keys={other: "look"})})
+    for found in (world.repository.arm("b"), world.repository.arms().get("b")):
+        assert found.value.keys == {CURSOR: "cursor", other: "look"}
+
+
+def test_a_key_used_by_a_reconcile_meanwhile_is_known_to_a_later_wish(world):
+    """A fire that armed from an older state gets the key that the pack has used, though its own wish stands."""
+    ahead = CURSOR + timedelta(minutes=5)
+    newer = document("b", 10**15, fire_at=ahead, wake=ahead, purpose="look", keys={ahead: "look"})
+    world.nas.meanwhile = lambda: world.store.create("cron/arms/b.json", json.dumps(newer.to_json()).encode()) and None
+    reconcile(world.ctx, pack_from=2)
+    assert {CURSOR, ahead} <= set(world.repository.arm("b").value.keys)
+
+
+def test_a_pack_that_is_replaced_while_we_look_is_not_missed(world):
+    """Between the list and the read one pack may take another's place; then the list is asked for once more."""
+    world.repository.create_pack("p", {"a": document("a", 1)})
+    read = world.store.read
+
+    def replaced(key):
+        if key == pack_key("p"):
+            world.repository.create_pack("q", {"a": document("a", 2)})
+            world.store.delete(key)
+            world.store.read = read
+        return read(key)
+
+    for look in (lambda: world.repository.arm("a"), lambda: world.repository.arms().get("a")):
+        world.store.read = replaced
+        assert look().value.generation == 2
+        world.store.delete(pack_key("q"))
+        world.repository.create_pack("p", {"a": document("a", 1)})
 
 
 def test_a_note_taken_meanwhile_stays(world):
