@@ -161,8 +161,8 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
         if decision.outcome in UNSETTLING:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
         if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
-            named = came.fire_at in (None, document.wake, document.fire_at)
-            after = replace(after, owed=after.owed or named)
+            # Of what was sent last, and not a late copy of something else, which NAS need not send again.
+            after = replace(after, owed=after.owed or came.fire_at in (None, document.fire_at))
         return after
 
     document = ctx.repository.change_arm(report.job_id, note)
