@@ -1,7 +1,8 @@
 """The figures of docs/performance.md: `python -m tests.bench` prints them as a table, whole processes from outside.
 
     python -m tests.bench                       all of it, some minutes
-    python -m tests.bench --short               few rounds, 1,000 jobs at most
+    python -m tests.bench --short               few rounds, and 1,000 jobs to reconcile at most
+    python -m tests.bench --only start,fires    some of it: start, list, rewrite, reconcile, fires, cost
     python -m tests.bench --peer ENV            beside it `hermes cron list` from the environment ENV, on the same jobs
     python -m tests.bench --plot FILE.svg       draw the growth of reconcile too
 
@@ -23,6 +24,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tests.bench.callback_load import measure
+from tests.bench.cost import installed, limited
+from tests.bench.large import lists, rewrites
 from tests.bench.plot import growth_svg
 from tests.bench.scenes import FireScene, console_script, environment, forget, write_config, write_jobs
 from tests.bench.timing import Arm, Samples, Stopwatch
@@ -63,6 +67,10 @@ class Report:
     def row(self, *cells: str) -> None:
         """A table's row."""
         self.say("| " + " | ".join(cells) + " |")
+
+    def cost(self, samples: Samples) -> tuple[str, str, str]:
+        """Its time, its processor time and its memory, as cells."""
+        return f"{samples.wall_ms:.0f} ms", f"{samples.cpu_ms:.0f} ms", f"{samples.peak_mib:.0f} MiB"
 
 
 def compared(value: float, bar: float | None) -> str:
@@ -113,17 +121,13 @@ def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, roun
     }
     for name, samples in found.items():
         ratios = [compared(samples.ratio(found[base]), bars.get((name, base))) for base in (PASS, TYPER, BOTH)]
-        report.row(name, *_cost(samples), *ratios, f"{samples.cpu_ratio(found[BOTH]):.2f}")
+        report.row(name, *report.cost(samples), *ratios, f"{samples.cpu_ratio(found[BOTH]):.2f}")
     until = until_job[-rounds:]
     ratio = median(mine / theirs.wall for mine, theirs in zip(until, found[BOTH].runs, strict=True))
     report.row(
         "chronos fire, until its job runs", f"{1000 * median(until):.0f} ms", "", "", "", "", compared(ratio, 1.3)
     )
     report.say(f"\n{asked} request for keys in {len(until_job)} fires: all others found them in the home's cache.")
-
-
-def _cost(samples: Samples) -> tuple[str, str, str]:
-    return f"{samples.wall_ms:.0f} ms", f"{samples.cpu_ms:.0f} ms", f"{samples.peak_mib:.0f} MiB"
 
 
 class Fleet:
@@ -189,11 +193,40 @@ def reconciles(watch: Stopwatch, folder: Path, report: Report, rounds: int, size
             met = "" if bar is None else f"{bar:g} s: {'met' if samples.wall_ms <= 1000 * bar else 'NOT MET'}"
             report.row(
                 f"{size:,} {name}",
-                *_cost(samples),
+                *report.cost(samples),
                 f"{samples.ratio(found[BOTH]):.1f}",
                 f"{samples.cpu_ratio(found[BOTH]):.1f}",
                 met,
             )
+
+
+def fires(folder: Path, report: Report) -> None:
+    """What a callback carries: the time until its 202, and the processor time of one fire."""
+    bars = {("alone", "median_ms"): 90.0, ("crowd", "p99_ms"): 1000.0, ("alone", "own_ms"): 12.0}
+    found = measure(folder, ("alone", "crowd", "second"))
+    columns = ("fires", "callers", "median_ms", "p99_ms", "own_ms", "runner_ms", "all_run_s")
+    heads = (
+        "fires",
+        "callers",
+        "202, median",
+        "202, p99",
+        "CPU of the callback",
+        "CPU of runner and job",
+        "all have run",
+    )
+    report.head("Fires", "scene", *heads)
+    for name, scene in found.items():
+        cells = []
+        for column in columns:
+            bar = bars.get((name, column))
+            unit = f" {column.rpartition('_')[2]}" if "_" in column else ""
+            met = "" if bar is None else f" (bar {bar:g}: {'met' if scene[column] <= bar else 'NOT MET'})"
+            cells.append(f"{scene[column]}{unit}{met}")
+        report.row(name, *cells)
+    report.say(
+        "\nalone: one caller; crowd: 8 at once; second: 200 fires that arrive within one second. Runners and jobs "
+        "compete with the callback for the same cores. All were accepted, all ran, none twice."
+    )
 
 
 def machine() -> str:
@@ -211,8 +244,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--short", action="store_true", help="three rounds, 1,000 jobs at most")
-    parser.add_argument("--only", default="start,reconcile", help="which parts, comma separated")
+    parser.add_argument("--short", action="store_true", help="three rounds, and 1,000 jobs to reconcile at most")
+    parser.add_argument(
+        "--only", default="start,list,rewrite,reconcile,fires,cost", help="which parts, comma separated"
+    )
     parser.add_argument("--peer", metavar="ENV", help="a virtual environment with hermes-agent")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="where to draw the growth of reconcile, as SVG")
     chosen = parser.parse_args(arguments)
@@ -220,13 +255,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = Report()
     report.say(f"{machine()}; {rounds} rounds; load {os.getloadavg()[0]:.1f} at the start.")
     with tempfile.TemporaryDirectory() as name, Stopwatch(Path(name)) as watch:
-        if "start" in chosen.only:
-            with running_nas(Path(name)) as nas:
-                starts(watch, Path(name), nas, report, rounds, chosen.peer)
-        if "reconcile" in chosen.only:
-            reconciles(watch, Path(name), report, max(2, rounds // 3), sizes)
+        folder, parts = Path(name), chosen.only.split(",")
+        yard = Arm(name=BOTH, argv=[sys.executable, "-c", "import typer, jwt"], env=environment(folder))
+        if "start" in parts or "cost" in parts:
+            with running_nas(folder) as nas:
+                if "start" in parts:
+                    starts(watch, folder, nas, report, rounds, chosen.peer)
+                if "cost" in parts:
+                    installed(folder, report)
+                    limited(watch, folder, nas, report, max(3, rounds // 3), yard)
+        if "list" in parts:
+            lists(watch, folder, report, max(3, rounds // 2), yard)
+        if "rewrite" in parts:
+            rewrites(report, rounds)
+        if "reconcile" in parts:
+            reconciles(watch, folder, report, max(2, rounds // 3), sizes)
             if chosen.plot is not None:
                 chosen.plot.write_text(growth_svg(report.points))
+        if "fires" in parts:
+            (folder / "fires").mkdir()
+            fires(folder / "fires", report)
 
 
 if __name__ == "__main__":
