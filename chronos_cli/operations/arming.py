@@ -46,10 +46,12 @@ def arm(
     idle: bool = False,
     named: datetime | None = None,
     fresh: bool = False,
+    behind: timedelta | None = None,
 ) -> ArmDocument:
     """Provision a job's wake, whatever was armed before (None: drop what is armed), and return the arm document.
 
-    `fresh`: NAS may have dropped what was sent last, so the same instant must not be sent again.
+    `fresh`: NAS may have dropped what was sent last, so the same instant must not be sent again. `behind`: NAS owes a
+    redelivery for this wake; what is sent stands behind that one, at least so far from now.
     Its `state` is confirmed, or refused where NAS refuses this identity for good; every other failure is written down
     and raised (AuthError, NasUnavailableError, TemporaryError).
     """
@@ -58,7 +60,7 @@ def arm(
             # What was sent in an earlier round may have reached NAS after the cancel that the document tells of.
             document, certain, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0), True, False
         else:
-            document, certain, stale = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh)
+            document, certain, stale = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind)
         ctx.checkpoint("armed")
         needed = present_wake(ctx, job_id)
         if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
@@ -69,7 +71,7 @@ def arm(
         if needed is not None and not (certain or stale):
             ahead = ctx.clock() + SECOND * 2**number
             needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
-        wake, idle = needed, False
+        wake, idle, behind = needed, False, None
     raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
 
 
@@ -87,7 +89,15 @@ def is_armed(document: ArmDocument | None, wake: Wake, wire: Wire, now: datetime
 
 
 def _send(
-    ctx: Context, nas: Nas, job_id: str, wake: Wake, *, idle: bool, named: datetime | None, fresh: bool
+    ctx: Context,
+    nas: Nas,
+    job_id: str,
+    wake: Wake,
+    *,
+    idle: bool,
+    named: datetime | None,
+    fresh: bool,
+    behind: timedelta | None,
 ) -> tuple[ArmDocument, bool, bool]:
     """Send one wake. Returns the document, whether NAS is certain to hold what it says, and whether it has a newer."""
     wire = _wire(ctx)
@@ -95,7 +105,8 @@ def _send(
     def sending(document: ArmDocument) -> ArmDocument:
         now = ctx.clock()
         before = document.sent()
-        at = instant_to_send(wake, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
+        meant = wake if behind is None else Wake(at=max(wake.at, now + behind), purpose=wake.purpose)
+        at = instant_to_send(meant, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
         after = document.sending(
             wake,
             at,
@@ -104,7 +115,7 @@ def _send(
             audience=wire.audience,
             now=now,
         )
-        return replace(after, idle=document.idle + 1 if idle else 0)
+        return replace(after, idle=document.idle + 1 if idle else 0, owed=document.owed if behind is not None else None)
 
     sent = ctx.repository.change_arm(job_id, sending)
     request = request_of(sent)

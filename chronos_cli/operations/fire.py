@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
+from chronos_cli.core.occurrence import UNNAMED_AHEAD
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, ExitCode
@@ -96,6 +97,7 @@ def fire(
     """
     if job_id == PROBE_ID:
         return _probed(fire_at, receive(ctx, fire_at, delivery))
+    began = ctx.clock()
     came = Fire(via=Via.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
     looked = look(ctx, job_id, came)
     decision = looked.decision
@@ -120,7 +122,7 @@ def fire(
     else:  # another fire started it between our look and our start
         report = replace(report, outcome=Outcome.DUPLICATE, http_status=200)
     if looked.job is not None:
-        report = _arm_and_note(ctx, looked, report, came)
+        report = _arm_and_note(ctx, looked, report, came, began=began)
     return _ended(ctx, report, running)
 
 
@@ -152,7 +154,7 @@ def launch_each(ctx: Context, looked: Looked, launcher: Launcher) -> Iterator[Ru
             yield running
 
 
-def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) -> FireReport:
+def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire, *, began: datetime) -> FireReport:
     """Arm the present wake, within the budget, and note the delivery on the job."""
     decision, now = looked.decision, ctx.clock()
 
@@ -161,16 +163,17 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
         if decision.outcome in UNSETTLING:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
         if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
-            # Of what was sent last, and not a late copy of something else, which NAS need not send again.
-            after = replace(after, owed=after.owed or came.fire_at in (None, document.fire_at))
+            # Of what was sent last, before this fire came, and not of a late copy of something else.
+            sent_before = document.sent_at is None or document.sent_at < began
+            if sent_before and came.fire_at in (None, document.fire_at):
+                after = replace(after, owed=came.fire_at or document.fire_at)
         return after
 
     document = ctx.repository.change_arm(report.job_id, note)
     if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
         return replace(report, arm=document)
-    another = came.fire_at not in (None, document.wake, document.fire_at)
-    if another and decision.outcome in UNSETTLING and document.owed and _waits_for(document, decision.wake):
-        return replace(report, arm=document)  # what came too early comes again: armed anew, it would only do the same
+    another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
+    owed = another and decision.outcome in UNSETTLING and _waits_for(document, decision.wake)
     try:
         with ctx.wire.connect(FIRE_BUDGET_S) as nas:
             document = arm(
@@ -181,7 +184,10 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire) 
                 idle=decision.outcome is Outcome.IDLE,
                 named=came.fire_at,
                 # A fire that names no instant may have been the very one that is armed, before its time by our clock.
-                fresh=came.fire_at is None and decision.outcome is Outcome.DUPLICATE and not keeps_slot(document),
+                fresh=came.fire_at is None and not keeps_slot(document),
+                # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that
+                # it does not, and so far ahead that it is not fired too early as well.
+                behind=UNNAMED_AHEAD if owed else None,
             )
     except ChronosError as error:
         return _unarmed(report, document, error.message)
@@ -212,7 +218,7 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return stored.value
     if wake is None and stored is None:
         return None
-    if force and stored is not None and stored.value.owed and _waits_for(stored.value, wake):
+    if force and stored is not None and stored.value.owed is not None and _waits_for(stored.value, wake):
         return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         return arm(ctx, nas, job_id, wake, fresh=force)

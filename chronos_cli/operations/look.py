@@ -138,7 +138,7 @@ def _gather_rows(ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stor
         rows[entry.run], versions[entry.run] = stored.value, stored.version
         if stored.value.state is RunState.RUNNING:
             liveness[entry.run] = _liveness(ctx, stored.value, now)
-    armed = {moment for moment in (arm.value.wake, arm.value.fire_at) if moment} if arm else set()
+    armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
     return _Found(
         facts=Facts(
             rows=rows,

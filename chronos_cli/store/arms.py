@@ -26,7 +26,7 @@ KEY_MEMORY_S: Final = 3_600
 class ArmDocument:
     """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose.
 
-    `owed`: a fire of the wake sent last was told that it is early, so NAS comes again for it without being armed.
+    `owed`: the instant of a fire of this wake that was told that it is early: NAS comes again for it without an arm.
     """
 
     job_id: str
@@ -46,7 +46,7 @@ class ArmDocument:
     keys: Mapping[datetime, str] = field(default_factory=dict)
     idle: int = 0
     spent: bool = False
-    owed: bool = False
+    owed: datetime | None = None
     last_callback_at: datetime | None = None
     last_callback: str | None = None
     last_fire_error: Mapping[str, Any] | None = None
@@ -84,7 +84,7 @@ class ArmDocument:
             sent_at=now,
             error=None,
             spent=False,
-            owed=False,
+            owed=None,
             keys={**newest, fire_at: wake.purpose.value},
         )
 
@@ -133,4 +133,4 @@ class ArmDocument:
         return cls(**known)
 
 
-_INSTANTS: Final = frozenset({"wake", "fire_at", "sent_at", "confirmed_at", "last_callback_at"})
+_INSTANTS: Final = frozenset({"wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"})

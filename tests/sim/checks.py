@@ -185,6 +185,9 @@ class Check:
         """An edit of schedule or jitter starts a new count; what the old one owed is judged here and now."""
         rhythm = self.world.rhythm_of(record)
         if rhythm == trace.rhythm:
+            if record["next_run_at"] and all(last < trace.first for _, last, _ in trace.spans):
+                # Worked out anew, with nothing claimed since, on a machine whose clock is behind.
+                trace.first = min(trace.first, stamp(record["next_run_at"]))
             return
         self._partition(trace, trace.first, through_of(before, record), closed=True)
         trace.rhythm, trace.first, trace.edited = rhythm, stamp(record["next_run_at"]), True
@@ -390,6 +393,8 @@ class Check:
         slot = world.nas.slots.get(job)
         if slot is None or any(d.job_id == job and not d.ghost and not d.cancelled for d in world.nas.deliveries):
             return
+        if {"clock ahead", "upsert cancels redelivery"} <= world.nas.char:
+            return  # what stands behind an owed redelivery, minutes later, cancels that one
         need = self.need(job, trace)
         arm = json.loads(world.store.read(f"cron/arms/{job}.json").data)
         slack = (

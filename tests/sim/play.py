@@ -46,6 +46,7 @@ class Played:
         self.seconds += other.seconds
         self.covered.update(other.covered)
         self.failures += other.failures
+        self.wall += other.wall
 
     def report(self) -> str:
         """What was reached and how often, and what it took."""

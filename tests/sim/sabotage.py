@@ -31,7 +31,7 @@ def _forgets_what_was_claimed(record, home):
     return replace(parse_job(record, home), claimed_through=None)
 
 
-def _answers_first(ctx, looked, report, came):
+def _answers_first(ctx, looked, report, came, *, began):
     """Without arm-before-answer: NAS has its 2xx, and nothing was armed."""
     return report
 

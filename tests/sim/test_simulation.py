@@ -11,6 +11,8 @@ What the protocol survives is played one by one, and in twos and threes where th
   command that is answered for by its exit code, or a platform that freezes, has nobody who could: not with such a NAS
 - a NAS that ignores past instants while saying yes is played with clocks that agree, and without one that runs ahead
 - a NAS that remembers keys for ever is not paired with one whose redelivery retakes the slot those keys were for
+- a NAS whose 2xx clears the slot is not paired with one whose redelivery takes that slot, nor with nameless copies: what
+  is owed to a fire that came too early is then lost with the answer to another one, until the next reconcile
 - fires that name no instant are not paired with clocks of ours that jump by hours: such a fire reads as a duplicate
 - clocks of two machines differ by at most 40 s, which the lease's margin covers; one machine's clock jumps by hours
 - requests are spoiled in their body and claims; signatures and keys are tests/trust's
@@ -36,6 +38,7 @@ EFFECTS = (
     "create row",
     "replace row",
     "replace jobs",
+    "create arm",
     "replace arm",
     "nas provision",
     "nas cancel",
@@ -77,20 +80,33 @@ REACHED = {
 """What every run has to have reached: rows of the table, crash points, characters and faults."""
 
 
+MANY = 20_000
+SELDOM = (("crash before", "delete row"), ("crash after", "delete row"), ("crash before", "lock"))
+"""What so many schedules have to have reached beside."""
+
+
+def unseen(played: Played) -> list[str]:
+    """What was not reached."""
+    seldom = [f"{family}: {name}" for family, name in SELDOM if (family, name) not in played.covered]
+    return (seldom if played.schedules >= MANY else []) + [f"{family}: {name}" for family, names in REACHED.items() for name in names
+            if (family, name) not in played.covered]  # fmt: skip
+
+
 def judge(played: Played, first: int) -> None:
     """Print what was reached; the first failure with its story."""
     print(f"from seed {first}\n{played.report()}")
     for seed, verdict in played.failures[:1]:
         story, _ = trace(seed)
         pytest.fail(f"{verdict}\n{story}\nplay it again: python -m tests.sim --seed {seed}", pytrace=False)
-    missing = [f"{family}: {name}" for family, names in REACHED.items() for name in names
-               if (family, name) not in played.covered]  # fmt: skip
-    assert not missing, f"never reached: {missing}"
+    assert not unseen(played), f"never reached: {unseen(played)}"
 
 
 def test_the_protocol_holds_in_every_schedule_and_every_corner_was_visited():
     """Thousands of random schedules break no promise, and together they reach every row, crash point and character."""
-    played = play_wide(0, int(os.environ.get("CHRONOS_SIM_SCHEDULES", "2000")))
+    count = int(os.environ.get("CHRONOS_SIM_SCHEDULES", "2000"))
+    played = play_wide(0, count)
+    if not played.failures and unseen(played):  # so few that a rare corner may be missed by chance: some more
+        played.add(play_wide(count, 2 * count))
     assert played.steps >= 20 * played.schedules
     judge(played, 0)
 

@@ -37,6 +37,11 @@ STEPS = (20, 24)
 """A schedule has so many steps, drawn from its seed, before the quiet that ends it."""
 
 HOUR = 3_600.0
+RARE = {
+    **dict.fromkeys(("create arm", "delete row", "nas cancel"), 20),
+    **dict.fromkeys(("nas list", "nas provision", "create row", "replace row", "answer"), 4),
+}
+"""Effects that a process seldom stands at: so many times as often it is killed there."""
 
 
 class World:
@@ -398,6 +403,8 @@ class World:
         before = self.now + self.skews[0]
         self.skews[0] = self.rng.choice((-3 * HOUR, -HOUR, -90.0, 0.0, 0.0, 90.0, 3 * HOUR))
         put = self.cfg.put_at
+        if put is not None and self.rng.random() < 0.5:
+            self.skews[0] = put - self.now + self.rng.choice((-2_000.0, 2_000.0))
         if put is not None and (before < put) != (self.now + self.skews[0] < put):
             self.cover("clock", f"jumps {'back' if self.skews[0] + self.now < put else 'ahead'} over a transition")
         self.log("the clock jumps to %+.0f s", self.skews[0])
@@ -439,9 +446,12 @@ class World:
         if self.chance(self.cfg.p_operation) and len(self.tasks.all) < 7:
             self.begin_operation()
             return
-        if self.chance(self.cfg.p_crash) and self.tasks.all:
-            self._crash(rng.choice(self.tasks.all))
-            return
+        if self.cfg.p_crash and self.tasks.all:
+            often = max(max(RARE.get(task.label, 1), RARE.get(task.last, 1)) for task in self.tasks.all)
+            if self.chance(self.cfg.p_crash * often):
+                there = [task for task in self.tasks.all if often in (RARE.get(task.label, 1), RARE.get(task.last, 1))]
+                self._crash(rng.choice(there))
+                return
         due = self.nas.next_due() if self.cfg.nas else None
         if due is not None and due <= self.now and rng.random() < 0.4:
             self.nas.turn()
