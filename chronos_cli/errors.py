@@ -192,6 +192,13 @@ class KeysUnavailableError(TemporaryError):
     default_hint = "check nas_jwks_url and the network; `chronos doctor` shows the hop"
 
 
+class StandbyError(TemporaryError):
+    """This machine is on standby."""
+
+    code = "standby"
+    default_hint = "do it on the active machine, or make this one active: take away cron.standby, CHRONOS_STANDBY"
+
+
 class HeldError(TemporaryError):
     """An emergency stop holds all jobs."""
 

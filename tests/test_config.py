@@ -90,6 +90,7 @@ class TestPrecedence:
             "prompt_runner": "hermes chat -q",
             "profiles": f"one={tmp_path}",
             "require_bound_token": "true",
+            "standby": "true",
             "callback_mode": "sync",
             "overlap": "queue",
             "on_crash": "rerun",

@@ -16,7 +16,7 @@ from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, read_body
 from chronos_cli.config import load_config
 from chronos_cli.core.decision import Outcome
-from chronos_cli.errors import ChronosError, TokenError
+from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.admission import admit, trust_settings
 from chronos_cli.operations.fire import RETRY_AFTER_S, fire
@@ -69,6 +69,9 @@ class Callback:
             _log(f"refused: {error.code}: {error.message}")
             note_refused(self._settings.cache_dir, error, now=datetime.now(UTC))
             return _refused()
+        except StandbyError as error:
+            _log(error.line())
+            return _json(error.http_status, {"result": error.code}, retry_after=RETRY_AFTER_S)
         except ChronosError as error:
             _log(error.line())
             again = error.http_status == 503
@@ -91,6 +94,7 @@ class Callback:
         claims = self._verify(bearer_token(environ))
         request = parse_fire(read_body(environ))
         admitted = admit(claims, self._settings, job_id=request.get("job_id"), fire_at=request.get("fire_at"))
+        self._homes.main.context.must_be_active("a fire")  # of whichever home: it is the machine that stands by
         home = self._homes.named(profile) if profile else self._homes.with_job(admitted.job_id)
         if home is None:
             return _json(200, {"result": Outcome.GONE.value, "job_id": admitted.job_id})
@@ -100,7 +104,13 @@ class Callback:
         """What /healthz says: nothing secret, nothing that needs the store."""
         from chronos_cli import __version__
 
-        return {"ok": True, "version": __version__, "mode": self.chosen.mode.value, "because": self.chosen.because}
+        return {
+            "ok": True,
+            "version": __version__,
+            "mode": self.chosen.mode.value,
+            "because": self.chosen.because,
+            "standby": self.config.standby,
+        }
 
     def running(self) -> int:
         """How many of the runners that were started here still go."""
@@ -113,6 +123,7 @@ class Callback:
         return budget if left is None else max(1.0, min(budget, float(left) - _SPARE_S))
 
     def _fire(self, admitted: Admitted, home: ServedHome, budget: float) -> Answer:
+        home.context.must_be_active("a fire")
         sync = self.chosen.mode is Mode.SYNC
         launcher = Detached(
             self._runners,

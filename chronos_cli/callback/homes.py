@@ -49,7 +49,7 @@ class Homes:
         self._bare = {name: value for name, value in environ.items() if name not in ours}
         self._guard = threading.Lock()
         self._opened: dict[str, ServedHome] = {}
-        self._main = self._open(config, environ, secrets)
+        self.main = self._open(config, environ, secrets)
 
     def named(self, profile: str) -> ServedHome | None:
         """The home of a profile, None where none has this name. Raises ConfigError."""
@@ -67,8 +67,8 @@ class Homes:
         A profile that cannot be read is in nobody's way, unless the job is found nowhere else: then it may be there.
         Raises what reading the homes raises.
         """
-        if not self._profiles or self._main.context.repository.jobs().get(job_id) is not None:
-            return self._main
+        if not self._profiles or self.main.context.repository.jobs().get(job_id) is not None:
+            return self.main
         unread: ChronosError | None = None
         for profile in self._profiles:
             try:
@@ -79,7 +79,7 @@ class Homes:
                 unread = error
         if unread is not None:
             raise unread
-        return self._main
+        return self.main
 
     def _open(self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str]) -> ServedHome:
         context = open_home(config, Outside(environ=environ, secrets=secrets))

@@ -28,6 +28,7 @@ def carry_out(
     detach: bool = False,
 ) -> int:
     """Judge the token, settle what is due for the job, and say what came of it; returns the exit code."""
+    invocation.must_be_active("fire")  # first: judging a token may fetch keys from NAS
     text = _token(invocation, token, token_file)
     admitted = _admitted(invocation, text, job_id, fire_at)
     from chronos_cli.running.signals import Interrupts

@@ -75,6 +75,11 @@ class Invocation:
         outside = Outside(environ=self.environ, secrets=self.secrets, interrupts=interrupts)
         return open_home(self.config(), outside, armed=armed)
 
+    def must_be_active(self, doing: str) -> None:
+        """Refuse, before anything is read or asked, what a machine on standby leaves to others. Raises StandbyError."""
+        if self.config().standby:
+            self.context(armed=False).must_be_active(doing)
+
     def provider(self, ctx: Context) -> Resolved:
         """The active trigger provider; why it is not the configured one is said once, on stderr."""
         from chronos_cli.providers.resolve import resolve_provider

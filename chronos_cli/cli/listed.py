@@ -29,16 +29,20 @@ def show_listing(invocation: Invocation, *, offline: bool) -> int:
 
 def _show_listing(invocation: Invocation, *, offline: bool) -> int:
     config = invocation.config()
-    found, nas, failure = look_at(invocation, invocation.context(armed=not offline), offline=offline)
+    context = invocation.context(armed=not offline)
+    found, nas, failure = look_at(invocation, context, offline=offline)
     document = {
         "now": found.now.isoformat(),
+        "standby": context.standby or None,
         "held": found.held_reason,
         "provider": {"configured": config.provider or "builtin"},
         "nas": nas,
         "jobs": (view.as_json(found.now) for view in found.jobs),
         "orphans": [{"job_id": arm.job_id, "fire_at": arm.fire_at_text} for arm in found.orphans],
     }
-    return invocation.done(document, lambda out: _show(out, found, unknown=failure is not None), error=failure)
+    return invocation.done(
+        document, lambda out: _show(out, found, context.standby, unknown=failure is not None), error=failure
+    )
 
 
 def look_at(
@@ -69,11 +73,18 @@ def _ask(invocation: Invocation, context: Context) -> tuple[ArmList | None, Chro
         return None, error  # the store's side is still worth showing; the error becomes the command's
 
 
-def _show(out: Output, found: Listing, *, unknown: bool) -> None:
+def standby_words(where: str) -> str:
+    """The line that says that here nothing fires, and where it is set so."""
+    return f"ON STANDBY: nothing is armed or fires here ({where}); that is left to the active machine"
+
+
+def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
     if out.quiet:
         for view in found.jobs:
             out.line(view.id)
         return
+    if standby:
+        out.line(out.style(standby_words(standby), "red"))
     if found.held_reason is not None:
         out.line(out.style(f"ALL JOBS ARE HELD: {found.held_reason}", "red"))
     if not found.jobs:

@@ -52,6 +52,8 @@ def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = Fals
             hint=str(stored.get("hint") or SavedRefusedError.default_hint),
         )
         return Told(armed=False, state="refused", error=refused)
+    if ctx.standby:
+        return Told(armed=False, state="standby")  # of a removed job too: its arm document is how the others cancel it
     if gone:
         ctx.repository.drop_arm(job_id)
     state = "none" if document is None or document.wake is None else document.state.value

@@ -32,6 +32,8 @@ def show_reconcile(
     """
     from chronos_cli.operations.reconcile import reconcile
 
+    if not dry_run:
+        context.must_be_active("reconcile" if only is None else "arm")
     require_nas(invocation, context)
     progress = None if dry_run else progress_line(invocation.output, "telling NAS")
     with collector_paused():

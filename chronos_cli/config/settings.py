@@ -65,6 +65,13 @@ class Config:
     provider: str = _setting(
         "cron.provider", "PROVIDER", values.TEXT, "", "what triggers jobs: chronos, a plug-in, or builtin (also empty)"
     )
+    standby: bool = _setting(
+        "cron.standby",
+        "STANDBY",
+        values.BOOL,
+        False,
+        "whether another machine has the jobs: nothing is armed or fired here",
+    )
     max_parallel: int = _setting(
         "cron.max_parallel_jobs", "MAX_PARALLEL", values.whole(0, 1000), 0, "how many jobs a tick runs at once; 0: all"
     )

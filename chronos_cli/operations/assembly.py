@@ -50,6 +50,7 @@ def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Contex
         wire=_wire(config, outside) if armed else None,
         retention=Retention(keep=config.history_keep, days=config.history_days),
         budget_s=outside.budget_s,
+        standby=config.origin("standby") if config.standby else "",
         checkpoint=checkpoint_of(outside.environ),
     )
 

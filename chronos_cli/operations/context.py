@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chronos_cli.errors import StandbyError
 from chronos_cli.frozen import field, frozen
 
 if TYPE_CHECKING:
@@ -54,5 +55,12 @@ class Context:
     retention: Retention = field(default_factory=Retention)
     budget_s: float | None = None
     """The platform's deadline for a synchronous run, which caps its lease; None where there is none."""
+    standby: str = ""
+    """Where it is said that another machine has the jobs of this store; empty where this one is active."""
     checkpoint: Callable[[str], None] = _no_stop
     """Called at every named step; a test hook stops the process there."""
+
+    def must_be_active(self, doing: str) -> None:
+        """Refuse what only the active machine may do: claim, start, arm, cancel. Raises StandbyError."""
+        if self.standby:
+            raise StandbyError(f"{doing} is refused: this machine is on standby ({self.standby})")

@@ -136,7 +136,8 @@ def get(ctx: Context, job_id: str) -> Job:
 
 
 def claim_manual(ctx: Context, job_id: str) -> Looked:
-    """Claim a run outside the schedule. Raises HeldError under a stop, ConflictError for a completed job."""
+    """Claim a run outside the schedule. Raises StandbyError, HeldError under a stop, ConflictError if completed."""
+    ctx.must_be_active("a run")
     reason = ctx.repository.stop_reason()
     if reason is not None:
         raise HeldError(f"all jobs are held: {reason}")

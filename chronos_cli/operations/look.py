@@ -47,8 +47,11 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
     """Look at a job and write what follows: settled rows, then the record, then the rows it owes.
 
     The runs to start and the wake to arm are left to the caller. Raises StoreError, LockTimeoutError or
-    TemporaryError; then nothing was taken, or what was taken is found again by the next look.
+    TemporaryError; then nothing was taken, or what was taken is found again by the next look. StandbyError where
+    the look could take something.
     """
+    if fire.via in (Via.RELAY, Via.TICK, Via.MANUAL):
+        ctx.must_be_active(f"looking at job {job_id}")
     tried = False
 
     def once(jobs: JobsFile) -> Looked:

@@ -59,9 +59,11 @@ def reconcile(
     """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
 
     `pack_from`: from so many jobs on, their arm documents are written together.
-    Raises what listing NAS or reading the store raises; then nothing was changed anywhere. Failures of single steps
-    are in the result.
+    Raises StandbyError unless it is a dry run, and what listing NAS or reading the store raises; then nothing was
+    changed anywhere. Failures of single steps are in the result.
     """
+    if not dry_run:
+        ctx.must_be_active("reconcile")
     wire = _wire(ctx)
     chosen = None if only is None else frozenset(only)
     with wire.connect(LIST_BUDGET_S) as nas:
@@ -108,6 +110,7 @@ def reconcile(
 
 def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
     """Drop the timers of jobs at NAS, whatever the store wishes; the next reconcile arms them again."""
+    ctx.must_be_active("cancel")
     wire = _wire(ctx)
     done = []
     with wire.connect(LIST_BUDGET_S) as nas:

@@ -52,7 +52,8 @@ def see_through(
         waiting.pop()
         looked = after_end(ctx, job_id)
         over += looked.over
-        for start in looked.decision.starts if looked.job is not None else ():
+        # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
+        for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
             begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
             if begun is not None:
                 _note(ctx, finish(ctx, begun))
@@ -73,6 +74,7 @@ def see_through(
 
 def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
     try:
+        ctx.must_be_active("arming")
         rearm(ctx, job_id, wake, force=force and wake is not None)
     except ChronosError as error:
         sys.stderr.write(f"chronos: job {job_id} ended, but its wake was not armed: {error.line()}\n")

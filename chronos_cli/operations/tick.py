@@ -53,8 +53,9 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
 
     Claims a job only when a slot is free for it, so what waits for one is still anybody's. How long runs are waited
     for is the launcher's business. `leave_s`: for how long an occurrence that NAS has confirmed to hold is left to it.
-    Raises HeldError under a stop, StoreError where the store cannot be read.
+    Raises StandbyError, HeldError under a stop, StoreError where the store cannot be read.
     """
+    ctx.must_be_active("a tick")
     reason = ctx.repository.stop_reason()
     if reason is not None:
         raise HeldError(f"all jobs are held: {reason}")

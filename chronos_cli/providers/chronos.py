@@ -52,7 +52,8 @@ class ChronosScheduler(CronScheduler):
         self.reconcile()
 
     def register_job(self, job_id: str) -> Notified:
-        """Provision the job's present wake, or cancel where it has none. Raises what NAS raises."""
+        """Provision the job's present wake, or cancel where it has none. Raises StandbyError, and what NAS raises."""
+        self._context.must_be_active(f"arming job {job_id}")
         wire = self._context.wire
         if wire is None:
             return Notified(armed=None)

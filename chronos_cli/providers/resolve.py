@@ -24,8 +24,16 @@ class Resolved:
 
 
 def resolve_provider(config: Config, context: Context) -> Resolved:
-    """The provider that `cron.provider` names, if it can work here; else the built-in one. Never raises."""
+    """The provider that `cron.provider` names, if it can work here; else the built-in one. Never raises.
+
+    On standby none of them is asked or told anything.
+    """
     wanted = config.provider.strip()
+    if context.standby:
+        from chronos_cli.providers.standby import StandbyScheduler
+
+        warning = f"nothing is armed or fires here: this machine is on standby ({context.standby})"
+        return Resolved(provider=StandbyScheduler(), wanted=wanted or "builtin", warning=warning)
     activation = Activation(config=config, context=context)
     builtin = BuiltinScheduler(activation)
     if wanted in NAMES:

@@ -44,6 +44,8 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
+    if not dry_run:
+        context.must_be_active("cancel")
     require_nas(invocation, context)
     if sum((bool(jobs), everything, orphans)) != 1:
         raise UsageError("it must be said what to cancel", hint="name jobs, or give one of --all and --orphans")

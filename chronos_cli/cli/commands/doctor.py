@@ -94,7 +94,7 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
     subject = Subject(
         config=config,
         context=context,
-        provider=resolved.provider.name,
+        provider=resolved.wanted if context.standby else resolved.provider.name,
         provider_warning=resolved.warning,
         callback_mode=chosen.mode.value,
         callback_because=chosen.because,

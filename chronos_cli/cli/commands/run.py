@@ -38,6 +38,7 @@ def command(
 
     with Interrupts() as interrupts:
         context = invocation.context(interrupts=interrupts)
+        context.must_be_active("run")
         if invocation.provider(context).provider.name == "builtin":
             context = invocation.context(armed=False, interrupts=interrupts)
         job_id = references.one(context, job)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chronos_cli.cli import words
-from chronos_cli.cli.listed import last_words, look_at, state_words
+from chronos_cli.cli.listed import last_words, look_at, standby_words, state_words
 from chronos_cli.operations.tick import last_tick
 from chronos_cli.operations.trigger import INSTALL, trigger_of
 
@@ -36,7 +36,8 @@ def command(
     config, context = invocation.config(), invocation.context()
     resolved = invocation.provider(context)
     found, nas, failure = look_at(invocation, context, offline=offline)
-    trigger = trigger_of(found, last_tick(context), active=resolved.provider.name)
+    active = resolved.wanted if context.standby else resolved.provider.name  # what the active machine should have
+    trigger = trigger_of(found, last_tick(context), active=active)
     live = [view for view in found.jobs if view.state == "live"]
     calls = [view.arm.last_callback_at for view in found.jobs if view.arm.last_callback_at is not None]
     good = [view.last.at for view in found.jobs if view.last and view.last.status == "ok" and view.last.at]
@@ -49,6 +50,7 @@ def command(
         "store": config.store or config.home,
         "provider": {"active": resolved.provider.name, "configured": resolved.wanted, "warning": resolved.warning},
         "trigger": trigger.as_json(),
+        "standby": context.standby or None,
         "held": found.held_reason,
         "nas": nas,
         "counts": {
@@ -95,10 +97,13 @@ def _why(view: JobView) -> str | None:
 
 def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
     now, counts, provider = found.now, document["counts"], document["provider"]
+    if document["standby"] is not None:
+        out.line(out.style(standby_words(document["standby"]), "red"))
     if document["held"] is not None:
         out.line(out.style(f"ALL JOBS ARE HELD: {document['held']}", "red"))
     if document["trigger"]["working"] is False:
-        words_of_it = f"NO WORKING TRIGGER: {document['trigger']['because']}; `{INSTALL}` installs one"
+        where = " on the active machine" if document["standby"] is not None else ""
+        words_of_it = f"NO WORKING TRIGGER: {document['trigger']['because']}; `{INSTALL}`{where} installs one"
         out.line(out.style(words_of_it, "red"))
     rows = [
         ("home", document["home"]),

@@ -56,6 +56,7 @@ def command(
 
     config = invocation.config()
     context = invocation.context()
+    context.must_be_active("tick")
     armed = invocation.provider(context).provider.name != "builtin"
     if not armed:
         context = invocation.context(armed=False)

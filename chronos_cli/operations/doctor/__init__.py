@@ -90,6 +90,11 @@ def last_accepted(ctx: Context) -> datetime | None:
 
 def _provider(subject: Subject) -> Check:
     wanted = subject.config.provider.strip()
+    where = subject.context.standby
+    if where:
+        end = f"unset {where}" if where.isupper() else f"take standby out of the section cron of {subject.config.path}"
+        text = f"this machine is on standby ({where}): nothing is armed or fires here"
+        return warn("provider", text, code="standby", mend=f"where it shall be active: {end}, then chronos reconcile")
     if subject.provider_warning is not None:
         return warn("provider", subject.provider_warning, code="provider_fallback", mend="chronos provider list")
     origin = subject.config.origin("provider")

@@ -44,6 +44,7 @@ def probe_circle(config: Config, ctx: Context, *, wait_s: float) -> Iterator[Che
         )
         return
     try:
+        ctx.must_be_active("a probe")
         if ctx.repository.jobs().get(PROBE_ID) is not None:
             text = f"there is a job {PROBE_ID}, which is the probe's own id"
             yield fail("probe_armed", text, code="conflict", mend=f"chronos job remove {PROBE_ID}")
