@@ -77,8 +77,10 @@ class InHand:
             self.ready.append(Start(entry=entry, attempt=1))
 
     def _survey_attempt(self, entry: Open, row: Row) -> None:
-        newer = entry.fire_at is not None and self.job.claimed_through is not None
-        if self.shelved or (newer and entry.fire_at < self.job.claimed_through):  # type: ignore[operator]
+        # What a claim passed over as missed is no newer occurrence: all of it was past when the claim was made.
+        through = self.job.claimed_through
+        newer = entry.fire_at is not None and through is not None and through > max(entry.fire_at, entry.claimed_at)
+        if self.shelved or newer:
             self._give_up(entry, row, "the next occurrence ended its retries" if newer else "the job was paused")
         elif row.not_before is None or row.not_before <= self.now:
             self.open.append(entry)

@@ -327,3 +327,16 @@ def test_a_tick_claims_only_what_has_come():
     tick = Fire(via=Via.TICK, token="k")
     assert decide(job(), Facts(), tick, T).outcome is Outcome.CLAIMED
     assert decide(job(), Facts(), tick, T - timedelta(seconds=1)).starts == ()
+
+
+def test_what_a_late_claim_passed_over_does_not_end_its_retries():
+    """Two hours late, the first hour runs and the next is missed: its failed run is tried again all the same."""
+    late = T + HOUR + MINUTE
+    claim = decide(job(ours={"policy": {"retries": 1}}), Facts(), relay(), late)
+    found = after(claim)
+    assert [row.state for row in claim.owed] == [RunState.MISSED]
+    entry = next(entry for entry in found.open if entry.kind == "run")
+    row = begun(row_of("j", entry, found.policy), starter="s", owner={}, now=late, lease_ends_at=late + HOUR)
+    failed = over(row, RunState.FAILED, now=late, retries=1)
+    looked = decide(found, Facts(rows={entry.run: failed}), Fire(via=Via.END, token="e"), late)
+    assert (looked.wake.at, looked.wake.purpose) == (failed.not_before, Purpose.RETRY)

@@ -81,7 +81,7 @@ REACHED = {
 
 
 MANY = 20_000
-SELDOM = (("crash before", "delete row"), ("crash after", "delete row"), ("crash before", "lock"))
+SELDOM = (("crash before", "delete row"), ("crash before", "lock"))
 """What so many schedules have to have reached beside."""
 
 
