@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OpenKind, Standing, parse_job
+from chronos_cli.core.plan import ArmState
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import opaque
@@ -281,7 +282,7 @@ def arm_view(
     if document is not None:
         more |= {
             "error": document.error,
-            "verified_at": document.confirmed_at if document.state.value == "confirmed" else None,
+            "verified_at": document.confirmed_at if document.state is ArmState.CONFIRMED else None,
             "last_callback_at": document.last_callback_at,
             "last_fire_error": document.last_fire_error,
             "callback_url": document.callback_url if document.wake is not None else None,
@@ -294,7 +295,7 @@ def arm_view(
     arm = held.get(job_id)
     more |= {"checked": True, "held": arm.fire_at if arm else None}
     if arm is None:
-        refused = document is not None and document.state.value == "refused"
+        refused = document is not None and document.state is ArmState.REFUSED
         absent = Armed.NONE if wish is None else Armed.REFUSED if refused else Armed.MISSING
         return ArmView(state=absent, **more)
     if wish is None:
@@ -307,17 +308,17 @@ def arm_view(
 def _stored_state(wish: datetime | None, document: ArmDocument | None) -> Armed:
     if wish is None:
         return Armed.NONE
-    if document is None or document.state.value == "cancelled":
+    if document is None or document.state is ArmState.CANCELLED:
         return Armed.MISSING
-    if document.state.value == "refused":
+    if document.state is ArmState.REFUSED:
         return Armed.REFUSED
-    if document.state.value == "unconfirmed":
+    if document.state is ArmState.UNCONFIRMED:
         return Armed.UNCONFIRMED
     return Armed.ARMED if document.wake == wish else Armed.DIFFERENT
 
 
 def _stored_held(document: ArmDocument | None) -> datetime | None:
-    return document.fire_at if document is not None and document.state.value == "confirmed" else None
+    return document.fire_at if document is not None and document.state is ArmState.CONFIRMED else None
 
 
 def _will_fire(job: Job, arm: ArmView) -> bool | None:

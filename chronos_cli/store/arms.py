@@ -13,7 +13,7 @@ from chronos_cli.core.plan import ArmState, Sent
 from chronos_cli.frozen import field, frozen, names, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from chronos_cli.core.decision import Wake
 
@@ -117,20 +117,24 @@ class ArmDocument:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArmDocument:
         """Read the stored form. Raises KeyError, TypeError or ValueError."""
-        known: dict[str, Any] = {}
-        for name in names(cls):
-            if name not in document:
-                continue
-            value = document[name]
-            if name in _INSTANTS:
-                value = datetime.fromisoformat(value)
-            elif name == "keys":
-                value = {datetime.fromisoformat(at): purpose for at, purpose in value.items()}
-            elif name in ("notes", "features"):
-                value = tuple(value)
-            known[name] = value
-        known["state"] = ArmState(document["state"])
+        known: dict[str, Any] = {"state": document["state"]}
+        for name, value in document.items():
+            if name in _FIELDS:
+                read = _READ.get(name)
+                known[name] = value if read is None else read(value)
         return cls(**known)
 
 
-_INSTANTS: Final = frozenset({"wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"})
+def _keys(value: Mapping[str, str]) -> Mapping[datetime, str]:
+    return {datetime.fromisoformat(at): purpose for at, purpose in value.items()}
+
+
+_FIELDS: Final = frozenset(names(ArmDocument))
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"), datetime.fromisoformat),
+    "state": ArmState,
+    "keys": _keys,
+    "notes": tuple,
+    "features": tuple,
+}
+"""How a stored value is read, where it is not what it stands for."""
