@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.packs import find_line
 from tests.sim.rhythm import Single
 
 if TYPE_CHECKING:
@@ -396,7 +397,8 @@ class Check:
         if {"clock ahead", "upsert cancels redelivery"} <= world.nas.char:
             return  # what stands behind an owed redelivery, minutes later, cancels that one
         need = self.need(job, trace)
-        arm = json.loads(world.store.read(f"cron/arms/{job}.json").data)
+        own = world.store.read(f"cron/arms/{job}.json")
+        arm = json.loads(own.data) if own is not None else find_line(world.store, job)
         slack = (
             SLACK_S
             + (45.0 if len(world.skews) > 1 else 0.0)

@@ -24,13 +24,8 @@ def label_of(key: str, verb: str) -> str:
     """What kind of write this is, for the statistics of crash points."""
     if key == JOBS_KEY:
         return f"{verb} jobs"
-    return (
-        f"{verb} row"
-        if key.startswith("cron/runs/")
-        else f"{verb} arm"
-        if key.startswith("cron/arms/")
-        else f"{verb} other"
-    )
+    kinds = {"cron/runs/": "row", "cron/arms/": "arm", "cron/arm-packs/": "pack"}
+    return f"{verb} {next((kind for prefix, kind in kinds.items() if key.startswith(prefix)), 'other')}"
 
 
 class SimStore(DocumentStore):
@@ -134,7 +129,7 @@ class SimRepository(Repository):
             self.parsed[JOBS_KEY] = found.version, JobsFile.parse(found.data)
         return self.parsed[JOBS_KEY][1]
 
-    def arm(self, job_id: str):
+    def own_arm(self, job_id: str):
         found = self.documents.read(arm_key(job_id))
         if found is None:
             return None
