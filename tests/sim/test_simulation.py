@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_cli.core.decision import Outcome
+from tests.conftest import at_length
 from tests.sim.config import OPERATIONS, TRANSITIONS
 from tests.sim.nas import CHARACTERS
 from tests.sim.play import Played, play, play_wide, trace
@@ -130,4 +131,4 @@ def test_the_protocol_holds_for_a_million_schedules():
     """Other schedules each time: the seed is printed, and can be given."""
     first = int(os.environ.get("CHRONOS_SIM_SEED", random.SystemRandom().randrange(10**9)))
     print(f"CHRONOS_SIM_SEED={first}")
-    judge(play_wide(first, int(os.environ.get("CHRONOS_SIM_SOAK", "1000000"))), first)
+    judge(play_wide(first, int(os.environ.get("CHRONOS_SIM_SOAK") or at_length(1_000_000, 2_000))), first)
