@@ -41,7 +41,7 @@ def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = Fals
     """Make the active trigger follow a change of one job."""
     resolved = invocation.provider(ctx)
     try:
-        notified = resolved.provider.register_job(job_id)
+        notified = resolved.register_job(job_id)
     except ChronosError as error:
         return Told(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone))
     document = notified.document

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import inspect
 import sys
+from contextlib import redirect_stdout
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from chronos_cli.contract import is_job_id
+from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.providers.interface import CronScheduler, Notified
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chronos_cli.providers.interface import Activation
+
+T = TypeVar("T")
 
 GROUP: Final = "chronos.schedulers"
 BUNDLED: Final = ("builtin", "chronos")
@@ -39,7 +43,7 @@ class Found:
 
 
 class Registry:
-    """What a plug-in's `register(ctx)` is handed."""
+    """What a plug-in's `register(ctx)` is handed. What it registers beside a provider is hermes' business."""
 
     def __init__(self) -> None:
         self.providers: list[object] = []
@@ -47,6 +51,12 @@ class Registry:
     def register_cron_scheduler(self, provider: object) -> None:
         """Take a provider."""
         self.providers.append(provider)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """`register_tool`, `register_hook` and their like are taken, and left alone."""
+        if not name.startswith("register_"):
+            raise AttributeError(name)
+        return lambda *_, **__: None
 
 
 class Adopted(CronScheduler):
@@ -111,9 +121,33 @@ def load_plugin(name: str, activation: Activation) -> tuple[CronScheduler | None
     if found is None:
         return None, "there is no such provider; see `chronos provider list`"
     try:
-        return _as_provider(found.load(activation), name), None
-    except Exception as error:  # noqa: BLE001 - foreign code may raise anything, and must not break a command
+        with redirect_stdout(sys.stderr):  # where a command's own document goes nobody else may write
+            return _as_provider(found.load(activation), name), None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and must not break a command
         return None, f"{found.origin} failed: {type(error).__name__}: {error}"
+
+
+def ask_plugin(provider: CronScheduler) -> str | None:
+    """Why a provider is not available, None where it is. Never raises."""
+    try:
+        with redirect_stdout(sys.stderr):
+            return None if provider.is_available() else provider.unavailable_because() or "it is not available"
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        return f"asking whether it is available failed: {type(error).__name__}: {error}"
+
+
+def tell_plugin(name: str, call: Callable[[], T]) -> T:
+    """Tell a provider of something. Raises ChronosError; whatever else it raises is one too from here on."""
+    try:
+        with redirect_stdout(sys.stderr):
+            return call()
+    except ChronosError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise TemporaryError(
+            f"the trigger provider {name} failed: {type(error).__name__}: {error}",
+            hint="put the plug-in right, see `chronos provider list`",
+        ) from error
 
 
 def _entry_points() -> Iterator[Found]:

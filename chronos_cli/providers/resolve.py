@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chronos_cli.frozen import frozen
 from chronos_cli.providers.builtin import NAMES, BuiltinScheduler
 from chronos_cli.providers.interface import Activation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
-    from chronos_cli.providers.interface import CronScheduler
+    from chronos_cli.providers.interface import CronScheduler, Notified
+
+T = TypeVar("T")
 
 
 @frozen
@@ -21,6 +25,21 @@ class Resolved:
     provider: CronScheduler
     wanted: str
     warning: str | None = None
+
+    def register_job(self, job_id: str) -> Notified:
+        """Tell the provider of one job. Raises ChronosError, whatever a plug-in raises."""
+        return self._told(lambda: self.provider.register_job(job_id))
+
+    def on_jobs_changed(self) -> None:
+        """Tell the provider that jobs changed. Raises ChronosError, whatever a plug-in raises."""
+        self._told(self.provider.on_jobs_changed)
+
+    def _told(self, call: Callable[[], T]) -> T:
+        if self.warning is not None or self.wanted == "chronos" or self.wanted in NAMES:
+            return call()  # one of our own, or what takes the place of another
+        from chronos_cli.providers.plugins import tell_plugin
+
+        return tell_plugin(self.wanted, call)
 
 
 def resolve_provider(config: Config, context: Context) -> Resolved:
@@ -39,11 +58,6 @@ def resolve_provider(config: Config, context: Context) -> Resolved:
     if wanted in NAMES:
         return Resolved(provider=builtin, wanted=wanted or "builtin")
     found, problem = _load(wanted, activation)
-    if found is not None and problem is None:
-        try:
-            problem = None if found.is_available() else found.unavailable_because() or "it is not available"
-        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; the net must hold
-            problem = f"asking whether it is available failed: {type(error).__name__}: {error}"
     if found is None or problem is not None:
         warning = f"cron.provider '{wanted}' cannot be used ({problem}); the built-in trigger takes its place"
         return Resolved(provider=builtin, wanted=wanted, warning=warning)
@@ -54,7 +68,9 @@ def _load(name: str, activation: Activation) -> tuple[CronScheduler | None, str 
     if name == "chronos":
         from chronos_cli.providers.chronos import ChronosScheduler
 
-        return ChronosScheduler(activation), None
-    from chronos_cli.providers.plugins import load_plugin
+        ours = ChronosScheduler(activation)
+        return ours, ours.unavailable_because()
+    from chronos_cli.providers.plugins import ask_plugin, load_plugin
 
-    return load_plugin(name, activation)
+    found, problem = load_plugin(name, activation)
+    return found, problem if found is None else ask_plugin(found)

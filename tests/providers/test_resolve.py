@@ -1,11 +1,6 @@
 """Which trigger is active: the configured one, or the built-in with one warning that says why. Never none."""
 
-import inspect
-import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -125,57 +120,10 @@ def test_a_plug_in_that_fails_gives_way_to_the_built_in(tmp_path, body, said):
 
 def test_a_bundled_name_cannot_be_taken(tmp_path):
     """A folder named like a bundled provider is never loaded."""
-    plugin(tmp_path, "chronos", "raise SystemExit('loaded')")
+    for name in ("chronos", "builtin"):
+        plugin(tmp_path, name, "raise SystemExit('loaded')")
     assert [found.name for found in find_plugins(str(tmp_path))] == []
     assert "portal_url" in resolve(tmp_path, "chronos").warning
-
-
-def test_an_installed_package_is_a_provider(tmp_path):
-    """A third party's distribution with an entry point, installed as pip would, is found and made with the activation."""
-    site = tmp_path / "site"
-    info = site / "acme_scheduler-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-scheduler\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[chronos.schedulers]\nacme = acme_scheduler:Acme\n")
-    (site / "acme_scheduler.py").write_text(
-        textwrap.dedent(
-            """
-            from chronos_cli.providers.interface import CronScheduler, Notified
-            class Acme(CronScheduler):
-                def __init__(self, activation): self.home = activation.config.home
-                name = "acme"
-                def start(self, *a, **k): pass
-                def register_job(self, job_id): return Notified(armed=True)
-            """
-        )
-    )
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "config.yaml").write_text("timezone: UTC\ncron:\n  provider: acme\n")
-    script = (
-        "import os;from chronos_cli.config import load_config;"
-        "from chronos_cli.operations.assembly import Outside, open_home;"
-        "from chronos_cli.providers.resolve import resolve_provider;"
-        "c=load_config(environ=os.environ);f=resolve_provider(c,open_home(c,Outside(environ={},secrets={})));"
-        "print(f.provider.name, f.warning, f.provider.home==c.home, f.provider.register_job('x').armed)"
-    )
-    root = str(Path(__file__).resolve().parents[2])
-    env = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{root}", "CHRONOS_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["acme", "None", "True", "True"]
-
-
-def test_the_interface_grows_only_by_methods_with_defaults():
-    """The abstract surface stays name and start, so that what was written against it keeps working."""
-    assert CronScheduler.__abstractmethods__ == {"name", "start"}
-    wanted = {
-        "is_available": [], "stop": [], "on_jobs_changed": [], "register_job": ["job_id"], "fire_due": ["job_id"],
-        "reconcile": [],
-    }  # fmt: skip
-    for method, required in wanted.items():
-        parameters = list(inspect.signature(getattr(CronScheduler, method)).parameters.values())[1:]
-        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-        assert needed == required, method
 
 
 def test_the_smallest_provider_works(tmp_path):

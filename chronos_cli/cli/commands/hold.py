@@ -39,7 +39,7 @@ def command(
     elif before is not None:
         hold.lift(context)
         try:
-            invocation.provider(context).provider.on_jobs_changed()
+            invocation.provider(context).on_jobs_changed()
         except ChronosError as failed:  # the hold is lifted either way; that nobody was told is the command's error
             error = type(failed)(f"lifted, but not armed: {failed.message}", hint="run `chronos reconcile`")
     now = context.repository.stop_reason()

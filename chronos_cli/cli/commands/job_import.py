@@ -130,7 +130,7 @@ def _own_crontab() -> str:
 def _tell(invocation: Invocation, context: Context) -> ChronosError | None:
     resolved = invocation.provider(context)
     try:
-        resolved.provider.on_jobs_changed()
+        resolved.on_jobs_changed()
     except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
         text = f"saved, not armed: {error.message}"
         if isinstance(error, TemporaryError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -55,22 +54,15 @@ def command(ctx: typer.Context) -> int:
 
 
 def _plugins(activation: Activation, resolved: Resolved) -> list[dict[str, Any]]:
-    """What others wrote: active, merely there, or broken, with its error. What they print goes to stderr."""
-    from contextlib import redirect_stdout
-
-    from chronos_cli.providers.plugins import find_plugins, load_plugin
+    """What others wrote: active, merely there, or broken, with its error."""
+    from chronos_cli.providers.plugins import ask_plugin, find_plugins, load_plugin
 
     rows: list[dict[str, Any]] = []
     for found in find_plugins(activation.config.home):
         active = found.name == resolved.wanted and resolved.warning is None
-        problem: str | None = None
-        with redirect_stdout(sys.stderr):
-            try:
-                provider, problem = (resolved.provider, None) if active else load_plugin(found.name, activation)
-                if provider is not None and not provider.is_available():
-                    problem = provider.unavailable_because() or "it is not available"
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; the list goes on
-                problem = f"{found.origin} failed: {type(error).__name__}: {error}"
+        provider, problem = (resolved.provider, None) if active else load_plugin(found.name, activation)
+        if provider is not None:
+            problem = ask_plugin(provider)
         rows.append(
             {
                 "name": found.name,
