@@ -181,7 +181,7 @@ def test_a_callback_that_serves_another_home_is_named(tmp_path, nas):
     (other / "token").write_text((agent.home / "token").read_text())
     agent.start_shim(CHRONOS_HOME=str(other))
     try:
-        checks, _ = probed(agent, "--wait", "1")
+        checks, _ = probed(agent, "--wait", "3")
     finally:
         agent.stop_shim()
     assert checks["probe_received"]["code"] == "other_store"
