@@ -253,7 +253,7 @@ def test_is_available_looks_at_the_configuration_only(home, nas, tmp_path, monke
 
 def test_start_arms_every_job_and_returns(chronos, home, nas):  # noqa: F811
     """Starting leaves each job armed at NAS, and nothing behind: no thread, no child; stop has nothing to let go of."""
-    (home / "token").write_text("t")
+    (home / "token").write_text("nas-token-of-tests")
     (home / "token").chmod(0o600)
     for job_id in ("a", "b"):
         assert chronos("job", "add", "@daily", "--id", job_id, "--shell", "true", home=home).code == 0

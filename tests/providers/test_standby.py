@@ -56,7 +56,7 @@ def shared(home, nas, chronos):  # noqa: F811
         f"    portal_url: {nas.url}\n    callback_url: http://127.0.0.1:9\n    expected_audience: agent:1\n"
         f"    nas_jwks_url: {nas.url}/jwks.json\n    token_file: token\n"
     )
-    (home / "token").write_text("t")
+    (home / "token").write_text("nas-token-of-tests")
     (home / "token").chmod(0o600)
     assert chronos("job", "add", "every 1h", "--id", "due", "--shell", "true", home=home).code == 0
     path = home / "cron/jobs.json"
