@@ -72,14 +72,21 @@ class Judge:
         self._claims: ContextVar[FireClaims | None] = ContextVar("chronos_fire", default=None)
 
     def __call__(self, token: str = "", **kwargs: Any) -> Mapping[str, Any] | None:
-        """The claims of a token that holds here, else None. What the door read from its config, the home's own says."""
+        """The claims of a token that holds here, else None. What the door read from its config, the home's own says.
+
+        On standby none holds: the door then answers with a refusal, which NAS repeats, and not with a yes that is lost.
+        """
         from chronos_cli.operations.admission import trust_settings
         from chronos_cli.trust.verifier import fire_verifier
 
         del kwargs
         self._claims.set(None)
+        config = _config()
+        if config.standby:
+            _log("fire refused: this machine is on standby")
+            return None
         try:
-            claims = fire_verifier(trust_settings(_config()))(token or None)
+            claims = fire_verifier(trust_settings(config))(token or None)
         except ChronosError as error:
             _log(f"fire refused: {error.code}")
             return None

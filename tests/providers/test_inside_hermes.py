@@ -103,6 +103,61 @@ def test_chronos_in_the_same_home_takes_its_own_provider(agent):
     assert agent.chronos("job", "add", "every 2h", "--id", "ours", "--shell", "true").returncode == 0
 
 
+THIRD = """
+from pathlib import Path
+try:
+    from cron.scheduler_provider import CronScheduler
+except ImportError:
+    from chronos_cli.providers.interface import CronScheduler
+
+class Third(CronScheduler):
+    name = "third"
+
+    def start(self, *args, **kwargs):
+        pass
+
+    def on_jobs_changed(self):
+        with (Path(__file__).parent / "told").open("a") as file:
+            file.write("changed\\n")
+
+def register(ctx):
+    ctx.register_hook("post_run", print)
+    ctx.register_cron_scheduler(Third())
+"""
+
+
+def test_a_third_partys_folder_works_in_both(agent, hermes):
+    """One folder, registered as hermes has it: hermes' own loader takes it, and so does chronos; both tell it of changes."""
+    folder = agent.home / "plugins" / "third"
+    folder.mkdir()
+    (folder / "plugin.yaml").write_text("name: third\n")
+    (folder / "__init__.py").write_text(THIRD)
+    config = yaml.safe_load((agent.home / "config.yaml").read_text())
+    config["cron"]["provider"] = "third"
+    (agent.home / "config.yaml").write_text(yaml.safe_dump(config))
+    assert hermes.run(CHOSEN + "answer = provider.name") == "third"
+    job_id = made_by_hermes(agent, hermes)
+    by_hermes = (folder / "told").read_text().count("changed")
+    assert by_hermes
+    status = json.loads(agent.chronos("status", "--offline", "--json").stdout)
+    assert status["provider"] == {"active": "third", "configured": "third", "warning": None}
+    assert agent.chronos("job", "pause", job_id).returncode == 0
+    assert (folder / "told").read_text().count("changed") == by_hermes + 1
+
+
+def test_on_standby_hermes_keeps_it_and_it_arms_and_takes_nothing(agent, hermes, nas, callback):
+    """Our provider stays hermes' choice, so that its own trigger does not start; NAS is told nothing, and its fires are refused."""
+    nas.provision(agent.access, "any", datetime.now(UTC) - timedelta(seconds=1), callback.url)
+    token = callback.wait()[0].token
+    assert hermes.run(START + VERIFY + "answer = claims is not None", token) is True
+    config = yaml.safe_load((agent.home / "config.yaml").read_text())
+    config["cron"]["standby"] = True
+    (agent.home / "config.yaml").write_text(yaml.safe_dump(config))
+    made_by_hermes(agent, hermes)
+    assert hermes.run(START + VERIFY + "answer = [provider.name, claims]", token) == ["chronos-cron", None]
+    assert nas.armed(agent.access) == {}
+
+
 def test_start_and_changes_arm_at_nas(agent, hermes, nas):
     """What hermes' command adds, pauses and removes is armed and cancelled at once; start arms what is missing."""
     job_id = made_by_hermes(agent, hermes)
@@ -117,7 +172,8 @@ def test_start_and_changes_arm_at_nas(agent, hermes, nas):
     assert set(nas.armed(agent.access)) == {job_id}
     armed = datetime.fromisoformat(nas.armed(agent.access)[job_id]["fire_at"])
     stored = datetime.fromisoformat(agent.job(job_id)["next_run_at"])
-    assert abs(armed - stored) < timedelta(seconds=1)
+    # A second later for each time that this instant was sent before: made, resumed and started again in one second.
+    assert abs(armed - stored) < timedelta(seconds=3)
 
 
 def test_a_fire_runs_hermes_job_under_our_claim(agent, hermes, nas, callback, tmp_path):
