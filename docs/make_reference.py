@@ -29,7 +29,7 @@ MEANING = {
     ExitCode.OK: "done, or already so, or nothing to do",
     ExitCode.FAULT: "a fault of chronos, or a store that cannot be used",
     ExitCode.USAGE: "usage, or a configuration that cannot be used",
-    ExitCode.PENDING: "only with --detailed-exitcode: changes are pending",
+    ExitCode.PENDING: "only with --detailed-exitcode: changes are pending, or were made",
     ExitCode.REFUSED: "not authenticated, or refused",
     ExitCode.NOT_FOUND: "there is no such job",
     ExitCode.CONFLICT: "ambiguous, or in conflict with what is there",

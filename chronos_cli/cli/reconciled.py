@@ -28,6 +28,7 @@ def show_reconcile(
 ) -> int:
     """Plan, carry out unless it is a dry run, and show the plan either way.
 
+    `detailed`: exit 3 where there was something to do, whether it is pending (a dry run) or done.
     `strict`: a job that cannot be read is the command's failure, once the others are done.
     """
     from chronos_cli.operations.reconcile import reconcile
@@ -69,5 +70,6 @@ def show_reconcile(
         for job_id, problem in failed.items():
             out.note(f"! {job_id}: {problem.line()}")
 
-    code = ExitCode.PENDING if detailed and error is None and pending and dry_run else None
+    found = bool(result.plan.changes or result.settled)
+    code = ExitCode.PENDING if detailed and error is None and found else None
     return invocation.done(document, render, error=error, exit_code=code)

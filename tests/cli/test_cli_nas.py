@@ -66,11 +66,12 @@ def test_a_dry_run_is_the_plan_of_the_real_run_and_changes_nothing(chronos, arme
     assert again.out.splitlines()[-1] == "Plan: 0 to arm, 0 to move, 0 to cancel, 6 to keep."
 
 
-def test_detailed_exitcode_is_3_only_while_changes_are_pending(chronos, armed_home):
-    """Exit 3 says that a dry run found something to do; without the flag it is 0."""
+def test_detailed_exitcode_is_3_only_where_there_was_something_to_do(chronos, armed_home):
+    """Exit 3 says that a dry run found something to do, or that a real one did it; without the flag it is 0."""
     dry = ("reconcile", "--dry-run", "--detailed-exitcode")
     assert chronos(*dry, home=armed_home).code == 3
     assert chronos("reconcile", "--dry-run", home=armed_home).code == 0
+    assert chronos("reconcile", "--detailed-exitcode", home=armed_home).code == 3
     assert chronos("reconcile", "--detailed-exitcode", home=armed_home).code == 0
     assert chronos(*dry, "--json", home=armed_home).code == 0
 

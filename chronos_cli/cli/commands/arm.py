@@ -19,7 +19,7 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="every job of the store")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
     detailed: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
+        bool, typer.Option("--detailed-exitcode", help="exit 3 when there is something to change, or was")
     ] = False,
 ) -> int:
     """Make NAS hold the next wake of jobs, and drop what it holds for those that have none.

@@ -16,7 +16,7 @@ def command(
     ctx: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
     detailed: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
+        bool, typer.Option("--detailed-exitcode", help="exit 3 when there is something to change, or was")
     ] = False,
     prune: Annotated[bool, typer.Option("--prune", help="also cancel what this store did not arm")] = False,
 ) -> int:
