@@ -18,7 +18,7 @@ MEANINGS = {
     ExitCode.OK: "done, or already so, or nothing to do",
     ExitCode.FAULT: "a fault of ours (an unreadable store included)",
     ExitCode.USAGE: "usage, or a configuration that cannot be used",
-    ExitCode.PENDING: "only with `--detailed-exitcode`: changes are pending",
+    ExitCode.PENDING: "only with `--detailed-exitcode`: changes are pending, or were made",
     ExitCode.REFUSED: "not authenticated, or refused",
     ExitCode.NOT_FOUND: "no such job",
     ExitCode.CONFLICT: "ambiguous, or in conflict with what is stored",
