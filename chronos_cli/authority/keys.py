@@ -217,9 +217,10 @@ def _load(pem: bytes, source: str) -> SigningKey:
         members = {"crv": "P-256", "kty": "EC", "x": _b64_int(ec_numbers.x, 32), "y": _b64_int(ec_numbers.y, 32)}
     else:
         raise ConfigError(f"{source} is no key we sign with", hint="RSA of 2,048 bits or more, or P-256")
-    # RFC 7638: the thumbprint is over the required members, sorted, without spaces.
+    # RFC 7638: the thumbprint is over the required members, sorted, without spaces. One in 64 begins with a dash, which
+    # on a command line would read as an option; without it the id is as good.
     thumbprint = hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest()
-    kid = base64.urlsafe_b64encode(thumbprint).rstrip(b"=").decode()
+    kid = base64.urlsafe_b64encode(thumbprint).rstrip(b"=").lstrip(b"-").decode()
     return SigningKey(kid=kid, alg=alg, private=private, jwk={**members, "kid": kid, "alg": alg, "use": "sig"})
 
 

@@ -19,6 +19,14 @@ from tests.nas_process import Callback, run_nas, running_nas
 PAST = "2020-01-01T00:00:00+00:00"
 
 
+def test_no_key_has_an_id_that_reads_as_an_option(tmp_path):
+    """One thumbprint in 64 begins with a dash; `keys retire` must be able to name that key too."""
+    pems = [generate(KeyAlgorithm.ES256).decode() for _ in range(400)]
+    ids = [KeyRing(tmp_path, time.time, pem=pem).signing().kid for pem in pems]
+    assert not [kid for kid in ids if kid.startswith("-")]
+    assert len(set(ids)) == len(ids)
+
+
 def test_keys_rotate_under_a_running_nas(tmp_path):
     """After a rotation both keys are published, new tokens use the new one, and retiring the old takes it out."""
     with Callback() as callback, running_nas(tmp_path) as nas:
