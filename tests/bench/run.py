@@ -3,7 +3,7 @@
     python -m tests.bench                       all of it, some minutes
     python -m tests.bench --short               few rounds, and 1,000 jobs to reconcile at most
     python -m tests.bench --only start,fires    some of it: start, list, rewrite, reconcile, fires, cost
-    python -m tests.bench --peer ENV            beside it `hermes cron list` from the environment ENV, on the same jobs
+    python -m tests.bench --peer ENV            beside it hermes-agent from the environment ENV, on the same jobs
     python -m tests.bench --plot FILE.svg       draw the growth of reconcile too
 
 Needs the package installed with its `test` extra; run it without PYTHONDONTWRITEBYTECODE, as an installation runs. What
@@ -13,11 +13,13 @@ counts are the ratios: each compares with a yardstick that ran in the same round
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -43,6 +45,7 @@ PER_CALL = (
     "import sys, chronos_cli.nas.bulk as bulk; bulk.FEATURE_BATCH = 'unknown'; sys.argv = ['chronos', 'reconcile', '-q'];"
     "from chronos_cli.cli import main; sys.exit(main())"
 )
+PEER = "from plugins.cron_providers.chronos import ChronosCronScheduler; ChronosCronScheduler().reconcile()"
 PASS, TYPER, BOTH = "python -c pass", "typer hello world", "python -c 'import typer, jwt'"
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 
@@ -166,7 +169,33 @@ class Fleet:
         ]
 
 
-def reconciles(watch: Stopwatch, folder: Path, report: Report, rounds: int, sizes: Sequence[int]) -> None:
+class PeerFleet(Fleet):
+    """The same jobs in a home of hermes-agent's, which arms them with its own client."""
+
+    def __init__(self, folder: Path, nas: NasProcess, size: int, environment: str) -> None:
+        super().__init__(folder / "peer-fleet", nas, size)
+        self._python = f"{environment}/bin/python"
+
+    def anew(self) -> None:
+        """As another agent, logged in as hermes keeps it."""
+        access = self.nas.add_agent(f"peer-{next(self.numbers)}")
+        write_config(self.home, portal=self.nas.url, audience=access.audience)
+        until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+        state = {"providers": {"nous": {"access_token": access.token, "expires_at": until}}, "active_provider": "nous"}
+        (self.home / "auth.json").write_text(json.dumps({"version": 1, **state}))
+
+    def arms(self) -> list[Arm]:
+        """Cold, and converged right after."""
+        argv, env = [self._python, "-c", PEER], {**self.env, "HERMES_HOME": str(self.home)}
+        return [
+            Arm(name="hermes-agent, cold", argv=argv, env=env, prepare=self.anew),
+            Arm(name="hermes-agent, converged", argv=argv, env=env),
+        ]
+
+
+def reconciles(
+    watch: Stopwatch, folder: Path, report: Report, rounds: int, sizes: Sequence[int], peer: str | None
+) -> None:
     """Reconcile against a real chronos-nas on SQLite, over loopback: whole processes."""
     bars = {
         (1_000, "cold, call by call"): 1.5,
@@ -182,13 +211,15 @@ def reconciles(watch: Stopwatch, folder: Path, report: Report, rounds: int, size
         with running_nas(folder / str(size)) as nas:
             fleet = Fleet(folder, nas, size)
             times = rounds if size <= 1_000 else max(2, rounds // 3)
-            found = watch.measure(
-                [*fleet.arms(per_call=size in (1_000, 10_000)), yard], times, warmup=int(size <= 1_000)
-            )
+            arms = [*fleet.arms(per_call=size in (1_000, 10_000)), yard]
+            if peer is not None and size == 1_000:
+                arms += PeerFleet(folder, nas, size, peer).arms()
+            found = watch.measure(arms, times, warmup=int(size <= 1_000))
         for name, samples in found.items():
             if name == BOTH:
                 continue
-            report.points.setdefault(name, []).append((size, samples.wall_ms / 1000))
+            if not name.startswith("hermes"):
+                report.points.setdefault(name, []).append((size, samples.wall_ms / 1000))
             bar = bars.get((size, name))
             met = "" if bar is None else f"{bar:g} s: {'met' if samples.wall_ms <= 1000 * bar else 'NOT MET'}"
             report.row(
@@ -269,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "rewrite" in parts:
             rewrites(report, rounds)
         if "reconcile" in parts:
-            reconciles(watch, folder, report, max(2, rounds // 3), sizes)
+            reconciles(watch, folder, report, max(2, rounds // 3), sizes, chosen.peer)
             if chosen.plot is not None:
                 chosen.plot.write_text(growth_svg(report.points))
         if "fires" in parts:
