@@ -238,6 +238,22 @@ def test_a_home_whose_arms_agree_is_well(doctor, agent):
     }  # fmt: skip
 
 
+def test_a_fire_that_is_under_way_is_no_fault(doctor, agent, monkeypatch):
+    """What differs is looked at once more a moment later: a fire may have moved the job on since NAS was asked."""
+    assert agent.chronos("job", "add", "every 1h", "--id", "beat", "--command", "true").returncode == 0
+    assert agent.chronos("cancel", "beat").returncode == 0
+    waits = []
+
+    def meanwhile(seconds):
+        waits.append(seconds)
+        assert agent.chronos("reconcile").returncode == 0
+
+    monkeypatch.setattr("chronos_cli.operations.doctor.jobs.time.sleep", meanwhile)
+    checks, _ = doctor(agent.home)
+    assert (checks["armed"]["level"], checks["tick"]["level"]) == ("OK", "OK")
+    assert waits == [1.0]
+
+
 def test_a_token_that_nas_does_not_know_is_the_tokens_fault(doctor, agent):
     """NAS answers, so it is reachable; what fails is the token, and its place is named."""
     (agent.home / "token").write_text("nobody")

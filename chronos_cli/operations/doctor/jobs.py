@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
+from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
 from chronos_cli.operations.listing import BAD, listing
 from chronos_cli.operations.look import read_all
 from chronos_cli.operations.tick import last_tick
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.listing import JobView, Listing
 
+AGAIN_AFTER_S: Final = 1.0
+"""How long a fire that is under way is given to arm its next wake."""
+
 _SHOWN: Final = 5
 
 
@@ -27,7 +32,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     """Records that cannot be run, timers that are not held, starts that are overdue, the hold, and the trigger."""
     try:
         arming = active == "chronos"
-        found = listing(ctx, arming=arming, held=held if arming else None, prompt_runner=bool(config.prompt_runner))
+        found = _settled_listing(config, ctx, held if arming else None, arming=arming)
         ticked = last_tick(ctx)
     except ChronosError as error:
         yield failed_with("jobs", error)
@@ -38,6 +43,21 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     yield _hold(found)
     yield from _alerts(ctx)
     yield _tick(found, ticked, active=active)
+
+
+def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, arming: bool) -> Listing:
+    """The jobs beside what NAS holds, looked at once more where they differ: a fire under way is no fault."""
+    prompts = bool(config.prompt_runner)
+    found = listing(ctx, arming=arming, held=held, prompt_runner=prompts)
+    if held is None or ctx.wire is None or not any(_is_unarmed(view) for view in found.jobs):
+        return found
+    time.sleep(AGAIN_AFTER_S)
+    with ctx.wire.connect(NAS_BUDGET_S) as nas:
+        return listing(ctx, arming=arming, held=nas.list(), prompt_runner=prompts)
+
+
+def _is_unarmed(view: JobView) -> bool:
+    return view.state == "live" and view.problem is None and view.arm.state in BAD
 
 
 def _records(found: Listing) -> Check:
@@ -53,7 +73,7 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
     if not arming:
         return ok("armed", "nothing is armed: a tick looks for itself")
     live = [view for view in found.jobs if view.state == "live" and view.problem is None]
-    bad = [view for view in live if view.arm.state in BAD]
+    bad = [view for view in live if _is_unarmed(view)]
     if bad:
         mend = "chronos reconcile"
         return fail(
