@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from chronos_cli.core.decision import Wake
+    from chronos_cli.core.decision import Decision, Wake
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
@@ -183,8 +183,7 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire, 
                 decision.wake,
                 idle=decision.outcome is Outcome.IDLE,
                 named=came.fire_at,
-                # A fire that names no instant may have been the very one that is armed, before its time by our clock.
-                fresh=came.fire_at is None and not keeps_slot(document),
+                fresh=_is_displaced(document, decision, came),
                 # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that
                 # it does not, and so far ahead that it is not fired too early as well.
                 behind=UNNAMED_AHEAD if owed else None,
@@ -222,6 +221,18 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         return arm(ctx, nas, job_id, wake, fresh=force)
+
+
+def _is_displaced(document: ArmDocument, decision: Decision, came: Fire) -> bool:
+    """Whether this fire may show that NAS no longer holds what was sent last, so that its key must not be sent again.
+
+    One that names no instant may have been the very one that is armed, before its time by our clock. One of another
+    instant that was sent once came from a call that reached NAS late, and took the place of the newer.
+    """
+    if keeps_slot(document):
+        return False
+    late = came.fire_at in document.keys and came.fire_at != document.fire_at
+    return came.fire_at is None or (late and decision.outcome is not Outcome.DUPLICATE)
 
 
 def _waits_for(document: ArmDocument, wake: Wake | None) -> bool:
