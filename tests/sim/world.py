@@ -35,7 +35,7 @@ from tests.sim.machines import SimProcesses
 from tests.sim.nas import Server, SimNas
 from tests.sim.tasks import Tasks
 
-STEPS = (20, 24)
+STEPS = (20, 21)
 """A schedule has so many steps, drawn from its seed, before the quiet that ends it."""
 
 HOUR = 3_600.0
