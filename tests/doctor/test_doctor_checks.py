@@ -7,6 +7,7 @@ import socket
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -248,7 +249,7 @@ def test_a_fire_that_is_under_way_is_no_fault(doctor, agent, monkeypatch):
         waits.append(seconds)
         assert agent.chronos("reconcile").returncode == 0
 
-    monkeypatch.setattr("chronos_cli.operations.doctor.jobs.time.sleep", meanwhile)
+    monkeypatch.setattr("chronos_cli.operations.doctor.jobs.time", SimpleNamespace(sleep=meanwhile))
     checks, _ = doctor(agent.home)
     assert (checks["armed"]["level"], checks["tick"]["level"]) == ("OK", "OK")
     assert waits == [1.0]
