@@ -70,6 +70,13 @@ cron:
             env=self.env(**more), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
 
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """Begin a real command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "chronos_cli", *arguments],
+            env=self.env(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
     def start_shim(self, **more: str) -> None:
         """Serve the shim, and return once it answers."""
         serve = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}", "--threads=8"]

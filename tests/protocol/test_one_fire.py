@@ -49,6 +49,31 @@ def test_fifty_fires_of_one_occurrence_run_it_once(agent):
     assert agent.diary("crowd") == [due]
 
 
+def test_fifty_commands_that_add_pause_and_fire_lose_nothing_of_each_other(agent):
+    """Fifty processes change distinct jobs at once: whatever said that it is done, is there afterwards."""
+    fired, paused, added = ([f"{what}-{number}" for number in range(17)] for what in ("fired", "paused", "added"))
+    agent.put_jobs([*fired, *paused[:16]], due_in=1800)
+    due = datetime.now(UTC).replace(microsecond=0)
+    for job_id in fired:
+        agent.put_due(job_id, due)
+    words = [["job", "pause", job_id] for job_id in paused[:16]]
+    words += [["job", "add", "every 1h", "--id", job_id, "--shell", "true"] for job_id in added]
+    processes = {job_id: agent.start_fire(job_id, due.isoformat()) for job_id in fired}
+    processes |= {line[-1] if line[1] == "pause" else line[4]: agent.start(*line) for line in words}
+    assert len(processes) == 50
+    ended = {job_id: (process.communicate(timeout=120), process.returncode) for job_id, process in processes.items()}
+    assert {job_id: said for job_id, (said, code) in ended.items() if code not in (0, 75)} == {}
+    done = {job_id for job_id, (_, code) in ended.items() if code == 0}
+    assert len(done) >= 40  # who has to wait too long says so, and has changed nothing
+    jobs = {job["id"]: job for job in json.loads((agent.home / "cron/jobs.json").read_text())["jobs"]}
+    assert done & set(added) <= set(jobs)
+    assert {job_id for job_id in done & set(paused) if jobs[job_id]["state"] != "paused"} == set()
+    for job_id in done & set(fired):
+        agent.wait_for_row(job_id, state="ok")
+        assert agent.diary(job_id) == [due.isoformat()]
+        assert datetime.fromisoformat(jobs[job_id]["next_run_at"]) > due
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("detached", [False, True])
 def test_a_signal_ends_the_job_and_writes_it_down(agent, name, detached):
