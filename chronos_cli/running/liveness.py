@@ -68,7 +68,7 @@ def end_leftovers(owner: Mapping[str, Any]) -> bool:
     Returns whether nothing of it is known to be left. Kills nothing unless the owner is of this machine, its supervisor
     is dead, and each process proves itself: by the group leader's start time, or by having the lock file open.
     """
-    if not same_machine(owner.get("machine")) or not can_tell_processes() or _supervisor_lives(owner):
+    if not same_machine(owner.get("machine")) or not can_tell_processes() or not _supervisor_is_gone(owner):
         return False
     fd = _open_lock(owner)
     if fd is None:
@@ -200,6 +200,16 @@ def _open_lock(owner: Mapping[str, Any]) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def _supervisor_is_gone(owner: Mapping[str, Any]) -> bool:
+    """Whether the supervisor is dead. One that is just ending let go of its lock a moment before: it is waited for."""
+    until = time.monotonic() + END_WITHIN_S
+    while _supervisor_lives(owner):
+        if liveness(owner) is not Liveness.DEAD or time.monotonic() >= until:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def _supervisor_lives(owner: Mapping[str, Any]) -> bool:
