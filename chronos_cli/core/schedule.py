@@ -33,6 +33,7 @@ COUNT_LIMIT: Final = 1_000
 """Missed instants are counted exactly up to here."""
 
 _FIELDS = 5
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _WINDOWS = tuple(
     timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, 9 * 366 * 86_400)
 )
@@ -60,12 +61,16 @@ class Cron:
         """The instants strictly later than `after`, ascending, each once."""
         from cronsim import CronSim
 
-        latest = after
-        # Debian's two-o'clock job runs once in the repeated hour: the library then yields its first pass again,
-        # and for a skipped hour the same instant twice. Only what is later than everything before counts.
-        for moment in CronSim(NICKNAMES.get(self.expr.lower(), self.expr), after.astimezone(zone)):
+        expr = NICKNAMES.get(self.expr.lower(), self.expr)
+        latest, moments = after, CronSim(expr, after.astimezone(zone))
+        while (moment := next(moments, None)) is not None:
             instant = moment.astimezone(UTC)
-            if instant > latest:
+            settled = _settled(latest, instant, zone) if _half_hours(zone, latest.year) else None
+            if settled is not None:
+                latest, moments = settled - SECOND, CronSim(expr, (settled - SECOND).astimezone(zone))
+            # Debian's two-o'clock job runs once in the repeated hour: the library then yields its first pass again,
+            # and for a skipped hour the same instant twice. Only what is later than everything before counts.
+            elif instant > latest:
                 latest = instant
                 yield instant
 
@@ -80,6 +85,40 @@ class Cron:
             if newest is not None:
                 return newest
         return None
+
+
+@lru_cache(maxsize=256)
+def _half_hours(zone: tzinfo, year: int) -> bool:
+    """Whether a zone's clocks are moved by other than whole hours in that year, as on Lord Howe Island."""
+    winter, summer = (datetime(year, month, 1, tzinfo=UTC).astimezone(zone).utcoffset() for month in (1, 7))
+    return bool(winter is not None and summer is not None and (winter - summer) % _HOUR)
+
+
+def _settled(after: datetime, until: datetime, zone: tzinfo) -> datetime | None:
+    """The first whole hour on the wall after a move of the clocks by a part of one, if it lies before `until`.
+
+    The library walks in hours of real time: from such a move on, it would be beside the wall's until the next day.
+    """
+    low = after
+    while low < until:
+        high = min(low + _DAY, until)
+        if (_offset(high, zone) - _offset(low, zone)) % _HOUR:
+            break
+        low = high
+    else:
+        return None
+    before = _offset(low, zone)
+    while high - low > SECOND:
+        middle = whole(low + (high - low) / 2)
+        low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
+    first = whole(high) + max(timedelta(), before - _offset(high, zone))
+    past = timedelta(minutes=first.astimezone(zone).minute)
+    settled = first + (_HOUR - past if past else timedelta())
+    return settled if after < settled - SECOND and settled < until else None
+
+
+def _offset(moment: datetime, zone: tzinfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 @frozen

@@ -8,7 +8,7 @@ Transitions used here (IANA tz database):
 """
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -118,6 +118,32 @@ def test_what_was_claimed_in_the_first_pass_does_not_come_again_in_the_second():
     second_pass = datetime(2026, 11, 1, 1, 10, tzinfo=ZoneInfo("America/New_York"), fold=1)
     following = table(Cron(expr="30 1 * * *"), "America/New_York").after(second_pass)
     assert following.astimezone(ZoneInfo("America/New_York")).isoformat() == "2026-11-02T01:30:00-05:00"
+
+
+@pytest.mark.parametrize(
+    "expr", ["0 */6 * * *", "*/30 * * * *", "0 * * * *", "*/20 */3 * * *", "30 */2 * * *", "15 */4 * * 0"]
+)
+@pytest.mark.parametrize("first", [datetime(2026, 4, 3, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC)])
+@pytest.mark.parametrize("minutes", [0, 600, 780, 840, 899, 900, 915, 930, 959, 960])
+def test_half_an_hour_moved_loses_no_hour_after_it(expr, first, minutes):
+    """On Lord Howe Island (2026-04-04T15:00Z back, 2026-10-03T15:30Z ahead) what has a star keeps to the wall, minute by minute."""
+    zone = ZoneInfo("Australia/Lord_Howe")
+    start = first + timedelta(minutes=minutes)
+    minute, hour, _, _, day = expr.split()
+
+    def meets(field, value):
+        return field == "*" or (value % int(field[2:]) == 0 if field.startswith("*/") else value == int(field))
+
+    def due(moment):
+        wall = moment.astimezone(zone)
+        return meets(minute, wall.minute) and meets(hour, wall.hour) and meets(day, wall.isoweekday() % 7)
+
+    whole_days = [start + timedelta(minutes=number) for number in range(1, 5 * 1440) if not start.second]
+    expected = [moment for moment in whole_days if due(moment)]
+    found = list(
+        takewhile(lambda moment: moment <= whole_days[-1], table(Cron(expr=expr), "Australia/Lord_Howe").walk(start))
+    )
+    assert found == expected
 
 
 @settings(max_examples=150, deadline=None)
