@@ -162,9 +162,13 @@ def _told(error: Exception, timeout_s: float, token: str) -> str:
 
 
 def _reason(error: BaseException, token: str) -> str:
-    """The innermost reason in a chain of wrapped errors: `Connection refused` rather than the pool's story."""
+    return clean(innermost_reason(error) or str(error), token) or type(error).__name__
+
+
+def innermost_reason(error: BaseException) -> str | None:
+    """The system's word at the end of a chain of wrapped errors: `Connection refused` rather than the pool's story."""
     seen: set[int] = set()
-    reason = str(error)
+    reason = None
     inner: object = error
     while isinstance(inner, BaseException) and id(inner) not in seen:
         seen.add(id(inner))
@@ -172,4 +176,4 @@ def _reason(error: BaseException, token: str) -> str:
             reason = inner.strerror
         wrapped = [getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__]
         inner = next((item for item in wrapped if isinstance(item, BaseException) and id(item) not in seen), None)
-    return clean(reason, token) or type(error).__name__
+    return reason

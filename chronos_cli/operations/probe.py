@@ -69,8 +69,15 @@ def read_probe(ctx: Context) -> Probe | None:
     """The last probe's document, None where there is none that can be read."""
     try:
         found = ctx.repository.documents.read(PROBE_KEY)
-        return None if found is None else Probe.from_json(json.loads(found.data))
-    except (ChronosError, ValueError, KeyError, TypeError):
+    except ChronosError:
+        return None  # as good as none: what then reads or writes it says why
+    return None if found is None else _read(found.data)
+
+
+def _read(data: bytes) -> Probe | None:
+    try:
+        return Probe.from_json(json.loads(data))
+    except (ValueError, KeyError, TypeError):
         return None  # a new probe replaces it
 
 
@@ -113,7 +120,7 @@ def _change(ctx: Context, fn: Callable[[Probe | None], Probe | None]) -> None:
     documents = ctx.repository.documents
     for _ in range(_TRIES):
         found = documents.read(PROBE_KEY)
-        before = read_probe(ctx)
+        before = None if found is None else _read(found.data)
         after = fn(before)
         if after is None or after == before:
             return

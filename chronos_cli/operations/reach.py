@@ -37,6 +37,8 @@ def reach(callback_url: str) -> Reached:
     import requests
     import urllib3
 
+    from chronos_cli.nas.transport import innermost_reason
+
     url = f"{callback_url.rstrip('/')}{FIRE_PATH}"
     try:
         with requests.post(url, json={}, timeout=_TIMEOUT_S, allow_redirects=False, stream=True) as answer:
@@ -45,7 +47,7 @@ def reach(callback_url: str) -> Reached:
             where = answer.headers.get("Location", "").partition("?")[0]
             status = answer.status_code
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Reached(who=Answerer.NOBODY, how=f"{url}: {_innermost(error)}")
+        return Reached(who=Answerer.NOBODY, how=f"{url}: {innermost_reason(error) or type(error).__name__}")
     how = f"{url} answers {status} {kind}" + (f", to {where!a}" if where else "")
     if status == 401 and _result_of(body) == "refused":
         return Reached(who=Answerer.OURS, how=how)
@@ -62,17 +64,3 @@ def _result_of(body: bytes) -> object:
     except (ValueError, RecursionError):
         return None  # a page, or nothing
     return document.get("result") if isinstance(document, dict) else None
-
-
-def _innermost(error: BaseException) -> str:
-    """The reason at the end of a chain of wrapped errors: `Connection refused` rather than the pool's story."""
-    seen: set[int] = set()
-    reason = type(error).__name__
-    inner: object = error
-    while isinstance(inner, BaseException) and id(inner) not in seen:
-        seen.add(id(inner))
-        if isinstance(inner, OSError) and inner.strerror:
-            reason = inner.strerror
-        wrapped = [getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__]
-        inner = next((item for item in wrapped if isinstance(item, BaseException) and id(item) not in seen), None)
-    return reason

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -155,6 +155,22 @@ def test_such_a_nas_is_armed_again_after_a_duplicate(home, nas):
     reply = home.request(body, token=home.token(), checked=False)
     assert reply.json["result"] == "duplicate"
     wait_until_armed(nas, "beat")
+
+
+@pytest.mark.parametrize(("features", "later"), [([], 1), (["keeps-slot"], 0)])
+def test_a_key_that_a_late_call_has_displaced_is_not_sent_again(home, nas, features, later):
+    """A fire of an instant sent earlier shows that it took the newer one's place, and NAS may remember the newer key."""
+    nas.features = features
+    cursor = home.add("beat", "every 1h", "true").replace(microsecond=0)
+    stray = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=20)
+    keys = {moment.isoformat(): "cursor" for moment in (stray, cursor)}
+    at = {"wake": cursor.isoformat(), "fire_at": cursor.isoformat(), "purpose": "cursor", "keys": keys, "generation": 1}
+    place = home.home / "cron/arms"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "beat.json").write_text(json.dumps({"job_id": "beat", "state": "confirmed", "features": features, **at}))
+    assert home.fire("beat", stray.isoformat()).json["result"] == "stale"
+    sent = datetime.fromisoformat(nas.calls[0].body["fire_at"])
+    assert sent == cursor + timedelta(seconds=later)
 
 
 def test_a_nas_that_keeps_its_slot_is_not_asked_twice(home, nas):
