@@ -1,10 +1,13 @@
 """What every test may need: programs that not every machine has, and the repository's own place."""
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -51,3 +54,21 @@ def fixture_home(tmp_path):
     home = tmp_path / "home"
     shutil.copytree(ROOT / "tests" / "fixtures" / "hermes-0.19", home)
     return home
+
+
+@pytest.fixture
+def coming_home(fixture_home):
+    """The same home with all that it waits for ahead, on any date: moved by whole weeks, as its zone's clocks show it."""
+    path = fixture_home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    zone = ZoneInfo("America/New_York")
+    places = [(job, "next_run_at") for job in document["jobs"]] + [
+        (job["schedule"], "run_at") for job in document["jobs"]
+    ]
+    found = [(place, key, datetime.fromisoformat(place[key])) for place, key in places if place.get(key)]
+    weeks = (datetime.now(UTC) - min(at for *_, at in found)) // timedelta(weeks=1) + 2
+    for place, key, at in found:
+        shown = at.astimezone(zone).replace(tzinfo=None) + timedelta(weeks=weeks)
+        place[key] = shown.replace(tzinfo=zone).isoformat()
+    path.write_text(json.dumps(document, indent=2))
+    return fixture_home

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import jsonschema
@@ -127,6 +127,3 @@ def connect(home, nas, agent, callback_url):
         "    token_file: nas-token\n"
     )
     (home / "nas-token").write_text(agent.token + "\n")
-
-
-WEEKS = timedelta(weeks=52)

@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from tests.cli.conftest import WEEKS, connect, shift, tree
+from tests.cli.conftest import connect, shift, tree
 from tests.nas_process import running_nas
 
 CALLBACK = "http://127.0.0.1:9"
@@ -32,12 +32,10 @@ def agent(nas, request):
 
 
 @pytest.fixture
-def armed_home(fixture_home, nas, agent):
-    """The home that hermes wrote, all of it a year ahead, and a NAS."""
-    path = fixture_home / "cron" / "jobs.json"
-    path.write_text(shift(path.read_text(), WEEKS))
-    connect(fixture_home, nas, agent, CALLBACK)
-    return fixture_home
+def armed_home(coming_home, nas, agent):
+    """The home that hermes wrote, all of it ahead, and a NAS."""
+    connect(coming_home, nas, agent, CALLBACK)
+    return coming_home
 
 
 def states(document):

@@ -165,7 +165,7 @@ def test_no_escape_sequence_goes_where_there_is_no_terminal(chronos, fixture_hom
     ("env", "styled"),
     [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
 )
-def test_a_terminal_is_styled_unless_it_asks_not_to_be(fixture_home, env, styled):
+def test_a_terminal_is_styled_unless_it_asks_not_to_be(coming_home, env, styled):
     """On a real terminal there is colour; NO_COLOR and TERM=dumb switch it off, and lines keep to its width."""
     import pty
 
@@ -183,7 +183,7 @@ def test_a_terminal_is_styled_unless_it_asks_not_to_be(fixture_home, env, styled
     ours, theirs = pty.openpty()
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith(("CHRONOS_", "NO_COLOR"))}, **env}
     child = subprocess.Popen(
-        [sys.executable, "-m", "chronos_cli", "--home", str(fixture_home), "list", "--offline"],
+        [sys.executable, "-m", "chronos_cli", "--home", str(coming_home), "list", "--offline"],
         cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "COLUMNS": "72"},
     )  # fmt: skip
     os.close(theirs)

@@ -124,9 +124,10 @@ class Busy(MemoryStore):
 
 
 def context(documents, folder):
-    """A home's context over these documents, patient with nobody."""
+    """A home's context over these documents, patient with nobody, whose clock stands."""
     found = open_home(load_config(environ={}, home=str(folder)), Outside(environ={"PATH": "/bin:/usr/bin"}, secrets={}))
-    return replace(found, repository=Repository(documents, sleep=lambda _: None, random=lambda: 0.0))
+    repository = Repository(documents, sleep=lambda _: None, random=lambda: 0.0)
+    return replace(found, repository=repository, clock=lambda: NOW)
 
 
 def add(ctx):
