@@ -164,7 +164,8 @@ class LockTimeoutError(TemporaryError):
 class NasRejectedError(ChronosError):
     """NAS will not take this request as it is.
 
-    `status`: the HTTP status, 0 for none. `reason`: NAS's own `error` code, empty for none.
+    `status`: the HTTP status, 0 for none. `reason`: NAS's own `error` code, empty for none. `generation`: the one that
+    NAS holds, where it refuses an older one and names it.
     """
 
     code = "nas_rejected"
@@ -172,10 +173,13 @@ class NasRejectedError(ChronosError):
     http_status = 503
     default_hint = "check portal_url and callback_url of cron.chronos; `chronos doctor` shows the hop"
 
-    def __init__(self, message: str = "", *, hint: str | None = None, status: int = 0, reason: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, hint: str | None = None, status: int = 0, reason: str = "", generation: int = 0
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
+        self.generation = generation
 
 
 class NasUnavailableError(TemporaryError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SAID = 200
 _MAX_JOB_ID = 1024
+_MAX_GENERATION = 2**63 - 1_000_000
 _MAX_WAIT_S = 365 * 86_400.0
 _TEMPORARY: Final = (403, 408, 425, 429)
 """What may pass among 4xx. 403 is one of them, but for the body that means for good: gateways answer it in a burst."""
@@ -72,14 +73,14 @@ def judge(reply: Reply, *, token: str, origin: str) -> Trouble | None:
     reason, said = _words(document, token)
     if document is None and reply.body.strip():
         said = "no JSON" if not _is_html(reply.body) else "an HTML page"
-    error = error_for(status, reason, said, nas=reply.nas, origin=origin)
+    error = error_for(status, reason, said, nas=reply.nas, origin=origin, generation=read_generation(document))
     again = isinstance(error, NasUnavailableError)
     if isinstance(error, NasUnavailableError):
         error.retry_after_s = reply.wait_s
     return Trouble(error=error, again=again, wait_s=reply.wait_s)
 
 
-def error_for(status: int, reason: str, said: str, *, nas: str, origin: str) -> ChronosError:
+def error_for(status: int, reason: str, said: str, *, nas: str, origin: str, generation: int = 0) -> ChronosError:
     """The error that a status other than 2xx stands for, of a call or of one item of a batch."""
     told = f" ({said})" if said else ""
     if status == 401:
@@ -87,7 +88,8 @@ def error_for(status: int, reason: str, said: str, *, nas: str, origin: str) -> 
     if status == 403 and reason == REFUSED_FOR_GOOD:
         return RefusedError(f"{nas} refuses this agent for good: 403{told}")
     if 400 <= status < 500 and status not in _TEMPORARY:
-        return NasRejectedError(f"{nas} rejected the request: {status}{told}", status=status, reason=reason)
+        text = f"{nas} rejected the request: {status}{told}"
+        return NasRejectedError(text, status=status, reason=reason, generation=generation)
     return NasUnavailableError(f"{nas} answered {status}{told}")
 
 
@@ -111,6 +113,12 @@ def read_features(document: dict[str, Any]) -> frozenset[str]:
     """The optional abilities an answer names; anything but a list of texts names none."""
     listed = document.get("features")
     return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()
+
+
+def read_generation(document: object) -> int:
+    """The generation that a refusal names; 0 where it names none, or one that leaves no room for a newer."""
+    named = document.get("generation") if isinstance(document, dict) else None
+    return named if type(named) is int and 0 < named < _MAX_GENERATION else 0
 
 
 def read_arm_answer(reply: Reply, document: dict[str, Any]) -> ArmAnswer:

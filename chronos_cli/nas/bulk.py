@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import BATCH_PATH, FEATURE_BATCH, MAX_BATCH
 from chronos_cli.errors import AuthError, ChronosError, ConfigError, NasRejectedError, NasUnavailableError
-from chronos_cli.nas.answers import clean, error_for, garbage, read_arm_answer, read_features, read_object
+from chronos_cli.nas.answers import (
+    clean,
+    error_for,
+    garbage,
+    read_arm_answer,
+    read_features,
+    read_generation,
+    read_object,
+)
 from chronos_cli.nas.client import cancel_body, provision_body
 from chronos_cli.nas.interface import ArmAnswer, ArmRequest, CancelRequest, Result
 
@@ -129,7 +137,8 @@ def _result(client: NasClient, reply: Reply, request: Request, item: object, fea
     if not isinstance(status, int) or not isinstance(reason, str):
         return Result(request=request, error=garbage(reply, "a result in it is neither ok nor an error"))
     said = clean(f"{reason}: {message}" if isinstance(message, str) else reason, "")
-    error = error_for(status, reason, said, nas=reply.nas, origin=client.token_origin)
+    named = read_generation(item)
+    error = error_for(status, reason, said, nas=reply.nas, origin=client.token_origin, generation=named)
     return Result(request=request, error=error)
 
 

@@ -130,7 +130,7 @@ def _send(
         if error.reason != STALE_GENERATION:
             ctx.repository.change_arm(job_id, failure(sent, error))
             raise
-        document = ctx.repository.change_arm(job_id, lambda found: found)
+        document = ctx.repository.change_arm(job_id, stale(sent, error))
         return document, _stands_for(document, sent), True
     except ChronosError as error:
         ctx.repository.change_arm(job_id, failure(sent, error))
@@ -197,6 +197,18 @@ def refusal(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], A
     return lambda document: (
         replace(document, state=ArmState.REFUSED, error=error.as_json())
         if document.generation == sent.generation
+        else document
+    )
+
+
+def stale(sent: ArmDocument, error: NasRejectedError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that takes over the generation that NAS holds, so that the next wish is newer than it.
+
+    NAS has it from a document that was lost, or from a clock that was ahead.
+    """
+    return lambda document: (
+        replace(document, generation=error.generation)
+        if document.generation == sent.generation < error.generation
         else document
     )
 

@@ -19,6 +19,7 @@ from chronos_cli.operations.arming import (
     overtaken,
     refusal,
     request_of,
+    stale,
 )
 from chronos_cli.operations.look import present_wake
 from chronos_cli.operations.packing import Noted, Packing, packable
@@ -166,7 +167,7 @@ def _verdict(result: Result, sent: ArmDocument, now: datetime) -> tuple[_Change 
     """What NAS's answer to an arm changes, and whether NAS is certain not to hold somebody else's wish."""
     error = result.error
     if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
-        return None, False
+        return stale(sent, error), False
     if isinstance(error, RefusedError):
         return refusal(sent, error), True
     if error is not None:

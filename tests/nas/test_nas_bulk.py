@@ -79,7 +79,13 @@ class TestBatch:
         nas.answer = lambda call: Answer(
             body={
                 "results": [
-                    {"ok": False, "status": 409, "error": "stale_generation", "message": "older than 9"},
+                    {
+                        "ok": False,
+                        "status": 409,
+                        "error": "stale_generation",
+                        "message": "older than 9",
+                        "generation": 9,
+                    },
                     {"ok": False, "status": 503, "error": "temporary"},
                     {"ok": False, "status": 403, "error": "invalid_client"},
                     {"ok": True, "schedule_id": "s"},
@@ -100,6 +106,7 @@ class TestBatch:
             NasUnavailableError,
         ]
         assert (results[0].error.status, results[0].error.reason) == (409, "stale_generation")
+        assert results[0].error.generation == 9
         assert "older than 9" in results[0].error.message
 
     @pytest.mark.parametrize(

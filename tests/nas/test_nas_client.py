@@ -62,6 +62,13 @@ class TestWire:
         assert answer.features == {"batch", "generation"}
         assert answer.state == "armed"
 
+    def test_the_generation_that_a_refusal_names(self, nas, connect):
+        """NAS holds a newer wish, and says which: the error names it too."""
+        nas.answer = lambda call: Answer(status=409, body={"error": "stale_generation", "generation": 9})
+        with pytest.raises(NasRejectedError) as caught:
+            connect(attempts=1).provision(request(generation=7))
+        assert (caught.value.reason, caught.value.generation) == ("stale_generation", 9)
+
     def test_generation(self, nas, connect):
         """A generation goes along where there is one."""
         client = connect()

@@ -127,7 +127,7 @@ class Server:
 
     def cancel(self, job: str, generation: int | None) -> None:
         if generation is not None and self.kind and generation < self.generations.get(job, 0):
-            raise NasRejectedError("stale", status=409, reason="stale_generation")
+            raise self._stale(job)
         self.world.log("NAS drops %s of %s", self.slots.pop(job, None), job)
         for delivery in self.deliveries:
             if delivery.job_id == job and not delivery.ghost and "upsert cancels redelivery" in self.char:
@@ -140,8 +140,11 @@ class Server:
             return
         if request.generation < self.generations.get(request.job_id, 0):
             self.world.cover("nas", "older generation refused")
-            raise NasRejectedError("stale", status=409, reason="stale_generation")
+            raise self._stale(request.job_id)
         self.generations[request.job_id] = request.generation
+
+    def _stale(self, job) -> NasRejectedError:
+        return NasRejectedError("stale", status=409, reason="stale_generation", generation=self.generations[job])
 
     def list(self) -> ArmList:
         arms = [self._arm(job, slot.fire_at, slot.name) for job, slot in self.slots.items()]

@@ -14,6 +14,7 @@ from chronos_cli.core import edits
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import Interval
+from chronos_cli.nas.answers import read_generation
 from chronos_cli.nas.interface import ArmAnswer
 from chronos_cli.operations import arming, jobs
 from chronos_cli.operations import fire as firing
@@ -131,6 +132,33 @@ def test_a_forced_arm_never_uses_a_key_twice():
         assert world.nas.slots["job1"].fire_at == sent[2].timestamp()
     finally:
         world.tasks.kill_all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_refused_generation_is_counted_on_from(packed):
+    """NAS has seen a generation of a clock that was years ahead: the wish that it refuses is sent again, above that."""
+    world = Calm(("kind",))
+    world.seed = int(packed)
+    try:
+        world.add("job1", 3_600)
+        world.go_on(30)
+        ahead = world.nas.generations["job1"] = 10**13
+        world.nas.slots.clear()
+        before = world.nas.serial
+
+        world.spawn("reconcile", None, lambda _, ctx: world.reconcile(ctx))
+        world.go_on(30)
+        assert world.nas.generations["job1"] == ahead + 1
+        assert 0 <= world.nas.slots["job1"].fire_at - world.check.jobs["job1"].first < 5  # under a fresh key
+        assert world.nas.serial == before + 1
+    finally:
+        world.tasks.kill_all()
+
+
+@pytest.mark.parametrize("named", [None, "7", True, -1, 0, 2**63 - 1, 10**30])
+def test_a_generation_that_cannot_be_counted_on_from_is_not_taken_over(named):
+    """What NAS names leaves room for a newer one, or it names none."""
+    assert read_generation({"generation": named}) == 0
 
 
 def test_an_answer_that_names_no_features_has_none():
