@@ -37,7 +37,7 @@ def finish(
 ) -> int:
     """Tell the trigger, then show what became of the job. `always`: tell it even where nothing changed."""
     told = tell(invocation, ctx, job.id) if changed or always else None
-    seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock())
+    seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
     document: dict[str, Any] = {"job": job_json(job), "changed": changed, **more}
     document |= {key: value for key, value in seen.as_json().items() if key != "timezone"}
     if job.standing is not Standing.LIVE:

@@ -47,13 +47,16 @@ def preview(text: str, *, zone: tzinfo, zone_name: str, count: int = 5, now: dat
     return preview_of(table, zone_name=zone_name, count=count, now=moment)
 
 
-def preview_of(table: Timetable, *, zone_name: str, count: int = 5, now: datetime) -> Preview:
-    """The same of a schedule that a job has, its jitter included."""
+def preview_of(
+    table: Timetable, *, zone_name: str, count: int = 5, now: datetime, first: datetime | None = None
+) -> Preview:
+    """The same of a schedule that a job has, its jitter included. `first`: the next time that is stored, if one is."""
+    stored = () if first is None else (first,)
     return Preview(
         schedule=normal_form(table.schedule, table.zone),
         zone=table.zone,
         zone_name=zone_name,
         now=now,
-        times=tuple(islice(table.walk(now), count)),
+        times=(*stored, *islice(table.walk(first or now), count - len(stored))),
         warnings=(BOTH_DAYS,) if both_days(table.schedule) else (),
     )
