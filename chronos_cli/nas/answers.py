@@ -88,8 +88,9 @@ def error_for(status: int, reason: str, said: str, *, nas: str, origin: str, gen
     if status == 403 and reason == REFUSED_FOR_GOOD:
         return RefusedError(f"{nas} refuses this agent for good: 403{told}")
     if 400 <= status < 500 and status not in _TEMPORARY:
-        text = f"{nas} rejected the request: {status}{told}"
-        return NasRejectedError(text, status=status, reason=reason, generation=generation)
+        return NasRejectedError(
+            f"{nas} rejected the request: {status}{told}", status=status, reason=reason, generation=generation
+        )
     return NasUnavailableError(f"{nas} answered {status}{told}")
 
 
