@@ -26,6 +26,8 @@ FIRE_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384")
 
 FIRE_REQUIRED_CLAIMS: Final = ("aud", "iss", "exp")
 FIRE_LEEWAY_S: Final = 30
+FIRE_MAX_LIFE_S: Final = 3600
+"""The longest that a fire token is good for. One for years would be a password, and would have to be kept like one."""
 
 REFUSED_FOR_GOOD: Final = "invalid_client"
 """The `error` of a 403 that no retry can cure: this identity is not provisioned as an agent."""
@@ -46,6 +48,12 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 def is_job_id(value: object) -> bool:
     """Whether `value` may name a job anywhere: in a request, a flag, a file name, a stored record."""
     return isinstance(value, str) and _JOB_ID.match(value) is not None
+
+
+def home_named_by(callback_url: str) -> str | None:
+    """The NAME of a callback URL that ends in `/p/NAME`: which of the homes behind one address is meant."""
+    before, _, name = callback_url.rstrip("/").rpartition("/")
+    return name if before.endswith("/p") and is_job_id(name) else None
 
 
 def parse_fire_at(text: object) -> datetime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.authority.addresses import CallbackRefusedError
 from chronos_cli.authority.callbacks import CallbackFailedError, retry_after_s
 from chronos_cli.authority.model import Fate, Outcome
-from chronos_cli.contract import FIRE_PATH, FIRE_PURPOSE
+from chronos_cli.contract import FIRE_PATH, FIRE_PURPOSE, home_named_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +38,12 @@ class Relay:
     draw: Callable[[], float]
 
     def mint(self, delivery: Delivery) -> str:
-        """A token for this delivery, good for the one job and instant it names."""
+        """A token for this delivery, good for the one job and instant it names, and the home if its URL names one."""
         import jwt
 
         key = self.keys.signing()
         now = int(self.clock())
-        claims = {
+        claims: dict[str, object] = {
             "iss": self.issuer,
             "aud": delivery.audience,
             "purpose": FIRE_PURPOSE,
@@ -53,6 +53,9 @@ class Relay:
             "job_id": delivery.job_id,
             "fire_at": delivery.fire_text,
         }
+        home = home_named_by(delivery.callback_url)
+        if home is not None:
+            claims["home"] = home
         return jwt.encode(claims, key.private, algorithm=key.alg, headers={"kid": key.kid})
 
     def deliver(self, delivery: Delivery) -> tuple[Outcome, bool | None]:

@@ -93,9 +93,11 @@ class Callback:
             return _json(405, {"result": "method not allowed"}, allow="POST")
         claims = self._verify(bearer_token(environ))
         request = parse_fire(read_body(environ))
-        admitted = admit(claims, self._settings, job_id=request.get("job_id"), fire_at=request.get("fire_at"))
+        named = profile or self._homes.meant(claims.home)
+        wanted = {name: request.get(name) for name in ("job_id", "fire_at")}
+        admitted = admit(claims, self._settings, **wanted, home=named)
         self._homes.main.context.must_be_active("a fire")  # of whichever home: it is the machine that stands by
-        home = self._homes.named(profile) if profile else self._homes.with_job(admitted.job_id)
+        home = self._homes.named(named) if named else self._homes.with_job(admitted.job_id)
         if home is None:
             return _json(200, {"result": Outcome.GONE.value, "job_id": admitted.job_id})
         return self._fire(admitted, home, self._budget(environ))

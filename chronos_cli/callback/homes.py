@@ -61,6 +61,13 @@ class Homes:
                 self._opened[profile] = self._open(load_config(environ=self._bare, home=path), self._bare, {})
             return self._opened[profile]
 
+    def meant(self, name: str | None) -> str | None:
+        """The home that a token on the plain path is bound to, None where all of them may be meant.
+
+        A name that is not served here was meant for a proxy in front, which sorts by path and takes it away.
+        """
+        return name if name in self._profiles else None
+
     def with_job(self, job_id: str) -> ServedHome:
         """The home that has this job; the launching one where none has it.
 

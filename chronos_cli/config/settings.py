@@ -136,14 +136,25 @@ class Config:
         False,
         "refuse fire tokens that do not name their job and instant",
     )
+    max_token_life: int = _setting(
+        "trust.max_token_life",
+        "MAX_TOKEN_LIFE",
+        values.whole_seconds(1, _CENTURY),
+        3600,
+        "the longest that a fire token may be good for, from its `iat` (else from now) to its `exp`",
+    )
     keys_max_age: float = _setting(
-        "trust.keys_max_age", "KEYS_MAX_AGE", values.seconds(0, 30 * _DAY), 3600.0, "how long fetched keys are fresh"
+        "trust.keys_max_age",
+        "KEYS_MAX_AGE",
+        values.seconds(0, 30 * _DAY),
+        300.0,
+        "how long fetched keys are fresh; a key that NAS takes back is refused after that",
     )
     keys_max_stale: float = _setting(
         "trust.keys_max_stale",
         "KEYS_MAX_STALE",
         values.seconds(0, 365 * _DAY),
-        float(_DAY),
+        3600.0,
         "how much longer they serve while NAS cannot be reached",
     )
     keys_cooldown: float = _setting(

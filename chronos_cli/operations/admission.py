@@ -43,11 +43,17 @@ def trust_settings(config: Config) -> TrustSettings:
         max_age_s=config.keys_max_age,
         max_stale_s=config.keys_max_stale,
         cooldown_s=config.keys_cooldown,
+        max_life_s=config.max_token_life,
     )
 
 
-def admit(claims: FireClaims, settings: TrustSettings, *, job_id: object, fire_at: object) -> Admitted:
-    """Hold a verified token against what was asked. Raises TokenError, or UsageError for a malformed job id."""
+def admit(
+    claims: FireClaims, settings: TrustSettings, *, job_id: object, fire_at: object, home: str | None = None
+) -> Admitted:
+    """Hold a verified token against what was asked; `home` is the NAME of a `/p/NAME` path.
+
+    Raises TokenError, UsageError for a malformed job id, JtiMemoryError where an unbound token cannot be remembered.
+    """
     from chronos_cli.trust.jti import bind_jti
     from chronos_cli.trust.tokens import check_binding
 
@@ -55,8 +61,8 @@ def admit(claims: FireClaims, settings: TrustSettings, *, job_id: object, fire_a
         raise UsageError("the job id is malformed", hint="a job id is letters, digits, '.', '_' and '-', at most 128")
     name = str(job_id)
     instant = _instant(fire_at)
-    check_binding(claims, name, instant, settings)
-    bind_jti(claims, name, instant, settings.cache_dir)
+    check_binding(claims, name, instant, settings, home=home)
+    bind_jti(claims, name, instant, settings.cache_dir, home=home)
     return Admitted(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti)
 
 

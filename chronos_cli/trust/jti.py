@@ -3,6 +3,10 @@
 One symbolic link per `jti` holds what it is bound to as its target: making a link is create-if-absent and complete at
 once, in a single system call, for all processes of the machine. Nothing follows the links. Losing them in a power cut
 is fine: the store keeps an occurrence from running twice, this keeps a stolen token from firing another one.
+
+The memory is the machine's (the home's `cache/jti`): behind several machines each has its own. Where it cannot be
+written, a token that names its job and instant is as good as ever, for the claim makes it good once; any other could
+then fire whatever its holder likes, and is not taken.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import format_fire_at
+from chronos_cli.errors import TemporaryError
 from chronos_cli.trust.refusals import JtiReusedError
 
 if TYPE_CHECKING:
@@ -29,40 +34,52 @@ _PRUNE_AT_MOST: Final = 5_000
 _LONGEST_PLAIN: Final = 100
 
 
+class JtiMemoryError(TemporaryError):
+    """A fire token that is not bound to its job and instant cannot be remembered as used."""
+
+    code = "jti_memory"
+    default_hint = "make the home's cache folder writable for whoever serves the callback; `chronos doctor` checks it"
+
+
 def bind_jti(
     claims: FireClaims,
     job_id: str,
     fire_at: datetime | None,
     cache_dir: Path,
     *,
+    home: str | None = None,
     now: Callable[[], datetime] | None = None,
 ) -> None:
     """Bind the token's `jti` to this occurrence until it expires; a token without one is left alone.
 
-    The same occurrence again is an honest redelivery. `fire_at` is the request's, else the token's own counts. Call it
-    once the token is verified: only NAS can add entries, so their number is bounded by what it mints. Raises
-    JtiReusedError when the `jti` came with another job or time before. A folder that cannot be written is a warning.
+    The same occurrence again is an honest redelivery. `fire_at` is the request's, else the token's own counts; `home`
+    is the NAME of a `/p/NAME` path. Call it once the token is verified: only NAS can add entries, so their number is
+    bounded by what it mints. Raises JtiReusedError when the `jti` came with another job, time or home before, and
+    JtiMemoryError when that cannot be remembered and the token itself is not bound to job and time.
     """
     if claims.jti is None:
         return
     now_s = int(time.time() if now is None else now().timestamp())
     meant = fire_at or claims.fire_at
-    bound_to = f"{job_id}:{format_fire_at(meant) if meant else ''}"
+    bound_to = f"{f'{home}/' if home else ''}{job_id}:{format_fire_at(meant) if meant else ''}"
     until = (now_s + _NO_EXP_S if claims.expires is None else int(claims.expires.timestamp())) + _KEPT_AFTER_EXP_S
     folder = cache_dir / "jti"
-    path = folder / _file_name(claims.jti)
     try:
-        known = _bind(path, f"{until}:{bound_to}", now_s)
+        known = _bind(folder / _file_name(claims.jti), f"{until}:{bound_to}", now_s)
         _prune(folder, now_s)
     except OSError as error:
-        import logging
-
-        logging.getLogger("chronos_cli.trust").warning(
-            "%s cannot be used (%s); a token may be used for more than one occurrence", folder, error.strerror
-        )
+        if not claims.bound:
+            raise JtiMemoryError(f"{folder} cannot be written ({error.strerror})") from error
         return
     if known != bound_to:
         raise JtiReusedError(claim="jti", expected=f"only with {known}", received=f"with {bound_to}")
+
+
+def check_memory(cache_dir: Path) -> None:
+    """Check that a `jti` can be remembered, by remembering one for a moment. Raises OSError."""
+    path = cache_dir / "jti" / f".proof-{os.getpid()}-{time.monotonic_ns()}"
+    _bind(path, "0:proof", 0)
+    path.unlink(missing_ok=True)
 
 
 def _file_name(jti: str) -> str:

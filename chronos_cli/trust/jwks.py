@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _LEAST_LIFETIME_S: Final = 60
-_USUAL_LIFETIME_S: Final = 600
+_USUAL_LIFETIME_S: Final = 300
 _RETRY_S: Final = 5
 _CLOCK_STEP_S: Final = 300
 """A time in the file that lies further ahead than this cannot be ours: the clock was set back, its age is unknown."""

@@ -1,18 +1,20 @@
 """Public keys as JWKs, whichever of JWKS and PEM they came as, and the choice of one for a token.
 
 Only RSA of at least 2048 bits and the curves P-256 and P-384 are kept, and of those only the public members: a private
-key that slipped into a JWKS goes no further than this module.
+key that slipped into a JWKS goes no further than this module. Keys are read as widely as the common libraries read
+them: a member that is null or empty counts as absent, base64url may be padded, in the other alphabet or broken over
+lines, and a number may have more or fewer zeros in front. What is kept is written in the one proper form.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.errors import KeysUnavailableError
-from chronos_cli.trust.refusals import AlgorithmError, UnknownKeyError
+from chronos_cli.trust.refusals import AlgorithmError, UnknownKeyError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,10 +22,23 @@ if TYPE_CHECKING:
     Jwk = dict[str, str]
 
 MAX_KEYS_BYTES: Final = 256 * 1024
-_CURVE_BYTES: Final = {"P-256": 32, "P-384": 48}
 _CURVE_OF: Final = {"ES256": "P-256", "ES384": "P-384"}
 _RSA_BITS: Final = range(2048, 16384 + 1)
+_LONGEST_EXPONENT_BITS: Final = 64
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
+_SAID_AT_MOST: Final = 3
+
+# SEC 2: the prime p and the b of y^2 = x^3 - 3x + b.
+_CURVES: Final = {
+    "P-256": (
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    ),
+    "P-384": (
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+    ),
+}
 
 
 class UnusableKeysError(ValueError):
@@ -33,16 +48,31 @@ class UnusableKeysError(ValueError):
 def parse_jwks(text: str | bytes) -> tuple[Jwk, ...]:
     """The usable signature keys of a JWK Set (RFC 7517), public members only; others are skipped as the RFC asks.
 
-    Raises UnusableKeysError when there is none.
+    A JWK by itself counts as a set of one. Raises UnusableKeysError when there is none, naming the member of each key
+    that disqualified it.
     """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UnusableKeysError("it is not JSON") from error
     members = document.get("keys") if isinstance(document, dict) else None
+    if members is None and isinstance(document, dict) and "kty" in document:
+        members = [document]
     if not isinstance(members, list):
         raise UnusableKeysError("it is not a JWK Set")
-    return _some(filter(None, map(public_jwk, members)))
+    found, reasons = [], []
+    for number, member in enumerate(members, 1):
+        try:
+            found.append(read_jwk(member))
+        except UnusableKeysError as error:
+            reasons.append(f"{_name(member, number)}: {error}")
+    return _some(found, reasons)
+
+
+def _name(member: object, number: int) -> str:
+    """A key as a message calls it: its place in the set, and its `kid` if it has one."""
+    kid = member.get("kid") if isinstance(member, dict) else None
+    return f"key {number}" if kid is None else f"key {number} ({shown(kid)})"
 
 
 def parse_keys(text: str) -> tuple[Jwk, ...]:
@@ -61,10 +91,13 @@ def parse_keys(text: str) -> tuple[Jwk, ...]:
     return _some(filter(None, (_jwk_of_pem(block[0]) for block in blocks)))
 
 
-def _some(keys: Iterable[Jwk]) -> tuple[Jwk, ...]:
+def _some(keys: Iterable[Jwk], reasons: Sequence[str] = ()) -> tuple[Jwk, ...]:
     found = tuple(keys)
     if not found:
-        raise UnusableKeysError("it holds no usable RSA, P-256 or P-384 public key")
+        said = "; ".join(reasons[:_SAID_AT_MOST])
+        more = len(reasons) - _SAID_AT_MOST
+        said += f"; and {more} more" if more > 0 else ""
+        raise UnusableKeysError("it holds no usable RSA, P-256 or P-384 public key" + (f" ({said})" if said else ""))
     return found
 
 
@@ -89,45 +122,80 @@ def _jwk_of_pem(pem: str) -> Jwk | None:
 
 def public_jwk(member: object) -> Jwk | None:
     """The public members of a JWK that can verify one of the accepted algorithms, else None."""
-    if not isinstance(member, dict) or member.get("use", "sig") != "sig":
+    try:
+        return read_jwk(member)
+    except UnusableKeysError:
         return None
-    operations = member.get("key_ops", ["verify"])
-    if not isinstance(operations, list) or "verify" not in operations:
-        return None
-    names = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}.get(_text(member, "kty"), ())
-    key = {name: _text(member, name) for name in ("kty", *names)}
-    if not names or not all(key.values()) or not (_is_rsa(key) if key["kty"] == "RSA" else _is_ec(key)):
-        return None
+
+
+def read_jwk(member: object) -> Jwk:
+    """The public members of a JWK that can verify one of the accepted algorithms, each in its proper form.
+
+    Raises UnusableKeysError, which names the member that disqualifies the key.
+    """
+    if not isinstance(member, dict):
+        raise UnusableKeysError("it is not an object")
+    given = {name: value for name, value in member.items() if value not in (None, "", [])}
+    if given.get("use", "sig") != "sig":
+        raise UnusableKeysError(f"use is {shown(given['use'])}, not 'sig'")
+    operations = given.get("key_ops", ["verify"])
+    if "verify" not in (operations if isinstance(operations, list) else [operations]):
+        raise UnusableKeysError(f"key_ops is {shown(operations)}, without 'verify'")
+    match given.get("kty"):
+        case "RSA":
+            key = _rsa(given)
+        case "EC":
+            key = _ec(given)
+        case kind:
+            raise UnusableKeysError("kty is absent" if kind is None else f"kty is {shown(kind)}, not 'RSA' or 'EC'")
     for name in ("kid", "alg"):
-        if name in member:
-            if not isinstance(member[name], str):
-                return None
-            key[name] = member[name]
+        if name in given:
+            if not isinstance(given[name], str):
+                raise UnusableKeysError(f"{name} is {shown(given[name])}, not a text")
+            key[name] = given[name]
     return key
 
 
-def _text(member: dict[str, Any], name: str) -> str:
-    value = member.get(name)
-    return value if isinstance(value, str) else ""
+def _rsa(given: dict[str, Any]) -> Jwk:
+    modulus, exponent = _number(given, "n"), _number(given, "e")
+    if modulus.bit_length() not in _RSA_BITS:
+        raise UnusableKeysError(f"n has {modulus.bit_length()} bits, not {_RSA_BITS.start} to {_RSA_BITS.stop - 1}")
+    if exponent % 2 == 0 or exponent == 1 or exponent.bit_length() > _LONGEST_EXPONENT_BITS:
+        raise UnusableKeysError("e is no public exponent")
+    return {"kty": "RSA", "n": _base64(modulus), "e": _base64(exponent)}
 
 
-def _is_rsa(key: Jwk) -> bool:
-    modulus = int.from_bytes(_unbase64(key["n"]))
-    exponent = int.from_bytes(_unbase64(key["e"])[:9])
-    return modulus.bit_length() in _RSA_BITS and exponent % 2 == 1 and exponent > 1
+def _ec(given: dict[str, Any]) -> Jwk:
+    name = given.get("crv")
+    if not isinstance(name, str) or name not in _CURVES:
+        raise UnusableKeysError("crv is absent" if name is None else f"crv is {shown(name)}, not 'P-256' or 'P-384'")
+    prime, constant = _CURVES[name]
+    x, y = _number(given, "x"), _number(given, "y")
+    for member, value in (("x", x), ("y", y)):
+        if value >= prime:
+            raise UnusableKeysError(f"{member} is too large for {name}")
+    if (y * y - x * x * x + 3 * x - constant) % prime:
+        raise UnusableKeysError(f"x and y are no point of {name}")
+    size = (prime.bit_length() + 7) // 8
+    return {"kty": "EC", "crv": name, "x": _base64(x, size), "y": _base64(y, size)}
 
 
-def _is_ec(key: Jwk) -> bool:
-    size = _CURVE_BYTES.get(key["crv"])
-    return len(_unbase64(key["x"])) == size == len(_unbase64(key["y"]))
-
-
-def _unbase64(text: str) -> bytes:
-    """The bytes of an unpadded base64url text, none if it is not one."""
+def _number(given: dict[str, Any], name: str) -> int:
+    """The whole number behind a base64url member. Raises UnusableKeysError."""
+    value = given.get(name)
+    if value is None:
+        raise UnusableKeysError(f"{name} is absent")
     try:
-        return a2b_base64(text.translate({45: 43, 95: 47}) + "=" * (-len(text) % 4), strict_mode=True)
-    except ValueError:  # binascii.Error is one
-        return b""
+        text = "".join(value.split()).translate({45: 43, 95: 47}).rstrip("=")
+        return int.from_bytes(a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True))
+    except (ValueError, AttributeError, TypeError):  # binascii.Error is a ValueError; the others: it is no text
+        raise UnusableKeysError(f"{name} is not base64url") from None
+
+
+def _base64(number: int, size: int = 0) -> str:
+    """A whole number as base64url, in as few bytes as it takes, at least `size`."""
+    data = number.to_bytes(max(size, (number.bit_length() + 7) // 8))
+    return b2a_base64(data, newline=False).decode().rstrip("=").translate({43: 45, 47: 95})
 
 
 def choose(keys: Sequence[Jwk], algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
@@ -175,7 +243,7 @@ def file_keys(path: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
             raw = file.read(MAX_KEYS_BYTES + 1)
         if len(raw) > MAX_KEYS_BYTES:
             raise UnusableKeysError(f"it is larger than {MAX_KEYS_BYTES} bytes")
-        found = choose(parse_keys(raw.decode()), algorithm, kid)
+        found = choose(parse_keys(raw.decode("utf-8-sig")), algorithm, kid)
     except OSError as error:
         raise KeysUnavailableError(f"the key file {path!r} cannot be read: {error.strerror}", hint=hint) from error
     except ValueError as error:  # UnusableKeysError, or not text

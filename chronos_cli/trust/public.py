@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
+from chronos_cli.contract import FIRE_LEEWAY_S
 from chronos_cli.errors import ChronosError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import timedelta
     from pathlib import Path
 
     from chronos_cli.trust.settings import TrustSettings
@@ -15,28 +17,34 @@ if TYPE_CHECKING:
 
 
 def verify_nas_fire_token(
-    token: str,
+    token: str | None = None,
     *,
-    expected_audience: str,
-    jwks_or_key: str | Mapping[str, Any] | None,
-    issuer: str | None,
-    cache_dir: Path | None = None,
+    expected_audience: str | None = None,
+    jwks_or_key: str | bytes | Mapping[str, Any] | None = None,
+    issuer: str | None = None,
+    leeway_seconds: float | timedelta = FIRE_LEEWAY_S,
+    cache_dir: str | Path | None = None,
 ) -> dict[str, Any] | None:
     """The claims of a good fire token, None for any other; it never raises.
 
-    `jwks_or_key` is an https URL of a JWKS, the path of a PEM or JWKS file, or either of these inline. Keys from a URL
-    are cached under `cache_dir` (else `$CHRONOS_HOME/cache`, else `~/.chronos/cache`). Why a token was refused is
+    `jwks_or_key` is an https URL of a JWKS, the path of a PEM or JWKS file, or either of these inline; without one, or
+    without an audience, every token is refused. `issuer` absent or empty takes any that the keys vouch for. Keys from a
+    URL are cached under `cache_dir` (else `$CHRONOS_HOME/cache`, else `~/.chronos/cache`). Why a token was refused is
     logged at INFO, as a code.
     """
     try:
+        from pathlib import Path
+
         from chronos_cli.trust.settings import TrustSettings
         from chronos_cli.trust.tokens import verify_fire_token
 
         settings = TrustSettings(
-            expected_audience=expected_audience or "",
-            issuer=issuer or "",
+            expected_audience=_text(expected_audience),
+            issuer=_text(issuer),
+            any_issuer=not issuer,
             keys=_as_text(jwks_or_key),
-            cache_dir=cache_dir or _default_cache(),
+            leeway_s=_seconds(leeway_seconds),
+            cache_dir=_default_cache() if cache_dir is None else Path(cache_dir),
         )
         return dict(verify_fire_token(token, settings).claims)
     except ChronosError as error:
@@ -46,9 +54,22 @@ def verify_nas_fire_token(
     return None
 
 
-def _as_text(keys: str | Mapping[str, Any] | None) -> str:
+def _text(value: object) -> str:
+    """A text, empty for None; something that only behaves like one must not compare equal to a claim."""
+    if value is None or type(value) is str:
+        return value or ""
+    raise TypeError("not a text")
+
+
+def _seconds(value: float | timedelta) -> float:
+    return float(value) if isinstance(value, int | float) else value.total_seconds()
+
+
+def _as_text(keys: str | bytes | Mapping[str, Any] | None) -> str:
     if keys is None or isinstance(keys, str):
         return keys or ""
+    if isinstance(keys, bytes):
+        return keys.decode()
     import json
 
     return json.dumps(dict(keys))

@@ -26,13 +26,13 @@ class FireTokenError(TokenError):
 
 
 def _comparison(claim: str, expected: object, received: object) -> str:
-    parts = [f"expected {_shown(expected)}"] if expected is not None else []
+    parts = [f"expected {shown(expected)}"] if expected is not None else []
     if received is not None:
-        parts.append(f"received {_shown(received)}")
+        parts.append(f"received {shown(received)}")
     return f"{claim}: {', '.join(parts)}" if parts else claim
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as one short line of ASCII: it may come from a stranger and must not steer a terminal or a log."""
     try:
         text = ascii(value)
@@ -118,6 +118,13 @@ class ExpiredError(FireTokenError):
     default_hint = "compare this machine's clock with NAS's"
 
 
+class TooLongLivedError(FireTokenError):
+    """The fire token is good for too long."""
+
+    code = "too_long_lived"
+    default_hint = "NAS has to mint short-lived tokens, or raise trust.max_token_life"
+
+
 class NotYetValidError(FireTokenError):
     """The fire token is not valid yet."""
 
@@ -153,6 +160,12 @@ class OtherTimeError(FireTokenError):
     """The fire token is bound to another time."""
 
     code = "bound_to_other_time"
+
+
+class OtherHomeError(FireTokenError):
+    """The fire token is bound to another home of this callback."""
+
+    code = "bound_to_other_home"
 
 
 class UnboundError(FireTokenError):

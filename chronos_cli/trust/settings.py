@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.contract import FIRE_LEEWAY_S, FIRE_MAX_LIFE_S
 from chronos_cli.errors import ConfigError
 from chronos_cli.frozen import frozen
 
@@ -45,19 +46,25 @@ class TrustSettings:
     verifier: str = NAS_JWT
     fetch_timeout_s: float = 5.0
     """The whole of one request for keys, name resolution and body included."""
-    max_age_s: float = 3600.0
+    max_age_s: float = 300.0
     """The longest that fetched keys are used without asking again, whatever Cache-Control says."""
-    max_stale_s: float = 86400.0
+    max_stale_s: float = 3600.0
     """How much longer they serve while NAS cannot be reached."""
     cooldown_s: float = 30.0
     """The least time between two requests caused by a `kid` nobody knows, or by keys that would not renew."""
+    max_life_s: float = FIRE_MAX_LIFE_S
+    """The longest that a token may be good for: from its `iat`, or from now where it has none, to its `exp`."""
+    leeway_s: float = FIRE_LEEWAY_S
+    """How far the clocks here and at NAS may differ."""
+    any_issuer: bool = False
+    """Take a token of any issuer. Only for programs that say so by a call; no configuration can."""
 
     def __post_init__(self) -> None:
         if self.verifier != NAS_JWT and not _names_function(self.verifier):
             raise ConfigError(
                 f"trust.verifier is {self.verifier!r}", hint=f"write {NAS_JWT} or an importable module:function"
             )
-        for name in ("fetch_timeout_s", "max_age_s", "max_stale_s", "cooldown_s"):
+        for name in ("fetch_timeout_s", "max_age_s", "max_stale_s", "cooldown_s", "max_life_s", "leeway_s"):
             if not 0 <= getattr(self, name) <= 10 * 365 * 86400:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}", hint="write a number of seconds, not negative")
         if self.key_kind is KeyKind.URL:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from binascii import a2b_base64
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_LEEWAY_S, FIRE_PURPOSE, FIRE_REQUIRED_CLAIMS, parse_fire_at
+from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_PURPOSE, FIRE_REQUIRED_CLAIMS, parse_fire_at
 from chronos_cli.frozen import frozen
 from chronos_cli.trust import refusals
 from chronos_cli.trust.settings import NAS_JWT, KeyKind
+from chronos_cli.trust.signature import from_base64url, signed_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,8 +33,8 @@ _LATEST: Final = 253_402_300_799
 class FireClaims:
     """What a verified fire token says.
 
-    `job_id` and `fire_at` (whole UTC seconds) are None where NAS does not bind its tokens; `expires` is None only from
-    a verifier of your own that did not say.
+    `job_id` and `fire_at` (whole UTC seconds) are None where NAS does not bind its tokens, `home` (the NAME of a
+    `/p/NAME` callback) where the token names none; `expires` is None only from a verifier of your own that did not say.
     """
 
     job_id: str | None
@@ -43,6 +43,7 @@ class FireClaims:
     issued: datetime | None
     expires: datetime | None
     claims: Mapping[str, Any]
+    home: str | None = None
 
     @property
     def bound(self) -> bool:
@@ -99,7 +100,7 @@ def check_configured(settings: TrustSettings) -> None:
         raise refusals.NoKeyConfiguredError
     if not settings.expected_audience:
         raise refusals.NoAudienceConfiguredError
-    if not settings.issuer.rstrip("/"):
+    if not settings.any_issuer and not settings.issuer.rstrip("/"):
         raise refusals.NoIssuerConfiguredError
 
 
@@ -113,11 +114,10 @@ def read_header(token: object) -> tuple[str, str | None]:
     if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARS or token.count(".") != 2:
         raise refusals.MalformedTokenError
     try:
-        text = token.partition(".")[0].encode("ascii").translate(_FROM_BASE64URL)
-        header = parse_object(a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True))
-    except ValueError:  # not ASCII, not base64 (binascii.Error), not UTF-8, not a JSON object
+        header = parse_object(from_base64url(token.partition(".")[0]))
+    except ValueError:  # not UTF-8, or not a JSON object
         raise refusals.MalformedTokenError from None
-    if "crit" in header or "b64" in header:
+    if header.get("crit") is not None or header.get("b64") is not None:
         raise refusals.CritError(claim="crit", received=header.get("crit", ["b64"]))
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in FIRE_ALGORITHMS:
@@ -125,9 +125,6 @@ def read_header(token: object) -> tuple[str, str | None]:
     if kid is not None and not isinstance(kid, str):
         raise refusals.MalformedTokenError(claim="kid", expected="a text", received=kid)
     return algorithm, kid
-
-
-_FROM_BASE64URL: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
@@ -156,8 +153,6 @@ def judge(
     token: str, algorithm: str, keys: tuple[Jwk, ...], settings: TrustSettings, clock: Callable[[], float]
 ) -> FireClaims:
     """The claims of a token, once its signature by one of `keys` and every claim have held. Raises FireTokenError."""
-    from chronos_cli.trust.signature import signed_payload
-
     payload = signed_payload(token, algorithm, keys)
     try:
         claims = parse_object(payload)
@@ -170,33 +165,43 @@ def judge(
 def check_claims(claims: Mapping[str, Any], settings: TrustSettings, now_s: int) -> None:
     """Check the claims that every fire token must have, and its times. Raises FireTokenError.
 
-    Times are compared in whole seconds: 30 s past `exp`, or before `nbf` and `iat`, is accepted, 31 s is not.
+    Times are compared in whole seconds: with the usual leeway 30 s past `exp`, or before `nbf` and `iat`, is accepted,
+    31 s is not.
     """
     for name in (*FIRE_REQUIRED_CLAIMS, "purpose"):
-        if claims.get(name) is None:
+        if claims.get(name) is None and not (name == "iss" and settings.any_issuer):
             raise refusals.MissingClaimError(claim=name)
     audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
     if settings.expected_audience not in audiences:
         raise refusals.AudienceError(claim="aud", expected=settings.expected_audience, received=claims["aud"])
-    issuer = claims["iss"]
-    if not isinstance(issuer, str) or issuer.rstrip("/") != settings.issuer.rstrip("/"):
-        raise refusals.IssuerError(claim="iss", expected=settings.issuer.rstrip("/"), received=issuer)
+    if not settings.any_issuer:
+        issuer, expected = claims["iss"], settings.issuer.rstrip("/")
+        if not isinstance(issuer, str) or issuer.rstrip("/") != expected:
+            raise refusals.IssuerError(claim="iss", expected=expected, received=issuer)
     if claims["purpose"] != FIRE_PURPOSE:
         raise refusals.PurposeError(claim="purpose", expected=FIRE_PURPOSE, received=claims["purpose"])
-    expires = _date(claims, "exp")
-    if expires is not None and now_s - expires > FIRE_LEEWAY_S:
-        raise refusals.ExpiredError(claim="exp", expected=f"later than {now_s - FIRE_LEEWAY_S - 1}", received=expires)
+    _check_times(claims, settings, now_s)
+
+
+def _check_times(claims: Mapping[str, Any], settings: TrustSettings, now_s: int) -> None:
+    leeway = int(settings.leeway_s)
+    expires, issued = _date(claims, "exp"), _date(claims, "iat")
+    if expires is not None and now_s - expires > leeway:
+        raise refusals.ExpiredError(claim="exp", expected=f"later than {now_s - leeway - 1}", received=expires)
     for name in ("nbf", "iat"):
         starts = _date(claims, name)
-        if starts is not None and starts - now_s > FIRE_LEEWAY_S:
-            raise refusals.NotYetValidError(claim=name, expected=f"at most {now_s + FIRE_LEEWAY_S}", received=starts)
+        if starts is not None and starts - now_s > leeway:
+            raise refusals.NotYetValidError(claim=name, expected=f"at most {now_s + leeway}", received=starts)
+    latest = int(settings.max_life_s) + (now_s + leeway if issued is None else issued)
+    if expires is not None and expires > latest:
+        raise refusals.TooLongLivedError(claim="exp", expected=f"at most {latest}", received=expires)
 
 
 def _date(claims: Mapping[str, Any], name: str) -> int | None:
-    """A NumericDate (RFC 7519, section 2) cut to its second, None where the claim is absent."""
-    if name not in claims:
+    """A NumericDate (RFC 7519, section 2) cut to its second, None where the claim is absent or null."""
+    value = claims.get(name)
+    if value is None:
         return None
-    value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
         raise refusals.ClaimTypeError(claim=name, expected="seconds since 1970", received=value)
     return int(value)
@@ -207,8 +212,8 @@ def claims_from(claims: Mapping[str, Any]) -> FireClaims:
 
     A claim that is there and cannot be read refuses the token: it was meant to bind it, and to what is unknown.
     """
-    job_id, jti, fire_at = claims.get("job_id"), claims.get("jti"), claims.get("fire_at")
-    for name, value in (("job_id", job_id), ("jti", jti)):
+    job_id, jti, home, fire_at = (claims.get(name) for name in ("job_id", "jti", "home", "fire_at"))
+    for name, value in (("job_id", job_id), ("jti", jti), ("home", home)):
         if value is not None and not isinstance(value, str):
             raise refusals.ClaimTypeError(claim=name, expected="a text", received=value)
     try:
@@ -223,18 +228,24 @@ def claims_from(claims: Mapping[str, Any]) -> FireClaims:
         issued=None if issued is None else datetime.fromtimestamp(issued, UTC),
         expires=None if expires is None else datetime.fromtimestamp(expires, UTC),
         claims=claims,
+        home=home,
     )
 
 
-def check_binding(claims: FireClaims, job_id: str, fire_at: datetime | None, settings: TrustSettings) -> None:
-    """Check that the token may fire this job at this time.
+def check_binding(
+    claims: FireClaims, job_id: str, fire_at: datetime | None, settings: TrustSettings, *, home: str | None = None
+) -> None:
+    """Check that the token may fire this job at this time, in this home.
 
-    `fire_at` is what the request names, None when it names none: then the token's own time is the one meant. Raises
-    OtherJobError, OtherTimeError, and UnboundError where `require_bound` is set and the token lacks either claim.
+    `fire_at` is what the request names, None when it names none: then the token's own time is the one meant. `home` is
+    the NAME of a `/p/NAME` path, None where there is no such path. Raises OtherHomeError, OtherJobError,
+    OtherTimeError, and UnboundError where `require_bound` is set and the token lacks job or time.
     """
     if settings.require_bound and not claims.bound:
         absent = " and ".join(name for name in ("job_id", "fire_at") if getattr(claims, name) is None)
         raise refusals.UnboundError(claim=absent)
+    if claims.home is not None and home is not None and claims.home != home:
+        raise refusals.OtherHomeError(claim="home", expected=home, received=claims.home)
     if claims.job_id is not None and claims.job_id != job_id:
         raise refusals.OtherJobError(claim="job_id", expected=job_id, received=claims.job_id)
     if claims.fire_at is not None and fire_at is not None and claims.fire_at != _second(fire_at):

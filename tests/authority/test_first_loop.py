@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
+from chronos_cli.contract import home_named_by
 from tests.nas_process import Callback, running_nas
 
 if TYPE_CHECKING:
@@ -51,9 +52,35 @@ def test_a_due_timer_is_relayed_at_its_second_with_a_bound_token(nas, agent):
     assert claims["job_id"] == "job-1"
     assert claims["fire_at"] == when.isoformat()
     assert claims["exp"] - claims["iat"] == 90
+    assert "home" not in claims
     assert claims["jti"] == fire.headers["chronos-delivery"] == reply.json["schedule_id"]
     nas.wait_for("relayed", job_id="job-1", outcome="delivered")
     assert "job-1" not in nas.armed(agent)
+
+
+def test_a_callback_url_that_names_a_home_is_in_the_token(nas, agent):
+    """Of several homes behind one address the token is good for the one that its timer was armed for."""
+    with Callback() as callback:
+        nas.provision(agent, "job-2", soon(1), f"{callback.url}/p/team")
+        fire = callback.wait()[0]
+    assert fire.path == "/p/team/api/cron/fire"
+    assert jwt.decode(fire.token, options={"verify_signature": False})["home"] == "team"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://a.example/p/team", "team"),
+        ("https://a.example/x/p/team/", "team"),
+        ("https://a.example/work", None),
+        ("https://a.example/p/", None),
+        ("https://a.example/p/a%20b", None),
+        ("https://a.example/xp/work", None),
+    ],
+)
+def test_names_of_homes_in_callback_urls(url, name):
+    """`/p/NAME` at the end, and nothing else, names a home."""
+    assert home_named_by(url) == name
 
 
 def test_the_keys_may_be_kept_for_five_minutes(nas):

@@ -83,6 +83,37 @@ def test_a_profile_cannot_widen_what_is_trusted(two):
     assert rows(two.second, "theirs") == []
 
 
+def test_a_token_that_names_a_home_is_good_in_that_one_only(two):
+    """The path decides nothing that the token decides otherwise; without a path the token names the home."""
+    for home in (two.second, two.home):
+        add_job(home, "shared", "every 1h", "true", ago=1)
+    theirs = two.token(home="second")
+    assert two.fire("shared", path=f"/p/third{PATH}", token=theirs).status == 401
+    assert two.fire("shared", path=f"/p/second{PATH}", token=two.token(home="third")).status == 401
+    assert rows(two.second, "shared") == []
+    assert two.fire("shared", token=theirs).json["result"] == "claimed"
+    wait_for_end(two.second, "shared")
+    assert two.rows("shared") == []
+
+
+def test_a_used_token_is_good_in_the_same_home_only(two):
+    """One that names no home, and was sent to `/p/second`, fires no job of the same name in the launching home."""
+    for home in (two.second, two.home):
+        add_job(home, "shared", "every 1h", "true", ago=1)
+    token = two.token()
+    assert two.fire("shared", path=f"/p/second{PATH}", token=token).json["result"] == "claimed"
+    wait_for_end(two.second, "shared")
+    assert two.fire("shared", token=token).status == 401
+    assert two.rows("shared") == []
+
+
+def test_a_name_that_only_a_proxy_knows(two):
+    """A proxy that sorts by path and takes the name away: the token's name is none of ours, and the job is found."""
+    two.add("ours", "every 1h", "true", ago=1)
+    assert two.fire("ours", token=two.token(home="elsewhere")).json["result"] == "claimed"
+    two.wait_for_rows("ours", state="ok")
+
+
 def test_a_broken_profile_is_in_nobodys_way(two):
     """Jobs found elsewhere fire; one that is found nowhere may be in the broken home, so NAS shall come again."""
     two.add("ours", "every 1h", "true", ago=1)

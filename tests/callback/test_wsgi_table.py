@@ -75,6 +75,19 @@ def test_a_refusal_is_the_same_bytes_whatever_the_cause_and_the_job(home):
     assert home.rows("known") == []
 
 
+def test_where_used_tokens_cannot_be_remembered(home):
+    """A token that names job and instant starts the job all the same; any other would be good for every job: 503."""
+    cursor = home.add("beat", "every 1h", "true", ago=1)
+    (home.home / "cache").mkdir(exist_ok=True)
+    (home.home / "cache/jti").write_text("a file")
+    reply = home.fire("beat", cursor.isoformat())
+    assert (reply.status, reply.json["error"]) == (503, {"code": "jti_memory", "retryable": True})
+    assert reply.header("Retry-After")
+    bound = home.token(job_id="beat", fire_at=cursor.isoformat())
+    assert home.fire("beat", cursor.isoformat(), token=bound).json["result"] == "claimed"
+    home.wait_for_rows("beat", state="ok")
+
+
 def test_a_token_id_used_for_another_job_is_refused_in_the_same_words(home):
     """One `jti` is good for one occurrence: with a second job it gets the plain 401."""
     token = home.token()

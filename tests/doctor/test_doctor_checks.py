@@ -58,7 +58,23 @@ def test_a_new_home_is_well(doctor, home):
     checks, done = doctor(home)
     assert levels(checks) == {}
     assert done.code == 0
-    assert len(checks) == 21
+    assert len(checks) == 22
+
+
+def test_used_tokens_that_cannot_be_remembered_are_a_warning(doctor, home):
+    """Then only tokens that name their job and instant are taken, and where that memory is for this machine is said."""
+    edit(home, "timezone", "cron: {chronos: {portal_url: 'http://127.0.0.1:9'}}\ntimezone")
+    found = doctor(home)[0]["token_memory"]
+    assert (found["level"], found["text"]) == (
+        "OK",
+        f"used tokens are remembered in {home}/cache/jti, for this machine",
+    )
+    assert list((home / "cache/jti").iterdir()) == []
+    shutil.rmtree(home / "cache")
+    (home / "cache").write_text("a file")
+    found = doctor(home)[0]["token_memory"]
+    assert (found["level"], found["code"]) == ("WARN", "jti_memory")
+    assert "only tokens that name their job and instant are taken" in found["text"]
 
 
 def test_what_people_see_is_numbered_and_names_the_mend(chronos, home):
@@ -69,7 +85,7 @@ def test_what_people_see_is_numbered_and_names_the_mend(chronos, home):
     assert lines[0].startswith(" 1. OK    config: ")
     at = next(number for number, line in enumerate(lines) if "WARN  hold: ALL JOBS ARE HELD: maintenance" in line)
     assert lines[at + 1].strip() == "mend: chronos hold --off"
-    assert "21 checks: 20 OK, 1 WARN, 0 FAIL" in done.err
+    assert "22 checks: 21 OK, 1 WARN, 0 FAIL" in done.err
     assert done.code == 0, "a warning is no failure"
     quiet = chronos("doctor", "--quiet", home=home)
     assert quiet.out.splitlines() == [lines[at], lines[at + 1]]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
@@ -134,14 +136,17 @@ def test_every_curve_of_the_contract(make: Any, tmp_path: Path) -> None:
         ({"exp": 1e300}, "claim_type", "exp"),
         ({"iat": "now"}, "claim_type", "iat"),
         ({"nbf": "now"}, "claim_type", "nbf"),
-        ({"nbf": None}, "claim_type", "nbf"),
-        ({"iat": None}, "claim_type", "iat"),
         ({"job_id": 7}, "claim_type", "job_id"),
         ({"fire_at": "yesterday"}, "claim_type", "fire_at"),
         ({"fire_at": "2026-11-20T15:34:15"}, "claim_type", "fire_at"),
         ({"fire_at": NOW_S}, "claim_type", "fire_at"),
         ({"jti": 7}, "claim_type", "jti"),
+        ({"home": 7}, "claim_type", "home"),
         ({"exp": NOW_S - 31}, "expired", "exp"),
+        ({"exp": NOW_S + 3601}, "too_long_lived", f"exp: expected 'at most {NOW_S + 3600}'"),
+        ({"iat": NOW_S - 3600, "exp": NOW_S + 1}, "too_long_lived", "exp"),
+        ({"exp": NOW_S + 3631, "without": ["iat"]}, "too_long_lived", "exp"),
+        ({"exp": NOW_S + 3631, "iat": None}, "too_long_lived", "exp"),
         ({"nbf": NOW_S + 31}, "not_yet_valid", "nbf"),
         ({"iat": NOW_S + 31}, "not_yet_valid", "iat"),
     ],
@@ -151,6 +156,36 @@ def test_bad_claim(claims: dict[str, Any], code: str, said: str, key: SigningKey
     error = refusal(key.token(now=NOW_S, **claims), settings)
     assert error.code == code
     assert said in error.message
+
+
+def test_null_counts_as_absent(key: SigningKey, settings: TrustSettings) -> None:
+    """`nbf`, `iat` and all that binds a token are optional, and so may be null; so may members of its header."""
+    claims = verify(key.token(now=NOW_S, nbf=None, iat=None, jti=None, home=None, sub=None), settings)
+    assert (claims.issued, claims.jti, claims.home) == (None, None, None)
+    header = {"alg": "RS256", "kid": None, "typ": None, "crit": None, "b64": None, "x5c": None}
+    signed = f"{segment(header)}.{segment(key.claims(now=NOW_S))}"
+    proof = key.private.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+    assert verify(f"{signed}.{segment(proof)}", settings).claims["aud"] == AUDIENCE
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": NOW_S + 3600},
+        {"iat": NOW_S - 3500, "exp": NOW_S + 100},
+        {"exp": NOW_S + 3630, "without": ["iat"]},
+    ],
+)
+def test_longest_life(claims: dict[str, Any], key: SigningKey, settings: TrustSettings) -> None:
+    """An hour from `iat` to `exp` is accepted; without `iat` an hour from now, by clocks that may differ."""
+    assert verify(key.token(now=NOW_S, **claims), settings)
+
+
+def test_longest_life_is_a_setting(key: SigningKey, tmp_path: Path) -> None:
+    """`max_life_s` moves the bound, both ways."""
+    token = key.token(now=NOW_S, exp=NOW_S + 7200)
+    assert verify(token, make_settings(tmp_path, key.public_pem, max_life_s=7200))
+    assert refusal(token, make_settings(tmp_path, key.public_pem, max_life_s=7199)).code == "too_long_lived"
 
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
@@ -332,14 +367,26 @@ def unusable_keys(key: SigningKey) -> list[tuple[str, str]]:
         ("{", "not JSON"),
         ("{}", "not a JWK Set"),
         ('{"keys": []}', "no usable"),
-        (json.dumps({"keys": [weak.jwk()]}), "no usable"),
-        (json.dumps({"keys": [key.jwk(use="enc")]}), "no usable"),
-        (json.dumps({"keys": [key.jwk(key_ops=["sign"])]}), "no usable"),
-        (json.dumps({"keys": [key.jwk(kid=7)]}), "no usable"),
+        (
+            json.dumps({"keys": [weak.jwk()]}),
+            "no usable RSA, P-256 or P-384 public key (key 1 ('rsa-1'): n has 1024 bits",
+        ),
+        (json.dumps({"keys": [key.jwk(use="enc")]}), "key 1 ('rsa-1'): use is 'enc', not 'sig'"),
+        (json.dumps({"keys": [key.jwk(key_ops=["sign"])]}), "key_ops is ['sign'], without 'verify'"),
+        (json.dumps({"keys": [key.jwk(kid=7)]}), "key 1 (7): kid is 7, not a text"),
+        (json.dumps({"keys": [key.jwk(alg=["RS256"])]}), "alg is ['RS256'], not a text"),
+        (json.dumps({"keys": [key.jwk(n=None)]}), "n is absent"),
+        (json.dumps({"keys": [key.jwk(e="AQ")]}), "e is no public exponent"),
+        (json.dumps({"keys": [key.jwk(n="a*b")]}), "n is not base64url"),
+        (json.dumps({"keys": [key.jwk(kty=None)]}), "kty is absent"),
+        (json.dumps({"keys": [7]}), "key 1: it is not an object"),
+        (json.dumps({"keys": [key.jwk(use="enc"), 7, 7, 7, 7]}), "; and 2 more)"),
         (json.dumps({"keys": [{"kty": "oct", "k": "AAAA", "kid": "rsa-1"}, 7, None]}), "no usable"),
         (json.dumps({"keys": [key.jwk(n="AQAB"), key.jwk(n="!"), key.jwk(e="AA"), key.jwk(n=[])]}), "no usable"),
-        (json.dumps({"keys": [{"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA", "kid": "rsa-1"}]}), "no usable"),
-        (json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "rsa-1"}]}), "no usable"),
+        (json.dumps({"keys": [{"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA", "kid": "rsa-1"}]}), "crv is 'P-521'"),
+        (json.dumps({"keys": [{"kty": "EC", "x": "AA", "y": "AA", "kid": "rsa-1"}]}), "crv is absent"),
+        (json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]}), "x and y are no point of P-256"),
+        (json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "x": "_" * 43, "y": "AA"}]}), "x is too large for P-256"),
     ]
 
 
@@ -366,11 +413,126 @@ def test_key_file_that_cannot_be_read(key: SigningKey, tmp_path: Path) -> None:
             verify(key.token(now=NOW_S), make_settings(tmp_path, str(path)))
 
 
-def test_point_that_is_not_on_the_curve(ec_key: SigningKey, tmp_path: Path) -> None:
-    """A published key that looks right and is none makes the token impossible to judge."""
-    bad = ec_key.jwk(y=ec_key.jwk()["x"])
-    with pytest.raises(KeysUnavailableError):
-        verify(ec_key.token(now=NOW_S), make_settings(tmp_path, json.dumps({"keys": [bad]})))
+@pytest.mark.parametrize(
+    "name", ["use", "alg", "kid", "key_ops", "x5c", "x5t", "x5u", "x5t#S256", "d", "crv", "nobody"]
+)
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_member_that_is_null_or_empty_counts_as_absent(
+    name: str, nothing: object, key: SigningKey, ec_key: SigningKey, tmp_path: Path
+) -> None:
+    """Serializers write members that have no value; such a key is as good as one without them."""
+    for signer in (key, ec_key):
+        if name == "crv" and signer is ec_key:
+            continue
+        jwks = json.dumps({"keys": [signer.jwk(**{name: nothing})]})
+        assert verify(signer.token(now=NOW_S), make_settings(tmp_path, jwks))
+
+
+def test_every_optional_member_null_at_once(key: SigningKey, tmp_path: Path) -> None:
+    """A whole record of nulls beside the key itself."""
+    names = (
+        "kid",
+        "alg",
+        "use",
+        "key_ops",
+        "x5c",
+        "x5t",
+        "x5u",
+        "x5t#S256",
+        "d",
+        "p",
+        "q",
+        "oth",
+        "crv",
+        "x",
+        "y",
+        "k",
+    )
+    jwks = json.dumps({"keys": [key.jwk(**dict.fromkeys(names))]})
+    assert verify(key.token(now=NOW_S), make_settings(tmp_path, jwks))
+
+
+def test_keys_are_read_as_widely_as_others_read_them(key: SigningKey, ec_key: SigningKey, tmp_path: Path) -> None:
+    """Padding, the other base64 alphabet, broken lines, zeros in front and too few of them: it is the same number."""
+    plain = key.jwk()
+    modulus = base64.urlsafe_b64decode(plain["n"] + "==")
+    small = ec_key.jwk()
+    x = base64.urlsafe_b64decode(small["x"] + "==")
+    variants = [
+        (key, key.jwk(e="AQAB====")),
+        (key, key.jwk(n=base64.b64encode(modulus).decode(), e="AAEAAQ")),
+        (key, key.jwk(n=base64.urlsafe_b64encode(b"\0" + modulus).decode())),
+        (key, key.jwk(n="\n".join(plain["n"][at : at + 64] for at in range(0, len(plain["n"]), 64)))),
+        (key, key.jwk(key_ops="verify")),
+        (ec_key, ec_key.jwk(x=base64.b64encode(b"\0\0" + x).decode())),
+    ]
+    for signer, jwk in variants:
+        for text in (json.dumps({"keys": [jwk]}), json.dumps(jwk)):
+            assert verify(signer.token(now=NOW_S), make_settings(tmp_path, text)), jwk
+    path = tmp_path / "bom.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(key.jwks()).encode())
+    assert verify(key.token(now=NOW_S), make_settings(tmp_path, str(path)))
+
+
+def short_point() -> SigningKey:
+    """A P-256 key whose x begins with a zero byte, which some serializers then leave out."""
+    for number in range(1, 10_000):
+        private = ec.derive_private_key(number, ec.SECP256R1())
+        if private.public_key().public_numbers().x < 2**248:
+            return SigningKey(kid="short", algorithm="ES256", private=private)
+    raise AssertionError
+
+
+def test_coordinate_without_its_zeros(tmp_path: Path) -> None:
+    """RFC 7518 wants the full length; the point is known without it."""
+    key = short_point()
+    x = base64.urlsafe_b64decode(key.jwk()["x"] + "==").lstrip(b"\0")
+    jwk = key.jwk(x=base64.urlsafe_b64encode(x).decode().rstrip("="))
+    assert verify(key.token(now=NOW_S), make_settings(tmp_path, json.dumps({"keys": [jwk]})))
+
+
+def test_unusable_key_never_hides_a_good_one(key: SigningKey, ec_key: SigningKey, tmp_path: Path) -> None:
+    """Off the curve, too weak, private to somebody else's protocol or no key at all: the others still verify.
+
+    Also where it bears the very `kid` of a good one, or none.
+    """
+    off = ec_key.jwk(y=ec_key.jwk()["x"])
+    bad = [
+        off,
+        {**off, "kid": None},
+        key.jwk(n="AQAB"),
+        key.jwk(use="enc"),
+        {"kty": "oct", "k": "AAAA", "kid": "ec-1"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "AA", "kid": "rsa-1"},
+        None,
+        [],
+        {"kty": ["RSA"]},
+        {"kty": "EC", "crv": {}, "x": 1, "y": 2},
+    ]
+    for one in bad:
+        for members in ([one, key.jwk(), ec_key.jwk()], [key.jwk(), ec_key.jwk(), one]):
+            settings = make_settings(tmp_path, json.dumps({"keys": members}))
+            assert verify(ec_key.token(now=NOW_S), settings), one
+            assert verify(key.token(now=NOW_S), settings), one
+
+
+def test_key_that_openssl_does_not_take(key: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library finds to be no key after all is passed over, and is the cause only where no other is left."""
+    from jwt.api_jwk import PyJWK
+    from jwt.exceptions import InvalidKeyError
+
+    read = PyJWK.__init__
+
+    def init(self: Any, data: dict[str, Any], algorithm: str | None = None) -> None:
+        if data.get("alg") is None:
+            raise InvalidKeyError
+        read(self, data, algorithm)
+
+    monkeypatch.setattr(PyJWK, "__init__", init)
+    bad = key.jwk(alg=None)
+    assert verify(key.token(now=NOW_S), make_settings(tmp_path, json.dumps({"keys": [bad, key.jwk()]})))
+    with pytest.raises(KeysUnavailableError, match="a published key cannot be used"):
+        verify(key.token(now=NOW_S), make_settings(tmp_path, json.dumps({"keys": [bad]})))
 
 
 def test_private_members_of_a_jwk_are_not_used(key: SigningKey) -> None:
@@ -460,6 +622,11 @@ def test_binding(settings: TrustSettings) -> None:
     check_binding(token, "j1", None, settings)
     with pytest.raises(refusals.OtherJobError, match="expected 'j2', received 'j1'"):
         check_binding(token, "j2", at, settings)
+    there = bound(job_id="j1", fire_at=at, home="work")
+    check_binding(there, "j1", at, settings, home="work")
+    check_binding(there, "j1", at, settings)
+    with pytest.raises(refusals.OtherHomeError, match="expected 'play', received 'work'"):
+        check_binding(there, "j1", at, settings, home="play")
     with pytest.raises(refusals.OtherTimeError, match="15:34:16"):
         check_binding(token, "j1", at + timedelta(seconds=1), settings)
     with pytest.raises(ValueError, match="offset"):
@@ -504,7 +671,9 @@ def test_every_cause_has_its_own_code() -> None:
             "audience",
             "issuer",
             "purpose",
+            "bound_to_other_home",
             "bound_to_other_job",
+            "too_long_lived",
             "bound_to_other_time",
             "unbound",
             "jti_reused",
@@ -551,7 +720,9 @@ HEADER = st.fixed_dictionaries(
 )
 CLAIMS = st.fixed_dictionaries(
     {},
-    optional=dict.fromkeys(("aud", "iss", "exp", "nbf", "iat", "purpose", "job_id", "fire_at", "jti", "sub"), JSON),
+    optional=dict.fromkeys(
+        ("aud", "iss", "exp", "nbf", "iat", "purpose", "job_id", "fire_at", "jti", "home", "sub"), JSON
+    ),
 )
 PART = st.builds(segment, JSON) | st.builds(segment, st.binary(max_size=60)) | st.text(max_size=20)
 JUNK = (
@@ -590,6 +761,8 @@ def test_fuzzed_claims_with_a_good_signature(changes: dict[str, Any], key: Signi
     except FireTokenError:
         return
     assert (claims["aud"] == AUDIENCE or AUDIENCE in claims["aud"], claims["purpose"]) == (True, "cron_fire")
+    given = {name: value for name, value in claims.items() if value is not None}  # PyJWT takes no null
+    token = jwt.encode(given, key.private, "RS256")
     options = {"verify_sub": False, "verify_jti": False}
     assert jwt.decode(token, key.public_pem, ["RS256"], audience=AUDIENCE, leeway=10**9, options=options)
 

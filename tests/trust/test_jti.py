@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chronos_cli.trust import FireClaims, bind_jti
+from chronos_cli.trust.jti import JtiMemoryError
 from chronos_cli.trust.refusals import JtiReusedError
 
 if TYPE_CHECKING:
@@ -137,16 +137,28 @@ def test_binding_is_shared_by_processes(tmp_path: Path) -> None:
     assert b"JtiReusedError" in run[2].stderr
 
 
-def test_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where nothing can be kept, fires go on and the log says what is missing."""
-    caplog.set_level(logging.WARNING)
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """A token bound to its job and instant goes on, as the claim makes it good once; any other is answered 503."""
     (tmp_path / "cache").write_text("a file")
-    bind(claims(), tmp_path / "cache")
-    assert "may be used for more than one occurrence" in caplog.text
+    bind(claims(job_id="j1", fire_at=NOW), tmp_path / "cache")
+    bind(claims(None), tmp_path / "cache")
+    for values in ({}, {"job_id": "j1"}, {"fire_at": NOW}):
+        with pytest.raises(JtiMemoryError, match="cannot be written") as caught:
+            bind(claims(**values), tmp_path / "cache")
+        assert (caught.value.http_status, caught.value.exit_code, caught.value.code) == (503, 75, "jti_memory")
 
 
-def test_foreign_file_in_the_place_of_an_entry(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A link that we did not write is replaced, any other file costs a warning; neither is ever followed or opened."""
+def test_home_is_part_of_the_occurrence(tmp_path: Path) -> None:
+    """A token seen at `/p/a` fires no job of the same name at `/p/b`, nor on the plain path."""
+    bind_jti(claims(), "j1", NOW, tmp_path, home="a", now=lambda: NOW)
+    bind_jti(claims(), "j1", NOW, tmp_path, home="a", now=lambda: NOW)
+    for home in ("b", None):
+        with pytest.raises(JtiReusedError, match="only with a/j1:2026"):
+            bind_jti(claims(), "j1", NOW, tmp_path, home=home, now=lambda: NOW)
+
+
+def test_foreign_file_in_the_place_of_an_entry(tmp_path: Path) -> None:
+    """A link that we did not write is replaced, any other file is a memory that cannot be used; neither is followed."""
     target = tmp_path / "target"
     target.write_text("mine")
     bind(claims(), tmp_path)
@@ -157,6 +169,6 @@ def test_foreign_file_in_the_place_of_an_entry(tmp_path: Path, caplog: pytest.Lo
     assert entry.readlink().name.startswith("1")
     entry.unlink()
     entry.write_text("")
-    bind(claims(), tmp_path, job="j3")
-    assert "cannot be used" in caplog.text
+    with pytest.raises(JtiMemoryError):
+        bind(claims(), tmp_path, job="j3")
     assert target.read_text() == "mine"

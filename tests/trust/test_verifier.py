@@ -6,6 +6,8 @@ import json
 import logging
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def key() -> SigningKey:
     return SigningKey.es256()
+
+
+class EqualToAll(str):
+    """A text that claims to be whatever it is compared with."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+class Raising:
+    """An object that fails whatever is done with it."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError
+
+    __len__ = __str__ = __repr__ = __iter__ = __bool__  # type: ignore[assignment]
 
 
 def nas_fire_token(token: Any, keys: Any, **changes: Any) -> dict[str, Any] | None:
@@ -55,8 +76,21 @@ def test_public_function_returns_claims_or_none(key: SigningKey, caplog: pytest.
         {"keys": "http://example.com"},
         {"keys": "/nowhere/key.pem"},
         {"keys": "\x00"},
-        {"issuer": None},
         {"issuer": 7},
+        {"issuer": "https://other.example.com"},
+        {"leeway_seconds": None},
+        {"leeway_seconds": "30"},
+        {"leeway_seconds": float("nan")},
+        {"leeway_seconds": float("inf")},
+        {"leeway_seconds": -1},
+        {"expected_audience": ""},
+        {"expected_audience": EqualToAll()},
+        {"issuer": EqualToAll()},
+        {"keys": b"\xff"},
+        {"keys": Raising()},
+        {"token": Raising()},
+        {"expected_audience": Raising()},
+        {"issuer": Raising()},
         {"expected_audience": None},
         {"expected_audience": ["agent:7f3"]},
         {"keys": "https://portal.invalid/jwks", "cache_dir": 7},
@@ -67,6 +101,24 @@ def test_public_function_returns_claims_or_none(key: SigningKey, caplog: pytest.
 def test_public_function_never_raises(change: dict[str, Any], key: SigningKey) -> None:
     """Arguments of every wrong kind give None."""
     assert nas_fire_token(**{"token": key.token(), "keys": key.public_pem, **change}) is None
+
+
+def test_public_function_takes_the_calls_of_hermes(key: SigningKey, caplog: pytest.LogCaptureFixture) -> None:
+    """Issuer and key may be left out, as there: any issuer that the keys vouch for then, and nothing without a key."""
+    now = int(time.time())
+    token = key.token()
+    assert verify_nas_fire_token(token=token, expected_audience=AUDIENCE, jwks_or_key=key.public_pem)
+    for issuer in (None, ""):
+        for given in (token, key.token(iss="https://elsewhere.example.com"), key.token(without=["iss"])):
+            assert nas_fire_token(given, key.public_pem, issuer=issuer)
+    assert nas_fire_token(token, key.public_pem.encode())
+    for leeway in (60, 60.5, timedelta(seconds=60)):
+        assert nas_fire_token(key.token(exp=now - 50), key.public_pem, leeway_seconds=leeway)
+        assert nas_fire_token(key.token(exp=now - 80), key.public_pem, leeway_seconds=leeway) is None
+    assert nas_fire_token(key.token(exp=now - 5), key.public_pem, leeway_seconds=0) is None
+    assert verify_nas_fire_token(token=token, expected_audience=AUDIENCE) is None
+    assert verify_nas_fire_token() is None
+    assert token not in caplog.text
 
 
 def test_public_function_caches_under_the_home(

@@ -1,6 +1,6 @@
 """The examination of a home: every part that a job's run depends on, each with the command that mends it.
 
-It changes nothing but the store's proof document and the key cache.
+It changes nothing but the store's proof document, the key cache, and the memory of used tokens for a moment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chronos_cli.operations.doctor.home import (
     check_time_zones,
 )
 from chronos_cli.operations.doctor.jobs import check_jobs
-from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys
+from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys, check_token_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +64,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     asked, held = ask_nas(ctx)
     yield from asked
     yield check_keys(config)
+    yield check_token_memory(config)
     readable = store[0].level is Level.OK
     yield from check_claims(config, ctx, last_accepted(ctx) if readable else None)
     yield _callback(subject)

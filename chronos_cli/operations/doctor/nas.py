@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,6 +137,22 @@ def _published(settings: TrustSettings) -> Check:
         text = f"{len(keys)} at {url}, but {settings.cache_dir} cannot keep them: each fire fetches them"
         return warn("keys", text, code="keys_not_cached", mend=f"chmod u+rwx {settings.cache_dir}")
     return ok("keys", f"{len(keys)} at {url}; cached {max(age, 0):.0f} s ago for {known.lifetime_s:.0f} s")
+
+
+def check_token_memory(config: Config) -> Check:
+    """Whether used tokens can be remembered, so that one which names no job and instant is good for one only."""
+    if not config.portal_url and not config.nas_jwks_url:
+        return ok("token_memory", "not needed: nobody may call")
+    from chronos_cli.trust.jti import check_memory
+
+    folder = Path(config.home, "cache", "jti")
+    try:
+        check_memory(folder.parent)
+    except OSError as error:
+        text = f"{folder} cannot be written ({error.strerror}): only tokens that name their job and instant are taken"
+        mend = f"mkdir -p {folder} && chown {os.geteuid()} {folder} && chmod 700 {folder}"
+        return warn("token_memory", text, code="jti_memory", mend=mend)
+    return ok("token_memory", f"used tokens are remembered in {folder}, for this machine")
 
 
 def check_claims(config: Config, ctx: Context, accepted_at: datetime | None) -> Iterator[Check]:
