@@ -186,6 +186,8 @@ class TestMistakes:
             ("cron: {chronos: {portal_url: 'https://h:99999'}}", "must be an https:// URL"),
             ("cron: {chronos: {portal_url: 'https://h/?q=1'}}", "without ? and #"),
             ("cron: {chronos: {callback_url: 'ftp://h'}}", "cron.chronos.callback_url must be"),
+            ("cron: {chronos: {callback_url: 'https://h/api/cron/fire'}}", "NAS adds that path itself"),
+            ("cron: {chronos: {callback_url: 'https://h/x/api/cron/fire/'}}", "NAS adds that path itself"),
             (
                 "cron: {chronos: {portal: 'https://h'}}",
                 "cron.chronos.portal is not a setting: did you mean portal_url?",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.callback.afterwards import alert_afterwards, alert_now, arm_afterwards
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.modes import Mode, choose
-from chronos_cli.callback.request import bearer_token, parse_fire, profile_of, read_body
+from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, profile_of, read_body
 from chronos_cli.config import load_config
+from chronos_cli.contract import FIRE_PATH
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
@@ -88,6 +89,8 @@ class Callback:
             return _json(200, self.health())
         profile = profile_of(path)
         if profile is None:
+            if is_astray(path):
+                _log(f"not found: a fire came to the path {path[:200]!a}, and this callback serves {FIRE_PATH}")
             return _json(404, {"result": "not found"})
         if method != "POST":
             return _json(405, {"result": "method not allowed"}, allow="POST")

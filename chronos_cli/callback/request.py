@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import FIRE_PATH, MAX_FIRE_BODY_BYTES, is_job_id
@@ -26,13 +27,22 @@ class TooLargeError(UsageError):
 
 
 def profile_of(path: str) -> str | None:
-    """The profile that a fire path names: "" on the plain path, None where the path is no fire path at all."""
+    """Return the profile that a fire path names: "" on the plain path, None where it is no fire path of ours.
+
+    One slash at the end is taken: some proxies add it.
+    """
+    path = path.removesuffix("/")
     if path == FIRE_PATH:
         return ""
     if path.startswith(_PROFILE) and path.endswith(FIRE_PATH):
         name = path[len(_PROFILE) : -len(FIRE_PATH)]
         return name if is_job_id(name) else None
     return None
+
+
+def is_astray(path: str) -> bool:
+    """Tell whether a path that is not ours was meant for a fire: a prefix that a proxy kept, or doubled slashes."""
+    return re.sub("/+", "/", path).removesuffix("/").endswith(FIRE_PATH)
 
 
 def bearer_token(environ: Mapping[str, Any]) -> str | None:

@@ -79,7 +79,11 @@ class Config:
         "cron.chronos.portal_url", "PORTAL_URL", values.URL, "", "NAS's base URL, and the issuer of fire tokens"
     )
     callback_url: str = _setting(
-        "cron.chronos.callback_url", "CALLBACK_URL", values.URL, "", "this agent's public base URL, called by NAS"
+        "cron.chronos.callback_url",
+        "CALLBACK_URL",
+        values.CALLBACK_URL,
+        "",
+        "this agent's public base URL, called by NAS",
     )
     expected_audience: str = _setting(
         "cron.chronos.expected_audience", "EXPECTED_AUDIENCE", values.TEXT, "", "the `aud` fire tokens must have"

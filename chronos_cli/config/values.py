@@ -85,6 +85,16 @@ def read_url(value: object) -> str:
     raise ValueError(f"{allowed}, not {shown(value)}")
 
 
+def read_callback_url(value: object) -> str:
+    """Read the base URL of a callback: as `read_url`, and without the path that NAS adds to it."""
+    from chronos_cli.contract import FIRE_PATH
+
+    url = read_url(value)
+    if url.endswith(FIRE_PATH):
+        raise ValueError(f"must not end in {FIRE_PATH}: NAS adds that path itself")
+    return url
+
+
 def is_loopback(host: str) -> bool:
     """Whether a URL's host (no brackets, no port) is this machine by its text alone, without asking DNS."""
     if host.lower() == "localhost":
@@ -232,6 +242,7 @@ TEXT = Kind("text", read_text, expands=True)
 PATH = Kind("path", read_text, expands=True)
 BOOL = Kind("true or false", read_bool)
 URL = Kind("URL", read_url, expands=True)
+CALLBACK_URL = Kind("URL", read_callback_url, expands=True)
 KEYS = Kind("URL, path or PEM", read_keys, expands=True)
 STORE = Kind("path or URL", read_store, expands=True)
 ZONE = Kind("IANA zone", read_zone, expands=True)

@@ -177,7 +177,7 @@ def test_another_method_is_a_405_that_names_the_right_one(home, method):
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "", "/api/cron", "/api/cron/fire/", "//api/cron/fire", "/API/cron/fire", "/api/cron/fire/../fire", "/api/cron/./fire",
+        "/", "", "/api/cron", "/api/cron/fire//", "//api/cron/fire", "/API/cron/fire", "/api/cron/fire/../fire", "/api/cron/./fire",
         "/p/api/cron/fire", "/p//api/cron/fire", "/p/../api/cron/fire", "/p/a/b/api/cron/fire", "/p/-a/api/cron/fire",
         "/api/cron/fire\x00", "/x/api/cron/fire", "/p/\xe4/api/cron/fire", "/healthz/",
     ],
@@ -186,6 +186,32 @@ def test_another_path_is_a_404(home, path):
     """There is one fire path, and no second spelling of it; a good token changes nothing."""
     assert home.request(b'{"job_id": "x"}', path=path, token=home.token(), checked=False).status == 404
     assert home.request(b"{}", path=path, checked=False).status == 404
+
+
+@pytest.mark.parametrize("path", ["/api/cron/fire/", "/p/main/api/cron/fire/"])
+def test_a_slash_at_the_end_of_the_fire_path_is_taken(home, path):
+    """Some proxies add one slash; the fire is judged all the same."""
+    assert home.request(b"{}", path=path, checked=False).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/agents/7/api/cron/fire", "'/agents/7/api/cron/fire'"),
+        ("/agents/7/api/cron/fire/", "'/agents/7/api/cron/fire/'"),
+        ("/api//cron/fire", "'/api//cron/fire'"),
+        ("/api/cron/fire/api/cron/fire", "'/api/cron/fire/api/cron/fire'"),
+        ("/\x1b[31m\n/api/cron/fire", r"'/\x1b[31m\n/api/cron/fire'"),
+    ],
+)
+def test_a_fire_that_went_astray_leaves_one_line_that_names_its_path(home, capsys, path, shown):
+    """NAS repeats a 404, so the operator must see which path came; any other 404 leaves no line."""
+    assert home.request(b"{}", path=path, checked=False).status == 404
+    (line,) = capsys.readouterr().err.splitlines()
+    assert shown in line
+    assert "/api/cron/fire" in line
+    assert home.request(b"{}", path="/wp-login.php", checked=False).status == 404
+    assert capsys.readouterr().err == ""
 
 
 def test_health_says_which_mode_was_picked(home):
