@@ -35,6 +35,10 @@ OURS: Final = "chronos"
 CLAIM_PREFIX: Final = "chronos:"
 """Marks a hermes `fire_claim` as stamped by us."""
 
+_ZONE_KEYS: Final = ("tz", "timezone", "timeZone", "time_zone")
+_ACTIONS: Final = (OURS, "prompt", "script", "skills", "skill")
+"""The keys under which a record may say what to run."""
+
 HERMES_CLAIM_TTL = timedelta(seconds=300)
 HERMES_RUN_CLAIM_TTL = timedelta(seconds=1800)
 DAY_S: Final = 86_400
@@ -219,8 +223,14 @@ def parse_job(record: Mapping[str, Any], home: Home) -> Job:
     is no error (`cursor` is None, and reconcile puts it right).
     """
     ours = _object(record.get(OURS))
-    zone_name = str(ours.get("timezone") or home.zone_name)
-    zone = named_zone(zone_name) if ours.get("timezone") else home.zone
+    own_zone = ours.get("timezone") or _zone_of_another_program(record)
+    zone_name = str(own_zone or home.zone_name)
+    zone = named_zone(zone_name) if own_zone else home.zone
+    if record.get("payload") and not any(record.get(key) for key in _ACTIONS):
+        raise UsageError(
+            "its action `payload` is another program's, which is not read here",
+            hint="`chronos job remove` takes it out; add it again with what it shall run",
+        )
     schedule = from_record(record.get("schedule"), zone)
     policy = Policy.from_record(ours.get("policy"), home.policy)
     job_id = str(record["id"])
@@ -306,6 +316,19 @@ def _foreign(record: Mapping[str, Any], zone: tzinfo) -> tuple[tuple[datetime, t
         if at is not None and not str(claim.get("by", "")).startswith(CLAIM_PREFIX):
             found.append((at, ttl))
     return tuple(found)
+
+
+def _zone_of_another_program(record: Mapping[str, Any]) -> object:
+    """Return the zone that a record of another program names for its schedule, or None.
+
+    Hermes' own records name none. Raises UsageError for one that is no text.
+    """
+    schedule = _object(record.get("schedule"))
+    places = ((schedule, _ZONE_KEYS), (record, _ZONE_KEYS))
+    found = next((place[key] for place, keys in places for key in keys if place.get(key)), None)
+    if found is not None and not isinstance(found, str):
+        raise UsageError("it has a time zone that is not read here", hint="name an IANA zone such as Europe/Berlin")
+    return found
 
 
 def _object(value: object) -> Mapping[str, Any]:

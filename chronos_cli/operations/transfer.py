@@ -20,6 +20,7 @@ from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.jobs import without_token
 from chronos_cli.operations.look import read_record
+from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,6 +126,8 @@ def _take_in(jobs: JobsFile, incoming: dict[str, Any], home: Home, *, now: datet
     job_id = str(incoming["id"])
     try:
         arriving = parse_job(incoming, home)
+        if action_kind(incoming) == "none":
+            raise UsageError("it has nothing to run", hint="give it a prompt, a script or an action")
         existing = jobs.get(job_id)
         if existing is None:
             verdict = Verdict.ADD

@@ -296,6 +296,20 @@ def test_export_and_import_make_a_round_trip(chronos, home, fixture_home, tmp_pa
     assert chronos("job", "export", "f89", home=home).json["jobs"][0]["id"] == "f8916efa9ee5"
 
 
+def test_a_record_with_nothing_to_run_does_not_come_in(chronos, home, tmp_path):
+    """What would fail at each of its times is refused at the door, as is an action of another program."""
+    source = tmp_path / "in.json"
+    record = {"id": "a", "schedule": {"kind": "cron", "expr": "0 9 * * *", "tz": "Asia/Shanghai"}}
+    for more, said in (({}, "it has nothing to run"), ({"payload": {"kind": "agentTurn"}}, "another program's")):
+        source.write_text(json.dumps({"jobs": [record | more]}))
+        done = chronos("job", "import", source, home=home)
+        assert done.code == 2
+        assert said in done.err
+    source.write_text(json.dumps({"jobs": [record | {"prompt": "hi"}]}))
+    assert chronos("job", "import", source, home=home).code == 0
+    assert chronos("job", "show", "a", "--json", home=home).json["job"]["timezone"] == "Asia/Shanghai"
+
+
 def test_an_import_is_all_or_nothing(chronos, home, tmp_path):
     """One job that cannot come in keeps all of them out."""
     add(chronos, home)

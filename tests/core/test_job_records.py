@@ -100,6 +100,31 @@ def test_an_unknown_zone_is_refused_and_never_utc():
         job(ours={"timezone": "Mars/Olympus"})
 
 
+@pytest.mark.parametrize("key", ["tz", "timezone", "timeZone"])
+def test_the_zone_of_another_programs_record_is_honoured(key):
+    """Beside the schedule or in it, a zone means that the schedule is walked there; ours goes before it."""
+    stored = record()
+    del stored["chronos"]
+    schedule = {"kind": "cron", "expr": "0 9 * * *"}
+    for there in (
+        stored | {"schedule": schedule | {key: "Asia/Shanghai"}},
+        stored | {"schedule": schedule, key: "Asia/Shanghai"},
+    ):
+        assert parse_job(there, HOME).zone_name == "Asia/Shanghai"
+        assert parse_job(there | {"chronos": {"timezone": "Europe/Berlin"}}, HOME).zone_name == "Europe/Berlin"
+    for broken, said in ((7, "it has a time zone that is not read here"), ("Mars/Olympus", "there is no time zone")):
+        with pytest.raises(ChronosError, match=said):
+            parse_job(stored | {"schedule": schedule | {key: broken}}, HOME)
+
+
+def test_an_action_of_another_program_makes_the_job_invalid():
+    """A record that has only a `payload` would run nothing at each of its times, so it says so instead."""
+    stored = {key: value for key, value in record().items() if key not in ("chronos", "prompt", "script")}
+    with pytest.raises(ChronosError, match="another program's, which is not read here"):
+        parse_job(stored | {"payload": {"kind": "agentTurn", "message": "hi"}}, HOME)
+    assert parse_job(stored | {"payload": {"kind": "agentTurn"}, "prompt": "hi"}, HOME).id == "j"
+
+
 def test_jitter_is_constant_for_a_job_and_spread_over_jobs():
     """The same id has the same offset, and a hundred ids use most of the range."""
     offsets = [jitter_of(f"job{number}", Policy(jitter=60)) for number in range(100)]
