@@ -77,7 +77,8 @@ def declared(kind: Any) -> Mapping[str, Field]:
 
 
 def _made(cls: Any, *, compared: bool) -> Any:
-    fields = tuple(cls.__dict__.get("__annotations__", ()))  # noqa: RUF063 - `inspect` takes longer than all of this
+    annotated = _annotations(cls)
+    fields = tuple(annotated)
     given = {name: cls.__dict__[name] for name in fields if name in cls.__dict__}
     space = {name: value for name, value in cls.__dict__.items() if name not in given}
     space.pop("__dict__", None)
@@ -85,6 +86,7 @@ def _made(cls: Any, *, compared: bool) -> Any:
     plain = {name: value.default if isinstance(value, Field) else value for name, value in given.items()}
     makers = {name: value.make for name, value in given.items() if isinstance(value, Field) and value.make}
     space |= {
+        "__annotations__": annotated,
         "__slots__": fields,
         "__match_args__": fields,
         "__setattr__": _frozen,
@@ -99,6 +101,20 @@ def _made(cls: Any, *, compared: bool) -> Any:
     defaults = {name: value for name, value in plain.items() if name not in makers and value is not _NO_DEFAULT}
     made.__init__ = _init(made, fields, defaults, makers)
     return made
+
+
+def _annotations(cls: Any) -> Mapping[str, Any]:
+    """Return what the class's body annotates: strings with the future import, else (lazy since Python 3.14) values."""
+    found: Mapping[str, Any] = cls.__dict__.get("__annotations__")  # noqa: RUF063 - `inspect` takes longer than all else
+    if found is not None or "__annotate_func__" not in cls.__dict__:
+        return found or {}
+    try:
+        found = cls.__annotations__
+    except NameError:  # a name that only a type checker knows, or that is defined below
+        from annotationlib import Format, get_annotations  # type: ignore[import-not-found, unused-ignore]
+
+        found = get_annotations(cls, format=Format.FORWARDREF)
+    return found
 
 
 def _init(

@@ -123,6 +123,20 @@ def test_to_others_it_is_a_dataclass():
     assert dataclasses.fields(Point)[3].metadata == declared(Point)["unit"].metadata == {"why": "a test"}
 
 
+@pytest.mark.parametrize("future", ["from __future__ import annotations\n", ""], ids=["strings", "values"])
+def test_annotations_as_strings_or_as_lazy_values_make_the_same_record(future):
+    """A module with the future import and one without; from Python 3.14 on the latter may name what comes later."""
+    later = "Later" if future or sys.version_info >= (3, 14) else "int"
+    code = (
+        f"{future}import dataclasses\nfrom chronos_cli.frozen import frozen\n"
+        f"@frozen\nclass A:\n    x: int\n    y: {later} | None = None\n"
+        "@frozen\nclass Empty:\n    pass\n"
+        "print(A(x=1), Empty(), [item.name for item in dataclasses.fields(A)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("A(x=1, y=None) Empty() ['x', 'y']\n", "")
+
+
 def test_defining_one_imports_neither_dataclasses_nor_inspect():
     """That is what it is for."""
     code = (
