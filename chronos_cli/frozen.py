@@ -105,16 +105,16 @@ def _made(cls: Any, *, compared: bool) -> Any:
 
 def _annotations(cls: Any) -> Mapping[str, Any]:
     """Return what the class's body annotates: strings with the future import, else (lazy since Python 3.14) values."""
-    found: Mapping[str, Any] = cls.__dict__.get("__annotations__")  # noqa: RUF063 - `inspect` takes longer than all else
+    found: Mapping[str, Any] | None = cls.__dict__.get("__annotations__")  # noqa: RUF063 - `inspect` takes too long
     if found is not None or "__annotate_func__" not in cls.__dict__:
         return found or {}
     try:
-        found = cls.__annotations__
+        lazy: Mapping[str, Any] = cls.__annotations__
     except NameError:  # a name that only a type checker knows, or that is defined below
         from annotationlib import Format, get_annotations  # type: ignore[import-not-found, unused-ignore]
 
-        found = get_annotations(cls, format=Format.FORWARDREF)
-    return found
+        lazy = get_annotations(cls, format=Format.FORWARDREF)
+    return lazy
 
 
 def _init(

@@ -133,12 +133,14 @@ def _script(given: object, scripts_dir: Path) -> tuple[tuple[str, ...], Path]:
     if not isinstance(given, str) or not given.strip() or "\0" in given:
         raise ActionError("the job's script is not the name of a file")
     try:
-        inside = scripts_dir.resolve()
-        path = (inside / Path(given).expanduser()).resolve()
+        inside = Path(os.path.realpath(scripts_dir))
+        path = Path(os.path.realpath(inside / Path(given).expanduser()))
     except (OSError, RuntimeError) as error:
         raise ActionError(f"the script {given!r} cannot be found: {error}") from error
     if not path.is_relative_to(inside):
         raise ActionError(f"the script {given!r} leads out of {inside}", hint="move it into the scripts folder")
+    if path.is_symlink():  # a real path is one only where links lead in a circle
+        raise ActionError(f"the script {given!r} cannot be found: its links lead in a circle", hint="put a file there")
     if not path.is_file():
         raise ActionError(f"the script {path} is not there", hint="put it into the scripts folder")
     if path.suffix.lower() in _BASH_SUFFIXES:

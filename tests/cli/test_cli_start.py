@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -215,6 +217,13 @@ def test_a_terminal_is_as_wide_as_it_says(columns, cut):
     os.close(ours)
 
 
+def _holds(folder, path):
+    """Whether one of a process's open files is this one."""
+    with contextlib.suppress(FileNotFoundError):  # one of them was just closed
+        return any(fd.samefile(path) for fd in folder.iterdir() if fd.is_file())
+    return False
+
+
 def test_interrupting_a_command_exits_130(tmp_path):
     """Ctrl-C while a command waits ends it with one line and exit 130."""
     import fcntl
@@ -223,11 +232,15 @@ def test_interrupting_a_command_exits_130(tmp_path):
     (tmp_path / "cron").mkdir()
     lock = os.open(tmp_path / "cron" / ".jobs.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    command = ["--home", str(tmp_path), "--lock-timeout", "600", "job", "add", "@daily", "--shell", "true"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "chronos_cli", "--home", str(tmp_path), "job", "add", "@daily", "--shell", "true"],
+        [sys.executable, "-m", "chronos_cli", *command],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(1.0)
+    opened = Path(f"/proc/{child.pid}/fd")
+    until = time.monotonic() + (60 if opened.exists() else 1)
+    while time.monotonic() < until and not (opened.exists() and _holds(opened, tmp_path / "cron" / ".jobs.lock")):
+        time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=30)
     os.close(lock)

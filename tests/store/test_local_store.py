@@ -203,8 +203,8 @@ def test_what_killed_writers_leave_is_removed_the_next_day(home, store):
     dead, young, living = (home / "cron" / f".chronos-jobs.json.{name}.tmp" for name in ("dead", "young", "living"))
     for path in (dead, young, living):
         path.write_bytes(b"half")
-    for path in (dead, living):
-        os.utime(path, (time.time() - 7200,) * 2)
+    for path, age_s in ((dead, 7200), (young, 0), (living, 7200)):
+        os.utime(path, (time.time() - age_s,) * 2)
     with living.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         store.replace(JOBS_KEY, b"2", version)
