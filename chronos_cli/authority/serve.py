@@ -22,6 +22,7 @@ from chronos_cli.authority.relaying import Relaying
 from chronos_cli.authority.roster import Roster
 from chronos_cli.authority.settings import Role, Settings
 from chronos_cli.errors import ConfigError, ConflictError
+from chronos_cli.private_memory import hide_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
 
     Raises ConfigError and ConflictError where it cannot start.
     """
+    hide_memory()  # it holds the keys that sign
     with ExitStack() as stack:
         stream: TextIO = sys.stdout
         if settings.log_file is not None:

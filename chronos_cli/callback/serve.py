@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import MAX_FIRE_BODY_BYTES
+from chronos_cli.private_memory import hide_memory
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=8, metavar="N", help="how many fires are answered at once")
     parser.add_argument("--wait-for-runs", action="store_true", help="when stopped, end after the runs that still go")
     options = parser.parse_args(arguments)
+    hide_memory()  # from the start: jobs of an earlier process may still go
     sockets = inherited_sockets(os.environ)
     if not sockets:
         host, _, port = options.listen.rpartition(":")

@@ -57,11 +57,13 @@ class Application:
     def callback(self) -> Callback:
         """The callback behind this application. Raises ConfigError, again until the configuration is right."""
         from chronos_cli.callback.app import Callback
+        from chronos_cli.private_memory import hide_memory
         from chronos_cli.running.secrecy import take_secrets
 
         with self._lock:
             if self._callback is None:
                 secrets = take_secrets(os.environ)
+                hide_memory()
                 try:
                     self._callback = Callback(dict(os.environ), secrets)
                 except BaseException:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.core.decision import Outcome
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, ExitCode, JobFailedError, TemporaryError, UsageError
+from chronos_cli.private_memory import hide_memory
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -28,6 +29,7 @@ def carry_out(
     detach: bool = False,
 ) -> int:
     """Judge the token, settle what is due for the job, and say what came of it; returns the exit code."""
+    hide_memory()
     invocation.must_be_active("fire")  # first: judging a token may fetch keys from NAS
     text = _token(invocation, token, token_file)
     admitted = _admitted(invocation, text, job_id, fire_at)

@@ -15,6 +15,7 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.descriptors import close_quietly, inheritable, nameless_file, null, pipe
 from chronos_cli.running.errors import StartError
 from chronos_cli.running.report import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
@@ -134,6 +135,7 @@ def start_runner(
     argv[0] is an absolute path. The environment is passed on without our secrets and those in `secrets`; the latter
     reach the runner through a nameless file, so that no environment shows them. Raises StartError.
     """
+    hide_memory()
     secrets = secrets or {}
     given = {**without_secrets(environment, secrets), RUNNER_VARIABLE: "1"}
     opened: list[int] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.actions import HttpAction, ProcessAction
 from chronos_cli.running.descriptors import close_quietly, nameless_file, null, pipe
 from chronos_cli.running.errors import StartError
@@ -97,6 +98,7 @@ def start(
     or empty. It and all it starts inherit the lock. Raises ActionError where the action cannot be run, StartError where
     nothing can be started right now.
     """
+    hide_memory()  # before there is a job that could look
     process = action.as_process() if isinstance(action, HttpAction) else action
     _have_standard_descriptors()
     given = {**without_secrets(environment, secret_names), **dict(process.environment), **facts.environment()}

@@ -8,6 +8,7 @@ import select
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.descriptors import inheritable
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def begin_runner(environment: MutableMapping[str, str]) -> tuple[bytes, dict[str
     `environment` is os.environ. Also works for a person who pipes a claim in by hand: then there are no secrets and no
     reader. The working folder becomes /, so that no folder or mount is kept in use.
     """
+    hide_memory()
     started_by_us = environment.pop(RUNNER_VARIABLE, "") == "1"
     secrets: dict[str, str] = {}
     if started_by_us:

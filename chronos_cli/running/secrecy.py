@@ -1,13 +1,16 @@
 """Keeping our secrets out of every process that a job can look into.
 
 Dropping a variable from a child's environment is not enough: a job may read /proc/<its parent>/environ, which shows the
-environment (and cmdline the arguments) its parent was started with. So those bytes are blanked in place.
+environment (and cmdline the arguments) its parent was started with. So those bytes are blanked in place. What the
+process goes on to remember is kept from others by `private_memory`.
 """
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Final
+
+from chronos_cli.private_memory import shown_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
@@ -52,7 +55,7 @@ def blank_in_proc(values: Iterable[str]) -> bool:
             text = file.read()
         fields = text[text.rfind(b")") + 2 :].split()
         start_arg, end_arg, start_env, end_env = (int(field) for field in fields[_ARG_START:_ENV_END])
-        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        with shown_memory(), open("/proc/self/mem", "r+b", buffering=0) as memory:
             for start, end in ((start_arg, end_arg), (start_env, end_env)):
                 _blank(memory.fileno(), start, end, wanted)
     except (OSError, ValueError):
