@@ -313,7 +313,10 @@ CONTAINER = {
         "command": {"type": "array", "items": TEXT},
         "securityContext": {
             "type": "object",
-            "properties": {"allowPrivilegeEscalation": {"type": "boolean"}},
+            "properties": {
+                "allowPrivilegeEscalation": {"type": "boolean"},
+                "capabilities": {"type": "object", "properties": {"drop": {"type": "array", "items": TEXT}}},
+            },
             "additionalProperties": False,
         },
         "volumeMounts": {
@@ -357,6 +360,12 @@ POD = {
     "additionalProperties": False,
     "properties": {
         "restartPolicy": {"enum": ["Never", "OnFailure"]},
+        "automountServiceAccountToken": {"type": "boolean"},
+        "securityContext": {
+            "type": "object",
+            "properties": {"seccompProfile": {"type": "object", "required": ["type"], "properties": {"type": TEXT}}},
+            "additionalProperties": False,
+        },
         "containers": {"type": "array", "minItems": 1, "items": CONTAINER},
         "volumes": {
             "type": "array",
@@ -437,6 +446,10 @@ def test_the_manifest_is_a_cronjob(machine, home):  # noqa: F811
     spec = document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert document["spec"]["schedule"] == "*/5 * * * *"
     assert spec["containers"][0]["image"] == "example.com/chronos:1.2"
+    walls = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert spec["containers"][0]["securityContext"] == walls
+    assert spec["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert spec["automountServiceAccountToken"] is False
     assert {"name": "CHRONOS_STORE", "value": machine.env["CHRONOS_STORE"]} in spec["containers"][0]["env"]
 
 

@@ -263,3 +263,17 @@ def _started(home, runner):
         return found if rows and rows[0]["state"] == "running" else []
 
     return eventually(child, 20)[0]
+
+
+def test_memory_of_the_nas_is_closed_too(user):
+    """It holds the keys that sign; a program of the same user does not read them out of it."""
+    serve = ("serve", "--port", "0", "--home", user.home / "nas")
+    server = user.start([user.python, "-m", "chronos_cli.authority", *map(str, serve)])
+    try:
+        assert "listening" in server.stderr.readline()
+        look = f"open('/proc/{server.pid}/mem', 'rb')"
+        code, _, err = user.run([user.python, "-c", look])
+        assert (code, "PermissionError" in err) == (1, True)
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)

@@ -39,6 +39,10 @@ spec:
       template:
         spec:
           restartPolicy: Never
+          automountServiceAccountToken: false
+          securityContext:
+            seccompProfile:
+              type: RuntimeDefault
           containers:
             - name: tick
               image: {image}
@@ -53,6 +57,8 @@ spec:
                       optional: true
               securityContext:
                 allowPrivilegeEscalation: false
+                capabilities:
+                  drop: ["ALL"]
               volumeMounts:
                 - name: home
                   mountPath: {home}
