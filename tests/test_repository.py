@@ -147,7 +147,7 @@ def test_arrows_point_down(layer):
 
 
 def test_the_core_is_pure():
-    """The core imports the standard library, cronsim, the errors, records and itself, and no part of the library that does I/O."""
+    """The core imports the standard library, the errors, records and itself, and no part of the library that does I/O."""
     io = {"os", "subprocess", "socket", "pathlib", "shutil", "tempfile", "time", "random", "secrets", "threading"}
     for path in sorted((ROOT / "chronos_cli" / "core").rglob("*.py")):
         for module in _imports(path):
@@ -156,7 +156,7 @@ def test_the_core_is_pure():
                 module.startswith(("chronos_cli.core", "chronos_cli.errors", "chronos_cli.frozen"))
                 or module == "chronos_cli"
             )
-            assert ours or first == "cronsim" or (first in sys.stdlib_module_names and first not in io), (path, module)
+            assert ours or (first in sys.stdlib_module_names and first not in io), (path, module)
 
 
 def test_the_authority_shares_only_the_contract_and_the_errors():

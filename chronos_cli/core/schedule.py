@@ -1,4 +1,4 @@
-"""Schedules: cron in Debian's dialect (through cronsim), fixed intervals, and single instants.
+"""Schedules: cron in Debian's dialect, fixed intervals, and single instants.
 
 A cron expression is walked in the job's IANA zone. Around a transition the behaviour is Debian cron's: a job at a
 fixed time runs once on both days, a job with a star in minute or hour keeps its real rhythm. Where two readings of
@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.cron_fields import MOST_YEARS, fields_of
 from chronos_cli.core.duration import format_duration, parse_duration
 from chronos_cli.core.instant import SECOND, parse_time, text_in, whole
+from chronos_cli.core.wall import walk
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 
@@ -33,9 +35,8 @@ COUNT_LIMIT: Final = 1_000
 """Missed instants are counted exactly up to here."""
 
 _FIELDS = 5
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _WINDOWS = tuple(
-    timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, 9 * 366 * 86_400)
+    timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, MOST_YEARS * 366 * 86_400)
 )
 _STEPS = frozenset({"*", *(f"*/{step}" for step in range(1, 60))})
 _PLAIN = (
@@ -45,7 +46,7 @@ _PLAIN = (
     frozenset({"*", *map(str, range(1, 13))}),
     frozenset({"*", *map(str, range(8))}),
 )
-"""What most fields are: an expression of these alone is well formed and comes due, so the library need not be asked."""
+"""What most fields are: an expression of these alone is well formed and comes due, unread."""
 
 _CRON_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+\Z")
 _LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
@@ -59,20 +60,7 @@ class Cron:
 
     def walk(self, after: datetime, zone: tzinfo) -> Iterator[datetime]:
         """The instants strictly later than `after`, ascending, each once."""
-        from cronsim import CronSim
-
-        expr = NICKNAMES.get(self.expr.lower(), self.expr)
-        latest, moments = after, CronSim(expr, after.astimezone(zone))
-        while (moment := next(moments, None)) is not None:
-            instant = moment.astimezone(UTC)
-            settled = _settled(latest, instant, zone) if _half_hours(zone, latest.year) else None
-            if settled is not None:
-                latest, moments = settled - SECOND, CronSim(expr, (settled - SECOND).astimezone(zone))
-            # Debian's two-o'clock job runs once in the repeated hour: the library then yields its first pass again,
-            # and for a skipped hour the same instant twice. Only what is later than everything before counts.
-            elif instant > latest:
-                latest = instant
-                yield instant
+        return walk(fields_of(NICKNAMES.get(self.expr.lower(), self.expr)), after, zone)
 
     def latest(self, until: datetime, zone: tzinfo) -> datetime | None:
         """The newest instant not later than `until`: looked for backwards in growing windows, never walked to."""
@@ -85,40 +73,6 @@ class Cron:
             if newest is not None:
                 return newest
         return None
-
-
-@lru_cache(maxsize=256)
-def _half_hours(zone: tzinfo, year: int) -> bool:
-    """Whether a zone's clocks are moved by other than whole hours in that year, as on Lord Howe Island."""
-    winter, summer = (datetime(year, month, 1, tzinfo=UTC).astimezone(zone).utcoffset() for month in (1, 7))
-    return bool(winter is not None and summer is not None and (winter - summer) % _HOUR)
-
-
-def _settled(after: datetime, until: datetime, zone: tzinfo) -> datetime | None:
-    """The first whole hour on the wall after a move of the clocks by a part of one, if it lies before `until`.
-
-    The library walks in hours of real time: from such a move on, it would be beside the wall's until the next day.
-    """
-    low = after
-    while low < until:
-        high = min(low + _DAY, until)
-        if (_offset(high, zone) - _offset(low, zone)) % _HOUR:
-            break
-        low = high
-    else:
-        return None
-    before = _offset(low, zone)
-    while high - low > SECOND:
-        middle = whole(low + (high - low) / 2)
-        low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
-    first = whole(high) + max(timedelta(), before - _offset(high, zone))
-    past = timedelta(minutes=first.astimezone(zone).minute)
-    settled = first + (_HOUR - past if past else timedelta())
-    return settled if after < settled - SECOND and settled < until else None
-
-
-def _offset(moment: datetime, zone: tzinfo) -> timedelta:
-    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 @frozen
@@ -245,8 +199,6 @@ def check_cron(expr: str) -> Cron:
     fields = expr.split()
     if len(fields) == _FIELDS and all(field in plain for field, plain in zip(fields, _PLAIN, strict=True)):
         return Cron(expr=expr)
-    from cronsim import CronSim, CronSimError
-
     if len(fields) == _FIELDS + 1:
         raise ScheduleError(
             f"'{expr}' has six fields, which some read as seconds first and others as seconds last",
@@ -256,16 +208,9 @@ def check_cron(expr: str) -> Cron:
         raise ScheduleError(f"'{expr}' has {len(fields)} fields instead of five", hint="write '0 9 * * 1-5'")
     if not all(_CRON_FIELD.match(field) for field in fields):
         raise ScheduleError(f"'{expr}' has a character that cron fields do not know", hint="write '0 9 * * 1-5'")
-    try:
-        moments = CronSim(expr, datetime(2024, 1, 1, tzinfo=UTC))
-        if fields[2] != "*":  # Any day of the month: then there is always one.
-            next(moments)
-    except CronSimError as error:
-        raise ScheduleError(
-            f"'{expr}' is not a cron expression: {str(error).lower()}", hint="write '0 9 * * 1-5'"
-        ) from error
-    except StopIteration as error:
-        raise ScheduleError(f"'{expr}' never comes due", hint="check the day and the month") from error
+    read = fields_of(expr)
+    if fields[2] != "*" and next(walk(read, datetime(2024, 1, 1, tzinfo=UTC), UTC), None) is None:
+        raise ScheduleError(f"'{expr}' never comes due", hint="check the day and the month")
     return Cron(expr=expr)
 
 

@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 
 MODULES = {
-    "cronsim": "cronsim", "typer": "typer", "rich": "rich.console", "requests": "requests", "pyjwt": "jwt",
+    "typer": "typer", "rich": "rich.console", "requests": "requests", "pyjwt": "jwt",
     "cryptography": "cryptography.hazmat.primitives.asymmetric.rsa", "pyyaml": "yaml", "waitress": "waitress",
     "tzdata": "tzdata", "obstore": "obstore.store", "pgqueuer": "pgqueuer", "psycopg": "psycopg",
     "sphinx": "sphinx.application", "myst-parser": "myst_parser", "furo": "furo",

@@ -262,9 +262,7 @@ def fires(folder: Path, report: Report) -> None:
 
 def machine() -> str:
     """What the figures were made on."""
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("typer", "pyjwt", "cryptography", "requests", "cronsim")
-    )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("typer", "pyjwt", "cryptography", "requests"))
     return (
         f"{platform.system()} {platform.release().split('-')[0]} on {platform.machine()}, {os.cpu_count()} cores; "
         f"Python {platform.python_version()}; chronos-cron {version('chronos-cron')}, {packages}"

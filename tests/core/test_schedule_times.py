@@ -22,6 +22,7 @@ from chronos_cli.core.schedule import (
     Once,
     Timetable,
     both_days,
+    check_cron,
     from_record,
     normal_form,
     parse_schedule,
@@ -244,3 +245,37 @@ def test_restricting_both_days_is_worth_a_warning():
     assert both_days(Cron(expr="0 0 13 * 5"))
     assert not both_days(Cron(expr="0 0 */2 * 5"))
     assert not both_days(Once(at=NOW))
+
+
+@pytest.mark.parametrize(
+    ("expr", "write"),
+    [("0 22-2 * * *", "22-23,0-2"), ("50-5 * * * *", "50-59,0-5"), ("0 0 * * fri-mon", "5-6,0-1"), ("0 0 * * sat-sun", "6-7"),
+     ("0 0 * nov-feb *", "11-12,1-2"), ("0 0 28-3 * *", "28-31,1-3"), ("0 0 * * 6-0", "6-7")],
+)  # fmt: skip
+def test_a_range_past_the_end_of_its_field_is_refused_with_how_to_write_it(expr, write):
+    """`22-2` names its two parts, and what is named is accepted and means them."""
+    with pytest.raises(ScheduleError) as caught:
+        check_cron(expr)
+    assert caught.value.hint.endswith(f"ends before it begins: write {write}")
+    place = next(place for place, field in enumerate(expr.split()) if "-" in field)
+    check_cron(" ".join(write if number == place else field for number, field in enumerate(expr.split())))
+
+
+@pytest.mark.parametrize("expr", ["0 0 31 4 *", "0 0 30 2 *", "0 0 31 2,4,6,9,11 *"])
+def test_a_day_that_no_month_has_is_refused(expr):
+    """What never comes due says so, at once."""
+    with pytest.raises(ScheduleError, match="never comes due"):
+        check_cron(expr)
+
+
+@pytest.mark.parametrize(
+    ("expr", "days"),
+    [("0 0 L * *", ["2026-01-31", "2026-02-28", "2026-03-31"]), ("0 0 LW * *", ["2026-01-30", "2026-02-27", "2026-03-31"]),
+     ("0 0 * * 5L", ["2026-01-30", "2026-02-27", "2026-03-27"]), ("0 0 * * 1#2", ["2026-01-12", "2026-02-09", "2026-03-09"]),
+     ("0 0 * * sun#1", ["2026-01-04", "2026-02-01", "2026-03-01"]), ("0 0 20/7 * *", ["2026-01-20", "2026-01-27", "2026-02-20"]),
+     ("0 0 8-8/7 * *", ["2026-01-08", "2026-02-08", "2026-03-08"]), ("0 0 L * 1#1", ["2026-01-05", "2026-01-31", "2026-02-02"]),
+     ("0 0 */28 2 1#5", ["2044-02-29", "2072-02-29", "2112-02-29"])],
+)  # fmt: skip
+def test_the_days_beyond_plain_numbers(expr, days):
+    """Last days, last weekdays, n-th weekdays, and a step from a number; a range of one has its one, as in Debian."""
+    assert [moment.date().isoformat() for moment in islice(table(Cron(expr=expr)).walk(NOW), 3)] == days

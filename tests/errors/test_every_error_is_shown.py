@@ -29,9 +29,7 @@ MADE_ELSEWHERE = {
 }
 """Files that hand on a text made elsewhere, and a line of theirs that a test shows."""
 
-OUT_OF_REACH = {
-    ("core/schedule.py", "never comes due"): "cronsim refuses impossible days by itself; a later one may not",
-}
+OUT_OF_REACH = {}
 """What no test can bring about, and why it stands there."""
 
 

@@ -7,8 +7,6 @@ import json
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import yaml
@@ -61,11 +59,10 @@ def agent(nas, callback, tmp_path):
 
 @pytest.fixture
 def hermes(agent, tmp_path):
-    """hermes-agent with our package installed beside it: ours, and the one of ours that it does not bring."""
+    """hermes-agent with our package installed beside it."""
     packages = tmp_path / "packages"
     packages.mkdir()
     (packages / "chronos_cli").symlink_to(ROOT / "chronos_cli")
-    (packages / "cronsim").symlink_to(Path(find_spec("cronsim").origin).parent)
     return Hermes(agent.home, path=(packages,))
 
 
