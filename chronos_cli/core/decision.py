@@ -92,11 +92,13 @@ class Fire:
 class Facts:
     """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed.
 
+    `leases`: when the leases of running ones end, where that differs from what their rows say.
     `settled_at`: when the last callback came, if it settled something; None if it did not.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     liveness: Mapping[str, Liveness] = field(default_factory=dict)
+    leases: Mapping[str, datetime] = field(default_factory=dict)
     held: bool = False
     armed: frozenset[datetime] = frozenset()
     settled_at: datetime | None = None

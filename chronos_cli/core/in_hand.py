@@ -121,7 +121,12 @@ class InHand:
         """A run is over when its lock is free, or, wherever its owner is, when its lease is."""
         if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
             return True
-        return row.lease_ends_at is not None and self.now >= row.lease_ends_at
+        end = self.lease_end(row)
+        return end is not None and self.now >= end
+
+    def lease_end(self, row: Row) -> datetime | None:
+        """When the lease of a run ends."""
+        return self.facts.leases.get(row.run_id, row.lease_ends_at)
 
     def _cause_of_death(self, row: Row) -> str:
         if self.facts.liveness.get(row.run_id) is Liveness.DEAD:

@@ -276,10 +276,8 @@ class _Look:
         wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.hand.waiting if row.not_before]
         if self.hand.queued or self.job.policy.on_crash is OnCrash.RERUN:
             lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN
-            ends = [row.lease_ends_at for _, row in self.hand.running if row.lease_ends_at] + [
-                self.now + lease for _ in starts
-            ]
-            wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends]
+            ends = [self.hand.lease_end(row) for _, row in self.hand.running] + [self.now + lease for _ in starts]
+            wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends if end]
         if self.hand.queued and not self.hand.running and not starts:
             ahead = HERMES_CLAIM_TTL if self.job.claimed_elsewhere(self.now) else SECOND
             wakes.append(Wake(at=self.now + ahead, purpose=Purpose.LOOK))

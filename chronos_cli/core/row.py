@@ -22,6 +22,9 @@ MAX_RERUNS: Final = 3
 LEASE_MARGIN = timedelta(seconds=60)
 """Between the job's timeout, which its supervisor enforces, and the moment others may take the run for dead."""
 
+CLOCK_DRIFT = timedelta(seconds=5)
+"""By so much a wall clock and one that nobody sets may part within a run, and be taken to agree."""
+
 _RETRY_BASE_S: Final = 30
 _RETRY_CAP_S: Final = 3_600
 
@@ -175,6 +178,18 @@ def begun(row: Row, *, starter: str, owner: Mapping[str, Any], now: datetime, le
         exit_status=None,
         reason=None,
     )
+
+
+def lease_end(row: Row, elapsed_s: float | None, now: datetime) -> datetime | None:
+    """When a run's lease ends, on the clock that `now` is of.
+
+    `elapsed_s`: for how long it has gone, by a clock that nobody sets; None: only the wall clock tells. A wall clock
+    that was set meanwhile moves the end with it. A few seconds are the drift of clocks: a stable instant is worth more.
+    """
+    if row.lease_ends_at is None or row.started_at is None or elapsed_s is None:
+        return row.lease_ends_at
+    moved = timedelta(seconds=round((now - row.started_at).total_seconds() - elapsed_s))
+    return row.lease_ends_at + moved if abs(moved) > CLOCK_DRIFT else row.lease_ends_at
 
 
 def over(

@@ -352,7 +352,9 @@ def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], fl
         if row.state is RunState.RUNNING and ctx.processes.liveness(row.owner or {}) is not Liveness.DEAD:
             running.append(row.run_id)
             if row.started_at is not None:
-                over = (now - row.started_at).total_seconds() - job.policy.timeout
+                gone = ctx.processes.elapsed(row.owner or {})
+                over = (now - row.started_at).total_seconds() if gone is None else gone
+                over -= job.policy.timeout
                 overrun = max(over, overrun or 0.0) if over > 0 else overrun
     return tuple(running), overrun
 

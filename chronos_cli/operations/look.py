@@ -8,7 +8,7 @@ from chronos_cli.core.claim import may_go
 from chronos_cli.core.decision import UNSETTLING, Decision, Facts, Fire, Liveness, Outcome, Via, Wake
 from chronos_cli.core.job import Job, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.row import Row, RunState
+from chronos_cli.core.row import Row, RunState, lease_end
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import VersionConflict
@@ -134,18 +134,23 @@ def _gather_rows(ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stor
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
+    leases: dict[str, datetime] = {}
     for entry in job.open:
         stored = ctx.repository.row(job.id, entry.run)
         if stored is None:
             continue
         rows[entry.run], versions[entry.run] = stored.value, stored.version
         if stored.value.state is RunState.RUNNING:
-            liveness[entry.run] = _liveness(ctx, stored.value, now)
+            end = lease_end(stored.value, ctx.processes.elapsed(stored.value.owner or {}), now)
+            if end is not None:
+                leases[entry.run] = end
+            liveness[entry.run] = _liveness(ctx, stored.value, over=end is not None and now >= end)
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
     return _Found(
         facts=Facts(
             rows=rows,
             liveness=liveness,
+            leases=leases,
             held=held,
             armed=frozenset(armed - {job.cursor}),
             settled_at=_settled_at(arm),
@@ -159,10 +164,10 @@ def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
     return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in UNSETTLING else None
 
 
-def _liveness(ctx: Context, row: Row, now: datetime) -> Liveness:
+def _liveness(ctx: Context, row: Row, *, over: bool) -> Liveness:
     owner: Mapping[str, Any] = row.owner or {}
     alive = ctx.processes.liveness(owner)
-    if alive is Liveness.DEAD or (row.lease_ends_at is not None and now >= row.lease_ends_at):
+    if alive is Liveness.DEAD or over:
         ctx.processes.end_leftovers(owner)
     return alive
 

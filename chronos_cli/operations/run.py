@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import Job, Open, Policy, parse_job
-from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, begun, over, row_of
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, begun, lease_end, over, row_of
 from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.running.interface import Ended, Task
@@ -97,13 +97,15 @@ def begin(ctx: Context, claim: Claim) -> Begun | None:
         return None
     ctx.checkpoint("running")
     row = won.value
-    lease = row.lease_ends_at or ctx.clock()
+    now = ctx.clock()
+    lease = lease_end(row, ctx.processes.elapsed(held.owner), now) or now
     attempt, failure = None, None
     try:
         # Others count the lease from the row's start, so a process that was suspended since then has less time left.
-        left = (lease - LEASE_MARGIN - ctx.clock()).total_seconds()
+        left = (lease - LEASE_MARGIN - now).total_seconds()
         if left > 0:
-            attempt = held.begin(lease_ends_at=lease, timeout_s=left)
+            # A platform that freezes us stops every clock but the wall's.
+            attempt = held.begin(lease_ends_at=None if ctx.budget_s is None else lease, timeout_s=left)
         else:
             failure = "it was suspended past its time before it could start"
     except (ChronosError, OSError) as error:

@@ -59,6 +59,10 @@ class HermesProcesses(Processes):
         """End what is left of a run."""
         self._local.end_leftovers(owner)
 
+    def elapsed(self, owner: Mapping[str, Any]) -> float | None:
+        """How long the run goes."""
+        return self._local.elapsed(owner)
+
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
         """Run an on-failure command."""
         return self._local.alert(argv, event, facts=facts, timeout_s=timeout_s)
@@ -70,7 +74,7 @@ class _HermesHeld(Held):
         self._lock = lock
         self.owner = lock.owner()
 
-    def begin(self, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
+    def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
         del lease_ends_at
         return _HermesAttempt(self._task, timeout_s)
 

@@ -59,8 +59,12 @@ class Held(ABC):
     """Fields of the record that nothing here acts on."""
 
     @abstractmethod
-    def begin(self, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
-        """Start the job's process. Raises ActionError or OSError where it cannot be started."""
+    def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
+        """Start the job's process. Raises ActionError or OSError where it cannot be started.
+
+        `timeout_s` counts suspended time. `lease_ends_at`: where the platform may stop time itself, the wall clock's
+        instant at which the run is over as well.
+        """
 
     @abstractmethod
     def release(self) -> None:
@@ -81,6 +85,11 @@ class Processes(ABC):
     @abstractmethod
     def end_leftovers(self, owner: Mapping[str, Any]) -> None:
         """End what is left of a run whose owner is dead or past its lease, before its row is settled."""
+
+    def elapsed(self, owner: Mapping[str, Any]) -> float | None:
+        """Seconds since an owner took its lock, by a clock that nobody sets; None where this machine cannot tell."""
+        del owner
+        return None
 
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
         """Run an on-failure command with an event on its stdin and `facts` as variables; None, or why it failed."""

@@ -10,6 +10,7 @@ from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
 from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
 from chronos_cli.running.lock import RunLock
+from chronos_cli.running.machine import seconds_since
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.supervise import wait
 
@@ -70,6 +71,10 @@ class LocalProcesses(Processes):
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
         machine.end_run(owner)
 
+    def elapsed(self, owner: Mapping[str, Any]) -> float | None:
+        """Seconds since an owner took its lock, on this very boot."""
+        return seconds_since(owner.get("clock"))
+
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
         """Run an on-failure command in the home's folder; less patiently once this process was told to stop."""
         from chronos_cli.running.hook import STOPPING_S, run_hook
@@ -88,7 +93,7 @@ class _LocalHeld(Held):
         self.owner = lock.owner()
         self.unhandled = unhandled_fields(task.record)
 
-    def begin(self, *, lease_ends_at: datetime, timeout_s: float) -> Attempt:
+    def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
         task, machine = self._task, self._machine
         action = resolve_action(task.record, scripts_dir=machine.scripts_dir, prompt_runner=machine.prompt_runner)
         name = task.run_id if task.attempt == 1 else f"{task.run_id}.{task.attempt}"
@@ -108,9 +113,8 @@ class _LocalHeld(Held):
             output=output,
             output_limit_bytes=machine.output_limit,
         )
-        return _LocalAttempt(
-            machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_ends_at.timestamp(), timeout_s
-        )
+        lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
+        return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)
 
     def release(self) -> None:
         self._lock.release()
@@ -118,7 +122,7 @@ class _LocalHeld(Held):
 
 class _LocalAttempt(Attempt):
     def __init__(
-        self, machine: LocalProcesses, child: Child, file: Path, key: str, lease_end: float, timeout_s: float
+        self, machine: LocalProcesses, child: Child, file: Path, key: str, lease_end: float | None, timeout_s: float
     ) -> None:
         self._machine = machine
         self._child = child

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.running.errors import LockDirError
-from chronos_cli.running.machine import machine_identity, start_time
+from chronos_cli.running.machine import boot_clock, machine_identity, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +89,7 @@ class RunLock:
             "lock": str(self.path),
             "file": [found.st_dev, found.st_ino],
             "token": self.token,
+            "clock": boot_clock(),
         }
 
     def record_group(self, pgid: int) -> None:

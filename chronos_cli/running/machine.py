@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,6 +33,24 @@ def same_machine(recorded: object) -> bool:
     """Whether a recorded identity is certainly ours, so that its pids and locks can be looked at from here."""
     here = machine_identity()
     return all(here.values()) and recorded == here
+
+
+def boot_clock() -> dict[str, object]:
+    """The clock of this boot, which nobody sets and which goes on during suspend: `boot`, `namespace` and `seconds`.
+
+    Processes may see another zero of it in a time namespace of their own (time_namespaces(7)).
+    """
+    seconds = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return {"boot": _boot(), "namespace": _time_namespace(), "seconds": round(seconds, 3)}
+
+
+def seconds_since(recorded: object) -> float | None:
+    """How long ago a `boot_clock` was recorded; None where it is another boot's, or another machine's."""
+    here = boot_clock()
+    then = recorded.get("seconds") if isinstance(recorded, dict) else None
+    if not isinstance(then, int | float) or recorded != {**here, "seconds": then} or not here["boot"]:
+        return None
+    return float(here["seconds"]) - then  # type: ignore[arg-type]
 
 
 def start_time(pid: int) -> int | None:
@@ -115,6 +134,13 @@ def _pid_namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return "none" if sys.platform == "darwin" else ""  # macOS has no such thing, so there is only one
+
+
+def _time_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/time")
+    except OSError:
+        return "none"  # an older kernel, or macOS: there is only one
 
 
 def _boot_session() -> str:

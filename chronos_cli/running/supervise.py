@@ -1,7 +1,8 @@
 """Seeing a job through to its end: its exit, its timeout, its lease, or a signal that tells us to stop.
 
-Time spent suspended counts: a laptop that slept through the timeout ends the job on waking, and one that slept past the
-lease, as the wall clock tells it, does too, because by then others may have taken the run for over.
+Time spent suspended counts: a laptop that slept through the timeout ends the job on waking. A wall clock that is set
+meanwhile ends nothing; only on a platform that may freeze everything, and every other clock with it, the lease is
+counted by it too, because others may by then have taken the run for over.
 """
 
 from __future__ import annotations

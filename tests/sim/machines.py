@@ -15,6 +15,7 @@ class SimRun:
 
     __slots__ = (
         "attempt",
+        "began",
         "ends_at",
         "job_id",
         "killed",
@@ -28,10 +29,11 @@ class SimRun:
         "token",
     )
 
-    def __init__(self, token, supervisor, task, machine, pdeath) -> None:
+    def __init__(self, token, supervisor, task, machine, pdeath, began) -> None:
         self.token, self.supervisor, self.machine, self.pdeath = token, supervisor, machine, pdeath
         self.job_id, self.run_id, self.attempt = task.job_id, task.run_id, task.attempt
         self.started = self.released = self.killed = False
+        self.began = began
         self.ends_at, self.result = 0.0, RunState.OK
 
     def goes(self, now: float) -> bool:
@@ -52,7 +54,7 @@ class SimProcesses(Processes):
         world.pause(self.task, "hold")
         token = world.token()
         pdeath = not world.chance(world.cfg.p_orphan)
-        run = SimRun(token, self.task, task, self.task.machine, pdeath)
+        run = SimRun(token, self.task, task, self.task.machine, pdeath, world.now)
         world.runs[token] = run
         return SimHeld(world, self.task, run)
 
@@ -65,6 +67,10 @@ class SimProcesses(Processes):
         seen = Liveness.ALIVE if alive else Liveness.UNSEEN if run.released else Liveness.DEAD
         self.world.cover("liveness", seen.value)
         return seen
+
+    def elapsed(self, owner):
+        run = self.world.runs[owner["token"]]
+        return self.world.now - run.began if run.machine == self.task.machine else None
 
     def end_leftovers(self, owner):
         run = self.world.runs.get(owner.get("token"))
@@ -93,8 +99,9 @@ class SimHeld(Held):
             if world.cfg.mode == "frozen" and timeout_s < PLATFORM_S:
                 world.cover("process", "ended before the platform's deadline")
             duration, run.result = timeout_s, RunState.TIMEOUT
-        # Its supervisor ends it at the end of its lease, by its own clock.
-        run.ends_at = min(world.now + duration, lease_ends_at.timestamp() - world.skews[run.machine])
+        run.ends_at = world.now + duration
+        if lease_ends_at is not None:  # Its supervisor ends it at the end of its lease, by its own clock.
+            run.ends_at = min(run.ends_at, lease_ends_at.timestamp() - world.skews[run.machine])
         world.check.starting(run)
         run.started = True
         world.live.append(run)
