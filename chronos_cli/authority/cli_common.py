@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.errors import ConfigError, UsageError
+from chronos_cli.durations import parse_seconds
+from chronos_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,6 @@ DbOption = Annotated[
     str | None, typer.Option("--db", help="sqlite:///PATH or postgresql://... [$CHRONOS_NAS_DB, a file in the home].")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def locate(folder: Path | None, database: str | None) -> Home:
@@ -63,13 +61,8 @@ def say(text: str) -> None:
 
 
 def seconds(text: str | None) -> float | None:
-    """The seconds in `90s`, `15m`, `2h`, `30d`. Raises UsageError."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,9})([smhd])", text.strip())
-    if found is None:
-        raise UsageError(f"{text!r} is no length of time", hint="write 90s, 15m, 2h or 30d")
-    return float(int(found[1]) * _UNITS[found[2]])
+    """Return the seconds of a duration such as `90s`, `15m`, `2h`, `30d`. Raises UsageError."""
+    return None if text is None else parse_seconds(text, bare=False)
 
 
 def moment(at: float | None) -> str | None:

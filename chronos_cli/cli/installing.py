@@ -24,7 +24,7 @@ def carry_out(
     invocation: Invocation, kind: str, *, every: str | None, image: str | None, yes: bool, remove: bool
 ) -> int:
     """Print, install or remove. Raises UsageError and InstallError."""
-    from chronos_cli.core.duration import parse_duration
+    from chronos_cli.durations import parse_duration
     from chronos_cli.operations import units
 
     try:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from chronos_cli.core.duration import parse_duration
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
+from chronos_cli.durations import parse_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen, replace
 
@@ -210,7 +210,7 @@ def zone_of(name: str | None) -> tzinfo | None:
 
 
 def _seconds(text: str, name: str, *, least: int) -> int:
-    seconds = int(text) if text.isdecimal() and len(text) < 12 else parse_duration(text)
+    seconds = parse_duration(text, bare=True)
     if seconds < least:
         raise UsageError(f"--{name} {text} is too short", hint="write it as 90s, 15m or 24h")
     return seconds

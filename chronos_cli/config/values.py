@@ -13,10 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SHOWN = 60
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZES = {"": 1, "b": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 2**20, "gib": 2**30}
-_DURATION_PART = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"  # patterns are texts: compiling them all would slow every start
-_NUMBER = r"\d{1,9}(?:\.\d{1,3})?"
 _SIZE = r"(\d{1,12}) ?([a-zA-Z]{0,3})"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
@@ -255,12 +252,15 @@ def _duration(value: object) -> float | None:
         return None
     if isinstance(value, int | float):
         return float(value)
-    text = value.strip() if isinstance(value, str) else ""
-    if re.fullmatch(_NUMBER, text):
-        return float(text)
-    if re.fullmatch(f"(?:{_DURATION_PART})+", text):
-        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_DURATION_PART, text))
-    return None
+    if not isinstance(value, str):
+        return None
+    from chronos_cli.durations import parse_seconds
+    from chronos_cli.errors import UsageError
+
+    try:
+        return parse_seconds(value)
+    except UsageError:
+        return None
 
 
 def _json_or_words(text: str, allowed: str) -> object:

@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.duration import parse_duration
 from chronos_cli.core.instant import named_zone, parse_stored
 from chronos_cli.core.schedule import Once, Schedule, Timetable, from_record
+from chronos_cli.durations import parse_duration
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import field, frozen, names
 
@@ -351,8 +351,8 @@ def _positive(value: object) -> int | None:
 def _seconds(value: object, default: int) -> int:
     if value is None:
         return default
-    if isinstance(value, str) and not value.isdigit():
-        return parse_duration(value)
+    if isinstance(value, str):
+        return parse_duration(value, bare=True)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 - one family for a value that cannot be meant
     number = int(value)

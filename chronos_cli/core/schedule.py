@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.cron_fields import MOST_YEARS, fields_of
-from chronos_cli.core.duration import format_duration, parse_duration
 from chronos_cli.core.instant import SECOND, parse_time, text_in, whole
 from chronos_cli.core.wall import walk
+from chronos_cli.durations import format_duration, parse_duration
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
-from chronos_cli.core.duration import format_duration, parse_duration
+from chronos_cli.authority import cli_common
+from chronos_cli.config import values
 from chronos_cli.core.job import OnCrash, Overlap, Policy, Standing, jitter_of, parse_job
-from chronos_cli.errors import ChronosError
+from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.durations import format_duration, parse_duration, parse_seconds
+from chronos_cli.errors import ChronosError, UsageError
 from tests.core.making import HOME, T, at, entry, job, record
 
 
@@ -98,6 +101,46 @@ def test_an_unknown_zone_is_refused_and_never_utc():
     """A job in a zone that does not exist is invalid."""
     with pytest.raises(ChronosError, match="Mars"):
         job(ours={"timezone": "Mars/Olympus"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("2 days", 172_800),
+        ("2H", 7200),
+        ("1w", 604_800),
+        (" 0s ", 0),
+        ("1h 30 min", 5400),
+    ],
+)
+def test_a_duration_means_the_same_wherever_it_is_written(text, seconds):
+    """A schedule, a policy, a setting and an option of either program read durations by one grammar."""
+    assert parse_duration(text) == seconds
+    assert parse_seconds(text) == seconds
+    assert values.seconds(0, 10**9).read(text) == seconds
+    assert Policy.from_record({"grace": text}, Policy()).grace == seconds
+    assert cli_common.seconds(text) == seconds
+    assert seconds == 0 or parse_schedule(f"every {text.strip()}", now=at(0), zone=UTC).seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1", "-1s", "1x", "1.2345s", "1h,30m", "h", "1..5h", "\u0661h", "1h30"])
+def test_what_is_no_duration_is_refused(text):
+    """Nothing else is read; a number alone is seconds only where a length can be meant and nothing else."""
+    with pytest.raises(UsageError, match="cannot read the duration"):
+        parse_duration(text)
+
+
+def test_a_fraction_of_a_second_is_a_length_only_where_it_can_be_kept():
+    """A setting may be half a second; a schedule and a policy hold whole ones. A century is the most."""
+    assert parse_seconds("0.5") == parse_seconds("0.5s") == 0.5
+    assert parse_duration("90", bare=True) == 90
+    with pytest.raises(UsageError, match="is no whole number of seconds"):
+        parse_duration("0.5s")
+    with pytest.raises(UsageError, match="longer than a century"):
+        parse_duration("9" * 18 + "w")
 
 
 @pytest.mark.parametrize("key", ["tz", "timezone", "timeZone"])

@@ -557,7 +557,7 @@ def test_trust_that_cannot_be_had():
 NAS_COMMANDS = [
     (("agent", "add", "a b"), 2, "'a b' cannot name an agent: letters, digits and . _ @ -, at most 64"),
     (("agent", "add", "taken"), 6, "there is an agent taken already: rotate its token, or take another name"),
-    (("agent", "add", "x", "--expires-in", "soon"), 2, "'soon' is no length of time: write 90s, 15m, 2h or 30d"),
+    (("agent", "add", "x", "--expires-in", "soon"), 2, "cannot read the duration 'soon': write it as 90s, 30m, 2h or 1d"),
     (("agent", "rotate", "nobody"), 5, "there is no agent nobody: "),
     (("agent", "rotate", "gone"), 6, "agent gone was revoked: add it under another name"),
     (("keys", "retire", "none"), 5, "there is no key none: see `chronos-nas keys list`"),

@@ -8,7 +8,7 @@ import typer
 
 from chronos_cli.cli import references, words
 from chronos_cli.cli.listed import arm_words, last_words, state_words
-from chronos_cli.core.duration import format_duration
+from chronos_cli.durations import format_duration
 from chronos_cli.errors import NotFoundError
 from chronos_cli.frozen import names
 from chronos_cli.operations.listing import listing

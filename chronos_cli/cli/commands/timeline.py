@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import references
-from chronos_cli.core.duration import parse_duration
+from chronos_cli.durations import parse_duration
 from chronos_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from chronos_cli.core.duration import format_duration
+from chronos_cli.durations import format_duration
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 

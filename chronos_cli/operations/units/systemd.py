@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chronos_cli.core.duration import format_duration
+from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.operations.units import Installed, InstallError, Piece, refuse, run
 
