@@ -69,6 +69,8 @@ def arm(
         # One that numbers wishes has only to be told again: many fires at once would else push each other ahead.
         fresh = fresh or not (certain or stale) or wake is None
         if needed is not None and not (certain or stale):
+            if number > 0:  # those who sent again at the same time would go on overtaking each other
+                ctx.repository.pause(number + 2)
             ahead = ctx.clock() + SECOND * 2**number
             needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
         wake, idle, behind = needed, False, None

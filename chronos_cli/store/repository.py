@@ -51,6 +51,10 @@ class Repository:
         self._jobs: Stored[JobsFile] | None = None
         self._proven = False
 
+    def pause(self, attempt: int) -> None:
+        """Wait after a conflict: longer after each, and each process another time, so that all get through."""
+        self._sleep(min(0.005 * 2 ** min(attempt, 7), 0.5) * (0.5 + self._random()))
+
     # -- jobs --------------------------------------------------------------------------------------------------------
 
     def jobs(self) -> JobsFile:
@@ -79,7 +83,7 @@ class Repository:
                 with self.documents.exclusive(JOBS_KEY):
                     return self._change_once(fn)
             except VersionConflict:
-                self._sleep(min(0.02 * 2 ** min(attempt, 6), 1.0) * (0.5 + self._random()))
+                self.pause(attempt + 2)
         raise TemporaryError("the job store changed under every attempt", hint="try again; see docs on contention")
 
     def _change_once(self, fn: Callable[[JobsFile], T]) -> T:
@@ -255,7 +259,7 @@ class Repository:
                     version = self.documents.create(arm_key(job_id), data, durable=False)
             except VersionConflict:
                 if not guessed:
-                    self._sleep(min(0.005 * 2 ** min(attempt, 6), 0.5) * (0.5 + self._random()))
+                    self.pause(attempt)
             else:
                 stored = Stored(value=after, version=version)
                 return stored if found.version else self._with_keys(job_id, stored, found.value)

@@ -180,7 +180,10 @@ def test_rows_that_change_under_every_attempt(tmp_path):
 
 
 def test_a_wake_that_changes_under_every_attempt_to_arm_it(tmp_path, monkeypatch):
-    """Arming gives up once the job has wished something else after each of its calls."""
+    """Arming gives up once the job has wished something else, or was overtaken, after each of its calls.
+
+    One that is overtaken again and again waits longer each time, so that the others get through.
+    """
 
     class Nas:
         def cancel(self, job_id, generation=None):
@@ -195,8 +198,18 @@ def test_a_wake_that_changes_under_every_attempt_to_arm_it(tmp_path, monkeypatch
     monkeypatch.setattr(
         arming, "_send", lambda ctx, *_, **__: (ctx.repository.change_arm("a", lambda found: found), True, False)
     )
-    line = said(lambda: arming.arm(ctx, Nas(), "a", None))
-    assert line == "the wake of job a changed under every attempt to arm it: try again later"
+    given_up = "the wake of job a changed under every attempt to arm it: try again later"
+    assert said(lambda: arming.arm(ctx, Nas(), "a", None)) == given_up
+    waits = []
+    patient = Repository(ctx.repository.documents, sleep=waits.append, random=lambda: 0.5)
+    ctx = replace(ctx, repository=patient)
+    assert said(lambda: arming.arm(ctx, Nas(), "a", arming.Wake(at=NOW, purpose="look"))) == given_up
+    assert waits == []
+    monkeypatch.setattr(
+        arming, "_send", lambda ctx, *_, **__: (ctx.repository.change_arm("a", lambda found: found), False, False)
+    )
+    assert said(lambda: arming.arm(ctx, Nas(), "a", arming.Wake(at=NOW, purpose="look"))) == given_up
+    assert waits == [0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
 
 
 def test_records_that_are_not_in_a_store():

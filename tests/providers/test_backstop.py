@@ -174,7 +174,11 @@ def test_reconcile_says_what_it_could_not_mend(chronos, unarmed, nas):  # noqa: 
 
 
 def test_reconcile_may_run_in_many_places_at_once(unarmed, nas):
-    """Four that all see the same unarmed store mend it once: each job armed for its own time, missed once, nothing cancelled."""
+    """Four that all see the same unarmed store mend it once: each job armed for its own time, missed once, nothing cancelled.
+
+    All of them end with 0, not 75: whoever was overtaken twice by another's wish waits, each another while, before it
+    sends again.
+    """
     together = threading.Barrier(4)
 
     def answer(call):
