@@ -165,6 +165,7 @@ def test_the_authority_shares_only_the_contract_and_the_errors():
     """The NAS is a program of its own: of the agent's side it knows the wire contract and the errors."""
     allowed = (
         "chronos_cli.authority",
+        "chronos_cli.connections",
         "chronos_cli.contract",
         "chronos_cli.durations",
         "chronos_cli.errors",

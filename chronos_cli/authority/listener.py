@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from chronos_cli.connections import ACCEPTED_BEYOND, Patience
 from chronos_cli.errors import ConflictError
 
 if TYPE_CHECKING:
     from chronos_cli.authority.app import Application
 
 WEB_THREADS = 16
-MAX_CONNECTIONS = 1_000
+MAX_CONNECTIONS = 900
+REQUEST_S = 30.0
+"""How long a whole request may take to come, header and body, and its answer to be taken."""
+KEPT_ALIVE_S = 60.0
 STOP_WEB_S = 5.0
 
 
@@ -32,8 +36,8 @@ class Server:
                 host=host,
                 port=port,
                 threads=WEB_THREADS,
-                connection_limit=MAX_CONNECTIONS,
-                channel_timeout=60,
+                connection_limit=MAX_CONNECTIONS + ACCEPTED_BEYOND,
+                backlog=MAX_CONNECTIONS,
                 max_request_header_size=32 * 1024,
                 max_request_body_size=4 * 1024 * 1024,
                 ident="chronos-nas",
@@ -46,8 +50,10 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop`; then let the requests at hand end."""
+        patience = Patience(most=MAX_CONNECTIONS, request_s=REQUEST_S, idle_s=KEPT_ALIVE_S)
         while not self._stopping:
             self._loop(timeout=1, use_poll=True, map=self._map, count=1)
+            patience.look(self._map)
         for dispatcher in list(self._map.values()):
             if getattr(dispatcher, "accepting", False):
                 dispatcher.del_channel()

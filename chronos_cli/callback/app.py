@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.callback.afterwards import alert_afterwards, alert_now, arm_afterwards
 from chronos_cli.callback.homes import Homes
+from chronos_cli.callback.log import BoundedLog, write_line
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, profile_of, read_body
 from chronos_cli.config import load_config
@@ -60,21 +61,23 @@ class Callback:
         self._settings = trust_settings(self.config)
         self._verify = fire_verifier(self._settings)
         self._runners = Runners()
-        self._homes = Homes(self.config, environ, secrets, _log)
+        self._homes = Homes(self.config, environ, secrets, write_line)
+        self._log = BoundedLog()
 
     def answer(self, environ: Mapping[str, Any]) -> Answer:
         """Answer one request. Never raises: whatever goes wrong is one JSON answer and one line on stderr."""
+        self._log.settle()
         try:
             return self._route(environ)
         except TokenError as error:
-            _log(f"refused: {error.code}: {error.message}")
-            note_refused(self._settings.cache_dir, error, now=datetime.now(UTC))
+            if self._log.write(error.code, f"refused: {error.code}: {error.message}"):
+                note_refused(self._settings.cache_dir, error, now=datetime.now(UTC))
             return _refused()
         except StandbyError as error:
-            _log(error.line())
+            self._log.write(error.code, error.line())
             return _json(error.http_status, {"result": error.code}, retry_after=RETRY_AFTER_S)
         except ChronosError as error:
-            _log(error.line())
+            self._log.write(error.code, error.line())
             again = error.http_status == 503
             body = {"result": "error", "error": {"code": error.code, "retryable": again}}
             return _json(error.http_status, body, retry_after=RETRY_AFTER_S if again else None)
@@ -90,7 +93,10 @@ class Callback:
         profile = profile_of(path)
         if profile is None:
             if is_astray(path):
-                _log(f"not found: a fire came to the path {path[:200]!a}, and this callback serves {FIRE_PATH}")
+                self._log.write(
+                    "not_found",
+                    f"not found: a fire came to the path {path[:200]!a}, and this callback serves {FIRE_PATH}",
+                )
             return _json(404, {"result": "not found"})
         if method != "POST":
             return _json(405, {"result": "method not allowed"}, allow="POST")
@@ -149,7 +155,7 @@ class Callback:
             launcher.answered()  # there will be no report whose leaving could be waited for
             raise
         if report.reason is not None:
-            _log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
+            write_line(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
 
         if report.over and self.chosen.freezes:
             alert_now(home.context, report)
@@ -157,7 +163,7 @@ class Callback:
         def sent() -> None:
             launcher.answered()
             if not self.chosen.freezes:
-                arm_afterwards(home.context, report, _log)
+                arm_afterwards(home.context, report, write_line)
                 alert_afterwards(home.context, report)
 
         return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
@@ -165,7 +171,7 @@ class Callback:
 
 def fault(error: Exception, environ: Mapping[str, str]) -> Answer:
     """The answer to what should not have happened. Its text is logged only with CHRONOS_DEBUG: it may hold a secret."""
-    _log(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
+    write_line(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
     if environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
         from traceback import format_exception
 
@@ -186,7 +192,3 @@ def _json(
     if allow is not None:
         headers.append(("Allow", allow))
     return Answer(status=status, body=json.dumps(document).encode(), headers=tuple(headers))
-
-
-def _log(line: str) -> None:
-    sys.stderr.write(f"chronos: {' '.join(line.split())}\n")

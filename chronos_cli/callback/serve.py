@@ -14,6 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.connections import ACCEPTED_BEYOND, Patience
 from chronos_cli.contract import MAX_FIRE_BODY_BYTES
 from chronos_cli.private_memory import hide_memory
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 FIRST_FD: Final = 3
 MAX_HEADER_BYTES: Final = 32 * 1024
+MAX_CONNECTIONS: Final = 512
+REQUEST_S: Final = 15.0
+"""How long a whole request may take to come, header and body, and its answer to be taken."""
+KEPT_ALIVE_S: Final = 120.0
 _LOOK_EVERY_S: Final = 1.0
 _LOOK_FOR_RUNS_S: Final = 0.2
 
@@ -76,7 +81,7 @@ def wait_for_runs() -> None:
 def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> None:
     """Serve on these sockets. `idle_s` 0: for ever."""
     from waitress import create_server  # type: ignore[import-untyped]
-    from waitress.wasyncore import poll  # type: ignore[import-untyped]
+    from waitress.wasyncore import poll2  # type: ignore[import-untyped]
 
     from chronos_cli.callback.wsgi import application
 
@@ -90,15 +95,17 @@ def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> None:
         threads=threads,
         max_request_body_size=MAX_FIRE_BODY_BYTES + 1,
         max_request_header_size=MAX_HEADER_BYTES,
-        channel_timeout=max(5, int(idle_s)) if idle_s else 120,
-        cleanup_interval=5,
+        connection_limit=MAX_CONNECTIONS + ACCEPTED_BEYOND,
+        backlog=MAX_CONNECTIONS,
         ident=None,
     )
+    patience = Patience(most=MAX_CONNECTIONS, request_s=REQUEST_S, idle_s=max(5.0, idle_s) if idle_s else KEPT_ALIVE_S)
     own = len(connected)  # the listening sockets and what wakes the loop; whatever is more is somebody's connection
     last = time.monotonic()
     try:
         while True:
-            poll(min(_LOOK_EVERY_S, idle_s or _LOOK_EVERY_S), connected)
+            poll2(min(_LOOK_EVERY_S, idle_s or _LOOK_EVERY_S), connected)
+            patience.look(connected)
             now = time.monotonic()
             if len(connected) > own:
                 last = now

@@ -22,7 +22,7 @@ FILE: Final = "refused.json"
 
 SIGNED: Final = frozenset(
     {"audience", "issuer", "purpose", "expired", "not_yet_valid", "missing_claim", "claim_type", "unbound",
-     "bound_to_other_job", "bound_to_other_time", "jti_reused"}
+     "too_long_lived", "bound_to_other_home", "bound_to_other_job", "bound_to_other_time", "jti_reused"}
 )  # fmt: skip
 """The causes that are found only after the signature has held."""
 

@@ -1,0 +1,53 @@
+"""The lines that requests leave on stderr: whoever may send any number of calls shall not fill a disk with them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LINES: Final = 20
+WINDOW_S: Final = 60.0
+
+
+def write_line(line: str) -> None:
+    """Write one line on stderr."""
+    sys.stderr.write(f"chronos: {' '.join(line.split())}\n")
+
+
+class BoundedLog:
+    """At most LINES lines a minute of each kind; what more there was is counted, and the count is a line.
+
+    The count comes with the first call of `settle` or `write` after the minute. Safe to share between threads.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def write(self, kind: str, line: str) -> bool:
+        """Write a line unless its kind has had its share; whether it was written. Kinds are few: codes of errors."""
+        self.settle()
+        with self._guard:
+            since, count = self._kinds.get(kind, (self._clock(), 0))
+            self._kinds[kind] = (since, count + 1)
+        if count >= LINES:
+            return False
+        write_line(line)
+        return True
+
+    def settle(self) -> None:
+        """Say of each kind whose minute is over how many lines were left out."""
+        now = self._clock()
+        with self._guard:
+            over = {kind: count for kind, (since, count) in self._kinds.items() if now - since >= WINDOW_S}
+            for kind in over:
+                del self._kinds[kind]
+        for kind, count in over.items():
+            if count > LINES:
+                write_line(f"{kind}: {count - LINES} more lines like the last were left out")
