@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from chronos_cli.authority.roster import NewToken
 
 Name = Annotated[str, typer.Argument(help="The agent's name here.")]
-Expires = Annotated[str | None, typer.Option("--expires-in", help="Let the token end after 30d, 12h ... [never].")]
+Expires = Annotated[
+    str | None, typer.Option("--expires", "--expires-in", help="Let the token end after 30d, 12h ... [never].")
+]
 Portal = Annotated[str | None, typer.Option("--portal-url", help="The URL agents reach us at [as last served].")]
 
 
@@ -101,21 +103,30 @@ def list_agents(home: HomeOption = None, db: DbOption = None, json_output: JsonO
     if json_output:
         entries = [
             {
-                "name": agent.name,
-                "audience": agent.audience,
-                "created_at": moment(agent.created_at),
-                "revoked_at": moment(agent.revoked_at),
-                "timers": held,
-                "max_timers": agent.max_timers,
-                "rate": agent.rate,
+                "name": one.agent.name,
+                "audience": one.agent.audience,
+                "created_at": moment(one.agent.created_at),
+                "revoked_at": moment(one.agent.revoked_at),
+                "expires_at": moment(one.expires_at),
+                "last_seen_at": moment(one.seen_at),
+                "timers": one.timers,
+                "max_timers": one.agent.max_timers,
+                "rate": one.agent.rate,
             }
-            for agent, held in found
+            for one in found
         ]
         show("agent.list", {"agents": entries})
         return
-    for agent, held in found:
-        state = "revoked" if agent.revoked else f"{held} timers"
-        say(f"{agent.name:<24} {agent.audience:<24} {state}")
+    for one in found:
+        state = "revoked" if one.agent.revoked else f"{one.timers} timers, {_token_end(one.expires_at)}"
+        seen = "never seen" if one.seen_at is None else f"last seen {moment(one.seen_at)}"
+        say(f"{one.agent.name:<24} {one.agent.audience:<24} {state}, {seen}")
+
+
+def _token_end(expires_at: float | None) -> str:
+    if expires_at is None:
+        return "its token does not expire"
+    return f"its token {'expired' if expires_at <= clock() else 'expires'} {moment(expires_at)}"
 
 
 def _portal(backend: Backend) -> str:

@@ -60,7 +60,7 @@ def retire(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Stop publishing a key now, and delete its private half: tokens it signed are refused from here on."""
+    """Stop publishing a key now, and delete its private half: agents refuse what it signed within five minutes."""
     record = locate(home, db).key_ring(clock, os.environ).retire(kid)
     if json_output:
         show("keys.retire", {"key": _entry(record)})

@@ -11,9 +11,11 @@ import hmac
 import re
 import secrets
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chronos_cli.authority.interface import RegistryUnavailableError
 from chronos_cli.authority.model import Agent
 from chronos_cli.errors import ConflictError, NotFoundError, UsageError
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 TOKEN_PREFIX = "cnas_"  # noqa: S105 - how a token begins, so that scanners find leaked ones
 CACHE_S = 1.0
 """How long a token that was accepted goes on being accepted without looking: a revocation counts after this."""
+
+SEEN_S = 60.0
+"""How often it is written down that an agent was here."""
 
 _CACHE_MAX = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
@@ -40,6 +45,20 @@ class NewToken:
     expires_at: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An agent as it is listed. Times are seconds since the epoch.
+
+    `timers`: how many it holds. `expires_at`: when the last of its tokens ends, None where one never does. `seen_at`:
+    when it last showed a good token, to the minute; None for never.
+    """
+
+    agent: Agent
+    timers: int
+    expires_at: float | None
+    seen_at: float | None
+
+
 class Roster:
     """The agents in one backend. `clock` tells the time in seconds since the epoch."""
 
@@ -47,6 +66,7 @@ class Roster:
         self._backend = backend
         self._clock = clock
         self._cache: dict[str, tuple[float, Agent]] = {}
+        self._seen: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def authenticate(self, token: str) -> Agent | None:
@@ -72,7 +92,21 @@ class Roster:
             if len(self._cache) >= _CACHE_MAX:
                 self._cache.clear()
             self._cache[digest] = (now, agent)
+        self._note_seen(agent, now)
         return agent
+
+    def _note_seen(self, agent: Agent, now: float) -> None:
+        """Write down that an agent was here, now and then; a registry that takes no change keeps nobody out."""
+        with self._lock:
+            if 0 <= now - self._seen.get(agent.id, -SEEN_S) < SEEN_S:
+                return
+            self._seen[agent.id] = now
+        statement = (
+            "INSERT INTO seen (agent_id, seen_at) VALUES (?, ?)"
+            " ON CONFLICT (agent_id) DO UPDATE SET seen_at = excluded.seen_at"
+        )
+        with suppress(RegistryUnavailableError):
+            self._backend.write(lambda session: session.run(statement, (agent.id, now)))
 
     def add(
         self, name: str, *, expires_in: float | None = None, max_timers: int | None = None, rate: float | None = None
@@ -130,15 +164,17 @@ class Roster:
         """The agent of that name. Raises NotFoundError."""
         return self._backend.read(lambda session: _find(session, name))
 
-    def all(self) -> list[tuple[Agent, int]]:
-        """All agents by name, each with how many timers it holds."""
+    def all(self) -> list[Listed]:
+        """All agents by name."""
         rows = self._backend.read(
             lambda session: session.all(
-                f"SELECT {_AGENT}, (SELECT count(*) FROM timers WHERE agent_id = agents.id)"  # noqa: S608 - constants
-                " FROM agents ORDER BY name"
+                f"SELECT {_AGENT}, (SELECT count(*) FROM timers WHERE agent_id = agents.id),"  # noqa: S608 - constants
+                " (SELECT CASE WHEN count(*) = count(expires_at) THEN max(expires_at) END"
+                " FROM tokens WHERE agent_id = agents.id),"
+                " (SELECT seen_at FROM seen WHERE agent_id = agents.id) FROM agents ORDER BY name"
             )
         )
-        return [(_agent(row), row[7]) for row in rows]
+        return [Listed(agent=_agent(row), timers=row[7], expires_at=row[8], seen_at=row[9]) for row in rows]
 
 
 def _digest(token: str) -> str:

@@ -18,6 +18,7 @@ TABLES: Final = (
         created_at {real} NOT NULL, revoked_at {real}, max_timers BIGINT, rate {real})""",
     """CREATE TABLE IF NOT EXISTS tokens (
         token_hash TEXT PRIMARY KEY, agent_id BIGINT NOT NULL, created_at {real} NOT NULL, expires_at {real})""",
+    """CREATE TABLE IF NOT EXISTS seen (agent_id BIGINT PRIMARY KEY, seen_at {real} NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS slots (
         agent_id BIGINT NOT NULL, job_id {bytewise} NOT NULL, generation BIGINT,
         done_fire_at BIGINT, done_schedule_id TEXT, done_at {real}, PRIMARY KEY (agent_id, job_id))""",

@@ -8,12 +8,18 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import datetime
+from pathlib import Path
 
 import jwt
 import pytest
 
+from chronos_cli.authority.interface import RegistryUnavailableError
 from chronos_cli.authority.keys import KeyAlgorithm, KeyRing, generate
+from chronos_cli.authority.roster import Roster
+from chronos_cli.authority.sqlite import SqliteBackend
 from chronos_cli.errors import ConfigError, ConflictError
+from tests.conftest import ROOT
 from tests.nas_process import Callback, run_nas, running_nas
 
 PAST = "2020-01-01T00:00:00+00:00"
@@ -64,6 +70,76 @@ def test_a_rotated_key_signs_only_once_clients_may_know_it(tmp_path):
     assert len(ring.jwks()["keys"]) == 2
     now[0] += 5
     assert [key["kid"] for key in ring.jwks()["keys"]] == [new]
+
+
+def test_pages_say_how_long_a_key_taken_back_is_still_believed():
+    """NAS lets its list be kept for five minutes, agents keep it no longer, and both pages say so."""
+    from chronos_cli.authority.keys import JWKS_MAX_AGE_S
+    from chronos_cli.config import Config
+    from chronos_cli.trust.settings import TrustSettings
+
+    ours = TrustSettings(expected_audience="a", issuer="i", keys="", cache_dir=Path("/"))
+    assert {JWKS_MAX_AGE_S, Config(home="/").keys_max_age, ours.max_age_s} == {300}
+    assert {Config(home="/").keys_max_stale, ours.max_stale_s} == {3600}
+    for page in ("docs/tasks/rotate-keys.md", "docs/nas/deployment.md", "docs/security.md"):
+        text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+        assert "within five minutes" in text, page
+    assert "(an hour) more" in " ".join((ROOT / "docs/tasks/rotate-keys.md").read_text(encoding="utf-8").split())
+
+
+def test_agents_are_listed_with_the_end_of_their_token_and_when_they_came(tmp_path):
+    """`agent add --expires 90d`; the list tells of each whether its token ends, has ended, and when it last called."""
+    with running_nas(tmp_path) as nas:
+        kept = nas.add_agent("kept")
+        nas.add_agent("ends", "--expires", "90d")
+        nas.add_agent("over", "--expires-in", "0s")
+        before = int(time.time())
+        assert nas.call("GET", "/api/agent-cron/list", token=kept.token).status == 200
+        assert nas.call("GET", "/api/agent-cron/list", token="cnas_none").status == 401
+        found = {one["name"]: one for one in nas.command("agent", "list")["agents"]}
+        text = run_nas("agent", "list", home=nas.home).stdout.splitlines()
+        nas.command("agent", "rotate", "ends", "--overlap", "1h")
+        after = {one["name"]: one for one in nas.command("agent", "list")["agents"]}
+    assert found["kept"]["expires_at"] is None
+    assert datetime.fromisoformat(found["kept"]["last_seen_at"]).timestamp() >= before
+    ends = datetime.fromisoformat(found["ends"]["expires_at"]).timestamp()
+    assert abs(ends - before - 90 * 86_400) < 60
+    assert (found["ends"]["last_seen_at"], found["over"]["last_seen_at"]) == (None, None)
+    said = {line.split()[0]: line for line in text}
+    assert "its token does not expire, last seen 20" in said["kept"]
+    assert "its token expires 20" in said["ends"]
+    assert said["ends"].endswith("never seen")
+    assert "its token expired 20" in said["over"]
+    assert after["ends"]["expires_at"] is None, "its new token does not end"
+
+
+def test_a_database_of_before_gets_what_it_lacks(tmp_path):
+    """The table of who was seen is made in a registry that was written without it."""
+    backend = SqliteBackend(tmp_path / "nas.sqlite")
+    backend.prepare()
+    token = Roster(backend, time.time).add("old").token
+    backend.write(lambda session: session.run("DROP TABLE seen"))
+    backend.prepare()
+    assert Roster(backend, time.time).authenticate(token).name == "old"
+    assert Roster(backend, time.time).all()[0].seen_at is not None
+    backend.close()
+
+
+def test_an_agent_is_let_in_where_its_coming_cannot_be_noted(tmp_path):
+    """A registry that takes no change right now answers who may come in all the same."""
+    backend = SqliteBackend(tmp_path / "nas.sqlite")
+    backend.prepare()
+    roster = Roster(backend, time.time)
+    token = roster.add("one").token
+
+    def refuse(_work):
+        raise RegistryUnavailableError("busy")
+
+    backend.write, write = refuse, backend.write
+    assert roster.authenticate(token).name == "one"
+    backend.write = write
+    assert roster.all()[0].seen_at is None
+    backend.close()
 
 
 def test_a_key_from_a_file_or_variable_stands_alone(tmp_path):

@@ -171,6 +171,22 @@ def test_lifetime_follows_cache_control_within_bounds(
     assert nas.count == 2
 
 
+def test_key_taken_back_is_refused_within_five_minutes(
+    key: SigningKey, nas: JwksServer, settings: TrustSettings, clock: Clock
+) -> None:
+    """Whatever NAS says of how long its list may be kept, and with other keys still in it."""
+    nas.headers["Cache-Control"] = "public, max-age=86400"
+    other = SigningKey.es256("other")
+    nas.keys = [key, other]
+    verify(key, settings, clock)
+    nas.keys = [other]
+    clock.at += 299
+    verify(key, settings, clock)
+    clock.at += 1
+    with pytest.raises(UnknownKeyError):
+        verify(key, settings, clock)
+
+
 def test_nas_down_with_keys_in_the_cache(
     key: SigningKey, nas: JwksServer, settings: TrustSettings, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
