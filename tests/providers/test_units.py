@@ -130,6 +130,40 @@ def test_a_crontab_is_added_to_and_put_back_as_it_was(machine, home):  # noqa: F
     assert "already" in machine.tick(home, "--install", "crontab", "--remove", "--yes").out
 
 
+STRANGE = (
+    b"MAILTO=ops\r\n# a form feed \x0c, a vertical tab \x0b, a file separator \x1c\n\n  \n*/5 * * * * printf 'a\rb' \xff\xfe\n"
+    b"0 1 * * * echo \xc2\x85 next line, \xe2\x80\xa8 line separator, \xe2\x80\xa9 paragraph separator\n#* * * * * x # chronos-tick-0\n"
+)
+
+
+@pytest.mark.parametrize("last", [b"", b"@daily /usr/bin/backup\n", b"@daily /usr/bin/no-line-feed\r"])
+def test_only_a_line_feed_ends_a_line_of_a_crontab(machine, home, last):  # noqa: F811
+    """Bytes that other programs take for line ends, and bytes that are no text, stay in the line they are in."""
+    before = STRANGE + last
+    (machine.folder / "crontab").write_bytes(before)
+    assert machine.tick(home, "--install", "crontab", "--yes").code == 0
+    after = (machine.folder / "crontab").read_bytes()
+    whole = before if before.endswith(b"\n") else before + b"\n"  # cron reads no last line without its end
+    assert after.startswith(whole)
+    assert after.removeprefix(whole).count(b"\n") == 1
+    assert "already" in machine.tick(home, "--install", "crontab", "--yes").out
+    assert machine.tick(home, "--install", "crontab", "--every", "5m", "--yes").code == 0
+    assert machine.tick(home, "--install", "crontab", "--remove", "--yes").code == 0
+    assert (machine.folder / "crontab").read_bytes() == whole
+    assert "already" in machine.tick(home, "--install", "crontab", "--remove", "--yes").out
+
+
+def test_a_line_that_its_owner_made_a_comment_stays_one(machine, home):  # noqa: F811
+    """Whoever switched the tick off by a # has it still off in that line, and a new one beside it."""
+    machine.tick(home, "--install", "crontab", "--yes")
+    off = f"#{machine.crontab}"
+    (machine.folder / "crontab").write_text(off)
+    machine.tick(home, "--install", "crontab", "--yes")
+    assert machine.crontab == off + off.removeprefix("#")
+    machine.tick(home, "--install", "crontab", "--remove", "--yes")
+    assert machine.crontab == off
+
+
 def test_two_homes_have_a_line_each(machine, home, tmp_path):  # noqa: F811
     """The line of another home is somebody else's."""
     other = tmp_path / "other"

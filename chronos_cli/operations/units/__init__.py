@@ -118,15 +118,17 @@ def cron_fields(every_s: int) -> str:
 def run(
     command: Sequence[str], environ: Mapping[str, str], *, text: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of the machine's own programs, in the C locale. Raises InstallError where it is not there, or hangs."""
+    """Run one of the machine's own programs, in the C locale. Raises InstallError where it is not there, or hangs.
+
+    Texts stand for bytes, each kept as it is: a carriage return, and what is no UTF-8 (as surrogates).
+    """
     try:
-        return subprocess.run(
+        done = subprocess.run(
             command,
-            input=text,
+            input=None if text is None else text.encode("utf-8", "surrogateescape"),
             stdin=subprocess.DEVNULL if text is None else None,
             env={**environ, "LC_ALL": "C"},
             capture_output=True,
-            text=True,
             timeout=_TIMEOUT_S,
             check=False,
         )
@@ -134,6 +136,8 @@ def run(
         raise InstallError(f"there is no program {command[0]} here") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InstallError(f"{command[0]} could not be run: {type(error).__name__}") from error
+    out, err = (data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
 def refuse(command: Sequence[str], done: subprocess.CompletedProcess[str]) -> InstallError:

@@ -31,7 +31,7 @@ def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
     """Put the line in place of the one this home has, or at the end. Raises UsageError and InstallError."""
     before = _read(environ)
     line = _line(tick)
-    lines = before.splitlines()
+    lines = _lines(before)
     ours = [number for number, text in enumerate(lines) if _is_ours(text, tick)]
     kept = [text for number, text in enumerate(lines) if number not in ours[1:]]
     if ours:
@@ -44,7 +44,7 @@ def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
 def remove(tick: Tick, environ: Mapping[str, str]) -> Installed:
     """Take this home's line out. Raises InstallError."""
     before = _read(environ)
-    return _put(before, [text for text in before.splitlines() if not _is_ours(text, tick)], environ)
+    return _put(before, [text for text in _lines(before) if not _is_ours(text, tick)], environ)
 
 
 def _line(tick: Tick) -> str:
@@ -62,8 +62,14 @@ def _mark(tick: Tick) -> str:
     return f"# {tick.name}"
 
 
+def _lines(text: str) -> list[str]:
+    """Split a crontab as cron does, at line feeds alone: every other byte belongs to somebody's line."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def _is_ours(line: str, tick: Tick) -> bool:
-    return line.rstrip().endswith(f" {_mark(tick)}")
+    """Tell this home's line; one that was made a comment is its owner's."""
+    return line.rstrip().endswith(f" {_mark(tick)}") and not line.lstrip().startswith("#")
 
 
 def _read(environ: Mapping[str, str]) -> str:
@@ -77,7 +83,7 @@ def _read(environ: Mapping[str, str]) -> str:
 
 def _put(before: str, lines: list[str], environ: Mapping[str, str]) -> Installed:
     after = "".join(f"{line}\n" for line in lines)
-    if before.splitlines() == lines:
+    if _lines(before) == lines:
         return Installed(changed=False, where=_WHERE)
     done = run(_WRITE, environ, text=after) if lines else run(_EMPTY, environ)
     if done.returncode != 0:
