@@ -1,5 +1,7 @@
 # bash completion for chronos. Made by `chronos completions bash`.
 _chronos() {
+    COMPREPLY=()
+    local IFS=$' \t\n'
     local current="${COMP_WORDS[COMP_CWORD]}" path="" home="" word words="" options="" index skip=0
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
@@ -57,10 +59,16 @@ _chronos() {
     else
         case "$path" in
         "arm"|"cancel"|"job show"|"job edit"|"job pause"|"job resume"|"job remove"|"job unlock"|"job export"|"run"|"history"|"logs"|"timeline")
-            words="$(chronos __complete jobs "$current" "$home" 2>/dev/null | cut -f1)" ;;
+            # What comes from the store is compared as it is: `compgen -W` would run what is in it.
+            while IFS=$'\t' read -r word _; do
+                [[ "$word" == "$current"* && ! "$word" == *[!A-Za-z0-9._-]* ]] && COMPREPLY+=("$word")
+            done < <(chronos __complete jobs "$current" "$home" 2>/dev/null)
+            return ;;
         "completions") words="bash zsh fish" ;;
         esac
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    for word in $words; do
+        [[ "$word" == "$current"* ]] && COMPREPLY+=("$word")
+    done
 }
 complete -o default -F _chronos chronos

@@ -21,7 +21,8 @@ function __chronos_jobs
     set -l words (commandline -opc)
     set -l home
     if set -l at (contains -i -- --home $words); set home $words[(math $at + 1)]; end
-    chronos __complete jobs (commandline -ct) "$home" 2>/dev/null
+    chronos __complete jobs (commandline -ct) "$home" 2>/dev/null \
+        | string match -r "^[A-Za-z0-9][A-Za-z0-9._-]*\t.*"
 end
 complete -c chronos -f
 complete -c chronos -n 'test (__chronos_path) = ""' -a arm -d 'Make NAS hold the next wake of jobs'

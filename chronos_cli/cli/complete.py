@@ -1,6 +1,7 @@
 """The candidates a shell asks for while somebody types: job ids with their names, from the store's file, quickly.
 
-No typer, no NAS, no lock, no bucket; whatever goes wrong, there are simply no candidates.
+No typer, no NAS, no lock, no bucket; whatever goes wrong, there are simply no candidates. A shell may take what it is
+handed for code, so a candidate is an id that a job may have, and a name is shown in plain letters.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import os
 import sys
 
 _MOST = 2_000
+_LONGEST_NAME = 60
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-+,:@/=#()")
+"""What of a name is shown: no character of these means anything to a shell between quotes, or to a terminal."""
 
 
 def main(arguments: list[str]) -> int:
@@ -22,13 +26,14 @@ def main(arguments: list[str]) -> int:
     for job_id, name in _jobs(home):
         if job_id.startswith(prefix) and shown < _MOST:
             shown += 1
-            label = " ".join(name.split())
-            sys.stdout.write(f"{job_id}\t{label}\n".encode("ascii", "replace").decode())
+            label = "".join(c if c in _PLAIN else "?" for c in " ".join(name[: 4 * _LONGEST_NAME].split()))
+            sys.stdout.write(f"{job_id}\t{label[:_LONGEST_NAME]}\n")
     return 0
 
 
 def _jobs(home: str | None) -> list[tuple[str, str]]:
     from chronos_cli.config import load_config
+    from chronos_cli.contract import is_job_id
     from chronos_cli.errors import ChronosError
 
     try:
@@ -43,5 +48,5 @@ def _jobs(home: str | None) -> list[tuple[str, str]]:
         records = [{"id": key, **value} for key, value in records.items() if isinstance(value, dict)]
     if not isinstance(records, list):
         return []
-    found = [record for record in records if isinstance(record, dict) and isinstance(record.get("id"), str)]
+    found = [record for record in records if isinstance(record, dict) and is_job_id(record.get("id"))]
     return [(record["id"], str(record.get("name") or "")) for record in found]

@@ -48,6 +48,8 @@ def _bash(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
     jobs = "|".join(f'"{" ".join(fact.words)}"' for fact in facts if fact.takes_job)
     return f"""# bash completion for chronos. Made by `chronos completions bash`.
 _chronos() {{
+    COMPREPLY=()
+    local IFS=$' \\t\\n'
     local current="${{COMP_WORDS[COMP_CWORD]}}" path="" home="" word words="" options="" index skip=0
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${{COMP_WORDS[index]}}"
@@ -73,11 +75,17 @@ _chronos() {{
     else
         case "$path" in
         {jobs})
-            words="$(chronos __complete jobs "$current" "$home" 2>/dev/null | cut -f1)" ;;
+            # What comes from the store is compared as it is: `compgen -W` would run what is in it.
+            while IFS=$'\\t' read -r word _; do
+                [[ "$word" == "$current"* && ! "$word" == *[!A-Za-z0-9._-]* ]] && COMPREPLY+=("$word")
+            done < <(chronos __complete jobs "$current" "$home" 2>/dev/null)
+            return ;;
         "completions") words="{" ".join(SHELLS)}" ;;
         esac
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    for word in $words; do
+        [[ "$word" == "$current"* ]] && COMPREPLY+=("$word")
+    done
 }}
 complete -o default -F _chronos chronos
 """
@@ -99,6 +107,7 @@ def _zsh(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
     return f"""#compdef chronos
 # zsh completion for chronos. Made by `chronos completions zsh`.
 _chronos() {{
+    setopt localoptions extendedglob
     local path_="" home="" word skip=0
     local -a words_ options jobs
     for word in "${{(@)words[2,CURRENT-1]}}"; do
@@ -126,7 +135,10 @@ _chronos() {{
     fi
     case "$path_" in
     {jobs})
-        jobs=("${{(@f)$(chronos __complete jobs "$PREFIX" "$home" 2>/dev/null | sed 's/:/\\\\:/g; s/\\t/:/')}}")
+        jobs=("${{(@f)$(chronos __complete jobs "$PREFIX" "$home" 2>/dev/null)}}")
+        jobs=("${{(@M)jobs:#[A-Za-z0-9][A-Za-z0-9._-]#$'\\t'*}}")
+        jobs=("${{(@)jobs//:/\\:}}")
+        jobs=("${{(@)jobs/$'\\t'/:}}")
         _describe 'job' jobs ;;
     "completions") _values 'shell' {" ".join(SHELLS)} ;;
     *) (( $#words_ )) && _describe 'command' words_ || _files ;;
@@ -169,7 +181,8 @@ def _fish(facts: list[CommandFact], shared: tuple[OptionFact, ...]) -> str:
         "    set -l words (commandline -opc)",
         "    set -l home",
         "    if set -l at (contains -i -- --home $words); set home $words[(math $at + 1)]; end",
-        '    chronos __complete jobs (commandline -ct) "$home" 2>/dev/null',
+        '    chronos __complete jobs (commandline -ct) "$home" 2>/dev/null \\',
+        '        | string match -r "^[A-Za-z0-9][A-Za-z0-9._-]*\\t.*"',
         "end",
         "complete -c chronos -f",
     ]
