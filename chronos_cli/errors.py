@@ -8,7 +8,12 @@ line, callback) catches `ChronosError`; nothing in between turns one into silenc
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from chronos_cli.streams import one_line
+
+LONGEST_MESSAGE: Final = 1_000
+"""So many characters of a message stand on its line; a document has it all."""
 
 
 class ExitCode(IntEnum):
@@ -43,8 +48,8 @@ class ChronosError(Exception):
 
     def line(self) -> str:
         """The error as its one line for people."""
-        text = f"{self.message}: {self.hint}" if self.hint else self.message
-        return " ".join(text.split())
+        message = one_line(self.message, LONGEST_MESSAGE).strip()
+        return f"{message}: {one_line(self.hint)}" if self.hint else message
 
     def as_json(self) -> dict[str, object]:
         """The `error` member of every failure document."""

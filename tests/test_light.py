@@ -79,9 +79,13 @@ def test_what_only_reads_imports_nothing_heavy(home, arguments):
 
 
 def test_the_version_imports_next_to_nothing(home):
-    """`chronos --version` loads the package, its command line, and the way out."""
+    """`chronos --version` loads the package, its command line, what it writes through, and the way out."""
     modules = watched("--version", env=environment(home))["modules"]
-    assert [name for name in modules if name.startswith("chronos_cli")] == ["chronos_cli", "chronos_cli.cli"]
+    assert [name for name in modules if name.startswith("chronos_cli")] == [
+        "chronos_cli",
+        "chronos_cli.cli",
+        "chronos_cli.streams",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("next", "@daily"), ("job", "--help")])

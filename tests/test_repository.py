@@ -171,6 +171,7 @@ def test_the_authority_shares_only_the_contract_and_the_errors():
         "chronos_cli.errors",
         "chronos_cli.frozen",
         "chronos_cli.private_memory",
+        "chronos_cli.streams",
     )
     for path in sorted((ROOT / "chronos_cli" / "authority").rglob("*.py")):
         for module in _imports(path):

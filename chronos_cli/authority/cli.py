@@ -7,7 +7,6 @@ Every command takes `--json`: one object on stdout, `{"schema": "chronos-nas.COM
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import typer
 from chronos_cli.authority import cli_agents, cli_conformance, cli_keys, cli_serve, cli_timers
 from chronos_cli.authority.cli_common import say
 from chronos_cli.errors import ChronosError, ExitCode, UsageError
+from chronos_cli.streams import gated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +43,18 @@ def build() -> typer.Typer:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return gated("chronos-nas", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        result = build()(args=arguments, prog_name="chronos-nas", standalone_mode=False)
+        result = build()(args=list(arguments), prog_name="chronos-nas", standalone_mode=False)
     except ChronosError as error:
         return _fail(error, arguments)
     except typer.TyperException as error:
         return _fail(UsageError(" ".join(error.format_message().split()).rstrip("."), hint="see --help"), arguments)
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away: nothing is left to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     return result if isinstance(result, int) else ExitCode.OK
 
 

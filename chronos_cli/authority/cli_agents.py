@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ from chronos_cli.authority.cli_common import (
 )
 from chronos_cli.authority.home import DEFAULT_HOST, DEFAULT_PORT
 from chronos_cli.contract import JWKS_PATH
+from chronos_cli.errors import ChronosError
 
 if TYPE_CHECKING:
     from chronos_cli.authority.interface import Backend
@@ -145,10 +147,23 @@ def _show_token(command: str, fresh: NewToken, portal: str, callback_url: str, *
     if json_output:
         facts = {"name": fresh.agent.name, "audience": fresh.agent.audience, "token": fresh.token}
         show(command, {**facts, "expires_at": moment(fresh.expires_at), "config": config})
+        _not_lost(fresh)
         return
     ends = f", until {moment(fresh.expires_at)}" if fresh.expires_at is not None else ""
     say(f"# The token of {fresh.agent.name}, shown this once{ends}; for $CHRONOS_NAS_TOKEN or a file of mode 0600:")
     say(fresh.token)
-    say("\n# For the agent's config.yaml:\ncron:\n  provider: chronos\n  chronos:")
+    for line in ("", "# For the agent's config.yaml:", "cron:", "  provider: chronos", "  chronos:"):
+        say(line)
     for key, value in config.items():
         say(f"    {key}: {value}")
+    _not_lost(fresh)
+
+
+def _not_lost(fresh: NewToken) -> None:
+    """Raise ChronosError where the token, which is shown this once, did not arrive where it was written."""
+    lost = getattr(sys.stdout, "lost", None)
+    if lost is not None:
+        raise ChronosError(
+            f"the token of {fresh.agent.name} could not be written, and is lost: {lost.strerror}",
+            hint=f"`chronos-nas agent rotate {fresh.agent.name}` makes another",
+        )

@@ -15,6 +15,7 @@ import typer
 
 from chronos_cli.durations import parse_seconds
 from chronos_cli.errors import ConfigError
+from chronos_cli.streams import LINE, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +55,15 @@ def show(command: str, document: dict[str, object]) -> None:
     say(json.dumps({"schema": f"chronos-nas.{command}/1", "ok": True, **document}))
 
 
-def say(text: str) -> None:
+def say(text: str = "") -> None:
     """Write a line on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(f"{one_line(text)}\n")
     sys.stdout.flush()
+
+
+def brief(text: str | None) -> str:
+    """Return what somebody else wrote as it stands among other things on a line."""
+    return one_line(text or "", LINE)
 
 
 def seconds(text: str | None) -> float | None:

@@ -10,6 +10,7 @@ from chronos_cli.authority.cli_common import (
     DbOption,
     HomeOption,
     JsonOption,
+    brief,
     clock,
     existing,
     locate,
@@ -58,7 +59,7 @@ def timers(
         show("timers", {"timers": entries})
         return
     for one in found:
-        line = f"{moment(one.due_at)}  {one.state:<9}  {one.agent:<16}  {one.job_id:<24}  {one.last_error or ''}"
+        line = f"{moment(one.due_at)}  {one.state:<9}  {one.agent:<16}  {one.job_id:<24}  {brief(one.last_error)}"
         say(line.rstrip())
 
 
@@ -84,7 +85,7 @@ def dead_list(
         show("dead.list", {"dead": [_entry(one) for one in found]})
         return
     for one in found:
-        line = f"{one.schedule_id}  {moment(one.died_at)}  {one.agent:<16}  {one.job_id:<24}  {one.last_error or ''}"
+        line = f"{one.schedule_id}  {moment(one.died_at)}  {one.agent:<16}  {one.job_id:<24}  {brief(one.last_error)}"
         say(line.rstrip())
 
 

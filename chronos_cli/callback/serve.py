@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.connections import ACCEPTED_BEYOND, Patience
 from chronos_cli.contract import MAX_FIRE_BODY_BYTES
 from chronos_cli.private_memory import hide_memory
+from chronos_cli.streams import gated
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -33,6 +34,10 @@ _LOOK_FOR_RUNS_S: Final = 0.2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop, or until nobody has come for `--idle` seconds."""
+    return gated("chronos", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m chronos_cli.callback.serve", description="Serve the callback.")
     parser.add_argument("--listen", default="127.0.0.1:8790", metavar="HOST:PORT", help="unless a socket is inherited")
     parser.add_argument("--idle", type=float, default=0.0, metavar="S", help="exit after so long without a connection")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ConfigError
+from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +43,7 @@ class Application:
         try:
             callback = self.callback()
         except ConfigError as error:
-            sys.stderr.write(f"chronos: {error.line()}\n")
+            log(error.line())
             body = b'{"result": "error", "error": {"code": "config", "retryable": true}}'
             return Answer(status=503, body=body, headers=(("Retry-After", "60"),))
         except Exception as error:  # noqa: BLE001 - as in the callback itself: one answer, one line

@@ -12,21 +12,27 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; as the program itself (no `argv`) it ends the process with it."""
     if argv is not None:
-        return _dispatch(argv)
-    code = _dispatch(sys.argv[1:])
+        return _run(argv)
+    code = _run(sys.argv[1:])
     from chronos_cli.cli.leaving import leave
 
     return leave(code)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:2] == ["fire", "--claimed"]:
+        from chronos_cli.operations.runner import main as run_claimed
+
+        return run_claimed()
+    from chronos_cli.streams import gated
+
+    return gated("chronos", lambda: _dispatch(arguments))
 
 
 def _dispatch(arguments: list[str]) -> int:
     if sys.platform == "win32":
         sys.stderr.write("chronos: error: it does not run on Windows itself: install it in WSL (wsl --install)\n")
         return 1
-    if arguments[:2] == ["fire", "--claimed"]:
-        from chronos_cli.operations.runner import main as run_claimed
-
-        return run_claimed()
     if arguments in (["--version"], ["-V"]):
         from chronos_cli import __version__
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.cli import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
@@ -36,21 +38,22 @@ _TICK: Final = 12
 
 def draw(out: Output, facts: Timeline) -> None:
     """Write the picture."""
-    label = min(_LABEL, max((len(lane.name) for lane in facts.lanes), default=4))
+    names = [words.brief(lane.name) for lane in facts.lanes]
+    label = min(_LABEL, max(map(len, names), default=4))
     columns = min(max(out.width - label - 2, 20), _CHART_MOST)
     for line in _axis(facts, columns):
         out.line(" " * (label + 2) + line)
-    for lane in facts.lanes:
-        name = lane.name if len(lane.name) <= label else f"{lane.name[: label - 2]}.."
+    for lane, whole in zip(facts.lanes, names, strict=True):
+        name = whole if len(whole) <= label else f"{whole[: label - 2]}.."
         cells = _cells(lane, facts, columns)
         out.line(f"{name:<{label}}  " + "".join(_styled(out, group) for group in _grouped(cells)))
     for shift in facts.shifts:
         by = int((shift.after - shift.before).total_seconds() // 60)
         column = _column(shift.at, facts, columns)
         out.line(f"{'clocks':<{label}}  {' ' * column}^ {by:+d} min at {shift.at.astimezone(facts.zone):%a %H:%M %Z}")
-    for lane in facts.lanes:
+    for lane, whole in zip(facts.lanes, names, strict=True):
         if lane.cut:
-            out.note(f"{lane.name}: only its next {len(lane.coming)} times are drawn")
+            out.note(f"{whole}: only its next {len(lane.coming)} times are drawn")
     out.line("  ".join(f"{_glyph(out, state)} {state}" for state in _LEGEND))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from chronos_cli.cli.invocation import Invocation
@@ -26,17 +25,6 @@ def begin() -> Invocation:
 def carry_out(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
     """Run `body` and return its exit code. Never raises, but for what ends the process."""
     try:
-        code = _guarded(invocation, arguments, body)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; there is nobody left to tell anything.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    return code
-
-
-def _guarded(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
-    try:
         result = body()
     except ChronosError as error:
         return _fail(invocation, arguments, error)
@@ -44,8 +32,6 @@ def _guarded(invocation: Invocation, arguments: Sequence[str], body: Callable[[]
         if invocation.debug:
             _traceback(stopped)
         return _fail(invocation, arguments, InterruptedByUserError("interrupted", hint=""))
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return _fail(invocation, arguments, _machine(error))
     except Exception as error:  # noqa: BLE001 - the last net: one line and an exit code instead of a traceback

@@ -86,7 +86,7 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
     if standby:
         out.line(out.style(standby_words(standby), "red"))
     if found.held_reason is not None:
-        out.line(out.style(f"ALL JOBS ARE HELD: {found.held_reason}", "red"))
+        out.line(out.style(f"ALL JOBS ARE HELD: {words.brief(found.held_reason)}", "red"))
     if not found.jobs:
         out.note("no jobs; add one with `chronos job add 'every 1h' --command echo hello`")
     rows = [_row(view, found.now, unknown=unknown) for view in found.jobs]
@@ -107,7 +107,8 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
 
 def _show_orphans(out: Output, found: Listing) -> None:
     for arm in found.orphans:
-        out.line(out.style(f"{arm.job_id}  is armed at NAS for {arm.fire_at_text}, but no job here", "yellow"))
+        where = words.brief(f"{arm.job_id}  is armed at NAS for {arm.fire_at_text}")
+        out.line(out.style(f"{where}, but no job here", "yellow"))
     if found.orphans:
         out.note("`chronos cancel --orphans` drops the timers of no job here")
 
@@ -118,8 +119,8 @@ def _fits(headers: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> 
 
 
 def _row(view: JobView, now: datetime, *, unknown: bool) -> tuple[str, ...]:
-    schedule = "-" if view.schedule is None else f"{view.schedule} ({view.zone_name})"
-    return (view.id, view.name, state_words(view), _next(view, now), arm_words(view, now, unknown=unknown),
+    schedule = "-" if view.schedule is None else words.brief(f"{view.schedule} ({view.zone_name})")
+    return (view.id, words.brief(view.name), state_words(view), _next(view, now), arm_words(view, now, unknown=unknown),
             last_words(view, now), schedule)  # fmt: skip
 
 
@@ -136,15 +137,16 @@ def state_words(view: JobView) -> str:
     return view.state
 
 
-def last_words(view: JobView, now: datetime) -> str:
-    """The last run with its result and its reason, or what is wrong with the record."""
+def last_words(view: JobView, now: datetime, *, whole: bool = False) -> str:
+    """The last run with its result and its reason, or what is wrong with the record; cut unless it is to be whole."""
+    fitting = str if whole else words.brief
     if view.problem is not None:
-        return view.problem
+        return fitting(view.problem)
     if view.last is None:
         return "never"
     when = "" if view.last.at is None else f" {words.relative(view.last.at, now)}"
     result = {"ok": "ok", "error": "failed"}.get(view.last.status, "ran")
-    return f"{result}{when}" + (f": {view.last.reason}" if view.last.reason else "")
+    return f"{result}{when}" + (f": {fitting(view.last.reason)}" if view.last.reason else "")
 
 
 def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
@@ -157,7 +159,11 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
     text = arm.state.value
     if arm.state is Armed.DIFFERENT and arm.held is not None and view.zone is not None:
         same = arm.held == arm.wanted and arm.callback_url is not None
-        text += f" (calls {arm.callback_url})" if same else f" ({arm.held.astimezone(view.zone):%Y-%m-%d %H:%M:%S})"
+        text += (
+            f" (calls {words.brief(arm.callback_url or '')})"
+            if same
+            else f" ({arm.held.astimezone(view.zone):%Y-%m-%d %H:%M:%S})"
+        )
     if not arm.checked:
         verified = "not verified" if arm.verified_at is None else f"verified {words.relative(arm.verified_at, now)}"
         text = f"{text}, {verified}"
@@ -168,7 +174,7 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
 
 def _next(view: JobView, now: datetime) -> str:
     if view.next_at is None or view.zone is None:
-        return view.paused_reason or "-"
+        return words.brief(view.paused_reason or "-")
     return f"{view.next_at.astimezone(view.zone):%Y-%m-%d %H:%M:%S %Z} ({words.relative(view.next_at, now)})"
 
 

@@ -1,7 +1,7 @@
 """Where a command's words go: data on stdout, everything else on stderr, each one made for who reads it.
 
-No escape sequence goes where there is no terminal, or where NO_COLOR or TERM=dumb ask for none. A character that the
-locale cannot show is written as its escape, never a crash.
+No escape sequence goes where there is no terminal, or where NO_COLOR or TERM=dumb ask for none. What steers a terminal
+in any text, and what the locale cannot show, is written as its escape (`streams.Gate`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.streams import MARK, flat, one_line, pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +33,6 @@ class Output:
         self.quiet = False
         self.verbosity = 0
         self._environ = environ
-        for stream in (sys.stdout, sys.stderr):
-            # Not every stream can: a test may have put another in its place, which shows every character anyway.
-            reconfigure = getattr(stream, "reconfigure", None)
-            if reconfigure is not None:
-                reconfigure(errors="backslashreplace")
 
     # -- stdout --------------------------------------------------------------------------------------------------------
 
@@ -60,17 +57,25 @@ class Output:
         sys.stdout.write("}\n")
 
     def line(self, text: str = "") -> None:
-        """A line of data for people."""
-        sys.stdout.write(text + "\n")
+        """A line of data for people; of what is in it, only our own styles reach a terminal."""
+        sys.stdout.write(f"{flat(text)}\n")
 
-    def text(self, text: str) -> None:
-        """Text as it is."""
-        sys.stdout.write(text)
+    def text(self, text: str | bytes) -> None:
+        """What a program reads, or a job wrote: as it is, but on a terminal as it can be shown."""
+        pass_on(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
+
+    def flush(self) -> None:
+        """Send on what was written."""
         sys.stdout.flush()
+
+    @property
+    def gone(self) -> bool:
+        """Whether whoever read stdout has gone away."""
+        return bool(getattr(sys.stdout, "gone", False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, styles: Sequence[str] = ()) -> None:
         """A table; `styles`: one for each row, or none. Columns are as wide as they must be, the last runs free."""
-        rows = [[_one_line(cell) for cell in row] for row in rows]
+        rows = [[one_line(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
         for number, row in enumerate([headers, *rows]):
             text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -106,7 +111,7 @@ class Output:
         """`text` styled, where that is wanted."""
         if not style or not self.terminal or self._environ.get("NO_COLOR"):
             return text
-        return f"\033[{_STYLES[style]}m{text}\033[0m"
+        return f"{MARK}[{_STYLES[style]}m{text}{MARK}[0m"
 
     # -- stderr --------------------------------------------------------------------------------------------------------
 
@@ -117,12 +122,12 @@ class Output:
 
     def warn(self, text: str) -> None:
         """A warning, on one line."""
-        _stderr(f"chronos: warning: {_one_line(text)}")
+        _stderr(f"chronos: warning: {one_line(text)}")
 
     def detail(self, text: str) -> None:
         """What only `-v` shows."""
         if self.verbosity:
-            _stderr(f"chronos: {_one_line(text)}")
+            _stderr(f"chronos: {one_line(text)}")
 
     def error(self, error: ChronosError) -> None:
         """The one line of a failure."""
@@ -142,15 +147,8 @@ def _write_list(items: Iterator[Any]) -> None:
     sys.stdout.write("]")
 
 
-def _one_line(text: str) -> str:
-    """Text of a record as one line that cannot steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c.isspace() else f"\\x{ord(c):02x}" for c in text)
-
-
 def _stderr(text: str) -> None:
     # What goes to a person is to come after the data it belongs to, also when both go to one file.
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(f"{flat(text)}\n")
     sys.stderr.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.cli import words
 from chronos_cli.core.plan import Action
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
 
@@ -44,7 +45,7 @@ def show_plan(out: Output, plan: Plan, names: Mapping[str, str], zone: tzinfo, *
         if out.quiet or (step.action is Action.KEEP and len(plan.steps) > 100 and not out.verbosity):
             continue
         name = names.get(step.job_id)
-        shown = f"{step.job_id} ({name})" if name and name != step.job_id else step.job_id
+        shown = f"{step.job_id} ({words.brief(name)})" if name and name != step.job_id else step.job_id
         out.line(out.style(f"{_SIGN[step.action]} {step.action.value:<6} {shown}  {_what(step, zone)}".rstrip(),
                            _STYLE.get(step.action, "")))  # fmt: skip
     if plan.guard is not None:

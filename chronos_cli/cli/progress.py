@@ -28,7 +28,9 @@ def progress_line(out: Output, verb: str) -> Callable[[int, int], None] | None:
         if now - started < _PATIENCE_S or (now - shown < _EVERY_S and done < total):
             return
         shown = now
-        sys.stderr.write(f"\r{verb} {done} of {total}" + ("\r\033[K" if done == total else ""))
+        text = f"\r{verb} {done} of {total}" + ("\r\033[K" if done == total else "")
+        raw = getattr(sys.stderr, "raw", None)
+        raw(text.encode()) if raw is not None else sys.stderr.write(text)
         sys.stderr.flush()
 
     return progress

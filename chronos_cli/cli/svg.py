@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
+from chronos_cli.cli import words
 from chronos_cli.cli.charts import ticks
 
 if TYPE_CHECKING:
@@ -33,15 +34,20 @@ def render(facts: Timeline) -> str:
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="12">',
-        f"<title>{escape(_title(facts))}</title>",
+        f"<title>{_text(_title(facts))}</title>",
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="10" y="20" font-size="14" font-weight="bold" fill="#222222">{escape(_title(facts))}</text>',
+        f'<text x="10" y="20" font-size="14" font-weight="bold" fill="#222222">{_text(_title(facts))}</text>',
         *_grid(facts, height),
     ]
     for number, lane in enumerate(facts.lanes):
         lines += _lane(lane, facts, _TOP + _ROW * number)
     lines += [*_shifts(facts, height), *_now(facts, height), *_legend(height), "</svg>"]
     return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """Text between tags: XML has no way to hold most control characters, so they are shown as escapes."""
+    return escape(words.brief(text))
 
 
 def _title(facts: Timeline) -> str:
@@ -57,19 +63,20 @@ def _grid(facts: Timeline, height: int) -> Iterator[str]:
     for at, text in ticks(facts, most=13):
         x = _x(at, facts)
         yield f'<line x1="{x}" y1="{_TOP - 8}" x2="{x}" y2="{height - _FOOT}" stroke="#e4e4e4"/>'
-        yield f'<text x="{x}" y="{_TOP - 14}" text-anchor="middle" fill="#555555">{escape(text)}</text>'
+        yield f'<text x="{x}" y="{_TOP - 14}" text-anchor="middle" fill="#555555">{_text(text)}</text>'
 
 
 def _lane(lane: Lane, facts: Timeline, top: int) -> Iterator[str]:
     middle = top + _ROW // 2
-    name = lane.name if len(lane.name) <= 26 else f"{lane.name[:24]}.."
-    yield f'<text x="10" y="{middle + 4}" fill="#222222">{escape(name)}<title>{escape(lane.job_id)}</title></text>'
+    whole = words.brief(lane.name)
+    name = whole if len(whole) <= 26 else f"{whole[:24]}.."
+    yield f'<text x="10" y="{middle + 4}" fill="#222222">{_text(name)}<title>{_text(lane.job_id)}</title></text>'
     yield f'<line x1="{_LABEL}" y1="{middle}" x2="{_LABEL + _CHART}" y2="{middle}" stroke="#f0f0f0"/>'
     for at in lane.coming:
-        told = f"{lane.name}: {at.astimezone(facts.zone):%a %H:%M:%S}"
+        told = f"{whole}: {at.astimezone(facts.zone):%a %H:%M:%S}"
         yield (
             f'<circle class="coming" cx="{_x(at, facts)}" cy="{middle}" r="3.5" fill="#ffffff" stroke="#1e88c8">'
-            f"<title>{escape(told)}</title></circle>"
+            f"<title>{_text(told)}</title></circle>"
         )
     for bar in lane.past:
         yield _bar(bar, lane, facts, middle)
@@ -78,10 +85,10 @@ def _lane(lane: Lane, facts: Timeline, top: int) -> Iterator[str]:
 def _bar(bar: Bar, lane: Lane, facts: Timeline, middle: int) -> str:
     left, right = _x(bar.start, facts), _x(bar.end, facts)
     colour = _COLOURS.get(bar.state, "#555555")
-    told = f"{lane.name}: {bar.state} {bar.start.astimezone(facts.zone):%a %H:%M:%S}" + (
+    told = f"{words.brief(lane.name)}: {bar.state} {bar.start.astimezone(facts.zone):%a %H:%M:%S}" + (
         f", {bar.note}" if bar.note else ""
     )
-    title = f"<title>{escape(told)}</title>"
+    title = f"<title>{_text(told)}</title>"
     if bar.state in ("missed", "skipped") and right - left < _LEAST:
         points = f"{left},{middle - 6} {left + 6},{middle} {left},{middle + 6} {left - 6},{middle}"
         return f'<polygon class="{bar.state}" points="{points}" fill="{colour}">{title}</polygon>'

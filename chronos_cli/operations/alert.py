@@ -8,7 +8,6 @@ only after `on_failure_again`; what failed meanwhile is the `repeats` of the nex
 from __future__ import annotations
 
 import json
-import sys
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
 from chronos_cli.store.interface import VersionConflict
+from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,9 +55,9 @@ def alert(ctx: Context, over: Iterable[tuple[Job, Row]], *, each_within_s: float
             if marked is not None and (marked.value.alert or {}).get("told"):
                 _tell(ctx, job, marked, each_within_s)
         except ChronosError as error:
-            _complain(f"job {row.job_id}: {row.run_id} was not told to the on-failure command: {error.line()}")
+            log(f"job {row.job_id}: {row.run_id} was not told to the on-failure command: {error.line()}")
     if left_out:
-        _complain(f"{left_out} failures were not told: the on-failure command took too long for those before them")
+        log(f"{left_out} failures were not told: the on-failure command took too long for those before them")
 
 
 def _mark(ctx: Context, job: Job, row: Row) -> Stored[Row] | None:
@@ -107,7 +107,7 @@ def _tell(ctx: Context, job: Job, marked: Stored[Row], within_s: float) -> None:
     problem = ctx.processes.alert(job.policy.on_failure, event.encode(), facts=facts, timeout_s=within_s)
     if problem is None:
         return
-    _complain(f"job {job.id}: the on-failure command {job.policy.on_failure[0]} {problem}")
+    log(f"job {job.id}: the on-failure command {job.policy.on_failure[0]} {problem}")
     try:
         ctx.repository.replace_row(replace(row, alert={**(row.alert or {}), "error": problem}), marked.version)
     except VersionConflict:
@@ -138,7 +138,3 @@ def event_of(job: Job, row: Row) -> dict[str, Any]:
 
 def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
-
-
-def _complain(line: str) -> None:
-    sys.stderr.write(f"chronos: {' '.join(line.split())}\n")

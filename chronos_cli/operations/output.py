@@ -61,14 +61,14 @@ def output_key(row: Row) -> str | None:
     return None
 
 
-def read_output(ctx: Context, row: Row) -> str:
-    """What a run printed, as text."""
+def read_output(ctx: Context, row: Row) -> bytes:
+    """What a run printed."""
     key = output_key(row) or _expected_key(row)
     found = ctx.repository.documents.read(key)
-    return "" if found is None else found.data.decode("utf-8", "replace")
+    return b"" if found is None else found.data
 
 
-def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]) -> Iterator[str]:
+def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]) -> Iterator[bytes]:
     """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out."""
     path = home / (output_key(row) or _expected_key(row))
     at = 0
@@ -79,7 +79,7 @@ def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]
             with path.open("rb") as file:
                 size = file.seek(0, 2)
                 if size < at:
-                    yield "\n[... older output was cut out ...]\n"
+                    yield b"\n[... older output was cut out ...]\n"
                     at = 0
                 file.seek(at)
                 data = file.read()
@@ -87,7 +87,7 @@ def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]
             data = b""
         at += len(data)
         if data:
-            yield data.decode("utf-8", "replace")
+            yield data
         if over:
             return
         sleep(0.2)

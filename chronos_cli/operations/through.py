@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations.fire import keeps_slot, rearm
 from chronos_cli.operations.look import present_wake
 from chronos_cli.operations.run import Begun, Claim, after_end, begin, finish
+from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
         ctx.must_be_active("arming")
         rearm(ctx, job_id, wake, force=force and wake is not None)
     except ChronosError as error:
-        sys.stderr.write(f"chronos: job {job_id} ended, but its wake was not armed: {error.line()}\n")
+        log(f"job {job_id} ended, but its wake was not armed: {error.line()}")
 
 
 def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:

@@ -104,6 +104,8 @@ class Repository:
 
     def row(self, job_id: str, run_id: str) -> Stored[Row] | None:
         """One row, or None. Raises StoreError where it cannot be read."""
+        if not (is_job_id(job_id) and is_job_id(run_id)):
+            return None  # a record may have any id, and a person may type any run; neither names a document
         key = row_key(job_id, run_id)
         found = self.documents.read(key)
         if found is None:
@@ -120,6 +122,8 @@ class Repository:
 
     def run_ids(self, job_id: str) -> list[str]:
         """The names of a job's rows, oldest first (manual ones by their time too)."""
+        if not is_job_id(job_id):
+            return []
         prefix = f"cron/runs/{job_id}/"
         names = [key[len(prefix) : -len(".json")] for key in self.documents.list(prefix) if key.endswith(".json")]
         return sorted((name for name in names if "/" not in name), key=lambda name: name.removeprefix("manual-"))

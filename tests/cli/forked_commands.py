@@ -1,7 +1,8 @@
 """Runs many commands, each in a fork of one process that has imported them: `python -m tests.cli.forked_commands`.
 
 Reads on stdin a list of {name, argv, environ, home, on}, writes {"name mode": {code, out, err}} on stdout. `on` is what
-stdout is: `pipe`, `closed` (a pipe that nobody reads), or `terminal`. Each runs on a copy of its home.
+stdout is: `pipe`, `closed` (a pipe that nobody reads), `full` (a disk without space), `shut` (no stdout at all), `mute`
+(nor stderr), or `terminal`. Each runs on a copy of its home.
 """
 
 import gc
@@ -42,11 +43,20 @@ def run(case):
             os.dup2(write if case["on"] == "terminal" else os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
             os.close(read)
             os.close(write)
+            if case["on"] == "full":
+                os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+            if case["on"] in ("shut", "mute"):
+                os.close(1)
+                sys.stdout = None  # as the interpreter begins where there is none
+            if case["on"] == "mute":
+                os.close(2)
+                sys.stderr = None
             sys.argv = ["chronos", *case["argv"]]
             code = main(case["argv"])
             if case["on"] == "closed":
                 sys.exit(code)  # as a process of its own ends: with what is still to be written
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             os._exit(code)  # quicker
         os.close(write)
         if case["on"] == "closed":

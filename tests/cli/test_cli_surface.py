@@ -37,7 +37,14 @@ MODES = {
     "closed": ("closed", {}),
     "dumb": ("terminal", {"TERM": "dumb"}),
     "plain": ("terminal", {"TERM": "xterm", "NO_COLOR": "1"}),
+    "full": ("full", {}),
+    "shut": ("shut", {}),
+    "mute": ("mute", {}),
 }
+
+NOWHERE = ("full", "shut", "mute")
+SILENT = frozenset({"fire"})
+"""What writes nothing to stdout where all goes well."""
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +130,13 @@ def test_every_success_is_a_document_of_its_schema(chronos, place, tmp_path, nam
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", WORDS)
 def test_every_command_copes_with_where_its_output_goes(ends, name, mode):
-    """In an ASCII locale: a pipe of 24 columns, one that nobody reads, a dumb terminal, and one without colour."""
+    """In an ASCII locale: a narrow pipe, one that nobody reads, plain terminals, a full disk, and no stream at all."""
     done = ends[f"{name} {mode}"]
-    assert done["code"] in ({0, CODES.get(name, 0)} if mode == "closed" else {CODES.get(name, 0)}), done
+    lost = mode in NOWHERE and name not in SILENT
+    assert done["code"] == (CODES.get(name, 0) or (1 if lost else 0)), done
+    if lost and mode != "mute":
+        assert done["err"].splitlines()[-1].startswith("chronos: error: standard output could not be written: "), done
+        assert done["err"].count("could not be written") == 1
     text = done["out"] + done["err"]
     assert "Traceback" not in text
     assert all(ord(letter) < 128 for letter in text), text

@@ -106,6 +106,7 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
 
 def _show(out: Output, number: int, check: Check) -> None:
     level = out.style(f"{check.level.value:<4}", _STYLE[check.level.value])
-    out.text(f"{number:>2}. {level}  {check.name}: {' '.join(check.text.split())}\n")
+    out.line(f"{number:>2}. {level}  {check.name}: {' '.join(check.text.split())}")
     if check.mend and check.level.value != "OK":
-        out.text(f"{_INDENT}mend: {check.mend}\n")
+        out.line(f"{_INDENT}mend: {check.mend}")
+    out.flush()

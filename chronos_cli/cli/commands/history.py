@@ -89,7 +89,7 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
         why = f"{row.count if row.exact else f'at least {row.count}'} times; {why}"
     if row.attempt > 1:
         why = f"attempt {row.attempt}; {why}"
-    return row.job_id, row.run_id, row.state.value, started, took, late, why.rstrip("; ")
+    return row.job_id, row.run_id, row.state.value, started, took, late, words.brief(why.rstrip("; "))
 
 
 def _length(took: object) -> str:

@@ -22,6 +22,8 @@ def command(
 ) -> int:
     """Show what a run printed, its standard output and error together.
 
+    To a file or a pipe byte for byte; on a terminal what could steer it (colours too) is shown as escapes.
+
     Examples:
       chronos logs digest -f
       chronos logs digest/20261120T153415Z
@@ -35,14 +37,17 @@ def command(
     if following and (remote or invocation.json):
         raise UsageError("--follow needs a local store and no --json", hint="read it once it has ended")
     if following:
-        for text in follow(context, row, home=Path(invocation.config().home), sleep=time.sleep):
-            invocation.output.text(text)
+        for chunk in follow(context, row, home=Path(invocation.config().home), sleep=time.sleep):
+            invocation.output.text(chunk)
+            if invocation.output.gone:
+                break
         return 0
-    text = read_output(context, row)
+    data = read_output(context, row)
+    text = data.decode("utf-8", "replace")
 
     def render(out: Output) -> None:
         out.note(f"{row.job_id}/{row.run_id}: {row.state.value}" + (f": {row.reason}" if row.reason else ""))
-        out.text(text)
+        out.text(data)
 
     return invocation.done(
         {"job_id": row.job_id, "run_id": row.run_id, "state": row.state.value, "output": text}, render

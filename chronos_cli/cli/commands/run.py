@@ -63,9 +63,9 @@ def command(
 
     def render(out: Output) -> None:
         for row in rows:
-            text = read_output(context, row)
-            if text:
-                out.line(text.rstrip("\n"))
+            data = read_output(context, row)
+            if data:
+                out.text(data.rstrip(b"\n") + b"\n")
             took = (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else 0
             out.note(f"{job_id} {row.run_id}: {row.state.value} in {words.span(took)}")
         for run_id in started if not rows else ():

@@ -100,7 +100,7 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
     if document["standby"] is not None:
         out.line(out.style(standby_words(document["standby"]), "red"))
     if document["held"] is not None:
-        out.line(out.style(f"ALL JOBS ARE HELD: {document['held']}", "red"))
+        out.line(out.style(f"ALL JOBS ARE HELD: {words.brief(document['held'])}", "red"))
     if document["trigger"]["working"] is False:
         where = " on the active machine" if document["standby"] is not None else ""
         words_of_it = f"NO WORKING TRIGGER: {document['trigger']['because']}; `{INSTALL}`{where} installs one"
@@ -119,7 +119,8 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
     for view in found.jobs:
         words_ = conditions(view)
         if words_:
-            text = f"! {view.id} ({view.name}): {', '.join(words_)}  [{state_words(view)}]  {last_words(view, now)}"
+            named = f"{view.id} ({words.brief(view.name)})"
+            text = f"! {named}: {', '.join(words_)}  [{state_words(view)}]  {last_words(view, now)}"
             out.line(out.style(text, "yellow"))
 
 

@@ -1,0 +1,437 @@
+"""One gate for both programs: whatever a store, a NAS or a tenant says, no command steers the terminal that shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+import typer
+
+from chronos_cli import streams
+from chronos_cli.authority.cli import build
+from chronos_cli.authority.cli import main as nas_main
+from tests.cli.conftest import ROOT, spawn
+from tests.cli.test_cli_surface import FACTS, WORDS
+from tests.fire_tokens import AUDIENCE, SigningKey
+from tests.nas.played_nas import Answer, PlayedNas
+from tests.nas_process import run_nas
+
+EVIL = (
+    "x\x1b]0;owned\x07\x1b[31m\x00\x7f\x9b31m\x85a\u2028b\u2029c\u202ed\u2066e\u200bf\ufeffg\u3164"
+    "\ufffe\r\x0b\x0c\x1c\U000e0041\nFAKE line\r\nFAKE too\ud800"
+)
+KEY = SigningKey.rs256()
+
+
+def steering(text, *, lines="\n"):
+    """What of a text a terminal, or a reader of one line a job, could be misled by."""
+    found = {letter for letter in text if not (letter.isprintable() or letter in lines) or letter == "\u3164"}
+    return found | {line for line in text.split("\n") if line.startswith("FAKE")}
+
+
+def poisoned(value, *, spared=()):
+    """A document with every text in it made hostile, but for members that are spared."""
+    if isinstance(value, dict):
+        return {key: old if key in spared else poisoned(old, spared=spared) for key, old in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item, spared=spared) for item in value]
+    return value + EVIL if isinstance(value, str) else value
+
+
+def test_what_is_shown_of_every_character_there_is():
+    """Printable ones are as they are; of the others none but a line end and a tab comes through, on one line not even these."""
+    every = [chr(code) for code in range(0x110000)]
+    assert steering(streams.shown("".join(every)), lines="\n\t") == set()
+    plain = "".join(letter for letter in every if letter.isprintable() and letter not in "\u115f\u1160\u3164\uffa0")
+    assert streams.shown(plain) == plain
+    assert streams.one_line("".join(every)).isprintable()
+    assert streams.one_line("a\x1bb\u202ec\U000e0001d\ne\tf") == "a\\x1bb\\u202ec\\U000e0001d e f"
+
+
+@pytest.mark.parametrize("most", [10, 200])
+def test_what_is_too_long_is_cut_and_says_so(most):
+    """At most so many characters, escapes counted, and three dots for the rest."""
+    for text in ("q" * 4000, "\x1b" * 4000, "q" * (most + 1)):
+        cut = streams.one_line(text, most)
+        assert len(cut) == most
+        assert cut.endswith("...")
+    assert streams.one_line("q" * most, most) == "q" * most
+
+
+def test_only_our_own_sequences_pass_a_gate():
+    """A style of ours is written as one; the same bytes in a text are shown."""
+    under = io.StringIO()
+    gate = streams.Gate(under)
+    gate.write(f"{streams.MARK}[31mred\x1b[32m{streams.MARK}[0m\n")
+    assert under.getvalue() == "\x1b[31mred\\x1b[32m\x1b[0m\n"
+
+
+@pytest.fixture(scope="module")
+def hostile_nas():
+    """A NAS whose every text is hostile: `armed` in answers that are good, `failing` in errors."""
+    nas = PlayedNas()
+    nas.hostile = False
+
+    def answer(call):
+        if nas.hostile:
+            return Answer(418, {"error": f"teapot{EVIL}", "message": f"no{EVIL}"})
+        if call.path.startswith("/api/agent-cron/list"):
+            return Answer(body={"armed": [{"job_id": f"j{EVIL}", "fire_at": f"2030-01-01T00:00:00+00:00{EVIL}",
+                                           "schedule_id": EVIL}], "features": [EVIL]})  # fmt: skip
+        return nas.by_contract(call)
+
+    nas.answer = answer
+    yield nas
+    nas.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, hostile_nas):
+    """A home in which every text that is not a key to something is hostile: records, rows, a plug-in."""
+    tmp_path = tmp_path_factory.mktemp("hostile")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.yaml").write_text(
+        f"timezone: UTC\ncron:\n  provider: chronos\n  chronos:\n    portal_url: {hostile_nas.url}\n"
+        f"    callback_url: http://127.0.0.1:9\n    expected_audience: {AUDIENCE}\n    nas_jwks_url: {tmp_path}/keys.json\n"
+    )
+    (tmp_path / "keys.json").write_text(json.dumps(KEY.jwks()))
+    env = {"CHRONOS_PROVIDER": "builtin"}
+    for name, line in (("beat", "printf 'a\\033[31mb\\n'"), ("broken", "exit 3"), ("other", "true")):
+        assert spawn("job", "add", "@yearly", "--id", name, "--shell", line, home=home, env=env).code == 0
+    for name, code in (("beat", 0), ("broken", 10)):
+        assert spawn("run", name, home=home, env=env).code == code
+    path = home / "cron/jobs.json"
+    jobs = json.loads(path.read_text())["jobs"]
+    free = {"name": f"n{EVIL}", "prompt": EVIL, "deliver": EVIL, "workdir": EVIL, "last_error": EVIL,
+            "last_delivery_error": EVIL, "paused_reason": EVIL, "last_status": "error", "skills": [EVIL]}  # fmt: skip
+    keyed = ("id", "schedule", "enabled", "state", "chronos", "created_at", "next_run_at", "last_run_at", "last_status")
+    records = [poisoned({**job, **free}, spared=keyed) for job in jobs]
+    records[1] |= {"state": "paused", "enabled": False, "last_run_at": "2026-01-01T00:00:00+00:00"}
+    records += [poisoned({**jobs[0], "id": "unusable", "name": "u"}, spared=("id",)), poisoned(jobs[0]), {"id": EVIL}]
+    path.write_text(json.dumps({"jobs": records}))
+    for row in (home / "cron/runs").rglob("*.json"):
+        document = json.loads(row.read_text())
+        told = {"reason": EVIL, "because": EVIL, "unhandled": [EVIL]}
+        row.write_text(json.dumps({**document, **{key: value for key, value in told.items() if key in document}}))
+    (home / "plugins" / "bad").mkdir(parents=True)
+    (home / "plugins/bad/plugin.yaml").write_text("name: bad\n")
+    (home / "plugins/bad/__init__.py").write_text(f"raise RuntimeError({EVIL!r})\n")
+    (tmp_path / "token").write_text(KEY.token(iss=hostile_nas.url, job_id="beat"))
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": [poisoned(jobs[0], spared=("schedule", "chronos"))]}))
+    return tmp_path
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """The hostile home, for one test."""
+    return shutil.copytree(made, tmp_path / "place", ignore=shutil.ignore_patterns("*.lock"))
+
+
+def test_no_command_shows_a_store_or_a_nas_that_steers_the_terminal(chronos, place, hostile_nas):
+    """Every command there is, over a hostile store, with a NAS whose answers and whose errors are hostile too.
+
+    `logs` and `run` alone hand on bytes that are not ours, where no terminal is: what the job itself printed.
+    """
+    home = place / "home"
+    env = {"CHRONOS_NAS_TOKEN": "t"}
+    seen = []
+    for hostile_nas.hostile in (False, True):
+        if hostile_nas.hostile:
+            (home / "ESTOP").write_text(EVIL, encoding="utf-8", errors="surrogatepass")
+        for name, words in WORDS.items():
+            given = [word.format(token=place / "token", jobs=place / "jobs.json") for word in words]
+            if name == "init":
+                continue  # it says its own words alone, and would replace the configuration
+            for more in (["-v"], ["--json"]):
+                done = chronos(*FACTS[name].words, *given, *more, home=home, env=env)
+                out = done.out.replace("\x1b[31mb", "") if name in ("logs", "run") else done.out
+                bad = steering(out + done.err)
+                if bad or "Traceback" in done.err or "unexpected" in done.err:
+                    seen.append((name, more, bad, done.err[:500]))
+    assert seen == []
+
+
+def test_a_hostile_name_is_one_line_with_its_escapes(chronos, place):
+    """`list`, `status`, `job show` and `timeline` show the name as one line, its escapes readable."""
+    for words in (["list", "--offline"], ["status", "--offline"], ["job", "show", "beat"], ["timeline"]):
+        done = chronos(*words, home=place / "home", env={"CHRONOS_NAS_TOKEN": "t"})
+        assert "x\\x1b]0;owned\\x07" in done.out, words
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["job", "show", EVIL], ["--home", f"/nowhere/{EVIL}", "job", "show", "a"], [EVIL], ["list", f"--{EVIL}"]],
+)
+def test_nor_do_the_arguments_of_a_command_that_fails(chronos, home, arguments):
+    """What the user typed, or had pasted, is repeated in an error as it can be shown."""
+    arguments = [word.replace("\x00", "").replace("\ud800", "\udc80") for word in arguments]
+    done = chronos(*arguments, home=home)
+    assert done.code != 0
+    assert done.err.count("\n") == 1
+    assert steering(done.out + done.err) == set()
+
+
+def test_a_long_reason_is_cut_in_rows_and_whole_where_the_job_is_shown(chronos, home):
+    """4,000 characters of `last_error`: 200 in `list` and `status`, all of them in `job show`; so with a long name."""
+    (home / "cron").mkdir()
+    job = {"id": "a1", "prompt": "p", "schedule": {"kind": "interval", "minutes": 60}, "enabled": True, "state": "scheduled",
+           "next_run_at": "2099-01-01T00:00:00+00:00", "last_run_at": "2026-01-01T00:00:00+00:00", "last_status": "error"}  # fmt: skip
+    (home / "cron/jobs.json").write_text(json.dumps({"jobs": [{**job, "name": "n" * 4000, "last_error": "q" * 4000}]}))
+    for command in ("list", "status"):
+        done = chronos(command, home=home)
+        assert f"{'q' * 197}..." in done.out
+        assert "q" * 198 not in done.out
+        assert "n" * 198 not in done.out
+        assert max(map(len, done.out.splitlines())) < 700
+    shown = chronos("job", "show", "a1", home=home).out
+    assert "q" * 4000 in shown
+    assert chronos("list", "--json", home=home).json["jobs"][0]["last_run"]["reason"] == "q" * 4000
+
+
+def test_the_svg_of_a_hostile_store_is_well_formed(chronos, place):
+    """Names with what XML has no way to hold become escapes; the file can be parsed, and says the same."""
+    done = chronos("timeline", "--svg", place / "out.svg", home=place / "home")
+    assert done.code == 0
+    text = (place / "out.svg").read_text(encoding="utf-8")
+    assert steering(text) == set()
+    words = "".join(ET.fromstring(text).itertext())
+    assert "\\x1b]0;owned\\x07" in words
+
+
+# -- what a job printed ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def talkative(home):
+    """A home in which a job has printed colours, a title, bytes that are no text, and line ends of another system."""
+    said = r"printf '\033[31mred\033]0;owned\007\377\303\274\r\nend\n'"
+    assert spawn("job", "add", "@yearly", "--id", "beat", "--shell", said, home=home).code == 0
+    assert spawn("run", "beat", "--json", home=home).code == 0
+    return home
+
+
+SAID = b"\x1b[31mred\x1b]0;owned\x07\xff\xc3\xbc\r\nend\n"
+
+
+@pytest.mark.parametrize("arguments", [["logs", "beat"], ["logs", "beat", "-f"], ["run", "beat"]])
+def test_what_a_job_printed_is_bytes_to_a_pipe_and_shown_on_a_terminal(talkative, arguments):
+    """Programs get what the job wrote; a terminal gets its text, and escapes for what would steer it."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "CHRONOS_HOME": str(talkative), "PYTHONUTF8": "1", "TERM": "xterm"}
+    command = [sys.executable, "-m", "chronos_cli", *arguments]
+    piped = subprocess.run(command, env=env, capture_output=True, timeout=60, check=False)
+    assert piped.stdout == SAID
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL
+    ) as child:
+        os.close(theirs)
+        data = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                data += chunk
+        except OSError:  # how Linux ends a terminal
+            pass
+        assert child.wait(60) == 0
+    os.close(ours)
+    assert data.replace(b"\r\n", b"\n").decode() == "\\x1b[31mred\\x1b]0;owned\\x07\\xff\u00fc\nend\n"
+
+
+# -- chronos-nas -------------------------------------------------------------------------------------------------------
+
+NAS_WORDS = {
+    "agent.add": ("new",), "agent.list": (), "agent.rotate": ("a",), "keys.list": (), "keys.rotate": (),
+    "keys.retire": ("none",), "timers": (), "dead.list": (), "dead.show": ("s1",), "dead.redrive": ("s1",), "dead.drop": ("s2",),
+    "conformance": (), "agent.revoke": ("a",),
+}  # fmt: skip
+"""Words for every command but `serve`, whose log is JSON."""
+
+
+def _nas_commands(command, before=()):
+    children = getattr(command, "commands", None)
+    if not children:
+        yield ".".join(before)
+        return
+    for name, child in children.items():
+        yield from _nas_commands(child, (*before, name))
+
+
+def test_the_table_names_every_command_of_chronos_nas():
+    """Nothing that shows something is left out."""
+    assert set(_nas_commands(typer.main.get_command(build()))) - set(NAS_WORDS) == {"serve"}
+
+
+@pytest.fixture
+def nas_home(tmp_path):
+    """A NAS in whose database every text of a tenant is hostile."""
+    home = tmp_path / "nas"
+    assert run_nas("agent", "add", "a", home=home).returncode == 0
+    (database,) = home.glob("nas.sqlite")
+    with sqlite3.connect(database) as store:
+        said = EVIL.replace("\ud800", "")
+        agent = store.execute("SELECT id FROM agents").fetchone()[0]
+        columns = {
+            table: [row[1:4] for row in store.execute(f"PRAGMA table_info({table})")] for table in ("dead", "timers")
+        }
+        for table, number in (("dead", 1), ("dead", 2), ("timers", 3)):
+            values = {}
+            for name, kind, needed in columns[table]:
+                value = said if kind.upper() == "TEXT" else 1.0
+                known = {"agent_id": agent, "schedule_id": f"s{number}", "job_id": f"j{number}{said}"}
+                if needed or name in known or name == "last_error":
+                    values[name] = known.get(name, value)
+            marks = ", ".join("?" * len(values))
+            store.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", list(values.values()))
+        store.execute("UPDATE agents SET audience = audience || ?", (said,))
+    return home
+
+
+def test_no_command_of_chronos_nas_shows_a_tenant_that_steers_the_terminal(nas_home, hostile_nas, capsys, monkeypatch):
+    """Every command over a database whose tenants' error bodies, URLs and names are hostile, and against a hostile NAS."""
+    monkeypatch.setenv("CHRONOS_NAS_HOME", str(nas_home))
+    monkeypatch.setenv("CHRONOS_PORTAL_URL", hostile_nas.url)
+    monkeypatch.setenv("CHRONOS_NAS_TOKEN", "t")
+    hostile_nas.hostile = True
+    seen = []
+    for name, words in NAS_WORDS.items():
+        for more in ([], ["--json"]):
+            capsys.readouterr()
+            nas_main([*name.split("."), *words, *more])
+            told = capsys.readouterr()
+            bad = steering(told.out + told.err)
+            if bad or "Traceback" in told.err:
+                seen.append((name, more, bad, told.err[:500]))
+            if name in ("dead.list", "dead.show", "timers") and not more:
+                assert "\\x1b]0;owned\\x07" in told.out, (name, told)
+    assert seen == []
+
+
+# -- streams that take nothing -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """An empty home with the home of a NAS in it, which knows an agent. Nothing here changes it."""
+    home = tmp_path_factory.mktemp("served")
+    assert run_nas("agent", "add", "a", home=home / "nas").returncode == 0
+    return home
+
+
+def sh(text, *, home, **env):
+    """What a shell made of a line in which `chronos` and `chronos-nas` are programs."""
+    line = text.replace("chronos-nas", f"{sys.executable} -m chronos_cli.authority").replace(
+        "chronos ", f"{sys.executable} -m chronos_cli "
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CHRONOS_")}
+    environment = {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "CHRONOS_HOME": str(home),
+        "CHRONOS_NAS_HOME": str(home / "nas"),
+        **env,
+    }
+    return subprocess.run(
+        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "chronos status",
+        "chronos --version",
+        "chronos --help",
+        "chronos job list --json",
+        "chronos-nas --help",
+        "chronos-nas agent list",
+    ],
+)
+@pytest.mark.parametrize(("stream", "why"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")])
+def test_output_that_cannot_be_written_is_one_line_of_error(served, command, stream, why):
+    """A full disk and a closed stdout: exit 1, one line that says so, no traceback."""
+    done = sh(f"{command} {stream}", home=served)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if "could not be written" in line]
+    assert len(lines) == 1
+    assert why in lines[0]
+    assert lines[0].startswith(f"{command.split()[0]}: error: standard output could not be written: ")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "stream"),
+    [
+        ("chronos job show none", "2>/dev/full"),
+        ("chronos job show none", "2>&- <&-"),
+        ("chronos job show none", ">&- 2>&- <&-"),
+        ("chronos status", "2>&-"),
+        ("chronos status", ">&- 2>&- <&-"),
+        ("chronos-nas dead show none", ">&- 2>&- <&-"),
+    ],
+)
+def test_a_stderr_that_takes_nothing_changes_nothing(served, command, stream):
+    """What cannot be said is not said; the exit code still tells."""
+    expected = 5 if "none" in command else 1 if ">&- 2" in stream else 0
+    assert sh(f"{command} {stream}", home=served).returncode == expected
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "chronos status",
+        "chronos --help",
+        "chronos job show none",
+        "chronos-nas agent list --json",
+        "chronos config show",
+    ],
+)
+def test_a_reader_that_went_away_is_told_nothing(served, command):
+    """Neither a traceback nor a line about pipes, and the command's own exit code."""
+    done = sh(f"({command}; echo code=$? >&2) | true", home=served)
+    assert "Traceback" not in done.stderr
+    assert "ipe" not in done.stderr
+    assert f"code={5 if 'none' in command else 0}" in done.stderr
+
+
+def test_a_command_whose_reader_went_away_does_its_work(home):
+    """A closed pipe stops the showing, not the doing: the job that was to be added is there."""
+    done = sh("chronos job add @daily --id a1 --shell true | true; sleep 0.5; chronos job list -q", home=home)
+    assert done.stdout == "a1\n"
+
+
+def test_a_command_may_be_followed_until_its_reader_goes(home):
+    """`logs -f` of a run that goes on ends once nobody reads it any more."""
+    line = "for n in $(seq 200); do echo line; sleep 0.1; done"
+    assert spawn("job", "add", "@yearly", "--id", "long", "--shell", line, home=home).code == 0
+    assert spawn("run", "long", "--detach", home=home).code == 0
+    done = sh("time timeout 20 chronos logs long -f | head -n 1", home=home)
+    assert done.stdout.split() == ["line"]
+    assert "ipe" not in done.stderr
+    assert float(re.search(r"real\s+0m([\d.]+)s", done.stderr)[1]) < 10
+
+
+@pytest.mark.parametrize("stream", [">/dev/full", ">&-", "--json | (exec <&-; sleep 2)"])
+@pytest.mark.parametrize("verb", ["add", "rotate"])
+def test_a_token_that_did_not_arrive_is_not_lost_in_silence(home, verb, stream):
+    """What is shown once and could not be written: an error that says so, and how another is had; that works."""
+    if verb == "rotate":
+        assert run_nas("agent", "add", "laptop", home=home / "nas").returncode == 0
+    done = sh(f"set -o pipefail; chronos-nas agent {verb} laptop {stream}", home=home)
+    assert done.returncode == 1
+    (line,) = [
+        line for line in done.stderr.splitlines() if "the token of laptop could not be written, and is lost" in line
+    ]
+    assert line.endswith("`chronos-nas agent rotate laptop` makes another")
+    assert "Traceback" not in done.stderr
+    again = run_nas("agent", "rotate", "laptop", "--json", home=home / "nas")
+    assert json.loads(again.stdout)["token"]
