@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --every --fire-at --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --count --deliver --every --fire-at --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -140,6 +140,11 @@ complete -c chronos -n '__chronos_at "job unlock"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job unlock"' -l yes -s y -d 'do not ask'
 complete -c chronos -n '__chronos_at "job import"' -l from -r -d 'read a crontab, or a chronos or Hermes home'
 complete -c chronos -n '__chronos_at "job import"' -l dry-run -d 'show the plan, change nothing'
+complete -c chronos -n '__chronos_at "job import"' -l tz -r -d 'of a crontab: the zone of its times; else the homes'
+complete -c chronos -n '__chronos_at "job import"' -l seconds -r -d 'of a crontab: lines may have six or seven fields of time'
+complete -c chronos -n '__chronos_at "job import"' -l system -d 'of a crontab: each line names its user, as in /etc/crontab'
+complete -c chronos -n '__chronos_at "job import"' -l prune -d 'of a crontab: remove the jobs whose lines are gone'
+complete -c chronos -n '__chronos_at "job import"' -l disable-source -d 'of your own crontab: take the lines out, with a backup'
 complete -c chronos -n '__chronos_at "job export"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job export"' -l output -s o -r -d 'write it there'
 complete -c chronos -n '__chronos_at "run"' -a '(__chronos_jobs)'

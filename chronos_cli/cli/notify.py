@@ -69,3 +69,16 @@ def _not_armed(error: ChronosError, *, removed: bool) -> ChronosError:
 
 def _said(removed: bool) -> str:
     return "saved, not cancelled at NAS" if removed else "saved, not armed"
+
+
+def tell_of_import(invocation: Invocation, context: Context) -> ChronosError | None:
+    """Make the active trigger follow a change of many jobs; the error where it failed."""
+    resolved = invocation.provider(context)
+    try:
+        resolved.on_jobs_changed()
+    except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
+        text = f"saved, not armed: {error.message}"
+        if isinstance(error, TemporaryError):
+            return TemporaryError(text, hint="`chronos reconcile` arms them once NAS can be reached")
+        return type(error)(text, hint=error.hint)
+    return None

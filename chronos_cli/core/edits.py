@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Draft:
     """A job as a person describes it.
 
-    `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours; `times` None repeats
-    for ever.
+    `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours, and so is what `extras`
+    holds (`env`, `imported`); `times` None repeats for ever.
     """
 
     job_id: str
@@ -38,6 +38,7 @@ class Draft:
     action: Mapping[str, Any] | None = None
     fields: Mapping[str, Any] | None = None
     times: int | None = None
+    extras: Mapping[str, Any] | None = None
 
 
 def new_record(draft: Draft, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def new_record(draft: Draft, *, now: datetime, token: str, defaults: Policy) -> 
         ours["policy"] = policy
     if draft.action is not None:
         ours["action"] = dict(draft.action)
+    ours |= {key: value for key, value in (draft.extras or {}).items() if value}
     if isinstance(draft.schedule, Interval):
         ours["anchor"] = whole(now).isoformat()
     table = Timetable(
@@ -98,7 +100,7 @@ def new_record(draft: Draft, *, now: datetime, token: str, defaults: Policy) -> 
 
 @frozen
 class Edit:
-    """Changes to a job; None leaves a thing as it is. `times` 0 means for ever."""
+    """Changes to a job; None leaves a thing as it is. `times` 0 means for ever; what is empty in `extras` goes."""
 
     name: str | None = None
     schedule: Schedule | None = None
@@ -108,6 +110,7 @@ class Edit:
     action: Mapping[str, Any] | None = None
     fields: Mapping[str, Any] | None = None
     times: int | None = None
+    extras: Mapping[str, Any] | None = None
 
 
 def edited(job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
@@ -134,6 +137,11 @@ def edited(job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy)
         record |= {"prompt": "", "script": None, "no_agent": True}
     elif edit.fields and (edit.fields.get("prompt") or edit.fields.get("script")):
         ours.pop("action", None)
+    for key, value in (edit.extras or {}).items():
+        if value:
+            ours[key] = value
+        else:
+            ours.pop(key, None)
     if edit.policy is not None:
         ours["policy"] = policy.to_record(defaults)
     if edit.zone_name is not None:

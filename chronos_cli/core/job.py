@@ -6,6 +6,8 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
     policy           overlap, grace, timeout, retries, on_crash, jitter, pause_after_failures (durations in seconds),
                      on_failure (the program told of a failure), on_failure_again
     action           what to run, where it is not a hermes prompt or script
+    env              the job's own variables, by name
+    imported         where an import found it: {"source", "line"}
     anchor           the instant an interval counts from
     claimed_through  the latest instant ever claimed or settled
     open             the runs in hand, and ranges whose row is still owed

@@ -159,15 +159,27 @@ class Timetable:
 def parse_schedule(text: str, *, now: datetime, zone: tzinfo, allow_past: bool = False) -> Schedule:
     """Read a schedule as a person writes it. Raises ScheduleError naming what to write instead.
 
-    Forms: five cron fields, `@hourly` ... `@yearly`, `every 30m`, `in 90s`, `+90s`, an ISO 8601 time.
+    Forms: five cron fields, `@hourly` ... `@yearly`, `every 30m` (or `@every 30m`), `in 90s`, `+90s`, an ISO 8601 time.
     """
+    try:
+        return _parsed(text, now=now, zone=zone, allow_past=allow_past)
+    except ScheduleError:
+        from chronos_cli.core.foreign_schedules import told
+
+        known = told(text)
+        if known is None:
+            raise
+        raise ScheduleError(known[0], hint=known[1]) from None
+
+
+def _parsed(text: str, *, now: datetime, zone: tzinfo, allow_past: bool) -> Schedule:
     body = " ".join(text.split())
     lower = body.lower()
     if not body:
         raise ScheduleError("the schedule is empty")
     try:
-        if lower.startswith("every "):
-            return Interval(seconds=_positive(body[6:], text))
+        if lower.startswith(("every ", "@every ")):
+            return Interval(seconds=_positive(body.partition(" ")[2], text))
         if lower.startswith(("in ", "+")):
             span = body[3:] if lower.startswith("in ") else body[1:]
             return Once(at=_later(now, _positive(span, text)))

@@ -44,6 +44,8 @@ class Verdict(StrEnum):
     ADD = "add"
     CHANGE = "change"
     KEEP = "keep"
+    GONE = "gone"
+    REMOVE = "remove"
 
 
 @frozen
@@ -100,24 +102,17 @@ def records_in(document: object) -> list[dict[str, Any]]:
     return jobs
 
 
-def bring_in(
-    ctx: Context, records: Iterable[Mapping[str, Any]], drafts: Iterable[edits.Draft] = (), *, dry_run: bool
-) -> list[Item]:
-    """Import records and drafts, all in one change or not at all. Raises UsageError naming a job that cannot come in.
+def bring_in(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[Item]:
+    """Import records, all in one change or not at all. Raises UsageError naming a job that cannot come in.
 
     `dry_run`: the same plan, nothing written.
     """
     token = ctx.token()
     incoming = [dict(record) for record in records]
-    drafted = list(drafts)
 
     def once(jobs: JobsFile) -> list[Item]:
         now = ctx.clock()
-        plan = [_take_in(jobs, record, ctx.home, now=now, token=token) for record in incoming]
-        for draft in drafted:
-            record = edits.new_record(draft, now=now, token=token, defaults=ctx.home.policy)
-            plan.append(_take_in(jobs, record, ctx.home, now=now, token=token))
-        return plan
+        return [_take_in(jobs, record, ctx.home, now=now, token=token) for record in incoming]
 
     return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
 
@@ -170,4 +165,5 @@ def _edit_to(job: Job) -> edits.Edit:
         action=action if isinstance(action, dict) else None,
         fields={key: job.record[key] for key in _FIELDS if key in job.record},
         times=0 if job.times is None else job.times,
+        extras={key: ours_of(job.record).get(key) for key in ("env", "imported")},
     )

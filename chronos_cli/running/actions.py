@@ -1,8 +1,9 @@
 """What a job's record says is to be run, made into something that can be started.
 
-Our own jobs keep it under `chronos.action`: {"command": [ARG, ...]}, {"shell": TEXT} or {"http": {"method", "url",
-"headers"?, "body"?}}. A hermes job has `script` with `no_agent`, or a `prompt`, which goes to the program that the
-config names under `runners.prompt`; a `script` beside a `prompt` runs first and its output becomes part of the prompt.
+Our own jobs keep it under `chronos.action`: {"command": [ARG, ...]}, {"shell": TEXT}, either with "stdin": TEXT, or
+{"http": {"method", "url", "headers"?, "body"?}}; their own variables are under `chronos.env`. A hermes job has `script`
+with `no_agent`, or a `prompt`, which goes to the program that the config names under `runners.prompt`; a `script`
+beside a `prompt` runs first and its output becomes part of the prompt.
 """
 
 from __future__ import annotations
@@ -77,6 +78,16 @@ def resolve_action(
     The folder is the record's `workdir`; else a script's own, else the home that `scripts_dir` lies in. `prompt_runner`
     is the argument list under runners.prompt. Raises ActionError; the run then fails with its message.
     """
+    action = _resolved(job, scripts_dir, prompt_runner)
+    variables = _variables(job)
+    if not variables or isinstance(action, HttpAction):
+        return action
+    return action._replace(environment=(*variables, *action.environment))
+
+
+def _resolved(
+    job: Mapping[str, Any], scripts_dir: Path, prompt_runner: Sequence[str] | None
+) -> ProcessAction | HttpAction:
     kind = action_kind(job)
     if kind == "script":
         argv, path = _script(job["script"], scripts_dir)
@@ -90,11 +101,11 @@ def resolve_action(
     if kind == "command":
         if not isinstance(given, list) or not all(isinstance(part, str) and "\0" not in part for part in given):
             raise ActionError("the job's command is not a list of texts")
-        return ProcessAction(kind, tuple(given), cwd)
+        return ProcessAction(kind, tuple(given), cwd, _stdin(job))
     if kind == "shell":
         if not isinstance(given, str) or "\0" in given:
             raise ActionError("the job's shell line is not a text")
-        return ProcessAction(kind, ("/bin/sh", "-c", given), cwd)
+        return ProcessAction(kind, ("/bin/sh", "-c", given), cwd, _stdin(job))
     return _http(given, cwd)
 
 
@@ -112,6 +123,28 @@ def unhandled_fields(job: Mapping[str, Any], action: ProcessAction | HttpAction 
     if deliver not in (None, "", "local", "none", ["local"]):
         named.append(f"deliver={deliver if isinstance(deliver, str) else json.dumps(deliver)}")
     return tuple(named)
+
+
+def _stdin(job: Mapping[str, Any]) -> bytes | None:
+    given = job["chronos"]["action"].get("stdin")
+    if given is not None and not isinstance(given, str):
+        raise ActionError("the job's standard input is not a text")
+    return None if given is None else _utf8(given)
+
+
+def _variables(job: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The job's own variables, which go before those that it inherits."""
+    ours = job.get("chronos")
+    given = ours.get("env") if isinstance(ours, dict) else None
+    if given is None:
+        return ()
+    if not isinstance(given, dict) or not all(_is_variable(name, value) for name, value in given.items()):
+        raise ActionError("the job's env is not names with texts", hint="put chronos.env of its record right")
+    return tuple(given.items())
+
+
+def _is_variable(name: str, value: object) -> bool:
+    return bool(name) and isinstance(value, str) and "=" not in name and "\0" not in name + value
 
 
 def _folder(job: Mapping[str, Any], otherwise: Path) -> str:

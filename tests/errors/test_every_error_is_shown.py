@@ -15,7 +15,6 @@ MADE_ELSEWHERE = {
     "cli/commands/demo.py": "was due and never ran",
     "cli/commands/doctor.py": "is no folder",
     "cli/commands/init.py": "nothing was written",
-    "cli/commands/job_import.py": "saved, not armed: ",
     "cli/commands/run.py": "the job's command is not a list of texts",
     "cli/firing.py": "exited with status 3: broken",
     "cli/notify.py": "saved, not armed: ",

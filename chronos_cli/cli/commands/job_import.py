@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_cli.errors import ChronosError, TemporaryError, UsageError
+from chronos_cli.cli.notify import tell_of_import
+from chronos_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.core.edits import Draft
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.transfer import Item
 
@@ -29,26 +27,49 @@ def command(
         str | None, typer.Option("--from", metavar="crontab|DIR", help="read a crontab, or a chronos or Hermes home")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+    tz: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="of a crontab: the zone of its times; else the home's")
+    ] = None,
+    seconds: Annotated[
+        str | None, typer.Option(metavar="first|last", help="of a crontab: lines may have six or seven fields of time")
+    ] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="of a crontab: each line names its user, as in /etc/crontab")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="of a crontab: remove the jobs whose lines are gone")] = False,
+    disable_source: Annotated[
+        bool, typer.Option("--disable-source", help="of your own crontab: take the lines out, with a backup")
+    ] = False,
 ) -> int:
     """Bring jobs in: those that are new are added, those that are here are brought to what arrives.
 
     FILE is what `chronos job export` wrote, or a crontab with --from crontab (without FILE: `crontab -l`). It is all
-    one change: either every job comes in, or none. The same import again changes nothing.
+    one change: either every job comes in, or none. The same import again changes nothing. A line of a crontab stays
+    the same job for as long as its command does; a job whose line is gone is named.
 
     Examples:
       chronos job import jobs.json --dry-run
-      chronos job import --from crontab
+      chronos job import --from crontab --dry-run
+      chronos job import /etc/cron.d/backup --from crontab --system
       chronos job import --from ~/.hermes
     """
     invocation: Invocation = ctx.obj
+    if source == "crontab":
+        from chronos_cli.cli.crontabs import Options, run
+
+        options = Options(file=file, dry_run=dry_run, seconds=seconds, system=system, prune=prune,
+                          disable_source=disable_source, zone_name=tz)  # fmt: skip
+        return run(invocation, options)
+    if tz or seconds or system or prune or disable_source:
+        raise UsageError("an option of crontabs is given", hint="say --from crontab")
     from chronos_cli.operations.transfer import bring_in
 
     context = invocation.context()
-    records, drafts, left_out = _read(context, file, source, invocation)
-    plan = bring_in(context, records, drafts, dry_run=dry_run)
+    records, left_out = _read(file, source, invocation)
+    plan = bring_in(context, records, dry_run=dry_run)
     error = None
     if not dry_run and any(item.verdict.value != "keep" for item in plan):
-        error = _tell(invocation, context)
+        error = tell_of_import(invocation, context)
 
     def render(out: Output) -> None:
         _show(out, plan, dry_run=dry_run)
@@ -66,14 +87,7 @@ def command(
     return invocation.done(document, render, error=error)
 
 
-def _read(
-    context: Context, file: str | None, source: str | None, invocation: Invocation
-) -> tuple[list[dict[str, Any]], tuple[Draft, ...], list[str]]:
-    if source == "crontab":
-        from chronos_cli.operations.crontab import read_crontab
-
-        table = read_crontab(_text(file) if file else _own_crontab(), context.home, now=context.clock())
-        return [], table.drafts, list(table.left_out)
+def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple[list[dict[str, Any]], list[str]]:
     from chronos_cli.operations import transfer
 
     if source is not None:
@@ -81,14 +95,14 @@ def _read(
             raise UsageError("FILE and a home are both given", hint="give one of them")
         other = _open(source, invocation)
         records, unusable = transfer.records_of(other.repository.jobs(), other)
-        return records, (), [f"{job_id}: {reason}" for job_id, reason in unusable.items()]
+        return records, [f"{job_id}: {reason}" for job_id, reason in unusable.items()]
     if file is None:
         raise UsageError("nothing to import is named", hint="give FILE, --from crontab, or --from DIR")
     try:
         document = json.loads(_text(file))
     except ValueError as error:
         raise UsageError(f"{file} is not JSON: {error}", hint="a crontab needs --from crontab") from error
-    return transfer.records_in(document), (), []
+    return transfer.records_in(document), []
 
 
 def _open(folder: str, invocation: Invocation) -> Context:
@@ -106,37 +120,12 @@ def _open(folder: str, invocation: Invocation) -> Context:
 
 
 def _text(file: str) -> str:
+    from chronos_cli.operations.crontab_source import read_file
+
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}", hint="check the name") from error
+        return read_file(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text", hint="save it as UTF-8") from error
-
-
-def _own_crontab() -> str:
-    """What `crontab -l` prints. Raises UsageError where there is none."""
-    try:
-        done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(
-            "crontab cannot be asked", hint="give a FILE: chronos job import FILE --from crontab"
-        ) from error
-    if done.returncode != 0:
-        raise UsageError(f"crontab -l: {done.stderr.strip() or 'no crontab'}", hint="give a FILE")
-    return done.stdout
-
-
-def _tell(invocation: Invocation, context: Context) -> ChronosError | None:
-    resolved = invocation.provider(context)
-    try:
-        resolved.on_jobs_changed()
-    except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
-        text = f"saved, not armed: {error.message}"
-        if isinstance(error, TemporaryError):
-            return TemporaryError(text, hint="`chronos reconcile` arms them once NAS can be reached")
-        return type(error)(text, hint=error.hint)
-    return None
 
 
 def _show(out: Output, plan: list[Item], *, dry_run: bool) -> None:

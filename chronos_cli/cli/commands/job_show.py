@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Show one job: schedule, action, policy, what NAS last confirmed, last run. NAS is not asked.
 
-    Values of an HTTP action's headers are not shown.
+    Values of the job's variables and of an HTTP action's headers are not shown.
 
     Examples:
       chronos job show digest
@@ -62,16 +62,20 @@ def _policy(invocation: Invocation, record: Mapping[str, Any]) -> dict[str, Any]
 
 
 def action_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record runs, without the values of headers, which may be secrets."""
+    """What a record runs, without the values of headers and variables, which may be secrets."""
     ours = record.get("chronos")
-    action = ours.get("action") if isinstance(ours, dict) else None
+    ours = ours if isinstance(ours, dict) else {}
+    action, env = ours.get("action"), ours.get("env")
+    around = {"workdir": record["workdir"]} if record.get("workdir") else {}
+    if isinstance(env, dict):
+        around["env"] = dict.fromkeys(env, "***")
     if isinstance(action, dict):
-        shown = dict(action)
+        shown = dict(action) | around
         http = shown.get("http")
         if isinstance(http, dict) and isinstance(http.get("headers"), dict):
             shown["http"] = {**http, "headers": dict.fromkeys(http["headers"], "***")}
         return shown
-    return {key: record[key] for key in ("script", "prompt", "workdir") if record.get(key)}
+    return {key: record[key] for key in ("script", "prompt") if record.get(key)} | around
 
 
 def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, Any], now: Any) -> None:
@@ -85,12 +89,18 @@ def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, 
     rows.append(("arm", arm_words(view, now, unknown=False)))
     if view.arm.last_callback_at is not None:
         rows.append(("last call", words.relative(view.arm.last_callback_at, now)))
-    rows += [(kind, value if isinstance(value, str) else str(value)) for kind, value in action.items()]
+    rows += [(kind, _text(kind, value)) for kind, value in action.items()]
     rows += [(name, _shown(name, value)) for name, value in policy.items()]
     if view.unhandled:
         rows.append(("unhandled", ", ".join(view.unhandled)))
     for name, value in rows:
         out.line(f"  {name:<22}{' '.join(value.split())}")
+
+
+def _text(kind: str, value: Any) -> str:
+    if kind == "env" and isinstance(value, dict):
+        return ", ".join(value)
+    return value if isinstance(value, str) else str(value)
 
 
 def _shown(name: str, value: Any) -> str:

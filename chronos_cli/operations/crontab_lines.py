@@ -1,0 +1,164 @@
+"""The lines of a crontab, read as Debian's cron reads them: load_env of env.c, load_entry of entry.c, do_command.c.
+
+A crontab is bytes whose lines end with a line feed and nothing else. Settings count for the lines below them. A `%`
+that is not escaped ends the command and starts its standard input.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import ScheduleError, UsageError
+from chronos_cli.frozen import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SPACE: Final = " \t\n\v\f\r"
+_BLANKS: Final = re.compile(r"[ \t]+")
+_FIVE: Final = 5
+_FIELD: Final = re.compile(r"[\d*?][\d*?,/LW#-]*\Z", re.IGNORECASE)
+_NAMED: Final = re.compile(r"(?:sun|mon|tue|wed|thu|fri|sat)\b[\w,-]*\Z", re.IGNORECASE)
+
+
+@frozen
+class Line:
+    """One job's line: its number, its times as they stand, what follows them, and the settings above it."""
+
+    number: int
+    times: str
+    rest: str
+    settings: Mapping[str, str]
+
+
+def lines_of(table: bytes, *, seconds: str | None = None) -> Iterator[Line]:
+    """Yield the job lines of a crontab. `seconds` ("first" or "last"): lines may have six or seven time fields.
+
+    Raises UsageError naming the first line that cannot be read.
+    """
+    settings: dict[str, str] = {}
+    for number, raw in enumerate(table.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        body = raw.lstrip(b" \t")
+        if not body.strip() or body.startswith(b"#"):
+            continue
+        try:
+            text = _text(body)
+            setting = setting_of(text)
+            if setting is not None:
+                settings[setting[0]] = setting[1]
+                continue
+            times, rest = _split(text, seconds=seconds is not None)
+        except UsageError as error:
+            raise at_line(number, error) from error
+        yield Line(number=number, times=times, rest=rest, settings=dict(settings))
+
+
+def at_line(number: int, error: UsageError) -> UsageError:
+    """The error with the line it is about."""
+    return UsageError(f"line {number} of the crontab: {error.message}", hint=error.hint)
+
+
+def setting_of(line: str) -> tuple[str, str] | None:
+    """The name and value of `NAME = value`, either of which may be quoted; None for a line that is no setting.
+
+    As load_env has it: a name is anything up to a blank or `=`, and in quotes anything but `=`.
+    """
+    name, rest = _quoted(line, "=") if line[:1] in ("'", '"') else _bare(line)
+    if not name:
+        return None
+    rest = rest.lstrip(_SPACE)
+    if not rest.startswith("="):
+        return None
+    value = rest[1:].lstrip(_SPACE)
+    if value[:1] in ("'", '"'):
+        inner, after = _quoted(value, "")
+        if inner is None or after.strip(_SPACE):
+            return None
+        value = inner
+    value = value.rstrip(_SPACE)
+    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+        value = value[1:-1]
+    return name, value
+
+
+def command_and_input(text: str) -> tuple[str, str | None]:
+    r"""The command and its standard input (None: empty). `\%` is a percent sign and `\\` a backslash in the command.
+
+    In the input `%` is a line break, `\%` a percent sign, and every other backslash stands for itself.
+    """
+    command: list[str] = []
+    rest, escaped = iter(text), False
+    for character in rest:
+        if escaped:
+            if character in "%\\":
+                command.pop()
+            command.append(character)
+            escaped = False
+            continue
+        if character == "%":
+            break
+        command.append(character)
+        escaped = character == "\\"
+    else:
+        return "".join(command), None
+    given = re.sub(r"(\\%)|%", lambda match: "%" if match[1] else "\n", "".join(rest))
+    if given and not given.endswith("\n"):
+        given += "\n"
+    return "".join(command), given or None
+
+
+def _text(line: bytes) -> str:
+    if b"\0" in line:
+        raise UsageError("it has a NUL character, where cron ends the line", hint="put that line right")
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError("it is not UTF-8 text", hint="save the crontab as UTF-8, as iconv does") from error
+
+
+def _bare(line: str) -> tuple[str | None, str]:
+    match = re.match(r"[^=" + _SPACE + "]+", line)
+    return (match[0], line[match.end() :]) if match else (None, "")
+
+
+def _quoted(text: str, forbidden: str) -> tuple[str | None, str]:
+    end = text.find(text[0], 1)
+    inner = text[1:end]
+    return (None, "") if end < 0 or (forbidden and forbidden in inner) else (inner, text[end + 1 :])
+
+
+def _split(line: str, *, seconds: bool) -> tuple[str, str]:
+    """The times and what follows them. Raises ScheduleError where the two cannot be told apart for sure."""
+    count = _FIVE
+    if line.startswith("@"):
+        count = 2 if re.match(r"@every[ \t]", line, re.IGNORECASE) else 1
+    words = _BLANKS.split(line, count)
+    if len(words) != count + 1 or not words[count].strip():
+        raise ScheduleError(f"'{_short(line)}' has no command after its times", hint="put that line right")
+    if count != _FIVE:
+        return " ".join(words[:count]), words[count]
+    extra = _extra(words[count])
+    if extra and not seconds:
+        raise ScheduleError(
+            f"it has {_FIVE + extra} fields of time, or a command that begins with '{words[count].split()[0]}'",
+            hint="--seconds first or --seconds last reads six or seven fields",
+        )
+    if extra:
+        words = _BLANKS.split(line, count + extra)
+    if len(words) < _FIVE + extra + 1:
+        raise ScheduleError(f"'{_short(line)}' has no command after its times", hint="put that line right")
+    return " ".join(words[:-1]), words[-1]
+
+
+def _extra(rest: str) -> int:
+    """How many fields of time stand where a command should begin."""
+    first, *others = _BLANKS.split(rest, 2)
+    another = bool(others) and bool(_FIELD.match(others[0]))
+    if _FIELD.match(first):
+        return 2 if another and len(others) > 1 else 1
+    return 2 if _NAMED.match(first) and another and len(others) > 1 else 0
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= 60 else f"{line[:57]}..."
