@@ -85,12 +85,12 @@ cron:
                 [*serve, "chronos_cli.callback.wsgi:application"], env=self.env(**more), stdout=log, stderr=log
             )
         until = time.monotonic() + 20
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.shim.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.02)
-        raise AssertionError(f"the shim did not start: {self.log.read_text()}")
+        raise AssertionError(f"the shim did not start, exit {self.shim.poll()}: {self.log.read_text()}")
 
     def stop_shim(self, number: int = signal.SIGTERM) -> None:
         """Stop the shim; what it started goes on."""

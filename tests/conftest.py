@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,26 @@ ROOT = Path(__file__).resolve().parent.parent
 # The tests start thousands of short processes: compiling everything anew in each would be most of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_terminal_summary(terminalreporter):
+    """In CI: before the closing line, the tests that failed once and were tried again."""
+    if path := os.environ.get("CI_REPEATED"):
+        for line in sorted(set(Path(path).read_text(encoding="utf-8").splitlines())):
+            terminalreporter.write_line(f"REPEATED once by itself: {line}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With a program that failed goes what it printed, which the error of `subprocess` keeps to itself."""
+    report = yield
+    error = None if call.excinfo is None else call.excinfo.value
+    if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
+        printed = [
+            part.decode(errors="replace") if isinstance(part, bytes) else part for part in (error.stdout, error.stderr)
+        ]
+        report.sections.append((f"what {error.cmd!r} printed", "".join(part or "" for part in printed)[-8000:]))
+    return report
 
 
 def _missing(what):

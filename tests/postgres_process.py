@@ -47,16 +47,16 @@ class Postgres:
             self.port = probe.getsockname()[1]
 
     def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(self._bin / program), *arguments],
-            check=True,
-            cwd="/",
-            timeout=60,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-            **self._as,
-        )
+        with tempfile.TemporaryFile() as said:  # no pipe: the server that pg_ctl leaves would hold it open
+            done = subprocess.run(
+                [str(self._bin / program), *arguments], check=False, cwd="/", timeout=60, stdout=said, stderr=said,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, **self._as,
+            )  # fmt: skip
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+        log = self._folder / "log"
+        text += log.read_text(errors="replace") if done.returncode and log.exists() else ""
+        assert done.returncode == 0, f"{program} failed with exit {done.returncode}: {text[-4000:]}"
 
     def start(self) -> None:
         """Start it, made first where it is new."""

@@ -104,7 +104,6 @@ def s3() -> Iterator[tuple[str, str]]:
     server = subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "store" / "s3_server.py")],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:

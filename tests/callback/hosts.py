@@ -60,8 +60,9 @@ def serving(
     try:
         until = time.monotonic() + 30
         while ready and not _listens(port):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
+            ended = process.poll()
+            assert ended is None, f"{argv[0]} did not start, exit {ended}: {log.read_text()}"
+            assert time.monotonic() < until, f"{argv[0]} does not listen on port {port}: {log.read_text()}"
             time.sleep(0.05)
         yield process
     finally:

@@ -40,7 +40,8 @@ def post(agent, body, token):
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        with error:
+            return error.code, json.load(error)
 
 
 def test_a_job_is_armed_called_back_run_and_armed_again(nas, agent):

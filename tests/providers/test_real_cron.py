@@ -76,11 +76,18 @@ def test_the_printed_line_runs_a_job_once_a_minute(tmp_path, programs):
     (tmp_path / "empty").touch(mode=0o644)
     # A checkout need not be installed: cron starts in another folder, so it is told where the package is.
     (tmp_path / "crontab").write_text(f"PYTHONPATH={ROOT}\n{line}")
-    running = subprocess.Popen([unshare, "-m", "sh", "-c", PLACE, "sh", str(tmp_path), cron], stdin=subprocess.DEVNULL)
+    log = tmp_path / "cron.log"
+    with log.open("wb") as said:
+        running = subprocess.Popen(
+            [unshare, "-m", "sh", "-c", PLACE, "sh", str(tmp_path), cron],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
     try:
         until = time.monotonic() + 60 * MINUTES + 75
         while len(rows(home)) < MINUTES or any(row["state"] == "running" for row in rows(home)):
-            assert running.poll() is None, "cron ended"
+            assert running.poll() is None, f"cron ended with {running.poll()}: {log.read_text()}"
             assert time.monotonic() < until, rows(home)
             time.sleep(0.2)
     finally:

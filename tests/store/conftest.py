@@ -11,7 +11,6 @@ import select
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.store.open import open_store
+from tests.callback.hosts import serving
 from tests.conftest import require_module, require_program
 
 HERE = Path(__file__).resolve().parent
@@ -85,17 +85,20 @@ def folder(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def s3_server(tmp_path_factory):
     """The address of a real S3 API."""
     for name in ("obstore", "moto", "flask"):
         require_module(name)
-    server = subprocess.Popen(
-        [sys.executable, str(HERE / "s3_server.py")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with log.open("wb") as said:
+        server = subprocess.Popen(
+            [sys.executable, str(HERE / "s3_server.py")], stdout=subprocess.PIPE, stderr=said, text=True
+        )
     try:
         ready, _, _ = select.select([server.stdout], [], [], 60)
-        assert ready, "the S3 server did not start"
-        yield f"127.0.0.1:{int(server.stdout.readline())}"
+        port = server.stdout.readline() if ready else ""
+        assert port.strip().isdecimal(), f"the S3 server did not start: {port}{log.read_text()}"
+        yield f"127.0.0.1:{int(port)}"
     finally:
         server.terminate()
         server.wait(10)
@@ -110,33 +113,11 @@ def azure_server(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            program,
-            "--disableTelemetry",
-            "--silent",
-            "--skipApiVersionCheck",
-            "--blobHost",
-            "127.0.0.1",
-            "--blobPort",
-            str(port),
-            "--location",
-            str(tmp_path_factory.mktemp("azurite")),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+    folder = tmp_path_factory.mktemp("azurite")
+    command = [program, "--disableTelemetry", "--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1"]
+    command += ["--blobPort", str(port), "--location", str(folder)]
+    with serving(command, port, folder / "log"):
         yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @pytest.fixture
