@@ -73,6 +73,14 @@ class ConfigError(UsageError):
     default_hint = "see `chronos config show --origin`"
 
 
+class ForeignHomeError(ConfigError):
+    """The home belongs to another user."""
+
+    code = "foreign_home"
+    exit_code = ExitCode.REFUSED
+    default_hint = "name it in CHRONOS_SAFE_HOMES if you trust who owns it"
+
+
 class ScheduleError(UsageError):
     """The schedule cannot be used."""
 

@@ -6,7 +6,6 @@ Nothing is forked and no store is read before the token verifies, and every refu
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,7 +174,8 @@ def fault(error: Exception, environ: Mapping[str, str]) -> Answer:
     if environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
         from traceback import format_exception
 
-        sys.stderr.write("".join(format_exception(error)))
+        for line in "".join(format_exception(error)).splitlines():
+            write_line(line)
     return _json(500, {"result": "error", "error": {"code": "fault", "retryable": True}})
 
 

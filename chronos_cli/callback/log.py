@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
+
+from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ WINDOW_S: Final = 60.0
 
 def write_line(line: str) -> None:
     """Write one line on stderr."""
-    sys.stderr.write(f"chronos: {' '.join(line.split())}\n")
+    log(line)
 
 
 class BoundedLog:

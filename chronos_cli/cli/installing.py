@@ -49,11 +49,14 @@ def carry_out(
 
 def _tick(config: Config, every_s: int, image: str, environ: Mapping[str, str]) -> Tick:
     from chronos_cli.config import find_home, settings
+    from chronos_cli.config.owners import SAFE_VARIABLE
     from chronos_cli.operations.units import Tick
 
     # What runs the tick has none of our variables. Settings hold no secrets, but for those where people put them.
     origins = {origin for origin in config.origins.values() if origin.startswith("CHRONOS_")}
     origins -= {"CHRONOS_HOME", *(setting.env for setting in settings() if setting.private)}
+    if environ.get(SAFE_VARIABLE):
+        origins.add(SAFE_VARIABLE)
     return Tick(
         home=config.home,
         program=_program(environ),

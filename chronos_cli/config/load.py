@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.config import values
+from chronos_cli.config.owners import require_own
 from chronos_cli.config.settings import CONFIG_FILE, Config
 from chronos_cli.errors import ConfigError
 from chronos_cli.frozen import declared
@@ -38,11 +39,13 @@ def load_config(
     """The configuration of a home.
 
     `home`: what `--home` says. `flags`: other options by attribute name, None where not given. `etc`: where the
-    machine keeps its time zone. Raises ConfigError naming the place, the key and what is allowed there.
+    machine keeps its time zone. Raises ConfigError naming the place, the key and what is allowed there, and
+    ForeignHomeError where the home, its configuration or its store is another user's.
     """
     folder, home_origin = find_home(home, environ)
     path = os.path.join(folder, CONFIG_FILE)  # noqa: PTH118
     document: dict[str, object] = {}
+    require_own(folder, (folder, path), environ)
     if os.path.lexists(path):
         from chronos_cli.config.file import read_config
 
@@ -67,6 +70,11 @@ def load_config(
     if found.get("profiles"):
         base = folder if origins["profiles"].startswith(path) else ""
         found["profiles"] = tuple((name, _absolute(text, base)) for name, text in found["profiles"])
+    store = found.get("store") or folder
+    if "://" not in store:
+        jobs = os.path.join(store, "cron", "jobs.json")  # noqa: PTH118
+        named = folder if store == folder else store
+        require_own(named, (store, os.path.dirname(jobs), jobs), environ)  # noqa: PTH120
     return Config(home=folder, origins=origins, **found)
 
 

@@ -81,7 +81,11 @@ class Judge:
 
         del kwargs
         self._claims.set(None)
-        config = _config()
+        try:
+            config = _config()
+        except ChronosError as error:
+            _log(f"fire refused: {error.line()}")
+            return None
         if config.standby:
             _log("fire refused: this machine is on standby")
             return None

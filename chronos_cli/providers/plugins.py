@@ -16,8 +16,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from chronos_cli.config.owners import below, require_own
 from chronos_cli.contract import is_job_id
-from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.providers.interface import CronScheduler, Notified
 
@@ -123,6 +124,8 @@ def load_plugin(name: str, activation: Activation) -> tuple[CronScheduler | None
     try:
         with redirect_stdout(sys.stderr):  # where a command's own document goes nobody else may write
             return _as_provider(found.load(activation), name), None
+    except ForeignHomeError as error:
+        return None, f"{error.message}: {error.hint}"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and must not break a command
         return None, f"{found.origin} failed: {type(error).__name__}: {error}"
 
@@ -181,7 +184,8 @@ def _folders(home: Path) -> Iterator[Found]:
 
 def _from_folder(folder: Path) -> Callable[[Activation], object]:
     def load(activation: Activation) -> object:
-        del activation
+        home = activation.config.home
+        require_own(home, (str(folder.parent), *below(str(folder))), activation.context.environ)
         name = f"chronos_plugin_{folder.name.replace('-', '_').replace('.', '_')}"
         spec = util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
         if spec is None or spec.loader is None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from chronos_cli.config.owners import require_own
 from chronos_cli.running.errors import ActionError
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def _script(given: object, scripts_dir: Path) -> tuple[tuple[str, ...], Path]:
         raise ActionError(f"the script {given!r} cannot be found: its links lead in a circle", hint="put a file there")
     if not path.is_file():
         raise ActionError(f"the script {path} is not there", hint="put it into the scripts folder")
+    require_own(str(Path(scripts_dir).parent), (str(inside), str(path)), os.environ)
     if path.suffix.lower() in _BASH_SUFFIXES:
         return (_bash(), str(path)), path
     return (sys.executable, str(path)), path

@@ -45,9 +45,12 @@ def command(
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.config import find_home
+    from chronos_cli.config.owners import require_own
 
     home = Path(find_home(invocation.home, invocation.environ)[0])
     path = home / "config.yaml"
+    parts = (home, path, *(home / name for name in ("cron", "scripts", "plugins")))
+    require_own(str(home), map(str, parts), invocation.environ)
     if path.exists() and not force:
         raise ConflictError(f"{path} is there already", hint="edit it, or replace it with --force")
     taken, token = _agent(agent)

@@ -73,7 +73,8 @@ _NOTE = "it expects the home in the volume claim chronos-home, and the NAS token
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     """The manifest. Raises UsageError."""
     del environ
-    variables = {**tick.variables, "CHRONOS_HOME": _HOME}
+    # Who owns a volume the cluster decides; this one is mounted for this home alone.
+    variables = {**tick.variables, "CHRONOS_HOME": _HOME, "CHRONOS_SAFE_HOMES": _HOME}
     lines = [
         f"                - name: {name}\n                  value: {json.dumps(value)}"
         for name, value in sorted(variables.items())

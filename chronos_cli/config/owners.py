@@ -1,0 +1,123 @@
+"""Whose home it is. What somebody else wrote would run as us: their plug-ins, token_command, jobs and scripts.
+
+So a home that belongs to another user is refused, as git refuses another's repository, unless it is named in
+`CHRONOS_SAFE_HOMES` or in `~/.config/chronos/safe-homes`. Root's files are trusted: root can do anything to us anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import ForeignHomeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+SAFE_VARIABLE: Final = "CHRONOS_SAFE_HOMES"
+SAFE_FILE: Final = ".config/chronos/safe-homes"
+_ROOT: Final = 0
+_MAX_BYTES: Final = 1 << 20
+
+
+def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str]) -> None:
+    """Refuse what belongs to another user, unless `home` is named as safe. What is not there belongs to nobody.
+
+    Raises ForeignHomeError with the owner and the cure.
+    """
+    trusted = _trusted(environ)
+    for path in paths:
+        owner = _owner(path)
+        if owner is None or owner in trusted:
+            continue
+        base = _base(environ)
+        if _is_safe(home, base, environ):
+            return
+        place = SAFE_FILE if base is None else os.path.join(_shown(base, environ), SAFE_FILE)  # noqa: PTH118
+        folder = os.path.dirname(place)  # noqa: PTH120
+        cure = f"mkdir -p {folder} && printf '%s\\n' {_quoted(home)} >> {place}"
+        raise ForeignHomeError(
+            f"the home {home} is not used: {path} belongs to {_name(owner)}, not to {_name(os.geteuid())},"
+            " and what stands in it would be run",
+            hint=f"if you trust that user: {cure} (or name it in {SAFE_VARIABLE})",
+        )
+
+
+def below(folder: str) -> Iterator[str]:
+    """Give a folder and all that is in it."""
+    yield folder
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield os.path.join(parent, name)  # noqa: PTH118
+
+
+def _trusted(environ: Mapping[str, str]) -> set[int]:
+    """The users whose files may be run: us, root, and, as git does, who became root by sudo."""
+    found = {_ROOT, os.geteuid()}
+    sudo = environ.get("SUDO_UID", "")
+    if os.geteuid() == _ROOT and sudo.isascii() and sudo.isdecimal():
+        found.add(int(sudo))
+    return found
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.stat(path).st_uid  # noqa: PTH116 - pathlib is slower
+    except (OSError, ValueError):  # not there, or hidden from us: then nothing of it is run either
+        return None
+
+
+def _base(environ: Mapping[str, str]) -> str | None:
+    """The folder of this user's own settings. A HOME of somebody else, as `su` leaves it, does not speak for us."""
+    named = environ.get("HOME", "")
+    if named.startswith("/") and _owner(named) in {_ROOT, os.geteuid()}:
+        return named
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # a container's user
+        return None
+
+
+def _is_safe(home: str, base: str | None, environ: Mapping[str, str]) -> bool:
+    real = os.path.realpath(home)
+    named = environ.get(SAFE_VARIABLE, "").split(os.pathsep)
+    if base is not None:
+        named += _lines(os.path.join(base, SAFE_FILE))  # noqa: PTH118
+    written = (text if base is None or not text.startswith("~/") else base + text[1:] for text in named)
+    return any(text.startswith("/") and os.path.realpath(text) == real for text in written)
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of the file of safe homes; none of one that somebody else may have written."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slower
+            facts = os.fstat(file.fileno())
+            if facts.st_uid not in {_ROOT, os.geteuid()} or facts.st_mode & stat.S_IWOTH:
+                return []
+            text = os.fsdecode(file.read(_MAX_BYTES))
+    except OSError:
+        return []
+    return [line for line in text.split("\n") if line and not line.startswith("#")]
+
+
+def _shown(base: str, environ: Mapping[str, str]) -> str:
+    return "~" if base == environ.get("HOME") else base
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _name(uid: int) -> str:
+    """`name (id 7)`, or the id alone where the machine knows no name."""
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (id {uid})"
+    except KeyError:  # a container's user
+        return f"the user with id {uid}"
