@@ -138,8 +138,11 @@ class Open:
     @classmethod
     def from_record(cls, value: Mapping[str, Any]) -> Open:
         """Read a stored entry. Raises KeyError, TypeError or ValueError where it is not one."""
+        run = str(value["run"])
+        if not run or run.startswith(".") or "/" in run or "\0" in run:
+            raise ValueError("a run's id is a name, no path")
         return cls(
-            run=str(value["run"]),
+            run=run,
             kind=OpenKind(value["kind"]),
             fire_at=parse_stored(value.get("fire_at"), UTC),
             claim=str(value["claim"]),

@@ -127,6 +127,34 @@ class Row:
         return cls(**known)
 
 
+def kept_at(row: Row, job_id: str, run_id: str) -> Row:
+    """Return a row as the place where it is kept has it: of that job and that run, and with outputs of its own alone.
+
+    A row is data that others may have written. What it says of itself names no other run, and no other file.
+    """
+
+    def own(key: object) -> bool:
+        return key is None or is_output_of(key, job_id, run_id)
+
+    attempts = tuple({k: v for k, v in attempt.items() if k != "output" or own(v)} for attempt in row.attempts)
+    output = row.output if own(row.output) else None
+    return replace(row, job_id=job_id, run_id=run_id, output=output, attempts=attempts)
+
+
+def output_of(job_id: str, run_id: str, attempt: int) -> str:
+    """Return the key of what one attempt of a run printed."""
+    return f"cron/output/{job_id}/{run_id}{f'.{attempt}' if attempt > 1 else ''}.log"
+
+
+def is_output_of(key: object, job_id: str, run_id: str) -> bool:
+    """Return whether a key is that of the output of one of this run's attempts."""
+    first = output_of(job_id, run_id, 1)
+    if not isinstance(key, str) or key == first:
+        return key == first
+    number = key.removeprefix(first.removesuffix("log")).removesuffix(".log")
+    return number.isascii() and number.isdecimal() and key == output_of(job_id, run_id, int(number))
+
+
 _INSTANTS: Final = frozenset(
     {"claimed_at", "scheduled_at", "through", "received_at", "not_before", "started_at", "lease_ends_at", "finished_at"}
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chronos_cli.config import Config
     from chronos_cli.nas.interface import Nas
     from chronos_cli.running.interface import Processes
+    from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.signals import Interrupts
     from chronos_cli.store.interface import DocumentStore
 
@@ -128,9 +129,16 @@ def _wire(config: Config, outside: Outside) -> Wire | None:
     )
 
 
+def locks_of(config: Config, repository: Repository) -> LockPlace:
+    """Return where the run locks of a home lie."""
+    from chronos_cli.running.lock_place import LockPlace
+
+    home = None if "://" in config.store else Path(config.store or config.home)
+    return LockPlace(home, lambda: repository.store_id(new_token))
+
+
 def _processes(config: Config, outside: Outside, repository: Repository) -> Processes:
     from chronos_cli.running.local import LocalProcesses
-    from chronos_cli.running.lock import default_lock_dir
 
     home = Path(config.home)
     remote = "://" in config.store
@@ -141,7 +149,7 @@ def _processes(config: Config, outside: Outside, repository: Repository) -> Proc
         file.unlink()
 
     return LocalProcesses(
-        lock_dir=lambda: default_lock_dir(repository.store_id(new_token), outside.environ),
+        locks=locks_of(config, repository),
         scripts_dir=home / "scripts",
         output_dir=output / "cron" / "output",
         output_limit=config.output_limit,

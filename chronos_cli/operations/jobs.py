@@ -178,7 +178,7 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
             row = stored.value if stored else row_of(job_id, entry, job.policy)
             if row.terminal:
                 continue
-            ctx.processes.end_leftovers(row.owner or {})
+            ctx.processes.end_leftovers(row)
             freed.append(entry.run)
             lost = over(row, RunState.LOST, now=ctx.clock(), reason=f"unlocked by {who}")
             if stored is None:

@@ -349,7 +349,7 @@ def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], fl
 
     running, overrun = [], None
     for row in open_rows(ctx, job):
-        if row.state is RunState.RUNNING and ctx.processes.liveness(row.owner or {}) is not Liveness.DEAD:
+        if row.state is RunState.RUNNING and ctx.processes.liveness(row) is not Liveness.DEAD:
             running.append(row.run_id)
             if row.started_at is not None:
                 gone = ctx.processes.elapsed(row.owner or {})

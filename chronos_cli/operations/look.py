@@ -62,7 +62,7 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
         job, invalid = read_job(ctx, jobs, job_id)
         if invalid is not None:
             return Looked(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
-        found = _gather(ctx, job, now)
+        found = _gather(ctx, job, now, ending=True)
         decision = decide(job, found.facts, came, now)
         for row in decision.settle:
             _put_row(ctx, row, found.versions.get(row.run_id))
@@ -91,7 +91,7 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
     """The wake the job needs now, as stored; nothing is written. An unreadable job needs none."""
     job, _ = read_job(ctx, ctx.repository.jobs(), job_id)
     now = ctx.clock()
-    found = _gather(ctx, job, now)
+    found = _gather(ctx, job, now, ending=False)
     return decide(job, found.facts, Fire(via=Via.PEEK, token=""), now).wake
 
 
@@ -121,16 +121,21 @@ def _parsed(ctx: Context, value: Mapping[str, Any]) -> tuple[Job | None, str | N
         return None, error.message
 
 
-def _gather(ctx: Context, job: Job | None, now: datetime) -> _Found:
-    """The facts beside the record. What a dead owner left running is ended here, before its row is settled."""
+def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _Found:
+    """Return the facts beside the record.
+
+    `ending`: end what a dead owner left running, since its row is about to be settled. Who only shows never does.
+    """
     held = ctx.repository.stop_reason() is not None
     if job is None:
         return _Found(facts=Facts(held=held), versions={})
     # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
-    return _gather_rows(ctx, job, now, held=held, arm=ctx.repository.arm(job.id))
+    return _gather_rows(ctx, job, now, held=held, arm=ctx.repository.arm(job.id), ending=ending)
 
 
-def _gather_rows(ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stored[ArmDocument] | None) -> _Found:
+def _gather_rows(
+    ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stored[ArmDocument] | None, ending: bool
+) -> _Found:
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
@@ -144,7 +149,8 @@ def _gather_rows(ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stor
             end = lease_end(stored.value, ctx.processes.elapsed(stored.value.owner or {}), now)
             if end is not None:
                 leases[entry.run] = end
-            liveness[entry.run] = _liveness(ctx, stored.value, over=end is not None and now >= end)
+            over = end is not None and now >= end
+            liveness[entry.run] = _liveness(ctx, stored.value, over=over, ending=ending)
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
     return _Found(
         facts=Facts(
@@ -164,11 +170,10 @@ def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
     return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in UNSETTLING else None
 
 
-def _liveness(ctx: Context, row: Row, *, over: bool) -> Liveness:
-    owner: Mapping[str, Any] = row.owner or {}
-    alive = ctx.processes.liveness(owner)
-    if alive is Liveness.DEAD or over:
-        ctx.processes.end_leftovers(owner)
+def _liveness(ctx: Context, row: Row, *, over: bool, ending: bool) -> Liveness:
+    alive = ctx.processes.liveness(row)
+    if ending and (alive is Liveness.DEAD or over):
+        ctx.processes.end_leftovers(row)
     return alive
 
 
@@ -262,7 +267,7 @@ def _survey_all(
                 jobs.remove(job_id)
             continue
         arms[job_id] = index.get(job.id)
-        found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id])
+        found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id], ending=write)
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
         over += _over(ctx, job, decision, found.facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import RunState, output_of
 from chronos_cli.errors import ConflictError, NotFoundError
 from chronos_cli.operations.jobs import find_job_id
 
@@ -63,14 +63,14 @@ def output_key(row: Row) -> str | None:
 
 def read_output(ctx: Context, row: Row) -> bytes:
     """What a run printed."""
-    key = output_key(row) or _expected_key(row)
+    key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
     found = ctx.repository.documents.read(key)
     return b"" if found is None else found.data
 
 
 def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]) -> Iterator[bytes]:
     """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out."""
-    path = home / (output_key(row) or _expected_key(row))
+    path = home / (output_key(row) or output_of(row.job_id, row.run_id, row.attempt))
     at = 0
     while True:
         stored = ctx.repository.row(row.job_id, row.run_id)
@@ -91,8 +91,3 @@ def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]
         if over:
             return
         sleep(0.2)
-
-
-def _expected_key(row: Row) -> str:
-    suffix = f".{row.attempt}" if row.attempt > 1 else ""
-    return f"cron/output/{row.job_id}/{row.run_id}{suffix}.log"

@@ -20,19 +20,20 @@ from chronos_cli.config import load_config
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import Outside, locks_of, open_home
 from chronos_cli.operations.fire import fire
 from chronos_cli.operations.starting import Inline
 from chronos_cli.running.actions import action_kind
 from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
-from chronos_cli.running.lock import RunLock, default_lock_dir
+from chronos_cli.running.lock import RunLock
 from chronos_cli.running.secrecy import take_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from chronos_cli.core.decision import Liveness
+    from chronos_cli.core.row import Row
+    from chronos_cli.running.lock_place import LockPlace
 
 OURS = ("command", "shell", "http")
 """The kinds of action that hermes knows nothing of."""
@@ -41,23 +42,23 @@ OURS = ("command", "shell", "http")
 class HermesProcesses(Processes):
     """Runs hermes' jobs by hermes, in this very process; hands everything else to `local`."""
 
-    def __init__(self, local: Processes, lock_dir: Callable[[], Path]) -> None:
+    def __init__(self, local: Processes, locks: LockPlace) -> None:
         self._local = local
-        self._lock_dir = lock_dir
+        self._locks = locks
 
     def hold(self, task: Task) -> Held:
         """Take the lock of one attempt. Raises LockDirError."""
         if action_kind(task.record) in OURS:
             return self._local.hold(task)
-        return _HermesHeld(task, RunLock.acquire(self._lock_dir(), task.job_id, task.run_id))
+        return _HermesHeld(task, RunLock.acquire(self._locks, task.job_id, task.run_id))
 
-    def liveness(self, owner: Mapping[str, Any]) -> Liveness:
-        """Whether a run's owner lives."""
-        return self._local.liveness(owner)
+    def liveness(self, row: Row) -> Liveness:
+        """Return whether a run's owner lives."""
+        return self._local.liveness(row)
 
-    def end_leftovers(self, owner: Mapping[str, Any]) -> None:
+    def end_leftovers(self, row: Row) -> None:
         """End what is left of a run."""
-        self._local.end_leftovers(owner)
+        self._local.end_leftovers(row)
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
         """How long the run goes."""
@@ -136,10 +137,7 @@ def main() -> int:
     secrets = take_secrets(os.environ)
     config = load_config(environ=os.environ)
     context = open_home(config, Outside(environ=dict(os.environ), secrets=secrets))
-    repository = context.repository
-    processes = HermesProcesses(
-        context.processes, lambda: default_lock_dir(repository.store_id(context.token), os.environ)
-    )
+    processes = HermesProcesses(context.processes, locks_of(config, context.repository))
     fire_at = datetime.fromisoformat(given["fire_at"]) if given["fire_at"] else None
     context = replace(context, processes=processes)
     try:

@@ -23,4 +23,4 @@ class LockDirError(TemporaryError):
     """The folder for run locks cannot be trusted or used."""
 
     code = "lock_dir"
-    default_hint = "set CHRONOS_LOCK_DIR to a private folder on this machine's own disk"
+    default_hint = "it must be this user's own folder; `chronos doctor` examines it"

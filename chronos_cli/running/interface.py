@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Liveness
-    from chronos_cli.core.row import RunState
+    from chronos_cli.core.row import Row, RunState
 
 
 @frozen
@@ -79,11 +79,11 @@ class Processes(ABC):
         """Take the lock of one attempt. Raises ChronosError where no lock can be had."""
 
     @abstractmethod
-    def liveness(self, owner: Mapping[str, Any]) -> Liveness:
-        """Whether a run's owner lives, as far as this machine can know."""
+    def liveness(self, row: Row) -> Liveness:
+        """Return whether a run's owner lives, as far as this machine can know; sends no signal."""
 
     @abstractmethod
-    def end_leftovers(self, owner: Mapping[str, Any]) -> None:
+    def end_leftovers(self, row: Row) -> None:
         """End what is left of a run whose owner is dead or past its lease, before its row is settled."""
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:

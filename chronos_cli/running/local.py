@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import RunState
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from chronos_cli.core.row import Row
+    from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.process import Child
     from chronos_cli.running.signals import Interrupts
 
@@ -33,15 +35,15 @@ _SEEN = {
 class LocalProcesses(Processes):
     """The machine's side of runs.
 
-    `lock_dir` makes the folder of run locks when first needed. Output goes to `output_dir`/JOB/RUN.log, which
-    `output_key` names in the store; `keep_output` is called with key and file after the end, where the store is
+    `locks` is where run locks lie, for whoever else holds runs of this home. Output goes to `output_dir`/JOB/RUN.log,
+    which `output_key` names in the store; `keep_output` is called with key and file after the end, where the store is
     elsewhere. `interrupts` are the signals that end a run in this process.
     """
 
     def __init__(
         self,
         *,
-        lock_dir: Callable[[], Path],
+        locks: LockPlace,
         scripts_dir: Path,
         output_dir: Path,
         output_limit: int,
@@ -50,7 +52,7 @@ class LocalProcesses(Processes):
         interrupts: Interrupts | None = None,
         keep_output: Callable[[str, Path], None] | None = None,
     ) -> None:
-        self._lock_dir = lock_dir
+        self.locks = locks
         self.scripts_dir = scripts_dir
         self.output_dir = output_dir
         self.output_limit = output_limit
@@ -61,15 +63,15 @@ class LocalProcesses(Processes):
 
     def hold(self, task: Task) -> Held:
         """Take the lock of one attempt. Raises LockDirError."""
-        return _LocalHeld(self, task, RunLock.acquire(self._lock_dir(), task.job_id, task.run_id))
+        return _LocalHeld(self, task, RunLock.acquire(self.locks, task.job_id, task.run_id))
 
-    def liveness(self, owner: Mapping[str, Any]) -> Liveness:
-        """Whether a run's owner lives, as far as this machine can know."""
-        return _SEEN[machine.liveness(owner)]
+    def liveness(self, row: Row) -> Liveness:
+        """Return whether a run's owner lives, as far as this machine can know."""
+        return _SEEN[machine.liveness(self.locks, row.owner or {}, row.job_id, row.run_id)]
 
-    def end_leftovers(self, owner: Mapping[str, Any]) -> None:
+    def end_leftovers(self, row: Row) -> None:
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
-        machine.end_run(owner)
+        machine.end_run(self.locks, row.owner or {}, row.job_id, row.run_id)
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
         """Seconds since an owner took its lock, on this very boot."""

@@ -77,15 +77,16 @@ def group_members(pgid: int) -> list[int]:
 
 
 def holders(device: int, inode: int) -> list[int]:
-    """The other processes that have this file open, among those whose descriptors we may see.
+    """The other processes that have this file open for writing, among those whose descriptors we may see.
 
-    Finds what left a job's process group but still holds its lock. Empty where /proc is missing.
+    Finds what left a job's process group but still holds its lock; who only looks at a lock has it open for reading.
+    Empty where /proc is missing.
     """
     return [pid for pid in _pids() if pid != os.getpid() and has_open(pid, device, inode)]
 
 
 def has_open(pid: int, device: int, inode: int) -> bool:
-    """Whether a process has this file open."""
+    """Whether a process has this file open for writing, as every process has that inherited its lock."""
     folder = f"/proc/{pid}/fd"
     try:
         names = os.listdir(folder)
@@ -96,9 +97,19 @@ def has_open(pid: int, device: int, inode: int) -> bool:
             status = os.stat(f"{folder}/{name}")
         except OSError:
             continue  # closed meanwhile, or nothing that has a file behind it
-        if status.st_ino == inode and status.st_dev == device:
+        if status.st_ino == inode and status.st_dev == device and _is_writable(pid, name):
             return True
     return False
+
+
+def _is_writable(pid: int, descriptor: str) -> bool:
+    """Whether a descriptor is open for writing: the octal flags in proc(5) fdinfo."""
+    try:
+        with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb") as file:
+            flags = next((line.split()[1] for line in file if line.startswith(b"flags:")), b"0")
+    except OSError:
+        return False  # closed meanwhile
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _pids() -> Iterator[int]:

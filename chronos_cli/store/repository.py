@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS
-from chronos_cli.core.row import Row
+from chronos_cli.core.row import Row, kept_at
 from chronos_cli.errors import StoreError, TemporaryError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.arms import ArmDocument
@@ -110,7 +110,8 @@ class Repository:
         found = self.documents.read(key)
         if found is None:
             return None
-        return Stored(value=_parse(key, found.data, Row.from_json), version=found.version)
+        row = _parse(key, found.data, lambda document: kept_at(Row.from_json(document), job_id, run_id))
+        return Stored(value=row, version=found.version)
 
     def create_row(self, row: Row, *, durable: bool = True) -> str:
         """Make a row. Raises VersionConflict where it exists."""
@@ -165,7 +166,7 @@ class Repository:
             if young or (name in newest and _settled_at(found.value) >= horizon):
                 continue  # kept; also a range of long ago that was settled lately
             for attempt in found.value.attempts:
-                if attempt.get("output"):
+                if attempt.get("output"):  # one of this run's own: row() leaves no other
                     self.documents.delete(attempt["output"])
             self.documents.delete(row_key(job_id, name))
             gone += 1

@@ -92,7 +92,6 @@ class ShimHome:
         for name in [name for name in os.environ if name.startswith("CHRONOS_") and "TEST" not in name]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("CHRONOS_HOME", str(self.home))
-        monkeypatch.setenv("CHRONOS_LOCK_DIR", str(folder / "locks"))
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         self.application = Application()
 

@@ -72,7 +72,6 @@ def test_two_replicas_without_a_shared_disk_run_a_job_once(tmp_path, key, nas, m
             ]
             variables = {
                 "CHRONOS_HOME": str(home.home),
-                "CHRONOS_LOCK_DIR": str(folder / "locks"),
                 "TMPDIR": str(folder / "tmp"),
             }
             running.enter_context(serving(argv, port, tmp_path / f"{name}.log", **variables))

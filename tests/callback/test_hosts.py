@@ -93,7 +93,7 @@ def test_systemd_starts_it_with_the_first_call_and_nothing_stays(home, nas, tmp_
     port = free_port()
     argv = command("systemd.md", "systemd-socket-activate", port)
     argv = [word.replace("30", "1") if word == "30" else sys.executable if word == "python" else word for word in argv]
-    variables = [f"--setenv={name}" for name in ("CHRONOS_LOCK_DIR", "PYTHONPATH")]
+    variables = [f"--setenv={name}" for name in ("PYTHONPATH",)]
     argv[1:1] = variables
     with serving(argv, port, tmp_path / "log", ready=False) as process:
         time.sleep(0.3)

@@ -289,6 +289,6 @@ def test_the_simulated_machine_and_others_without_commands_say_so():
 def test_inside_hermes_the_command_is_run_by_this_machine(home, told):
     """Where hermes runs the job, the command is still run here."""
     ctx = open_home(load_config(environ={}, home=str(home)), Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
-    inside = HermesProcesses(ctx.processes, lambda: home)
+    inside = HermesProcesses(ctx.processes, ctx.processes.locks)
     assert inside.alert(("/bin/sh", "-c", f"cat > {home}/seen"), b"{}", facts={}, timeout_s=5) is None
     assert (home / "seen").read_text() == "{}"

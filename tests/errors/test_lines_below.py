@@ -48,7 +48,8 @@ from chronos_cli.operations.units import run as run_program
 from chronos_cli.operations.units.systemd import _control
 from chronos_cli.providers import inside_hermes
 from chronos_cli.running.detach import Runners
-from chronos_cli.running.lock import RunLock, default_lock_dir
+from chronos_cli.running.lock import RunLock
+from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.store import bucket, local
 from chronos_cli.store.disk_errors import disk_error
 from chronos_cli.store.interface import VersionConflict
@@ -309,15 +310,15 @@ def test_an_environment_that_describes_no_bucket(monkeypatch):
 
 def test_lock_folders_that_cannot_be_trusted(tmp_path):
     """A run lock is taken in a private folder or not at all."""
-    line = said(lambda: default_lock_dir("../x", {}))
+    line = said(lambda: LockPlace(None, lambda: "../x").make())
     assert line == "a store cannot have the id '../x': put cron/store.json right"
-    (tmp_path / "link").symlink_to(tmp_path)
-    line = said(lambda: default_lock_dir("x", {"CHRONOS_LOCK_DIR": str(tmp_path / "link")}))
-    assert f"{tmp_path}/link is not a folder (a link is not followed): set CHRONOS_LOCK_DIR to a private" in line
-    (tmp_path / "file").write_text("")
-    line = said(lambda: default_lock_dir("x", {"CHRONOS_LOCK_DIR": str(tmp_path / "file" / "below")}))
-    assert f"cannot use {tmp_path}/file/below for run locks: Not a directory" in line
-    assert f"cannot lock {tmp_path}/none/a.b." in said(lambda: RunLock.acquire(tmp_path / "none", "a", "b"))
+    place = LockPlace(tmp_path, str)
+    (tmp_path / "cron").mkdir()
+    (tmp_path / "cron" / "locks").write_text("")
+    line = said(place.make)
+    assert line.startswith(f"cannot use {tmp_path}/cron/locks for run locks: Not a directory: it must be this user's")
+    (tmp_path / "cron" / "locks").unlink()
+    assert f"cannot lock {tmp_path}/cron/locks/a.{'b' * 300}." in said(lambda: RunLock.acquire(place, "a", "b" * 300))
 
 
 def test_a_machine_without_a_process_to_spare(tmp_path, monkeypatch):

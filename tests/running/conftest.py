@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from real_processes import FACTS, Supervisor
+from real_processes import FACTS, Supervisor, places_of
 
 from chronos_cli.running.actions import ProcessAction
 from chronos_cli.running.lock import RunLock
@@ -13,14 +13,20 @@ from chronos_cli.running.supervise import wait
 
 @pytest.fixture
 def lock_dir(tmp_path):
-    folder = tmp_path / "locks"
-    folder.mkdir(mode=0o700)
+    folder = tmp_path / "cron" / "locks"
+    folder.mkdir(mode=0o700, parents=True)
     return folder
 
 
 @pytest.fixture
-def lock(lock_dir):
-    held = RunLock.acquire(lock_dir, "job", "run-1")
+def places(lock_dir):
+    """Where the run locks of the home in `tmp_path` lie."""
+    return places_of(lock_dir)
+
+
+@pytest.fixture
+def lock(places):
+    held = RunLock.acquire(places, "job", "run-1")
     yield held
     held.release()
 

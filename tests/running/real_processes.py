@@ -10,10 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import chronos_cli
+from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.running.process import RunFacts
 
 ROOT = Path(chronos_cli.__file__).parents[1]
 FACTS = RunFacts("job", "run-1", "2026-11-20T15:34:15+00:00", 1)
+
+
+RUN = ("job", "run-1")
+
+
+def places_of(lock_dir):
+    """The place of run locks that `lock_dir` is, inside its home."""
+    return LockPlace(Path(lock_dir).parents[1], lambda: "store-1")
 
 
 def eventually(fact, within_s=5.0):

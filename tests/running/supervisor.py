@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chronos_cli.running.actions import ProcessAction
 from chronos_cli.running.lock import RunLock
+from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.secrecy import take_secrets
 from chronos_cli.running.signals import Interrupts
@@ -17,7 +18,7 @@ from chronos_cli.running.supervise import wait
 
 spec = json.loads(sys.argv[1])
 take_secrets(os.environ)
-lock = RunLock.acquire(Path(spec["lock_dir"]), "job", "run-1")
+lock = RunLock.acquire(LockPlace(Path(spec["lock_dir"]).parents[1], lambda: "store-1"), "job", "run-1")
 with Interrupts() as interrupts:
     child = start(
         ProcessAction("command", tuple(spec["argv"]), "/"),

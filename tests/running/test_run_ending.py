@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from real_processes import eventually, is_running, python, read_pid
+from real_processes import RUN, eventually, is_running, python, read_pid
 
 from chronos_cli.running import machine
 from chronos_cli.running.liveness import Liveness, end_leftovers, end_run, liveness
@@ -105,7 +105,7 @@ def test_the_clock_is_one_that_counts_suspended_time():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_to_the_supervisor_interrupts_within_two_seconds(supervise, tmp_path, number):
+def test_a_signal_to_the_supervisor_interrupts_within_two_seconds(supervise, tmp_path, number, places):
     """Even a tree that ignores SIGTERM is gone, and the end is told, two seconds after the signal."""
     supervisor = supervise(["/bin/sh", "-c", STUBBORN.format(tmp_path)])
     pids = [read_pid(tmp_path / name) for name in "ab"]
@@ -116,7 +116,7 @@ def test_a_signal_to_the_supervisor_interrupts_within_two_seconds(supervise, tmp
     assert time.monotonic() - before < 2
     assert (ended["state"], ended["reason"]) == ("interrupted", f"stopped by {number.name}")
     assert not any(is_running(pid) for pid in pids)
-    assert liveness(supervisor.owner) is not Liveness.ALIVE
+    assert liveness(places, supervisor.owner, *RUN) is not Liveness.ALIVE
 
 
 def test_a_signal_during_the_grace_of_a_timeout_shortens_it(supervise, tmp_path):
@@ -175,11 +175,11 @@ def test_without_linuxs_help_runs_end_all_the_same(run, tmp_path):
 
 
 @pytest.mark.usefixtures("bare_platform")
-def test_without_proc_only_the_lock_counts(lock):
+def test_without_proc_only_the_lock_counts(lock, places):
     """No process is taken for dead or alive by its number, and none is killed."""
     owner = lock.owner()
-    assert liveness(owner) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is Liveness.ALIVE
     owner["pid"] = 2**22 + 1
-    assert liveness(owner) is Liveness.ALIVE
-    assert end_leftovers(owner) is False
-    assert end_run(owner) is False
+    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert end_leftovers(places, owner, *RUN) is False
+    assert end_run(places, owner, *RUN) is False

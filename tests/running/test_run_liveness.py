@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from real_processes import eventually, is_running, program_environment, python, read_pid
+from real_processes import RUN, eventually, is_running, program_environment, python, read_pid
 
-from chronos_cli.running.errors import LockDirError
 from chronos_cli.running.liveness import Liveness, end_leftovers, end_run, liveness
-from chronos_cli.running.lock import RunLock, default_lock_dir
+from chronos_cli.running.lock import RunLock
 from chronos_cli.running.machine import start_time
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -28,65 +27,65 @@ if os.fork() == 0:
 time.sleep(60)"""
 
 
-def test_a_held_lock_is_a_living_run(lock):
+def test_a_held_lock_is_a_living_run(lock, places):
     """While its supervisor lives and holds the lock, a run is alive, and there are no leftovers to end."""
     owner = json.loads(json.dumps(lock.owner()))
-    assert liveness(owner) is Liveness.ALIVE
-    assert end_leftovers(owner) is False
+    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert end_leftovers(places, owner, *RUN) is False
 
 
-def test_looking_disturbs_nobody(lock):
+def test_looking_disturbs_nobody(lock, places):
     """Any number may look at once, and the lock stays its owner's."""
     owner = lock.owner()
-    assert {liveness(owner) for _ in range(100)} == {Liveness.ALIVE}
+    assert {liveness(places, owner, *RUN) for _ in range(100)} == {Liveness.ALIVE}
 
 
 @linux
-def test_kill_9_of_the_supervisor_takes_the_whole_job_with_it(supervise, tmp_path):
+def test_kill_9_of_the_supervisor_takes_the_whole_job_with_it(supervise, tmp_path, places):
     """A supervisor that is killed leaves no process of its job's tree, and the lock is free."""
     tree = f"(trap '' TERM; sleep 60 & echo $! > {tmp_path}/a; sleep 60) & echo $! > {tmp_path}/b; wait"
     supervisor = supervise(["/bin/sh", "-c", tree])
     pids = [supervisor.child, read_pid(tmp_path / "a"), read_pid(tmp_path / "b")]
-    assert liveness(supervisor.owner) is Liveness.ALIVE
+    assert liveness(places, supervisor.owner, *RUN) is Liveness.ALIVE
     supervisor.process.kill()
-    assert eventually(lambda: liveness(supervisor.owner) is Liveness.DEAD, within_s=5)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD, within_s=5)
     assert not any(is_running(pid) for pid in pids)
-    assert end_leftovers(supervisor.owner) is True
+    assert end_leftovers(places, supervisor.owner, *RUN) is True
 
 
 @linux
-def test_killing_the_supervisors_own_group_does_not_spare_the_job(supervise, tmp_path):
+def test_killing_the_supervisors_own_group_does_not_spare_the_job(supervise, tmp_path, places):
     """The guard is in a session of its own, so that it survives what kills the supervisor."""
     supervisor = supervise(["/bin/sh", "-c", f"sleep 60 & echo $! > {tmp_path}/a; wait"])
     pid = read_pid(tmp_path / "a")
     os.killpg(supervisor.process.pid, signal.SIGKILL)
-    assert eventually(lambda: liveness(supervisor.owner) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
     assert not is_running(pid)
 
 
 @linux
-def test_without_a_guard_the_kernel_still_ends_the_leader(supervise):
+def test_without_a_guard_the_kernel_still_ends_the_leader(supervise, places):
     """PR_SET_PDEATHSIG is enough for a job of one process."""
     supervisor = supervise(["sleep", "60"])
     os.kill(supervisor.guard, signal.SIGKILL)
     supervisor.process.kill()
-    assert eventually(lambda: liveness(supervisor.owner) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
     assert not is_running(supervisor.child)
 
 
 @linux
-def test_without_the_kernels_signal_the_guard_ends_the_group(supervise, tmp_path):
+def test_without_the_kernels_signal_the_guard_ends_the_group(supervise, tmp_path, places):
     """A job that clears its parent death signal, as a setuid program would, is ended by the guard."""
     program = f"import ctypes, time; ctypes.CDLL(None).prctl(1, 0); open({str(tmp_path / 'on')!r}, 'w').close(); time.sleep(60)"
     supervisor = supervise([sys.executable, "-I", "-c", program])
     assert eventually((tmp_path / "on").exists)
     supervisor.process.kill()
-    assert eventually(lambda: liveness(supervisor.owner) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
     assert not is_running(supervisor.child)
 
 
 @linux
-def test_what_escaped_the_group_is_an_orphan_until_it_is_ended(supervise, tmp_path):
+def test_what_escaped_the_group_is_an_orphan_until_it_is_ended(supervise, tmp_path, places):
     """A setsid(2) escapee keeps the lock, so the run is not over; `end_leftovers` finds it by the lock and ends it."""
     path = tmp_path / "escaped"
     supervisor = supervise(python(ESCAPE.format(path=str(path), before="pass")))
@@ -94,42 +93,42 @@ def test_what_escaped_the_group_is_an_orphan_until_it_is_ended(supervise, tmp_pa
     supervisor.process.kill()
     assert eventually(lambda: not is_running(supervisor.child) and not is_running(supervisor.guard))
     time.sleep(0.05)
-    assert liveness(supervisor.owner) is Liveness.ORPHANED
+    assert liveness(places, supervisor.owner, *RUN) is Liveness.ORPHANED
     assert is_running(escaped)
-    assert end_leftovers(supervisor.owner) is True
+    assert end_leftovers(places, supervisor.owner, *RUN) is True
     assert eventually(lambda: not is_running(escaped))
-    assert liveness(supervisor.owner) is Liveness.DEAD
+    assert liveness(places, supervisor.owner, *RUN) is Liveness.DEAD
 
 
 @linux
-def test_a_group_that_closed_the_lock_is_still_found(supervise, tmp_path):
+def test_a_group_that_closed_the_lock_is_still_found(supervise, tmp_path, places):
     """With guard, leader and lock all gone, the rest of the group proves itself by the run id in its environment."""
     program = f"import os, subprocess; p = subprocess.Popen(['sleep', '60']); open({str(tmp_path / 'a')!r}, 'w').write(str(p.pid)); p.wait()"
     supervisor = supervise([sys.executable, "-I", "-c", program])
     left = read_pid(tmp_path / "a")
     os.kill(supervisor.guard, signal.SIGKILL)
     supervisor.process.kill()
-    assert eventually(lambda: liveness(supervisor.owner) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
     assert is_running(left)
-    assert end_leftovers(supervisor.owner) is True
+    assert end_leftovers(places, supervisor.owner, *RUN) is True
     assert not is_running(left)
 
 
 @linux
-def test_a_stuck_supervisor_is_ended_by_whoever_takes_over(supervise, tmp_path):
+def test_a_stuck_supervisor_is_ended_by_whoever_takes_over(supervise, tmp_path, places):
     """A supervisor that stopped answering keeps its run alive; after the lease the run is ended, supervisor first."""
     supervisor = supervise(["/bin/sh", "-c", f"sleep 60 & echo $! > {tmp_path}/a; wait"])
     pid = read_pid(tmp_path / "a")
     supervisor.process.send_signal(signal.SIGSTOP)
-    assert liveness(supervisor.owner) is Liveness.ALIVE
-    assert end_leftovers(supervisor.owner) is False, "it is no leftover while its supervisor lives"
-    wrong = {**supervisor.owner, "started": supervisor.owner["started"] - 1, "lock": "/gone"}
-    assert end_run(wrong) is False
+    assert liveness(places, supervisor.owner, *RUN) is Liveness.ALIVE
+    assert end_leftovers(places, supervisor.owner, *RUN) is False, "it is no leftover while its supervisor lives"
+    wrong = {**supervisor.owner, "token": "0" * 16}
+    assert end_run(places, wrong, *RUN) is False
     assert is_running(supervisor.process.pid)
-    assert end_run(supervisor.owner) is True
+    assert end_run(places, supervisor.owner, *RUN) is True
     assert not is_running(supervisor.process.pid)
     assert not is_running(pid)
-    assert liveness(supervisor.owner) is Liveness.DEAD
+    assert liveness(places, supervisor.owner, *RUN) is Liveness.DEAD
 
 
 @linux
@@ -170,63 +169,82 @@ def marked(mark):
 
 @linux
 @pytest.mark.parametrize(
-    "note", ["{}", "not json", '{"token": "another", "pgid": PID, "started": START, "run_id": "run-1"}']
+    "wrong",
+    [
+        None,
+        "not json",
+        {"token": "0" * 16},
+        {"job_id": "other"},
+        {"run_id": "run-2"},
+        {"machine": {}},
+        {"pid": None},
+    ],
 )
-def test_a_wrong_note_in_the_lock_file_kills_nobody(lock_dir, note):
-    """A torn note, or one of another run, names no group."""
+def test_a_wrong_note_in_the_lock_file_kills_nobody(lock_dir, wrong, places):
+    """A torn note, one of another run, or one of another boot names no group and no supervisor."""
     owner = dead_owner(lock_dir)
+    path = lock_dir / owner["lock"]
     with bystander() as process:
-        text = note.replace("PID", str(process.pid)).replace("START", str(start_time(process.pid)))
-        Path(owner["lock"]).write_text(text)
-        assert end_leftovers(owner) is True
+        note = json.loads(path.read_text()) | {"pgid": process.pid, "group_started": start_time(process.pid)}
+        path.write_text(json.dumps(note | wrong) if isinstance(wrong, dict) else wrong or "")
+        assert end_leftovers(places, owner, *RUN) is False
+        assert end_run(places, owner, *RUN) is False
         assert process.poll() is None
+        path.write_text(json.dumps(note))
+        assert end_leftovers(places, owner, *RUN) is True
+        assert process.wait(5) == -signal.SIGKILL, "the same note without a fault names it"
 
 
 @linux
-def test_a_pid_used_anew_is_not_killed(lock_dir):
+def test_a_pid_used_anew_is_not_killed(lock_dir, places):
     """A group whose leader started at another time than recorded belongs to somebody else."""
     owner = dead_owner(lock_dir)
     with bystander() as process:
-        note = {"token": owner["token"], "pgid": process.pid, "started": start_time(process.pid) - 1, "run_id": "run-1"}
-        Path(owner["lock"]).write_text(json.dumps(note))
-        assert end_leftovers(owner) is True
+        path = lock_dir / owner["lock"]
+        note = json.loads(path.read_text()) | {"pgid": process.pid, "group_started": start_time(process.pid) - 1}
+        path.write_text(json.dumps(note))
+        assert end_leftovers(places, owner, *RUN) is True
         assert process.poll() is None
-        note["started"] += 1
-        Path(owner["lock"]).write_text(json.dumps(note))
-        assert end_leftovers(owner) is True
+        note["group_started"] += 1
+        path.write_text(json.dumps(note))
+        assert end_leftovers(places, owner, *RUN) is True
         assert process.wait(5) == -signal.SIGKILL
 
 
 @linux
-def test_a_supervisors_pid_used_anew_does_not_keep_a_run_alive(lock_dir):
+def test_a_supervisors_pid_used_anew_does_not_keep_a_run_alive(lock_dir, places):
     """The pid of a dead supervisor, now another process's, is told apart by its start time."""
     owner = dead_owner(lock_dir)
     owner["pid"] = os.getpid()
-    assert liveness(owner) is Liveness.DEAD
-    Path(owner["lock"]).unlink()
-    assert liveness(owner) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is Liveness.DEAD
+    (lock_dir / owner["lock"]).unlink()
+    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
     owner["started"] = start_time(os.getpid())
-    assert liveness(owner) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is Liveness.ALIVE
 
 
 @pytest.mark.parametrize("member", ["boot", "pid_namespace", "host"])
-def test_another_machine_cannot_tell(lock, member):
+def test_another_machine_cannot_tell(lock, member, places):
     """From another boot, pid namespace or host neither the lock nor the pid means anything, and nothing is killed."""
     owner = lock.owner()
     owner["machine"][member] += "x"
-    assert liveness(owner) is Liveness.UNSEEN
-    assert end_leftovers(owner) is False
+    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert end_leftovers(places, owner, *RUN) is False
 
 
 @linux
-def test_a_real_other_pid_namespace_cannot_tell(lock):
+def test_a_real_other_pid_namespace_cannot_tell(lock, tmp_path):
     """In a container of its own, with the same disk, the same record says nothing about life or death."""
     probe = ["unshare", "--pid", "--fork", "--mount-proc", "--user", "--map-root-user"]
     if subprocess.run([*probe, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets us make no pid namespace")
-    program = "import json,sys; from chronos_cli.running.liveness import liveness; print(liveness(json.loads(sys.argv[1])).name)"
+    program = (
+        "import json,sys; from pathlib import Path; from chronos_cli.running.liveness import liveness\n"
+        "from chronos_cli.running.lock_place import LockPlace\n"
+        "print(liveness(LockPlace(Path(sys.argv[2]), str), json.loads(sys.argv[1]), 'job', 'run-1').name)"
+    )
     told = subprocess.run(
-        [*probe, sys.executable, "-c", program, json.dumps(lock.owner())],
+        [*probe, sys.executable, "-c", program, json.dumps(lock.owner()), str(tmp_path)],
         env=program_environment(),
         capture_output=True,
         text=True,
@@ -235,15 +253,15 @@ def test_a_real_other_pid_namespace_cannot_tell(lock):
     assert told.stdout == "UNSEEN\n"
 
 
-def test_another_file_in_the_locks_place_cannot_tell(lock_dir):
+def test_another_file_in_the_locks_place_cannot_tell(lock_dir, places):
     """A lock that was removed and made again, or replaced by a link or a pipe, is not the run's."""
     owner = dead_owner(lock_dir)
-    assert liveness(owner) is Liveness.DEAD
-    path = Path(owner["lock"])
+    assert liveness(places, owner, *RUN) is Liveness.DEAD
+    path = lock_dir / owner["lock"]
     path.rename(path.with_name("old"))  # kept, so that no new file can get its inode number
     for make in (path.touch, lambda: path.symlink_to("/etc/passwd"), lambda: os.mkfifo(path)):
         make()
-        assert liveness(owner) is Liveness.UNSEEN
+        assert liveness(places, owner, *RUN) is Liveness.UNSEEN
         path.unlink()
 
 
@@ -251,36 +269,37 @@ def test_another_file_in_the_locks_place_cannot_tell(lock_dir):
     "change",
     [
         {"machine": None},
-        {"lock": None},
-        {"lock": 7},
-        {"lock": "relative"},
-        {"lock": "a\0b"},
+        {"token": None},
+        {"token": 7},
+        {"token": "../../../x"},
+        {"token": "a\0b"},
+        {"token": "/etc/passwd"},
         {"file": None},
-        {"lock": "/"},
+        {"file": [0, 0]},
     ],
 )
-def test_a_broken_record_is_unseen(lock_dir, change):
+def test_a_broken_record_is_unseen(lock_dir, change, places):
     """What a row says is never trusted to have a shape."""
     owner = {**dead_owner(lock_dir), **change}
-    assert liveness(owner) is Liveness.UNSEEN
-    assert liveness({}) is Liveness.UNSEEN
-    assert end_leftovers({}) is False
+    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, {}, *RUN) is Liveness.UNSEEN
+    assert end_leftovers(places, {}, *RUN) is False
 
 
-def test_a_released_lock_is_removed(lock_dir):
+def test_a_released_lock_is_removed(lock_dir, places):
     """After a run's recorded end its lock file is gone."""
-    lock = RunLock.acquire(lock_dir, "job", "run-1")
+    lock = RunLock.acquire(places, "job", "run-1")
     lock.release()
     lock.release()
     assert list(lock_dir.iterdir()) == []
 
 
-def test_every_attempt_has_a_lock_of_its_own(lock_dir):
+def test_every_attempt_has_a_lock_of_its_own(lock_dir, places):
     """A retry does not wait for what an earlier attempt left behind."""
-    first, second = (RunLock.acquire(lock_dir, "job", "run-1") for _ in range(2))
+    first, second = (RunLock.acquire(places, "job", "run-1") for _ in range(2))
     assert first.path != second.path
     first.release()
-    assert liveness(second.owner()) is Liveness.ALIVE
+    assert liveness(places, second.owner(), *RUN) is Liveness.ALIVE
     second.release()
 
 
@@ -288,7 +307,9 @@ def dead_owner(lock_dir):
     """The owner of a run whose supervisor took the lock and was killed."""
     program = (
         "import json,os,sys; from pathlib import Path; from chronos_cli.running.lock import RunLock\n"
-        "print(json.dumps(RunLock.acquire(Path(sys.argv[1]), 'job', 'run-1').owner()), flush=True); os.kill(os.getpid(), 9)"
+        "from chronos_cli.running.lock_place import LockPlace\n"
+        "lock = RunLock.acquire(LockPlace(Path(sys.argv[1]).parents[1], str), 'job', 'run-1')\n"
+        "print(json.dumps(lock.owner()), flush=True); os.kill(os.getpid(), 9)"
     )
     told = subprocess.run(
         [sys.executable, "-c", program, str(lock_dir)], env=program_environment(), capture_output=True, check=False
@@ -306,41 +327,3 @@ class bystander:  # noqa: N801 - used as a function
     def __exit__(self, *error):
         self.process.kill()
         self.process.wait()
-
-
-def test_the_lock_folder_is_private(tmp_path):
-    """It is made below the chosen place for this user alone, and one that stands too open is closed."""
-    base = tmp_path / "base"
-    base.mkdir(mode=0o755)
-    folder = default_lock_dir("store-1", {"CHRONOS_LOCK_DIR": str(base)})
-    assert folder == base / "store-1"
-    assert (base.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o700, 0o700)
-    assert default_lock_dir("store-1", {"TMPDIR": str(tmp_path)}) == tmp_path / f"chronos-{os.getuid()}" / "store-1"
-
-
-def test_a_lock_folder_that_is_a_link_is_refused(tmp_path):
-    """Whoever put a link in /tmp first does not get to choose where locks lie."""
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / f"chronos-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(LockDirError, match="not a folder"):
-        default_lock_dir("store-1", {"TMPDIR": str(tmp_path)})
-
-
-def test_a_lock_folder_of_another_user_is_refused(tmp_path):
-    """Nor does whoever made the folder first."""
-    theirs = tmp_path / f"chronos-{os.getuid()}"
-    theirs.mkdir()
-    if os.getuid() == 0:
-        os.chown(theirs, 12345, 12345)
-        chosen = {"TMPDIR": str(tmp_path)}
-    else:
-        chosen = {"CHRONOS_LOCK_DIR": "/usr"}
-    with pytest.raises(LockDirError, match="belongs to user"):
-        default_lock_dir("store-1", chosen)
-
-
-@pytest.mark.parametrize("store_id", ["", ".", "..", "a/b", "../x"])
-def test_a_store_id_never_leads_out(tmp_path, store_id):
-    """The id is one name, not a path."""
-    with pytest.raises(LockDirError):
-        default_lock_dir(store_id, {"TMPDIR": str(tmp_path)})

@@ -187,9 +187,10 @@ import os
 from pathlib import Path
 from chronos_cli.running.actions import ProcessAction
 from chronos_cli.running.lock import RunLock
+from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.supervise import wait
-lock = RunLock.acquire(Path({str(tmp_path)!r}), "j", "r")
+lock = RunLock.acquire(LockPlace(Path({str(tmp_path)!r}), str), "j", "r")
 action = ProcessAction("command", ("/bin/sh", "-c", "cat; echo out; echo err >&2"), "/", b"in ")
 child = start(action, facts=RunFacts("j", "r", "t", 1), environment=os.environ, lock=lock, output=Path({str(tmp_path)!r}, "out"))
 ended = wait(child, timeout_s=10)

@@ -58,8 +58,8 @@ class SimProcesses(Processes):
         world.runs[token] = run
         return SimHeld(world, self.task, run)
 
-    def liveness(self, owner):
-        run = self.world.runs[owner["token"]]
+    def liveness(self, row):
+        run = self.world.runs[row.owner["token"]]
         if run.machine != self.task.machine or (self.world.faults and self.world.chance(self.world.cfg.p_unseen)):
             self.world.cover("liveness", "unseen")
             return Liveness.UNSEEN
@@ -72,8 +72,8 @@ class SimProcesses(Processes):
         run = self.world.runs[owner["token"]]
         return self.world.now - run.began if run.machine == self.task.machine else None
 
-    def end_leftovers(self, owner):
-        run = self.world.runs.get(owner.get("token"))
+    def end_leftovers(self, row):
+        run = self.world.runs.get((row.owner or {}).get("token"))
         if run is None or run.machine != self.task.machine:
             return
         if run.goes(self.world.now):
