@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import RunState

@@ -56,7 +56,6 @@ class LockPlace:
 
         `name`: another private folder beside that of the locks.
         """
-        problem: LockDirError | None = None
         for root, names in self._folders(name):
             try:
                 return self._open(root, names, make=True)
@@ -64,7 +63,7 @@ class LockPlace:
                 path = os.path.join(root, *names)
                 where = error.filename or path
                 problem = LockDirError(f"cannot use {where} for run locks: {error.strerror}")
-        raise problem or LockDirError("there is no place for run locks")
+        raise problem
 
     def find(self, name: str) -> Iterator[Place]:
         """Give each private folder of ours in which a lock of this name may lie."""
