@@ -87,7 +87,7 @@ class PostgresBackend(Backend):
             import psycopg
             from pgqueuer.queries import Queries
         except ImportError as error:
-            hint = "install the extra: pip install 'chronos-cron[nas]'"
+            hint = "install the extra: in the checkout, pip install '.[nas]'"
             raise ConfigError("PostgreSQL needs psycopg and PgQueuer", hint=hint) from error
 
         async def install() -> None:

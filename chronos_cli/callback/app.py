@@ -9,9 +9,10 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli import streams
 from chronos_cli.callback.afterwards import alert_afterwards, alert_now, arm_afterwards
 from chronos_cli.callback.homes import Homes
-from chronos_cli.callback.log import BoundedLog, write_line
+from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, profile_of, read_body
 from chronos_cli.config import load_config
@@ -60,7 +61,7 @@ class Callback:
         self._settings = trust_settings(self.config)
         self._verify = fire_verifier(self._settings)
         self._runners = Runners()
-        self._homes = Homes(self.config, environ, secrets, write_line)
+        self._homes = Homes(self.config, environ, secrets, streams.log)
         self._log = BoundedLog()
 
     def answer(self, environ: Mapping[str, Any]) -> Answer:
@@ -154,7 +155,7 @@ class Callback:
             launcher.answered()  # there will be no report whose leaving could be waited for
             raise
         if report.reason is not None:
-            write_line(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
+            streams.log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
 
         if report.over and self.chosen.freezes:
             alert_now(home.context, report)
@@ -162,7 +163,7 @@ class Callback:
         def sent() -> None:
             launcher.answered()
             if not self.chosen.freezes:
-                arm_afterwards(home.context, report, write_line)
+                arm_afterwards(home.context, report, streams.log)
                 alert_afterwards(home.context, report)
 
         return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
@@ -170,12 +171,12 @@ class Callback:
 
 def fault(error: Exception, environ: Mapping[str, str]) -> Answer:
     """The answer to what should not have happened. Its text is logged only with CHRONOS_DEBUG: it may hold a secret."""
-    write_line(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
+    streams.log(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
     if environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
         from traceback import format_exception
 
         for line in "".join(format_exception(error)).splitlines():
-            write_line(line)
+            streams.log(line)
     return _json(500, {"result": "error", "error": {"code": "fault", "retryable": True}})
 
 

@@ -6,18 +6,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.streams import log
+from chronos_cli import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LINES: Final = 20
 WINDOW_S: Final = 60.0
-
-
-def write_line(line: str) -> None:
-    """Write one line on stderr."""
-    log(line)
 
 
 class BoundedLog:
@@ -39,7 +34,7 @@ class BoundedLog:
             self._kinds[kind] = (since, count + 1)
         if count >= LINES:
             return False
-        write_line(line)
+        streams.log(line)
         return True
 
     def settle(self) -> None:
@@ -51,4 +46,4 @@ class BoundedLog:
                 del self._kinds[kind]
         for kind, count in over.items():
             if count > LINES:
-                write_line(f"{kind}: {count - LINES} more lines like the last were left out")
+                streams.log(f"{kind}: {count - LINES} more lines like the last were left out")

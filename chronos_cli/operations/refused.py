@@ -61,5 +61,5 @@ def last_refused(cache_dir: Path) -> Refused | None:
         if at.tzinfo is None:
             return None
         return Refused(at=at, code=str(document["code"]), message=str(document["message"]), hint=str(document["hint"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none yet, or nothing that we wrote

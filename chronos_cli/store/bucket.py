@@ -183,7 +183,7 @@ def _open(scheme: str, bucket: str, prefix: str, endpoint: str | None, *, attemp
     except ImportError as error:
         raise ConfigError(
             f"a store at {scheme}:// needs a package that is not installed",
-            hint="install chronos-cron[bucket]",
+            hint="install the extra: in the checkout, pip install '.[bucket]'",
         ) from error
 
     def seconds(value: float) -> timedelta:

@@ -194,7 +194,7 @@ class Repository:
             return None
         try:
             line = json.loads(found.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = {}
         return Stored(value=_arm_of(job_id, line), version=found.version)
 
@@ -344,7 +344,7 @@ class Arms:
 def _arm_of(job_id: str, line: object) -> ArmDocument:
     try:
         return ArmDocument.from_json(line)  # type: ignore[arg-type]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         return ArmDocument(job_id=job_id)
 
 
@@ -384,5 +384,5 @@ def _dump(document: dict[str, Any]) -> bytes:
 def _parse(key: str, data: bytes, read: Callable[[Any], T]) -> T:
     try:
         return read(json.loads(data))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise StoreError(f"{key} cannot be read: {error!r}", hint="move it away; it can be made again") from error

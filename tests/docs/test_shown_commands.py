@@ -18,6 +18,7 @@ NOT_RUN_HERE = {
     "docs/deploy/systemd.md": 1,
     "docs/nas/deployment.md": 1,
     "docs/tasks/arm-from-ci.md": 1,
+    "docs/security.md": 1,
     "docs/tasks/move-from-hermes-cron.md": 1,
     "docs/tasks/use-inside-hermes.md": 1,
 }

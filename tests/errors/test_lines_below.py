@@ -292,7 +292,10 @@ def test_buckets_that_cannot_be_reached_as_configured(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
     line = said(lambda: bucket._open("s3", "b", "", None, attempts=1))
-    assert line == "a store at s3:// needs a package that is not installed: install chronos-cron[bucket]"
+    assert (
+        line
+        == "a store at s3:// needs a package that is not installed: install the extra: in the checkout, pip install '.[bucket]'"
+    )
 
 
 def test_an_environment_that_describes_no_bucket(monkeypatch):
@@ -716,7 +719,7 @@ def test_a_postgresql_that_cannot_be_used(monkeypatch):
     assert line.startswith("PostgreSQL is too busy: deadlock detected: ")
     monkeypatch.setitem(sys.modules, "pgqueuer.queries", None)
     line = said(backend.prepare)
-    assert line == "PostgreSQL needs psycopg and PgQueuer: install the extra: pip install 'chronos-cron[nas]'"
+    assert line == "PostgreSQL needs psycopg and PgQueuer: install the extra: in the checkout, pip install '.[nas]'"
 
 
 def test_a_key_file_of_a_nas_that_cannot_be_read(tmp_path):

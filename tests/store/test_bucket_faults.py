@@ -223,4 +223,4 @@ def test_a_missing_package_is_named(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert "install chronos-cron[bucket]" in done.stdout
+    assert "pip install '.[bucket]'" in done.stdout

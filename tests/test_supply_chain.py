@@ -1,0 +1,176 @@
+"""What is built and what it is built of: floors, hashes, the same wheel twice, and names that nobody else could take."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, require_module
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOCKED = (ROOT / ".ci/locked.txt").read_text(encoding="utf-8") if (ROOT / ".ci").exists() else ""
+FLOORS = {
+    "cryptography": (44, 0, 1),
+    "urllib3": (2, 6),
+    "requests": (2, 32, 4),
+    "waitress": (3, 0, 1),
+    "pyjwt": (2, 12),
+}
+
+in_a_checkout = pytest.mark.skipif(not LOCKED, reason="an unpacked source distribution has no .ci")
+
+
+def names(requirements: list[str]) -> dict[str, str]:
+    """Each distribution by its normal name, and what is asked of it."""
+    found = (re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?(.*)", one) for one in requirements)
+    return {re.sub(r"[-_.]+", "-", one[1]).lower(): one[2] for one in found if one}
+
+
+def test_what_strangers_reach_has_floors():
+    """Releases below them have faults that somebody on the network could use."""
+    asked = names(PROJECT["dependencies"])
+    for name, floor in FLOORS.items():
+        found = re.search(r">=([0-9.]+)", asked[name])
+        assert found, name
+        assert tuple(map(int, found[1].split("."))) >= floor, name
+
+
+@in_a_checkout
+def test_everything_is_pinned_by_hash():
+    """Each distribution that CI installs has one version and its hashes, and none that the project asks for is absent."""
+    entries = re.split(r"\n(?=\S)", LOCKED.strip())
+    pinned = {}
+    for entry in entries:
+        found = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", entry)
+        assert found, entry.partition("\n")[0]
+        assert "--hash=sha256:" in entry, found[1]
+        pinned[re.sub(r"[-_.]+", "-", found[1]).lower()] = found[2]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [
+        *PROJECT["dependencies"],
+        *(one for name in ("dev", "docs", "test", "bucket", "nas") for one in extras[name]),
+    ]
+    tools = [line for line in (ROOT / ".ci/tools.in").read_text().splitlines() if line and not line.startswith("#")]
+    assert set(names([*wanted, *tools])) - {"chronos-cron"} - set(pinned) == set(), "run .ci/lock"
+    for name, floor in FLOORS.items():
+        assert tuple(int(part) for part in pinned[name].split(".")[:3]) >= floor
+
+
+def test_the_wheel_is_the_same_twice(tmp_path):
+    """Built from the same files at the same SOURCE_DATE_EPOCH it is the same file, wherever and whenever."""
+    require_module("hatchling")
+    code = "import os, sys; os.chdir(sys.argv[1]); from hatchling.build import build_wheel; build_wheel(sys.argv[2])"
+    built = []
+    for turn, (zone, mask) in enumerate((("UTC", 0o022), ("Asia/Kolkata", 0o077))):
+        out = tmp_path / str(turn)
+        out.mkdir()
+        subprocess.run(
+            [sys.executable, "-c", code, str(ROOT), str(out)],
+            env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "TZ": zone, "PYTHONHASHSEED": str(turn)},
+            umask=mask,
+            check=True,
+            capture_output=True,
+        )
+        built += out.glob("*.whl")
+    first, second = built
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_no_page_installs_by_a_name_that_anybody_could_take():
+    """An index gives a name to whoever comes first: we say a checkout or a wheel."""
+    wrong = []
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "chronos_cli").rglob("*.py")]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if re.search(r"(?:install|pipx|uvx).*\bchronos(?:-cron|-cli|_cli)?\b(?!\S*(?:\.whl|/))", line) and (
+                re.search(r"(?:pip|pipx|uv|uvx)\S* (?:install|run)?.*[ '\"]chronos", line)
+            ):
+                wrong.append(f"{path.name}: {line.strip()}")
+            if re.match(r"chronos[-_]cron(\[.*\])?(==.*)?\s*$", line.strip()):
+                wrong.append(f"{path.name}: {line.strip()}")
+    assert wrong == []
+
+
+@in_a_checkout
+def test_every_exception_of_bandit_is_explained(tmp_path):
+    """Each is a sentence; a finding without one fails, and so does a sentence without its finding."""
+    table = tomllib.loads((ROOT / ".ci/bandit-exceptions.toml").read_text(encoding="utf-8"))
+    reasons = [*table["everywhere"].values(), *(reason for one in table["file"].values() for reason in one.values())]
+    assert all(len(reason.split()) >= 4 for reason in reasons)
+    known = [
+        {"test_id": test, "filename": f"x/{name}", "line_number": 1, "issue_text": "t"}
+        for name, found in table["file"].items()
+        for test in found
+    ]
+
+    def judged(results):
+        report = tmp_path / "report.json"
+        report.write_text(json.dumps({"results": results, "errors": []}))
+        done = subprocess.run(
+            [sys.executable, ROOT / ".ci/judge.py", "bandit", report], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout
+
+    assert judged(known) == (0, "nothing found\n")
+    new = {"test_id": "B999", "filename": "x/new.py", "line_number": 7, "issue_text": "bad"}
+    assert judged([*known, new]) == (1, "x/new.py:7: B999: bad\n")
+    assert judged(known[1:])[0] == 1
+
+
+@in_a_checkout
+def test_no_data_on_known_faults_is_said_and_a_fault_fails(tmp_path):
+    """Where the service knows nothing of what is asked that is a skip with its reason; what it knows is a failure."""
+
+    def judged(document):
+        report = tmp_path / "audit.json"
+        if document is not None:
+            report.write_text(json.dumps(document))
+        done = subprocess.run(
+            [sys.executable, ROOT / ".ci/judge.py", "audit", report], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout
+
+    assert judged(None)[0] == 0
+    assert "skipped" in judged(None)[1]
+    code, said = judged({"dependencies": [{"name": "a", "skip_reason": "not found"}]})
+    assert (code, "no data on 1 of 1" in said) == (0, True)
+    fault = {"name": "a", "version": "1", "vulns": [{"id": "X-1", "fix_versions": ["2"]}]}
+    assert judged({"dependencies": [fault]}) == (1, "a 1: X-1, fixed in 2\n")
+
+
+def test_workflows_may_do_no_more_than_they_need():
+    """Each reads the repository only, and keeps no credentials where a build could find them; one release job may more."""
+    import yaml
+
+    folder = ROOT / ".github/workflows"
+    if not folder.exists():
+        pytest.skip("an unpacked source distribution has no .github")
+    for path in folder.glob("*.yml"):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert document["permissions"] == {"contents": "read"}, path.name
+        for name, job in document["jobs"].items():
+            assert "permissions" not in job or (path.name, name) == ("release.yml", "release")
+            for step in job["steps"]:
+                if step.get("uses", "").startswith("actions/checkout@"):
+                    assert step["with"]["persist-credentials"] is False
+                assert not re.search(r"\$\{\{\s*github\.(?:event|head_ref)", step.get("run", "")), "a stranger's text"
+
+
+def test_every_promise_names_a_test_that_exists():
+    """The last column of the table of promises in docs/security.md is a list of tests, and each is there."""
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    rows = [line for line in text.partition("## Promise by promise")[2].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row.rpartition("|")[0].rpartition("|")[2])
+        assert named, row
+        for path, name in named:
+            tree = ast.parse(Path(ROOT, path).read_text(encoding="utf-8"))
+            assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, (path, name)
