@@ -19,6 +19,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/authority/test_conf", "tests/e2e/",
+        "tests/trust/test_jwks", "tests/docs/test_shown", "tests/store/")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take long come first: one that is handed out last is waited for while the other processes idle."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
+
+
 def pytest_terminal_summary(terminalreporter):
     """In CI: before the closing line, the tests that failed once and were tried again."""
     if path := os.environ.get("CI_REPEATED"):

@@ -46,7 +46,8 @@ def command(
     """Show a job being armed at a NAS, called back, verified, claimed, run and armed again. Takes about 12 seconds.
 
     Everything is real and on this machine only: `chronos-nas serve`, the WSGI shim, signed tokens, processes. It ends
-    by itself, with 0 only if every occurrence that was due ran exactly once, and leaves nothing behind.
+    by itself, with 0 only if every occurrence that was due ran exactly once, or stands on record as passed over since
+    this machine was too busy, and leaves nothing behind.
 
     Examples:
       chronos demo
@@ -86,9 +87,15 @@ def _line(out: Output, event: Event) -> str:
 def _sum_up(out: Output, verdict: Verdict, keep: Path | None) -> None:
     out.line()
     for job_id, instants in verdict.due.items():
-        ran = sum(verdict.ran[job_id].values())
-        out.line(f"{job_id:<6}  {len(instants)} due, {ran} run")
-    if not verdict.faults:
+        ran, passed = sum(verdict.ran[job_id].values()), len(verdict.passed_over[job_id])
+        out.line(f"{job_id:<6}  {len(instants)} due, {ran} run" + (f", {passed} passed over" if passed else ""))
+    late = sum(map(len, verdict.passed_over.values()))
+    if not verdict.faults and late:
+        were = "occurrence was" if late == 1 else "occurrences were"
+        out.line(
+            f"This machine was busy: {late} {were} passed over, and on record as that. Every other ran exactly once."
+        )
+    elif not verdict.faults:
         out.line("Every occurrence that was due ran exactly once.")
     if keep is not None:
         out.line(f"The home is in {keep}: try `chronos --home {keep}/agent history`.")
@@ -97,7 +104,12 @@ def _sum_up(out: Output, verdict: Verdict, keep: Path | None) -> None:
 def _document(verdict: Verdict, seen: list[Event], keep: Path | None) -> dict[str, Any]:
     return {
         "jobs": [
-            {"id": job_id, "due": [at.isoformat() for at in instants], "runs": sum(verdict.ran[job_id].values())}
+            {
+                "id": job_id,
+                "due": [at.isoformat() for at in instants],
+                "runs": sum(verdict.ran[job_id].values()),
+                "passed_over": [at.isoformat() for at in verdict.passed_over[job_id]],
+            }
             for job_id, instants in verdict.due.items()
         ],
         "events": dict(Counter(event.what for event in seen)),
