@@ -3,10 +3,12 @@
 import os
 import subprocess
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from chronos_cli.core.cron_fields import fields_of
 from tests.conftest import ROOT, require_program
 
 DOM_STAR, DOW_STAR, MIN_STAR, HR_STAR = 1, 2, 8, 16
@@ -20,6 +22,24 @@ class Entry:
     fields: dict[str, frozenset[int]]
     env: dict[bytes, bytes]
     command: bytes
+
+
+def same(expr, entry):
+    """Whether both hold one and the same: the sets, the kind of job, and how the two days are joined."""
+    mine = fields_of(expr)
+    by_month = {month for month in range(1, 13) if month in mine.months}
+    read = (set(mine.minutes), set(mine.hours), by_month, mine.starred)
+    fields = entry.fields
+    starred = bool(entry.flags & (MIN_STAR | HR_STAR))
+    if read != (fields["minute"], fields["hour"], fields["month"], starred):
+        return False
+    both = entry.flags & (DOM_STAR | DOW_STAR)
+    for number in range(0, 1461, 3):
+        day = date(2024, 1, 1) + timedelta(days=number)
+        dom, dow = day.day in fields["dom"], day.isoweekday() % 7 in fields["dow"]
+        if mine.on_day(day) != ((dom and dow) if both else (dom or dow)):
+            return False
+    return True
 
 
 def _run(*argv, cwd, env=None):

@@ -79,7 +79,10 @@ def read_crontab(
     or that stands in the other kind of crontab.
     """
     entries, left_out, notes = [], [], dict[str, None]()
-    for line in lines_of(table, seconds=seconds):
+    lines = tuple(lines_of(table, seconds=seconds))
+    if not system:
+        _be_a_users(lines, machine, notes)
+    for line in lines:
         try:
             command, missing = _command(line, machine, system=system)
             if missing is None:
@@ -95,8 +98,31 @@ def read_crontab(
     return Crontab(entries=tuple(entries), left_out=tuple(left_out), notes=tuple(notes))
 
 
+def _be_a_users(lines: tuple[Line, ...], machine: Machine, notes: dict[str, None]) -> None:
+    """Note commands that begin with a user; raise UsageError where all of them may: then it is a system crontab."""
+    firsts = [(line, line.rest.split()[0], len(line.rest.split()) > 1) for line in lines]
+    named = [
+        (line, word)
+        for line, word, more in firsts
+        if more and (word == "root" or machine.is_user(word)) and not machine.is_program(word)
+    ]
+    if not named:
+        return
+    if all(more and _USER.match(word) and not machine.is_program(word) for _, word, more in firsts):
+        line, user = named[0]
+        raise at_line(
+            line.number,
+            UsageError(
+                f"its command begins with the user '{user}': this is a system crontab",
+                hint="--system reads the user of each line",
+            ),
+        )
+    for line, word in named:
+        notes[f"the command of line {line.number} begins with '{word}', which is a user and no program here"] = None
+
+
 def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | None]:
-    """The line's command, and why it is left out, or None. Raises UsageError for a line of the other kind."""
+    """The line's command, and why it is left out, or None. Raises UsageError for a line without a user."""
     user, _, rest = line.rest.replace("\t", " ").partition(" ")
     command = line.rest
     if system:
@@ -107,11 +133,6 @@ def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | 
         command = line.rest[len(user) :].lstrip(" \t")
         if user != machine.user:
             return command, f"it runs as {user}, and this is {machine.user}"
-    elif rest.strip() and (user == "root" or machine.is_user(user)) and not machine.is_program(user):
-        raise UsageError(
-            f"its command begins with the user '{user}': this is a system crontab",
-            hint="--system reads the user of each line",
-        )
     if line.times.lower() == "@reboot":
         return command, "@reboot has no counterpart"
     if _OUR_TICK.search(command):

@@ -183,6 +183,13 @@ def test_a_system_crontab_is_known_by_its_users(bring, table, home):
     )
 
 
+def test_a_user_among_other_commands_is_noted(bring, table, home):
+    """Where other lines begin with programs, it is a user's crontab, whose line cannot run: that is said."""
+    done = bring(table("0 3 * * * root x\n0 4 * * * /bin/true y\n"))
+    assert [note for note in done["notes"] if "begins with 'root', which is a user and no program here" in note]
+    assert len(records(home)) == 2
+
+
 def test_a_program_that_is_called_like_a_user_is_a_program(bring, table, home, tmp_path):
     """`root` in the PATH is no user column."""
     (tmp_path / "root").write_text("#!/bin/sh\n")

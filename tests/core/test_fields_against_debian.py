@@ -1,15 +1,13 @@
 """What a field means, held against Debian's own parser: the same minutes, hours, days, and the same stars."""
 
 import random
-from datetime import date, timedelta
 
 import pytest
 
-from chronos_cli.core.cron_fields import fields_of
 from chronos_cli.core.schedule import NICKNAMES, check_cron
 from chronos_cli.errors import ScheduleError
 from tests.core.debian_rules import RANGES
-from tests.debian_cron import DOM_STAR, DOW_STAR, HR_STAR, MIN_STAR, DebianCron
+from tests.debian_cron import DebianCron, same
 
 pytestmark = [pytest.mark.soak, pytest.mark.service]
 
@@ -48,24 +46,6 @@ def some_field(rng, place):
         return f"{number()}-{number()}{step}"
 
     return ",".join(part() for _ in range(rng.choice([1, 1, 1, 2, 3])))
-
-
-def same(expr, entry):
-    """Whether both hold one and the same: the sets, the kind of job, and how the two days are joined."""
-    mine = fields_of(expr)
-    by_month = {month for month in range(1, 13) if month in mine.months}
-    read = (set(mine.minutes), set(mine.hours), by_month, mine.starred)
-    fields = entry.fields
-    starred = bool(entry.flags & (MIN_STAR | HR_STAR))
-    if read != (fields["minute"], fields["hour"], fields["month"], starred):
-        return False
-    both = entry.flags & (DOM_STAR | DOW_STAR)
-    for number in range(0, 1461, 3):
-        day = date(2024, 1, 1) + timedelta(days=number)
-        dom, dow = day.day in fields["dom"], day.isoweekday() % 7 in fields["dow"]
-        if mine.on_day(day) != ((dom and dow) if both else (dom or dow)):
-            return False
-    return True
 
 
 def refused(expr):
