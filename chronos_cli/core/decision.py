@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.job import Open
-    from chronos_cli.core.row import Row
+    from chronos_cli.core.row import Result, Row
 
 
 class Outcome(StrEnum):
@@ -53,10 +53,14 @@ class Via(StrEnum):
 
 
 class Liveness(StrEnum):
-    """What can be told about a run's owner. UNSEEN (another machine, a frozen function): only its lease counts."""
+    """What can be told about a run's owner. UNSEEN (another machine, a frozen function): only its lease counts.
+
+    UNSTARTED: dead, and certainly before the job was begun.
+    """
 
     ALIVE = "alive"
     DEAD = "dead"
+    UNSTARTED = "unstarted"
     UNSEEN = "unseen"
 
 
@@ -93,12 +97,14 @@ class Facts:
     """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed.
 
     `leases`: when the leases of running ones end, where that differs from what their rows say.
+    `results`: of runs that are over though their rows still say `running`.
     `settled_at`: when the last callback came, if it settled something; None if it did not.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     liveness: Mapping[str, Liveness] = field(default_factory=dict)
     leases: Mapping[str, datetime] = field(default_factory=dict)
+    results: Mapping[str, Result] = field(default_factory=dict)
     held: bool = False
     armed: frozenset[datetime] = frozenset()
     settled_at: datetime | None = None

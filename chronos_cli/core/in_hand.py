@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.decision import Liveness, Start
 from chronos_cli.core.job import OpenKind, Standing
-from chronos_cli.core.row import Row, RunState, died, given_up, row_of
+from chronos_cli.core.row import Row, RunState, concluded, died, given_up, row_of, unstarted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,10 +53,11 @@ class InHand:
 
     def _survey_one(self, entry: Open, row: Row | None, *, newer: bool) -> None:
         if row is not None and row.state is RunState.RUNNING:
-            if not self._is_over(row):
+            after = self._after_running(row)
+            if after is None:
                 self._keep(entry, self.running, row)
                 return
-            row = died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
+            row = after
             self.settle.append(row)
         if row is not None and row.terminal:
             self.dropped.append((entry, row))
@@ -101,7 +102,6 @@ class InHand:
         if row is None or entry.manual:
             return
         self.open.remove(entry)
-        self.settle = [other for other in self.settle if other.run_id != row.run_id]
         self._give_up(entry, row, "the next occurrence ended its retries")
 
     def _settled_row(self, entry: Open) -> Row | None:
@@ -114,11 +114,26 @@ class InHand:
     def _give_up(self, entry: Open, row: Row | None, because: str) -> None:
         row = row or row_of(self.job.id, entry, self.job.policy)
         closed = given_up(row, now=self.now, because=because)
+        self.settle = [other for other in self.settle if other.run_id != row.run_id]
         self.settle.append(closed)
         self.dropped.append((entry, closed))
 
+    def _after_running(self, row: Row) -> Row | None:
+        """The row of a run that no longer runs, or None while it does.
+
+        It is over when its runner has written down how it ended, when its lock is free, or, wherever its owner is, when
+        its lease is. One whose job was never begun may still start.
+        """
+        result = self.facts.results.get(row.run_id)
+        if result is not None:
+            return concluded(row, result, retries=self.job.policy.retries)
+        if self.facts.liveness.get(row.run_id) is Liveness.UNSTARTED:
+            return unstarted(row)
+        if not self._is_over(row):
+            return None
+        return died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
+
     def _is_over(self, row: Row) -> bool:
-        """A run is over when its lock is free, or, wherever its owner is, when its lease is."""
         if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
             return True
         end = self.lease_end(row)

@@ -48,6 +48,42 @@ TERMINAL: Final = frozenset(RunState) - {RunState.ACCEPTED, RunState.QUEUED, Run
 RETRIABLE: Final = frozenset({RunState.FAILED, RunState.TIMEOUT})
 
 
+@frozen
+class Result:
+    """How an attempt ended, as its own runner wrote it down: what the row says once it can be written."""
+
+    state: RunState
+    finished_at: datetime
+    exit_status: int | None = None
+    reason: str | None = None
+    output: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in the run's lock file."""
+        return {
+            "state": self.state.value,
+            "finished_at": self.finished_at.isoformat(),
+            "exit_status": self.exit_status,
+            "reason": self.reason,
+            "output": self.output,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Result:
+        """Read it back. Raises KeyError, TypeError or ValueError."""
+        status, reason, output = (document.get(name) for name in ("exit_status", "reason", "output"))
+        finished_at, state = datetime.fromisoformat(document["finished_at"]), RunState(document["state"])
+        if finished_at.tzinfo is None or state not in TERMINAL:
+            raise ValueError("not the end of a run")
+        return cls(
+            state=state,
+            finished_at=finished_at,
+            exit_status=status if isinstance(status, int) else None,
+            reason=None if reason is None else str(reason),
+            output=None if output is None else str(output),
+        )
+
+
 class Timing(StrEnum):
     """How a run came to its time."""
 
@@ -248,6 +284,23 @@ def over(
         not_before=now + timedelta(seconds=delay),
         finished_at=None,
     )
+
+
+def concluded(row: Row, result: Result, *, retries: int) -> Row:
+    """The row of a running attempt of which the result is known."""
+    return over(
+        replace(row, output=result.output),
+        result.state,
+        now=result.finished_at,
+        retries=retries,
+        exit_status=result.exit_status,
+        reason=result.reason,
+    )
+
+
+def unstarted(row: Row) -> Row:
+    """The row of a run that was marked as running and whose job was certainly never begun: it may still start."""
+    return replace(row, state=RunState.ACCEPTED, starter=None, owner=None, started_at=None, lease_ends_at=None)
 
 
 def died(row: Row, *, now: datetime, policy: Policy, reason: str) -> Row:

@@ -147,9 +147,8 @@ def launch_each(ctx: Context, looked: Looked, launcher: Launcher) -> Iterator[Ru
     """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
     if looked.job is None:
         return
-    starter = ctx.token()
     for start in looked.decision.starts:
-        running = launcher.launch(ctx, Claim.of(looked.job, start, starter))
+        running = launcher.launch(ctx, Claim.of(looked.job, start, ctx.token()))
         if running is not None:
             yield running
 

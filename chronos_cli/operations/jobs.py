@@ -13,7 +13,7 @@ from chronos_cli.core import edits
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.decision import Fire, Via
 from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job
-from chronos_cli.core.row import RunState, over, row_of
+from chronos_cli.core.row import Row, RunState, concluded, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.look import Looked, look
@@ -178,13 +178,13 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
             row = stored.value if stored else row_of(job_id, entry, job.policy)
             if row.terminal:
                 continue
-            ctx.processes.end_leftovers(row)
             freed.append(entry.run)
-            lost = over(row, RunState.LOST, now=ctx.clock(), reason=f"unlocked by {who}")
+            closed = _freed(ctx, row, who)
             if stored is None:
-                ctx.repository.create_row(lost)
+                ctx.repository.create_row(closed)
             else:
-                ctx.repository.replace_row(lost, stored.version)
+                ctx.repository.replace_row(closed, stored.version)
+                ctx.processes.forget(row)
         changes: dict[str, Any] = {"fire_claim": None} if record.get("fire_claim") else {}
         if record.get("run_claim"):
             changes["run_claim"] = None
@@ -194,6 +194,15 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
     ctx.repository.change(once)
     _look_and_tell(ctx, job_id)
     return freed
+
+
+def _freed(ctx: Context, row: Row, who: str) -> Row:
+    """Return a row as it stands once its run is ended by hand: lost, unless the run ended by itself and said so."""
+    ctx.processes.end_leftovers(row)
+    result = ctx.processes.result(row) if row.state is RunState.RUNNING else None
+    if result is not None:
+        return concluded(row, result, retries=0)
+    return over(row, RunState.LOST, now=ctx.clock(), reason=f"unlocked by {who}")
 
 
 def _brought_to(ctx: Context, job: Job, draft: edits.Draft, token: str) -> dict[str, Any]:

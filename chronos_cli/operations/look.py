@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    from chronos_cli.core.row import Result
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.jobsfile import JobsFile, Record
@@ -65,7 +66,7 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
         found = _gather(ctx, job, now, ending=True)
         decision = decide(job, found.facts, came, now)
         for row in decision.settle:
-            _put_row(ctx, row, found.versions.get(row.run_id))
+            _put_row(ctx, row, found)
             ctx.checkpoint("settling")
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
@@ -140,6 +141,7 @@ def _gather_rows(
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
     leases: dict[str, datetime] = {}
+    results: dict[str, Result] = {}
     for entry in job.open:
         stored = ctx.repository.row(job.id, entry.run)
         if stored is None:
@@ -150,13 +152,16 @@ def _gather_rows(
             if end is not None:
                 leases[entry.run] = end
             over = end is not None and now >= end
-            liveness[entry.run] = _liveness(ctx, stored.value, over=over, ending=ending)
+            liveness[entry.run], result = _ended(ctx, stored.value, over=over, ending=ending)
+            if result is not None:
+                results[entry.run] = result
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
     return _Found(
         facts=Facts(
             rows=rows,
             liveness=liveness,
             leases=leases,
+            results=results,
             held=held,
             armed=frozenset(armed - {job.cursor}),
             settled_at=_settled_at(arm),
@@ -170,11 +175,18 @@ def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
     return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in UNSETTLING else None
 
 
-def _liveness(ctx: Context, row: Row, *, over: bool, ending: bool) -> Liveness:
+def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Liveness, Result | None]:
+    """Return whether a run's owner lives, and how the run ended where that is written down (it may just have been).
+
+    `over`: its lease is. Nothing is left to be ended of a run that ended by itself, and its owner, if it lives, is busy
+    with its row.
+    """
     alive = ctx.processes.liveness(row)
-    if ending and (alive is Liveness.DEAD or over):
+    result = ctx.processes.result(row)
+    if ending and result is None and (alive is Liveness.DEAD or over):
         ctx.processes.end_leftovers(row)
-    return alive
+        result = ctx.processes.result(row)
+    return alive, result
 
 
 def _create_owed(ctx: Context, owed: Iterable[Row]) -> None:
@@ -196,12 +208,15 @@ def _over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tu
     return tuple((after, row) for row in (*rows, *decision.owed) if row is not None and row.terminal)
 
 
-def _put_row(ctx: Context, row: Row, version: str | None) -> None:
+def _put_row(ctx: Context, row: Row, found: _Found) -> None:
     """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
+    version, before = found.versions.get(row.run_id), found.facts.rows.get(row.run_id)
     if version is None:
         ctx.repository.create_row(row)
     else:
         ctx.repository.replace_row(row, version)
+    if before is not None and before.state is RunState.RUNNING:
+        ctx.processes.forget(before)  # what became of it is on record now
 
 
 @frozen
@@ -276,7 +291,7 @@ def _survey_all(
         changed.append(job_id)
         if write:
             for row in decision.settle:
-                _put_row(ctx, row, found.versions.get(row.run_id))
+                _put_row(ctx, row, found)
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)

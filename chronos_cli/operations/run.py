@@ -5,16 +5,17 @@ Whoever holds a claim does this: the command `chronos fire` in its own process, 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import Job, Open, Policy, parse_job
-from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, begun, lease_end, over, row_of
-from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.core.row import LEASE_MARGIN, Result, Row, RunState, lease_end
+from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
+from chronos_cli.operations.run_row import mark_running, record_end
 from chronos_cli.running.interface import Ended, Task
-from chronos_cli.store.interface import JOBS_KEY, VersionConflict
-from chronos_cli.store.repository import row_key
+from chronos_cli.store.interface import VersionConflict
+from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.look import Looked
     from chronos_cli.running.interface import Attempt, Held
-    from chronos_cli.store.repository import Stored
 
-_TRIES: Final = 20
-_SYNC_MARGIN = timedelta(seconds=5)
+_OUTPUT_TRIES: Final = 3
+_OUTPUT_PAUSES: Final = 3
 
 
 @frozen
@@ -87,13 +87,8 @@ def begin(ctx: Context, claim: Claim) -> Begun | None:
         record=claim.record, job_id=job.id, run_id=claim.entry.run, fire_at=claim.entry.fire_at, attempt=claim.attempt
     )
     held = ctx.processes.hold(task)
-    try:
-        won = _mark_running(ctx, job, claim, held)
-    except BaseException:
-        held.release()
-        raise
+    won = mark_running(ctx, job, claim, held)
     if won is None:
-        held.release()
         return None
     ctx.checkpoint("running")
     row = won.value
@@ -110,6 +105,9 @@ def begin(ctx: Context, claim: Claim) -> Begun | None:
             failure = "it was suspended past its time before it could start"
     except (ChronosError, OSError) as error:
         failure = error.line() if isinstance(error, ChronosError) else f"it could not be started: {error}"
+    except BaseException:
+        held.release(keep=True)  # what is kept says whether the job was begun
+        raise
     ctx.checkpoint("started")
     return Begun(
         claim=claim, row=row, version=won.version, policy=job.policy, held=held, attempt=attempt, failure=failure
@@ -119,19 +117,52 @@ def begin(ctx: Context, claim: Claim) -> Begun | None:
 def finish(ctx: Context, run: Begun) -> Row:
     """Wait for the end of a begun run and record it. Returns the row as it then stands.
 
-    A row that somebody settled meanwhile (its lease was over) stays as they left it.
+    The result comes first, beside the lock and then in the row; the output follows, and never decides. A row that
+    somebody settled meanwhile (by that result, or its lease was over) stays as they left it. Raises TemporaryError
+    where the row cannot be written until the lease ends: then the next look does it, by the result that is kept.
     """
+    recorded = False
     try:
         if run.attempt is None:
             ended = Ended(state=RunState.FAILED, reason=run.failure)
         else:
             ended = run.attempt.wait()
         ctx.checkpoint("ended")
-        row = _record_end(ctx, run, ended)
+        result = Result(
+            state=ended.state,
+            finished_at=ctx.clock(),
+            exit_status=ended.exit_status,
+            reason=ended.reason,
+            output=run.row.output if run.attempt is None else run.attempt.output,
+        )
+        row = record_end(ctx, run, result)
+        recorded = True
         ctx.checkpoint("recorded")
-        return row
     finally:
-        run.held.release()
+        run.held.release(keep=not recorded)
+    return row if run.attempt is None else _with_output(ctx, row, run.attempt)
+
+
+def _with_output(ctx: Context, row: Row, attempt: Attempt) -> Row:
+    """Bring the output where it belongs; that it could not be is said in the row, as well as that can be done."""
+    trouble = ""
+    for tried in range(_OUTPUT_TRIES):
+        try:
+            attempt.keep_output()
+        except (ChronosError, OSError) as error:
+            trouble = error.message if isinstance(error, ChronosError) else str(error)
+            ctx.repository.wait_to_retry(tried + _OUTPUT_PAUSES)
+        else:
+            return row
+    log(f"the output of run {row.job_id}/{row.run_id} could not be kept: {trouble}")
+    with suppress(ChronosError, VersionConflict):
+        stored = ctx.repository.row(row.job_id, row.run_id)
+        if stored is not None and stored.value == row and row.terminal:
+            reason = "; ".join(text for text in (row.reason, f"its output could not be kept: {trouble}") if text)
+            said = replace(row, reason=reason)
+            ctx.repository.replace_row(said, stored.version)
+            return said
+    return row
 
 
 def after_end(ctx: Context, job_id: str) -> Looked:
@@ -142,83 +173,3 @@ def after_end(ctx: Context, job_id: str) -> Looked:
     looked = look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
     ctx.checkpoint("settled")
     return looked
-
-
-def _mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Row] | None:
-    """Swap the row to running, with our token. Ours also when only the answer to our write was lost."""
-    from chronos_cli.store.repository import Stored
-
-    made = False
-    for _ in range(_TRIES):
-        stored = ctx.repository.row(job.id, claim.entry.run)
-        if stored is not None and stored.value.state is RunState.RUNNING and stored.value.starter == claim.starter:
-            return _if_in_hand(ctx, claim, stored) if made else stored
-        if stored is not None and not _startable(stored.value, claim):
-            return None
-        now = ctx.clock()
-        before = stored.value if stored is not None else row_of(job.id, claim.entry, job.policy)
-        lease = now + timedelta(seconds=_timeout_s(ctx, job.policy)) + LEASE_MARGIN
-        row = begun(before, starter=claim.starter, owner=held.owner, now=now, lease_ends_at=lease)
-        row = replace(row, unhandled=held.unhandled)
-        ctx.checkpoint("starting")
-        try:
-            if stored is None:
-                made = True
-                return _if_in_hand(ctx, claim, Stored(value=row, version=ctx.repository.create_row(row)))
-            return Stored(value=row, version=ctx.repository.replace_row(row, stored.version))
-        except VersionConflict:
-            continue  # somebody else's swap, or the lost answer to ours: the row tells
-    raise TemporaryError(f"the row of run {claim.entry.run} changed under every attempt")
-
-
-def _if_in_hand(ctx: Context, claim: Claim, made: Stored[Row]) -> Stored[Row] | None:
-    """The row just made, if its run is still in hand; else it ended, and its row was pruned, before this one was made.
-
-    An entry leaves `open` after its row is terminal, and no row is pruned before that. So whose claim still stands in
-    the record after the row was made has not run yet. The claim's token is looked for in the bytes: no need to parse.
-    """
-    jobs = ctx.repository.documents.read(JOBS_KEY)
-    if jobs is not None and claim.entry.claim.encode() in jobs.data:
-        return made
-    ctx.repository.documents.delete(row_key(made.value.job_id, made.value.run_id))
-    return None
-
-
-def _startable(row: Row, claim: Claim) -> bool:
-    return row.state in (RunState.ACCEPTED, RunState.QUEUED) and row.attempt == claim.attempt
-
-
-def _record_end(ctx: Context, run: Begun, ended: Ended) -> Row:
-    row, version = run.row, run.version
-    if run.attempt is not None:
-        row = replace(row, output=run.attempt.output)
-    after = over(
-        row,
-        ended.state,
-        now=ctx.clock(),
-        retries=run.policy.retries,
-        exit_status=ended.exit_status,
-        reason=ended.reason,
-    )
-    for _ in range(_TRIES):
-        try:
-            ctx.repository.replace_row(after, version)
-        except VersionConflict:
-            stored = ctx.repository.row(row.job_id, row.run_id)
-            if (
-                stored is None
-                or stored.value.starter != run.claim.starter
-                or stored.value.state is not RunState.RUNNING
-            ):
-                return stored.value if stored is not None else after
-            version = stored.version
-        else:
-            return after
-    raise TemporaryError(f"the end of run {row.run_id} could not be recorded")
-
-
-def _timeout_s(ctx: Context, policy: Policy) -> float:
-    """The job's timeout, cut to what the platform leaves a synchronous run."""
-    if ctx.budget_s is None:
-        return policy.timeout
-    return max(1.0, min(policy.timeout, ctx.budget_s - _SYNC_MARGIN.total_seconds()))

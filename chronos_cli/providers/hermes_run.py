@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from chronos_cli.core.decision import Liveness
-    from chronos_cli.core.row import Row
+    from chronos_cli.core.row import Result, Row
     from chronos_cli.running.lock_place import LockPlace
 
 OURS = ("command", "shell", "http")
@@ -56,6 +56,14 @@ class HermesProcesses(Processes):
         """Return whether a run's owner lives."""
         return self._local.liveness(row)
 
+    def result(self, row: Row) -> Result | None:
+        """Return how a run ended, as its lock file tells."""
+        return self._local.result(row)
+
+    def forget(self, row: Row) -> None:
+        """Remove a run's lock file."""
+        self._local.forget(row)
+
     def end_leftovers(self, row: Row) -> None:
         """End what is left of a run."""
         self._local.end_leftovers(row)
@@ -77,10 +85,13 @@ class _HermesHeld(Held):
 
     def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
         del lease_ends_at
-        return _HermesAttempt(self._task, timeout_s)
+        return _HermesAttempt(self._task, timeout_s, self._lock)
 
-    def release(self) -> None:
-        self._lock.release()
+    def conclude(self, result: Result, *, durable: bool) -> None:
+        self._lock.record_result(result.to_json(), durable=durable)
+
+    def release(self, *, keep: bool = False) -> None:
+        self._lock.release(keep=keep)
 
 
 class _HermesAttempt(Attempt):
@@ -88,13 +99,18 @@ class _HermesAttempt(Attempt):
 
     output = None  # hermes keeps it in its own place
 
-    def __init__(self, task: Task, timeout_s: float) -> None:
+    def __init__(self, task: Task, timeout_s: float, lock: RunLock) -> None:
         self._task = task
         self._timeout_s = timeout_s
+        self._lock = lock
 
     def wait(self) -> Ended:
         """Let hermes run and deliver it, for as long as its time lasts."""
         scheduler = import_module("cron.scheduler")
+        try:
+            self._lock.record_begun()
+        except OSError as error:
+            return Ended(state=RunState.FAILED, reason=f"it could not be started: {error}")
         marked: list[Ended] = []
 
         def mark(_: str, success: bool, error: str | None = None, delivery_error: str | None = None) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Liveness
-    from chronos_cli.core.row import Row, RunState
+    from chronos_cli.core.row import Result, Row, RunState
 
 
 @frozen
@@ -48,6 +48,10 @@ class Attempt(ABC):
     def wait(self) -> Ended:
         """Wait for the end: of the job, of its time, or by a signal. Ends whatever is left of its process group."""
 
+    def keep_output(self) -> None:
+        """Bring the output to its key, where that is elsewhere. Raises ChronosError or OSError."""
+        return None  # noqa: RET501 - it is where it belongs
+
 
 class Held(ABC):
     """A run held by its lock, from before its row says `running` until after its end."""
@@ -67,8 +71,12 @@ class Held(ABC):
         """
 
     @abstractmethod
-    def release(self) -> None:
-        """Let go of the lock."""
+    def conclude(self, result: Result, *, durable: bool) -> None:
+        """Write the result beside the lock, where it is found if the row cannot be written. Raises OSError."""
+
+    @abstractmethod
+    def release(self, *, keep: bool = False) -> None:
+        """Let go of the lock, and of all that stands beside it; `keep` that where the run's end is not on record."""
 
 
 class Processes(ABC):
@@ -81,6 +89,20 @@ class Processes(ABC):
     @abstractmethod
     def liveness(self, row: Row) -> Liveness:
         """Return whether a run's owner lives, as far as this machine can know; sends no signal."""
+
+    def result(self, row: Row) -> Result | None:
+        """Return how a run ended whose row still says `running`, where its own process has written that down here."""
+        del row
+        return None
+
+    def forget(self, row: Row) -> None:
+        """Remove what stands beside the lock of a run whose end is on record now. Never raises."""
+        del row
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether this process was told to stop."""
+        return False
 
     @abstractmethod
     def end_leftovers(self, row: Row) -> None:

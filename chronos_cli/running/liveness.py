@@ -3,6 +3,7 @@
     the lock is seen and held, its supervisor lives     ALIVE
     the lock is seen and held, its supervisor is dead   ORPHANED: processes that left the job's group still have it
     the lock is seen and free                           DEAD
+    the same, and its note says that no job was begun   UNSTARTED
     anything else                                       UNSEEN: only the lease in the row counts
 
 A supervisor that dies takes its job's process group with it (spawn.py). What called setsid(2) escapes that, but it has
@@ -40,6 +41,7 @@ class Liveness(Enum):
     ALIVE = "alive"
     ORPHANED = "orphaned"
     DEAD = "dead"
+    UNSTARTED = "unstarted"
     UNSEEN = "unseen"
 
 
@@ -69,7 +71,16 @@ def _liveness_of(lock: SeenLock) -> Liveness:
     except OSError:
         return Liveness.UNSEEN  # a filesystem without locks
     fcntl.flock(lock.fd, fcntl.LOCK_UN)
-    return Liveness.DEAD
+    return Liveness.DEAD if lock.begun else Liveness.UNSTARTED
+
+
+def read_result(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> Mapping[str, Any] | None:
+    """Return how a run ended, as its own process wrote it into the lock file; None where nothing is said there."""
+    lock = find_lock(places, owner, job_id, run_id)
+    if lock is None:
+        return None
+    os.close(lock.fd)
+    return lock.result
 
 
 def end_leftovers(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> bool:
@@ -204,7 +215,7 @@ def _supervisor_is_gone(lock: SeenLock) -> bool:
     """Return whether the supervisor is dead. One that is just ending let go of its lock before: it is waited for."""
     until = time.monotonic() + END_WITHIN_S
     while _lives(lock.supervisor):
-        if _liveness_of(lock) is not Liveness.DEAD or time.monotonic() >= until:
+        if _liveness_of(lock) not in (Liveness.DEAD, Liveness.UNSTARTED) or time.monotonic() >= until:
             return False
         time.sleep(0.005)
     return True

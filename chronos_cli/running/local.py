@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.decision import Liveness
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import Result, RunState
 from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
 from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
-from chronos_cli.running.lock import RunLock
+from chronos_cli.running.lock import RunLock, remove_lock
 from chronos_cli.running.machine import seconds_since
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.supervise import wait
@@ -28,6 +28,7 @@ _SEEN = {
     machine.Liveness.ALIVE: Liveness.ALIVE,
     machine.Liveness.ORPHANED: Liveness.DEAD,
     machine.Liveness.DEAD: Liveness.DEAD,
+    machine.Liveness.UNSTARTED: Liveness.UNSTARTED,
     machine.Liveness.UNSEEN: Liveness.UNSEEN,
 }
 
@@ -69,6 +70,19 @@ class LocalProcesses(Processes):
         """Return whether a run's owner lives, as far as this machine can know."""
         return _SEEN[machine.liveness(self.locks, row.owner or {}, row.job_id, row.run_id)]
 
+    def result(self, row: Row) -> Result | None:
+        """Return how a run ended, as its lock file tells."""
+        return result_of(machine.read_result(self.locks, row.owner or {}, row.job_id, row.run_id))
+
+    def forget(self, row: Row) -> None:
+        """Remove a run's lock file."""
+        remove_lock(self.locks, row.owner or {}, row.job_id, row.run_id)
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether a signal has told this process to stop."""
+        return self.interrupts is not None and self.interrupts.signal is not None
+
     def end_leftovers(self, row: Row) -> None:
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
         machine.end_run(self.locks, row.owner or {}, row.job_id, row.run_id)
@@ -81,10 +95,18 @@ class LocalProcesses(Processes):
         """Run an on-failure command in the home's folder; less patiently once this process was told to stop."""
         from chronos_cli.running.hook import STOPPING_S, run_hook
 
-        if self.interrupts is not None and self.interrupts.signal is not None:
+        if self.told_to_stop:
             timeout_s = min(timeout_s, STOPPING_S)
         given = {**self.environment, **facts}
         return run_hook(argv, event, environment=given, cwd=str(self.scripts_dir.parent), timeout_s=timeout_s)
+
+
+def result_of(said: Mapping[str, Any] | None) -> Result | None:
+    """Return what a lock file says of a run's end; what cannot be read says nothing."""
+    try:
+        return None if said is None else Result.from_json(said)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 class _LocalHeld(Held):
@@ -118,8 +140,11 @@ class _LocalHeld(Held):
         lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
         return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)
 
-    def release(self) -> None:
-        self._lock.release()
+    def conclude(self, result: Result, *, durable: bool) -> None:
+        self._lock.record_result(result.to_json(), durable=durable)
+
+    def release(self, *, keep: bool = False) -> None:
+        self._lock.release(keep=keep)
 
 
 class _LocalAttempt(Attempt):
@@ -137,7 +162,9 @@ class _LocalAttempt(Attempt):
         ended = wait(
             self._child, timeout_s=self._timeout_s, lease_end=self._lease_end, interrupts=self._machine.interrupts
         )
-        if self._machine.keep_output is not None and self.output is not None:
-            self._machine.keep_output(self.output, self._file)
         reason = "; ".join(text for text in (ended.reason, ended.output_error) if text)
         return Ended(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)
+
+    def keep_output(self) -> None:
+        if self._machine.keep_output is not None and self.output is not None:
+            self._machine.keep_output(self.output, self._file)

@@ -3,7 +3,14 @@
 A lock belongs to an open file description, which children inherit, so it is free only when the last of them is gone; no
 crash leaves it behind, and nothing has to be refreshed. Its file also says what may be killed for that run: which
 process supervises it and which group its job is, of which boot of which machine. A row only says that there is a run:
-what it names counts where a file in our own folder (`lock_place`) bears the run's own name and token.
+what it names counts where a file in our own folder (`lock_place`) bears the run's own name and token. It holds two
+lines of a fixed size:
+
+    the note      whose lock it is, whether the job's process was begun, and which process group it is
+    the result    how the run ended, written before its row is: where the row cannot be written, it is found here
+
+The space of both is taken when the lock is, so that a disk that fills up meanwhile cannot refuse them. The file is only
+removed once the end is on record: a run whose file is gone says nothing any more.
 """
 
 from __future__ import annotations
@@ -25,7 +32,9 @@ if TYPE_CHECKING:
 
     from chronos_cli.running.lock_place import LockPlace
 
-MAX_LOCK_BYTES: Final = 4096
+LOCK_BYTES: Final = 4096
+NOTE_BYTES: Final = 1024
+"""The note comes first, the result takes the rest."""
 _TOKEN_DIGITS: Final = 16
 
 
@@ -62,6 +71,7 @@ class RunLock:
         folder, path = places.make()
         name = lock_name(job_id, run_id, token)
         place = Place(folder, name, os.path.join(path, name))
+        fd = -1
         try:
             fd = place.open(os.O_RDWR | os.O_CREAT | os.O_EXCL)
             os.fchmod(fd, PRIVATE_FILE)
@@ -74,10 +84,16 @@ class RunLock:
                 "machine": machine_identity(),
                 "pid": pid,
                 "started": start_time(pid),
+                "begun": False,
             }
+            _take_space(fd)
             lock = cls(fd, place, note)
             lock._write()
         except OSError as error:
+            if fd >= 0:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+                os.close(fd)
             place.close()
             raise LockDirError(f"cannot lock {place.path}: {error.strerror}") from error
         return lock
@@ -95,23 +111,58 @@ class RunLock:
             "clock": boot_clock(),
         }
 
+    def record_begun(self) -> None:
+        """Note that the job is about to be started. Until then a free lock means that it never was. Raises OSError."""
+        self._note |= {"begun": True}
+        self._write()
+
     def record_group(self, pgid: int) -> None:
-        """Note the process group that the job runs in, with its leader's start time, in the lock file."""
+        """Note the process group that the job runs in, with its leader's start time. Raises OSError."""
         self._note |= {"pgid": pgid, "group_started": start_time(pgid)}
         self._write()
 
-    def release(self) -> None:
-        """Give the lock up and remove its file. Only once the run's end is on disk: a missing lock says nothing."""
+    def record_result(self, result: Mapping[str, Any], *, durable: bool) -> None:
+        """Write down how the run ended, to survive this process and, `durable`, a power cut. Raises OSError.
+
+        A `reason` too long for its place is cut.
+        """
+        room = LOCK_BYTES - NOTE_BYTES
+        said = {"token": self.token, **result}
+        while len(line := _line(said, room)) > room:
+            said["reason"] = str(said.get("reason"))[: len(str(said.get("reason"))) // 2]
+        os.pwrite(self.fd, line, NOTE_BYTES)
+        if durable:
+            os.fsync(self.fd)
+
+    def release(self, *, keep: bool = False) -> None:
+        """Give the lock up and remove its file; `keep` it where the run's end is not on record.
+
+        A file that is kept tells the next look how the run ended, or that its job was never started.
+        """
         if self.fd < 0:
             return
-        with suppress(FileNotFoundError):  # something may clean this folder by age; the lock was held all the same
-            os.unlink(self._place.name, dir_fd=self._place.folder)
+        if not keep:
+            with suppress(OSError):  # something may clean this folder by age, or the disk has gone bad
+                os.unlink(self._place.name, dir_fd=self._place.folder)
         self._place.close()
         os.close(self.fd)
         self.fd = -1
 
     def _write(self) -> None:
-        os.pwrite(self.fd, json.dumps(self._note).encode(), 0)
+        os.pwrite(self.fd, _line(self._note, NOTE_BYTES), 0)
+
+
+def _take_space(fd: int) -> None:
+    """Have the file's blocks allocated, or hear now that the disk is full. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        with suppress(OSError):  # not every file system can; what is full shows in the next line
+            os.posix_fallocate(fd, 0, LOCK_BYTES)
+    os.pwrite(fd, b" " * (LOCK_BYTES - 1) + b"\n", 0)
+
+
+def _line(document: Mapping[str, Any], size: int) -> bytes:
+    """A document as one line that fills its place."""
+    return json.dumps(document).encode().ljust(size - 1) + b"\n"
 
 
 @frozen
@@ -125,6 +176,10 @@ class SeenLock:
     """Its pid and start time."""
     group: tuple[int, int] | None = None
     """The job's process group and the start time of its leader."""
+    begun: bool = True
+    """False where the job was certainly not begun."""
+    result: Mapping[str, Any] | None = None
+    """How the run ended, where its own process has said so."""
 
 
 def lock_name(job_id: str, run_id: str, token: str) -> str:
@@ -148,7 +203,7 @@ def find_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: 
             continue
         found = os.fstat(fd)
         if _is_ours(found) and [found.st_dev, found.st_ino] == owner.get("file"):
-            note = _read(fd)
+            note = _said(fd, NOTE_BYTES, 0)
             if (note.get("token"), note.get("job_id"), note.get("run_id")) == (token, job_id, run_id):
                 return SeenLock(
                     fd=fd,
@@ -156,9 +211,27 @@ def find_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: 
                     machine=note.get("machine"),
                     supervisor=_process(note.get("pid"), note.get("started"), least=1),
                     group=_process(note.get("pgid"), note.get("group_started"), least=2),
+                    begun=note.get("begun") is not False,
+                    result=_result(fd, token),
                 )
         os.close(fd)
     return None
+
+
+def remove_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> None:
+    """Remove the lock file of a run whose end is on record now. One that cannot be removed does no harm."""
+    lock = find_lock(places, owner, job_id, run_id)
+    if lock is None:
+        return
+    os.close(lock.fd)
+    for place in places.find(lock_name(job_id, run_id, owner["token"])):
+        with suppress(OSError):
+            os.unlink(place.name, dir_fd=place.folder)
+
+
+def _result(fd: int, token: str) -> dict[str, Any] | None:
+    said = _said(fd, LOCK_BYTES - NOTE_BYTES, NOTE_BYTES)
+    return said if said.get("token") == token else None
 
 
 def _is_ours(found: os.stat_result) -> bool:
@@ -170,12 +243,13 @@ def _is_ours(found: os.stat_result) -> bool:
     )
 
 
-def _read(fd: int) -> dict[str, Any]:
+def _said(fd: int, size: int, at: int) -> dict[str, Any]:
+    """One of the file's two lines; empty where it is torn by a crash: then nothing is known, and the lease counts."""
     try:
-        note = json.loads(os.pread(fd, MAX_LOCK_BYTES, 0) or b"{}")
+        said = json.loads(os.pread(fd, size, at).strip(b" \0\n") or b"{}")
     except (OSError, ValueError, RecursionError):
-        return {}  # torn by a crash: then nothing is known, and the lease counts
-    return note if isinstance(note, dict) else {}
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _process(number: object, started: object, *, least: int) -> tuple[int, int] | None:

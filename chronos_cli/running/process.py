@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chronos_cli.private_memory import hide_memory
@@ -111,6 +112,7 @@ def start(
     try:
         read_fd, write_fd = pipe()
         stdin = null(os.O_RDONLY) if process.stdin is None else nameless_file(process.stdin)
+        lock.record_begun()
         guard = Guard.start(lock.fd)
         pid = spawn_group(
             process.argv,
@@ -131,7 +133,8 @@ def start(
         raise
     finally:
         close_quietly(write_fd, stdin)
-    lock.record_group(pid)
+    with suppress(OSError):  # the job goes; without the note its processes are still found by the lock they hold
+        lock.record_group(pid)
     os.set_blocking(read_fd, False)
     return Child(pid=pid, pipe_fd=read_fd, output=file, lock=lock, guard=guard)
 

@@ -55,6 +55,10 @@ class Repository:
         """Wait after a conflict: longer after each, and each process another time, so that all get through."""
         self._sleep(min(0.005 * 2 ** min(attempt, 7), 0.5) * (0.5 + self._random()))
 
+    def wait_to_retry(self, tried: int) -> None:
+        """Wait before trying again what failed `tried` times: 20 ms at first, five seconds at most, with jitter."""
+        self._sleep(min(0.02 * 2 ** min(tried, 8), 5.0) * (0.5 + self._random()))
+
     # -- jobs --------------------------------------------------------------------------------------------------------
 
     def jobs(self) -> JobsFile:

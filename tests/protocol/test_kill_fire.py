@@ -4,9 +4,9 @@ import pytest
 
 from tests.protocol.agents import command_agent
 
-NOT_STARTED = ("claiming", "claimed", "starting")
-STARTED = ("running", "started", "arming", "provisioned", "armed", "ended")
-OVER = ("recorded", "settled")
+NOT_STARTED = ("claiming", "claimed", "starting", "running")
+STARTED = ("started", "arming", "provisioned", "armed", "ended")
+OVER = ("concluded", "recorded", "settled")
 STEPS = (*NOT_STARTED, *STARTED, *OVER)
 CASES = [*(("skip", step) for step in STEPS), *(("rerun", step) for step in STARTED)]
 

@@ -7,8 +7,8 @@ import pytest
 from tests.protocol.agents import KILL_AT, Agent, is_gone
 
 SHIM = ("claiming", "claimed", "arming", "provisioned", "armed")
-RUNNER = ("starting", "running", "started", "ended", "recorded", "settled")
-LOST = ("running", "started", "ended")
+RUNNER = ("starting", "running", "started", "ended", "concluded", "recorded", "settled")
+LOST = ("started", "ended")
 
 
 @pytest.fixture(scope="module")

@@ -286,6 +286,15 @@ def test_a_broken_record_is_unseen(lock_dir, change, places):
     assert end_leftovers(places, {}, *RUN) is False
 
 
+def test_a_supervisor_that_died_before_its_job_leaves_a_run_that_may_still_start(lock_dir, places):
+    """The note says whether the job was begun; only one that says so keeps the run from being started again."""
+    owner = dead_owner(lock_dir, begun=False)
+    assert liveness(places, owner, *RUN) is Liveness.UNSTARTED
+    assert liveness(places, dead_owner(lock_dir), *RUN) is Liveness.DEAD
+    (lock_dir / owner["lock"]).write_bytes(b"")  # what says nothing does not say that either
+    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+
+
 def test_a_released_lock_is_removed(lock_dir, places):
     """After a run's recorded end its lock file is gone."""
     lock = RunLock.acquire(places, "job", "run-1")
@@ -303,17 +312,19 @@ def test_every_attempt_has_a_lock_of_its_own(lock_dir, places):
     second.release()
 
 
-def dead_owner(lock_dir):
-    """The owner of a run whose supervisor took the lock and was killed."""
+def dead_owner(lock_dir, *, begun=True):
+    """The owner of a run whose supervisor took the lock, began its job, and was killed."""
     program = (
         "import json,os,sys; from pathlib import Path; from chronos_cli.running.lock import RunLock\n"
         "from chronos_cli.running.lock_place import LockPlace\n"
         "lock = RunLock.acquire(LockPlace(Path(sys.argv[1]).parents[1], str), 'job', 'run-1')\n"
+        "if sys.argv[2]: lock.record_begun()\n"
         "print(json.dumps(lock.owner()), flush=True); os.kill(os.getpid(), 9)"
     )
     told = subprocess.run(
-        [sys.executable, "-c", program, str(lock_dir)], env=program_environment(), capture_output=True, check=False
-    )
+        [sys.executable, "-c", program, str(lock_dir), "begun" if begun else ""],
+        env=program_environment(), capture_output=True, check=False,
+    )  # fmt: skip
     return json.loads(told.stdout)
 
 

@@ -24,7 +24,7 @@ NEXT = {
     None: {"accepted", "queued", "running", "skipped", "missed", "lost"},
     "queued": {"running", "missed", "lost"},
     "accepted": {"running", "missed", "lost", "failed", "timeout", "accepted"},
-    "running": RAN | {"accepted"},
+    "running": RAN | {"accepted", "missed"},  # the latter where its job was never begun, which is looked at
 }
 SLACK_S = 12.0
 DRIFT_S = 6.0

@@ -16,10 +16,13 @@ class SimRun:
     __slots__ = (
         "attempt",
         "began",
+        "concluded",
         "ends_at",
         "job_id",
         "killed",
+        "let_go",
         "machine",
+        "noted",
         "pdeath",
         "released",
         "result",
@@ -32,8 +35,8 @@ class SimRun:
     def __init__(self, token, supervisor, task, machine, pdeath, began) -> None:
         self.token, self.supervisor, self.machine, self.pdeath = token, supervisor, machine, pdeath
         self.job_id, self.run_id, self.attempt = task.job_id, task.run_id, task.attempt
-        self.started = self.released = self.killed = False
-        self.began = began
+        self.started = self.noted = self.let_go = self.released = self.killed = False
+        self.concluded, self.began = None, began
         self.ends_at, self.result = 0.0, RunState.OK
 
     def goes(self, now: float) -> bool:
@@ -63,14 +66,29 @@ class SimProcesses(Processes):
         if run.machine != self.task.machine or (self.world.faults and self.world.chance(self.world.cfg.p_unseen)):
             self.world.cover("liveness", "unseen")
             return Liveness.UNSEEN
-        alive = not run.supervisor.dead and not run.supervisor.done
+        alive = not run.supervisor.dead and not run.supervisor.done and not run.let_go
         seen = Liveness.ALIVE if alive else Liveness.UNSEEN if run.released else Liveness.DEAD
+        if seen is Liveness.DEAD and not run.noted:
+            seen = Liveness.UNSTARTED
         self.world.cover("liveness", seen.value)
         return seen
 
     def elapsed(self, owner):
         run = self.world.runs[owner["token"]]
         return self.world.now - run.began if run.machine == self.task.machine else None
+
+    def result(self, row):
+        run = self.world.runs.get((row.owner or {}).get("token"))
+        if run is None or run.machine != self.task.machine or run.released:
+            return None
+        if run.concluded is not None:
+            self.world.cover("liveness", "result found")
+        return run.concluded
+
+    def forget(self, row):
+        run = self.world.runs.get((row.owner or {}).get("token"))
+        if run is not None and run.machine == self.task.machine:
+            run.released = True
 
     def end_leftovers(self, row):
         run = self.world.runs.get((row.owner or {}).get("token"))
@@ -94,6 +112,7 @@ class SimHeld(Held):
         if world.faults and world.chance(world.cfg.p_start_fails):
             world.cover("process", "cannot be started")
             raise OSError("no such program")
+        run.noted = True
         duration, run.result = world.fate_of_run(run)
         if duration > timeout_s:
             if world.cfg.mode == "frozen" and timeout_s < PLATFORM_S:
@@ -110,9 +129,18 @@ class SimHeld(Held):
         world.pause(self.task, "process started")
         return SimAttempt(world, self.task, run)
 
-    def release(self) -> None:
+    def conclude(self, result, *, durable):
+        self.world.pause(self.task, "conclude")
+        if self.world.faults and self.world.chance(self.world.cfg.p_write_fails):
+            self.world.cover("store", "result cannot be written beside the lock")
+            raise OSError("no space left on device")
+        self.run.concluded = result
+        self.task.last = "conclude"
+
+    def release(self, *, keep: bool = False) -> None:
         if not self.task.dead:
-            self.run.released = True
+            self.run.let_go = True
+            self.run.released = self.run.released or not keep
 
 
 class SimAttempt(Attempt):
