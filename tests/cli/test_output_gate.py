@@ -420,6 +420,13 @@ def test_a_command_may_be_followed_until_its_reader_goes(home):
     assert float(re.search(r"real\s+0m([\d.]+)s", done.stderr)[1]) < 10
 
 
+def test_a_home_that_takes_no_agent_says_that_the_token_is_gone(home):
+    """The reader of a pipe refuses before it reads: it says so, as whoever wrote the token cannot know."""
+    done = sh("chronos-nas agent add piped --json | chronos init --agent -", home=home)
+    assert done.returncode == 6
+    assert "the token of --agent was not kept: `chronos-nas agent rotate` makes another" in done.stderr
+
+
 @pytest.mark.parametrize("stream", [">/dev/full", ">&-", "--json | (exec <&-; sleep 2)"])
 @pytest.mark.parametrize("verb", ["add", "rotate"])
 def test_a_token_that_did_not_arrive_is_not_lost_in_silence(home, verb, stream):

@@ -52,7 +52,8 @@ def command(
     parts = (home, path, *(home / name for name in ("cron", "scripts", "plugins")))
     require_own(str(home), map(str, parts), invocation.environ)
     if path.exists() and not force:
-        raise ConflictError(f"{path} is there already", hint="edit it, or replace it with --force")
+        kept = "" if agent is None else "; the token of --agent was not kept: `chronos-nas agent rotate` makes another"
+        raise ConflictError(f"{path} is there already", hint=f"edit it, or replace it with --force{kept}")
     taken, token = _agent(agent)
     given = {"portal_url": portal_url, "callback_url": callback_url, "expected_audience": audience,
              "nas_jwks_url": jwks_url}  # fmt: skip
