@@ -8,6 +8,7 @@ answer  only now NAS may forget the fire
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
@@ -23,7 +24,7 @@ from chronos_cli.operations.probe import PROBE_ID, receive
 from chronos_cli.operations.run import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from chronos_cli.core.decision import Decision, Wake
@@ -122,7 +123,10 @@ def fire(
     else:  # another fire started it between our look and our start
         report = replace(report, outcome=Outcome.DUPLICATE, http_status=200)
     if looked.job is not None:
-        report = _arm_and_note(ctx, looked, report, came, began=began)
+        try:
+            report = _arm_and_note(ctx, looked, report, came, began=began)
+        except ChronosError as error:  # its arm document cannot be written: what runs goes on to its end all the same
+            report = _unarmed(report, None, error.message)
     return _ended(ctx, report, running)
 
 
@@ -248,9 +252,10 @@ def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError
     """No runner could be started: the claim stands and the redelivery starts it; the job says so until then."""
     detail = error.message if isinstance(error, ChronosError) else str(error)
     at = ctx.clock().isoformat()
-    ctx.repository.change_arm(
-        report.job_id, lambda document: replace(document, last_fire_error={"at": at, "detail": detail})
-    )
+    with suppress(ChronosError):  # what could not be started may be for the same reason that this cannot be written
+        ctx.repository.change_arm(
+            report.job_id, lambda document: replace(document, last_fire_error={"at": at, "detail": detail})
+        )
     return replace(
         report,
         http_status=503,
@@ -265,15 +270,38 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
 
     The wake after such an end is part of this request too: where it could not be armed, NAS must come again.
     """
-    rows = tuple(row for row in (run.wait() for run in running) if row is not None)
+    rows, trouble = wait_for(running)
     report = replace(report, runs=rows)
+    if trouble:  # NAS comes again, and that fire settles the run
+        reason = trouble[0].message
+        return replace(report, http_status=503, exit_code=ExitCode.TEMPORARY, retry_after=RETRY_AFTER_S, reason=reason)
     if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
         report = replace(report, http_status=200)
-    why = _unarmed_since(ctx, report) if rows and ctx.wire is not None else None
+    try:
+        why = _unarmed_since(ctx, report) if rows and ctx.wire is not None else None
+    except ChronosError as error:
+        why = error.message
     if why is not None:
         return _unarmed(report, report.arm, why)
     failed = any(row.state not in (RunState.OK, RunState.RUNNING) for row in rows)
     return replace(report, exit_code=ExitCode.JOB_FAILED) if failed and report.exit_code is ExitCode.OK else report
+
+
+def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
+    """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
+
+    A run under this process that nobody waits for would die with it.
+    """
+    rows: list[Row] = []
+    trouble: list[ChronosError] = []
+    for run in running:
+        try:
+            row = run.wait()
+        except ChronosError as error:
+            trouble.append(error)
+        else:
+            rows += [] if row is None else [row]
+    return tuple(rows), trouble
 
 
 def _unarmed_since(ctx: Context, report: FireReport) -> str | None:

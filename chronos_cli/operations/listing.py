@@ -361,10 +361,12 @@ def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], fl
 
 def open_rows(ctx: Context, job: Job) -> Iterable[Row]:
     """The rows of what is in hand."""
+    from chronos_cli.operations.look import as_known
+
     for entry in job.open:
         stored = ctx.repository.row(job.id, entry.run)
         if stored is not None:
-            yield stored.value
+            yield as_known(ctx, stored.value)
 
 
 def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:

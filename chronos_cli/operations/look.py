@@ -8,7 +8,7 @@ from chronos_cli.core.claim import may_go
 from chronos_cli.core.decision import UNSETTLING, Decision, Facts, Fire, Liveness, Outcome, Via, Wake
 from chronos_cli.core.job import Job, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.row import Row, RunState, lease_end
+from chronos_cli.core.row import Row, RunState, concluded, lease_end
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import VersionConflict
@@ -94,6 +94,13 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
     now = ctx.clock()
     found = _gather(ctx, job, now, ending=False)
     return decide(job, found.facts, Fire(via=Via.PEEK, token=""), now).wake
+
+
+def as_known(ctx: Context, row: Row) -> Row:
+    """The row as views show it: of a run that is over, by what its own process said, whatever its row still says."""
+    result = ctx.processes.result(row) if row.state is RunState.RUNNING else None
+    retries = (row.policy or {}).get("retries")
+    return row if result is None else concluded(row, result, retries=retries if isinstance(retries, int) else 0)
 
 
 def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str | None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.core.row import RunState, output_of
 from chronos_cli.errors import ConflictError, NotFoundError
 from chronos_cli.operations.jobs import find_job_id
+from chronos_cli.operations.look import as_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def find_row(ctx: Context, reference: str) -> Row:
         stored = ctx.repository.row(known, run_id)
         if stored is None:
             raise NotFoundError(f"job {known} has no run '{run_id}'", hint=f"see `chronos history {known}`")
-        return stored.value
+        return as_known(ctx, stored.value)
     having = [job_id for job_id in job_ids_with_rows(ctx) if ctx.repository.row(job_id, reference) is not None]
     if len(having) > 1:
         listed = ", ".join(f"{job_id}/{reference}" for job_id in having[:5])
@@ -43,11 +44,11 @@ def find_row(ctx: Context, reference: str) -> Row:
     if having:
         stored = ctx.repository.row(having[0], reference)
         if stored is not None:
-            return stored.value
+            return as_known(ctx, stored.value)
     job_id = reference if reference in job_ids_with_rows(ctx) else find_job_id(ctx.repository.jobs(), reference)
     for row in ctx.repository.rows(job_id):
         if row.started_at is not None:
-            return row
+            return as_known(ctx, row)
     raise NotFoundError(f"job {job_id} has not run yet", hint=f"see `chronos history {job_id}`")
 
 
@@ -74,7 +75,7 @@ def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]
     at = 0
     while True:
         stored = ctx.repository.row(row.job_id, row.run_id)
-        over = stored is None or stored.value.state is not RunState.RUNNING
+        over = stored is None or as_known(ctx, stored.value).state is not RunState.RUNNING
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)

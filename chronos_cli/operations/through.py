@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.row import RunState
@@ -15,12 +16,16 @@ from chronos_cli.operations.run import Begun, Claim, after_end, begin, finish
 from chronos_cli.streams import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.look import Looked
+
+_TRIES: Final = 3
+_PAUSES: Final = 3
 
 
 def see_through(
@@ -43,41 +48,74 @@ def see_through(
     since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
     """
     row = finish(ctx, run)
-    job_id, waiting = row.job_id, [run]
-    over: list[tuple[Job, Row]] = []
-    _note(ctx, row)
+    job_id, over = row.job_id, list[tuple["Job", "Row"]]()
+    with _said(job_id, "the arm's complaint stands"):
+        _note(ctx, row)
     if ended is not None:
         ended(row)
-    while waiting:
-        waiting.pop()
-        looked = after_end(ctx, job_id)
-        over += looked.over
-        # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
-        for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
-            begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
-            if begun is not None:
-                _note(ctx, finish(ctx, begun))
-                waiting.append(begun)
+    wake: Wake | None = None
+    followed = False
+    with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
+        wake = _follow(ctx, job_id, over)
+        followed = True
     again = ended is not None and not _keeps_slot(ctx, job_id)
-    _arm(ctx, job_id, looked.decision.wake, force=again and settled is None)
+    if followed:
+        _arm(ctx, job_id, wake, force=again and settled is None)
     if waited_for:
         _alert(ctx, over)
     if settled is not None:
         settled()
         if again:
-            _arm(ctx, job_id, present_wake(ctx, job_id), force=True)
+            with _said(job_id, "its wake was not armed again"):
+                _arm(ctx, job_id, present_wake(ctx, job_id), force=True)
     if not waited_for:
         _alert(ctx, over)
-    _prune(ctx, job_id)
+    with _said(job_id, "its old rows were left"):
+        _prune(ctx, job_id)
     return row
 
 
-def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
+def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]]) -> Wake | None:
+    """Take the run out of hand, and run what was queued behind it to its end; the wake that the job then needs."""
+    while True:
+        looked = _look_after(ctx, job_id)
+        over += looked.over
+        ran = False
+        # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
+        for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
+            begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
+            if begun is not None:
+                ran = True
+                row = finish(ctx, begun)
+                with _said(job_id, "the arm's complaint stands"):
+                    _note(ctx, row)
+        if not ran:
+            return looked.decision.wake
+
+
+def _look_after(ctx: Context, job_id: str) -> Looked:
+    """Look at a job whose run is over, again where the store cannot be had for a moment. Raises ChronosError."""
+    for tried in range(_TRIES - 1):
+        try:
+            return after_end(ctx, job_id)
+        except ChronosError:
+            ctx.repository.wait_to_retry(tried + _PAUSES)
+    return after_end(ctx, job_id)
+
+
+@contextmanager
+def _said(job_id: str, what: str) -> Iterator[None]:
+    """Say on stderr what could not be done after a run whose end is on record: none of it undoes that."""
     try:
+        yield
+    except ChronosError as error:
+        log(f"job {job_id} ended, but {what}: {error.line()}")
+
+
+def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
+    with _said(job_id, "its wake was not armed"):
         ctx.must_be_active("arming")
         rearm(ctx, job_id, wake, force=force and wake is not None)
-    except ChronosError as error:
-        log(f"job {job_id} ended, but its wake was not armed: {error.line()}")
 
 
 def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
@@ -85,12 +123,15 @@ def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
     if over:
         from chronos_cli.operations.alert import EACH_WITHIN_S, FROZEN_WITHIN_S, alert
 
-        alert(ctx, over, each_within_s=EACH_WITHIN_S if ctx.budget_s is None else FROZEN_WITHIN_S)
+        with _said(over[0][0].id, "its on-failure command was not told of it"):
+            alert(ctx, over, each_within_s=EACH_WITHIN_S if ctx.budget_s is None else FROZEN_WITHIN_S)
 
 
 def _keeps_slot(ctx: Context, job_id: str) -> bool:
-    stored = ctx.repository.arm(job_id)
-    return stored is not None and keeps_slot(stored.value)
+    with suppress(ChronosError):
+        stored = ctx.repository.arm(job_id)
+        return stored is not None and keeps_slot(stored.value)
+    return False
 
 
 def _note(ctx: Context, row: Row) -> None:

@@ -14,7 +14,7 @@ from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, HeldError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming import is_armed
-from chronos_cli.operations.fire import launch_each, rearm
+from chronos_cli.operations.fire import launch_each, rearm, wait_for
 from chronos_cli.operations.look import look, read_all
 from chronos_cli.store.interface import VersionConflict
 
@@ -69,7 +69,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     over: list[tuple[Job, Row]] = []
     for job in sorted(due, key=lambda job: (job.cursor or ctx.clock(), job.id)):
         while max_parallel and len(running) >= max_parallel:
-            _collect(running, rows, only_first=True)
+            _collect(running, rows, failed, only_first=True)
         try:
             looked = look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
             over += looked.over
@@ -87,11 +87,13 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
                 rearm(ctx, job.id, looked.decision.wake)
             except ChronosError as error:
                 unarmed[job.id] = error
-    if over:
-        from chronos_cli.operations.alert import alert
+    try:
+        if over:
+            from chronos_cli.operations.alert import alert
 
-        alert(ctx, over)
-    _collect(running, rows)
+            alert(ctx, over)
+    finally:
+        _collect(running, rows, failed)
     return Ticked(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
 
 
@@ -138,11 +140,15 @@ def note_tick(ctx: Context, now: datetime) -> None:
         return
 
 
-def _collect(running: list[tuple[str, Running]], rows: list[Row], *, only_first: bool = False) -> None:
+def _collect(
+    running: list[tuple[str, Running]], rows: list[Row], failed: dict[str, ChronosError], *, only_first: bool = False
+) -> None:
+    """Wait for runs; one whose end could not be recorded keeps nobody from waiting for the others."""
     while running:
-        _, run = running.pop(0)
-        row = run.wait()
-        if row is not None:
-            rows.append(row)
+        job_id, run = running.pop(0)
+        ended, trouble = wait_for((run,))
+        rows += ended
+        for error in trouble:
+            failed[job_id] = error
         if only_first:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import LockTimeoutError
@@ -43,7 +43,8 @@ def locked(
             try:
                 yield fd
             finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # A forked child may hold a copy: closing ours would not let go.
+                with suppress(OSError):  # then it goes with the descriptor, which is closed next
+                    fcntl.flock(fd, fcntl.LOCK_UN)  # A forked child may hold a copy: closing ours would not let go.
             return
         finally:
             os.close(fd)

@@ -40,7 +40,9 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context(armed=False)
-    rows = list(islice(_rows(context, job, count), count))
+    from chronos_cli.operations.look import as_known
+
+    rows = [as_known(context, row) for row in islice(_rows(context, job, count), count)]
     now = context.clock()
 
     def render(out: Output) -> None:

@@ -14,6 +14,7 @@ from chronos_cli.errors import ExitCode, JobFailedError
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.operations.fire import Running
 
 
 def command(
@@ -31,7 +32,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.operations import jobs
-    from chronos_cli.operations.fire import launch_all
+    from chronos_cli.operations.fire import launch_each, wait_for
     from chronos_cli.operations.output import read_output
     from chronos_cli.operations.starting import Detached, Inline
     from chronos_cli.running.signals import Interrupts
@@ -44,9 +45,15 @@ def command(
         job_id = references.one(context, job)
         looked = jobs.claim_manual(context, job_id)
         launcher: Inline | Detached = detached(invocation) if detach else Inline()
-        running = launch_all(context, looked, launcher)
+        running: list[Running] = []
+        try:
+            # Into the list one by one: what has started is waited for, also when the next one cannot start.
+            running.extend(launch_each(context, looked, launcher))
+        finally:
+            rows, trouble = wait_for(running)
+        if trouble:
+            raise trouble[0]
         started = [start.entry.run for start in looked.decision.starts]
-        rows = [row for row in (run.wait() for run in running) if row is not None]
         if isinstance(launcher, Detached):
             launcher.answered()
         if looked.over:

@@ -1,0 +1,107 @@
+"""One fault at every single write of a fire, a tick and a reconcile.
+
+However the disk refuses, each occurrence ends on one row, runs at most once, and the next of these finds nothing stuck.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from chronos_cli.errors import ChronosError
+from chronos_cli.operations.fire import fire
+from chronos_cli.operations.reconcile import reconcile
+from chronos_cli.operations.starting import Inline
+from chronos_cli.operations.tick import tick
+from chronos_cli.running import liveness
+from tests.faults.world import Faults, World, failing, once
+
+MEMORY = "/dev/shm"
+
+
+@pytest.fixture
+def folder():
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="chronos-faults-", dir=place) as made:
+        yield Path(made)
+
+
+def do(kind, world):
+    """One process: what it raises must be of the one family. The reports of runs are not looked at."""
+    ctx = world.context()
+    try:
+        if kind == "fire":
+            fire(ctx, "a", fire_at=world.due, delivery="1", launcher=Inline())
+        elif kind == "tick":
+            tick(ctx, Inline())
+        else:
+            reconcile(ctx)
+    except ChronosError as error:
+        return error
+    return None
+
+
+def prepared(folder, kind):
+    """A home in which the operation has something to write: an occurrence that is due, or a day of missed ones."""
+    world = World(folder)
+    world.due = world.cursor("a")
+    world.instants = [world.due]
+    if kind == "reconcile":
+        world.moved += timedelta(days=2)
+    return world
+
+
+def settle(world, kind, *, unlink_fails=False):
+    """What comes after the fault, with the disk in order again: the next of these, and the next occurrence."""
+    world.sleep(2)
+    do("tick" if kind == "reconcile" else kind, world)
+    world.sleep(2)
+    do("tick", world)
+    before = world.rows("a")
+    running = [at for at, row in before.items() if not row.terminal]
+    assert running == [], {at: before[at].state for at in running}
+    following = world.cursor("a")
+    world.moved += following - world.clock() + timedelta(seconds=1)
+    do("tick", world)
+    world.judge("a", [*(at for at in world.instants if at in world.rows("a")), following])
+    assert world.rows("a")[following].state.value == "ok", world.rows("a")[following]
+    if kind != "reconcile":
+        world.judge("a", world.instants)
+    left = [path for path in (world.home / "cron/locks").rglob("*") if path.is_file()]
+    assert left == [] or unlink_fails, left
+
+
+def writes_of(folder, kind):
+    """How many writes an undisturbed one makes."""
+    world = prepared(folder, kind)
+    with failing(Faults(world.folder)) as faults:
+        assert do(kind, world) is None
+    settle(world, kind)
+    return faults.seen
+
+
+@pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
+def test_no_fault_at_any_write_loses_doubles_or_blocks_an_occurrence(folder, kind, monkeypatch):
+    """Each write in turn fails, each in another of its ways; afterwards the disk is in order again."""
+    monkeypatch.setattr(liveness, "END_WITHIN_S", 0.02)  # this very process supervises, and so outlives its runs
+    (folder / "count").mkdir()
+    seen = writes_of(folder / "count", kind)
+    assert len(seen) > 20
+    bad = []
+    for at, name in enumerate(seen):
+        place = folder / str(at)
+        place.mkdir()
+        world = prepared(place, kind)
+        with failing(Faults(world.folder, once(at, at))):
+            trouble = do(kind, world)
+        try:
+            settle(world, kind, unlink_fails=name == "unlink")
+        except AssertionError as error:
+            bad.append(f"{name}, number {at} of {len(seen)} ({trouble}): {str(error)[:400]}")
+        shutil.rmtree(place)
+    assert not bad, "\n".join(bad)
