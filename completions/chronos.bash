@@ -11,14 +11,14 @@ _chronos() {
         --agent|--audience|--body|--callback-url|--count|--deliver|--every|--fire-at|--from|--grace|--header|--home|--http|--id|--image|--install|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--tz|--wait|--workdir|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
-            'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
+            'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
                 path="$path${path:+ }$word" ;;
             esac ;;
         esac
     done
     case "$path" in
         "") words="arm cancel list reconcile fire job run next tick status doctor history logs timeline hold provider init config completions demo" ;;
-        "job") words="add show list edit pause resume remove unlock import export" ;;
+        "job") words="add show list edit pause resume remove unlock realign import export" ;;
         "provider") words="list" ;;
         "config") words="show path" ;;
     esac
@@ -36,6 +36,7 @@ _chronos() {
         "job resume") options="" ;;
         "job remove") options="--yes -y" ;;
         "job unlock") options="--yes -y" ;;
+        "job realign") options="" ;;
         "job import") options="--from --dry-run --tz --seconds --system --prune --disable-source" ;;
         "job export") options="--output -o" ;;
         "run") options="--detach" ;;
@@ -58,7 +59,7 @@ _chronos() {
         words="$options --home --json --quiet -q --verbose -v --debug --lock-timeout --help"
     else
         case "$path" in
-        "arm"|"cancel"|"job show"|"job edit"|"job pause"|"job resume"|"job remove"|"job unlock"|"job export"|"run"|"history"|"logs"|"timeline")
+        "arm"|"cancel"|"job show"|"job edit"|"job pause"|"job resume"|"job remove"|"job unlock"|"job realign"|"job export"|"run"|"history"|"logs"|"timeline")
             # What comes from the store is compared as it is: `compgen -W` would run what is in it.
             while IFS=$'\t' read -r word _; do
                 [[ "$word" == "$current"* && ! "$word" == *[!A-Za-z0-9._-]* ]] && COMPREPLY+=("$word")

@@ -149,7 +149,12 @@ class Callback:
         )
         try:
             report = fire(
-                home.context, admitted.job_id, fire_at=admitted.fire_at, delivery=admitted.delivery, launcher=launcher
+                home.context,
+                admitted.job_id,
+                fire_at=admitted.fire_at,
+                delivery=admitted.delivery,
+                launcher=launcher,
+                heard=admitted.heard,
             )
         except BaseException:
             launcher.answered()  # there will be no report whose leaving could be waited for

@@ -43,7 +43,14 @@ def carry_out(
         launcher: Inline | Detached = Inline()
         if detach:
             launcher = detached(invocation)
-        report = fire(context, admitted.job_id, fire_at=admitted.fire_at, delivery=admitted.delivery, launcher=launcher)
+        report = fire(
+            context,
+            admitted.job_id,
+            fire_at=admitted.fire_at,
+            delivery=admitted.delivery,
+            launcher=launcher,
+            heard=admitted.heard,
+        )
         if isinstance(launcher, Detached):
             launcher.answered()
         if report.over:

@@ -99,10 +99,16 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
             job_id, name, state, following, arm, last, schedule = row
             out.line(out.style(f"{job_id}  {name}  [{state}]  {last}", style))
             out.line(f"    {schedule}  next {following}  arm {arm}")
+    _show_doubts(out, found)
+    _show_orphans(out, found)
+
+
+def _show_doubts(out: Output, found: Listing) -> None:
     for view in found.jobs:
+        if view.doubt is not None:
+            out.warn(f"{view.id}: {view.doubt.text}; {view.doubt.mend}")
         if view.unhandled and out.verbosity:
             out.note(f"{view.id}: nothing here carries out {', '.join(view.unhandled)}")
-    _show_orphans(out, found)
 
 
 def _show_orphans(out: Output, found: Listing) -> None:

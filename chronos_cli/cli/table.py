@@ -48,6 +48,9 @@ _JOB: Final = (
     _entry(
         "unlock", "", "give up a stuck run", "Settle a job's runs in hand as lost, naming you.", module="job_unlock"
     ),
+    _entry(
+        "realign", "", "undo a wrong clock", "Bring a job back that a wrong clock put far ahead.", module="job_realign"
+    ),
     _entry("import", "", "jobs from elsewhere", "Bring jobs in: a file, a crontab, a home.", module="job_import"),
     _entry("export", "", "jobs as one document", "Write jobs as one JSON document.", module="job_export"),
 )

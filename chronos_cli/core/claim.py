@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
+from chronos_cli.core.clock import displaced
 from chronos_cli.core.decision import Via
 from chronos_cli.core.instant import SECOND, parse_stored, whole
 from chronos_cli.core.job import Standing, ours_of
@@ -45,11 +46,11 @@ def successor(job: Job, claimed_through: datetime | None, now: datetime) -> date
 
 
 def right_cursor(job: Job, now: datetime) -> datetime | None:
-    """The job's cursor, put right where it is null, unreadable or already claimed."""
+    """The job's cursor, put right where it is null, unreadable, already claimed, or of another UTC offset."""
     if job.standing is not Standing.LIVE:
         return job.cursor
     if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
-        return job.cursor
+        return displaced(job) or job.cursor
     schedule = job.timetable.schedule
     if not isinstance(schedule, Once):
         return successor(job, job.claimed_through, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.clock import Trust
 from chronos_cli.frozen import field, frozen
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Fire:
 class Facts:
     """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed.
 
+    `trust`: what is known of the clock; `ahead`: the instants still to come that have rows, where a clock was ahead.
     `leases`: when the leases of running ones end, where that differs from what their rows say.
     `results`: of runs that are over though their rows still say `running`.
     `settled_at`: when the last callback came, if it settled something; None if it did not.
@@ -107,6 +109,8 @@ class Facts:
     results: Mapping[str, Result] = field(default_factory=dict)
     held: bool = False
     armed: frozenset[datetime] = frozenset()
+    trust: Trust = Trust.ALONE
+    ahead: frozenset[datetime] = frozenset()
     settled_at: datetime | None = None
 
 

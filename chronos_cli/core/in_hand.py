@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chronos_cli.core.clock import lease_is_over
 from chronos_cli.core.decision import Liveness, Start
 from chronos_cli.core.job import OpenKind, Standing
-from chronos_cli.core.row import Row, RunState, concluded, died, given_up, row_of, unstarted
+from chronos_cli.core.row import LONGEST_RETRY, Row, RunState, concluded, died, given_up, row_of, unstarted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,7 +84,7 @@ class InHand:
         newer = entry.fire_at is not None and through is not None and through > max(entry.fire_at, entry.claimed_at)
         if self.shelved or newer:
             self._give_up(entry, row, "the next occurrence ended its retries" if newer else "the job was paused")
-        elif row.not_before is None or row.not_before <= self.now:
+        elif row.not_before is None or not self.now < row.not_before <= self.now + LONGEST_RETRY:
             self.open.append(entry)
             self.ready.append(Start(entry=entry, attempt=row.attempt))
         else:
@@ -136,8 +137,7 @@ class InHand:
     def _is_over(self, row: Row) -> bool:
         if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
             return True
-        end = self.lease_end(row)
-        return end is not None and self.now >= end
+        return lease_is_over(self.lease_end(row), self.now, self.facts.trust)
 
     def lease_end(self, row: Row) -> datetime | None:
         """When the lease of a run ends."""

@@ -10,6 +10,7 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
     imported         where an import found it: {"source", "line"}
     anchor           the instant an interval counts from
     claimed_through  the latest instant ever claimed or settled
+    leapt_from       the last few next times from which a tick, without a witness for its clock, went far ahead
     open             the runs in hand, and ranges whose row is still owed
     failures         how many runs in a row have failed
     change           the token of the last change
@@ -195,6 +196,7 @@ class Job:
     cursor: datetime | None
     cursor_unreadable: bool
     claimed_through: datetime | None
+    leapt_from: tuple[datetime, ...] = ()
     open: tuple[Open, ...] = ()
     times: int | None = None
     completed: int = 0
@@ -254,6 +256,7 @@ def parse_job(record: Mapping[str, Any], home: Home) -> Job:
         cursor=cursor,
         cursor_unreadable=cursor is None and bool(record.get("next_run_at")),
         claimed_through=parse_stored(ours.get("claimed_through"), UTC),
+        leapt_from=_instants(ours.get("leapt_from")),
         open=_open(ours.get("open")),
         times=_positive(repeat.get("times")),
         completed=_positive(repeat.get("completed")) or 0,
@@ -297,6 +300,12 @@ def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cu
     """An interval's anchor: ours, else what hermes counts from."""
     anchor = parse_stored(ours.get("anchor"), UTC) or cursor
     return anchor or parse_stored(record.get("created_at"), zone) or datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _instants(value: object) -> tuple[datetime, ...]:
+    """The instants of a list of ours; whatever cannot be read is none."""
+    found = [parse_stored(item, UTC) for item in value] if isinstance(value, list) else []
+    return tuple(moment for moment in found if moment is not None)
 
 
 def _open(value: object) -> tuple[Open, ...]:

@@ -19,6 +19,7 @@ from chronos_cli.core.claim import (
     run_id_of,
     successor,
 )
+from chronos_cli.core.clock import Trust, is_ahead, is_near, may_settle, mended_by, put_right
 from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Via, Wake
 from chronos_cli.core.in_hand import InHand
 from chronos_cli.core.instant import SECOND, text_in, whole
@@ -48,6 +49,7 @@ MAX_RETRY_AFTER_S: Final = 900
 UNNAMED_AHEAD = timedelta(minutes=6)
 """How far a clock of NAS may run ahead of ours for a fire that names no instant to be taken for an early one."""
 
+LEAPS_KEPT: Final = 4
 ECHO = timedelta(seconds=60)
 """For how long a fire that names no instant is taken for the one before it, delivered twice."""
 
@@ -66,13 +68,36 @@ class _Look:
         self.job, self.facts, self.fire, self.now = job, facts, fire, now
         self.may_start = not facts.held and fire.via not in (Via.RECONCILE, Via.PEEK)
         self.cursor = right_cursor(job, now)
-        self.target = meant(job, self.cursor, fire, now)
-        self.hand = InHand(job, facts, now)
-        self.owed: list[Row] = []
-        self.claimed: OpenKind | None = None
         self.claimed_through = job.claimed_through
         self.changes: dict[str, Any] = {}
         self.ours: dict[str, Any] = {}
+        self._mend_ahead()
+        self.target = self._target()
+        self.hand = InHand(job, facts, now)
+        self.owed: list[Row] = []
+        self.claimed: OpenKind | None = None
+
+    # -- the clock -------------------------------------------------------------------------------------------------
+
+    def _mend_ahead(self) -> None:
+        """Bring back what a clock that was ahead has claimed, where this one is known to be right."""
+        if self.fire.via in (Via.MANUAL, Via.END) or not is_ahead(self.job, self.now):
+            return
+        if mended_by(self.job, self.now, self.facts.trust):
+            self.claimed_through, self.cursor = put_right(self.job, self.facts.ahead, self.now)
+            self.ours["leapt_from"] = []
+
+    def _note_leap(self, cursor: datetime) -> None:
+        """Note from where a clock without a witness goes far ahead, for the case that it is wrong."""
+        if self.facts.trust is Trust.ALONE and not is_near(self.job, cursor, self.now):
+            self.ours["leapt_from"] = [moment.isoformat() for moment in (*self.job.leapt_from, cursor)][-LEAPS_KEPT:]
+
+    def _target(self) -> datetime | None:
+        """The occurrence that may be claimed; none where only a clock that no witness knows calls it long past."""
+        target = meant(self.job, self.cursor, self.fire, self.now)
+        if target is None or may_settle(self.job, target, self.now, self.facts.trust):
+            return target
+        return None
 
     # -- claim -----------------------------------------------------------------------------------------------------
 
@@ -82,6 +107,7 @@ class _Look:
             return
         claim = claim_of(self.job, self.target, self.now)
         self.claimed_through = claim.through
+        self._note_leap(self.target)
         if claim.missed is not None:
             self._owe_missed(*claim.missed)
         if claim.taken is None:
@@ -213,6 +239,8 @@ class _Look:
         if not self.changes and not self.ours and not self._resumes():
             return None
         ours = ours_of(self.job.record) | self.ours | {"change": self.fire.token}
+        if not ours.get("leapt_from"):
+            ours.pop("leapt_from", None)
         return {**self.job.record, **self.changes, OURS: ours}
 
     def _resumes(self) -> bool:
@@ -319,6 +347,7 @@ class _Look:
         claim = claim_of(self.job, self.target, self.now)
         if claim.taken == self.target:
             return
+        self._note_leap(self.target)
         if claim.missed is not None:
             self._owe_missed(*claim.missed)
         if claim.taken is None:

@@ -27,6 +27,8 @@ CLOCK_DRIFT = timedelta(seconds=5)
 
 _RETRY_BASE_S: Final = 30
 _RETRY_CAP_S: Final = 3_600
+LONGEST_RETRY = timedelta(seconds=2 * _RETRY_CAP_S)
+"""A retry that would be further off than this was put there by a clock that was ahead."""
 
 
 class RunState(StrEnum):

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Admitted:
-    """A fire that NAS may ask for. `fire_at` is the body's, else the token's, else None; `delivery` the token's jti."""
+    """A fire that NAS may ask for.
+
+    `fire_at` is the body's, else the token's, else None; `delivery` the token's jti; `heard` NAS's clock when it minted
+    the token, None where a verifier of your own does not say.
+    """
 
     job_id: str
     fire_at: datetime | None
     delivery: str | None
+    heard: datetime | None = None
 
 
 def trust_settings(config: Config) -> TrustSettings:
@@ -63,7 +68,7 @@ def admit(
     instant = _instant(fire_at)
     check_binding(claims, name, instant, settings, home=home)
     bind_jti(claims, name, instant, settings.cache_dir, home=home)
-    return Admitted(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti)
+    return Admitted(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti, heard=claims.minted)
 
 
 def _instant(value: object) -> datetime | None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import Home, OnCrash, Overlap, Policy
 from chronos_cli.frozen import frozen
@@ -40,6 +41,7 @@ class Outside:
 def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Context:
     """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
     documents = open_documents(config)
+    wire = _wire(config, outside) if armed else None
     repository = Repository(documents, sleep=time.sleep, random=random.random)
     return Context(
         home=home_of(config),
@@ -48,7 +50,8 @@ def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Contex
         clock=_now,
         token=new_token,
         environ={**outside.environ, **outside.secrets},
-        wire=_wire(config, outside) if armed else None,
+        wire=wire,
+        trust=Trust.UNHEARD if wire is not None and config.provider.strip() == "chronos" else Trust.ALONE,
         retention=Retention(keep=config.history_keep, days=config.history_days),
         budget_s=outside.budget_s,
         standby=config.origin("standby") if config.standby else "",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from chronos_cli.core.clock import Trust, judged
 from chronos_cli.errors import StandbyError
-from chronos_cli.frozen import field, frozen
+from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +55,10 @@ class Context:
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment this process was started with, its secrets included: for those that must find them."""
     wire: Wire | None = None
+    steady: Callable[[], float] = time.monotonic
+    """Seconds on a clock that nobody sets."""
+    trust: Trust = Trust.ALONE
+    """What is known of the clock, here and now."""
     retention: Retention = field(default_factory=Retention)
     budget_s: float | None = None
     """The platform's deadline for a synchronous run, which caps its lease; None where there is none."""
@@ -59,6 +66,17 @@ class Context:
     """Where it is said that another machine has the jobs of this store; empty where this one is active."""
     checkpoint: Callable[[str], None] = _no_stop
     """Called at every named step; a test hook stops the process there."""
+
+    def heard(self, witness: datetime | None) -> Context:
+        """The same outside once another clock was heard (None: it said nothing); ours is set back where it is ahead."""
+        if witness is None:
+            return self
+        back, trust = judged(self.clock(), witness)
+        if not back:
+            return replace(self, trust=trust)
+        right, since = self.clock() - back, self.steady()
+        # Not by the wall clock from here on: it may be set right while this process goes.
+        return replace(self, trust=trust, clock=lambda: right + timedelta(seconds=self.steady() - since))
 
     def must_be_active(self, doing: str) -> None:
         """Refuse what only the active machine may do: claim, start, arm, cancel. Raises StandbyError."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
+from chronos_cli.core.clock import Trust, judged
 from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
 from chronos_cli.core.occurrence import UNNAMED_AHEAD
 from chronos_cli.core.plan import ArmState
@@ -89,9 +90,17 @@ class FireReport:
 
 
 def fire(
-    ctx: Context, job_id: str, *, fire_at: datetime | None, delivery: str | None, launcher: Launcher
+    ctx: Context,
+    job_id: str,
+    *,
+    fire_at: datetime | None,
+    delivery: str | None,
+    launcher: Launcher,
+    heard: datetime | None = None,
 ) -> FireReport:
     """Settle everything due for a job, whatever instant the fire names, and say what to answer.
+
+    `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token.
 
     Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
     the report (503 and a retry), since the redelivery finds what is left to do.
@@ -99,6 +108,8 @@ def fire(
     if job_id == PROBE_ID:
         return _probed(fire_at, receive(ctx, fire_at, delivery))
     began = ctx.clock()
+    near = heard is not None and judged(began, heard)[1] is Trust.CONFIRMED
+    ctx = replace(ctx, trust=Trust.CONFIRMED if near else Trust.ALONE)
     came = Fire(via=Via.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
     looked = look(ctx, job_id, came)
     decision = looked.decision

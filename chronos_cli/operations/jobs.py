@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.contract import is_job_id
 from chronos_cli.core import edits
 from chronos_cli.core.claim import run_id_of
+from chronos_cli.core.clock import Trust, displaced, is_ahead
 from chronos_cli.core.decision import Fire, Via
 from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job
 from chronos_cli.core.row import Row, RunState, concluded, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
-from chronos_cli.frozen import frozen
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.look import Looked, look
 from chronos_cli.operations.probe import PROBE_ID
 
@@ -114,6 +115,17 @@ def resume(ctx: Context, job_id: str) -> Changed:
     """Switch a job on again at its next instant; what came due meanwhile is entered as skipped."""
     token = ctx.token()
     return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token))
+
+
+def realign(ctx: Context, job_id: str) -> Changed:
+    """Bring a job back that a wrong clock has put ahead, by this machine's clock, for which a person vouches."""
+    before = get(ctx, job_id)
+    sure = replace(ctx, trust=Trust.CONFIRMED)
+    if not is_ahead(before, ctx.clock()) and displaced(before) is None:
+        return Changed(job=before, changed=False)
+    _look_and_tell(sure, job_id)
+    after = get(ctx, job_id)
+    return Changed(job=after, changed=without_token(dict(after.record)) != without_token(dict(before.record)))
 
 
 def remove(ctx: Context, job_id: str) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.clock import AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OpenKind, Standing, parse_job
 from chronos_cli.core.plan import ArmState
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime, tzinfo
 
+    from chronos_cli.core.clock import Doubt
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.nas.interface import Arm, ArmList
@@ -114,6 +116,7 @@ class JobView:
     paused_reason: str | None = None
     arm: ArmView = ArmView(state=Armed.NONE)
     will_fire: bool | None = None
+    doubt: Doubt | None = None
     unhandled: tuple[str, ...] = ()
 
     @property
@@ -128,7 +131,7 @@ class JobView:
             return 0
         if self.failing:
             return 1
-        if self.arm.state in BAD:
+        if self.arm.state in BAD or self.doubt is not None:
             return 2
         return 3 if self.state == "live" else 4
 
@@ -152,6 +155,7 @@ class JobView:
             "paused_reason": self.paused_reason,
             "arm": self.arm.as_json(),
             "will_fire": self.will_fire,
+            "doubt": None if self.doubt is None else self.doubt.as_json(),
             "unhandled": list(self.unhandled),
         }
 
@@ -216,6 +220,7 @@ def _view(
     arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=Armed.NONE)
     running, overrun = _running(ctx, job, now) if job.open else ((), None)
     kind = action_kind(job.record)
+    doubt = doubt_about(job, now)
     late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
     return JobView(
         id=job.id,
@@ -233,7 +238,8 @@ def _view(
         running=running,
         paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
         arm=arm,
-        will_fire=_will_fire(job, arm),
+        will_fire=_will_fire(job, arm) and not (doubt is not None and doubt.code == AHEAD),
+        doubt=doubt,
         unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
     )
 
@@ -251,7 +257,7 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
 def _cursor(job: Job, now: datetime) -> datetime | None:
     """The next instant: the stored one, or what it must be put right to."""
     if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
-        return job.cursor
+        return displaced(job) or job.cursor
     from chronos_cli.core.claim import right_cursor
 
     return right_cursor(job, now)

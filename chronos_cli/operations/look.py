@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from chronos_cli.core.claim import may_go
+from chronos_cli.core.claim import may_go, run_id_of
+from chronos_cli.core.clock import Trust, is_ahead, lease_is_over
 from chronos_cli.core.decision import UNSETTLING, Decision, Facts, Fire, Liveness, Outcome, Via, Wake
 from chronos_cli.core.job import Job, parse_job
 from chronos_cli.core.occurrence import decide
@@ -15,7 +17,6 @@ from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
     from typing import Any
 
     from chronos_cli.core.row import Result
@@ -158,7 +159,7 @@ def _gather_rows(
             end = lease_end(stored.value, ctx.processes.elapsed(stored.value.owner or {}), now)
             if end is not None:
                 leases[entry.run] = end
-            over = end is not None and now >= end
+            over = lease_is_over(end, now, ctx.trust)
             liveness[entry.run], result = _ended(ctx, stored.value, over=over, ending=ending)
             if result is not None:
                 results[entry.run] = result
@@ -171,10 +172,21 @@ def _gather_rows(
             results=results,
             held=held,
             armed=frozenset(armed - {job.cursor}),
+            trust=ctx.trust,
+            ahead=_rows_ahead(ctx, job, now),
             settled_at=_settled_at(arm),
         ),
         versions=versions,
     )
+
+
+def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
+    """The instants still to come that have rows, or are owed one; looked for only where a clock was ahead."""
+    if not is_ahead(job, now):
+        return frozenset()
+    names = (name for name in ctx.repository.run_ids(job.id) if name > run_id_of(now) and name[0].isdigit())
+    owed = {entry.fire_at for entry in job.open if entry.fire_at is not None}
+    return frozenset(owed | {datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in names})
 
 
 def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
@@ -283,7 +295,7 @@ def _survey_all(
         if job is None:
             invalid[job_id] = problem or "it cannot be read"
             continue
-        if may_go(job, now):
+        if may_go(job, now) and ctx.trust is not Trust.UNHEARD:
             changed.append(job_id)
             if write:
                 jobs.remove(job_id)

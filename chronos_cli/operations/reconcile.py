@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, make_plan
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
@@ -33,13 +34,17 @@ LIST_BUDGET_S: Final = 60.0
 
 @frozen
 class Reconciled:
-    """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`)."""
+    """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`).
+
+    `trust`: what NAS's clock made of this machine's.
+    """
 
     plan: Plan
     done: tuple[Done, ...] = ()
     settled: tuple[str, ...] = ()
     invalid: Mapping[str, str] | None = None
     dry_run: bool = False
+    trust: Trust = Trust.UNHEARD
 
     @property
     def failed(self) -> tuple[Done, ...]:
@@ -68,6 +73,7 @@ def reconcile(
     chosen = None if only is None else frozenset(only)
     with wire.connect(LIST_BUDGET_S) as nas:
         listed = nas.list()
+        ctx = ctx.heard(listed.server_time)
         settled = settle_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         plan = make_plan(
@@ -82,7 +88,9 @@ def reconcile(
             store_has_jobs=settled.any_jobs,
             prune=prune,
         )
-        result = Reconciled(plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run)
+        result = Reconciled(
+            plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run, trust=ctx.trust
+        )
         if dry_run:
             return result
         renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)

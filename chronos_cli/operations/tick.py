@@ -6,8 +6,10 @@ No lock is held while jobs run. A tick and a NAS may both be live: an occurrence
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.core.clock import UNCHECKED, Trust, displaced, is_ahead, is_near, may_settle, mended_by
 from chronos_cli.core.decision import Fire, Purpose, Via, Wake
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.fire import Launcher, Running
 
+WITNESS_BUDGET_S: Final = 10.0
 TICK_KEY: Final = "cron/tick.json"
 """When a tick last ran, for `status`: not in the job store, which it must not rewrite for that."""
 
@@ -60,14 +63,20 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     if reason is not None:
         raise HeldError(f"all jobs are held: {reason}")
     note_tick(ctx, ctx.clock())
-    due = [job for job in read_all(ctx) if is_due(job, ctx.clock()) and not _left_to_nas(ctx, job, leave_s)]
+    everything = read_all(ctx)
+    if ctx.trust is Trust.UNHEARD and any(needs_witness(job, ctx.clock()) for job in everything):
+        ctx = _heard(ctx)
+    now = ctx.clock()
+    due = [job for job in everything if is_due(job, now, ctx.trust) and not _left_to_nas(ctx, job, leave_s)]
     running: list[tuple[str, Running]] = []
     started: list[str] = []
     rows: list[Row] = []
-    failed: dict[str, ChronosError] = {}
+    failed: dict[str, ChronosError] = {
+        job.id: _unconfirmed(job, now) for job in due if _is_doubtful(job, now, ctx.trust)
+    }
     unarmed: dict[str, ChronosError] = {}
     over: list[tuple[Job, Row]] = []
-    for job in sorted(due, key=lambda job: (job.cursor or ctx.clock(), job.id)):
+    for job in sorted(due, key=lambda job: (job.cursor or now, job.id)):
         while max_parallel and len(running) >= max_parallel:
             _collect(running, rows, failed, only_first=True)
         try:
@@ -97,11 +106,50 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     return Ticked(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
 
 
-def is_due(job: Job, now: datetime) -> bool:
-    """Whether a look could find something to do: an instant that has come, or a run in hand."""
+def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
+    """Whether a look could find something to do: an instant that has come, a run in hand, a cursor to put right."""
     if job.open:
         return True
-    return job.standing is Standing.LIVE and (job.cursor is None or job.cursor <= now)
+    if job.standing is not Standing.LIVE:
+        return False
+    if job.cursor is None or job.cursor <= now or displaced(job) is not None:
+        return True
+    return is_ahead(job, now) and mended_by(job, now, trust)
+
+
+def needs_witness(job: Job, now: datetime) -> bool:
+    """Whether it matters for a job whether the clock is right: long past its time, or ahead of what explains it."""
+    if any(now - entry.claimed_at > UNCHECKED for entry in job.open):
+        return True
+    if job.standing is not Standing.LIVE or job.cursor is None:
+        return False
+    return (job.cursor <= now and not is_near(job, job.cursor, now)) or is_ahead(job, now)
+
+
+def _is_doubtful(job: Job, now: datetime, trust: Trust) -> bool:
+    """Whether only a clock that nobody confirms says that a job is due."""
+    if job.standing is not Standing.LIVE or job.cursor is None:
+        return False
+    return job.cursor <= now and not may_settle(job, job.cursor, now, trust)
+
+
+def _unconfirmed(job: Job, now: datetime) -> ChronosError:
+    days = 0 if job.cursor is None else round((now - job.cursor) / timedelta(days=1))
+    return TemporaryError(
+        f"job {job.id} is left alone: by this clock it is {days} days late, and NAS did not confirm the clock",
+        hint="compare the clock (date -u), and try again when NAS answers",
+    )
+
+
+def _heard(ctx: Context) -> Context:
+    """The context once NAS was asked for its clock, or as it was where NAS does not answer."""
+    if ctx.wire is None:
+        return ctx
+    try:
+        with ctx.wire.connect(WITNESS_BUDGET_S) as nas:
+            return ctx.heard(nas.list().server_time)
+    except ChronosError:
+        return ctx  # then nothing is settled that needs a witness, and each such job says so
 
 
 def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.contract import is_job_id
 from chronos_cli.core import edits
 from chronos_cli.core.claim import successor
+from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.instant import text_in
 from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
 from chronos_cli.core.schedule import normal_form
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from chronos_cli.core.clock import Doubt
     from chronos_cli.core.job import Home, Job
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
@@ -56,6 +58,7 @@ class Item:
     job_id: str
     name: str
     schedule: str
+    doubt: Doubt | None = None
 
 
 @frozen
@@ -139,7 +142,7 @@ def _take_in(jobs: JobsFile, incoming: dict[str, Any], home: Home, *, now: datet
     except ChronosError as error:
         raise UsageError(f"job {job_id} cannot be imported: {error.message}", hint=error.hint) from error
     schedule = normal_form(arriving.timetable.schedule, arriving.timetable.zone)
-    return Item(verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule)
+    return Item(verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule, doubt=doubt_about(arriving, now))
 
 
 def _adopted(job: Job, *, now: datetime, token: str) -> dict[str, Any]:

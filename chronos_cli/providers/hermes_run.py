@@ -157,7 +157,14 @@ def main() -> int:
     fire_at = datetime.fromisoformat(given["fire_at"]) if given["fire_at"] else None
     context = replace(context, processes=processes)
     try:
-        report = fire(context, given["job_id"], fire_at=fire_at, delivery=given["delivery"], launcher=Inline())
+        report = fire(
+            context,
+            given["job_id"],
+            fire_at=fire_at,
+            delivery=given["delivery"],
+            launcher=Inline(),
+            heard=datetime.fromisoformat(given["heard"]) if given.get("heard") else None,
+        )
     except ChronosError as error:
         _say({"outcome": "error", "started": [], "reason": error.line()})
         return int(error.exit_code)

@@ -130,6 +130,7 @@ def fire_due(job_id: str) -> bool:
         "job_id": job_id,
         "fire_at": admitted.fire_at.isoformat() if admitted and admitted.fire_at else None,
         "delivery": admitted.delivery if admitted else None,
+        "heard": admitted.heard.isoformat() if admitted and admitted.heard else None,
     }
     home = str(_home())
     env = {**os.environ, "HERMES_HOME": home, HOME_VARIABLE: home}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_PURPOSE, FIRE_REQUIRED_CLAIMS, parse_fire_at
@@ -44,6 +44,11 @@ class FireClaims:
     expires: datetime | None
     claims: Mapping[str, Any]
     home: str | None = None
+
+    @property
+    def minted(self) -> datetime | None:
+        """The clock of who signed it: when it was issued, or, where that is not said, about when by its end."""
+        return self.issued or (self.expires and self.expires - timedelta(seconds=90))
 
     @property
     def bound(self) -> bool:

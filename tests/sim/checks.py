@@ -27,6 +27,7 @@ NEXT = {
     "running": RAN | {"accepted", "missed"},  # the latter where its job was never begun, which is looked at
 }
 SLACK_S = 12.0
+DAY_S = 86_400.0
 DRIFT_S = 6.0
 """By how much the clocks of a machine may part before the difference counts."""
 
@@ -44,6 +45,7 @@ class JobTrace:
     """What was seen of one job."""
 
     __slots__ = (
+        "again",
         "chained",
         "claimers",
         "edited",
@@ -69,6 +71,7 @@ class JobTrace:
         self.late_ok: str | None = None
         self.removed = False
         self.edited = False
+        self.again = False
 
     @property
     def live(self) -> bool:
@@ -127,6 +130,7 @@ class Check:
                 continue
             self.dirty.add(job_id)
             before, trace.record = trace.record, record
+            self._brought_back(job_id, trace, before, record)
             self._entries(job_id, trace, before, record, task)
             self._hermes(job_id, before, record, task)
             self._segment(trace, before, record)
@@ -144,7 +148,8 @@ class Check:
             if entry["run"] in had:
                 continue
             key = f"cron/runs/{job_id}/{entry['run']}.json"
-            if entry["run"] in trace.entries and ("fire_at" in entry or key not in self.pruned):
+            had_row = trace.again and self.rows.get(key, {}).get("state") in TERMINAL
+            if entry["run"] in trace.entries and not had_row and ("fire_at" in entry or key not in self.pruned):
                 self.fail(f"{job_id}: {entry['run']} was claimed twice: by {task}")
             trace.entries[entry["run"]] = entry
             trace.claimers[entry["run"]] = task
@@ -152,6 +157,8 @@ class Check:
             if "fire_at" not in entry:
                 continue
             first = stamp(entry["fire_at"])
+            if self.world.cfg.nas and first > self.world.now + 2 * DAY_S:
+                self.fail(f"{job_id}: {entry['run']} is settled, but it has not come yet")
             if not settled:
                 trace.first = min(
                     trace.first, first
@@ -160,6 +167,18 @@ class Check:
                 self.fail(f"{job_id}: {entry['run']} was claimed, but all up to {self.world.text(settled)} was settled")
             last = stamp(entry["through"]) if "through" in entry else first
             trace.spans.append((first, last, entry))
+
+    def _brought_back(self, job_id, trace, before, record) -> None:
+        """What was claimed is taken back: only where it has not come yet, and none of it that has a row runs again."""
+        through, was = (found["chronos"].get("claimed_through") for found in (record, before))
+        lowered = was is not None and (through is None or stamp(through) < stamp(was))
+        if not lowered:
+            return
+        if stamp(was) <= self.world.now:
+            self.fail(f"{job_id}: claimed through {was} became {through}, but that was past")
+        self.world.cover("clock", "what it had claimed is brought back")
+        trace.spans = [span for span in trace.spans if span[1] <= stamp(through)]
+        trace.first, trace.again = stamp(record["next_run_at"]), True
 
     def foreign(self, record, name) -> dict | None:
         """A claim in a record that is not ours but of a hermes on the same home."""
@@ -235,6 +254,8 @@ class Check:
         over = self.world.clock_of(task) >= stamp(row["lease_ends_at"])
         if run.machine == task.machine:  # whatever its clock on the wall was set to meanwhile
             over = self.world.now - run.began >= stamp(row["lease_ends_at"]) - stamp(row["started_at"]) - DRIFT_S
+        if run.machine != task.machine and self.world.cfg.leaps and not self.world.cfg.nas:
+            return
         if not over or (run.supervisor.done and not begun):
             self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its runner {run.supervisor} never crashed")
 
@@ -444,6 +465,12 @@ class Check:
                     self.fail(f"live job {job} is not armed once the world is quiet")
                 if not trace.live and job in world.nas.slots and not world.nas.slots[job].attempt:
                     self.fail(f"job {job} wants nothing, but NAS holds {world.nas.slots[job]}")
+            if (
+                trace.live
+                and not isinstance(trace.rhythm, Single)
+                and stamp(record["next_run_at"]) > world.now + 2 * DAY_S
+            ):
+                self.fail(f"{job} sleeps until {record['next_run_at']}")
             if trace.live and stamp(record["next_run_at"]) <= world.now - 1:
                 self.fail(f"the cursor of {job} is past: {record['next_run_at']}")
 

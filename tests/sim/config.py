@@ -26,8 +26,20 @@ TRANSITIONS = (
 
 OPERATIONS = (
     "add", "add", "pause", "resume", "resume", "edit", "edit", "remove", "manual", "manual", "tick", "tick", "reconcile",
-    "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "nas", "nas",
+    "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "leap", "leap", "nas", "nas",
 )  # fmt: skip
+
+
+LEAPING: dict[str, object] = {
+    "leaps": True,
+    "put_at": None,
+    "zone": "UTC",
+    "start": ORDINARY,
+    "p_operation": 0.3,
+    "operations": ("leap", "leap", "tick", "tick", "reconcile", "reconcile", "manual", "unlock", "edit", "nas"),
+    "steps": 60,
+}
+"""Worlds in which little else happens than that clocks jump years and come back."""
 
 
 @dataclass(slots=True)
@@ -40,6 +52,8 @@ class Config:
     machines: int = 1
     locks: bool = True
     jumps: bool = False
+    leaps: bool = False
+    """Whether clocks jump years and come back, each machine's alone."""
     zone: str = "UTC"
     start: float = ORDINARY
     put_at: float | None = None
@@ -104,6 +118,7 @@ def draw(rng: random.Random) -> Config:
         found.put_at = datetime.fromisoformat(put_at).timestamp()
         found.jumps = found.jumps or (may_jump and rng.random() < 0.3)
         found.start = found.put_at - rng.choice((600.0, 2_400.0, 5_400.0, 10_000.0))
+    found.leaps = found.put_at is None and rng.random() < 0.25
     return found
 
 

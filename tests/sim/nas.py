@@ -154,7 +154,8 @@ class Server:
         arms += [
             self._arm(d.job_id, d.fire_at, f"d{d.number}", "in_flight") for d in {d.job_id: d for d in flying}.values()
         ]
-        return ArmList(arms=tuple(arms), features=self.features)
+        clock = datetime.fromtimestamp(self.world.now + self.skew, UTC)
+        return ArmList(arms=tuple(arms), features=self.features, server_time=clock)
 
     def _arm(self, job, at, name, state="armed") -> Arm:
         moment = datetime.fromtimestamp(at, UTC)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core import occurrence
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Outcome, Via
 from chronos_cli.core.job import parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import begun
-from chronos_cli.operations import arming, fire, jobs, look, run
+from chronos_cli.operations import arming, context, fire, jobs, look, run, tick
+from tests.sim.config import LEAPING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +67,16 @@ def _believes_the_first_wake(one, other, now):
     return True
 
 
+def _believes_any_clock(now, witness):
+    """Without the witness: whatever this machine's clock says is taken for the time."""
+    return timedelta(), Trust.CONFIRMED
+
+
+def _settles_all_the_same(job, cursor, now, trust):
+    """Without the rule for a witness that was not heard: what only this clock calls past is settled."""
+    return True
+
+
 WORLDS = {
     "claimed_through": {
         "jumps": True,
@@ -73,12 +86,16 @@ WORLDS = {
         "p_operation": 0.15,
         "operations": ("jump", "edit", "tick"),
     },
+    "clock's witness": LEAPING | {"nas": True},
+    "silent witness": LEAPING | {"nas": True},
     "change token": {"p_answer_lost": 0.3},
     "starter token": {"p_answer_lost": 0.3},
 }
 """Where a rule is needed most: these worlds are played without it, and others as they come."""
 
 RULES = {
+    "clock's witness": ((context, "judged", _believes_any_clock),),
+    "silent witness": ((occurrence, "may_settle", _settles_all_the_same), (tick, "may_settle", _settles_all_the_same)),
     "claim check": ((occurrence, "meant", _claims_whatever_is_named),),
     "claimed_through": ((look, "parse_job", _forgets_what_was_claimed), (jobs, "parse_job", _forgets_what_was_claimed)),
     "arm before answer": ((fire, "_arm_and_note", _answers_first),),

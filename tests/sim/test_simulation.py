@@ -30,7 +30,7 @@ import pytest
 
 from chronos_cli.core.decision import Outcome
 from tests.conftest import at_length
-from tests.sim.config import OPERATIONS, TRANSITIONS
+from tests.sim.config import LEAPING, OPERATIONS, TRANSITIONS
 from tests.sim.nas import CHARACTERS
 from tests.sim.play import Played, play, play_wide, trace
 from tests.sim.sabotage import RULES, WORLDS, without
@@ -67,7 +67,14 @@ REACHED = {
     "nas": (*CHARACTERS, *NAS_FAULTS, "older generation refused"),
     "store": STORE_FAULTS,
     "operation": tuple(sorted(set(OPERATIONS))),
-    "clock": ("back", "ahead", "jumps back over a transition", "jumps ahead over a transition"),
+    "clock": (
+        "back",
+        "ahead",
+        "leaps ahead",
+        "leaps back",
+        "jumps back over a transition",
+        "jumps ahead over a transition",
+    ),
     "transition": tuple(f"{zone} {datetime.fromisoformat(at).astimezone(UTC):%Y-%m}" for zone, at, _ in TRANSITIONS),
     "liveness": ("alive", "dead", "unseen", "leftover killed"),
     "process": ("ended before the platform's deadline", "frozen", "cannot be started", "no runner"),
@@ -113,6 +120,23 @@ def test_the_protocol_holds_in_every_schedule_and_every_corner_was_visited():
         played.add(play_wide(count, 2 * count))
     assert played.steps >= 20 * played.schedules
     judge(played, 0)
+
+
+@pytest.mark.parametrize("nas", [True, False], ids=["NAS is the witness", "the tick alone"])
+def test_clocks_jump_years_and_come_back(nas):
+    """Nothing is settled that has not come, nothing with a row runs again, and no job sleeps on when the clock is right.
+
+    Under the tick alone the newest instant by any clock runs, and what that claimed is brought back.
+    """
+    played = play(0, 120, nas=nas, **LEAPING)
+    judge(played, 0)
+    for name in (
+        "leaps ahead",
+        "leaps back",
+        "back from a leap",
+        *(() if nas else ("what it had claimed is brought back",)),
+    ):
+        assert played.covered["clock", name], name
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))

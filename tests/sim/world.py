@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from chronos_cli.core import edits
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.job import Home, OnCrash, Overlap, Policy, jitter_of
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
@@ -38,7 +39,7 @@ from tests.sim.tasks import Tasks
 STEPS = (20, 21)
 """A schedule has so many steps, drawn from its seed, before the quiet that ends it."""
 
-HOUR = 3_600.0
+HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
 RARE = {
     **dict.fromkeys(("create arm", "delete row", "nas cancel"), 20),
     **dict.fromkeys(("nas list", "nas provision", "create row", "replace row", "answer"), 4),
@@ -74,7 +75,8 @@ class World:
         self.skews = [0.0] * self.cfg.machines
         if self.cfg.machines > 1:
             self.skews = [self.rng.uniform(-20, 20) for _ in self.skews]
-        self.loose_time = self.cfg.jumps
+        self.leapt = [0.0] * self.cfg.machines
+        self.loose_time = self.cfg.jumps or self.cfg.leaps
         self.store = MemoryStore()
         self.parsed: dict = {}
         self.locked_by = None
@@ -112,7 +114,7 @@ class World:
             self.trace.append(f"{self.steps:4} {at:%d %H:%M:%S.%f} {text % args if args else text}")
 
     def clock_of(self, task) -> float:
-        return self.now + self.skews[task.machine]
+        return self.now + self.skews[task.machine] + self.leapt[task.machine]
 
     def wrote(self, key: str, task) -> None:
         self.check.wrote(key, task)
@@ -142,7 +144,7 @@ class World:
 
     def context(self, task, *, budget: float | None = None) -> Context:
         def clock() -> datetime:
-            return datetime.fromtimestamp(self.now + self.skews[task.machine], UTC)
+            return datetime.fromtimestamp(self.clock_of(task), UTC)
 
         def sleep(seconds: float) -> None:
             self.pause(task, "sleep", until=self.now + seconds)
@@ -160,6 +162,8 @@ class World:
             clock=clock,
             token=self.token,
             wire=wire if self.cfg.nas else None,
+            steady=lambda: self.now,
+            trust=Trust.UNHEARD if self.cfg.nas else Trust.ALONE,
             retention=Retention(keep=self.cfg.keep, days=30),
             budget_s=budget,
         )
@@ -261,6 +265,8 @@ class World:
         present = [job for job, trace in self.check.jobs.items() if not trace.removed]
         if not present and name != "add":
             return
+        if any(self.leapt) and name in ("add", "edit", "resume"):
+            return  # a person looks at the clock, and what one asks for is carried out
         job = rng.choice(present) if present else ""
         self.cover("operation", name)
         getattr(self, "op_" + name)(job)
@@ -428,6 +434,21 @@ class World:
         self.log("the clock jumps to %+.0f s", self.skews[0])
         self.cover("clock", "back" if self.skews[0] < 0 else "ahead" if self.skews[0] else "right again")
 
+    def op_leap(self, _: str) -> None:
+        """A machine's clock jumps years, as after an empty battery, and is set right some time later."""
+        machine = self.rng.randrange(self.cfg.machines)
+        if not self.cfg.leaps or any(task.machine == machine for task in self.tasks.all):
+            return
+        if self.leapt[machine]:
+            self.leapt[machine] = 0.0
+        else:
+            self.leapt[machine] = self.rng.choice((12 * YEAR, 12 * YEAR, YEAR, 10 * DAY, -12 * YEAR))
+        self.log("the clock of machine %s leaps by %+.0f days", machine, self.leapt[machine] / DAY)
+        self.cover(
+            "clock",
+            "leaps back" if self.leapt[machine] < 0 else "leaps ahead" if self.leapt[machine] else "back from a leap",
+        )
+
     def op_nas(self, _: str) -> None:
         if "refuses for a while" in self.nas.char and self.rng.random() < 0.5:
             self.nas.refusing = not self.nas.refusing
@@ -523,7 +544,7 @@ class World:
         """Faults off, clocks right, NAS up; then until nothing is in hand any more."""
         self.log("---- quiet")
         self.faults = False
-        self.skews = [0.0] * self.cfg.machines
+        self.skews, self.leapt = [0.0] * self.cfg.machines, [0.0] * self.cfg.machines
         for name in [name for name, trace in self.check.jobs.items() if not trace.removed and self._met(trace.record)]:
             self.spawn("hermes", name, lambda task, ctx, name=name: self._hermes_ends(ctx, name))
         self.nas.down = self.nas.refusing = False

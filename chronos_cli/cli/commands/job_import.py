@@ -74,6 +74,9 @@ def command(
     def render(out: Output) -> None:
         _show(out, plan, dry_run=dry_run)
 
+    for item in plan:
+        if item.doubt is not None:
+            invocation.output.warn(f"{item.job_id}: {item.doubt.text}; {item.doubt.mend}")
     for text in left_out:
         invocation.output.warn(f"left out: {text}")
     document: dict[str, Any] = {

@@ -91,6 +91,8 @@ def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, 
         rows.append(("last call", words.relative(view.arm.last_callback_at, now)))
     rows += [(kind, _text(kind, value)) for kind, value in action.items()]
     rows += [(name, _shown(name, value)) for name, value in policy.items()]
+    if view.doubt is not None:
+        rows.append(("doubt", f"{view.doubt.text}; {view.doubt.mend}"))
     if view.unhandled:
         rows.append(("unhandled", ", ".join(view.unhandled)))
     for name, value in rows:

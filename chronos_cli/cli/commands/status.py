@@ -8,6 +8,7 @@ import typer
 
 from chronos_cli.cli import words
 from chronos_cli.cli.listed import last_words, look_at, standby_words, state_words
+from chronos_cli.core.clock import AHEAD, DISPLACED
 from chronos_cli.operations.tick import last_tick
 from chronos_cli.operations.trigger import INSTALL, trigger_of
 
@@ -80,6 +81,8 @@ def conditions(view: JobView) -> list[str]:
         "overdue": view.overdue_s is not None,
         "overrun": view.overrun_s is not None,
         "failing": view.failing,
+        "ahead": view.doubt is not None and view.doubt.code == AHEAD,
+        "displaced": view.doubt is not None and view.doubt.code == DISPLACED,
         f"arm_{view.arm.state.value}": view.rank == 2 or view.arm.state.value in ("missing", "different", "refused"),
     }
     return [word for word, holds in found.items() if holds]
@@ -90,6 +93,8 @@ def _why(view: JobView) -> str | None:
         return view.problem
     if view.failing and view.last is not None:
         return view.last.reason
+    if view.doubt is not None:
+        return f"{view.doubt.text}; {view.doubt.mend}"
     error = view.arm.error or view.arm.last_fire_error or {}
     text = error.get("message") or error.get("detail")
     return None if text is None else str(text)
@@ -122,6 +127,8 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
             named = f"{view.id} ({words.brief(view.name)})"
             text = f"! {named}: {', '.join(words_)}  [{state_words(view)}]  {last_words(view, now)}"
             out.line(out.style(text, "yellow"))
+            if view.doubt is not None:
+                out.line(f"    {view.doubt.text}; {view.doubt.mend}")
 
 
 def _nas_words(document: dict[str, Any]) -> str:

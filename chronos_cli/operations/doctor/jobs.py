@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.core.clock import AHEAD
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
@@ -40,6 +41,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     yield _records(found)
     yield _armed(found, held, arming=arming)
     yield _overdue(found, arming=arming)
+    yield _doubts(found)
     yield _hold(found)
     yield from _alerts(ctx)
     yield _tick(found, ticked, active=active)
@@ -100,6 +102,17 @@ def _overdue(found: Listing, *, arming: bool) -> Check:
             "overdue", f"{_many(over)} outlast their timeout", code="overrun", mend=f"chronos job unlock {over[0].id}"
         )
     return ok("overdue", "every start was on time")
+
+
+def _doubts(found: Listing) -> Check:
+    """Whether every next time is one that its schedule gives, and none that a wrong clock has put far ahead."""
+    doubtful = sorted((view for view in found.jobs if view.doubt is not None), key=lambda view: view.id)
+    ahead = [view for view in doubtful if view.doubt is not None and view.doubt.code == AHEAD]
+    for views, level in ((ahead, fail), (doubtful, warn)):
+        if views and views[0].doubt is not None:
+            doubt = views[0].doubt
+            return level("next", f"{_many(views)}: {doubt.text}", code=f"next_{doubt.code}", mend=doubt.mend)
+    return ok("next", "every next time is one that its schedule gives")
 
 
 def _hold(found: Listing) -> Check:

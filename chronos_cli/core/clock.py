@@ -1,0 +1,174 @@
+"""Which clock may be believed, and which next time a schedule does not explain.
+
+A wrong clock must not settle for good what has not come yet. So before an occurrence is entered as missed, claimed far
+ahead or completed, the clock is held against a witness: another machine's, heard in this very process. What is stored
+is no witness, as it may be from the same wrong clock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.instant import SECOND, first_valid, text_in, whole
+from chronos_cli.core.job import Standing
+from chronos_cli.core.schedule import Cron, normal_form
+from chronos_cli.frozen import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from chronos_cli.core.job import Job
+
+AGREES_WITHIN: Final = timedelta(minutes=10)
+"""Clocks this close agree: NAS's may be five minutes off, and an answer takes its time."""
+
+UNCHECKED: Final = timedelta(days=1)
+"""So long after its time an occurrence is settled without a witness: a wrong clock then costs a day at most."""
+
+_AHEAD_ENOUGH: Final = timedelta(days=8)
+AHEAD: Final = "ahead"
+DISPLACED: Final = "displaced"
+
+
+class Trust(StrEnum):
+    """What is known of the clock that a decision is made by.
+
+    CONFIRMED: a witness agrees. CORRECTED: a witness contradicts, and the earlier of the two is taken, by which nothing
+    is past that is not past by both. ALONE: no witness can be had, since the tick alone triggers this home. UNHEARD:
+    there is a witness, and it has not been heard.
+    """
+
+    CONFIRMED = "confirmed"
+    CORRECTED = "corrected"
+    ALONE = "alone"
+    UNHEARD = "unheard"
+
+
+def judged(now: datetime, witness: datetime) -> tuple[timedelta, Trust]:
+    """How far a clock that says `now` must be set back, and what is known of it then."""
+    ahead = now - witness
+    if abs(ahead) <= AGREES_WITHIN:
+        return timedelta(), Trust.CONFIRMED
+    return max(ahead, timedelta()), Trust.CORRECTED
+
+
+def may_settle(job: Job, cursor: datetime, now: datetime, trust: Trust) -> bool:
+    """Whether what came due at `cursor` and since may be settled for good."""
+    return trust is not Trust.UNHEARD or is_near(job, cursor, now)
+
+
+def is_near(job: Job, cursor: datetime, now: datetime) -> bool:
+    """Whether now is so soon after the cursor that the last state explains it."""
+    return now - cursor <= max(timedelta(seconds=job.policy.grace), UNCHECKED)
+
+
+def is_ahead(job: Job, now: datetime) -> bool:
+    """Whether a live job's next time, or the latest one claimed, is later than its schedule explains at `now`."""
+    if job.standing is not Standing.LIVE or job.once:
+        return False
+    through, latest = job.claimed_through, now + AGREES_WITHIN
+    if through is not None and through > latest:
+        return True
+    return job.cursor is not None and job.cursor - now > _AHEAD_ENOUGH and _is_beyond(job, job.cursor, latest)
+
+
+def _is_beyond(job: Job, cursor: datetime, latest: datetime) -> bool:
+    """Whether a next time is later than the second one after `latest`: one may be passed over, as it has a row."""
+    following = job.timetable.after(latest)
+    second = None if following is None else job.timetable.after(following)
+    return second is None or cursor > second
+
+
+def mended_by(job: Job, now: datetime, trust: Trust) -> bool:
+    """Whether what is ahead may be put right by this clock: a witness agrees with it, or the state from before does.
+
+    A tick that leapt without a witness noted from where; a clock by which it is about that time is the one that was
+    right. Else nothing is done, since the clock may be wrong now as well as then.
+    """
+    if trust is not Trust.ALONE:
+        return trust is Trust.CONFIRMED
+    return any(_is_about(job, came_next, now) for came_next in job.leapt_from)
+
+
+def _is_about(job: Job, came_next: datetime, now: datetime) -> bool:
+    soon = came_next - now <= _AHEAD_ENOUGH or not _is_beyond(job, came_next, now + AGREES_WITHIN)
+    return soon and is_near(job, came_next, now)
+
+
+def lease_is_over(end: datetime | None, now: datetime, trust: Trust) -> bool:
+    """Whether a lease is over: one that only a clock without its witness calls long over is not."""
+    return end is not None and now >= end and (trust is not Trust.UNHEARD or now - end <= UNCHECKED)
+
+
+def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[datetime, datetime | None]:
+    """What is claimed through, and what comes next, by a clock that is right: the first instant ahead without a row.
+
+    `rows`: the instants that have one, whatever it says: none of these runs again.
+    """
+    following = job.timetable.after(now)
+    while following is not None and following in rows:
+        following = job.timetable.after(following)
+    return whole(now), following
+
+
+def displaced(job: Job) -> datetime | None:
+    """Where a cursor of another UTC offset belongs, if its schedule does not give it; None where it may stand.
+
+    The zone's rules have changed since it was stored, or whoever stored it was in another zone. The same time on the
+    wall of the same date is what was meant: so once a day stays once a day.
+    """
+    text = job.record.get("next_run_at")
+    if job.cursor is None or not isinstance(job.timetable.schedule, Cron) or not isinstance(text, str):
+        return None
+    stored = datetime.fromisoformat(text)
+    zone, offset = job.timetable.zone, job.timetable.offset
+    if stored.tzinfo is None or stored.utcoffset() == job.cursor.astimezone(zone).utcoffset():
+        return None
+    on_the_minute = not stored.microsecond and not (job.cursor - offset).second
+    if not on_the_minute or job.timetable.after(job.cursor - SECOND) == job.cursor:
+        return None  # a time that is none of any schedule's was set by somebody, who wants it so
+    meant = whole(first_valid(stored.replace(tzinfo=None), zone))
+    if job.timetable.after(meant - SECOND) != meant:
+        meant = job.cursor
+    floor = meant - SECOND
+    return job.timetable.after(floor if job.claimed_through is None else max(floor, job.claimed_through))
+
+
+@frozen
+class Doubt:
+    """What is strange about a job's next time: `code` (`ahead`, `displaced`), in words, and the command that mends."""
+
+    code: str
+    text: str
+    mend: str
+
+    def as_json(self) -> dict[str, str]:
+        """As `list --json` says it."""
+        return {"code": self.code, "text": self.text, "mend": self.mend}
+
+
+def doubt_about(job: Job, now: datetime) -> Doubt | None:
+    """What is strange about a live job's next time, by a clock that says `now`."""
+    if job.standing is not Standing.LIVE:
+        return None
+    zone = job.timetable.zone
+    if is_ahead(job, now):
+        latest = max(moment for moment in (job.cursor, job.claimed_through) if moment is not None)
+        return Doubt(
+            code=AHEAD,
+            text=f"it sleeps until {text_in(latest, zone)}, further than '{normal_form(job.timetable.schedule, zone)}'"
+            " explains: a clock was ahead then, or this one is behind now",
+            mend=f"chronos job realign {job.id}",
+        )
+    meant = displaced(job)
+    if meant is None:
+        return None
+    expr, stored = normal_form(job.timetable.schedule, zone), job.record.get("next_run_at")
+    return Doubt(
+        code=DISPLACED,
+        text=f"next_run_at says {stored}, but the zone that is used is {job.zone_name}, where '{expr}' gives"
+        f" {text_in(meant, zone)}, and that is taken",
+        mend=f"chronos job edit {job.id} --tz ZONE, or set `timezone` in config.yaml, if another zone was meant",
+    )
