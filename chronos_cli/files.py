@@ -114,7 +114,9 @@ def place_of(root: str | os.PathLike[str], key: str, *, make: bool = False) -> P
             if beyond is None:
                 return Place(folder, name, path)
             os.close(folder)
-            folder, name, path = beyond
+            folder, name, suspect = beyond
+            if suspect is not None:
+                raise _not_followed(suspect, path)
     except BaseException:
         os.close(folder)
         raise
@@ -191,11 +193,13 @@ def give_to_folder(fd: int, folder: int) -> None:
 
 
 def _enter(fd: int, name: str, path: str, *, make: bool, give: bool) -> int:
-    at, opened = fd, []
+    at = fd
+    opened: list[int] = []
+    suspects: list[int] = []
     try:
         for _ in range(_LINKS):
             try:
-                return os.open(name, _WALK | os.O_NOFOLLOW, dir_fd=at)
+                found = os.open(name, _WALK | os.O_NOFOLLOW, dir_fd=at)
             except FileNotFoundError:
                 if not make or at != fd:  # a link that leads nowhere: its volume may not be mounted now
                     raise
@@ -204,8 +208,15 @@ def _enter(fd: int, name: str, path: str, *, make: bool, give: bool) -> int:
                 beyond = _beyond(at, name, path) if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
                 if beyond is None:
                     raise
-                at, name, _ = beyond
+                at, name, suspect = beyond
                 opened.append(at)
+                suspects += [] if suspect is None else [suspect]
+            else:
+                owner = os.fstat(found).st_uid
+                if all(uid == owner for uid in suspects):
+                    return found
+                os.close(found)
+                raise _not_followed(suspects[-1], path)
     except OSError as error:
         error.filename = path
         raise
@@ -230,8 +241,15 @@ def _make(fd: int, name: str, *, give: bool) -> None:
         sync_folder(fd)
 
 
-def _beyond(fd: int, name: str, path: str, *, make: bool = False) -> tuple[int, str, str] | None:
-    """Follow one link: the folder and the name that it leads to; None where the name is no link. Raises OSError."""
+def _not_followed(uid: int, path: str) -> OSError:
+    return OSError(errno.ELOOP, f"a link of user {uid} is not followed", path)
+
+
+def _beyond(fd: int, name: str, path: str, *, make: bool = False) -> tuple[int, str, int | None] | None:
+    """Follow one link: the folder and the name that it leads to; None where the name is no link. Raises OSError.
+
+    The third value is the link's owner where what it leads to must prove to be that user's own.
+    """
     try:
         link = os.open(name, _AS_LINK, dir_fd=fd)
     except FileNotFoundError:
@@ -250,11 +268,8 @@ def _beyond(fd: int, name: str, path: str, *, make: bool = False) -> tuple[int, 
     above, last = os.path.split(target.rstrip("/") or "/")
     if last in {"", ".", ".."}:
         above, last = target, "."
-    beyond = os.path.join(os.path.dirname(path), target)
     if make and above and found.st_uid in (0, os.geteuid()):
         os.close(open_folder(os.path.join(os.path.dirname(path), above), make=True))
     folder = os.open(above or ".", _WALK, dir_fd=fd)
-    if found.st_uid not in (0, os.geteuid(), os.fstat(folder).st_uid):
-        os.close(folder)
-        raise OSError(errno.ELOOP, f"a link of user {found.st_uid} is not followed", path)
-    return folder, last, beyond
+    trusted = found.st_uid in (0, os.geteuid(), os.fstat(folder).st_uid)
+    return folder, last, None if trusted else found.st_uid

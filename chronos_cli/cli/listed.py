@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from chronos_cli.cli import words
@@ -30,6 +31,8 @@ def show_listing(invocation: Invocation, *, offline: bool) -> int:
 def _show_listing(invocation: Invocation, *, offline: bool) -> int:
     config = invocation.config()
     context = invocation.context(armed=not offline)
+    if config.token_file and _read_by_others(config.token_file):
+        invocation.output.warn(f"others can read the token in {config.token_file}: chmod 600 {config.token_file}")
     found, nas, failure = look_at(invocation, context, offline=offline)
     document = {
         "now": found.now.isoformat(),
@@ -43,6 +46,13 @@ def _show_listing(invocation: Invocation, *, offline: bool) -> int:
     return invocation.done(
         document, lambda out: _show(out, found, context.standby, unknown=failure is not None), error=failure
     )
+
+
+def _read_by_others(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & 0o077)  # noqa: PTH116 - pathlib is not loaded yet
+    except OSError:
+        return False  # what needs it says that it is missing
 
 
 def look_at(

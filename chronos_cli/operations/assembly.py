@@ -145,7 +145,6 @@ def _processes(config: Config, outside: Outside, repository: Repository) -> Proc
 
     home = Path(config.home)
     remote = "://" in config.store
-    output = Path(outside.environ.get("TMPDIR") or "/tmp") / f"chronos-output-{os.getuid()}" if remote else home  # noqa: S108
 
     def keep(key: str, file: Path) -> None:
         repository.documents.create(key, file.read_bytes())
@@ -154,7 +153,7 @@ def _processes(config: Config, outside: Outside, repository: Repository) -> Proc
     return LocalProcesses(
         locks=locks_of(config, repository),
         scripts_dir=home / "scripts",
-        output_dir=output / "cron" / "output",
+        home=None if remote else home,
         output_limit=config.output_limit,
         prompt_runner=config.prompt_runner,
         environment=outside.environ,

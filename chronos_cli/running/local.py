@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import Result, RunState
+from chronos_cli.files import open_folder
 from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
 from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
@@ -17,7 +20,6 @@ from chronos_cli.running.supervise import wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from chronos_cli.core.row import Row
     from chronos_cli.running.lock_place import LockPlace
@@ -36,9 +38,10 @@ _SEEN = {
 class LocalProcesses(Processes):
     """The machine's side of runs.
 
-    `locks` is where run locks lie, for whoever else holds runs of this home. Output goes to `output_dir`/JOB/RUN.log,
-    which `output_key` names in the store; `keep_output` is called with key and file after the end, where the store is
-    elsewhere. `interrupts` are the signals that end a run in this process.
+    `locks` is where run locks lie, for whoever else holds runs of this home. Output goes to
+    cron/output/JOB/RUN.log of `home`, or, where that is None, to a private folder of this machine; `keep_output` is
+    called with key and file after the end, where the store is elsewhere. `interrupts` are the signals that end a run in
+    this process.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class LocalProcesses(Processes):
         *,
         locks: LockPlace,
         scripts_dir: Path,
-        output_dir: Path,
+        home: Path | None,
         output_limit: int,
         prompt_runner: Sequence[str],
         environment: Mapping[str, str],
@@ -55,12 +58,22 @@ class LocalProcesses(Processes):
     ) -> None:
         self.locks = locks
         self.scripts_dir = scripts_dir
-        self.output_dir = output_dir
+        self.home = home
         self.output_limit = output_limit
         self.prompt_runner = tuple(prompt_runner) or None
         self.environment = environment
         self.interrupts = interrupts
         self.keep_output = keep_output
+
+    def output_folder(self, job_id: str) -> Path:
+        """Make the folder of a job's output: in the home, or, for a bucket's, beside the locks. Raises OSError."""
+        if self.home is not None:
+            os.close(open_folder(self.home, "cron", "output", job_id, make=True))
+            return self.home / "cron" / "output" / job_id
+        fd, path = self.locks.make("output")
+        os.close(fd)
+        os.close(open_folder(path, job_id, make=True))
+        return Path(path, job_id)
 
     def hold(self, task: Task) -> Held:
         """Take the lock of one attempt. Raises LockDirError."""
@@ -121,8 +134,7 @@ class _LocalHeld(Held):
         task, machine = self._task, self._machine
         action = resolve_action(task.record, scripts_dir=machine.scripts_dir, prompt_runner=machine.prompt_runner)
         name = task.run_id if task.attempt == 1 else f"{task.run_id}.{task.attempt}"
-        output = machine.output_dir / task.job_id / f"{name}.log"
-        output.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        output = machine.output_folder(task.job_id) / f"{name}.log"
         facts = RunFacts(
             job_id=task.job_id,
             run_id=task.run_id,

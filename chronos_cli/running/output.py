@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.files import PRIVATE_FILE, Place, give_to_folder, open_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,9 +27,10 @@ class BoundedOutput:
         self.head = self.limit // 2
         self.total = 0
         self._elided = 0
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        with Place(open_folder(path.parent, make=True), path.name, str(path)) as place:
+            self._fd = place.open(os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            os.fchmod(self._fd, PRIVATE_FILE)
+            give_to_folder(self._fd, place.folder)
         self._end = 0
 
     def write(self, data: bytes) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NEW_FILE_MODE: Final = 0o600
-NEW_FOLDER_MODE: Final = 0o700
 TEMP_PREFIX: Final = ".chronos-"
 TEMP_SUFFIX: Final = ".tmp"
 LEFTOVER_AGE_S: Final = 3600.0
@@ -72,26 +71,6 @@ def write_over(path: Path, data: bytes, kept: os.stat_result, *, durable: bool) 
     if durable:
         _sync_folder(path.parent)
     return version
-
-
-def make_folder(path: Path) -> None:
-    """Make `path` and what is missing above it, private, and durable like the file that will go there."""
-    missing = []
-    place = path
-    while not place.is_dir():
-        missing.append(place)
-        if place == place.parent:
-            break
-        place = place.parent
-    for folder in reversed(missing):
-        try:
-            folder.mkdir(mode=NEW_FOLDER_MODE)
-        except FileExistsError:  # Another process was faster; that it is a folder shows when it is used.
-            continue
-        if os.geteuid() == 0:
-            parent = folder.parent.stat()
-            os.chown(folder, parent.st_uid, parent.st_gid)
-        _sync_folder(folder.parent)
 
 
 def remove_leftovers(folder: Path, *, now: float) -> None:

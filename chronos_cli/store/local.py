@@ -7,6 +7,7 @@ other, and nobody else does.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import LockTimeoutError, StoreError
+from chronos_cli.files import open_folder, place_of
 from chronos_cli.store.atomic import (
     NEW_FILE_MODE,
     NotDurableError,
-    make_folder,
     remove_leftovers,
     signature,
     write_new,
@@ -74,7 +75,8 @@ class LocalStore(DocumentStore):
         path = self._path(key)
         self._refuse_foreign_state(key)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            with place_of(self._home, key) as place:
+                fd = place.open(os.O_RDONLY)
         except FileNotFoundError as error:
             if path.is_symlink():  # Its target may be on a volume that is not mounted now: that is not "no jobs".
                 raise disk_error("read", path, error) from error
@@ -94,8 +96,8 @@ class LocalStore(DocumentStore):
         """Make the file, private to its owner. Raises VersionConflict if it exists."""
         path = self._path(key)
         with self.exclusive(key), _reported("create", path):
+            place_of(self._home, key, make=True).close()
             path = _behind_link(path)
-            make_folder(path.parent)
             try:
                 return write_new(path, data, durable=durable)
             except FileExistsError:
@@ -169,11 +171,11 @@ class LocalStore(DocumentStore):
         with ExitStack() as stack:
             stack.callback(self._turn.release)
             with _reported("lock", path):
-                make_folder(path.parent)
+                self._place_of_lock(path)
                 self._make_lock(path)
                 # A lock file that we may only read locks just as well on a local disk.
                 access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
-                stack.enter_context(self._locked(path, access | os.O_CREAT))
+                stack.enter_context(self._locked(path, access | os.O_CREAT | os.O_NOFOLLOW))
             self._held.jobs = True
             try:
                 yield
@@ -186,6 +188,12 @@ class LocalStore(DocumentStore):
 
     def _locked(self, path: Path, flags: int) -> AbstractContextManager[object]:
         return locked(path, flags, timeout_s=self._lock_timeout_s, clock=self._clock, sleep=self._sleep)
+
+    def _place_of_lock(self, path: Path) -> None:
+        """Make the lock's folder. A link there is not followed: a lock is where every other program has it."""
+        os.close(open_folder(self._home, *Path(JOBS_KEY).parts[:-1], make=True))
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
 
     def _make_lock(self, path: Path) -> None:
         """Make the lock file if there is none, for whoever owns jobs.json: its other users must be able to lock it."""

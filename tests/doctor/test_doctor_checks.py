@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import socket
 import threading
@@ -113,6 +114,10 @@ def test_a_configuration_that_cannot_be_read_is_a_check(doctor, home):
     ("name", "mode", "check", "level", "code"),
     [
         ("", 0o777, "home", "FAIL", "home_mode"),
+        ("", 0o1777, "home", "FAIL", "home_mode"),
+        ("", 0o770, "home", "FAIL", "folder_mode"),
+        ("cron", 0o770, "home", "FAIL", "folder_mode"),
+        ("cron", 0o707, "home", "FAIL", "folder_mode"),
         ("token", 0o644, "modes", "WARN", "token_readable"),
         ("token", 0o602, "modes", "FAIL", "writable_by_others"),
         ("auth.json", 0o640, "modes", "WARN", "token_readable"),
@@ -134,6 +139,29 @@ def test_modes_that_let_others_in_are_named(doctor, home, name, mode, check, lev
     assert (found["level"], found["code"]) == (level, code)
     assert found["mend"].startswith("chmod ")
     assert found["mend"].endswith(str(home / name).rstrip("/"))
+
+
+def test_a_folder_that_a_neighbour_could_use_is_a_failure(doctor, home, tmp_path):
+    """One that is a link, or another user's."""
+    (tmp_path / "elsewhere").mkdir()
+    (home / "cron").symlink_to(tmp_path / "elsewhere")
+    assert (doctor(home)[0]["home"]["level"], doctor(home)[0]["home"]["code"]) == ("FAIL", "linked_folder")
+    if os.getuid() == 0:
+        (home / "cron").unlink()
+        (home / "cron").mkdir()
+        os.chown(home / "cron", 12345, 12345)
+        assert (doctor(home)[0]["home"]["level"], doctor(home)[0]["home"]["code"]) == ("FAIL", "foreign_owner")
+
+
+def test_listing_warns_of_a_token_that_others_can_read(chronos, home):
+    """The list says it too, on stderr; a closed file, or none, is no matter."""
+    edit(home, "timezone", "cron: {chronos: {token_file: token}}\ntimezone")
+    assert chronos("list", "--offline", home=home).err.count("warning") == 0
+    (home / "token").write_text("x")
+    (home / "token").chmod(0o640)
+    assert f"others can read the token in {home}/token: chmod 600" in chronos("list", "--offline", home=home).err
+    (home / "token").chmod(0o600)
+    assert chronos("list", "--offline", home=home).err.count("warning") == 0
 
 
 MOUNTS = """\

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _OFTEN_USED = "America/New_York"
 _BY_OTHERS = 0o022
+_FOLDERS = ("cron", "cron/runs", "cron/arms", "cron/arm-packs", "cron/output", "cron/locks", "scripts", "cache")
 _FOR_OTHERS = 0o077
 
 
@@ -45,10 +46,32 @@ def check_home(config: Config) -> Check:
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         text = f"{path} cannot be used by the user with id {os.geteuid()}: mode {mode:04o}"
         return fail("home", text, code="home_mode", mend=f"chown {os.geteuid()} {path} && chmod u+rwx {path}")
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+    if mode & stat.S_IWOTH:
         text = f"anybody can write to {path}, and so run commands here: mode {mode:04o}"
         return fail("home", text, code="home_mode", mend=f"chmod go-w {path}")
+    for name in ("", *_FOLDERS):
+        problem = _for_neighbours(path / name if name else path, linked=not name)
+        if problem is not None:
+            return problem
     return ok("home", f"{path}, mode {mode:04o}")
+
+
+def _for_neighbours(path: Path, *, linked: bool) -> Check | None:
+    """Find what another user could use of a folder: its owner, its mode, or that it is a link."""
+    try:
+        found = path.stat() if linked else path.lstat()
+    except OSError:
+        return None  # it is not there yet
+    if stat.S_ISLNK(found.st_mode):
+        text = f"{path} is a link: whoever can change where it leads has what chronos keeps there"
+        return fail("home", text, code="linked_folder", mend=f"replace the link {path} with the folder it leads to")
+    if found.st_uid not in (os.geteuid(), 0):
+        text = f"{path} belongs to user {found.st_uid}, who can change what is run here"
+        return fail("home", text, code="foreign_owner", mend=f"run as user {found.st_uid}, or chown it")
+    if found.st_mode & _BY_OTHERS:
+        text = f"others can write to {path}, and so change what is run here: mode {stat.S_IMODE(found.st_mode):04o}"
+        return fail("home", text, code="folder_mode", mend=f"chmod go-w {path}")
+    return None
 
 
 def check_modes(config: Config) -> Check:
