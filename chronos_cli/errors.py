@@ -150,6 +150,37 @@ class StoreError(ChronosError):
     default_hint = "nothing was changed; put the file right or restore cron/jobs.json.bak"
 
 
+class DocumentError(StoreError):
+    """One document of the store cannot be used; the others are as good as ever.
+
+    `key`: which.
+    """
+
+    code = "document"
+    default_hint = "put the file right, or move it away"
+
+    def __init__(self, message: str = "", *, hint: str | None = None, key: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+
+
+class UnreadableError(DocumentError):
+    """What a document holds is not what belongs there.
+
+    `data` and `version`: its bytes, and the version at which they were read. `why`: what is wrong with them.
+    """
+
+    code = "unreadable"
+
+    def __init__(
+        self, why: str = "", *, hint: str | None = None, key: str = "", data: bytes = b"", version: str = ""
+    ) -> None:
+        super().__init__(f"{key} cannot be read: {why}", hint=hint, key=key)
+        self.why = why
+        self.data = data
+        self.version = version
+
+
 class TemporaryError(ChronosError):
     """This cannot be done right now.
 

@@ -158,6 +158,8 @@ def last_words(view: JobView, now: datetime, *, whole: bool = False) -> str:
     fitting = str if whole else words.brief
     if view.problem is not None:
         return fitting(view.problem)
+    if view.unreadable:
+        return fitting(view.unreadable[0])
     if view.last is None:
         return "never"
     when = "" if view.last.at is None else f" {words.relative(view.last.at, now)}"
@@ -195,7 +197,7 @@ def _next(view: JobView, now: datetime) -> str:
 
 
 def _style(view: JobView) -> str:
-    if view.problem is not None or view.failing or view.overdue_s is not None:
+    if view.problem is not None or view.unreadable or view.failing or view.overdue_s is not None:
         return "red"
     if view.arm.state in BAD:
         return "yellow"

@@ -7,9 +7,14 @@ by a single character is left to the library. Both readers give the same values:
 
 from __future__ import annotations
 
+from typing import Any
+
 from chronos_cli.errors import ConfigError
 
 MAX_BYTES = 8 * 2**20
+MAX_DEPTH = 100
+MAX_VALUES = 100_000
+"""How many values a file may stand for, each alias counted as all that it repeats."""
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _KEY = _LETTERS | frozenset("0123456789_")
@@ -125,13 +130,15 @@ def read_yaml(text: str, path: str) -> dict[str, object]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        _measure(text, loader, path)
         document = yaml.load(text, loader)  # noqa: S506 - either loader is a safe one
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
         problem = error.problem or error.context or "it cannot be read"
         raise ConfigError(f"{path}{where}: not YAML: {problem}", hint="put that line right") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-45
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, ArithmeticError) as error:
+        # Beside YAML's own: a date such as 2026-13-45, a number of too many digits, a key that is a list.
         problem = " ".join(str(error).split())[:200]
         raise ConfigError(f"{path}: not YAML: {problem}", hint="put the file right") from error
     if document is None:
@@ -139,3 +146,30 @@ def read_yaml(text: str, path: str) -> dict[str, object]:
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must hold `key: value` lines at its top, not a {type(document).__name__}")
     return document
+
+
+def _measure(text: str, loader: Any, path: str) -> None:
+    """Refuse what would take too much to build: too deep, or a few lines of aliases that stand for millions of values.
+
+    Raises ConfigError, and what the parser raises.
+    """
+    import yaml
+
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, loader):
+        kind = type(event)
+        if kind in (yaml.MappingStartEvent, yaml.SequenceStartEvent):
+            open_nodes.append((getattr(event, "anchor", None), total))
+        elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before + 1
+        elif kind is yaml.AliasEvent:
+            total += sizes.get(getattr(event, "anchor", ""), 1)
+        total += 1
+        if len(open_nodes) > MAX_DEPTH:
+            raise ConfigError(f"{path}: nested deeper than {MAX_DEPTH} levels", hint="put the file right")
+        if total > MAX_VALUES:
+            raise ConfigError(f"{path}: stands for more than {MAX_VALUES} values", hint="take its aliases apart")

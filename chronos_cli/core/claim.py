@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import displaced
@@ -13,8 +13,6 @@ from chronos_cli.core.schedule import Once
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from chronos_cli.core.decision import Fire
     from chronos_cli.core.job import Job
 
@@ -27,6 +25,14 @@ COMPLETED_STAYS = timedelta(days=7)
 def run_id_of(instant: datetime) -> str:
     """The name of an occurrence's row: `20261120T153415Z`."""
     return f"{whole(instant):%Y%m%dT%H%M%SZ}"
+
+
+def instant_of(run_id: str) -> datetime | None:
+    """The instant that a row's name tells, None where it is that of a manual run or no name of ours."""
+    try:
+        return datetime.strptime(run_id, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def meant(job: Job, cursor: datetime | None, fire: Fire, now: datetime) -> datetime | None:

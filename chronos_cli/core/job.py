@@ -18,6 +18,7 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
 
 from __future__ import annotations
 
+import re
 import zlib
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.instant import named_zone, parse_stored
 from chronos_cli.core.schedule import Once, Schedule, Timetable, from_record
-from chronos_cli.durations import parse_duration
+from chronos_cli.durations import MAX_SECONDS, parse_duration
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import field, frozen, names
 
@@ -45,6 +46,11 @@ _ACTIONS: Final = (OURS, "prompt", "script", "skills", "skill")
 HERMES_CLAIM_TTL = timedelta(seconds=300)
 HERMES_RUN_CLAIM_TTL = timedelta(seconds=1800)
 DAY_S: Final = 86_400
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+MAX_COUNT: Final = 2**53
+MAX_ZONE: Final = 100
+_SHOWN: Final = 100
+"""How much of what cannot be read is quoted."""
 
 
 class Overlap(StrEnum):
@@ -96,7 +102,7 @@ class Policy:
                 on_failure_again=_seconds(value.get("on_failure_again"), defaults.on_failure_again),
             )
         except ValueError as error:
-            raise UsageError(f"the policy cannot be read: {error}") from error
+            raise UsageError(f"the policy cannot be read: {str(error)[:_SHOWN]}") from error
 
     def to_record(self, defaults: Policy) -> dict[str, Any]:
         """What differs from the defaults, as it is stored."""
@@ -139,22 +145,19 @@ class Open:
     @classmethod
     def from_record(cls, value: Mapping[str, Any]) -> Open:
         """Read a stored entry. Raises KeyError, TypeError or ValueError where it is not one."""
-        run = str(value["run"])
-        if not run or run.startswith(".") or "/" in run or "\0" in run:
-            raise ValueError("a run's id is a name, no path")
         return cls(
-            run=run,
+            run=_run_id(value["run"]),
             kind=OpenKind(value["kind"]),
             fire_at=parse_stored(value.get("fire_at"), UTC),
             claim=str(value["claim"]),
-            claimed_at=datetime.fromisoformat(value["claimed_at"]),
-            received_at=datetime.fromisoformat(value["received_at"]) if value.get("received_at") else None,
+            claimed_at=_aware(value["claimed_at"]),
+            received_at=_aware(value["received_at"]) if value.get("received_at") else None,
             timing=str(value.get("timing", "on_time")),
             through=parse_stored(value.get("through"), UTC),
-            count=int(value.get("count", 1)),
+            count=min(int(value.get("count", 1)), MAX_COUNT),
             exact=bool(value.get("exact", True)),
-            because=value.get("because"),
-            delivery=value.get("delivery"),
+            because=_text_or_none(value.get("because")),
+            delivery=_text_or_none(value.get("delivery")),
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -171,6 +174,24 @@ class Open:
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
         return record
+
+
+def _run_id(value: object) -> str:
+    """A run's name, which is that of its row's file too. Raises ValueError."""
+    if not isinstance(value, str) or not _RUN_ID.fullmatch(value):
+        raise ValueError("a run's id is a name, no path")
+    return value
+
+
+def _aware(value: str) -> datetime:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("an instant needs a UTC offset")
+    return moment
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 class Standing(StrEnum):
@@ -229,9 +250,21 @@ def parse_job(record: Mapping[str, Any], home: Home) -> Job:
     Missing keys and nulls mean their defaults; a number spelled as text is read; a null or unreadable `next_run_at`
     is no error (`cursor` is None, and reconcile puts it right).
     """
+    try:
+        return _parse(record, home)
+    except ChronosError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        # Whatever else a record holds that nobody thought of: it is this record's fault, and of no other.
+        raise UsageError(f"the record cannot be read: {type(error).__name__}: {str(error)[:_SHOWN]}") from error
+
+
+def _parse(record: Mapping[str, Any], home: Home) -> Job:
     ours = _object(record.get(OURS))
     own_zone = ours.get("timezone") or _zone_of_another_program(record)
-    zone_name = str(own_zone or home.zone_name)
+    zone_name = own_zone or home.zone_name
+    if not isinstance(zone_name, str) or len(zone_name) > MAX_ZONE:
+        raise UsageError("the time zone is no name of one", hint="use an IANA name such as Europe/Berlin, or UTC")
     zone = named_zone(zone_name) if own_zone else home.zone
     if record.get("payload") and not any(record.get(key) for key in _ACTIONS):
         raise UsageError(
@@ -261,7 +294,7 @@ def parse_job(record: Mapping[str, Any], home: Home) -> Job:
         times=_positive(repeat.get("times")),
         completed=_positive(repeat.get("completed")) or 0,
         failures=_positive(ours.get("failures")) or 0,
-        change=ours.get("change"),
+        change=_text_or_none(ours.get("change")),
         foreign_claims=_foreign(record, zone),
     )
 
@@ -315,9 +348,21 @@ def _open(value: object) -> tuple[Open, ...]:
     for item in value:
         try:
             entries.append(Open.from_record(item))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise ChronosError("an entry of chronos.open cannot be read", hint="see `chronos job unlock`") from error
     return tuple(entries)
+
+
+def readable_open(value: object) -> list[Any]:
+    """The stored entries of `open` that can be read."""
+    found = []
+    for item in value if isinstance(value, list) else []:
+        try:
+            _open([item])
+        except ChronosError:
+            continue
+        found.append(item)
+    return found
 
 
 def _foreign(record: Mapping[str, Any], zone: tzinfo) -> tuple[tuple[datetime, timedelta], ...]:
@@ -359,7 +404,7 @@ def _positive(value: object) -> int | None:
         number = int(value)
     except (ValueError, OverflowError):
         return None
-    return number if number > 0 else None
+    return min(number, MAX_COUNT) if number > 0 else None
 
 
 def _seconds(value: object, default: int) -> int:
@@ -368,10 +413,15 @@ def _seconds(value: object, default: int) -> int:
     if isinstance(value, str):
         return parse_duration(value, bare=True)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 - one family for a value that cannot be meant
-    number = int(value)
+        raise ValueError(f"{value!r:.{_SHOWN}} is not a number")  # noqa: TRY004 - one family for what cannot be meant
+    try:
+        number = int(value)
+    except OverflowError as error:
+        raise ValueError("an endless number") from error
     if number < 0:
-        raise ValueError(f"{number} is negative")
+        raise ValueError("a negative number")
+    if number > MAX_SECONDS:
+        raise ValueError(f"a number above {MAX_SECONDS}")
     return number
 
 
@@ -380,5 +430,5 @@ def _words(value: object, default: tuple[str, ...]) -> tuple[str, ...]:
     if value is None:
         return default
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise ValueError(f"{value!r} is not a list of texts")
+        raise ValueError(f"{value!r:.{_SHOWN}} is not a list of texts")
     return tuple(value)

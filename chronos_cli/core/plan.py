@@ -34,7 +34,8 @@ class Sent:
     """The arm sent last: the wake that was wanted, the instant that was sent for it, and the keys used before.
 
     `keys` holds instants still ahead that were once sent, with their purpose; NAS may remember a key for ever.
-    `spent`: NAS took the key and yet does not hold it, so it must not be used again.
+    `spent`: NAS took the key and yet does not hold it, so it must not be used again. `unreadable`: something was sent
+    from here, but the document that says what cannot be read.
     """
 
     wake: datetime | None = None
@@ -45,6 +46,7 @@ class Sent:
     keys: Mapping[datetime, str] = field(default_factory=dict)
     idle: int = 0
     spent: bool = False
+    unreadable: bool = False
 
 
 def instant_to_send(
@@ -161,7 +163,7 @@ def _step(
     if wanted is None:
         if job_id not in held:
             return None
-        ours = wish is not None and wish.sent.fire_at is not None
+        ours = wish is not None and (wish.sent.fire_at is not None or wish.sent.unreadable)
         if ours or prune:
             return Step(action=Action.CANCEL, job_id=job_id, held=at, reason="no job wants it")
         return Step(action=Action.ORPHAN, job_id=job_id, held=at, reason="not armed from this store")
@@ -169,6 +171,9 @@ def _step(
     if job_id not in held:
         return Step(action=Action.ARM, job_id=job_id, wanted=wanted.at, reason="not armed")
     sent = wish.sent
+    if sent.unreadable:
+        reason = "its arm document cannot be read"
+        return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason=reason)
     if sent.callback_url is not None and sent.callback_url != callback_url:
         return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="the callback URL changed")
     if at == wanted.at or (at is not None and at == sent.fire_at and sent.wake == wanted.at):

@@ -8,7 +8,7 @@ A row is terminal when no further attempt can follow; attempts live inside it. E
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from chronos_cli.core.job import OnCrash, Open, OpenKind, Policy
 from chronos_cli.frozen import frozen, names, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_RERUNS: Final = 3
 LEASE_MARGIN = timedelta(seconds=60)
@@ -155,14 +155,13 @@ class Row:
         """Read a stored row; keys of later versions are passed over. Raises KeyError, TypeError or ValueError."""
         known: dict[str, Any] = {}
         for name in names(cls):
-            if name not in document:
-                continue
-            value = document[name]
-            if name in _INSTANTS and value is not None:
-                value = datetime.fromisoformat(value)
-            known[name] = tuple(value) if name in ("attempts", "unhandled") else value
-        known["state"] = RunState(known["state"])
-        return cls(**known)
+            value = document.get(name)
+            if value is not None:
+                known[name] = _READ[name](name, value)
+        row = cls(**known)
+        if row.attempt > 1 and not row.terminal and not row.attempts:
+            raise ValueError("it names a further attempt, but none before it")
+        return row
 
 
 def kept_at(row: Row, job_id: str, run_id: str) -> Row:
@@ -193,9 +192,70 @@ def is_output_of(key: object, job_id: str, run_id: str) -> bool:
     return number.isascii() and number.isdecimal() and key == output_of(job_id, run_id, int(number))
 
 
-_INSTANTS: Final = frozenset(
-    {"claimed_at", "scheduled_at", "through", "received_at", "not_before", "started_at", "lease_ends_at", "finished_at"}
-)
+_MOST: Final = 2**53
+"""The largest number that every reader of JSON understands."""
+
+
+def _a(kind: type | tuple[type, ...]) -> Callable[[str, Any], Any]:
+    """Return a reader that takes a value of this kind as it is, and raises TypeError for any other."""
+
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{name} is of the wrong type")
+        if isinstance(value, int | float) and not -_MOST <= value <= _MOST:
+            raise ValueError(f"{name} is too large")
+        return value
+
+    return read
+
+
+def _instant(name: str, value: Any) -> datetime:
+    moment = datetime.fromisoformat(_a(str)(name, value))
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} has no UTC offset")
+    return moment.astimezone(UTC) if moment.tzinfo is not UTC else moment
+
+
+def _items(kind: type) -> Callable[[str, Any], Any]:
+    def read(name: str, value: Any) -> Any:
+        return tuple(_a(kind)(name, item) for item in _a(list)(name, value))
+
+    return read
+
+
+def _attempts(name: str, value: Any) -> Any:
+    found = _items(dict)(name, value)
+    for item in found:
+        RunState(item["state"])
+        _instant("finished_at", item["finished_at"])
+        _a(str)("output", item.get("output", ""))
+    return found
+
+
+def _alert(name: str, value: Any) -> Any:
+    found = _a(dict)(name, value)
+    _instant("told_at", found["told_at"])
+    _a(int)("untold", found.get("untold", 0))
+    _a(int)("repeats", found.get("repeats", 0))
+    return found
+
+
+_READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    **dict.fromkeys(
+        ("job_id", "run_id", "kind", "claim", "because", "delivery_id", "starter", "reason", "output"), _a(str)
+    ),
+    **dict.fromkeys(("count", "attempt", "reruns", "exit_status"), _a(int)),
+    **dict.fromkeys(("claimed_at", "scheduled_at", "through", "received_at", "not_before", "started_at"), _instant),
+    **dict.fromkeys(("lease_ends_at", "finished_at"), _instant),
+    **dict.fromkeys(("owner", "policy"), _a(dict)),
+    "state": lambda _, value: RunState(value),
+    "exact": _a(bool),
+    "lateness_s": _a((int, float)),
+    "unhandled": _items(str),
+    "attempts": _attempts,
+    "alert": _alert,
+}
+"""How each stored value is read: what is not what it stands for makes the row unreadable, and nothing fails later."""
 
 _FIRST_STATE: Final = {
     OpenKind.RUN: RunState.ACCEPTED,

@@ -34,6 +34,9 @@ NICKNAMES: Final = {
 COUNT_LIMIT: Final = 1_000
 """Missed instants are counted exactly up to here."""
 
+MAX_CRON: Final = 1_000
+"""The longest cron expression that is read, in characters: one that lists every minute and every hour has 250."""
+
 _FIELDS = 5
 _WINDOWS = tuple(
     timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, MOST_YEARS * 366 * 86_400)
@@ -205,9 +208,17 @@ def _parsed(text: str, *, now: datetime, zone: tzinfo, allow_past: bool) -> Sche
     return Once(at=at)
 
 
-@lru_cache(maxsize=4096)
 def check_cron(expr: str) -> Cron:
     """A cron expression that is well formed and has an instant ahead. Raises ScheduleError."""
+    if len(expr) > MAX_CRON:
+        raise ScheduleError(
+            f"a cron expression of {len(expr)} characters is too long: at most {MAX_CRON}", hint="write '0 9 * * 1-5'"
+        )
+    return _checked_cron(expr)
+
+
+@lru_cache(maxsize=4096)
+def _checked_cron(expr: str) -> Cron:
     fields = expr.split()
     if len(fields) == _FIELDS and all(field in plain for field, plain in zip(fields, _PLAIN, strict=True)):
         return Cron(expr=expr)
@@ -235,6 +246,8 @@ def from_record(value: object, zone: tzinfo) -> Schedule:
         expr = value.get("expr")
         if not isinstance(expr, str):
             raise ScheduleError("the cron schedule has no expression")
+        if len(expr) > MAX_CRON:
+            return check_cron(expr)
         return _nickname(expr.lower()) if expr.startswith("@") else check_cron(" ".join(expr.split()))
     if kind == "interval":
         seconds = _stored_number(value.get("seconds"))
@@ -246,10 +259,10 @@ def from_record(value: object, zone: tzinfo) -> Schedule:
     if kind == "once":
         at = value.get("run_at")
         try:
-            return Once(at=parse_time(at, zone) if isinstance(at, str) else _missing_run_at())
+            return Once(at=parse_time(at, zone) if isinstance(at, str) and len(at) <= MAX_CRON else _missing_run_at())
         except UsageError as error:
             raise ScheduleError(error.message) from error
-    raise ScheduleError(f"the schedule kind {kind!r} is not known here")
+    raise ScheduleError(f"the schedule kind {kind!r:.40} is not known here")
 
 
 def to_record(schedule: Schedule, zone: tzinfo) -> dict[str, Any]:
@@ -341,7 +354,7 @@ def _stored_number(value: object) -> float | None:
         return None
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

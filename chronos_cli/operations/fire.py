@@ -17,7 +17,7 @@ from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
 from chronos_cli.core.occurrence import UNNAMED_AHEAD
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import ChronosError, ExitCode
+from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming import AGREES_WITHIN, arm, is_armed
 from chronos_cli.operations.look import look, present_wake
@@ -318,7 +318,10 @@ def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosE
 def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
     """Why NAS may not wake the job in time after its run's end, or None: whoever saw to that end may have failed."""
     wake = present_wake(ctx, report.job_id)
-    stored = ctx.repository.arm(report.job_id)
+    try:
+        stored = ctx.repository.arm(report.job_id)
+    except DocumentError as error:
+        return error.line()
     if wake is None or stored is None or stored.value.state is ArmState.REFUSED:
         return None
     document = stored.value

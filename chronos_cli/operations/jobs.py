@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core import edits
-from chronos_cli.core.claim import run_id_of
+from chronos_cli.core.claim import instant_of, run_id_of
 from chronos_cli.core.clock import Trust, displaced, is_ahead
 from chronos_cli.core.decision import Fire, Via
-from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job
-from chronos_cli.core.row import Row, RunState, concluded, over, row_of
-from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UsageError
+from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job, readable_open
+from chronos_cli.core.row import Row, RunState, Timing, concluded, given_up, over, row_of
+from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.look import Looked, look
+from chronos_cli.operations.look import TORN, Looked, look
 from chronos_cli.operations.probe import PROBE_ID
+from chronos_cli.store.repository import open_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    from chronos_cli.core.job import Open
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
+    from chronos_cli.store.repository import Stored
 
 
 @frozen
@@ -43,6 +46,8 @@ def find_job_id(jobs: JobsFile, reference: str) -> str:
     """
     named: dict[str, str] = {}
     for record in jobs.records:
+        if record.problem is not None:
+            named[record.number] = record.number
         if record.id is not None:
             name = record.value.get("name") if isinstance(record.value, dict) else None
             named[record.id] = str(name or record.id)
@@ -129,14 +134,50 @@ def realign(ctx: Context, job_id: str) -> Changed:
 
 
 def remove(ctx: Context, job_id: str) -> None:
-    """Take a job out of the store; its rows stay until retention takes them. Raises NotFoundError."""
+    """Take a job out of the store; its rows stay until retention takes them. Raises NotFoundError.
+
+    What its record has in hand and nothing has started gets its last row first: nobody could make it afterwards. A
+    record that cannot be used goes by its id or, as `record 3`, by its place.
+    """
 
     def once(jobs: JobsFile) -> None:
-        if jobs.get(job_id) is None:
+        record = jobs.get(job_id)
+        if record is not None:
+            _close_open(ctx, record)
+            jobs.remove(job_id)
+            return
+        broken = [item for item in jobs.records if item.problem and job_id in (item.id, item.number)]
+        if not broken:
             raise NotFoundError(f"there is no job '{job_id}'")
-        jobs.remove(job_id)
+        for item in broken:
+            jobs.remove_record(item.index)
 
     ctx.repository.change(once)
+
+
+def _close_open(ctx: Context, record: dict[str, Any]) -> None:
+    """Give every entry in hand that does not run its terminal row. Raises VersionConflict where one has just begun."""
+    try:
+        job = parse_job(record, ctx.home)
+    except ChronosError:
+        return  # what it had in hand cannot be read either
+    for entry in job.open:
+        try:
+            stored = ctx.repository.row(job.id, entry.run)
+        except UnreadableError as error:
+            ctx.repository.set_aside(error)
+            lost = over(
+                row_of(job.id, entry, job.policy), RunState.LOST, now=ctx.clock(), reason=f"{TORN}: {error.why}"
+            )
+            ctx.repository.replace_row(lost, error.version)
+            continue
+        row = stored.value if stored is not None else row_of(job.id, entry, job.policy)
+        if row.state in (RunState.ACCEPTED, RunState.QUEUED):
+            row = given_up(row, now=ctx.clock(), because="the job was removed")
+        if stored is None:
+            ctx.repository.create_row(row)
+        elif row != stored.value:
+            ctx.repository.replace_row(row, stored.version)
 
 
 def get(ctx: Context, job_id: str) -> Job:
@@ -166,7 +207,8 @@ def claim_manual(ctx: Context, job_id: str) -> Looked:
 def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
     """Settle every run in hand as lost, whatever its owner's state, naming who said so. Returns the run ids.
 
-    What the owner left running on this machine is ended. Also takes entries out that cannot be read.
+    What the owner left running on this machine is ended. Also takes entries out that cannot be read, and closes rows
+    that cannot.
     """
     token = ctx.token()
     freed: list[str] = []
@@ -174,19 +216,14 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
     def once(jobs: JobsFile) -> None:
         freed.clear()
         record = jobs.get(job_id)
-        if record is None:
+        torn = settle_torn(ctx, job_id, but=open_runs(record))
+        if record is None and not torn:  # else it was removed, and has left rows that cannot be read
             raise NotFoundError(f"there is no job '{job_id}'")
-        ours = ours_of(record)
-        try:
-            job = parse_job(record, ctx.home)
-        except ChronosError:
-            ours["open"] = []
-            jobs.put(job_id, record | {OURS: ours | {"change": token}, "fire_claim": None})
+        job = None if record is None else _without_unreadable(ctx, jobs, record, token)
+        if job is None or record is None:
             return
-        for entry in job.open:
-            if entry.kind not in (OpenKind.RUN, OpenKind.QUEUED):
-                continue
-            stored = ctx.repository.row(job_id, entry.run)
+        for entry in (entry for entry in job.open if entry.kind in (OpenKind.RUN, OpenKind.QUEUED)):
+            stored = _row_to_free(ctx, job, entry)
             row = stored.value if stored else row_of(job_id, entry, job.policy)
             if row.terminal:
                 continue
@@ -197,14 +234,13 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
             else:
                 ctx.repository.replace_row(closed, stored.version)
                 ctx.processes.forget(row)
-        changes: dict[str, Any] = {"fire_claim": None} if record.get("fire_claim") else {}
-        if record.get("run_claim"):
-            changes["run_claim"] = None
+        changes = {name: None for name in ("fire_claim", "run_claim") if record.get(name)}
         if changes:
             jobs.put(job_id, record | changes)
 
     ctx.repository.change(once)
-    _look_and_tell(ctx, job_id)
+    if ctx.repository.jobs().get(job_id) is not None:
+        _look_and_tell(ctx, job_id)
     return freed
 
 
@@ -215,6 +251,60 @@ def _freed(ctx: Context, row: Row, who: str) -> Row:
     if result is not None:
         return concluded(row, result, retries=0)
     return over(row, RunState.LOST, now=ctx.clock(), reason=f"unlocked by {who}")
+
+
+def _without_unreadable(ctx: Context, jobs: JobsFile, record: dict[str, Any], token: str) -> Job | None:
+    """The job of a record; None where it cannot be parsed: then its entries in hand that cannot be read are dropped."""
+    try:
+        return parse_job(record, ctx.home)
+    except ChronosError:
+        ours = ours_of(record)
+        ours |= {"open": readable_open(ours.get("open")), "change": token}
+        jobs.put(record["id"], record | {OURS: ours, "fire_claim": None})
+        return None
+
+
+def _row_to_free(ctx: Context, job: Job, entry: Open) -> Stored[Row] | None:
+    """The row of an entry; for one that cannot be read, whose bytes are kept aside, what its lock tells of it."""
+    try:
+        return ctx.repository.row(job.id, entry.run)
+    except UnreadableError as error:
+        from chronos_cli.store.repository import Stored
+
+        ctx.repository.set_aside(error)
+        lock = ctx.processes.found(job.id, entry.run)
+        row = replace(row_of(job.id, entry, job.policy), owner=None if lock is None else lock[0])
+        return Stored(value=row, version=error.version)
+
+
+def settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> list[str]:
+    """Close the rows of a job that cannot be read, `but` these, and keep their bytes aside. Returns their run ids.
+
+    Nothing is known of them but their names: each becomes a `lost` one that says so.
+    """
+    torn = []
+    for run_id in ctx.repository.run_ids(job_id):
+        if run_id in but:
+            continue
+        try:
+            ctx.repository.row(job_id, run_id)
+        except UnreadableError as error:
+            aside, now = ctx.repository.set_aside(error), ctx.clock()
+            at = instant_of(run_id)
+            row = Row(
+                job_id=job_id,
+                run_id=run_id,
+                state=RunState.LOST,
+                kind=(Timing.MANUAL if at is None else Timing.ON_TIME).value,
+                claim="",
+                claimed_at=at or now,
+                scheduled_at=at,
+                finished_at=now,
+                reason=f"{TORN}: {error.why}; its bytes are in {aside}",
+            )
+            ctx.repository.replace_row(row, error.version)
+            torn.append(run_id)
+    return torn
 
 
 def _brought_to(ctx: Context, job: Job, draft: edits.Draft, token: str) -> dict[str, Any]:

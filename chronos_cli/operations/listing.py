@@ -10,12 +10,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
-from chronos_cli.core.job import OpenKind, Standing, parse_job
+from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job, readable_open
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.schedule import normal_form
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import opaque
 from chronos_cli.running.actions import action_kind, unhandled_fields
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.jobsfile import Record
+    from chronos_cli.store.repository import Arms
+
+_MOST_SAID: Final = 300
+"""How much is said of what is wrong with a record, which may quote it."""
 
 OVERDUE_AFTER: Final = timedelta(seconds=60)
 """How long past its time an occurrence is called overdue: a relay and a retry fit in."""
@@ -118,6 +123,10 @@ class JobView:
     will_fire: bool | None = None
     doubt: Doubt | None = None
     unhandled: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    """What is wrong with documents of the job that cannot be read; its record is not one of them."""
+    mend: str | None = None
+    """What gets a record with a problem out of the way; the problem's text ends with it."""
 
     @property
     def failing(self) -> bool:
@@ -127,7 +136,7 @@ class JobView:
     @property
     def rank(self) -> int:
         """What comes first: what needs a look, then what comes next, then what is off."""
-        if self.problem is not None or self.overdue_s is not None or self.overrun_s is not None:
+        if self.problem is not None or self.unreadable or self.overdue_s is not None or self.overrun_s is not None:
             return 0
         if self.failing:
             return 1
@@ -157,6 +166,7 @@ class JobView:
             "will_fire": self.will_fire,
             "doubt": None if self.doubt is None else self.doubt.as_json(),
             "unhandled": list(self.unhandled),
+            "unreadable": list(self.unreadable),
         }
 
 
@@ -184,13 +194,23 @@ def listing(
     by_id = None if held is None else {arm.job_id: arm for arm in held.arms}
     views = []
     for record in jobs.records:
-        if only is None or record.id in only:
-            document = arms.get(record.id) if arms is not None and record.id is not None else None
-            views.append(_view(ctx, record, document.value if document else None, by_id, now, arming, prompt_runner))
+        if only is None or record.id in only or record.number in only:
+            document = _document(arms, record.id) if arms is not None and record.id is not None else None
+            views.append(_view(ctx, record, document, by_id, now, arming, prompt_runner))
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}
     orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
     return Listing(jobs=tuple(views), orphans=orphans, now=now, held_reason=ctx.repository.stop_reason())
+
+
+def _document(arms: Arms, job_id: str) -> ArmDocument | None:
+    try:
+        stored = arms.get(job_id)
+    except DocumentError as error:
+        from chronos_cli.store.arms import unreadable_arm
+
+        return unreadable_arm(job_id, error.line())
+    return stored.value if stored is not None else None
 
 
 def _view(
@@ -203,22 +223,28 @@ def _view(
     prompt_runner: bool,
 ) -> JobView:
     job, problem = _read(ctx, record)
-    job_id = record.id or f"record {record.index + 1}"
+    job_id = record.id or record.number
     if job is None:
+        mend = mend_of(record)
+        problem = f"{problem}; {mend}"
         value = record.value if isinstance(record.value, dict) else {}
         arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=Armed.NONE)
-        return JobView(id=job_id, name=str(value.get("name") or job_id), problem=problem, arm=arm, will_fire=False)
+        name = str(value.get("name") or job_id)
+        return JobView(id=job_id, name=name, problem=problem, mend=mend, arm=arm, will_fire=False)
     live = job.standing is Standing.LIVE
     cursor = _cursor(job, now) if live else None
     wish = cursor
-    if job.open and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+    rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
+    if job.open and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
         from chronos_cli.operations.look import present_wake
 
         wake = present_wake(ctx, job.id)
         wish = wake.at if wake is not None else None
     url = ctx.wire.callback_url if ctx.wire is not None else None
     arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=Armed.NONE)
-    running, overrun = _running(ctx, job, now) if job.open else ((), None)
+    running, overrun = _running(ctx, job, rows, now) if rows else ((), None)
+    if document is not None and document.unreadable:
+        unreadable.append(str((document.error or {}).get("message")))
     kind = action_kind(job.record)
     doubt = doubt_about(job, now)
     late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
@@ -241,6 +267,7 @@ def _view(
         will_fire=_will_fire(job, arm) and not (doubt is not None and doubt.code == AHEAD),
         doubt=doubt,
         unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
+        unreadable=tuple(unreadable),
     )
 
 
@@ -251,7 +278,17 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
     try:
         return parse_job(record.value, ctx.home), None
     except ChronosError as error:
-        return None, error.message
+        return None, error.message[:_MOST_SAID]
+
+
+def mend_of(record: Record) -> str:
+    """What gets a record out of the way that cannot be used."""
+    ours = record.value.get(OURS) if isinstance(record.value, dict) else None
+    entries = ours.get("open") if isinstance(ours, dict) else None
+    if record.problem is None and isinstance(entries, list) and len(readable_open(entries)) < len(entries):
+        return f"mend it with `chronos job unlock {record.id} --yes`"
+    name = record.id if is_job_id(record.id) and "of record" not in (record.problem or "") else f"'{record.number}'"
+    return f"put it right in cron/jobs.json, or `chronos job remove {name} --yes`"
 
 
 def _cursor(job: Job, now: datetime) -> datetime | None:
@@ -338,6 +375,8 @@ def _will_fire(job: Job, arm: ArmView) -> bool | None:
 
 def _last(job: Job) -> LastRun | None:
     status, last_at = job.record.get("last_status"), job.record.get("last_run_at")
+    if status is not None and not isinstance(status, str):
+        status = "of no kind that is known"
     if not status and not last_at:
         return None
     at = parse_stored(last_at, job.timetable.zone)
@@ -348,13 +387,13 @@ def _last(job: Job) -> LastRun | None:
     return LastRun(at=at, status=known, reason=str(reason) if reason else None)
 
 
-def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], float | None]:
+def _running(ctx: Context, job: Job, rows: Iterable[Row], now: datetime) -> tuple[tuple[str, ...], float | None]:
     """The runs that go, and by how much the longest has outrun its timeout."""
     from chronos_cli.core.decision import Liveness
     from chronos_cli.core.row import RunState
 
     running, overrun = [], None
-    for row in open_rows(ctx, job):
+    for row in rows:
         if row.state is RunState.RUNNING and ctx.processes.liveness(row) is not Liveness.DEAD:
             running.append(row.run_id)
             if row.started_at is not None:
@@ -365,14 +404,20 @@ def _running(ctx: Context, job: Job, now: datetime) -> tuple[tuple[str, ...], fl
     return tuple(running), overrun
 
 
-def open_rows(ctx: Context, job: Job) -> Iterable[Row]:
-    """The rows of what is in hand."""
+def open_rows(ctx: Context, job: Job) -> tuple[list[Row], list[str]]:
+    """The rows of what is in hand, and what is wrong with those that cannot be read."""
     from chronos_cli.operations.look import as_known
 
+    rows, unreadable = [], []
     for entry in job.open:
-        stored = ctx.repository.row(job.id, entry.run)
+        try:
+            stored = ctx.repository.row(job.id, entry.run)
+        except DocumentError as error:
+            unreadable.append(error.line())
+            continue
         if stored is not None:
-            yield as_known(ctx, stored.value)
+            rows.append(as_known(ctx, stored.value))
+    return rows, unreadable
 
 
 def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:

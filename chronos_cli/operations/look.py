@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.claim import may_go, run_id_of
+from chronos_cli.core.claim import instant_of, may_go, run_id_of
 from chronos_cli.core.clock import Trust, is_ahead, lease_is_over
 from chronos_cli.core.decision import UNSETTLING, Decision, Facts, Fire, Liveness, Outcome, Via, Wake
-from chronos_cli.core.job import Job, parse_job
+from chronos_cli.core.job import Job, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.row import Row, RunState, concluded, lease_end
-from chronos_cli.errors import ChronosError
-from chronos_cli.frozen import frozen, replace
+from chronos_cli.core.row import Row, RunState, concluded, lease_end, over, row_of
+from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
+from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
     from typing import Any
 
+    from chronos_cli.core.job import Open
     from chronos_cli.core.row import Result
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.jobsfile import JobsFile, Record
     from chronos_cli.store.repository import Arms, Stored
+
+
+TORN: Final = "its row could not be read"
+_MOST_SAID: Final = 300
+"""How much is said of what is wrong with a record, which may quote it."""
 
 
 @frozen
@@ -41,8 +47,15 @@ class Looked:
 
 @frozen
 class _Found:
+    """The facts beside a record, and the version of each row.
+
+    `torn`: rows that cannot be read; `rebuilt`: what they become, where their run is not under way.
+    """
+
     facts: Facts
     versions: Mapping[str, str]
+    torn: Mapping[str, UnreadableError] = field(default_factory=dict)
+    rebuilt: Mapping[str, Row] = field(default_factory=dict)
 
 
 def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
@@ -66,9 +79,7 @@ def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
             return Looked(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
         found = _gather(ctx, job, now, ending=True)
         decision = decide(job, found.facts, came, now)
-        for row in decision.settle:
-            _put_row(ctx, row, found)
-            ctx.checkpoint("settling")
+        _write_settled(ctx, decision, found)
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
@@ -127,7 +138,7 @@ def _parsed(ctx: Context, value: Mapping[str, Any]) -> tuple[Job | None, str | N
     try:
         return parse_job(value, ctx.home), None
     except ChronosError as error:
-        return None, error.message
+        return None, error.message[:_MOST_SAID]
 
 
 def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _Found:
@@ -139,7 +150,11 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _F
     if job is None:
         return _Found(facts=Facts(held=held), versions={})
     # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
-    return _gather_rows(ctx, job, now, held=held, arm=ctx.repository.arm(job.id), ending=ending)
+    try:
+        arm = ctx.repository.arm(job.id)
+    except DocumentError:
+        arm = None  # what the job runs does not depend on it; who arms it says what is wrong
+    return _gather_rows(ctx, job, now, held=held, arm=arm, ending=ending)
 
 
 def _gather_rows(
@@ -150,8 +165,17 @@ def _gather_rows(
     liveness: dict[str, Liveness] = {}
     leases: dict[str, datetime] = {}
     results: dict[str, Result] = {}
+    torn: dict[str, UnreadableError] = {}
+    rebuilt: dict[str, Row] = {}
     for entry in job.open:
-        stored = ctx.repository.row(job.id, entry.run)
+        try:
+            stored = ctx.repository.row(job.id, entry.run)
+        except UnreadableError as error:
+            torn[entry.run], versions[entry.run] = error, error.version
+            rows[entry.run], liveness[entry.run] = _rebuilt(ctx, job, entry, error, now)
+            if rows[entry.run].state is not RunState.RUNNING:
+                rebuilt[entry.run] = rows[entry.run]
+            continue
         if stored is None:
             continue
         rows[entry.run], versions[entry.run] = stored.value, stored.version
@@ -177,6 +201,8 @@ def _gather_rows(
             settled_at=_settled_at(arm),
         ),
         versions=versions,
+        torn=torn,
+        rebuilt=rebuilt,
     )
 
 
@@ -186,7 +212,34 @@ def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
         return frozenset()
     names = (name for name in ctx.repository.run_ids(job.id) if name > run_id_of(now) and name[0].isdigit())
     owed = {entry.fire_at for entry in job.open if entry.fire_at is not None}
-    return frozenset(owed | {datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in names})
+    return frozenset(owed | {at for at in map(instant_of, names) if at is not None})
+
+
+def _rebuilt(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: datetime) -> tuple[Row, Liveness]:
+    """The row that stands for one that cannot be read, made from its entry and from what the run's lock tells.
+
+    A run is never accepted again for it: it may have done its work. While its lock is held it goes on as `running`.
+    """
+    row = row_of(job.id, entry, job.policy)
+    lock = ctx.processes.found(job.id, entry.run)
+    if lock is not None:
+        result = ctx.processes.result(replace(row, state=RunState.RUNNING, owner=lock[0]))
+        if result is not None:
+            return concluded(row, result, retries=0), Liveness.DEAD
+    if lock is not None and lock[1]:
+        return replace(row, state=RunState.RUNNING, owner=lock[0], started_at=entry.claimed_at), Liveness.ALIVE
+    if lock is None and entry.kind is not OpenKind.RUN:
+        return row, Liveness.UNSEEN  # nothing has started it here
+    return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD
+
+
+def _write_settled(ctx: Context, decision: Decision, found: _Found) -> None:
+    """Write the rows that were settled, and those that had to be made anew once their old bytes are kept aside."""
+    for row in {**found.rebuilt, **{row.run_id: row for row in decision.settle}}.values():
+        if row.run_id in found.torn:
+            ctx.repository.set_aside(found.torn[row.run_id])
+        _put_row(ctx, row, found)
+        ctx.checkpoint("settling")
 
 
 def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
@@ -209,10 +262,13 @@ def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Livenes
 
 
 def _create_owed(ctx: Context, owed: Iterable[Row]) -> None:
-    """Create the rows that a record's entries owe; whoever reads the entry would write the same."""
+    """Create the rows that a record's entries owe; whoever reads the entry would write the same.
+
+    Durable, since the next write of the record drops the entries, and then nothing else knows of these occurrences.
+    """
     for row in owed:
         try:
-            ctx.repository.create_row(row, durable=False)
+            ctx.repository.create_row(row)
         except VersionConflict:
             continue  # another look wrote the same row from the same entry
 
@@ -288,7 +344,7 @@ def _survey_all(
     index = ctx.repository.arms()
     for record in jobs.records:
         any_jobs = True
-        job_id = record.id or f"record {record.index + 1}"
+        job_id = record.id or record.number
         if only is not None and job_id not in only:
             continue
         job, problem = read_record(ctx, record)
@@ -300,17 +356,21 @@ def _survey_all(
             if write:
                 jobs.remove(job_id)
             continue
-        arms[job_id] = index.get(job.id)
-        found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id], ending=write)
+        try:
+            arms[job_id] = index.get(job.id)
+            found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id], ending=write)
+        except DocumentError as error:
+            invalid[job_id] = error.message
+            arms.pop(job_id, None)
+            continue
         decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
         over += _over(ctx, job, decision, found.facts)
-        if decision.record is None and not decision.settle:
+        if decision.record is None and not decision.settle and not found.rebuilt:
             continue
         changed.append(job_id)
         if write:
-            for row in decision.settle:
-                _put_row(ctx, row, found)
+            _write_settled(ctx, decision, found)
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.row import RunState, output_of
-from chronos_cli.errors import ConflictError, NotFoundError
+from chronos_cli.errors import ConflictError, DocumentError, NotFoundError
 from chronos_cli.operations.jobs import find_job_id
 from chronos_cli.operations.look import as_known
 
@@ -37,7 +37,7 @@ def find_row(ctx: Context, reference: str) -> Row:
         if stored is None:
             raise NotFoundError(f"job {known} has no run '{run_id}'", hint=f"see `chronos history {known}`")
         return as_known(ctx, stored.value)
-    having = [job_id for job_id in job_ids_with_rows(ctx) if ctx.repository.row(job_id, reference) is not None]
+    having = [job_id for job_id in job_ids_with_rows(ctx) if _has_row(ctx, job_id, reference)]
     if len(having) > 1:
         listed = ", ".join(f"{job_id}/{reference}" for job_id in having[:5])
         raise ConflictError(f"several jobs have a run '{reference}'", hint=f"it may be {listed}")
@@ -50,6 +50,13 @@ def find_row(ctx: Context, reference: str) -> Row:
         if row.started_at is not None:
             return as_known(ctx, row)
     raise NotFoundError(f"job {job_id} has not run yet", hint=f"see `chronos history {job_id}`")
+
+
+def _has_row(ctx: Context, job_id: str, run_id: str) -> bool:
+    try:
+        return ctx.repository.row(job_id, run_id) is not None
+    except DocumentError:
+        return True  # it has one, and reading it says what is wrong
 
 
 def output_key(row: Row) -> str | None:

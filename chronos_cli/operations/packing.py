@@ -145,7 +145,7 @@ def tidy(ctx: Context, before: Arms, wanted: Collection[str], renewed: Collectio
     gone before it is written again.
     """
     now = ctx.clock().astimezone(UTC).isoformat()
-    for pack in before.packs:
+    for pack in (pack for pack in before.packs if pack.version):  # one without could not be read: doctor names it
         live = {
             job_id: line
             for job_id, line in pack.lines.items()
@@ -153,7 +153,7 @@ def tidy(ctx: Context, before: Arms, wanted: Collection[str], renewed: Collectio
             and job_id not in renewed
             and rank(before.lines[job_id]) == rank(line)
             # Of a job that is gone, somebody may have sent this since NAS was listed: until it is past, it is ours.
-            and (job_id in wanted or str(line.get("fire_at")) > now)
+            and (job_id in wanted or str(line.get("fire_at") or "") > now)
         }
         if not live:
             ctx.repository.drop_pack(pack)

@@ -15,6 +15,7 @@ from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.frozen import frozen, names, replace
 from chronos_cli.nas.interface import ArmRequest
 from chronos_cli.store.interface import VersionConflict
+from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,8 +62,13 @@ class Probe:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Probe:
         """Read the stored form. Raises KeyError, TypeError or ValueError."""
-        known = {name: document[name] for name in names(cls) if name in document}
-        return cls(**known | {name: datetime.fromisoformat(known[name]) for name in _INSTANTS if name in known})
+        known: dict[str, Any] = {name: document[name] for name in names(cls) if name in document}
+        if not all(isinstance(value, str) for value in known.values()):
+            raise TypeError("every member is a text")
+        instants: dict[str, Any] = {name: datetime.fromisoformat(known[name]) for name in _INSTANTS if name in known}
+        if not all(moment.tzinfo for moment in instants.values()):
+            raise ValueError("an instant needs a UTC offset")
+        return cls(**known | instants)
 
 
 def read_probe(ctx: Context) -> Probe | None:
@@ -76,7 +82,7 @@ def read_probe(ctx: Context) -> Probe | None:
 
 def _read(data: bytes) -> Probe | None:
     try:
-        return Probe.from_json(json.loads(data))
+        return Probe.from_json(read_json(data))
     except (ValueError, KeyError, TypeError):
         return None  # a new probe replaces it
 

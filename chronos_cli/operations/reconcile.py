@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, make_plan
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.nas.interface import CancelRequest
 from chronos_cli.operations.carrying import Done, cancelled_at, carry_out
@@ -69,6 +69,7 @@ def reconcile(
     """
     if not dry_run:
         ctx.must_be_active("reconcile")
+        ctx.repository.mend_store_id(ctx.token)
     wire = _wire(ctx)
     chosen = None if only is None else frozenset(only)
     with wire.connect(LIST_BUDGET_S) as nas:
@@ -136,7 +137,10 @@ def _documents(settled: Settled, listed: ArmList, chosen: frozenset[str] | None)
     documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
     ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
     for job_id in ids if chosen is None else ids & chosen:
-        stored = settled.index.get(job_id)
+        try:
+            stored = settled.index.get(job_id)
+        except DocumentError:
+            continue  # its timer is left as it is
         if stored is not None:
             documents[job_id] = stored.value
     return documents

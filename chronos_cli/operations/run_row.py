@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, lease_end, row_of
-from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.errors import ChronosError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 from chronos_cli.store.repository import Stored, row_key
@@ -199,7 +199,12 @@ class _Recording:
             trouble = error
         else:
             return self._after
-        stored = rows.row(row.job_id, row.run_id)
+        try:
+            stored = rows.row(row.job_id, row.run_id)
+        except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
+            rows.set_aside(error)
+            self._version = error.version
+            return None
         if stored is None:
             return self._after
         self._version = stored.version

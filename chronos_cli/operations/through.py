@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.fire import keeps_slot, rearm
 from chronos_cli.operations.look import present_wake
@@ -137,9 +137,11 @@ def _keeps_slot(ctx: Context, job_id: str) -> bool:
 def _note(ctx: Context, row: Row) -> None:
     """A scheduled run that went well ends the complaint that runs cannot be started."""
     if row.state is RunState.OK and row.scheduled_at is not None:
-        ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))
+        with suppress(DocumentError):  # whoever arms the job says what is wrong with it
+            ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))
 
 
 def _prune(ctx: Context, job_id: str) -> None:
     horizon = run_id_of(ctx.clock() - timedelta(days=ctx.retention.days))
-    ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon)
+    with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
+        ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon)

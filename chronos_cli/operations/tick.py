@@ -13,12 +13,13 @@ from chronos_cli.core.clock import UNCHECKED, Trust, displaced, is_ahead, is_nea
 from chronos_cli.core.decision import Fire, Purpose, Via, Wake
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import ChronosError, HeldError, TemporaryError
+from chronos_cli.errors import ChronosError, DocumentError, HeldError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming import is_armed
 from chronos_cli.operations.fire import launch_each, rearm, wait_for
 from chronos_cli.operations.look import look, read_all
 from chronos_cli.store.interface import VersionConflict
+from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,6 +63,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     reason = ctx.repository.stop_reason()
     if reason is not None:
         raise HeldError(f"all jobs are held: {reason}")
+    ctx.repository.mend_store_id(ctx.token)
     note_tick(ctx, ctx.clock())
     everything = read_all(ctx)
     if ctx.trust is Trust.UNHEARD and any(needs_witness(job, ctx.clock()) for job in everything):
@@ -159,32 +161,35 @@ def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
     now = ctx.clock()
     if (now - job.cursor).total_seconds() >= leave_s:
         return False
-    stored = ctx.repository.arm(job.id)
+    try:
+        stored = ctx.repository.arm(job.id)
+    except DocumentError:
+        return False
     return stored is not None and is_armed(stored.value, Wake(at=job.cursor, purpose=Purpose.CURSOR), ctx.wire, now)
 
 
 def last_tick(ctx: Context) -> str | None:
     """When a tick last ran, ISO 8601, or None. Something unreadable there means none is known."""
-    found = ctx.repository.documents.read(TICK_KEY)
-    if found is None:
-        return None
     try:
-        return str(json.loads(found.data)["at"])
-    except (ValueError, KeyError, TypeError):
+        found = ctx.repository.documents.read(TICK_KEY)
+        if found is None:
+            return None
+        return str(read_json(found.data)["at"])
+    except (ValueError, KeyError, TypeError, DocumentError):
         return None
 
 
 def note_tick(ctx: Context, now: datetime) -> None:
-    """Write down that a tick runs; a conflict means that another one has just done so."""
+    """Write down that a tick runs, where that can be; a conflict means that another one has just done so."""
     data = json.dumps({"at": now.isoformat()}).encode()
     documents = ctx.repository.documents
-    found = documents.read(TICK_KEY)
     try:
+        found = documents.read(TICK_KEY)
         if found is None:
             documents.create(TICK_KEY, data, durable=False)
         else:
             documents.replace(TICK_KEY, data, found.version, durable=False)
-    except VersionConflict:
+    except (VersionConflict, DocumentError):
         return
 
 

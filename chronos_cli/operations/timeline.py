@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
+from chronos_cli.errors import DocumentError
 from chronos_cli.operations.look import read_record
 
 if TYPE_CHECKING:
@@ -131,9 +132,15 @@ def timeline(ctx: Context, *, last: timedelta, following: timedelta, only: froze
 def _past(ctx: Context, job_id: str, start: datetime, now: datetime) -> Iterator[Bar]:
     """The rows of the window, oldest first; a run that began before it counts if it reached into it by its name."""
     earliest = run_id_of(start)
-    names = [name for name in ctx.repository.run_ids(job_id) if name.removeprefix("manual-") >= earliest][-MOST:]
+    try:
+        names = [name for name in ctx.repository.run_ids(job_id) if name.removeprefix("manual-") >= earliest][-MOST:]
+    except DocumentError:
+        return  # history and doctor name what cannot be read; a picture shows the rest
     for name in names:
-        stored = ctx.repository.row(job_id, name)
+        try:
+            stored = ctx.repository.row(job_id, name)
+        except DocumentError:
+            continue
         if stored is not None:
             bar = _bar(stored.value, now)
             if bar is not None:

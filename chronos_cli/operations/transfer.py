@@ -86,7 +86,7 @@ def records_of(
             continue
         job, problem = read_record(ctx, record)
         if job is None:
-            left_out[record.id or f"record {record.index + 1}"] = problem or "it cannot be read"
+            left_out[record.id or record.number] = problem or "it cannot be read"
             continue
         value = {key: item for key, item in record.value.items() if key not in _RUNTIME}
         ours = {key: item for key, item in ours_of(value).items() if key not in _OUR_RUNTIME}

@@ -104,6 +104,14 @@ class Processes(ABC):
         """Whether this process was told to stop."""
         return False
 
+    def found(self, job_id: str, run_id: str) -> tuple[Mapping[str, Any], bool] | None:
+        """Return the owner of a run whose row cannot be read, as far as a lock tells it, and whether that is held.
+
+        None where it has none here.
+        """
+        del job_id, run_id
+        return None
+
     @abstractmethod
     def end_leftovers(self, row: Row) -> None:
         """End what is left of a run whose owner is dead or past its lease, before its row is settled."""

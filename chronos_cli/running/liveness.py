@@ -24,8 +24,16 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.running.lock import SeenLock, find_lock
-from chronos_cli.running.machine import can_tell_processes, group_members, has_open, holders, same_machine, start_time
+from chronos_cli.running.lock import SeenLock, find_lock, lock_name
+from chronos_cli.running.machine import (
+    can_tell_processes,
+    group_members,
+    has_open,
+    holders,
+    machine_identity,
+    same_machine,
+    start_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +89,47 @@ def read_result(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id
         return None
     os.close(lock.fd)
     return lock.result
+
+
+def owners_found(places: LockPlace, job_id: str, run_id: str) -> list[tuple[dict[str, Any], bool]]:
+    """Return what the lock files of a run's attempts tell of their owners, and whether each is held, the newest first.
+
+    For a run whose row cannot be read: only the row knew the token.
+    """
+    prefix, found = lock_name(job_id, run_id, ""), []
+    for place in places.find(prefix):
+        for name in _names_in(place.folder):
+            token = name.removeprefix(prefix)
+            if token == name or "." in token:
+                continue
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place.folder)
+            except OSError:
+                continue
+            try:
+                at = os.fstat(fd)
+                owner = {"machine": machine_identity(), "lock": name, "file": [at.st_dev, at.st_ino], "token": token}
+                found.append((at.st_mtime_ns, owner, _is_held(fd)))
+            finally:
+                os.close(fd)
+    return [(owner, held) for _, owner, held in sorted(found, key=lambda item: item[0], reverse=True)]
+
+
+def _names_in(folder: int) -> list[str]:
+    """Return the names in a folder that is open, though not for reading."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_held(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def end_leftovers(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> bool:

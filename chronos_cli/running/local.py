@@ -96,6 +96,11 @@ class LocalProcesses(Processes):
         """Whether a signal has told this process to stop."""
         return self.interrupts is not None and self.interrupts.signal is not None
 
+    def found(self, job_id: str, run_id: str) -> tuple[Mapping[str, Any], bool] | None:
+        """Return what a lock file of a run tells of its owner, of one that is held first, and whether it is."""
+        found = machine.owners_found(self.locks, job_id, run_id)
+        return next((item for item in found if item[1]), found[0] if found else None)
+
     def end_leftovers(self, row: Row) -> None:
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
         machine.end_run(self.locks, row.owner or {}, row.job_id, row.run_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.decision import Purpose
 from chronos_cli.core.plan import ArmState, Sent
 from chronos_cli.frozen import field, frozen, names, replace
 
@@ -51,6 +52,8 @@ class ArmDocument:
     last_callback: str | None = None
     last_fire_error: Mapping[str, Any] | None = None
     notes: tuple[Mapping[str, Any], ...] = ()
+    unreadable: bool = False
+    """Whether this only stands for a document that cannot be read; never stored."""
 
     def sent(self) -> Sent:
         """What the pure plan needs to know of it."""
@@ -63,6 +66,7 @@ class ArmDocument:
             keys=self.keys,
             idle=self.idle,
             spent=self.spent,
+            unreadable=self.unreadable,
         )
 
     def sending(
@@ -83,6 +87,7 @@ class ArmDocument:
             generation=self.next_generation(now),
             sent_at=now,
             error=None,
+            unreadable=False,
             spent=False,
             owed=None,
             keys={**newest, fire_at: wake.purpose.value},
@@ -110,7 +115,7 @@ class ArmDocument:
                 value = value.isoformat()
             elif name == "keys":
                 value = {at.isoformat(): purpose for at, purpose in value.items()}
-            if value not in (None, (), {}, 0, False):
+            if name != "unreadable" and value not in (None, (), {}, 0, False):
                 document[name] = value
         return document
 
@@ -119,22 +124,61 @@ class ArmDocument:
         """Read the stored form. Raises KeyError, TypeError or ValueError."""
         known: dict[str, Any] = {"state": document["state"]}
         for name, value in document.items():
-            if name in _FIELDS:
-                read = _READ.get(name)
-                known[name] = value if read is None else read(value)
+            if name in _READ and value is not None:
+                known[name] = _READ[name](value)
         return cls(**known)
 
 
-def _keys(value: Mapping[str, str]) -> Mapping[datetime, str]:
-    return {datetime.fromisoformat(at): purpose for at, purpose in value.items()}
+def unreadable_arm(job_id: str, why: str) -> ArmDocument:
+    """What stands for an arm document that cannot be read: this store armed the job, and what NAS holds is not known.
+
+    The next arm of the job writes it anew, and NAS's list tells what it held.
+    """
+    message = f"its arm document cannot be read ({why}): `chronos reconcile` makes it anew from what NAS holds"
+    error = {"code": "unreadable", "message": message}
+    return ArmDocument(job_id=job_id, state=ArmState.UNCONFIRMED, error=error, unreadable=True)
 
 
-_FIELDS: Final = frozenset(names(ArmDocument))
+def _a(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+        return value
+
+    return read
+
+
+def _instant(value: Any) -> datetime:
+    moment = datetime.fromisoformat(_a(str)(value))
+    if moment.tzinfo is None:
+        raise ValueError("an instant needs a UTC offset")
+    return moment
+
+
+def _number(value: Any) -> int:
+    if not 0 <= _a(int)(value) < 2**63:
+        raise ValueError("a number is out of range")
+    return int(value)
+
+
+def _keys(value: Any) -> Mapping[datetime, str]:
+    return {_instant(at): _a(str)(purpose) for at, purpose in _a(dict)(value).items()}
+
+
+def _each(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: tuple(_a(kind)(item) for item in _a(list)(value))
+
+
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"), datetime.fromisoformat),
+    **dict.fromkeys(("wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"), _instant),
+    **dict.fromkeys(("job_id", "callback_url", "portal_url", "audience", "schedule_id", "last_callback"), _a(str)),
+    **dict.fromkeys(("error", "last_fire_error"), _a(dict)),
+    **dict.fromkeys(("generation", "idle"), _number),
     "state": ArmState,
+    "purpose": lambda value: Purpose(value).value,
+    "spent": _a(bool),
     "keys": _keys,
-    "notes": tuple,
-    "features": tuple,
+    "notes": _each(dict),
+    "features": _each(str),
 }
-"""How a stored value is read, where it is not what it stands for."""
+"""How each stored value is read: whatever is not what it stands for makes the document unreadable."""

@@ -30,10 +30,27 @@ def disk_error(action: str, path: Path, error: OSError) -> StoreError:
     """
     reason = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0)
+    if action in ("read", "list"):
+        hint = _hint_to_read(path, error)
     facts = describe(path)
     if os.path.lexists(path):
         facts = f"{facts}; its folder {describe(path.parent)}"
     return StoreError(f"cannot {action} {path}: {reason} ({facts}; running as {current_user()})", hint=hint)
+
+
+def _hint_to_read(path: Path, error: OSError) -> str | None:
+    """What gets a file read that could not be; nobody has tried to change anything."""
+    try:
+        found = path.stat()
+    except OSError:
+        found = None
+    if error.errno in (errno.EINVAL, errno.EISDIR):
+        return f"move it away: mv {path} {path}.aside"
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return None
+    if found is not None and found.st_uid == os.geteuid():
+        return f"chmod u+rX {path}"
+    return "run as the owner, or give that user access"
 
 
 def describe(path: Path) -> str:

@@ -35,7 +35,7 @@ def locked(
     """
     deadline = clock() + timeout_s
     while True:
-        fd = os.open(path, flags | os.O_CLOEXEC, mode)
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)  # a pipe in its place keeps nobody
         try:
             _wait(fd, path, deadline, clock, sleep)
             if not _still_named(fd, path):

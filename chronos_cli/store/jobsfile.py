@@ -18,6 +18,7 @@ from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.jsonarray import ArrayItems, scan_array
 from chronos_cli.store.jsontext import (
+    Beyond,
     Container,
     Edit,
     Member,
@@ -28,11 +29,13 @@ from chronos_cli.store.jsontext import (
     edit_object,
     indent_inside,
     same,
+    scan_any,
     scan_object,
     scan_value,
     skip_space,
 )
 from chronos_cli.store.stamp import refreshed
+from chronos_cli.strict_json import MAX_DEPTH, is_deep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +56,11 @@ class Record:
     value: Any
     problem: str | None
     index: int
+
+    @property
+    def number(self) -> str:
+        """How a record is named that cannot be by its id."""
+        return f"record {self.index + 1}"
 
 
 class JobsFile:
@@ -97,11 +105,11 @@ class JobsFile:
         start = skip_space(text, 1 if text.startswith(_BOM) else 0)
         found: list[Container] = []
 
-        def inside(key: str, at: int) -> tuple[Any, int]:
+        def inside(key: str, text: str, at: int) -> tuple[Any, int]:
             bracket = text[at : at + 1]
             if key != _JOBS or bracket not in {"[", "{"}:
-                return scan_value(text, at)
-            found.append(scan_array(text, at) if bracket == "[" else scan_object(text, at))
+                return scan_any(text, at)
+            found.append(scan_array(text, at) if bracket == "[" else scan_object(text, at, inside=_any_member))
             return found[-1], found[-1].end
 
         holder: Member | None
@@ -189,6 +197,11 @@ class JobsFile:
         for index in gone:
             self._put.pop(index, None)
 
+    def remove_record(self, index: int) -> None:
+        """Drop the entry at this place, whatever it is."""
+        self._removed.add(index)
+        self._put.pop(index, None)
+
     def render(self, now: datetime | None = None) -> bytes:
         """The file's new bytes; `now` (aware) is what `updated_at` becomes, in the form it has."""
         now = now or datetime.now(UTC)
@@ -245,8 +258,8 @@ class JobsFile:
         The first usable one of those alike in all but case is the job; the others are refused.
         """
         for index in self._alike(job_id):
-            name = self._id(index)
-            if is_job_id(name) and isinstance(self._values[index], dict) and self._key(index) in {None, name}:
+            name, value = self._id(index), self._values[index]
+            if is_job_id(name) and _is_usable(value) and self._key(index) in {None, name}:
                 return index if name == job_id else None
         return None
 
@@ -269,6 +282,7 @@ class JobsFile:
     def _id(self, index: int) -> Any:
         """The id that a record claims, or that its key gives it."""
         value = self._values[index]
+        value = value.known if isinstance(value, Beyond) else value
         own = value.get("id") if isinstance(value, dict) else None
         return self._key(index) if own is None else own
 
@@ -278,17 +292,24 @@ class JobsFile:
         return self._parsed
 
 
+def _any_member(_: str, text: str, at: int) -> tuple[Any, int]:
+    return scan_any(text, at)
+
+
 def _records(values: list[Any], keys: list[str] | None) -> Iterator[Record]:
     """The entries, each with what makes it unusable. Of two with one id, the first is the job."""
     seen: dict[str, Record] = {}
     for index, stored in enumerate(values):
         key = keys[index] if keys else None
-        value = _with_id(key, stored)
+        beyond = stored if isinstance(stored, Beyond) else None
+        value = _with_id(key, dict(beyond.known) if beyond else stored)
         if not isinstance(value, dict):
             yield Record(id=key, value=value, problem=f"it is {_kind(value)}, not an object", index=index)
             continue
         job_id = value.get("id")
-        problem = None
+        problem = beyond.why if beyond else None
+        if problem is None and is_deep(value):
+            problem, value = f"it is nested deeper than {MAX_DEPTH} levels", _shallow(value)
         if not isinstance(job_id, str):
             problem = "it has no id" if job_id is None else f"its id is {_kind(job_id)}, not a text"
             job_id = key
@@ -303,6 +324,15 @@ def _records(values: list[Any], keys: list[str] | None) -> Iterator[Record]:
         if problem is None:
             seen[str(job_id).lower()] = record
         yield record
+
+
+def _is_usable(value: Any) -> bool:
+    return isinstance(value, dict) and not is_deep(value)
+
+
+def _shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """The members of a record that are no lists or objects: what can be said of one that is nested too deep."""
+    return {key: item for key, item in value.items() if not isinstance(item, dict | list)}
 
 
 def _entries(jobs: Container | None) -> tuple[Sequence[Member], list[Any], list[str] | None, Sequence[int]]:

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from chronos_cli.store.jsontext import Container, Member, after_comma, closing, scan_value, skip_space
+from chronos_cli.store.jsontext import Container, Member, after_comma, closing, scan_any, scan_value, skip_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class ArrayItems(Sequence[Member]):
             raise IndexError(index)
         first, at = self._pieces[bisect_right(self._pieces, wanted, key=lambda piece: piece[0]) - 1]
         while True:
-            _, end = scan_value(self._text, at)
+            _, end = scan_any(self._text, at)
             if first == wanted:
                 return Member(at, end, at, self.values[wanted])
             at = after_comma(self._text, end) or end
@@ -57,7 +57,7 @@ class ArrayItems(Sequence[Member]):
         """All items in order, each found from the one before."""
         at = self._pieces[0][1] if self._pieces else 0
         for value in self.values:
-            _, end = scan_value(self._text, at)
+            _, end = scan_any(self._text, at)
             yield Member(at, end, at, value)
             at = after_comma(self._text, end) or end
 
@@ -74,7 +74,7 @@ def scan_array(text: str, start: int, *, piece: int = PIECE) -> Container:
     while True:
         if not pieces or at - pieces[-1][1] >= piece:
             pieces.append((len(values), at))
-        value, end = scan_value(text, at)
+        value, end = scan_any(text, at)
         values.append(value)
         after = after_comma(text, end)
         if after is None:
@@ -86,7 +86,7 @@ def _scan_pieces(text: str, at: int, piece: int, values: list[Any], pieces: list
     """Decode piece by piece from the item at `at`, and return where the item starts that is to be read singly."""
     if len(text) - at <= 2 * piece:
         return at
-    _, end = scan_value(text, at)
+    _, end = scan_any(text, at)
     following = after_comma(text, end)
     if following is None:
         return at
@@ -109,6 +109,6 @@ def _whole_items(text: str) -> list[Any] | None:
     framed = f"[{text}]"
     try:
         value, end = scan_value(framed, 0)
-    except json.JSONDecodeError:  # Not the end of an item after all.
+    except json.JSONDecodeError:  # Not the end of an item after all, or an item that is more than can be read.
         return None
     return value if end == len(framed) else None

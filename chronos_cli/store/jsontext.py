@@ -20,6 +20,8 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*").match
 _DECODER: Final = json.JSONDecoder(strict=False)
 _scan: Final[Callable[[str, int], tuple[Any, int]]] = _DECODER.scan_once  # type: ignore[attr-defined]
 
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|\[+|\]+|\{+|\}+|[^\s,:\[\]{}"]+', re.DOTALL).finditer
+
 Edit = tuple[int, int, str]
 """Put this text in place of what stands from here to there."""
 
@@ -62,7 +64,63 @@ def scan_value(text: str, at: int) -> tuple[Any, int]:
     except StopIteration as error:
         raise json.JSONDecodeError("Expecting value", text, error.value) from None
     except RecursionError:
-        raise json.JSONDecodeError("Nested too deep", text, at) from None
+        raise BeyondError("it is nested too deep", text, at) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise BeyondError("a number in it has too many digits", text, at) from None
+
+
+class BeyondError(json.JSONDecodeError):
+    """A value that is well formed as far as can be told, and more than can be read."""
+
+
+@frozen
+class Beyond:
+    """What stands for such a value: `why` it is more than can be read, and those members of an object that are not."""
+
+    why: str
+    known: Mapping[str, Any]
+
+
+def scan_any(text: str, at: int) -> tuple[Any, int]:
+    """As `scan_value`; a value that is more than can be read is a `Beyond`. Raises ValueError."""
+    try:
+        return scan_value(text, at)
+    except BeyondError as error:
+        end, known = skip_value(text, at), {}
+        if text[at] == "{":
+            members = scan_object(text, at, inside=_scan_known).items
+            known = {member.key or "": member.value for member in members if not isinstance(member.value, Beyond)}
+        return Beyond(why=error.msg, known=known), end
+
+
+def _scan_known(_: str, text: str, at: int) -> tuple[Any, int]:
+    try:
+        return scan_value(text, at)
+    except BeyondError as error:
+        return Beyond(why=error.msg, known={}), skip_value(text, at)
+
+
+def skip_value(text: str, at: int) -> int:
+    """Where the value ends that starts at `at`, found by its brackets alone, without recursion. Raises ValueError."""
+    closing_of: Final = {"[": "]", "{": "}"}
+    expected: list[str] = []
+    for token in _TOKEN(text, at):
+        marks = token[0]
+        if marks[0] in closing_of:
+            expected += [closing_of[marks[0]]] * len(marks)
+        elif marks[0] in "]}":
+            # A run of brackets may close what stands around the value too.
+            most = min(len(marks), len(expected))
+            if expected[len(expected) - most :] != list(marks[:most]):
+                break
+            del expected[len(expected) - most :]
+            if not expected:
+                return token.start() + most
+        if not expected:
+            return token.end()
+    raise json.JSONDecodeError("Expecting the end of a value", text, at)
 
 
 def after_comma(text: str, at: int) -> int | None:
@@ -71,10 +129,12 @@ def after_comma(text: str, at: int) -> int | None:
     return comma.end() if comma else None
 
 
-def scan_object(text: str, start: int, *, inside: Callable[[str, int], tuple[Any, int]] | None = None) -> Container:
+def scan_object(
+    text: str, start: int, *, inside: Callable[[str, str, int], tuple[Any, int]] | None = None
+) -> Container:
     """The object whose brace is at `start`, member by member. Raises ValueError.
 
-    `inside(key, at)`: reads a member's value in place of `scan_value`.
+    `inside(key, text, at)`: reads a member's value in place of `scan_value`.
     """
     items: list[Member] = []
     at = skip_space(text, start + 1)
@@ -88,7 +148,7 @@ def scan_object(text: str, start: int, *, inside: Callable[[str, int], tuple[Any
         if text[colon : colon + 1] != ":":
             raise json.JSONDecodeError("Expecting ':' delimiter", text, colon)
         value_start = skip_space(text, colon + 1)
-        value, end = inside(key, value_start) if inside else scan_value(text, value_start)
+        value, end = inside(key, text, value_start) if inside else scan_value(text, value_start)
         items.append(Member(at, end, value_start, value, key))
         after = after_comma(text, end)
         if after is None:
@@ -256,7 +316,7 @@ def colon_inside(text: str, found: Container, style: Style) -> str:
     if not found.items:
         return ": " if style.step else style.colon
     first = found.items[0]
-    return text[scan_value(text, first.start)[1] : first.value_start]
+    return text[scan_any(text, first.start)[1] : first.value_start]
 
 
 def _interior(text: str, found: Container, added: Sequence[str], style: Style) -> str:

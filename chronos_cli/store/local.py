@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.errors import LockTimeoutError, StoreError
+from chronos_cli.errors import DocumentError, LockTimeoutError, StoreError
 from chronos_cli.files import open_folder, place_of
 from chronos_cli.store.atomic import (
     NEW_FILE_MODE,
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
 LOCK_NAME: Final = ".jobs.lock"
 BACKUP_SUFFIX: Final = ".bak"
+MAX_FILE_BYTES: Final = 256 * 2**20
+"""The largest file that is read: 10,000 jobs take ten megabytes. What is larger would take this process's memory."""
+
+RUNS: Final = "runs"
+"""The folder that has a folder of rows for each job."""
+
+_OF_JOBS: Final = frozenset({RUNS, "output"})
+"""Folders of which each entry is a folder named as a job, which may end as a document does."""
+
 FOREIGN_STATE: Final = "runtime.db"
 """A newer hermes keeps its jobs' state in this file beside jobs.json, which then no longer tells the whole truth."""
 
@@ -76,18 +85,24 @@ class LocalStore(DocumentStore):
         self._refuse_foreign_state(key)
         try:
             with place_of(self._home, key) as place:
-                fd = place.open(os.O_RDONLY)
+                fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
             if path.is_symlink():  # Its target may be on a volume that is not mounted now: that is not "no jobs".
-                raise disk_error("read", path, error) from error
+                raise _not_read(key, path, error) from error
             return None
         except OSError as error:
-            raise disk_error("read", path, error) from error
+            raise _not_read(key, path, error) from error
         try:
             found = os.fstat(fd)
+            if stat.S_ISDIR(found.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            if found.st_size > MAX_FILE_BYTES:
+                raise OSError(errno.EFBIG, f"it is larger than {MAX_FILE_BYTES} bytes")
             data = _read_all(fd, found.st_size)
         except OSError as error:
-            raise disk_error("read", path, error) from error
+            raise _not_read(key, path, error) from error
         finally:
             os.close(fd)
         return Document(data=data, version=signature(found))
@@ -133,14 +148,21 @@ class LocalStore(DocumentStore):
                     for entry in entries:
                         if entry.name.startswith("."):
                             continue
-                        if entry.is_dir(follow_symlinks=False):
+                        # What bears a document's name is one that cannot be read, not a folder of others.
+                        named = entry.name.endswith(".json") and folder.name not in _OF_JOBS
+                        if entry.is_dir(follow_symlinks=False) and not named:
                             folders.append((folder / entry.name, f"{base}{entry.name}/"))
                         else:
                             keys.append(base + entry.name)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise disk_error("list", folder, error) from error
+                said = disk_error("list", folder, error)
+                if folder.parent.name != RUNS:
+                    raise said from error
+                if folder == top:  # one job's rows: another job's are not concerned
+                    raise DocumentError(said.message, hint=said.hint, key=base) from error
+                keys.append(f"{base}.json")
         return sorted(keys)
 
     def delete(self, key: str) -> None:
@@ -152,6 +174,10 @@ class LocalStore(DocumentStore):
                     path.unlink()
             except FileNotFoundError:
                 return
+            except (
+                PermissionError
+            ):  # Closed to us, and to others who would lock it; the folder may be ours all the same.
+                path.unlink(missing_ok=True)
             self._tidy(path.parent)
 
     @contextmanager
@@ -257,6 +283,12 @@ def _read_all(fd: int, size: int) -> bytes:
     while chunks[-1]:
         chunks.append(os.read(fd, 1 << 20))
     return b"".join(chunks)
+
+
+def _not_read(key: str, path: Path, error: OSError) -> StoreError:
+    """The error of a file that could not be read: of one document alone, unless it is the one of all jobs."""
+    said = disk_error("read", path, error)
+    return said if key == JOBS_KEY else DocumentError(said.message, hint=said.hint, key=key)
 
 
 def _behind_link(path: Path) -> Path:

@@ -12,14 +12,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import frozen
+from chronos_cli.store.interface import Document
+from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from chronos_cli.store.interface import Document, DocumentStore
+    from chronos_cli.store.interface import DocumentStore
 
 PREFIX: Final = "cron/arm-packs/"
+MAX_PACK_BYTES: Final = 64 * 2**20
+"""The largest pack that is read; a thousand jobs take about a megabyte."""
 
 Line = dict[str, Any]
 """One job's arm document in its stored form."""
@@ -53,8 +58,8 @@ def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[P
     packs = []
     for key, found in _all(documents, but):
         try:
-            lines = json.loads(found.data)
-        except ValueError:
+            lines = read_json(found.data, max_bytes=MAX_PACK_BYTES)
+        except NotJsonError:
             lines = None
         known = {name: line for name, line in lines.items() if isinstance(line, dict)} if type(lines) is dict else {}
         packs.append(Pack(key=key, version=found.version, lines=known))
@@ -64,10 +69,17 @@ def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[P
 def _all(documents: DocumentStore, but: Collection[str]) -> list[tuple[str, Document]]:
     """Every pack. One that goes while we look has been replaced by another, which an older list does not name."""
     while True:
-        found = [(key, documents.read(key)) for key in documents.list(PREFIX) if key not in but]
+        found = [(key, _read(documents, key)) for key in documents.list(PREFIX) if key not in but]
         there = [(key, document) for key, document in found if document is not None]
         if len(there) == len(found):
             return there
+
+
+def _read(documents: DocumentStore, key: str) -> Document | None:
+    try:
+        return documents.read(key)
+    except DocumentError:  # closed to us: it says as little as one with other content
+        return Document(data=b"", version="")
 
 
 def newest(packs: Iterable[Pack]) -> dict[str, Line]:
@@ -92,8 +104,8 @@ def find_line(documents: DocumentStore, job_id: str) -> Line | None:
             continue
         text = found.data[at + len(mark) : found.data.find(b"\n", at + 1)]
         try:
-            line = json.loads(text.removesuffix(b","))
-        except ValueError:
+            line = read_json(text.removesuffix(b","))
+        except NotJsonError:
             continue  # as in `read_packs`
         if isinstance(line, dict):
             best = _better(best, line)

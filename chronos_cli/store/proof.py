@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import StoreError, TemporaryError
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
+from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,6 @@ def _refused(store: DocumentStore, key: str, write: Callable[[], str], what: str
 
 def _location_of(data: bytes) -> str | None:
     try:
-        return str(json.loads(data)["location"])
+        return str(read_json(data)["location"])
     except (ValueError, KeyError, TypeError):  # Not a marker of ours: it proves nothing.
         return None

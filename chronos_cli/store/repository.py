@@ -6,28 +6,35 @@ Load, pure function, conditional write, again on conflict.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from zlib import crc32
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS
 from chronos_cli.core.row import Row, kept_at
-from chronos_cli.errors import StoreError, TemporaryError
+from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms import ArmDocument, unreadable_arm
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
+from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from chronos_cli.store.interface import DocumentStore
+    from chronos_cli.store.interface import Document, DocumentStore
     from chronos_cli.store.packs import Line, Pack
 
 T = TypeVar("T")
 
 STORE_KEY: Final = "cron/store.json"
 STOP_KEY: Final = "ESTOP"
+ASIDE: Final = "cron/set-aside/"
+"""Where the bytes of documents go that could not be read."""
+
+_MAX_REASON: Final = 1_000
 _ATTEMPTS: Final = 60
 
 
@@ -107,23 +114,31 @@ class Repository:
     # -- rows --------------------------------------------------------------------------------------------------------
 
     def row(self, job_id: str, run_id: str) -> Stored[Row] | None:
-        """One row, or None. Raises StoreError where it cannot be read."""
+        """One row, or None. Raises UnreadableError for what is no row of this run, and what reading raises."""
         if not (is_job_id(job_id) and is_job_id(run_id)):
             return None  # a record may have any id, and a person may type any run; neither names a document
         key = row_key(job_id, run_id)
         found = self.documents.read(key)
         if found is None:
             return None
-        row = _parse(key, found.data, lambda document: kept_at(Row.from_json(document), job_id, run_id))
-        return Stored(value=row, version=found.version)
 
-    def create_row(self, row: Row, *, durable: bool = True) -> str:
-        """Make a row. Raises VersionConflict where it exists."""
-        return self.documents.create(row_key(row.job_id, row.run_id), _dump(row.to_json()), durable=durable)
+        def read(document: Any) -> Row:
+            row = Row.from_json(document)
+            if (row.job_id, row.run_id) != (job_id, run_id):
+                raise ValueError("it is the row of another run")
+            return kept_at(row, job_id, run_id)
 
-    def replace_row(self, row: Row, version: str, *, durable: bool = True) -> str:
-        """Replace a row read at `version`. Raises VersionConflict."""
-        return self.documents.replace(row_key(row.job_id, row.run_id), _dump(row.to_json()), version, durable=durable)
+        return Stored(
+            value=_parse(key, found, read, f"`chronos job unlock {job_id}` settles it"), version=found.version
+        )
+
+    def create_row(self, row: Row) -> str:
+        """Make a row, durable: the job file drops the entry that it could be made from. Raises VersionConflict."""
+        return self.documents.create(row_key(row.job_id, row.run_id), _dump(row.to_json()))
+
+    def replace_row(self, row: Row, version: str) -> str:
+        """Replace a row read at `version`, durable as in `create_row`. Raises VersionConflict."""
+        return self.documents.replace(row_key(row.job_id, row.run_id), _dump(row.to_json()), version)
 
     def run_ids(self, job_id: str) -> list[str]:
         """The names of a job's rows, oldest first (manual ones by their time too)."""
@@ -134,12 +149,26 @@ class Repository:
         return sorted((name for name in names if "/" not in name), key=lambda name: name.removeprefix("manual-"))
 
     def rows(self, job_id: str, *, newest: int | None = None) -> Iterator[Row]:
-        """A job's rows, newest first."""
+        """A job's rows, newest first; those that cannot be read are left out."""
         names = self.run_ids(job_id)
         for name in reversed(names[-newest:] if newest else names):
-            found = self.row(job_id, name)
+            found = self._readable_row(job_id, name)
             if found is not None:
                 yield found.value
+
+    def _readable_row(self, job_id: str, run_id: str) -> Stored[Row] | None:
+        try:
+            return self.row(job_id, run_id)
+        except DocumentError:
+            return None  # whoever needs this very row, history and doctor say so
+
+    def set_aside(self, error: UnreadableError) -> str:
+        """Keep the bytes of a document that cannot be read, durably, before it is written anew. Returns their key."""
+        data = error.data
+        aside = f"{ASIDE}{error.key.replace('/', '+')}.{crc32(data):08x}"
+        with suppress(VersionConflict):  # kept before
+            self.documents.create(aside, data)
+        return aside
 
     def prune_rows(self, job_id: str, *, keep: int, horizon: str) -> int:
         """Delete terminal rows, with their output, beyond the newest `keep`, or named and settled before `horizon`.
@@ -161,7 +190,7 @@ class Repository:
             young = name in newest and name.removeprefix("manual-") >= horizon
             if name in in_hand or (young and manual not in last):
                 continue
-            found = self.row(job_id, name)
+            found = self._readable_row(job_id, name)
             if found is None or not found.value.terminal:
                 continue
             if manual in last:
@@ -197,9 +226,9 @@ class Repository:
         if found is None:
             return None
         try:
-            line = json.loads(found.data)
-        except (ValueError, RecursionError):
-            line = {}
+            line = read_json(found.data)
+        except NotJsonError as error:
+            return Stored(value=unreadable_arm(job_id, str(error)), version=found.version)
         return Stored(value=_arm_of(job_id, line), version=found.version)
 
     def arms(self, *, but: Collection[str] = ()) -> Arms:
@@ -223,7 +252,7 @@ class Repository:
         data = render(lines)
         for _ in range(_ATTEMPTS):
             try:
-                return Pack(key=key, version=self.documents.create(key, data, durable=False), lines=lines)
+                return Pack(key=key, version=self.documents.create(key, data), lines=lines)
             except VersionConflict:
                 found = self.documents.read(key)  # nobody else has that name: the answer to our write was lost
                 if found is not None and found.data == data:
@@ -234,7 +263,7 @@ class Repository:
         """Write a pack again. Raises VersionConflict where somebody else did so, or deleted it, since it was read."""
         from chronos_cli.store.packs import render
 
-        self.documents.replace(pack.key, render(lines), pack.version, durable=False)
+        self.documents.replace(pack.key, render(lines), pack.version)
 
     def drop_pack(self, pack: Pack) -> None:
         """Delete a pack whose every line is superseded."""
@@ -303,19 +332,38 @@ class Repository:
             return f"ESTOP cannot be read ({error.message})"
         if found is None:
             return None
-        return found.data.decode("utf-8", "replace").strip() or "no reason given"
+        return found.data[:_MAX_REASON].decode("utf-8", "replace").strip(" \t\r\n\0") or "no reason given"
 
     def store_id(self, make: Callable[[], str]) -> str:
-        """The store's id, made on first use."""
+        """The store's id, made on first use, and anew where it cannot be read: each row names the lock of its run."""
         for _ in range(_ATTEMPTS):
-            found = self.documents.read(STORE_KEY)
-            if found is not None:
-                return _parse(STORE_KEY, found.data, lambda document: str(document["id"]))
             try:
-                self.documents.create(STORE_KEY, _dump({"id": make()}))
+                found = self.documents.read(STORE_KEY)
+            except DocumentError:  # closed to us: doctor says so, and jobs run by an id that all like us make alike
+                return f"unreadable-{crc32(self.documents.location.encode()):08x}"
+            try:
+                if found is None:
+                    self.documents.create(STORE_KEY, _dump({"id": make()}))
+                    continue
+                try:
+                    return _parse(STORE_KEY, found, id_in, "the next run that starts makes it anew")
+                except UnreadableError as error:
+                    self.set_aside(error)
+                    self.documents.replace(STORE_KEY, _dump({"id": make()}), found.version)
             except VersionConflict:
                 continue
         raise TemporaryError("the store's id could not be made")
+
+    def mend_store_id(self, make: Callable[[], str]) -> None:
+        """Make the store's id anew where there is one that cannot be read."""
+        try:
+            found = self.documents.read(STORE_KEY)
+            if found is not None:
+                _parse(STORE_KEY, found, id_in, "")
+        except UnreadableError:
+            self.store_id(make)
+        except DocumentError:
+            return  # closed to us: doctor says so
 
 
 class Arms:
@@ -347,9 +395,12 @@ class Arms:
 
 def _arm_of(job_id: str, line: object) -> ArmDocument:
     try:
-        return ArmDocument.from_json(line)  # type: ignore[arg-type]
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
-        return ArmDocument(job_id=job_id)
+        document = ArmDocument.from_json(line)  # type: ignore[arg-type]
+        if document.job_id != job_id:
+            raise ValueError("it is that of another job")
+    except NOT_READ as error:
+        return unreadable_arm(job_id, why_not(error))
+    return document
 
 
 def _settled_at(row: Row) -> str:
@@ -363,6 +414,13 @@ def open_runs(record: Mapping[str, Any] | None) -> frozenset[str]:
     entries = ours.get("open") if isinstance(ours, dict) else None
     listed = entries if isinstance(entries, list) else []
     return frozenset(str(entry.get("run")) for entry in listed if isinstance(entry, dict))
+
+
+def id_in(document: Any) -> str:
+    """The id in the store's document. Raises LookupError, TypeError or ValueError."""
+    if not is_job_id(document["id"]):
+        raise ValueError("its id is not one")
+    return str(document["id"])
 
 
 def no_arm(job_id: str) -> Stored[ArmDocument]:
@@ -385,8 +443,17 @@ def _dump(document: dict[str, Any]) -> bytes:
     return ("{\n " + json.dumps(document, separators=(",\n ", ": "))[1:-1] + "\n}\n").encode()
 
 
-def _parse(key: str, data: bytes, read: Callable[[Any], T]) -> T:
+NOT_READ: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""All that reading a value from a document raises where the document is not what it should be."""
+
+
+def _parse(key: str, found: Document, read: Callable[[Any], T], hint: str) -> T:
     try:
-        return read(json.loads(data))
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise StoreError(f"{key} cannot be read: {error!r}", hint="move it away; it can be made again") from error
+        return read(read_json(found.data))
+    except NOT_READ as error:
+        raise UnreadableError(why_not(error), hint=hint, key=key, data=found.data, version=found.version) from error
+
+
+def why_not(error: Exception) -> str:
+    """The reason in words; a KeyError's text is the key alone."""
+    return f"it has no {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)[:200]

@@ -24,7 +24,9 @@ MADE_ELSEWHERE = {
     "nas/token_command.py": "another command's token_command",
     "nas/transport.py": "could not be reached: ",
     "store/bucket.py": "the service answered",
+    "store/local.py": "Is a directory",
     "store/proof.py": "took a write with an old version",
+    "store/repository.py": "it holds nothing but zero bytes",
 }
 """Files that hand on a text made elsewhere, and a line of theirs that a test shows."""
 

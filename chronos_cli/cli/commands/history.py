@@ -9,7 +9,8 @@ import typer
 
 from chronos_cli.cli import references, words
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import NotFoundError
+from chronos_cli.errors import DocumentError, NotFoundError
+from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,23 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
 
+_UNREADABLE = "unreadable"
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-=*#%@"
 _STYLE = {RunState.OK: "green", RunState.SKIPPED: "dim", RunState.MISSED: "yellow", RunState.RUNNING: "cyan"}
+
+
+@frozen
+class UnreadableRow:
+    """A row that is there and cannot be read."""
+
+    job_id: str
+    run_id: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """As a row, with the one state that no row is stored in."""
+        return {"job_id": self.job_id, "run_id": self.run_id, "state": _UNREADABLE, "reason": self.reason}
 
 
 def command(
@@ -42,7 +57,8 @@ def command(
     context = invocation.context(armed=False)
     from chronos_cli.operations.look import as_known
 
-    rows = [as_known(context, row) for row in islice(_rows(context, job, count), count)]
+    found = islice(_rows(context, job, count), count)
+    rows = [row if isinstance(row, UnreadableRow) else as_known(context, row) for row in found]
     now = context.clock()
 
     def render(out: Output) -> None:
@@ -51,17 +67,19 @@ def command(
         shown = [_cells(row, now) for row in rows]
         if shown and not out.quiet:
             out.table(("JOB", "RUN", "STATE", "STARTED", "TOOK", "LATE", "WHY"), shown,
-                      styles=[_STYLE.get(row.state, "red") for row in rows])  # fmt: skip
+                      styles=["red" if isinstance(row, UnreadableRow) else _STYLE.get(row.state, "red")
+                              for row in rows])  # fmt: skip
         if job is not None:
-            line = sparkline(rows, unicode=out.unicode)
+            read = [row for row in rows if not isinstance(row, UnreadableRow)]
+            line = sparkline(read, unicode=out.unicode)
             if line:
                 out.line(f"took {line}")
 
     return invocation.done({"rows": [row.to_json() for row in rows]}, render)
 
 
-def _rows(context: Context, job: str | None, count: int) -> Iterator[Row]:
-    """Rows newest first, of one job or of all."""
+def _rows(context: Context, job: str | None, count: int) -> Iterator[Row | UnreadableRow]:
+    """Rows newest first, of one job or of all; of those that cannot be read, what is known."""
     from chronos_cli.operations.output import job_ids_with_rows
 
     known = job_ids_with_rows(context)
@@ -72,17 +90,28 @@ def _rows(context: Context, job: str | None, count: int) -> Iterator[Row]:
             if job not in known:
                 raise
             job_id = job
-        yield from context.repository.rows(job_id, newest=count)
-        return
-    newest = [(run_id.removeprefix("manual-"), job_id, run_id)
-              for job_id in known for run_id in context.repository.run_ids(job_id)[-count:]]  # fmt: skip
+        known = [job_id]
+    newest = []
+    for job_id in known:
+        try:
+            run_ids = context.repository.run_ids(job_id)[-count:]
+        except DocumentError as error:
+            yield UnreadableRow(job_id=job_id, run_id="", reason=error.line())
+            continue
+        newest += [(run_id.removeprefix("manual-"), job_id, run_id) for run_id in run_ids]
     for _, job_id, run_id in sorted(newest, reverse=True)[:count]:
-        stored = context.repository.row(job_id, run_id)
+        try:
+            stored = context.repository.row(job_id, run_id)
+        except DocumentError as error:
+            yield UnreadableRow(job_id=job_id, run_id=run_id, reason=error.line())
+            continue
         if stored is not None:
             yield stored.value
 
 
-def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+def _cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
+    if isinstance(row, UnreadableRow):
+        return row.job_id, row.run_id, _UNREADABLE, "-", "-", "-", row.reason
     took = "-" if row.started_at is None else _length((row.finished_at or now) - row.started_at)
     late = "-" if row.lateness_s is None or row.lateness_s < 1 else words.span(row.lateness_s)
     started = "-" if row.started_at is None else f"{row.started_at:%Y-%m-%d %H:%M:%S}Z"

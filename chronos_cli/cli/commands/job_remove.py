@@ -8,6 +8,7 @@ import typer
 
 from chronos_cli.cli import references
 from chronos_cli.cli.notify import tell
+from chronos_cli.contract import is_job_id
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -32,6 +33,9 @@ def command(
     job_id = references.one(context, job)
     invocation.confirm(f"remove job {job_id}?", yes=yes)
     jobs.remove(context, job_id)
+    if not is_job_id(job_id):  # a record without one has no timer either
+        document: dict[str, object] = {"job_id": job_id, "removed": True, "arm": {"state": "none"}}
+        return invocation.done(document, lambda out: out.line(f"removed {job_id}"))
     told = tell(invocation, context, job_id, gone=True)
     document = {"job_id": job_id, "removed": True, "arm": told.as_json()}
     return invocation.done(document, lambda out: out.line(f"removed {job_id}"), error=told.error)

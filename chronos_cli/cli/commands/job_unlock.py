@@ -10,6 +10,7 @@ import typer
 
 from chronos_cli.cli import references
 from chronos_cli.cli.notify import tell
+from chronos_cli.errors import NotFoundError
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -22,7 +23,8 @@ def command(
 ) -> int:
     """Settle a job's runs in hand as lost, whatever their owner's state, and end what they left on this machine.
 
-    For a run whose machine is gone and whose lease is long. The rows name who did it.
+    For a run whose machine is gone and whose lease is long. The rows name who did it. Rows of the job that cannot be
+    read become lost ones; their bytes are kept in cron/set-aside.
 
     Examples:
       chronos job unlock backup --yes
@@ -31,7 +33,14 @@ def command(
     context = invocation.context()
     from chronos_cli.operations import jobs
 
-    job_id = references.one(context, job)
+    try:
+        job_id = references.one(context, job)
+    except NotFoundError:
+        from chronos_cli.operations.output import job_ids_with_rows
+
+        if job not in job_ids_with_rows(context):
+            raise
+        job_id = job  # it was removed, and has rows that cannot be read
     invocation.confirm(f"settle the runs of job {job_id} as lost?", yes=yes)
     user = invocation.environ.get("USER") or str(os.getuid())
     freed = jobs.unlock(context, job_id, who=f"{user}@{socket.gethostname()}")

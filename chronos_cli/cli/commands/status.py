@@ -78,6 +78,7 @@ def conditions(view: JobView) -> list[str]:
     """What about a job needs a look, each by its own word."""
     found = {
         "invalid": view.problem is not None,
+        "unreadable": bool(view.unreadable),
         "overdue": view.overdue_s is not None,
         "overrun": view.overrun_s is not None,
         "failing": view.failing,
@@ -91,6 +92,8 @@ def conditions(view: JobView) -> list[str]:
 def _why(view: JobView) -> str | None:
     if view.problem is not None:
         return view.problem
+    if view.unreadable:
+        return view.unreadable[0]
     if view.failing and view.last is not None:
         return view.last.reason
     if view.doubt is not None:

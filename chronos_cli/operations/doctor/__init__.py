@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.doctor.check import Check, Level, ok, warn
+from chronos_cli.operations.doctor.documents import check_documents
 from chronos_cli.operations.doctor.filesystem import mount_table
 from chronos_cli.operations.doctor.home import (
     check_config,
@@ -69,6 +70,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     yield from check_claims(config, ctx, last_accepted(ctx) if readable else None)
     yield _callback(subject)
     if readable:
+        yield check_documents(ctx)
         yield from check_jobs(config, ctx, held, active=subject.provider)
 
 
@@ -81,7 +83,10 @@ def last_accepted(ctx: Context) -> datetime | None:
     try:
         arms = ctx.repository.arms()
         for job_id in arms.ids:
-            stored = arms.get(job_id)
+            try:
+                stored = arms.get(job_id)
+            except DocumentError:
+                continue  # the check of the documents says what is wrong with it
             if stored is not None and stored.value.last_callback_at is not None:
                 found.append(stored.value.last_callback_at)
     except ChronosError:

@@ -65,8 +65,9 @@ def _is_unarmed(view: JobView) -> bool:
 def _records(found: Listing) -> Check:
     invalid = [view for view in found.jobs if view.problem is not None]
     if invalid:
-        text = f"{_many(invalid)} cannot be run: {invalid[0].problem}"
-        return warn("records", text, code="invalid_records", mend=f"chronos job show {invalid[0].id}")
+        what, mend = str(invalid[0].problem), invalid[0].mend or ""
+        text = f"{_many(invalid)} cannot be run: {what.removesuffix(f'; {mend}')}"
+        return fail("records", text, code="invalid_records", mend=mend)
     text = f"every record can be read ({len(found.jobs)})" if found.jobs else "there are no jobs yet"
     return ok("records", text)
 
