@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chronos_cli import errors
+from chronos_cli.cli.cli_model import commands, global_facts
 from chronos_cli.cli.completion_scripts import FILES, script
-from chronos_cli.cli.surface import commands, global_facts
 from chronos_cli.cli.table import COMMANDS
 from chronos_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chronos_cli.cli.surface import CommandFact, OptionFact
+    from chronos_cli.cli.cli_model import CommandFact, OptionFact
 
 DOCS = Path(__file__).resolve().parent
 

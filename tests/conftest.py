@@ -19,7 +19,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
-LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/authority/test_conf", "tests/e2e/",
+LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/nas_server/test_conf", "tests/e2e/",
         "tests/trust/test_jwks", "tests/docs/test_shown", "tests/store/")  # fmt: skip
 
 

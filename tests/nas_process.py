@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
-_MAIN = "import sys; from chronos_cli.authority.cli import main; sys.exit(main())"
+_MAIN = "import sys; from chronos_cli.nas_server.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)

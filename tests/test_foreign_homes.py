@@ -13,9 +13,9 @@ import pytest
 from chronos_cli.callback.wsgi import Application
 from chronos_cli.cli import main
 from chronos_cli.config import load_config
-from chronos_cli.config.owners import require_own
 from chronos_cli.errors import ForeignHomeError
-from chronos_cli.providers import inside_hermes
+from chronos_cli.hermes import inside as inside_hermes
+from chronos_cli.owners import require_own
 from tests.cli.conftest import chronos, clean_environment, tree  # noqa: F401 - fixtures of the command line
 from tests.conftest import ROOT, require_program
 

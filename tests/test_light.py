@@ -14,7 +14,7 @@ import pytest
 from tests.bench.scenes import FireScene, environment, write_config, write_jobs
 from tests.conftest import ROOT
 from tests.fire_tokens import SigningKey, serve_jwks
-from tests.nas.played_nas import PlayedNas
+from tests.nas_client.played_nas import PlayedNas
 from tests.nas_process import AgentAccess
 
 # Runs a command in this process's interpreter and writes down, last on stderr, what an audit hook and fsync saw.
@@ -97,7 +97,7 @@ def test_what_needs_typer_needs_no_other_library(home, arguments):
 
 def test_a_runner_imports_nothing_for_people_and_nothing_for_tokens(home):
     """`chronos fire --claimed` starts without typer, rich, jwt, requests, YAML and what dataclasses need."""
-    code = "import sys; import chronos_cli.operations.runner; print('\\n'.join(sys.modules))"
+    code = "import sys; import chronos_cli.operations.firing.runner; print('\\n'.join(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert HEAVY & set(told.stdout.split()) == set()
 

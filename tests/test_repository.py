@@ -119,31 +119,93 @@ def _imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if (ROOT / inner.replace(".", "/")).with_suffix(".py").exists() else node.module
 
 
-# Each layer, and the layers of ours that it may not know.
-ABOVE = {
-    "core": ("cli", "callback", "providers", "operations", "running", "store", "nas", "trust", "config", "authority"),
-    "store": ("cli", "callback", "providers", "operations", "running", "nas", "trust", "authority"),
-    "nas": ("cli", "callback", "providers", "operations", "running", "store", "trust", "authority"),
-    "trust": ("cli", "callback", "providers", "operations", "running", "store", "nas", "authority"),
-    "running": ("cli", "callback", "providers", "store", "nas", "trust", "authority"),
-    "operations": ("cli", "callback", "authority"),
-    "providers": ("cli", "callback", "authority"),
+FORMER = {ROOT / "chronos_cli" / "providers" / "inside_hermes.py"}
+GROUND = {
+    "",
+    "authority",
+    "collector",
+    "connections",
+    "contract",
+    "durations",
+    "errors",
+    "files",
+    "frozen",
+    "owners",
+    "private_memory",
+    "streams",
+    "strict_json",
+}
+# Each room, and the rooms below it that it may use; any room may stand on the ground.
+ROOMS = {
+    "cli": {"callback", "config", "core", "demo", "operations", "providers", "running", "store", "trust"},
+    "callback": {"config", "core", "nas_client", "operations", "providers", "running", "trust"},
+    "hermes": {"config", "core", "operations", "providers", "running", "trust"},
+    "providers": {"config", "core", "nas_client", "operations"},
+    "demo": {"config", "core", "operations"},
+    "operations": {"config", "core", "nas_client", "running", "store", "trust"},
+    "store": {"core"},
+    "running": {"core"},
+    "nas_client": {"config"},
+    "trust": set(),
+    "config": set(),
+    "core": set(),
+    "nas_server": set(),
+    "operations.doctor": {"alerts", "arming", "context", "evaluate", "firing", "jobs", "views"},
+    "operations.install": set(),
+    "operations.views": {"context", "evaluate", "jobs"},
+    "operations.foreign": {"context", "evaluate", "jobs"},
+    "operations.jobs": {"alerts", "context", "evaluate", "firing"},
+    "operations.firing": {"alerts", "arming", "assembly", "context", "evaluate"},
+    "operations.arming": {"alerts", "context", "evaluate"},
+    "operations.evaluate": {"context"},
+    "operations.alerts": {"context"},
+    "operations.assembly": {"context"},
+    "operations.context": set(),
+    "nas_server.cli": {"addresses", "conformance", "home", "http", "keys", "options", "relay", "serve", "timers"},
+    "nas_server.serve": {"event_log", "http", "keys", "metrics", "options", "relay", "timers"},
+    "nas_server.options": {"addresses", "http", "relay"},
+    "nas_server.http": {"addresses", "keys", "metrics", "timers"},
+    "nas_server.relay": {"addresses", "timers"},
+    "nas_server.home": {"keys", "timers"},
+    "nas_server.timers": set(),
+    "nas_server.conformance": set(),
+    "nas_server.addresses": set(),
+    "nas_server.event_log": set(),
+    "nas_server.keys": set(),
+    "nas_server.metrics": set(),
 }
 
 
-@pytest.mark.parametrize("layer", ABOVE)
-def test_arrows_point_down(layer):
-    """A layer imports only what lies below it."""
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_point_down(room):
+    """A room imports only the ground and the rooms that stand below it."""
+    house, _, inner = room.partition(".")
+    place = ROOT / "chronos_cli" / house / inner
+    prefix = f"chronos_cli.{house}." if inner else "chronos_cli."
+    allowed = ROOMS[room] | {inner or house} | (set() if inner else GROUND)
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
-        for path in sorted((ROOT / "chronos_cli" / layer).rglob("*.py"))
+        for path in (sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")])
+        if path not in FORMER
         for module in _imports(path)
-        if module.startswith(tuple(f"chronos_cli.{name}" for name in ABOVE[layer]))
+        if f"{module}.".startswith(prefix) and module[len(prefix) :].split(".")[0] not in allowed
     ]
     assert wrong == []
+
+
+def test_every_package_is_a_room():
+    """No package and no module of the two large rooms stands outside the plan above."""
+    top = {path.name for path in (ROOT / "chronos_cli").iterdir() if (path / "__init__.py").exists()}
+    assert top - GROUND == {room for room in ROOMS if "." not in room}
+    for house in ("operations", "nas_server"):
+        inside = {path.stem for path in (ROOT / "chronos_cli" / house).iterdir() if path.suffix in ("", ".py")}
+        planned = {room.partition(".")[2] for room in ROOMS if room.startswith(f"{house}.")}
+        assert inside - {"__init__", "__main__", "__pycache__"} == planned, house
 
 
 def test_the_core_is_pure():
@@ -161,21 +223,31 @@ def test_the_core_is_pure():
             assert ours or (first in sys.stdlib_module_names and first not in io), (path, module)
 
 
-def test_the_authority_shares_only_the_contract_and_the_errors():
-    """The NAS is a program of its own: of the agent's side it knows the wire contract and the errors."""
+def test_the_nas_shares_only_the_ground():
+    """The NAS is a program of its own: of the agent's side it knows the wire contract, the errors and the records."""
     allowed = (
-        "chronos_cli.authority",
-        "chronos_cli.connections",
+        "chronos_cli.nas_server",
         "chronos_cli.contract",
-        "chronos_cli.durations",
         "chronos_cli.errors",
         "chronos_cli.frozen",
+        "chronos_cli.files",
+        "chronos_cli.durations",
         "chronos_cli.private_memory",
+        "chronos_cli.connections",
         "chronos_cli.streams",
+        "chronos_cli.strict_json",
     )
-    for path in sorted((ROOT / "chronos_cli" / "authority").rglob("*.py")):
+    for path in sorted((ROOT / "chronos_cli" / "nas_server").rglob("*.py")):
         for module in _imports(path):
             assert not module.startswith("chronos_cli.") or module.startswith(allowed), (path, module)
+
+
+def test_the_former_name_of_the_nas_still_starts_it():
+    """`python -m chronos_cli.authority` is `chronos-nas`, for one release."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "chronos_cli.authority", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "serve" in ran.stdout
 
 
 def test_a_wheel_is_whole_and_named_right(tmp_path):
@@ -194,8 +266,8 @@ def test_a_wheel_is_whole_and_named_right(tmp_path):
     assert head["Version"] == chronos_cli.__version__
     assert STRANGER not in metadata
     assert "chronos = chronos_cli.cli:main" in points
-    assert "chronos-nas = chronos_cli.authority.cli:main" in points
-    assert {"chronos_cli/py.typed", "chronos_cli/authority/openapi.yaml"} <= set(names)
+    assert "chronos-nas = chronos_cli.nas_server.cli:main" in points
+    assert {"chronos_cli/py.typed", "chronos_cli/nas_server/openapi.yaml"} <= set(names)
     assert not [name for name in names if not name.startswith(("chronos_cli/", "chronos_cron-"))]
 
 

@@ -1,5 +1,6 @@
 """`python -m chronos_cli.authority`: the same as `chronos-nas`."""
 
-from chronos_cli.authority.cli import main
+from chronos_cli.nas_server.cli import main
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    main()

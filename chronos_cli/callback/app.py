@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli import streams
-from chronos_cli.callback.afterwards import alert_afterwards, alert_now, arm_afterwards
+from chronos_cli.callback.after_response import alert_afterwards, alert_now, arm_afterwards
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
@@ -20,10 +20,10 @@ from chronos_cli.contract import FIRE_PATH
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.admission import admit, trust_settings
-from chronos_cli.operations.fire import RETRY_AFTER_S, fire
-from chronos_cli.operations.refused import note_refused
-from chronos_cli.operations.starting import Detached
+from chronos_cli.operations.firing.admission import admit, trust_settings
+from chronos_cli.operations.firing.fire import RETRY_AFTER_S, fire
+from chronos_cli.operations.firing.launchers import Detached
+from chronos_cli.operations.firing.refused_token import note_refused
 from chronos_cli.running.detach import Runners
 from chronos_cli.trust.verifier import fire_verifier
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chronos_cli.callback.homes import ServedHome
-    from chronos_cli.operations.admission import Admitted
+    from chronos_cli.operations.firing.admission import Admitted
 
 TIME_LEFT: Final = "chronos.time_left_s"
 """In a WSGI environ: how long the platform lets this very request take, in seconds, where it says so."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.callback.shared_nas import NasPool
+from chronos_cli.callback.nas_pool import NasPool
 from chronos_cli.config import load_config, settings
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace

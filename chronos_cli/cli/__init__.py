@@ -14,14 +14,14 @@ def main(argv: list[str] | None = None) -> int:
     if argv is not None:
         return _run(argv)
     code = _run(sys.argv[1:])
-    from chronos_cli.cli.leaving import leave
+    from chronos_cli.cli.fast_exit import leave
 
     return leave(code)
 
 
 def _run(arguments: list[str]) -> int:
     if arguments[:2] == ["fire", "--claimed"]:
-        from chronos_cli.operations.runner import main as run_claimed
+        from chronos_cli.operations.firing.runner import main as run_claimed
 
         return run_claimed()
     from chronos_cli.streams import gated

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from chronos_cli.cli import ending, table
+from chronos_cli.cli import error_boundary as ending
+from chronos_cli.cli import table
 from chronos_cli.cli.lazy import LazyGroup, make_group
 from chronos_cli.errors import ChronosError, UsageError
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.cli import words
+from chronos_cli.cli import humanize as words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.timeline import Lane, Timeline
+    from chronos_cli.operations.views.timeline import Lane, Timeline
 
 # state: (character, its ASCII stand-in, style, rank); the highest rank wins a column
 _MARKS: Final[dict[str, tuple[str, str, str, int]]] = {

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.cli.surface import commands, global_facts
+from chronos_cli.cli.cli_model import commands, global_facts
 
 if TYPE_CHECKING:
-    from chronos_cli.cli.surface import CommandFact, OptionFact
+    from chronos_cli.cli.cli_model import CommandFact, OptionFact
 
 SHELLS: Final = ("bash", "zsh", "fish")
 FILES: Final = {"bash": "chronos.bash", "zsh": "_chronos", "fish": "chronos.fish"}

@@ -13,9 +13,9 @@ from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.instant import named_zone, text_in
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.crontab import SECONDS, Machine, read_crontab
-from chronos_cli.operations.crontab_import import import_crontab
-from chronos_cli.operations.crontab_source import read_file, read_own, take_out
+from chronos_cli.operations.foreign.crontab import SECONDS, Machine, read_crontab
+from chronos_cli.operations.foreign.crontab_import import import_crontab
+from chronos_cli.operations.foreign.crontab_source import read_file, read_own, take_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.crontab_import import Planned
+    from chronos_cli.operations.foreign.crontab_import import Planned
 
 SIGNS: Final = {
     "add": "+ add   ", "change": "~ change", "keep": "= keep  ", "gone": "? gone  ", "remove": "- remove",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.config import Config
-    from chronos_cli.operations.units import Installed, Kind, Piece, Tick
+    from chronos_cli.operations.install import Installed, Kind, Piece, Tick
 
 EVERY = "1m"
 
@@ -25,7 +25,7 @@ def carry_out(
 ) -> int:
     """Print, install or remove. Raises UsageError and InstallError."""
     from chronos_cli.durations import parse_duration
-    from chronos_cli.operations import units
+    from chronos_cli.operations import install as units
 
     try:
         chosen = units.Kind(kind)
@@ -49,8 +49,8 @@ def carry_out(
 
 def _tick(config: Config, every_s: int, image: str, environ: Mapping[str, str]) -> Tick:
     from chronos_cli.config import find_home, settings
-    from chronos_cli.config.owners import SAFE_VARIABLE
-    from chronos_cli.operations.units import Tick
+    from chronos_cli.operations.install import Tick
+    from chronos_cli.owners import SAFE_VARIABLE
 
     # What runs the tick has none of our variables. Settings hold no secrets, but for those where people put them.
     origins = {origin for origin in config.origins.values() if origin.startswith("CHRONOS_")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.cli import words
+from chronos_cli.cli import humanize as words
 from chronos_cli.core.plan import Action
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.output import Output
     from chronos_cli.core.plan import Plan, Step
-    from chronos_cli.operations.carrying import Done
-    from chronos_cli.operations.reconcile import Reconciled
+    from chronos_cli.operations.arming.apply_plan import Done
+    from chronos_cli.operations.arming.reconcile import Reconciled
 
 _SIGN: Final = {Action.ARM: "+", Action.MOVE: "~", Action.CANCEL: "-", Action.KEEP: "=", Action.ORPHAN: "?"}
 _STYLE: Final = {Action.ARM: "green", Action.MOVE: "yellow", Action.CANCEL: "red", Action.ORPHAN: "cyan"}

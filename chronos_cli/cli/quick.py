@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, Gi
 
 def run(arguments: Sequence[str], asked: tuple[str, Given, Given]) -> int:
     """Carry out what `parse` understood, and return the exit code."""
-    from chronos_cli.cli import ending
+    from chronos_cli.cli import error_boundary as ending
 
     command, own, everywhere = asked
     invocation = ending.begin()
@@ -73,14 +73,14 @@ def run(arguments: Sequence[str], asked: tuple[str, Given, Given]) -> int:
 
     def body() -> int:
         if command == "list":
-            from chronos_cli.cli.listed import show_listing
+            from chronos_cli.cli.handlers.list import show_listing
 
             return show_listing(invocation, offline=bool(own.get("offline")))
         if command == "reconcile":
-            from chronos_cli.cli.reconciled import show_reconcile
+            from chronos_cli.cli.handlers.reconcile import show_reconcile
 
             return show_reconcile(invocation, invocation.context(), **own)  # type: ignore[arg-type]
-        from chronos_cli.cli.firing import carry_out
+        from chronos_cli.cli.handlers.fire import carry_out
 
         return carry_out(invocation, **own)  # type: ignore[arg-type]
 

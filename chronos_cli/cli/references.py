@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import UsageError
-from chronos_cli.operations.jobs import find_job_id
+from chronos_cli.operations.jobs.edit import find_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

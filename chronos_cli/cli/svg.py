@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
-from chronos_cli.cli import words
+from chronos_cli.cli import humanize as words
 from chronos_cli.cli.charts import ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from chronos_cli.operations.timeline import Bar, Lane, Timeline
+    from chronos_cli.operations.views.timeline import Bar, Lane, Timeline
 
 _COLOURS: Final = {
     "ok": "#2e8b57", "running": "#1e88c8", "failed": "#c62828", "timeout": "#c62828", "interrupted": "#c62828",

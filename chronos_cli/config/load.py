@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.config import values
-from chronos_cli.config.owners import require_own
 from chronos_cli.config.settings import CONFIG_FILE, Config
 from chronos_cli.errors import ConfigError
 from chronos_cli.frozen import declared
+from chronos_cli.owners import require_own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

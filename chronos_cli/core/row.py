@@ -129,7 +129,7 @@ class Row:
     policy: Mapping[str, Any] | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
     alert: Mapping[str, Any] | None = None
-    """Set before the on-failure command runs for this row, so that it runs once; see operations/alert.py."""
+    """Set before the on-failure command runs for this row, so that it runs once; see operations/alerts.py."""
 
     @property
     def terminal(self) -> bool:

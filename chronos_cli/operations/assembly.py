@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chronos_cli.config import Config
-    from chronos_cli.nas.interface import Nas
+    from chronos_cli.nas_client.interface import Nas
     from chronos_cli.running.interface import Processes
     from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.signals import Interrupts
@@ -113,8 +113,8 @@ def _wire(config: Config, outside: Outside) -> Wire | None:
         return None
 
     def connect(budget_s: float) -> Nas:
-        from chronos_cli.nas.client import NasClient
-        from chronos_cli.nas.tokens import HomeTokens
+        from chronos_cli.nas_client.client import NasClient
+        from chronos_cli.nas_client.tokens import HomeTokens
 
         return NasClient(
             config.portal_url,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.job import Home
-    from chronos_cli.nas.interface import Nas
+    from chronos_cli.nas_client.interface import Nas
     from chronos_cli.running.interface import Processes
     from chronos_cli.store.repository import Repository
 

@@ -30,13 +30,13 @@ class BuiltinScheduler(CronScheduler):
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:
         """Run a job now if it is due."""
-        from chronos_cli.operations.fire import fire
-        from chronos_cli.operations.starting import Inline
+        from chronos_cli.operations.firing.fire import fire
+        from chronos_cli.operations.firing.launchers import Inline
 
         del kwargs
         report = fire(self._activation.context, job_id, fire_at=None, delivery=None, launcher=Inline())
         if report.over:
-            from chronos_cli.operations.alert import alert
+            from chronos_cli.operations.alerts import alert
 
             alert(self._activation.context, report.over)
         return bool(report.started)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.plan import ArmState
-from chronos_cli.operations.arming import arm
-from chronos_cli.operations.fire import FIRE_BUDGET_S, fire
-from chronos_cli.operations.look import present_wake
-from chronos_cli.operations.reconcile import Reconciled, reconcile
+from chronos_cli.operations.arming.arm import arm
+from chronos_cli.operations.arming.reconcile import Reconciled, reconcile
+from chronos_cli.operations.evaluate import present_wake
+from chronos_cli.operations.firing.fire import FIRE_BUDGET_S, fire
 from chronos_cli.providers.interface import CronScheduler, Notified
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ChronosScheduler(CronScheduler):
 
     def unavailable_because(self) -> str | None:
         """What is missing from the configuration."""
-        from chronos_cli.nas.tokens import HomeTokens
+        from chronos_cli.nas_client.tokens import HomeTokens
 
         for key, value in (("portal_url", self._config.portal_url), ("callback_url", self._config.callback_url)):
             if not value:
@@ -64,12 +64,12 @@ class ChronosScheduler(CronScheduler):
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:
         """Settle a job as a relay without an instant would; whether anything was started."""
-        from chronos_cli.operations.starting import Inline
+        from chronos_cli.operations.firing.launchers import Inline
 
         del kwargs
         report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=Inline())
         if report.over:
-            from chronos_cli.operations.alert import alert
+            from chronos_cli.operations.alerts import alert
 
             alert(self._context, report.over)
         return bool(report.started)

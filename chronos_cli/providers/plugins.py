@@ -16,10 +16,10 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from chronos_cli.config.owners import below, require_own
 from chronos_cli.contract import is_job_id
 from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
 from chronos_cli.frozen import frozen
+from chronos_cli.owners import below, require_own
 from chronos_cli.providers.interface import CronScheduler, Notified
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from chronos_cli.config.owners import require_own
+from chronos_cli.owners import require_own
 from chronos_cli.running.errors import ActionError
 
 if TYPE_CHECKING:

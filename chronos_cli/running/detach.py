@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.descriptors import close_quietly, inheritable, nameless_file, null, pipe
 from chronos_cli.running.errors import StartError
-from chronos_cli.running.report import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
+from chronos_cli.running.runner_channel import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
 from chronos_cli.running.secrecy import without_secrets
 
 if TYPE_CHECKING:

@@ -111,7 +111,7 @@ class LocalProcesses(Processes):
 
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
         """Run an on-failure command in the home's folder; less patiently once this process was told to stop."""
-        from chronos_cli.running.hook import STOPPING_S, run_hook
+        from chronos_cli.running.alert_command import STOPPING_S, run_hook
 
         if self.told_to_stop:
             timeout_s = min(timeout_s, STOPPING_S)

@@ -10,7 +10,7 @@ from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.actions import HttpAction, ProcessAction
 from chronos_cli.running.descriptors import close_quietly, nameless_file, null, pipe
 from chronos_cli.running.errors import StartError
-from chronos_cli.running.guard import Guard
+from chronos_cli.running.group_guard import Guard
 from chronos_cli.running.output import BoundedOutput
 from chronos_cli.running.secrecy import without_secrets
 from chronos_cli.running.spawn import spawn_group

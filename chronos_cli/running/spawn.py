@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from chronos_cli.running.descriptors import close_quietly, inheritable, pipe
 from chronos_cli.running.errors import ActionError, StartError
-from chronos_cli.running.guard import ORDINARY_SIGNALS
+from chronos_cli.running.group_guard import ORDINARY_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from chronos_cli.running.guard import Guard
+    from chronos_cli.running.group_guard import Guard
 
 _PR_SET_PDEATHSIG: Final = 1
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chronos_cli.trust.compat import get_fire_verifier, verify_nas_fire_token
     from chronos_cli.trust.jti import bind_jti
-    from chronos_cli.trust.public import get_fire_verifier, verify_nas_fire_token
-    from chronos_cli.trust.refusals import FireTokenError
     from chronos_cli.trust.settings import TrustSettings
+    from chronos_cli.trust.token_errors import FireTokenError
     from chronos_cli.trust.tokens import FireClaims, check_binding, verify_fire_token
 
 __all__ = [
@@ -30,13 +30,13 @@ def __getattr__(name: str) -> Any:
     """Load a public name (PEP 562)."""
     modules = {
         "FireClaims": "tokens",
-        "FireTokenError": "refusals",
+        "FireTokenError": "token_errors",
         "TrustSettings": "settings",
         "bind_jti": "jti",
         "check_binding": "tokens",
-        "get_fire_verifier": "public",
+        "get_fire_verifier": "compat",
         "verify_fire_token": "tokens",
-        "verify_nas_fire_token": "public",
+        "verify_nas_fire_token": "compat",
     }
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

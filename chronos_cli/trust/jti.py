@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import format_fire_at
 from chronos_cli.errors import TemporaryError
-from chronos_cli.trust.refusals import JtiReusedError
+from chronos_cli.trust.token_errors import JtiReusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from zlib import crc32
 from chronos_cli.errors import KeysUnavailableError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.trust.keys import UnusableKeysError, choose, parse_jwks, public_jwk
-from chronos_cli.trust.refusals import UnknownKeyError
+from chronos_cli.trust.token_errors import UnknownKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.errors import KeysUnavailableError
-from chronos_cli.trust.refusals import AlgorithmError, UnknownKeyError, shown
+from chronos_cli.trust.token_errors import AlgorithmError, UnknownKeyError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,7 +10,7 @@ from binascii import a2b_base64
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import KeysUnavailableError
-from chronos_cli.trust.refusals import MalformedTokenError, SignatureError
+from chronos_cli.trust.token_errors import MalformedTokenError, SignatureError
 
 if TYPE_CHECKING:
     from chronos_cli.trust.keys import Jwk

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_PURPOSE, FIRE_REQUIRED_CLAIMS, parse_fire_at
 from chronos_cli.frozen import frozen
-from chronos_cli.trust import refusals
+from chronos_cli.trust import token_errors as refusals
 from chronos_cli.trust.settings import NAS_JWT, KeyKind
 from chronos_cli.trust.signature import from_base64url, signed_payload
 

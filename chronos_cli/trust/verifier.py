@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.errors import ChronosError, ConfigError, KeysUnavailableError
-from chronos_cli.trust import refusals, tokens
+from chronos_cli.trust import token_errors as refusals
+from chronos_cli.trust import tokens
 from chronos_cli.trust.settings import NAS_JWT, KeyKind
 
 if TYPE_CHECKING:

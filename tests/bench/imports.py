@@ -73,7 +73,7 @@ def main():
             continue
         took, memory = cost(f"import {module}")
         print(f"| {name} | {own:.1f} MiB | {whole:.1f} MiB | {took - base_ms:.0f} ms | {memory - base_mib:.0f} MiB |")
-    for text in ("chronos_cli.cli.app", "chronos_cli.callback.app", "chronos_cli.authority.cli"):
+    for text in ("chronos_cli.cli.app", "chronos_cli.callback.app", "chronos_cli.nas_server.cli"):
         took, memory = cost(f"import {text}")
         print(f"| `{text}` | | | {took - base_ms:.0f} ms | {memory - base_mib:.0f} MiB |")
 

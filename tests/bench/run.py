@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 HELLO = "import typer\napp = typer.Typer()\n\n\n@app.command()\ndef main():\n    print('hello')\n\n\napp()\n"
 PER_CALL = (
-    "import sys, chronos_cli.nas.bulk as bulk; bulk.FEATURE_BATCH = 'unknown'; sys.argv = ['chronos', 'reconcile', '-q'];"
+    "import sys, chronos_cli.nas_client.bulk as bulk; bulk.FEATURE_BATCH = 'unknown'; sys.argv = ['chronos', 'reconcile', '-q'];"
     "from chronos_cli.cli import main; sys.exit(main())"
 )
 PEER = "from plugins.cron_providers.chronos import ChronosCronScheduler; ChronosCronScheduler().reconcile()"

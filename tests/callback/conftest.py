@@ -4,7 +4,7 @@ import pytest
 
 from tests.callback.shim_home import ShimHome
 from tests.fire_tokens import SigningKey
-from tests.nas.played_nas import PlayedNas
+from tests.nas_client.played_nas import PlayedNas
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from chronos_cli.callback.wsgi import Application
 from chronos_cli.config import load_config
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.schedule import parse_schedule
-from chronos_cli.operations import jobs
 from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.jobs import edit as jobs
 from tests.fire_tokens import AUDIENCE, SigningKey
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from chronos_cli.callback import log as callback_log
 from chronos_cli.callback.log import LINES, WINDOW_S, BoundedLog
 from chronos_cli.connections import Patience
-from chronos_cli.operations.refused import FILE, SIGNED
-from chronos_cli.trust import refusals
+from chronos_cli.operations.firing.refused_token import FILE, SIGNED
+from chronos_cli.trust import token_errors as refusals
 from tests.callback.hosts import Caller, free_port, serving
 from tests.callback.shim_home import PATH
 

@@ -13,7 +13,7 @@ import pytest
 from chronos_cli.callback.modes import FREEZING, Mode, choose
 from chronos_cli.callback.wsgi import Application
 from chronos_cli.running.descriptors import pipe
-from chronos_cli.running.report import Reporter
+from chronos_cli.running.runner_channel import Reporter
 from tests.callback.shim_home import ROOT
 
 

@@ -15,15 +15,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chronos_cli.cli import main, surface
+from chronos_cli.cli import cli_model as surface
+from chronos_cli.cli import main
 
 IMPORTED = (
     "requests",
     "jwt",
     "yaml",
-    "chronos_cli.nas.client",
+    "chronos_cli.nas_client.client",
     "chronos_cli.operations.doctor",
-    "chronos_cli.operations.tick",
+    "chronos_cli.operations.firing.tick",
 )
 """What many commands need: loaded once instead of in each fork."""
 

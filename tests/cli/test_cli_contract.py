@@ -12,7 +12,7 @@ import pytest
 
 import chronos_cli
 from chronos_cli import errors
-from chronos_cli.cli import surface
+from chronos_cli.cli import cli_model as surface
 from chronos_cli.errors import ChronosError, ExitCode
 from tests.cli.conftest import ROOT, validate
 
@@ -136,7 +136,7 @@ def test_an_unexpected_fault_is_one_line_and_exit_1(chronos, home, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("chronos_cli.cli.listed.listing", broken)
+    monkeypatch.setattr("chronos_cli.cli.handlers.list.listing", broken)
     done = chronos("list", "--json", home=home)
     assert done.code == 1
     assert done.json["error"]["message"] == "unexpected ZeroDivisionError: surprise"

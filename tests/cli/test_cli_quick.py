@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_cli.cli import app, quick
-from chronos_cli.cli.ending import Invocation, Output
+from chronos_cli.cli.error_boundary import Invocation, Output
 from tests.cli.conftest import spawn
 
 WORDS = (

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chronos_cli.cli import surface
+from chronos_cli.cli import cli_model as surface
 from tests.cli.conftest import ROOT, connect, spawn
 from tests.fire_tokens import AUDIENCE, SigningKey
 from tests.nas_process import running_nas

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from chronos_cli.cli.charts import ticks
-from chronos_cli.operations.timeline import Timeline, _shifts
+from chronos_cli.operations.views.timeline import Timeline, _shifts
 from tests.conftest import require_program
 
 if TYPE_CHECKING:

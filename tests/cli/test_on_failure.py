@@ -14,14 +14,14 @@ import pytest
 
 from chronos_cli.config import load_config
 from chronos_cli.frozen import replace
+from chronos_cli.hermes.run import HermesProcesses
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.starting import Inline
-from chronos_cli.operations.tick import tick
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.tick import tick
 from chronos_cli.providers.builtin import BuiltinScheduler
 from chronos_cli.providers.chronos import ChronosScheduler
-from chronos_cli.providers.hermes_run import HermesProcesses
 from chronos_cli.providers.interface import Activation
-from chronos_cli.running.hook import run_hook
+from chronos_cli.running.alert_command import run_hook
 from chronos_cli.running.interface import Processes
 from tests.callback.shim_home import ShimHome
 from tests.cli.conftest import ROOT, connect, spawn, tree
@@ -90,7 +90,7 @@ def test_a_run_that_goes_well_tells_nothing(home, told):
     due(home)
     program = (
         "import sys\nfrom chronos_cli.cli import main\ncode = main(['tick'])\n"
-        "print(sorted({'chronos_cli.operations.alert', 'chronos_cli.running.hook'} & set(sys.modules)), code)"
+        "print(sorted({'chronos_cli.operations.alerts', 'chronos_cli.running.alert_command'} & set(sys.modules)), code)"
     )
     assert spawn(home=home, python=("-c", program)).out.splitlines()[-1] == "[] 0"
     assert told.events() == []

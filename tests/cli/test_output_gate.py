@@ -17,12 +17,12 @@ import pytest
 import typer
 
 from chronos_cli import streams
-from chronos_cli.authority.cli import build
-from chronos_cli.authority.cli import main as nas_main
+from chronos_cli.nas_server.cli import build
+from chronos_cli.nas_server.cli import main as nas_main
 from tests.cli.conftest import ROOT, spawn
 from tests.cli.test_cli_surface import FACTS, WORDS
 from tests.fire_tokens import AUDIENCE, SigningKey
-from tests.nas.played_nas import Answer, PlayedNas
+from tests.nas_client.played_nas import Answer, PlayedNas
 from tests.nas_process import run_nas
 
 EVIL = (
@@ -328,7 +328,7 @@ def served(tmp_path_factory):
 
 def sh(text, *, home, **env):
     """What a shell made of a line in which `chronos` and `chronos-nas` are programs."""
-    line = text.replace("chronos-nas", f"{sys.executable} -m chronos_cli.authority").replace(
+    line = text.replace("chronos-nas", f"{sys.executable} -m chronos_cli.nas_server").replace(
         "chronos ", f"{sys.executable} -m chronos_cli "
     )
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CHRONOS_")}

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cli.conftest import chronos, clean_environment
-from tests.nas.played_nas import PlayedNas
+from tests.nas_client.played_nas import PlayedNas
 
 __all__ = ["chronos", "clean_environment"]
 

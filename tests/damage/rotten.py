@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime, timedelta
 
 from chronos_cli.core.claim import run_id_of
-from tests.nas.played_nas import TOKEN
+from tests.nas_client.played_nas import TOKEN
 
 SICK, WELL = "sick", "well"
 

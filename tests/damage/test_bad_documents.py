@@ -9,13 +9,13 @@ import pytest
 
 from chronos_cli.config import load_config
 from chronos_cli.core.row import RunState
+from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.fire import fire
-from chronos_cli.operations.jobs import claim_manual
-from chronos_cli.operations.reconcile import reconcile
-from chronos_cli.operations.run import Claim, begin, finish
-from chronos_cli.operations.starting import Inline
-from chronos_cli.operations.tick import tick
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.run import Claim, begin, finish
+from chronos_cli.operations.firing.tick import tick
+from chronos_cli.operations.jobs.edit import claim_manual
 from tests.damage.rotten import DAMAGES, SICK, WELL, damage, make_home
 
 KINDS = ("row of a run", "row that is owed", "settled row", "arm document", "pack", "store id", "tick", "probe")

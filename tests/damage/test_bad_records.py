@@ -8,9 +8,9 @@ import time
 import pytest
 
 from chronos_cli.config.file import MAX_DEPTH, MAX_VALUES
-from chronos_cli.operations.fire import fire
-from chronos_cli.operations.starting import Inline
-from chronos_cli.operations.tick import tick
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.tick import tick
 from chronos_cli.strict_json import NotJsonError, is_deep, read_json
 from tests.damage.rotten import SICK, WELL, deep, make_home
 from tests.damage.test_bad_documents import context

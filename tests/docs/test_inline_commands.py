@@ -6,8 +6,8 @@ import shlex
 import pytest
 from typer.main import get_command
 
-from chronos_cli.authority import cli as nas_cli
-from chronos_cli.cli import surface
+from chronos_cli.cli import cli_model as surface
+from chronos_cli.nas_server import cli as nas_cli
 from tests.conftest import ROOT
 from tests.docs.pages import pages
 

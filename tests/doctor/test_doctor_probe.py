@@ -199,9 +199,9 @@ def test_nas_that_refuses_is_the_first_hop(tmp_path, nas):
 
 def test_nas_that_never_calls_is_told_from_a_callback_that_fails(tmp_path, nas):
     """When the callback is well and nothing came, it is what NAS says of the one-shot that tells why."""
-    from chronos_cli.nas.interface import Arm, ArmList
-    from chronos_cli.operations.doctor.circle import _not_relayed
-    from chronos_cli.operations.probe import Probe
+    from chronos_cli.nas_client.interface import Arm, ArmList
+    from chronos_cli.operations.doctor.probe_round_trip import _not_relayed
+    from chronos_cli.operations.firing.probe import Probe
 
     now = datetime.now(UTC)
     probe = Probe(fire_at=now, sent_at=now, callback_url="http://127.0.0.1:1")
@@ -242,7 +242,7 @@ def test_nas_that_drops_the_slot_after_a_2xx_is_recognised(tmp_path, nas):
     def drop(fire):
         from chronos_cli.config import load_config
         from chronos_cli.operations.assembly import Outside, open_home
-        from chronos_cli.operations.probe import receive
+        from chronos_cli.operations.firing.probe import receive
 
         ctx = open_home(load_config(environ={}, home=str(agent.home)), Outside(environ={}, secrets={}))
         receive(ctx, datetime.fromisoformat(fire.body["fire_at"]), "d")

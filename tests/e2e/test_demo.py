@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.demo.play import Verdict
+from chronos_cli.demo.scenario import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 

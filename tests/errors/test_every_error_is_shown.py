@@ -10,19 +10,19 @@ LEAST = 10
 """Fewer letters than that, in a test, show nothing."""
 
 MADE_ELSEWHERE = {
-    "authority/cli.py": "No such command",
+    "nas_server/cli/__init__.py": "No such command",
     "cli/app.py": "missing argument",
     "cli/commands/demo.py": "was due and never ran",
     "cli/commands/doctor.py": "is no folder",
     "cli/commands/init.py": "nothing was written",
     "cli/commands/run.py": "the job's command is not a list of texts",
-    "cli/firing.py": "exited with status 3: broken",
+    "cli/handlers/fire.py": "exited with status 3: broken",
     "cli/notify.py": "saved, not armed: ",
     "cli/plans.py": "NAS did not take",
     "config/load.py": "policy.grace must be whole seconds",
     "core/schedule.py": "cannot read the time 'soon'",
-    "nas/token_command.py": "another command's token_command",
-    "nas/transport.py": "could not be reached: ",
+    "nas_client/token_command.py": "another command's token_command",
+    "nas_client/transport.py": "could not be reached: ",
     "store/bucket.py": "the service answered",
     "store/local.py": "Is a directory",
     "store/proof.py": "took a write with an old version",
@@ -72,6 +72,6 @@ def test_every_error_says_what_to_do(site):
 def _message_of(kind):
     """The message that a class brings along, or the code that stands for it in the tests."""
     assert kind in family()
-    from chronos_cli.trust import refusals
+    from chronos_cli.trust import token_errors as refusals
 
     return getattr(refusals, kind).code

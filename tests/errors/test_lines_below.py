@@ -17,15 +17,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from chronos_cli.authority import cli as nas_cli
-from chronos_cli.authority import sqlite
-from chronos_cli.authority.deadletters import Operations
-from chronos_cli.authority.home import Home
-from chronos_cli.authority.keys import KeyRing
-from chronos_cli.authority.model import Fate, Outcome, Provision
-from chronos_cli.authority.registry import Registry
-from chronos_cli.authority.roster import Roster
-from chronos_cli.authority.sqlite import SqliteBackend
 from chronos_cli.callback.request import parse_fire, read_body
 from chronos_cli.config import load_config
 from chronos_cli.core.decision import Fire, Via
@@ -34,19 +25,32 @@ from chronos_cli.core.job import Home as JobHome
 from chronos_cli.core.job import Policy, parse_job
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Once, parse_schedule
-from chronos_cli.demo import stage
+from chronos_cli.demo import environment as stage
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
-from chronos_cli.nas.client import NasClient
-from chronos_cli.nas.interface import ArmRequest
-from chronos_cli.nas.tokens import HomeTokens
-from chronos_cli.operations import arming, hold, jobs, probe, run, starting, tick
-from chronos_cli.operations.admission import admit
+from chronos_cli.hermes import inside as inside_hermes
+from chronos_cli.nas_client.client import NasClient
+from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.nas_client.tokens import HomeTokens
+from chronos_cli.nas_server import cli as nas_cli
+from chronos_cli.nas_server.home import Home
+from chronos_cli.nas_server.keys import KeyRing
+from chronos_cli.nas_server.timers import sqlite
+from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.dead_letters import Operations
+from chronos_cli.nas_server.timers.model import Fate, Outcome, Provision
+from chronos_cli.nas_server.timers.registry import Registry
+from chronos_cli.nas_server.timers.sqlite import SqliteBackend
+from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.look import look
-from chronos_cli.operations.units import run as run_program
-from chronos_cli.operations.units.systemd import _control
-from chronos_cli.providers import inside_hermes
+from chronos_cli.operations.evaluate import look
+from chronos_cli.operations.firing import launchers as starting
+from chronos_cli.operations.firing import probe, run, tick
+from chronos_cli.operations.firing.admission import admit
+from chronos_cli.operations.install import run as run_program
+from chronos_cli.operations.install.systemd import _control
+from chronos_cli.operations.jobs import edit as jobs
+from chronos_cli.operations.jobs import hold
 from chronos_cli.running.detach import Runners
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.lock_place import LockPlace
@@ -706,7 +710,7 @@ def test_a_postgresql_that_cannot_be_used(monkeypatch):
     require_module("pgqueuer")
     import psycopg
 
-    from chronos_cli.authority.postgres import PostgresBackend
+    from chronos_cli.nas_server.timers.postgres import PostgresBackend
 
     backend = PostgresBackend("postgresql://user:canary@127.0.0.1:9/x")
     line = said(backend.prepare)

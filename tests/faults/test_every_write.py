@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.errors import ChronosError
-from chronos_cli.operations.fire import fire
-from chronos_cli.operations.reconcile import reconcile
-from chronos_cli.operations.starting import Inline
-from chronos_cli.operations.tick import tick
+from chronos_cli.operations.arming.reconcile import reconcile
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.tick import tick
 from chronos_cli.running import liveness
 from tests.faults.world import Faults, World, failing, once
 

@@ -15,10 +15,10 @@ from chronos_cli.core import edits
 from chronos_cli.core.job import OnCrash, Policy
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
-from chronos_cli.nas.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
-from chronos_cli.operations import jobs
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
 from chronos_cli.operations.assembly import Outside, open_home
 from chronos_cli.operations.context import Wire
+from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store.repository import Repository
 
 PERIOD = timedelta(hours=1)

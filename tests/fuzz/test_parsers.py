@@ -17,20 +17,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chronos_cli.authority import bodies
-from chronos_cli.authority.addresses import CallbackPolicy
-from chronos_cli.authority.bodies import BadRequestError
-from chronos_cli.authority.callbacks import retry_after_s
-from chronos_cli.authority.model import Agent
 from chronos_cli.callback.request import parse_fire, profile_of
 from chronos_cli.config import load_config
 from chronos_cli.core.job import parse_job
 from chronos_cli.errors import ChronosError, ConfigError, UsageError
-from chronos_cli.nas import answers
-from chronos_cli.nas.answers import Reply
-from chronos_cli.operations.crontab import Machine, read_crontab
-from chronos_cli.operations.refused import last_refused
-from chronos_cli.operations.transfer import records_in
+from chronos_cli.nas_client import answers
+from chronos_cli.nas_client.answers import Reply
+from chronos_cli.nas_server.addresses import CallbackPolicy
+from chronos_cli.nas_server.http import requests as bodies
+from chronos_cli.nas_server.http.requests import BadRequestError
+from chronos_cli.nas_server.relay.callbacks import retry_after_s
+from chronos_cli.nas_server.timers.model import Agent
+from chronos_cli.operations.firing.refused_token import last_refused
+from chronos_cli.operations.foreign.crontab import Machine, read_crontab
+from chronos_cli.operations.jobs.transfer import records_in
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from chronos_cli.trust.keys import UnusableKeysError, parse_jwks, parse_keys, read_jwk

@@ -103,8 +103,8 @@ class Agent(AgentHome):
     def reconcile(self) -> None:
         """The operation of `chronos reconcile`, here: a set-up need not wait for a program to start."""
         from chronos_cli.config import load_config
+        from chronos_cli.operations.arming.reconcile import reconcile
         from chronos_cli.operations.assembly import Outside, open_home
-        from chronos_cli.operations.reconcile import reconcile
 
         environ = self.env()
         done = reconcile(open_home(load_config(environ=environ), Outside(environ=environ, secrets={})))

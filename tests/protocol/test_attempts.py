@@ -9,8 +9,8 @@ import pytest
 
 from chronos_cli.config import load_config
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.fire import fire
-from chronos_cli.operations.starting import Inline
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import Inline
 from tests.protocol.agents import command_agent
 
 

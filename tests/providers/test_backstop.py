@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.cli.conftest import ROOT, chronos, clean_environment, home, tree, validate  # noqa: F401 - fixtures
-from tests.nas.played_nas import Answer, PlayedNas
+from tests.nas_client.played_nas import Answer, PlayedNas
 
 MEETING = "touch {place}/$CHRONOS_JOB_ID; for i in $(seq 200); do test $(ls {place} | wc -l) = 3 && exit 0; sleep 0.05; done; exit 1"
 """Ends well only once three jobs run at the same time."""

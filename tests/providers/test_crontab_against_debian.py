@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_cli.core.schedule import NICKNAMES
-from chronos_cli.operations.crontab import Machine, read_crontab
+from chronos_cli.operations.foreign.crontab import Machine, read_crontab
 from tests.conftest import ROOT
 from tests.crontab_corpus import table
 from tests.debian_cron import DebianCron, same

@@ -18,7 +18,7 @@ from tests.nas_process import Callback, running_nas
 
 pytestmark = pytest.mark.interop
 
-PLUGIN = ROOT / "chronos_cli" / "hermes_plugin" / "chronos-cron"
+PLUGIN = ROOT / "chronos_cli" / "hermes" / "plugin" / "chronos-cron"
 CHOSEN = (
     "from cron.scheduler_provider import resolve_cron_scheduler\n"
     "provider = resolve_cron_scheduler()\n"

@@ -18,7 +18,7 @@ from chronos_cli.operations.assembly import Outside, open_home
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation, CronScheduler
 from tests.cli.conftest import ROOT, chronos, clean_environment, home, spawn, validate  # noqa: F401 - fixtures
-from tests.nas.played_nas import PlayedNas
+from tests.nas_client.played_nas import PlayedNas
 
 ACME = """
 from chronos_cli.providers.interface import CronScheduler, Notified

@@ -9,16 +9,16 @@ from chronos_cli.config import load_config
 from chronos_cli.errors import StandbyError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.look import look
-from chronos_cli.operations.run import Claim, begin
-from chronos_cli.operations.starting import Inline
-from chronos_cli.operations.through import see_through
-from chronos_cli.operations.tick import tick
+from chronos_cli.operations.evaluate import look
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.run import Claim, begin
+from chronos_cli.operations.firing.run_end import see_through
+from chronos_cli.operations.firing.tick import tick
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation
 from tests.cli.conftest import chronos, clean_environment, home, tree  # noqa: F401 - fixtures of the command line
 from tests.fire_tokens import SigningKey
-from tests.nas.played_nas import PlayedNas
+from tests.nas_client.played_nas import PlayedNas
 
 ON = {"CHRONOS_STANDBY": "1"}
 WHERE = "this machine is on standby (CHRONOS_STANDBY)"

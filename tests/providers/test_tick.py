@@ -10,11 +10,11 @@ from chronos_cli.config import load_config
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import parse_schedule
-from chronos_cli.operations import jobs
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.fire import fire
-from chronos_cli.operations.starting import Detached, Inline
-from chronos_cli.operations.tick import last_tick, tick
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import Detached, Inline
+from chronos_cli.operations.firing.tick import last_tick, tick
+from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.running.detach import Runners
 
 

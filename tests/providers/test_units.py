@@ -17,10 +17,10 @@ from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.fire import fire
-from chronos_cli.operations.starting import Inline
-from chronos_cli.operations.tick import tick
-from chronos_cli.operations.units import Kind, Tick, cron_fields, pieces
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.tick import tick
+from chronos_cli.operations.install import Kind, Tick, cron_fields, pieces
 from tests.agent_home import AgentHome, running_agent
 from tests.cli.conftest import chronos, clean_environment, home, spawn  # noqa: F401 - fixtures of the command line
 from tests.conftest import ROOT, require_program

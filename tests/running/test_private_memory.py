@@ -268,7 +268,7 @@ def _started(home, runner):
 def test_memory_of_the_nas_is_closed_too(user):
     """It holds the keys that sign; a program of the same user does not read them out of it."""
     serve = ("serve", "--port", "0", "--home", user.home / "nas")
-    server = user.start([user.python, "-m", "chronos_cli.authority", *map(str, serve)])
+    server = user.start([user.python, "-m", "chronos_cli.nas_server", *map(str, serve)])
     try:
         assert "listening" in server.stderr.readline()
         look = f"open('/proc/{server.pid}/mem', 'rb')"

@@ -13,12 +13,12 @@ from chronos_cli.core.edits import Draft
 from chronos_cli.core.row import LEASE_MARGIN, RunState
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
-from chronos_cli.operations import jobs
 from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.fire import launch_all
-from chronos_cli.operations.listing import listing
-from chronos_cli.operations.look import look
-from chronos_cli.operations.starting import Inline
+from chronos_cli.operations.evaluate import look
+from chronos_cli.operations.firing.fire import launch_all
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.jobs import edit as jobs
+from chronos_cli.operations.views.listing import listing
 from chronos_cli.running import local, machine
 
 TIMEOUT_S = 600

@@ -18,7 +18,7 @@ from chronos_cli.running.errors import StartError
 
 BEGIN = """
 import json, os, signal, sys, time
-from chronos_cli.running.report import begin_runner
+from chronos_cli.running.runner_channel import begin_runner
 claim, secrets, reporter = begin_runner(os.environ)
 """
 

@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.callback.afterwards import ARRIVES_WITHIN_S, arm_again, may_have_cleared
+from chronos_cli.callback.after_response import ARRIVES_WITHIN_S, arm_again, may_have_cleared
 from chronos_cli.callback.request import parse_fire
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TemporaryError, TokenError
-from chronos_cli.operations import admission, through
-from chronos_cli.operations import fire as firing
-from chronos_cli.operations import run as running
-from chronos_cli.operations.starting import Inline
+from chronos_cli.operations.firing import admission
+from chronos_cli.operations.firing import fire as firing
+from chronos_cli.operations.firing import run as running
+from chronos_cli.operations.firing import run_end as through
+from chronos_cli.operations.firing.launchers import Inline
 from chronos_cli.trust.settings import TrustSettings
 from chronos_cli.trust.tokens import check_claims, claims_from
 from tests.sim.machines import PLATFORM_S

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from chronos_cli.contract import FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, parse_fire_at
 from chronos_cli.errors import ChronosError, NasRejectedError, NasUnavailableError, RefusedError
-from chronos_cli.nas.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
 
 CHARACTERS = (
     "kind",

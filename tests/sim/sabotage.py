@@ -13,7 +13,11 @@ from chronos_cli.core.decision import Outcome, Via
 from chronos_cli.core.job import parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import begun
-from chronos_cli.operations import arming, context, fire, jobs, look, run, tick
+from chronos_cli.operations import context
+from chronos_cli.operations import evaluate as look
+from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.firing import fire, run, tick
+from chronos_cli.operations.jobs import edit as jobs
 from tests.sim.config import LEAPING
 
 if TYPE_CHECKING:

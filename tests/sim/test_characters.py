@@ -14,10 +14,11 @@ from chronos_cli.core import edits
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import Interval
-from chronos_cli.nas.answers import read_generation
-from chronos_cli.nas.interface import ArmAnswer
-from chronos_cli.operations import arming, jobs
-from chronos_cli.operations import fire as firing
+from chronos_cli.nas_client.answers import read_generation
+from chronos_cli.nas_client.interface import ArmAnswer
+from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.firing import fire as firing
+from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store.arms import ArmDocument
 from tests.sim.config import ORDINARY
 from tests.sim.nas import CHARACTERS, Server

@@ -16,14 +16,16 @@ from chronos_cli.core.job import Home, OnCrash, Overlap, Policy, jitter_of
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.errors import ChronosError
-from chronos_cli.nas.interface import ArmRequest
-from chronos_cli.operations import arming, jobs, probe
-from chronos_cli.operations import fire as firing
-from chronos_cli.operations import look as looking
-from chronos_cli.operations import reconcile as reconciling
-from chronos_cli.operations import tick as ticking
+from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.operations import evaluate as looking
+from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.arming import reconcile as reconciling
 from chronos_cli.operations.context import Context, Retention, Wire
-from chronos_cli.operations.starting import Inline
+from chronos_cli.operations.firing import fire as firing
+from chronos_cli.operations.firing import probe
+from chronos_cli.operations.firing import tick as ticking
+from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store import packs
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY

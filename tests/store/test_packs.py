@@ -12,9 +12,9 @@ from chronos_cli.core.job import Home
 from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import NasUnavailableError
 from chronos_cli.frozen import replace
-from chronos_cli.nas.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.context import Context, Wire
-from chronos_cli.operations.reconcile import reconcile
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.memory import MemoryStore

@@ -22,10 +22,10 @@ from chronos_cli.trust import (
     FireTokenError,
     TrustSettings,
     check_binding,
-    refusals,
     verify_fire_token,
     verify_nas_fire_token,
 )
+from chronos_cli.trust import token_errors as refusals
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey
 from tests.trust.trusting import make_settings
 

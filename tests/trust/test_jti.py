@@ -13,7 +13,7 @@ import pytest
 
 from chronos_cli.trust import FireClaims, bind_jti
 from chronos_cli.trust.jti import JtiMemoryError
-from chronos_cli.trust.refusals import JtiReusedError
+from chronos_cli.trust.token_errors import JtiReusedError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ import pytest
 
 from chronos_cli.errors import KeysUnavailableError
 from chronos_cli.trust import get_fire_verifier, verify_fire_token
-from chronos_cli.trust.refusals import AlgorithmError, UnknownKeyError
+from chronos_cli.trust.token_errors import AlgorithmError, UnknownKeyError
 from tests.fire_tokens import JwksServer, SigningKey, serve_jwks
 from tests.trust.trusting import judge_in_processes, make_settings
 

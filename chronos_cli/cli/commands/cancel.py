@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import plans, references
-from chronos_cli.cli.needs import require_nas
+from chronos_cli.cli.guards import require_nas
 from chronos_cli.core.plan import Action, Plan, Step
 from chronos_cli.errors import ExitCode, NotFoundError, UsageError
 
@@ -60,7 +60,7 @@ def command(
         invocation.confirm(f"cancel {len(plan.changes)} timers at NAS?", yes=yes)
     error = None
     if not dry_run and plan.changes:
-        from chronos_cli.operations.reconcile import cancel
+        from chronos_cli.operations.arming.reconcile import cancel
 
         done = cancel(context, [step.job_id for step in plan.changes])
         error = plans.failure_of_steps(tuple(item for item in done if item.error is not None), len(done))

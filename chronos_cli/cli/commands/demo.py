@@ -14,8 +14,8 @@ from chronos_cli.errors import ChronosError
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.demo.play import Verdict
-    from chronos_cli.demo.watch import Event
+    from chronos_cli.demo.events import Event
+    from chronos_cli.demo.scenario import Verdict
 
 _MARKS: Final = {
     "armed": ("◷", "@", "cyan"),
@@ -53,8 +53,8 @@ def command(
       chronos demo
       chronos demo --keep ./demo-home
     """
-    from chronos_cli.demo.play import Play
-    from chronos_cli.demo.stage import set_up
+    from chronos_cli.demo.environment import set_up
+    from chronos_cli.demo.scenario import Play
 
     invocation: Invocation = ctx.obj
     out = invocation.output

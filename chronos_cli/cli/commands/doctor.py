@@ -80,7 +80,7 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
     from chronos_cli.callback.modes import choose
     from chronos_cli.operations.doctor import Subject, examine
     from chronos_cli.operations.doctor.check import failed_with
-    from chronos_cli.operations.doctor.circle import probe_circle
+    from chronos_cli.operations.doctor.probe_round_trip import probe_circle
     from chronos_cli.providers.resolve import resolve_provider
 
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli.firing import carry_out
+from chronos_cli.cli.handlers.fire import carry_out
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation

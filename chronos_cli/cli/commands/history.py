@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli import references, words
+from chronos_cli.cli import humanize as words
+from chronos_cli.cli import references
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import DocumentError, NotFoundError
 from chronos_cli.frozen import frozen
@@ -55,7 +56,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context(armed=False)
-    from chronos_cli.operations.look import as_known
+    from chronos_cli.operations.evaluate import as_known
 
     found = islice(_rows(context, job, count), count)
     rows = [row if isinstance(row, UnreadableRow) else as_known(context, row) for row in found]
@@ -80,7 +81,7 @@ def command(
 
 def _rows(context: Context, job: str | None, count: int) -> Iterator[Row | UnreadableRow]:
     """Rows newest first, of one job or of all; of those that cannot be read, what is known."""
-    from chronos_cli.operations.output import job_ids_with_rows
+    from chronos_cli.operations.views.logs import job_ids_with_rows
 
     known = job_ids_with_rows(context)
     if job is not None:

@@ -29,7 +29,7 @@ def command(
     invocation: Invocation = ctx.obj
     if off and reason is not None:
         raise UsageError("--off and --reason contradict each other", hint="give one of them")
-    from chronos_cli.operations import hold
+    from chronos_cli.operations.jobs import hold
 
     context = invocation.context()
     before = context.repository.stop_reason()

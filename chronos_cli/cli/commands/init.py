@@ -45,7 +45,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.config import find_home
-    from chronos_cli.config.owners import require_own
+    from chronos_cli.owners import require_own
 
     home = Path(find_home(invocation.home, invocation.environ)[0])
     path = home / "config.yaml"

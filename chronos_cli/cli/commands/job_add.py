@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli import changes
 from chronos_cli.cli import job_options as options
+from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.schedule import parse_schedule
@@ -66,7 +66,7 @@ def command(
     del command_
     invocation: Invocation = ctx.obj
     context = invocation.context()
-    from chronos_cli.operations import jobs
+    from chronos_cli.operations.jobs import edit as jobs
 
     given = options.Given(
         command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http, method=method,

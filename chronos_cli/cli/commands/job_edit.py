@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_cli.cli import changes, references
 from chronos_cli.cli import job_options as options
+from chronos_cli.cli import references
+from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.core.edits import Edit
 from chronos_cli.core.schedule import normal_form, parse_schedule
 from chronos_cli.errors import ExitCode, UsageError
@@ -68,7 +69,7 @@ def command(
     del command_
     invocation: Invocation = ctx.obj
     context = invocation.context()
-    from chronos_cli.operations import jobs
+    from chronos_cli.operations.jobs import edit as jobs
 
     given = options.Given(
         command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http, method=method,

@@ -29,7 +29,7 @@ def command(
       chronos job export digest -o digest.json
     """
     invocation: Invocation = ctx.obj
-    from chronos_cli.operations.transfer import export
+    from chronos_cli.operations.jobs.transfer import export
 
     context = invocation.context(armed=False)
     only = references.several(context, jobs, everything=not jobs)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.transfer import Item
+    from chronos_cli.operations.jobs.transfer import Item
 
 _SIGN = {"add": "+ add   ", "change": "~ change", "keep": "= keep  "}
 
@@ -62,7 +62,7 @@ def command(
         return run(invocation, options)
     if tz or seconds or system or prune or disable_source:
         raise UsageError("an option of crontabs is given", hint="say --from crontab")
-    from chronos_cli.operations.transfer import bring_in
+    from chronos_cli.operations.jobs.transfer import bring_in
 
     context = invocation.context()
     records, left_out = _read(file, source, invocation)
@@ -91,7 +91,7 @@ def command(
 
 
 def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple[list[dict[str, Any]], list[str]]:
-    from chronos_cli.operations import transfer
+    from chronos_cli.operations.jobs import transfer
 
     if source is not None:
         if file is not None:
@@ -123,7 +123,7 @@ def _open(folder: str, invocation: Invocation) -> Context:
 
 
 def _text(file: str) -> str:
-    from chronos_cli.operations.crontab_source import read_file
+    from chronos_cli.operations.foreign.crontab_source import read_file
 
     try:
         return read_file(file).decode("utf-8-sig")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from chronos_cli.cli.listed import show_listing
+from chronos_cli.cli.handlers.list import show_listing
 
 
 def command(ctx: typer.Context) -> int:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli import changes, references
+from chronos_cli.cli import references
+from chronos_cli.cli.handlers import job_change as changes
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -24,7 +25,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
-    from chronos_cli.operations import jobs
+    from chronos_cli.operations.jobs import edit as jobs
 
     changed = jobs.pause(context, references.one(context, job), reason=reason)
     return changes.finish(invocation, context, changed.job, "paused", changed=changed.changed, always=True)

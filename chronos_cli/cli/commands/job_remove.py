@@ -28,7 +28,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
-    from chronos_cli.operations import jobs
+    from chronos_cli.operations.jobs import edit as jobs
 
     job_id = references.one(context, job)
     invocation.confirm(f"remove job {job_id}?", yes=yes)

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from chronos_cli.cli import references, words
-from chronos_cli.cli.listed import arm_words, last_words, state_words
+from chronos_cli.cli import humanize as words
+from chronos_cli.cli import references
+from chronos_cli.cli.handlers.list import arm_words, last_words, state_words
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import NotFoundError
 from chronos_cli.frozen import names
-from chronos_cli.operations.listing import listing
+from chronos_cli.operations.views.listing import listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.listing import JobView
+    from chronos_cli.operations.views.listing import JobView
 
 _TIMES: Final = frozenset({"grace", "timeout", "jitter", "on_failure_again"})
 

@@ -31,12 +31,12 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
-    from chronos_cli.operations import jobs
+    from chronos_cli.operations.jobs import edit as jobs
 
     try:
         job_id = references.one(context, job)
     except NotFoundError:
-        from chronos_cli.operations.output import job_ids_with_rows
+        from chronos_cli.operations.views.logs import job_ids_with_rows
 
         if job not in job_ids_with_rows(context):
             raise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli.listed import show_listing
+from chronos_cli.cli.handlers.list import show_listing
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation

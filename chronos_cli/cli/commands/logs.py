@@ -29,7 +29,7 @@ def command(
       chronos logs digest/20261120T153415Z
     """
     invocation: Invocation = ctx.obj
-    from chronos_cli.operations.output import find_row, follow, read_output
+    from chronos_cli.operations.views.logs import find_row, follow, read_output
 
     context = invocation.context(armed=False)
     row = find_row(context, run)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli import words
+from chronos_cli.cli import humanize as words
 from chronos_cli.core.instant import named_zone
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.preview import Preview
+    from chronos_cli.operations.views.preview import Preview
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
       chronos next '0 9 * * 1-5' --tz Europe/Berlin
       chronos next 'every 90s' -n 3 --json
     """
-    from chronos_cli.operations.preview import preview
+    from chronos_cli.operations.views.preview import preview
 
     invocation: Invocation = ctx.obj
     name = tz or invocation.config().timezone

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli.reconciled import show_reconcile
+from chronos_cli.cli.handlers.reconcile import show_reconcile
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli import references, words
-from chronos_cli.cli.firing import detached
+from chronos_cli.cli import humanize as words
+from chronos_cli.cli import references
+from chronos_cli.cli.handlers.fire import detached
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ExitCode, JobFailedError
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.fire import Running
+    from chronos_cli.operations.firing.fire import Running
 
 
 def command(
@@ -31,10 +32,10 @@ def command(
       chronos run digest --detach
     """
     invocation: Invocation = ctx.obj
-    from chronos_cli.operations import jobs
-    from chronos_cli.operations.fire import launch_each, wait_for
-    from chronos_cli.operations.output import read_output
-    from chronos_cli.operations.starting import Detached, Inline
+    from chronos_cli.operations.firing.fire import launch_each, wait_for
+    from chronos_cli.operations.firing.launchers import Detached, Inline
+    from chronos_cli.operations.jobs import edit as jobs
+    from chronos_cli.operations.views.logs import read_output
     from chronos_cli.running.signals import Interrupts
 
     with Interrupts() as interrupts:
@@ -57,7 +58,7 @@ def command(
         if isinstance(launcher, Detached):
             launcher.answered()
         if looked.over:
-            from chronos_cli.operations.alert import alert
+            from chronos_cli.operations.alerts import alert
 
             alert(context, looked.over)
         stopped = interrupts.signal is not None

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_cli.cli import words
-from chronos_cli.cli.listed import last_words, look_at, standby_words, state_words
+from chronos_cli.cli import humanize as words
+from chronos_cli.cli.handlers.list import last_words, look_at, standby_words, state_words
 from chronos_cli.core.clock import AHEAD, DISPLACED
-from chronos_cli.operations.tick import last_tick
-from chronos_cli.operations.trigger import INSTALL, trigger_of
+from chronos_cli.operations.firing.tick import last_tick
+from chronos_cli.operations.views.trigger import INSTALL, trigger_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.listing import JobView, Listing
+    from chronos_cli.operations.views.listing import JobView, Listing
 
 
 def command(

@@ -11,7 +11,7 @@ from chronos_cli.errors import JobFailedError, UsageError
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.tick import Ticked
+    from chronos_cli.operations.firing.tick import Ticked
 
 
 def command(
@@ -50,8 +50,8 @@ def command(
         return carry_out(invocation, install, every=every, image=image, yes=yes, remove=remove)
     if every is not None or image is not None or yes or remove:
         raise UsageError("--every, --image, --yes and --remove belong to --install", hint="say --install crontab")
-    from chronos_cli.operations.starting import Detached
-    from chronos_cli.operations.tick import tick
+    from chronos_cli.operations.firing.launchers import Detached
+    from chronos_cli.operations.firing.tick import tick
     from chronos_cli.running.detach import Runners
 
     config = invocation.config()

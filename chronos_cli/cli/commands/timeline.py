@@ -34,7 +34,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.cli.charts import draw
-    from chronos_cli.operations.timeline import timeline
+    from chronos_cli.operations.views.timeline import timeline
 
     context = invocation.context(armed=False)
     only = references.several(context, jobs, everything=not jobs)

@@ -76,7 +76,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
 
 def last_accepted(ctx: Context) -> datetime | None:
     """When a fire of NAS was last verified and accepted, for any job or for a probe. None where none is known."""
-    from chronos_cli.operations.probe import read_probe
+    from chronos_cli.operations.firing.probe import read_probe
 
     probe = read_probe(ctx)
     found = [probe.received_at] if probe is not None and probe.received_at is not None else []

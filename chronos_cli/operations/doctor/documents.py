@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok
-from chronos_cli.operations.output import job_ids_with_rows
-from chronos_cli.operations.probe import PROBE_KEY, Probe
-from chronos_cli.operations.tick import TICK_KEY
+from chronos_cli.operations.firing.probe import PROBE_KEY, Probe
+from chronos_cli.operations.firing.tick import TICK_KEY
+from chronos_cli.operations.views.logs import job_ids_with_rows
 from chronos_cli.store.packs import MAX_PACK_BYTES, PREFIX
 from chronos_cli.store.repository import NOT_READ, STORE_KEY, id_in, why_not
 from chronos_cli.strict_json import read_json

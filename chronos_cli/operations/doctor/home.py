@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.instant import named_zone
 from chronos_cli.errors import ChronosError
-from chronos_cli.nas.tokens import AUTH_FILE
+from chronos_cli.nas_client.tokens import AUTH_FILE
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.filesystem import mount_of
 from chronos_cli.store.interface import JOBS_KEY

@@ -10,18 +10,18 @@ from chronos_cli.core.clock import AHEAD
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
-from chronos_cli.operations.listing import BAD, listing
-from chronos_cli.operations.look import read_all
-from chronos_cli.operations.tick import last_tick
-from chronos_cli.operations.trigger import INSTALL, trigger_of
+from chronos_cli.operations.evaluate import read_all
+from chronos_cli.operations.firing.tick import last_tick
+from chronos_cli.operations.views.listing import BAD, listing
+from chronos_cli.operations.views.trigger import INSTALL, trigger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from chronos_cli.config import Config
-    from chronos_cli.nas.interface import ArmList
+    from chronos_cli.nas_client.interface import ArmList
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.listing import JobView, Listing
+    from chronos_cli.operations.views.listing import JobView, Listing
 
 AGAIN_AFTER_S: Final = 1.0
 """How long a fire that is under way is given to arm its next wake."""

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_LEEWAY_S
 from chronos_cli.errors import AuthError, ChronosError, RefusedError
-from chronos_cli.operations.admission import trust_settings
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
-from chronos_cli.operations.refused import last_refused
+from chronos_cli.operations.firing.admission import trust_settings
+from chronos_cli.operations.firing.refused_token import last_refused
 from chronos_cli.trust.settings import NAS_JWT, KeyKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chronos_cli.config import Config
-    from chronos_cli.nas.interface import ArmList, Nas
+    from chronos_cli.nas_client.interface import ArmList, Nas
     from chronos_cli.operations.context import Context
     from chronos_cli.trust.settings import TrustSettings
 

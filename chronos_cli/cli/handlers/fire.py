@@ -1,0 +1,154 @@
+"""A fire from the command line, and what is said of it: the work of `chronos fire`, without its options."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.core.decision import Outcome
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError, ExitCode, JobFailedError, TemporaryError, UsageError
+from chronos_cli.private_memory import hide_memory
+
+if TYPE_CHECKING:
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.operations.firing.admission import Admitted
+    from chronos_cli.operations.firing.fire import FireReport
+
+_MAX_TOKEN_CHARS = 16 * 1024
+
+
+def carry_out(
+    invocation: Invocation,
+    *,
+    job_id: str,
+    token: str | None = None,
+    token_file: str | None = None,
+    fire_at: str | None = None,
+    detach: bool = False,
+) -> int:
+    """Judge the token, settle what is due for the job, and say what came of it; returns the exit code."""
+    hide_memory()
+    invocation.must_be_active("fire")  # first: judging a token may fetch keys from NAS
+    text = _token(invocation, token, token_file)
+    admitted = _admitted(invocation, text, job_id, fire_at)
+    from chronos_cli.running.signals import Interrupts
+
+    with Interrupts() as interrupts:
+        context = invocation.context(interrupts=interrupts)
+        from chronos_cli.operations.firing.fire import fire
+        from chronos_cli.operations.firing.launchers import Detached, Inline
+
+        launcher: Inline | Detached = Inline()
+        if detach:
+            launcher = detached(invocation)
+        report = fire(
+            context,
+            admitted.job_id,
+            fire_at=admitted.fire_at,
+            delivery=admitted.delivery,
+            launcher=launcher,
+            heard=admitted.heard,
+        )
+        if isinstance(launcher, Detached):
+            launcher.answered()
+        if report.over:
+            from chronos_cli.operations.alerts import alert
+
+            alert(context, report.over)
+        stopped = interrupts.signal is not None
+    return answer(invocation, report, stopped=stopped)
+
+
+def _token(invocation: Invocation, token: str | None, token_file: str | None) -> str:
+    """The token, from where it was said to be. Raises UsageError."""
+    if token is not None and token_file is not None:
+        raise UsageError("--token and --token-file are both given", hint="give one of them")
+    if token == "-":  # noqa: S105 - the word for standard input
+        return sys.stdin.read(_MAX_TOKEN_CHARS).strip()
+    if token is not None:
+        from chronos_cli.running.secrecy import blank_in_proc
+
+        blank_in_proc([token])
+        invocation.output.warn("a token on the command line can be seen by others: use --token - or --token-file")
+        return token.strip()
+    if token_file is not None:
+        try:
+            with open(token_file, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - pathlib is not loaded yet
+                return file.read(_MAX_TOKEN_CHARS).strip()
+        except OSError as error:
+            raise UsageError(f"{token_file} cannot be read: {error.strerror}", hint="check --token-file") from error
+    found = invocation.secrets.get("CHRONOS_FIRE_TOKEN", "").strip()
+    if not found:
+        raise UsageError("no fire token is given", hint="use --token -, --token-file or $CHRONOS_FIRE_TOKEN")
+    return found
+
+
+def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | None) -> Admitted:
+    from chronos_cli.operations.firing.admission import admit, trust_settings
+    from chronos_cli.trust.tokens import verify_fire_token
+
+    settings = trust_settings(invocation.config())
+    claims = verify_fire_token(token, settings)
+    return admit(claims, settings, job_id=job_id, fire_at=fire_at)
+
+
+def detached(invocation: Invocation) -> Any:
+    """What starts runs in processes that outlive this one."""
+    from chronos_cli.operations.firing.launchers import Detached
+    from chronos_cli.running.detach import Runners
+
+    launching = {"home": invocation.config().home, "flags": {"lock_timeout": invocation.lock_timeout}}
+    return Detached(
+        Runners(), launching=launching, environment=invocation.environ, secrets=invocation.secrets, wait_s=0.0
+    )
+
+
+def answer(invocation: Invocation, report: FireReport, *, stopped: bool = False) -> int:
+    """Give the report of a fire, with the exit code of the protocol's table."""
+    document = report.as_json()
+    document["arm"] = None if report.arm is None else {"state": report.arm.state.value}
+    document["rows"] = [row.to_json() for row in report.runs]
+    error = error_of(report)
+    if report.arm is not None and report.arm.state.value == "refused":
+        refused = dict(report.arm.error or {}).get("message", "this agent is refused")
+        invocation.output.warn(f"arm: refused: {refused}")
+
+    def render(out: Output) -> None:
+        for row in report.runs:
+            took = "" if not (row.started_at and row.finished_at) else (
+                f" in {(row.finished_at - row.started_at).total_seconds():.1f} s"
+            )  # fmt: skip
+            out.note(f"{report.job_id} {row.run_id}: {row.state.value}{took}")
+        if not report.runs:
+            said = f": {report.reason}" if report.reason and error is None else ""
+            out.note(f"{report.job_id}: {report.outcome.value}{said}")
+
+    code = ExitCode.INTERRUPTED if stopped else report.exit_code
+    return invocation.done(document, render, error=error, exit_code=int(code))
+
+
+def error_of(report: FireReport) -> ChronosError | None:
+    """The failure that a report tells of, if it does. A failed run's message is the reason on its row."""
+    if report.exit_code is ExitCode.JOB_FAILED:
+        failed = [row for row in report.runs if row.state not in (RunState.OK, RunState.RUNNING)]
+        if not failed:
+            return JobFailedError(report.reason or "the job failed")
+        row = failed[-1]
+        last = row.attempts[-1] if row.attempts else {}
+        return JobFailedError(
+            row.reason or str(last.get("reason") or row.state.value),
+            hint=f"see `chronos logs {row.job_id}/{row.run_id}`",
+        )
+    if report.exit_code is ExitCode.TEMPORARY:
+        hint = "have it delivered again" + (f" in {report.retry_after} s" if report.retry_after else " later")
+        text = report.reason or _WAITING.get(report.outcome, report.outcome.value)
+        return TemporaryError(text, hint=hint, retry_after_s=report.retry_after)
+    return None
+
+
+_WAITING = {
+    Outcome.EARLY: "it is too early for this occurrence",
+    Outcome.HELD: "all jobs are held",
+}

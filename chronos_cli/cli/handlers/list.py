@@ -1,0 +1,204 @@
+"""The list of jobs for people and programs: the work of `chronos list`, without its options."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from chronos_cli.cli import humanize as words
+from chronos_cli.collector import collector_paused
+from chronos_cli.errors import ChronosError
+from chronos_cli.operations.views.listing import BAD, Armed, listing
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.nas_client.interface import ArmList
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.views.listing import JobView, Listing
+
+_LIST_BUDGET_S = 30.0
+
+
+def show_listing(invocation: Invocation, *, offline: bool) -> int:
+    """List, with or without NAS."""
+    with collector_paused():
+        return _show_listing(invocation, offline=offline)
+
+
+def _show_listing(invocation: Invocation, *, offline: bool) -> int:
+    config = invocation.config()
+    context = invocation.context(armed=not offline)
+    if config.token_file and _read_by_others(config.token_file):
+        invocation.output.warn(f"others can read the token in {config.token_file}: chmod 600 {config.token_file}")
+    found, nas, failure = look_at(invocation, context, offline=offline)
+    document = {
+        "now": found.now.isoformat(),
+        "standby": context.standby or None,
+        "held": found.held_reason,
+        "provider": {"configured": config.provider or "builtin"},
+        "nas": nas,
+        "jobs": (view.as_json(found.now) for view in found.jobs),
+        "orphans": [{"job_id": arm.job_id, "fire_at": arm.fire_at_text} for arm in found.orphans],
+    }
+    return invocation.done(
+        document, lambda out: _show(out, found, context.standby, unknown=failure is not None), error=failure
+    )
+
+
+def _read_by_others(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & 0o077)  # noqa: PTH116 - pathlib is not loaded yet
+    except OSError:
+        return False  # what needs it says that it is missing
+
+
+def look_at(
+    invocation: Invocation, context: Context, *, offline: bool
+) -> tuple[Listing, dict[str, object], ChronosError | None]:
+    """All jobs, what came of asking NAS, and the error where it did not say."""
+    config = invocation.config()
+    # What the configuration wants counts, not whether it can be had: a missing token must not make NAS look empty.
+    arming = config.provider.strip() == "chronos"
+    asking = not offline and (arming or bool(context.wire and context.repository.arm_ids()))
+    held, failure = _ask(invocation, context) if asking else (None, None)
+    found = listing(context, arming=arming or asking, held=held, prompt_runner=bool(config.prompt_runner))
+    nas: dict[str, object] = {"asked": asking, "known": held is not None}
+    if failure is not None:
+        nas["error"] = failure.message
+    return found, nas, failure
+
+
+def _ask(invocation: Invocation, context: Context) -> tuple[ArmList | None, ChronosError | None]:
+    from chronos_cli.cli.guards import require_nas
+
+    try:
+        require_nas(invocation, context)
+        assert context.wire is not None  # noqa: S101 - just required
+        with context.wire.connect(_LIST_BUDGET_S) as nas:
+            return nas.list(), None
+    except ChronosError as error:
+        return None, error  # the store's side is still worth showing; the error becomes the command's
+
+
+def standby_words(where: str) -> str:
+    """The line that says that here nothing fires, and where it is set so."""
+    return f"ON STANDBY: nothing is armed or fires here ({where}); that is left to the active machine"
+
+
+def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
+    if out.quiet:
+        for view in found.jobs:
+            out.line(view.id)
+        return
+    if standby:
+        out.line(out.style(standby_words(standby), "red"))
+    if found.held_reason is not None:
+        out.line(out.style(f"ALL JOBS ARE HELD: {words.brief(found.held_reason)}", "red"))
+    if not found.jobs:
+        out.note("no jobs; add one with `chronos job add 'every 1h' --command echo hello`")
+    rows = [_row(view, found.now, unknown=unknown) for view in found.jobs]
+    headers = ("ID", "NAME", "STATE", "NEXT", "ARM", "LAST RUN", "SCHEDULE")
+    styles = [_style(view) for view in found.jobs]
+    if rows and _fits(headers, rows, out.width):
+        out.table(headers, rows, styles=styles)
+    else:
+        for row, style in zip(rows, styles, strict=True):
+            job_id, name, state, following, arm, last, schedule = row
+            out.line(out.style(f"{job_id}  {name}  [{state}]  {last}", style))
+            out.line(f"    {schedule}  next {following}  arm {arm}")
+    _show_doubts(out, found)
+    _show_orphans(out, found)
+
+
+def _show_doubts(out: Output, found: Listing) -> None:
+    for view in found.jobs:
+        if view.doubt is not None:
+            out.warn(f"{view.id}: {view.doubt.text}; {view.doubt.mend}")
+        if view.unhandled and out.verbosity:
+            out.note(f"{view.id}: nothing here carries out {', '.join(view.unhandled)}")
+
+
+def _show_orphans(out: Output, found: Listing) -> None:
+    for arm in found.orphans:
+        where = words.brief(f"{arm.job_id}  is armed at NAS for {arm.fire_at_text}")
+        out.line(out.style(f"{where}, but no job here", "yellow"))
+    if found.orphans:
+        out.note("`chronos cancel --orphans` drops the timers of no job here")
+
+
+def _fits(headers: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> bool:
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1) <= width
+
+
+def _row(view: JobView, now: datetime, *, unknown: bool) -> tuple[str, ...]:
+    schedule = "-" if view.schedule is None else words.brief(f"{view.schedule} ({view.zone_name})")
+    return (view.id, words.brief(view.name), state_words(view), _next(view, now), arm_words(view, now, unknown=unknown),
+            last_words(view, now), schedule)  # fmt: skip
+
+
+def state_words(view: JobView) -> str:
+    """How a job stands, the worst first."""
+    if view.problem is not None:
+        return "invalid"
+    if view.overrun_s is not None:
+        return f"overrun {words.span(view.overrun_s)}"
+    if view.running:
+        return "running"
+    if view.overdue_s is not None:
+        return f"overdue {words.span(view.overdue_s)}"
+    return view.state
+
+
+def last_words(view: JobView, now: datetime, *, whole: bool = False) -> str:
+    """The last run with its result and its reason, or what is wrong with the record; cut unless it is to be whole."""
+    fitting = str if whole else words.brief
+    if view.problem is not None:
+        return fitting(view.problem)
+    if view.unreadable:
+        return fitting(view.unreadable[0])
+    if view.last is None:
+        return "never"
+    when = "" if view.last.at is None else f" {words.relative(view.last.at, now)}"
+    result = {"ok": "ok", "error": "failed"}.get(view.last.status, "ran")
+    return f"{result}{when}" + (f": {fitting(view.last.reason)}" if view.last.reason else "")
+
+
+def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
+    """What NAS holds, when that was verified, and whether the job will fire."""
+    arm = view.arm
+    if view.will_fire:
+        return "armed, will fire"
+    if arm.state is Armed.NONE:
+        return "-"
+    text = arm.state.value
+    if arm.state is Armed.DIFFERENT and arm.held is not None and view.zone is not None:
+        same = arm.held == arm.wanted and arm.callback_url is not None
+        text += (
+            f" (calls {words.brief(arm.callback_url or '')})"
+            if same
+            else f" ({arm.held.astimezone(view.zone):%Y-%m-%d %H:%M:%S})"
+        )
+    if not arm.checked:
+        verified = "not verified" if arm.verified_at is None else f"verified {words.relative(arm.verified_at, now)}"
+        text = f"{text}, {verified}"
+        if unknown:
+            text = f"unknown (last: {text})"
+    return text
+
+
+def _next(view: JobView, now: datetime) -> str:
+    if view.next_at is None or view.zone is None:
+        return words.brief(view.paused_reason or "-")
+    return f"{view.next_at.astimezone(view.zone):%Y-%m-%d %H:%M:%S %Z} ({words.relative(view.next_at, now)})"
+
+
+def _style(view: JobView) -> str:
+    if view.problem is not None or view.unreadable or view.failing or view.overdue_s is not None:
+        return "red"
+    if view.arm.state in BAD:
+        return "yellow"
+    return "" if view.state == "live" else "dim"

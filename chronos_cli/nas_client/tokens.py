@@ -1,0 +1,222 @@
+"""Finds the agent's NAS access token: variable, file, command, or the login of a Hermes home, in this order.
+
+The first of these that is configured is the only one asked: a token_file that cannot be read is an error, not a reason
+to try somebody else's credentials. A token is kept in memory only, never on disk. So commands that run at the same time
+each run the token_command, but one after another: it holds a lock on the home meanwhile, and a command that spends a
+refresh token finds on its next run what it saved on this one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import AuthError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chronos_cli.config import Config
+
+TOKEN_VARIABLE: Final = "CHRONOS_NAS_TOKEN"  # noqa: S105 - the name of a variable
+AUTH_FILE: Final = "auth.json"
+
+_SECRETS = (TOKEN_VARIABLE, "CHRONOS_FIRE_TOKEN")
+_MAX_TOKEN = 16 * 1024
+_MAX_AUTH_FILE = 4 * 2**20
+_HINT = f"set {TOKEN_VARIABLE}, cron.chronos.token_file or cron.chronos.token_command"
+
+
+class HomeTokens:
+    """The token source of one home. Safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        home: str,
+        environ: Mapping[str, str],
+        token_file: str = "",
+        command: tuple[str, ...] = (),
+        command_timeout_s: float = 30.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`home`: its absolute path. `environ`: searched for the token, and handed to the command without it."""
+        self._home = home
+        self._environ = environ
+        self._file = token_file
+        self._command = command
+        self._command_timeout_s = command_timeout_s
+        self._now = now
+        self._guard = threading.Lock()
+        self._token: str | None = None
+        self._rejected: set[str] = set()
+
+    @classmethod
+    def of(cls, config: Config, environ: Mapping[str, str]) -> HomeTokens:
+        """The token source that a configuration names."""
+        return cls(
+            home=config.home,
+            environ=environ,
+            token_file=config.token_file,
+            command=config.token_command,
+            command_timeout_s=config.token_command_timeout,
+        )
+
+    @property
+    def origin(self) -> str:
+        """Where the token comes from, for people."""
+        if self._environ.get(TOKEN_VARIABLE, "").strip():
+            return TOKEN_VARIABLE
+        if self._file:
+            return f"token_file {self._file}"
+        if self._command:
+            return f"token_command {self._command[0]}"
+        return self._auth_path
+
+    def configured(self) -> bool:
+        """Whether there is a token source to ask. Reads files at most: no command is run, no network touched."""
+        return self.problem() is None
+
+    def problem(self) -> str | None:
+        """Why there is no token to be had, as far as can be told without running a command; None where there is."""
+        if not self.origin.startswith("token_command"):
+            try:
+                self._read()
+            except (AuthError, ConfigError) as error:  # the very answer that was asked for
+                return error.message
+        return None
+
+    def get(self, *, within_s: float) -> str:
+        """The token, read or made once per process.
+
+        Raises AuthError (there is none, or it expired), ConfigError (what is there is no token), TemporaryError (the
+        command took longer than `within_s` or its own timeout).
+        """
+        with self._guard:
+            if self._token is None:
+                self._token = self._fetch(within_s)
+            return self._token
+
+    def renew(self, rejected: str, *, within_s: float) -> str | None:
+        """Another token than `rejected`: the command is run once more, a file is read again. None if it is the same.
+
+        Threads that were refused with the same token share one renewal. Raises as `get` does.
+        """
+        with self._guard:
+            if self._token is not None and self._token != rejected:
+                return self._token
+            if rejected in self._rejected:
+                return None
+            self._rejected.add(rejected)
+            token = self._fetch(within_s)
+            if token == rejected:
+                return None
+            self._token = token
+            return token
+
+    @property
+    def _auth_path(self) -> str:
+        return os.path.join(self._home, AUTH_FILE)  # noqa: PTH118 - plain text in, plain text out
+
+    def _fetch(self, within_s: float) -> str:
+        if not self.origin.startswith("token_command"):
+            return self._read()
+        from chronos_cli.nas_client.token_command import run_token_command
+
+        text = run_token_command(
+            self._command,
+            home=self._home,
+            environ={name: value for name, value in self._environ.items() if name not in _SECRETS},
+            timeout_s=self._command_timeout_s,
+            within_s=within_s,
+        )
+        return _check(text, self.origin)
+
+    def _read(self) -> str:
+        variable = self._environ.get(TOKEN_VARIABLE, "").strip()
+        if variable:
+            return _check(variable, TOKEN_VARIABLE)
+        if self._file:
+            return _check(_read_text(self._file, _MAX_TOKEN), self.origin)
+        return self._from_login()
+
+    def _from_login(self) -> str:
+        """The access token of `providers.nous` in auth.json, as hermes 0.19 keeps it; we never refresh it."""
+        import json
+
+        path = self._auth_path
+        if not os.path.lexists(path):
+            raise AuthError("no NAS token is configured", hint=_HINT)
+        try:
+            document = json.loads(_read_text(path, _MAX_AUTH_FILE))
+        except (ValueError, RecursionError):
+            raise AuthError(f"{path} is not JSON", hint=f"log in again, or {_HINT}") from None
+        state = document
+        for name in ("providers", "nous"):
+            state = state.get(name) if isinstance(state, dict) else None
+        token = state.get("access_token") if isinstance(state, dict) else None
+        if not isinstance(state, dict) or not isinstance(token, str) or not token.strip():
+            raise AuthError(f"{path} holds no login to NAS", hint=f"log in with hermes, or {_HINT}")
+        expires = _expiry(state.get("expires_at"), token)
+        if expires is not None and expires <= self._now():
+            ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
+            raise AuthError(f"the login in {path} expired at {ended}", hint=f"let hermes renew it, or {_HINT}")
+        return _check(token, path)
+
+
+def _check(text: str, origin: str) -> str:
+    """The token, if it can be one: visible ASCII in one word, so that it cannot break out of its header."""
+    token = text.strip()
+    if not token:
+        raise AuthError(f"{origin} holds no token", hint=_HINT)
+    if len(token) > _MAX_TOKEN or not all("!" <= letter <= "~" for letter in token):
+        raise ConfigError(
+            f"what {origin} holds is no bearer token", hint="it must be the token alone, one word in ASCII"
+        )
+    return token
+
+
+def _read_text(path: str, limit: int) -> str:
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123 - plain text in, plain text out
+            data = stream.read(limit + 1)
+    except FileNotFoundError:
+        raise AuthError(f"{path} does not exist", hint=_HINT) from None
+    except OSError as error:
+        hint = f"make it readable for the user with id {os.geteuid()}"
+        raise AuthError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+    if len(data) > limit:
+        raise ConfigError(f"{path} is larger than {limit} bytes", hint="it must hold the token alone")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _expiry(stated: object, token: str) -> float | None:
+    """When a login ends, in seconds since the epoch; None where nothing says so, and then NAS is the judge.
+
+    It ends as stated (ISO 8601, UTC where it says no offset), else as the token itself says.
+    """
+    from datetime import UTC, datetime
+
+    if isinstance(stated, str) and stated.strip():
+        try:
+            moment = datetime.fromisoformat(stated.strip())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):  # not a time: the token may say
+            pass
+    return _claimed_expiry(token)
+
+
+def _claimed_expiry(token: str) -> float | None:
+    """The `exp` of a JWT, read without verifying: it only spares a call that NAS would refuse."""
+    import base64
+    import json
+
+    body = token.split(".")[1:2]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(f"{body[0]}===")) if body else {}
+    except (ValueError, RecursionError):  # not a JWT
+        return None
+    expires = claims.get("exp") if isinstance(claims, dict) else None
+    return float(expires) if isinstance(expires, int | float) and abs(expires) < 2**40 else None

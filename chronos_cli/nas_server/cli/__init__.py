@@ -1,0 +1,71 @@
+"""The command `chronos-nas`: the one place where its options are read and its errors end.
+
+Every command takes `--json`: one object on stdout, `{"schema": "chronos-nas.COMMAND/1", "ok": true, ...}`; on failure
+`"ok": false` and `error`. Every error is one line on stderr, with the exit code of errors.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from chronos_cli.errors import ChronosError, ExitCode, UsageError
+from chronos_cli.nas_server.cli import agents as cli_agents
+from chronos_cli.nas_server.cli import conformance as cli_conformance
+from chronos_cli.nas_server.cli import keys as cli_keys
+from chronos_cli.nas_server.cli import serve as cli_serve
+from chronos_cli.nas_server.cli import timers as cli_timers
+from chronos_cli.nas_server.cli.common import say
+from chronos_cli.streams import gated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def build() -> typer.Typer:
+    """The command with its subcommands."""
+    app = typer.Typer(
+        name="chronos-nas",
+        help="A NAS anyone can host: it keeps agents' timers and calls them back when they are due.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.command("serve")(cli_serve.serve)
+    app.add_typer(cli_agents.build(), name="agent")
+    app.add_typer(cli_keys.build(), name="keys")
+    app.command("timers")(cli_timers.timers)
+    app.add_typer(cli_timers.build_dead(), name="dead")
+    app.command("conformance")(cli_conformance.conformance)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return gated("chronos-nas", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        result = build()(args=list(arguments), prog_name="chronos-nas", standalone_mode=False)
+    except ChronosError as error:
+        return _fail(error, arguments)
+    except typer.TyperException as error:
+        return _fail(UsageError(" ".join(error.format_message().split()).rstrip("."), hint="see --help"), arguments)
+    except (typer.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _fail(error: ChronosError, arguments: Sequence[str]) -> int:
+    if "--json" in arguments:
+        words = [word for word in arguments if not word.startswith("-")]
+        name = words[0] if words else "chronos-nas"
+        say(json.dumps({"schema": f"chronos-nas.{name}/1", "ok": False, "error": error.as_json()}))
+    sys.stderr.write(f"chronos-nas: {error.line()}\n")
+    return error.exit_code

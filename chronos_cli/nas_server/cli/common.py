@@ -1,0 +1,90 @@
+"""What the commands share: the options that name the home, and how results are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.durations import parse_seconds
+from chronos_cli.errors import ConfigError
+from chronos_cli.streams import LINE, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chronos_cli.nas_server.home import Home
+    from chronos_cli.nas_server.timers.interface import Backend
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="The folder of database and keys [$CHRONOS_NAS_HOME, ~/.chronos-nas].")
+]
+DbOption = Annotated[
+    str | None, typer.Option("--db", help="sqlite:///PATH or postgresql://... [$CHRONOS_NAS_DB, a file in the home].")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def locate(folder: Path | None, database: str | None) -> Home:
+    """The home that the options name."""
+    from chronos_cli.nas_server.home import find_home
+
+    return find_home(folder, database, os.environ)
+
+
+@contextmanager
+def opened(home: Home) -> Iterator[Backend]:
+    """The home's store. Raises ConfigError where it cannot be used."""
+    backend = home.backend()
+    backend.prepare()
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def show(command: str, document: dict[str, object]) -> None:
+    """Write a command's JSON document."""
+    say(json.dumps({"schema": f"chronos-nas.{command}/1", "ok": True, **document}))
+
+
+def say(text: str = "") -> None:
+    """Write a line on stdout."""
+    sys.stdout.write(f"{one_line(text)}\n")
+    sys.stdout.flush()
+
+
+def brief(text: str | None) -> str:
+    """Return what somebody else wrote as it stands among other things on a line."""
+    return one_line(text or "", LINE)
+
+
+def seconds(text: str | None) -> float | None:
+    """Return the seconds of a duration such as `90s`, `15m`, `2h`, `30d`. Raises UsageError."""
+    return None if text is None else parse_seconds(text, bare=False)
+
+
+def moment(at: float | None) -> str | None:
+    """An instant as text, whole seconds UTC."""
+    return None if at is None else datetime.fromtimestamp(int(at), UTC).isoformat()
+
+
+def clock() -> float:
+    """The time, in seconds since the epoch."""
+    return time.time()
+
+
+def existing(home: Home) -> Home:
+    """The home, if anything was ever kept in it. Raises ConfigError."""
+    if not home.postgres and not home.sqlite_path.exists():
+        raise ConfigError(
+            f"there is no database {home.sqlite_path}", hint="see --home and --db, or start `chronos-nas serve`"
+        )
+    return home

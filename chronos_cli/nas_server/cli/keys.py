@@ -1,0 +1,93 @@
+"""`chronos-nas keys list|rotate|retire`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_cli.errors import UsageError
+from chronos_cli.nas_server.cli.common import (
+    DbOption,
+    HomeOption,
+    JsonOption,
+    clock,
+    locate,
+    moment,
+    say,
+    seconds,
+    show,
+)
+
+if TYPE_CHECKING:
+    from chronos_cli.nas_server.keys import KeyRecord
+
+
+def build() -> typer.Typer:
+    """The subcommands."""
+    app = typer.Typer(help="The keys that sign fire tokens.", no_args_is_help=True, rich_markup_mode=None)
+    app.command("list")(list_keys)
+    app.command("rotate")(rotate)
+    app.command("retire")(retire)
+    return app
+
+
+def list_keys(home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
+    """Show the published keys."""
+    records = locate(home, db).key_ring(clock, os.environ).records()
+    if json_output:
+        show("keys.list", {"keys": [_entry(record) for record in records]})
+        return
+    for record in records:
+        say(f"{record.kid}  {record.alg}  {_state(record)}")
+
+
+def rotate(
+    alg: Annotated[str, typer.Option(help="RS256 or ES256.")] = "RS256",
+    after: Annotated[str, typer.Option(help="When the new key begins to sign; agents keep the old list 5m.")] = "5m",
+    now: Annotated[bool, typer.Option("--now", help="Let the new key sign at once.")] = False,
+    home: HomeOption = None,
+    db: DbOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Publish a new key; the old ones sign until it does, and stay published ten minutes longer."""
+    from chronos_cli.nas_server.keys import KeyAlgorithm
+
+    if alg not in set(KeyAlgorithm):
+        raise UsageError(f"--alg {alg} is unknown", hint="choose RS256 or ES256")
+    ring = locate(home, db).key_ring(clock, os.environ)
+    record = ring.rotate(KeyAlgorithm(alg), after=0.0 if now else seconds(after) or 0.0)
+    if json_output:
+        show("keys.rotate", {"key": _entry(record)})
+    else:
+        say(f"{record.kid}  {record.alg}  {_state(record)}")
+
+
+def retire(
+    kid: Annotated[str, typer.Argument(help="The key's id, as listed.")],
+    home: HomeOption = None,
+    db: DbOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Stop publishing a key now, and delete its private half: agents refuse what it signed within five minutes."""
+    record = locate(home, db).key_ring(clock, os.environ).retire(kid)
+    if json_output:
+        show("keys.retire", {"key": _entry(record)})
+    else:
+        say(f"retired {record.kid}")
+
+
+def _entry(record: KeyRecord) -> dict[str, object]:
+    return {
+        "kid": record.kid,
+        "alg": record.alg,
+        "created_at": moment(record.created_at),
+        "signs_from": moment(record.signs_from),
+        "retires_at": moment(record.retires_at),
+    }
+
+
+def _state(record: KeyRecord) -> str:
+    text = "signs" if record.signs_from <= clock() else f"signs from {moment(record.signs_from)}"
+    return text if record.retires_at is None else f"published until {moment(record.retires_at)}"

@@ -1,0 +1,53 @@
+"""What a clause is: a sentence of the contract, and a function that finds out whether a NAS keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.nas_server.conformance.probe import Probe
+
+
+class BrokenError(Exception):
+    """The clause is not kept; the text says what was seen."""
+
+
+class NotTestedError(Exception):
+    """The clause could not be tried; the text says why."""
+
+
+class Verdict(StrEnum):
+    """What was found about a clause."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    NOT_TESTED = "not tested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    """One clause. `hop`: 1 for agent to NAS, 3 for NAS to agent. `check` raises BrokenError or NotTestedError."""
+
+    name: str
+    hop: int
+    text: str
+    check: Callable[[Probe], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found about one clause."""
+
+    clause: Clause
+    verdict: Verdict
+    detail: str = ""
+
+
+def demand(condition: object, detail: str) -> None:
+    """Raise BrokenError with `detail` unless `condition` holds."""
+    if not condition:
+        raise BrokenError(detail)

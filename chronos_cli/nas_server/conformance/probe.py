@@ -1,0 +1,255 @@
+"""The agent's side of a conformance run: calls to the NAS, and a listener for the callbacks."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from chronos_cli.contract import CANCEL_PATH, CLIENT_TIMEOUT_S, LIST_PATH, PROVISION_PATH, format_fire_at, parse_fire_at
+from chronos_cli.errors import ConfigError, NasUnavailableError
+from chronos_cli.nas_server.conformance.interface import BrokenError, NotTestedError, demand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+FAR = "https://agent.example.com"
+"""A callback that is never called: its timers lie far ahead and are cancelled."""
+
+LATE_S = 10.0
+"""How long after its instant a fire is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A NAS's answer. `document` is None where the body is no JSON."""
+
+    status: int
+    document: Any
+
+    def member(self, name: str) -> Any:
+        """A member of the body's object, or None."""
+        return self.document.get(name) if isinstance(self.document, dict) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fire:
+    """A callback as it arrived; `at` in seconds since the epoch."""
+
+    path: str
+    authorization: str
+    body: Any
+    at: float
+
+    @property
+    def job_id(self) -> str:
+        """The job its body names."""
+        return str(self.body.get("job_id", "")) if isinstance(self.body, dict) else ""
+
+    @property
+    def token(self) -> str:
+        """The bearer token."""
+        scheme, _, token = self.authorization.partition(" ")
+        demand(scheme.lower() == "bearer" and token, "the callback carries no bearer token")
+        return token.strip()
+
+
+@dataclass(slots=True)
+class Listener:
+    """Where callbacks arrive: records them, and answers each job as `answers` says (200 where it says nothing)."""
+
+    host: str
+    port: int
+    fires: list[Fire] = field(default_factory=list)
+    answers: dict[str, Callable[[Fire], tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    strays: list[str] = field(default_factory=list)
+    _server: Any = None
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def start(self) -> None:
+        """Begin to listen. Raises ConfigError."""
+        from waitress import create_server  # type: ignore[import-untyped]
+
+        try:
+            self._server = create_server(self._serve, host=self.host, port=self.port, threads=8, ident="conformance")
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {self.host}:{self.port}: {error}", hint="see --callback-listen"
+            ) from error
+        self.port = int(self._server.effective_port)
+        threading.Thread(target=self._server.run, name="conformance-listener", daemon=True).start()
+
+    def wait(self, job_id: str, count: int, until: float) -> list[Fire]:
+        """The fires of a job, once there are `count` or the time is `until`."""
+        with self._changed:
+            while len(found := [fire for fire in self.fires if fire.job_id == job_id]) < count:
+                left = until - time.time()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            return found
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        data = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = None
+        path = str(environ.get("PATH_INFO", ""))
+        fire = Fire(path=path, authorization=str(environ.get("HTTP_AUTHORIZATION", "")), body=body, at=time.time())
+        if path.startswith("/elsewhere"):
+            self.strays.append(fire.job_id)
+            start_response("200 OK", [("Content-Length", "0")])
+            return []
+        with self._changed:
+            self.fires.append(fire)
+            self._changed.notify_all()
+        answer = self.answers.get(fire.job_id)
+        status, headers = (200, {}) if answer is None else answer(fire)
+        start_response(f"{status} Conformance", [("Content-Length", "0"), *headers.items()])
+        return []
+
+
+class Probe:
+    """One run against one NAS. `callback_url`: where the listener is reached from outside. Usable from many threads."""
+
+    def __init__(
+        self,
+        portal_url: str,
+        token: str,
+        *,
+        listener: Listener | None = None,
+        callback_url: str | None = None,
+        audience: str | None = None,
+    ) -> None:
+        self.portal_url = portal_url.rstrip("/")
+        self.audience = audience
+        self._token = token
+        self._listener = listener
+        self._callback_url = callback_url
+        self._sessions = threading.local()
+        self._run = secrets.token_hex(4)
+        self._used: list[str] = []
+        self.notes: dict[str, Any] = {}
+        self.once = threading.Lock()
+
+    @property
+    def listener(self) -> Listener:
+        """The listener. Raises NotTestedError where there is none."""
+        if self._listener is None:
+            raise NotTestedError("needs --callback-listen and --callback-url")
+        return self._listener
+
+    @property
+    def callback_url(self) -> str:
+        """The callback to provision: the listener's where there is one."""
+        return self._callback_url or FAR
+
+    def job(self, name: str) -> str:
+        """A job id of this run, cancelled at its end."""
+        job_id = f"conformance-{self._run}-{name}"
+        self._used.append(job_id)
+        return job_id
+
+    def call(self, method: str, path: str, document: Any = None, *, token: str | None = "") -> Answer:
+        """One call. `token`: another one, or None for no token at all. Raises NasUnavailableError."""
+        import requests
+
+        shown = self._token if token == "" else token
+        headers = {} if shown is None else {"Authorization": f"Bearer {shown}"}
+        session = getattr(self._sessions, "session", None)
+        if session is None:
+            session = self._sessions.session = requests.Session()
+        try:
+            reply = session.request(
+                method,
+                self.portal_url + path,
+                json=document,
+                headers=headers,
+                timeout=CLIENT_TIMEOUT_S,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise NasUnavailableError(
+                f"{self.portal_url} cannot be reached: {error}", hint="see --portal-url"
+            ) from error
+        try:
+            return Answer(status=reply.status_code, document=reply.json())
+        except ValueError:
+            return Answer(status=reply.status_code, document=None)
+
+    def provision(self, job_id: str, fire_at: datetime, **more: Any) -> Answer:
+        """Arm a job."""
+        text = format_fire_at(fire_at)
+        body = {"job_id": job_id, "fire_at": text, "agent_callback_url": self.callback_url}
+        return self.call("POST", PROVISION_PATH, body | {"dedup_key": f"{job_id}:{text}"} | more)
+
+    def arm(self, job_id: str, fire_at: datetime) -> str:
+        """Arm a job and return its schedule id. Raises BrokenError where that is refused."""
+        answer = self.provision(job_id, fire_at)
+        demand(answer.status == 200, f"provision answered {answer.status}: {answer.document}")
+        schedule_id = answer.member("schedule_id")
+        demand(isinstance(schedule_id, str) and schedule_id, "provision answered no schedule_id")
+        return str(schedule_id)
+
+    def cancel(self, job_id: str) -> Answer:
+        """Cancel a job."""
+        return self.call("POST", CANCEL_PATH, {"job_id": job_id})
+
+    def listed(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """All entries of the list, through all its pages. Raises BrokenError for one that is malformed."""
+        entries: list[dict[str, Any]] = []
+        query = [] if limit is None else [f"limit={limit}"]
+        cursor: str | None = None
+        for _ in range(10_000):
+            parts = query + ([] if cursor is None else [f"cursor={quote(cursor)}"])
+            answer = self.call("GET", LIST_PATH + ("?" + "&".join(parts) if parts else ""))
+            demand(answer.status == 200, f"list answered {answer.status}")
+            armed = answer.member("armed")
+            demand(isinstance(armed, list), "list has no `armed`")
+            for entry in armed:
+                demand(
+                    isinstance(entry, dict) and {"job_id", "fire_at", "schedule_id"} <= set(entry),
+                    f"an entry lacks job_id, fire_at or schedule_id: {entry}",
+                )
+            entries += armed
+            cursor = answer.member("next_cursor")
+            if cursor is None:
+                return entries
+        raise BrokenError("the list does not end")
+
+    def instant(self, job_id: str) -> datetime | None:
+        """When the list says a job fires, or None where it is not listed. Raises BrokenError."""
+        found = [entry for entry in self.listed() if entry["job_id"] == job_id]
+        demand(len(found) <= 1, f"the job is listed {len(found)} times")
+        if not found:
+            return None
+        try:
+            return parse_fire_at(found[0]["fire_at"])
+        except ValueError as error:
+            raise BrokenError(f"the listed fire_at cannot be read: {found[0]['fire_at']}") from error
+
+    def features(self) -> set[str]:
+        """The optional abilities that the NAS names."""
+        named = self.call("GET", LIST_PATH).member("features")
+        return {str(one) for one in named} if isinstance(named, list) else set()
+
+    def fires(self, job_id: str, fire_at: datetime, count: int = 1, extra: float = LATE_S) -> list[Fire]:
+        """The callbacks of a job, waited for until `extra` seconds after its instant."""
+        return self.listener.wait(job_id, count, fire_at.timestamp() + extra)
+
+    def clean(self) -> None:
+        """Cancel what this run armed."""
+        for job_id in self._used:
+            self.cancel(job_id)
+
+
+def ahead(seconds: float) -> datetime:
+    """A whole second, so far ahead."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)

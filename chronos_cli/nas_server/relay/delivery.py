@@ -1,0 +1,99 @@
+"""One delivery: mint its token, call the agent back, and say what is to become of the timer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chronos_cli.contract import FIRE_PATH, FIRE_PURPOSE, home_named_by
+from chronos_cli.nas_server.addresses import CallbackRefusedError
+from chronos_cli.nas_server.relay.callbacks import CallbackFailedError, retry_after_s
+from chronos_cli.nas_server.timers.model import Fate, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.nas_server.keys import KeyRing
+    from chronos_cli.nas_server.relay.backoff import Backoff
+    from chronos_cli.nas_server.relay.callbacks import CallbackClient
+    from chronos_cli.nas_server.timers.model import Delivery
+
+TOKEN_S = 90
+"""How long a fire token is good for; the contract asks for 60 to 120 s."""
+
+DELIVERY_HEADER = "Chronos-Delivery"
+"""Names the delivery beside the token: the same over all its retries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """What a delivery needs. `issuer`: our public URL; `clock`: seconds since the epoch; `draw`: uniform in [0, 1)."""
+
+    keys: KeyRing
+    client: CallbackClient
+    backoff: Backoff
+    issuer: str
+    clock: Callable[[], float]
+    draw: Callable[[], float]
+
+    def mint(self, delivery: Delivery) -> str:
+        """A token for this delivery, good for the one job and instant it names, and the home if its URL names one."""
+        import jwt
+
+        key = self.keys.signing()
+        now = int(self.clock())
+        claims: dict[str, object] = {
+            "iss": self.issuer,
+            "aud": delivery.audience,
+            "purpose": FIRE_PURPOSE,
+            "iat": now,
+            "exp": now + TOKEN_S,
+            "jti": delivery.schedule_id,
+            "job_id": delivery.job_id,
+            "fire_at": delivery.fire_text,
+        }
+        home = home_named_by(delivery.callback_url)
+        if home is not None:
+            claims["home"] = home
+        return jwt.encode(claims, key.private, algorithm=key.alg, headers={"kid": key.kid})
+
+    def deliver(self, delivery: Delivery) -> tuple[Outcome, bool | None]:
+        """Call the agent back once. Returns the outcome, and whether the host showed itself alive (None: not asked)."""
+        headers = {
+            "Authorization": f"Bearer {self.mint(delivery)}",
+            "Content-Type": "application/json",
+            "User-Agent": "chronos-nas",
+            DELIVERY_HEADER: delivery.schedule_id,
+        }
+        body = json.dumps({"job_id": delivery.job_id, "fire_at": delivery.fire_text}).encode()
+        try:
+            reply = self.client.post(delivery.callback_url + FIRE_PATH, body, headers)
+        except CallbackRefusedError as error:
+            return self._failed(delivery, f"refused: {error}"), None
+        except CallbackFailedError as error:
+            return self._failed(delivery, str(error)), False
+        if 200 <= reply.status < 300:
+            return Outcome(delivery=delivery, fate=Fate.DELIVERED, at=self.clock(), status=reply.status), True
+        asked = retry_after_s(reply.retry_after, self.clock())
+        said = " ".join(reply.text.split())
+        error_text = f"answered {reply.status}{': ' if said else ''}{said}"
+        # A 5xx that says when to come back is the agent at work; without, it looks like a proxy before a dead one.
+        healthy = reply.status < 500 or asked is not None
+        return self._failed(delivery, error_text, status=reply.status, asked=asked), healthy
+
+    def _failed(
+        self, delivery: Delivery, error: str, *, status: int | None = None, asked: float | None = None
+    ) -> Outcome:
+        now = self.clock()
+        next_at = self.backoff.next_at(
+            attempt=delivery.attempt, now=now, first_attempt_at=delivery.first_attempt_at, asked=asked, draw=self.draw
+        )
+        return Outcome(
+            delivery=delivery,
+            fate=Fate.DEAD if next_at is None else Fate.RETRY,
+            at=now,
+            status=status,
+            error=error[:300],
+            next_at=next_at,
+        )

@@ -1,0 +1,151 @@
+"""The running authority: everything wired together, from the first line to a graceful stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TextIO
+
+from chronos_cli.errors import ConfigError, ConflictError
+from chronos_cli.nas_server.event_log import Journal
+from chronos_cli.nas_server.http.app import Application
+from chronos_cli.nas_server.http.listener import Server
+from chronos_cli.nas_server.http.rates import Rates
+from chronos_cli.nas_server.metrics import Metrics
+from chronos_cli.nas_server.options import Role, Settings
+from chronos_cli.nas_server.relay.limits import Gate
+from chronos_cli.nas_server.relay.relay_service import Relaying
+from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.meta import Facts
+from chronos_cli.nas_server.timers.registry import Registry
+from chronos_cli.private_memory import hide_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from chronos_cli.nas_server.home import Home
+    from chronos_cli.nas_server.keys import KeyRing
+    from chronos_cli.nas_server.timers.interface import Backend
+
+CLAIM_MARGIN_S = 15.0
+"""How much longer a claim holds than a relay may take: names are looked up and outcomes written down meanwhile."""
+
+
+def serve(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT; returns after the relays in flight have ended.
+
+    Raises ConfigError and ConflictError where it cannot start.
+    """
+    hide_memory()  # it holds the keys that sign
+    with ExitStack() as stack:
+        stream: TextIO = sys.stdout
+        if settings.log_file is not None:
+            try:
+                stream = stack.enter_context(settings.log_file.open("a", encoding="utf-8"))
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
+                ) from error
+        journal = Journal(stream, time.time)
+        backend = settings.home.backend()
+        if not settings.home.postgres:
+            stack.enter_context(_sole(settings.home.sqlite_path))
+        backend.prepare()
+        stack.callback(backend.close)
+        keys = settings.home.key_ring(time.time, environ)
+        keys.prepare()
+        keys.signing()
+        _run(settings, backend, keys, journal)
+
+
+def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) -> None:
+    claim_s = settings.relay_timeout_s + CLAIM_MARGIN_S
+    registry = Registry(backend, time.time, claim_s=claim_s)
+    facts = Facts(backend, time.time, claim_s=claim_s)
+    counts = Metrics()
+    gate = Gate(settings.bounds, time.monotonic)
+    relaying: Relaying | None = None
+
+    def nudge(due_at: float) -> None:
+        if relaying is not None:
+            relaying.nudge(due_at)
+
+    def ready() -> str | None:
+        registry.next_due_at()
+        starting = settings.role is not Role.WEB and relaying is None
+        return "due timers are not being relayed" if starting or (relaying and not relaying.alive) else None
+
+    application = Application(
+        registry=registry,
+        roster=Roster(backend, time.time),
+        keys=keys,
+        policy=settings.policy,
+        limits=settings.limits,
+        rates=Rates(time.monotonic),
+        journal=journal,
+        counts=counts,
+        nudge=nudge,
+        ready=ready,
+        gauges=lambda: counts.render(facts.gauges(), gate.circuits()),
+        agents_served=settings.role is not Role.WORKER,
+    )
+    server = Server(application, settings.host, settings.port)
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{shown}:{server.port}"
+    portal_url = _portal_url(settings, facts, url)
+    if settings.role is not Role.WEB:
+        relaying = Relaying(
+            settings, registry=registry, keys=keys, gate=gate, journal=journal, counts=counts, issuer=portal_url
+        )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    journal.write("listening", url=url, portal_url=portal_url, role=settings.role.value, pid=os.getpid())
+    sys.stderr.write(f"chronos-nas: listening on {url} (timers in {_where(settings.home)})\n")
+    sys.stderr.flush()
+    if settings.ready_file is not None:
+        _write_ready(settings.ready_file, url)
+    server.run()
+    journal.write("stopping")
+    finished = relaying is None or relaying.stop()
+    journal.write("stopped", relays_finished=finished)
+
+
+def _portal_url(settings: Settings, facts: Facts, url: str) -> str:
+    """Our public URL: as given, else where we listen; a worker without one takes what the web processes go by."""
+    if settings.role is Role.WORKER:
+        return (settings.portal_url or facts.recall("portal_url") or url).rstrip("/")
+    portal_url = (settings.portal_url or url).rstrip("/")
+    facts.remember("portal_url", portal_url)
+    return portal_url
+
+
+def _sole(database: Path) -> TextIO:
+    """Hold the lock that makes this the only server of a SQLite file; released when the file is closed."""
+    path = database.with_name(f"{database.name}.lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot use {path.parent}: {error.strerror or error}", hint="see --home and --db") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        hint = "stop it, or use PostgreSQL for several processes"
+        raise ConflictError(f"another chronos-nas serves {database}", hint=hint) from error
+    return file
+
+
+def _where(home: Home) -> str:
+    return "PostgreSQL" if home.postgres else str(home.sqlite_path)
+
+
+def _write_ready(path: Path, url: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(url + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,178 @@
+"""What a wish does to the timers of its job: a pure decision, the same for every backend.
+
+At most one timer of a job is its *current* one, the newest wish. Others are owed: tried at least once, not answered
+yet. A wish replaces the current timer only while that was never tried; else the two stand side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chronos_cli.nas_server.timers.model import (
+    Answer,
+    Cancel,
+    Cancelled,
+    Provision,
+    Provisioned,
+    Refused,
+    TimerState,
+    Wish,
+)
+
+DELIVERED_MEMORY_S = 24 * 3600.0
+"""How long a delivered instant is remembered, so that a request sent twice is not run twice."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Timer:
+    """A timer of a job as it is stored. `stored` is False until it has been written."""
+
+    schedule_id: str
+    agent_id: int
+    job_id: str
+    fire_at: int
+    fire_text: str
+    callback_url: str
+    host: str
+    armed_at: float
+    attempts: int = 0
+    in_flight: bool = False
+    current: bool = True
+    stored: bool = True
+
+    @property
+    def state(self) -> TimerState:
+        """Where it stands."""
+        if self.in_flight:
+            return TimerState.IN_FLIGHT
+        return TimerState.RETRYING if self.attempts else TimerState.ARMED
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """All that is stored about one (agent, job). `generation`: the highest seen; `done_*`: the last delivery."""
+
+    agent_id: int
+    job_id: str
+    generation: int | None = None
+    done_fire_at: int | None = None
+    done_schedule_id: str | None = None
+    done_at: float | None = None
+    timers: list[Timer] = field(default_factory=list)
+
+    @property
+    def current(self) -> Timer | None:
+        """The newest wish."""
+        return next((timer for timer in self.timers if timer.current), None)
+
+    def at(self, fire_at: int) -> Timer | None:
+        """The timer of that instant."""
+        return next((timer for timer in self.timers if timer.fire_at == fire_at), None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What has to be written: rows to add, to remove and to update, and generations to remember."""
+
+    added: dict[str, Timer] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    updated: dict[str, Timer] = field(default_factory=dict)
+    generations: dict[tuple[int, str], int] = field(default_factory=dict)
+
+
+def decide(slot: Slot, wish: Wish, *, now: float, new_id: str, held: int, changes: Changes) -> Answer:
+    """Carry out one wish on `slot` (changed in place) and note in `changes` what must be written.
+
+    `new_id`: the schedule id of a timer that this adds. `held`: how many timers the agent holds already.
+    """
+    if wish.generation is not None:
+        if slot.generation is not None and wish.generation < slot.generation:
+            return Refused(
+                status=409,
+                error="stale_generation",
+                message=f"generation {wish.generation} of job {wish.job_id} is older than {slot.generation}",
+                extra={"generation": slot.generation},
+            )
+        if wish.generation != slot.generation:
+            slot.generation = changes.generations[(slot.agent_id, slot.job_id)] = wish.generation
+    if isinstance(wish, Cancel):
+        return _cancel(slot, changes)
+    return _provision(slot, wish, now=now, new_id=new_id, held=held, changes=changes)
+
+
+def _cancel(slot: Slot, changes: Changes) -> Cancelled:
+    dropped = len(slot.timers)
+    for timer in list(slot.timers):
+        _drop(slot, timer, changes)
+    return Cancelled(dropped=dropped)
+
+
+def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: int, changes: Changes) -> Answer:
+    current = slot.current
+    same = slot.at(wish.fire_at)
+    if same is not None:
+        replaced = None
+        if current is not None and current is not same:
+            replaced = current.schedule_id
+            _supersede(slot, current, changes)
+        changed = not same.current or (same.fire_text, same.callback_url) != (wish.fire_text, wish.callback_url)
+        if changed:
+            same.current, same.fire_text = True, wish.fire_text
+            same.callback_url, same.host = wish.callback_url, wish.host
+            if same.stored:
+                changes.updated[same.schedule_id] = same
+        return Provisioned(schedule_id=same.schedule_id, state=same.state, changed=changed, replaced=replaced)
+    if (
+        wish.fire_at == slot.done_fire_at
+        and wish.fire_at <= now
+        and slot.done_schedule_id is not None
+        and slot.done_at is not None
+        and now - slot.done_at < DELIVERED_MEMORY_S
+    ):
+        return Provisioned(schedule_id=slot.done_schedule_id, state=TimerState.DELIVERED, changed=False)
+    if wish.max_timers is not None and held >= wish.max_timers and current is None:
+        return Refused(
+            status=422,
+            error="too_many_timers",
+            message=f"this agent holds {held} timers and may hold {wish.max_timers}",
+            extra={"limit": wish.max_timers},
+        )
+    if current is not None:
+        _supersede(slot, current, changes)
+    timer = Timer(
+        schedule_id=new_id,
+        agent_id=wish.agent_id,
+        job_id=wish.job_id,
+        fire_at=wish.fire_at,
+        fire_text=wish.fire_text,
+        callback_url=wish.callback_url,
+        host=wish.host,
+        armed_at=now,
+        stored=False,
+    )
+    slot.timers.append(timer)
+    changes.added[new_id] = timer
+    return Provisioned(
+        schedule_id=new_id,
+        state=TimerState.ARMED,
+        changed=True,
+        replaced=None if current is None else current.schedule_id,
+    )
+
+
+def _supersede(slot: Slot, timer: Timer, changes: Changes) -> None:
+    """Make room for a newer wish: what was never tried goes, what was tried stays owed."""
+    if timer.attempts == 0:
+        _drop(slot, timer, changes)
+    else:
+        timer.current = False
+        changes.updated[timer.schedule_id] = timer
+
+
+def _drop(slot: Slot, timer: Timer, changes: Changes) -> None:
+    slot.timers.remove(timer)
+    changes.updated.pop(timer.schedule_id, None)
+    if timer.stored:
+        changes.removed.append(timer.schedule_id)
+    else:
+        del changes.added[timer.schedule_id]

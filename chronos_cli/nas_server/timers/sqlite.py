@@ -1,0 +1,191 @@
+"""Timers in one SQLite file, for one process: write-ahead log, full durability, group commit.
+
+One thread owns the writing connection. Transactions that wait while another reaches the disk are carried out together
+in the next one, so the disk is paid once for all of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chronos_cli.errors import ConfigError
+from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
+from chronos_cli.nas_server.timers.schema import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from chronos_cli.nas_server.timers.interface import Row
+
+T = TypeVar("T")
+
+GROUP = 128
+"""How many transactions share one commit, at most."""
+
+WAIT_S = 10.0
+"""How long a caller waits for its commit, and a commit for another process's lock."""
+
+
+class SqliteSession(Session):
+    """A connection within a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def all(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Run one statement and return all its rows."""
+        return self.connection.execute(statement, tuple(parameters)).fetchall()
+
+    def run(self, statement: str, parameters: Sequence[object] = ()) -> int:
+        """Run one statement and return how many rows it touched."""
+        return self.connection.execute(statement, tuple(parameters)).rowcount
+
+    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each of `rows`."""
+        self.connection.executemany(statement, rows)
+
+
+class SqliteBackend(Backend):
+    """A SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._readers = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._waiting: deque[tuple[Callable[[Session], Any], Future[Any]]] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._writer: threading.Thread | None = None
+
+    def prepare(self) -> None:
+        """Make the file (mode 0600) and its tables where they are missing."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)
+            connection = self._connect()
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error
+        try:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in TABLES:
+                    connection.execute(statement.format(serial="INTEGER", real="REAL", bytewise="TEXT"))
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error
+        finally:
+            connection.close()
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one durable transaction, shared with what else is waiting."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closing:
+                raise RegistryUnavailableError("the registry is closed")
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_groups, name="registry-writer", daemon=True)
+                self._writer.start()
+            self._waiting.append((work, future))
+            self._changed.notify()
+        try:
+            return future.result(timeout=2 * WAIT_S)
+        except TimeoutError as error:
+            raise RegistryUnavailableError(f"the database {self.path} did not take the change in time") from error
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run `work` on a committed state, on this thread's own connection."""
+        connection = getattr(self._readers, "connection", None)
+        try:
+            if connection is None:
+                connection = self._readers.connection = self._connect(cache_kib=256)
+                with self._changed:
+                    self._opened.append(connection)
+            return work(SqliteSession(connection))
+        except sqlite3.Error as error:
+            raise RegistryUnavailableError(f"cannot read the database {self.path}: {error}") from error
+
+    def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
+        """Nothing to do: there is one writer."""
+
+    def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
+        """Nothing to do: the dispatcher asks for the next due time."""
+
+    def forget(self, session: Session, schedule_ids: Sequence[str]) -> None:
+        """Nothing to do: there are no reminders beside the rows."""
+
+    def close(self) -> None:
+        """Finish what waits, then close."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._writer is not None:
+            self._writer.join(timeout=2 * WAIT_S)
+        for connection in self._opened:
+            # A connection that another thread is using stays open until the process ends.
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _connect(self, *, cache_kib: int = 8192) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", f"cache_size = -{cache_kib}"):
+                connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _write_groups(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+            if not group:
+                break
+            try:
+                if connection is None:
+                    connection = self._connect()
+            except sqlite3.Error as error:
+                for _, future in group:
+                    future.set_exception(RegistryUnavailableError(f"cannot open {self.path}: {error}"))
+                continue
+            self._commit(connection, group)
+        if connection is not None:
+            connection.close()
+
+    def _commit(
+        self, connection: sqlite3.Connection, group: Sequence[tuple[Callable[[Session], Any], Future[Any]]]
+    ) -> None:
+        session = SqliteSession(connection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results = [work(session) for work, _ in group]
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - handed to the callers whose work it was
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if len(group) > 1:
+                # One of them failed, nothing was written: each on its own, so that only that one fails.
+                for one in group:
+                    self._commit(connection, [one])
+            else:
+                group[0][1].set_exception(_named(error, self.path))
+            return
+        for (_, future), result in zip(group, results, strict=True):
+            future.set_result(result)
+
+
+def _named(error: BaseException, path: Path) -> BaseException:
+    if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.IntegrityError
+    ):
+        return RegistryUnavailableError(f"cannot write the database {path}: {error}")
+    return error

@@ -1,0 +1,177 @@
+"""Carrying out a plan: note what is sent, send it, note what NAS said, and arm again what has changed meanwhile."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.plan import Action, ArmState, Step, instant_to_send
+from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
+from chronos_cli.frozen import frozen, replace
+from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
+from chronos_cli.operations.arming.arm import (
+    DELIVERED,
+    STALE_GENERATION,
+    arm,
+    confirmation,
+    failure,
+    overtaken,
+    refusal,
+    request_of,
+    stale,
+)
+from chronos_cli.operations.arming.packing import Noted, Packing, packable
+from chronos_cli.operations.evaluate import present_wake
+from chronos_cli.store.repository import no_arm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Wake
+    from chronos_cli.nas_client.interface import Nas, Result
+    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.operations.evaluate import Settled
+    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.repository import Stored
+
+    _Change = Callable[[ArmDocument], ArmDocument]
+    _Wish = tuple[Wake, Stored[ArmDocument], _Change]
+    """What a job wants, its document as it was seen, and the change that notes what is being sent."""
+
+_IN_FLIGHT = timedelta(seconds=5)
+
+
+@frozen
+class Done:
+    """What became of one step that called NAS."""
+
+    step: Step
+    error: ChronosError | None = None
+
+
+def carry_out(
+    ctx: Context,
+    wire: Wire,
+    nas: Nas,
+    changes: Iterable[Step],
+    settled: Settled,
+    documents: Mapping[str, ArmDocument],
+    held: Mapping[str, datetime | None],
+    *,
+    pack_from: int,
+    renewed: set[str],
+    progress: Callable[[int, int], None] | None,
+) -> list[Done]:
+    """Make NAS agree, step by step; the jobs whose documents were written in packs are added to `renewed`."""
+    steps = {step.job_id: step for step in changes}
+    wishes: dict[str, _Wish] = {}
+    requests: list[ArmRequest | CancelRequest] = []
+    for job_id, step in steps.items():
+        wake = settled.wakes.get(job_id)
+        if step.action is not Action.CANCEL and wake is not None:
+            lost = _spent(documents.get(job_id), held, ctx.clock())
+            seen = settled.arms.get(job_id) or no_arm(job_id)
+            wishes[job_id] = wake, seen, _sending(wire, wake, ctx.clock, lost=lost, known=seen.value.generation)
+        elif present_wake(ctx, job_id) is None:
+            requests.append(CancelRequest(job_id=job_id))
+    packing = Packing(ctx, settled.index, documents)
+    packed = packable(settled.index, wishes, pack_from)
+    taken = packing.send({job_id: wishes[job_id][2](wishes[job_id][1].value) for job_id in steps if job_id in packed})
+    renewed |= packed - taken
+    sent: dict[str, Stored[ArmDocument]] = {}
+    again: list[Step] = []
+    for job_id, (wake, seen, change) in wishes.items():
+        document = packing.sent(job_id)
+        if document is None:
+            sent[job_id] = ctx.repository.swap_arm(job_id, change, None if job_id in taken else seen)
+            document = sent[job_id].value
+        ours = document.generation != seen.value.generation and document.wake == wake.at
+        if ours and document.state is ArmState.UNCONFIRMED:
+            requests.append(request_of(document))
+        else:
+            again.append(steps[job_id])
+    done = []
+    results = (_noted(ctx, result, packing, sent) for result in nas.apply(requests, progress=progress))
+    for noted in chain.from_iterable(results):
+        step, certain = steps[noted.job_id], noted.certain
+        if noted.error is None and step.action is Action.CANCEL:
+            certain = present_wake(ctx, step.job_id) is None
+        if certain:
+            done.append(Done(step=step, error=noted.error))
+        else:
+            again.append(step)
+    return done + [Done(step=step, error=_arm_again(ctx, nas, step.job_id)) for step in again]
+
+
+def cancelled_at(now: datetime) -> _Change:
+    """The change that notes that NAS holds nothing any more."""
+    return lambda document: replace(
+        document, state=ArmState.CANCELLED, wake=None, generation=document.next_generation(now), error=None
+    )
+
+
+def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
+    """Arm what a job wishes now: its wish came, or changed, while NAS was being told of an older one."""
+    try:
+        arm(ctx, nas, job_id, present_wake(ctx, job_id), fresh=True)
+    except ChronosError as error:  # handed on: it is this step's result
+        return error
+    return None
+
+
+def _sending(wire: Wire, wake: Wake, clock: Callable[[], datetime], *, lost: bool, known: int) -> _Change:
+    """The change that notes what is being sent, unless somebody has sent something since the wake was worked out."""
+
+    def change(document: ArmDocument) -> ArmDocument:
+        if document.generation != known:
+            return document
+        now = clock()
+        before = document.sent()
+        at = instant_to_send(wake, replace(before, spent=before.spent or lost), now)
+        return document.sending(
+            wake, at, callback_url=wire.callback_url, portal_url=wire.portal_url, audience=wire.audience, now=now
+        )
+
+    return change
+
+
+def _spent(document: ArmDocument | None, held: Mapping[str, datetime | None], now: datetime) -> bool:
+    """Whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
+    if document is None or document.state is not ArmState.CONFIRMED or document.fire_at is None:
+        return False
+    return held.get(document.job_id) != document.fire_at and document.fire_at > now + _IN_FLIGHT
+
+
+def _noted(ctx: Context, result: Result, packing: Packing, under_way: Mapping[str, Stored[ArmDocument]]) -> list[Noted]:
+    """Write down one result. Of a job that was sent from a pack, it is known with the last of that pack."""
+    job_id, error = result.request.job_id, result.error
+    sent = packing.sent(job_id)
+    if sent is not None:
+        change, certain = _verdict(result, sent, ctx.clock())
+        return packing.note(Noted(job_id=job_id, error=error if certain else None, certain=certain), change)
+    if job_id not in under_way:
+        if error is None:
+            ctx.repository.change_arm(job_id, cancelled_at(ctx.clock()))
+        return [Noted(job_id=job_id, error=error, certain=True)]
+    stored = under_way[job_id]
+    change, certain = _verdict(result, stored.value, ctx.clock())
+    if change is not None:
+        document = ctx.repository.swap_arm(job_id, change, stored).value
+        certain = certain and not (error is None and overtaken(document, stored.value))
+    return [Noted(job_id=job_id, error=error if certain else None, certain=certain)]
+
+
+def _verdict(result: Result, sent: ArmDocument, now: datetime) -> tuple[_Change | None, bool]:
+    """What NAS's answer to an arm changes, and whether NAS is certain not to hold somebody else's wish."""
+    error = result.error
+    if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
+        return stale(sent, error), False
+    if isinstance(error, RefusedError):
+        return refusal(sent, error), True
+    if error is not None:
+        return failure(sent, error), True
+    if result.answer is None:
+        return None, True
+    return confirmation(sent, result.answer, now), result.answer.state != DELIVERED

@@ -1,0 +1,258 @@
+"""Arming: make NAS hold the one wake a job needs, and write down what was sent and what NAS said.
+
+The document says `unconfirmed` before the call and what came of it after; in between, anybody who reads it knows that
+NAS may hold either. When the wake has changed by the time NAS has answered, it is sent again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.contract import FEATURE_GENERATION, FEATURE_KEEPS_SLOT
+from chronos_cli.core.decision import Purpose, Wake
+from chronos_cli.core.instant import SECOND
+from chronos_cli.core.plan import ArmState, instant_to_send
+from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
+from chronos_cli.frozen import replace
+from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.operations.evaluate import present_wake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from chronos_cli.nas_client.interface import ArmAnswer, Nas
+    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.store.arms import ArmDocument
+
+STALE_GENERATION: Final = "stale_generation"
+"""Why a NAS that knows generations rejects a wish: it holds a newer one."""
+
+DELIVERED: Final = "delivered"
+"""What a NAS may answer to a key it has already delivered: it holds nothing, and that key never arms again."""
+
+_ROUNDS: Final = 8
+AGREES_WITHIN = timedelta(seconds=5)
+"""Wakes this close are one need."""
+
+
+def arm(
+    ctx: Context,
+    nas: Nas,
+    job_id: str,
+    wake: Wake | None,
+    *,
+    idle: bool = False,
+    named: datetime | None = None,
+    fresh: bool = False,
+    behind: timedelta | None = None,
+) -> ArmDocument:
+    """Provision a job's wake, whatever was armed before (None: drop what is armed), and return the arm document.
+
+    `fresh`: NAS may have dropped what was sent last, so the same instant must not be sent again. `behind`: NAS owes a
+    redelivery for this wake; what is sent stands behind that one, at least so far from now.
+    Its `state` is confirmed, or refused where NAS refuses this identity for good; every other failure is written down
+    and raised (AuthError, NasUnavailableError, TemporaryError).
+    """
+    for number in range(_ROUNDS):
+        if wake is None:
+            # What was sent in an earlier round may have reached NAS after the cancel that the document tells of.
+            document, certain, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0), True, False
+        else:
+            document, certain, stale = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind)
+        ctx.checkpoint("armed")
+        needed = present_wake(ctx, job_id)
+        if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
+            return document
+        # NAS may hold another wish than the present one; only an instant that it has never seen surely replaces it.
+        # One that numbers wishes has only to be told again: many fires at once would else push each other ahead.
+        fresh = fresh or not (certain or stale) or wake is None
+        if needed is not None and not (certain or stale):
+            if number > 0:  # those who sent again at the same time would go on overtaking each other
+                ctx.repository.pause(number + 2)
+            ahead = ctx.clock() + SECOND * 2**number
+            needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
+        wake, idle, behind = needed, False, None
+    raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
+
+
+def is_armed(document: ArmDocument | None, wake: Wake, wire: Wire, now: datetime) -> bool:
+    """Whether NAS has confirmed just this wake, under this identity and for this callback."""
+    return (
+        document is not None
+        and document.state is ArmState.CONFIRMED
+        and document.wake is not None
+        and document.purpose is not None
+        and _same(Wake(at=document.wake, purpose=Purpose(document.purpose)), wake, now)
+        and document.callback_url == wire.callback_url
+        and document.portal_url == wire.portal_url
+    )
+
+
+def _send(
+    ctx: Context,
+    nas: Nas,
+    job_id: str,
+    wake: Wake,
+    *,
+    idle: bool,
+    named: datetime | None,
+    fresh: bool,
+    behind: timedelta | None,
+) -> tuple[ArmDocument, bool, bool]:
+    """Send one wake. Returns the document, whether NAS is certain to hold what it says, and whether it has a newer."""
+    wire = _wire(ctx)
+
+    def sending(document: ArmDocument) -> ArmDocument:
+        now = ctx.clock()
+        before = document.sent()
+        meant = wake if behind is None else Wake(at=max(wake.at, now + behind), purpose=wake.purpose)
+        at = instant_to_send(meant, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
+        after = document.sending(
+            wake,
+            at,
+            callback_url=wire.callback_url,
+            portal_url=wire.portal_url,
+            audience=wire.audience,
+            now=now,
+        )
+        return replace(after, idle=document.idle + 1 if idle else 0, owed=document.owed if behind is not None else None)
+
+    sent = ctx.repository.change_arm(job_id, sending)
+    request = request_of(sent)
+    ctx.checkpoint("arming")
+    try:
+        answer = nas.provision(request)
+    except RefusedError as error:
+        document = ctx.repository.change_arm(job_id, refusal(sent, error))
+        # Somebody else may have sent a newer wish meanwhile: this identity is refused all the same.
+        return replace(document, state=ArmState.REFUSED), True, False
+    except NasRejectedError as error:
+        if error.reason != STALE_GENERATION:
+            ctx.repository.change_arm(job_id, failure(sent, error))
+            raise
+        document = ctx.repository.change_arm(job_id, stale(sent, error))
+        return document, _stands_for(document, sent), True
+    except ChronosError as error:
+        ctx.repository.change_arm(job_id, failure(sent, error))
+        raise
+    ctx.checkpoint("provisioned")
+    document = ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
+    doubtful = answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock())
+    return document, not doubtful, False
+
+
+def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
+    """Whether somebody else sent another instant while this one was under way: which of them came last, NAS knows."""
+    if document.generation == sent.generation or FEATURE_GENERATION in document.features:
+        return False
+    return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
+
+
+def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:
+    """Whether the newer wish that NAS holds, confirmed to somebody else meanwhile, is the very same instant."""
+    newer = document.generation > sent.generation and document.state is ArmState.CONFIRMED
+    return newer and not document.spent and document.fire_at == sent.fire_at
+
+
+def _late(document: ArmDocument, now: datetime) -> bool:
+    """Whether the instant may have been past when it reached NAS, which need not say that it ignores such."""
+    return document.fire_at is not None and document.fire_at <= now and FEATURE_KEEPS_SLOT not in document.features
+
+
+def request_of(sent: ArmDocument) -> ArmRequest:
+    """The request that carries an arm document's wish."""
+    if sent.fire_at is None or sent.callback_url is None:
+        raise ValueError("nothing is being sent")
+    return ArmRequest(
+        job_id=sent.job_id,
+        fire_at=sent.fire_at,
+        callback_url=sent.callback_url,
+        generation=sent.generation if FEATURE_GENERATION in sent.features else None,
+    )
+
+
+def confirmation(sent: ArmDocument, answer: ArmAnswer, now: datetime) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes NAS's yes, unless something newer has been sent meanwhile."""
+
+    def change(document: ArmDocument) -> ArmDocument:
+        features = tuple(sorted(answer.features))  # none named: none kept, whatever an older NAS promised
+        if document.generation != sent.generation:
+            return replace(document, features=features)
+        if answer.state == DELIVERED:
+            return replace(document, features=features, spent=True)
+        return replace(
+            document,
+            state=ArmState.CONFIRMED,
+            confirmed_at=now,
+            schedule_id=answer.schedule_id,
+            features=features,
+            error=None,
+        )
+
+    return change
+
+
+def refusal(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes a refusal for good."""
+    return lambda document: (
+        replace(document, state=ArmState.REFUSED, error=error.as_json())
+        if document.generation == sent.generation
+        else document
+    )
+
+
+def stale(sent: ArmDocument, error: NasRejectedError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that takes over the generation that NAS holds, so that the next wish is newer than it.
+
+    NAS has it from a document that was lost, or from a clock that was ahead.
+    """
+    return lambda document: (
+        replace(document, generation=error.generation)
+        if document.generation == sent.generation < error.generation
+        else document
+    )
+
+
+def failure(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes a call whose effect is not known."""
+    return lambda document: (
+        replace(document, error=error.as_json()) if document.generation == sent.generation else document
+    )
+
+
+def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> ArmDocument:
+    """Cancel what NAS may still hold for a job that wants nothing; `sure`: whatever the document says."""
+
+    def cancelled(document: ArmDocument) -> ArmDocument:
+        generation = document.next_generation(ctx.clock())
+        return replace(document, state=ArmState.CANCELLED, wake=None, generation=generation, error=None)
+
+    stored = ctx.repository.arm(job_id)
+    if stored is not None and not sure and not may_be_held(stored.value, ctx.clock()):
+        return stored.value
+    nas.cancel(job_id)
+    return ctx.repository.change_arm(job_id, cancelled)
+
+
+def may_be_held(document: ArmDocument, now: datetime) -> bool:
+    """Whether NAS may still hold the arm that was sent last."""
+    return document.state is not ArmState.CANCELLED and document.fire_at is not None and document.fire_at > now
+
+
+def _same(one: Wake | None, other: Wake | None, now: datetime) -> bool:
+    """Whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
+    if one is None or other is None:
+        return one is other
+    soon = max(one.at, other.at) <= now + AGREES_WITHIN
+    close = (
+        one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= AGREES_WITHIN
+    )
+    return one.at == other.at or soon or close
+
+
+def _wire(ctx: Context) -> Wire:
+    if ctx.wire is None:
+        raise TemporaryError("no NAS is configured", hint="set cron.chronos.portal_url and callback_url")
+    return ctx.wire

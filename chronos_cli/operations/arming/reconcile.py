@@ -1,0 +1,198 @@
+"""Reconcile: put the store right, compare its wishes with what NAS holds, and make NAS agree. It runs no job.
+
+The on-failure command is told of what reconcile itself enters as missed or lost: nobody else will come upon it.
+
+NAS is listed first and the store read after, so a job added in between is armed and never cancelled. A list that fails
+changes nothing. Safe from any number of places at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.clock import Trust
+from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, make_plan
+from chronos_cli.errors import ChronosError, DocumentError
+from chronos_cli.frozen import frozen, replace
+from chronos_cli.nas_client.interface import CancelRequest
+from chronos_cli.operations.arming.apply_plan import Done, cancelled_at, carry_out
+from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
+from chronos_cli.operations.evaluate import Settled, settle_all
+from chronos_cli.store.arms import ArmDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Wake
+    from chronos_cli.nas_client.interface import ArmList
+    from chronos_cli.operations.context import Context, Wire
+
+LIST_BUDGET_S: Final = 60.0
+
+
+@frozen
+class Reconciled:
+    """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`).
+
+    `trust`: what NAS's clock made of this machine's.
+    """
+
+    plan: Plan
+    done: tuple[Done, ...] = ()
+    settled: tuple[str, ...] = ()
+    invalid: Mapping[str, str] | None = None
+    dry_run: bool = False
+    trust: Trust = Trust.UNHEARD
+
+    @property
+    def failed(self) -> tuple[Done, ...]:
+        """The steps that NAS did not take."""
+        return tuple(item for item in self.done if item.error is not None)
+
+
+def reconcile(
+    ctx: Context,
+    *,
+    only: Iterable[str] | None = None,
+    dry_run: bool = False,
+    prune: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    pack_from: int = PACK_FROM,
+) -> Reconciled:
+    """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
+
+    `pack_from`: from so many jobs on, their arm documents are written together.
+    Raises StandbyError unless it is a dry run, and what listing NAS or reading the store raises; then nothing was
+    changed anywhere. Failures of single steps are in the result.
+    """
+    if not dry_run:
+        ctx.must_be_active("reconcile")
+        ctx.repository.mend_store_id(ctx.token)
+    wire = _wire(ctx)
+    chosen = None if only is None else frozenset(only)
+    with wire.connect(LIST_BUDGET_S) as nas:
+        listed = nas.list()
+        ctx = ctx.heard(listed.server_time)
+        settled = settle_all(ctx, only=chosen, write=not dry_run)
+        documents = _documents(settled, listed, chosen)
+        plan = make_plan(
+            _wishes(settled.wakes, documents, wire),
+            # A record that cannot be read wishes we do not know what: its timer is left as it is.
+            {
+                arm.job_id: arm.fire_at
+                for arm in listed.arms
+                if (chosen is None or arm.job_id in chosen) and arm.job_id not in settled.invalid
+            },
+            callback_url=wire.callback_url,
+            store_has_jobs=settled.any_jobs,
+            prune=prune,
+        )
+        result = Reconciled(
+            plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run, trust=ctx.trust
+        )
+        if dry_run:
+            return result
+        renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
+        held = {arm.job_id: arm.fire_at for arm in listed.arms}
+        done = carry_out(
+            ctx,
+            wire,
+            nas,
+            plan.changes,
+            settled,
+            documents,
+            held,
+            pack_from=pack_from,
+            renewed=renewed,
+            progress=progress,
+        )
+        if chosen is None:
+            tidy(ctx, settled.index, settled.wakes.keys() | held.keys(), renewed)
+    if settled.over:
+        from chronos_cli.operations.alerts import alert
+
+        alert(ctx, settled.over)
+    return replace(result, done=tuple(done))
+
+
+def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
+    """Drop the timers of jobs at NAS, whatever the store wishes; the next reconcile arms them again."""
+    ctx.must_be_active("cancel")
+    wire = _wire(ctx)
+    done = []
+    with wire.connect(LIST_BUDGET_S) as nas:
+        requests = [CancelRequest(job_id=job_id) for job_id in job_ids]
+        for result in nas.apply(requests):
+            step = Step(action=Action.CANCEL, job_id=result.request.job_id)
+            if result.ok:
+                ctx.repository.change_arm(result.request.job_id, cancelled_at(ctx.clock()))
+            done.append(Done(step=step, error=result.error))
+    return done
+
+
+def _documents(settled: Settled, listed: ArmList, chosen: frozenset[str] | None) -> dict[str, ArmDocument]:
+    """The arm documents that matter: of every job with a wish, as read with it, and of everything else NAS holds."""
+    documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
+    ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
+    for job_id in ids if chosen is None else ids & chosen:
+        try:
+            stored = settled.index.get(job_id)
+        except DocumentError:
+            continue  # its timer is left as it is
+        if stored is not None:
+            documents[job_id] = stored.value
+    return documents
+
+
+def _wishes(wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: Wire) -> list[Wish]:
+    """Every job's wish; an arm sent under another portal or audience is none of this store's any more."""
+    wishes = []
+    for job_id in sorted(wakes.keys() | documents.keys()):
+        document = documents.get(job_id)
+        known = job_id in wakes
+        if document is not None and not _same_identity(document, wire):
+            document = None
+        if not known and document is None:
+            continue
+        sent = (document or ArmDocument(job_id=job_id)).sent()
+        wishes.append(Wish(job_id=job_id, wake=wakes.get(job_id), sent=sent, known=known))
+    return wishes
+
+
+def _same_identity(document: ArmDocument, wire: Wire) -> bool:
+    return document.portal_url in (None, wire.portal_url) and document.audience in (None, "", wire.audience)
+
+
+def _note_held(
+    ctx: Context, plan: Plan, settled: Settled, documents: Mapping[str, ArmDocument], listed: ArmList, pack_from: int
+) -> set[str]:
+    """What NAS shows as held is confirmed, whoever's answer was lost. Returns the jobs for which a pack says so."""
+    schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
+    found = {step.job_id: documents[step.job_id] for step in plan.steps if _shown(step, documents)}
+    packed = packable(settled.index, found, pack_from)
+    changes = {job_id: _held_as(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
+    for job_id in found.keys() - packed:
+        ctx.repository.change_arm(job_id, changes[job_id])
+    write_packs(ctx, {job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
+    return packed
+
+
+def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:
+    document = documents.get(step.job_id)
+    return step.action is Action.KEEP and document is not None and document.state is not ArmState.CONFIRMED
+
+
+def _held_as(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Callable[[ArmDocument], ArmDocument]:
+    return lambda found: (
+        replace(found, state=ArmState.CONFIRMED, confirmed_at=now, schedule_id=schedule_id, error=None)
+        if found.generation == sent.generation
+        else found
+    )
+
+
+def _wire(ctx: Context) -> Wire:
+    if ctx.wire is None:
+        raise ChronosError("no NAS is configured", hint="set cron.chronos.portal_url and cron.chronos.callback_url")
+    return ctx.wire

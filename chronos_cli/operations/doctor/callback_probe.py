@@ -1,0 +1,66 @@
+"""What answers at the callback URL, seen from here: our callback, somebody else's server, or nobody.
+
+An unsigned fire is sent: our callback refuses it in a way of its own, and nothing else about it is at stake.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from chronos_cli.contract import FIRE_PATH
+from chronos_cli.frozen import frozen
+
+_TIMEOUT_S: Final = 5.0
+_MOST: Final = 4096
+
+
+class Answerer(StrEnum):
+    """Who answered."""
+
+    OURS = "ours"
+    MISCONFIGURED = "misconfigured"
+    OTHER = "other"
+    NOBODY = "nobody"
+
+
+@frozen
+class Reached:
+    """Who answered at the fire route, and in a few words how."""
+
+    who: Answerer
+    how: str
+
+
+def reach(callback_url: str) -> Reached:
+    """Send an unsigned fire to the public address, following no redirect."""
+    import requests
+    import urllib3
+
+    from chronos_cli.nas_client.transport import innermost_reason
+
+    url = f"{callback_url.rstrip('/')}{FIRE_PATH}"
+    try:
+        with requests.post(url, json={}, timeout=_TIMEOUT_S, allow_redirects=False, stream=True) as answer:
+            kind = answer.headers.get("Content-Type", "").partition(";")[0] or "no content type"
+            body = answer.raw.read(_MOST, decode_content=True)
+            where = answer.headers.get("Location", "").partition("?")[0]
+            status = answer.status_code
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        return Reached(who=Answerer.NOBODY, how=f"{url}: {innermost_reason(error) or type(error).__name__}")
+    how = f"{url} answers {status} {kind}" + (f", to {where!a}" if where else "")
+    if status == 401 and _result_of(body) == "refused":
+        return Reached(who=Answerer.OURS, how=how)
+    if status == 503 and _result_of(body) == "error":
+        return Reached(who=Answerer.MISCONFIGURED, how=how)
+    return Reached(who=Answerer.OTHER, how=how)
+
+
+def _result_of(body: bytes) -> object:
+    import json
+
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None  # a page, or nothing
+    return document.get("result") if isinstance(document, dict) else None

@@ -1,0 +1,182 @@
+"""`doctor --probe`: NAS is asked to call two seconds from now; the call has to come in, and if it does not, why not."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import AuthError, ChronosError
+from chronos_cli.frozen import replace
+from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.operations.doctor.callback_probe import Answerer, reach
+from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
+from chronos_cli.operations.firing.probe import PROBE_ID, Probe, expect, read_probe
+from chronos_cli.operations.firing.refused_token import last_refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chronos_cli.config import Config
+    from chronos_cli.nas_client.interface import Arm, Nas
+    from chronos_cli.operations.context import Context, Wire
+
+AHEAD: Final = timedelta(seconds=2)
+_BUDGET_S: Final = 15.0
+_POLL_S: Final = 0.1
+_SETTLE_S: Final = 1.5
+"""How long after the answer NAS is watched: by then it has done with the slot whatever it does."""
+
+_ROUTE: Final = "route {url}/api/cron/fire to chronos_cli.callback.wsgi:application, past any login"
+
+
+def probe_circle(config: Config, ctx: Context, *, wait_s: float) -> Iterator[Check]:
+    """The hops, one check each, up to the one that fails. What was armed is cancelled whatever comes.
+
+    `wait_s`: how long to wait for the call after its time.
+    """
+    wire = ctx.wire
+    if wire is None:
+        text = "no NAS is configured, so nothing can call"
+        yield fail(
+            "probe_armed", text, code="no_nas", mend="set cron.chronos.portal_url and callback_url in config.yaml"
+        )
+        return
+    try:
+        ctx.must_be_active("a probe")
+        if ctx.repository.jobs().get(PROBE_ID) is not None:
+            text = f"there is a job {PROBE_ID}, which is the probe's own id"
+            yield fail("probe_armed", text, code="conflict", mend=f"chronos job remove {PROBE_ID}")
+            return
+        with wire.connect(_BUDGET_S) as nas:
+            try:
+                yield from _go_round(config, ctx, wire, nas, wait_s)
+            finally:
+                _clear(nas)
+    except ChronosError as error:
+        yield failed_with("probe_armed", error)
+
+
+def _clear(nas: Nas) -> None:
+    try:
+        nas.cancel(PROBE_ID)
+    except ChronosError:
+        return  # it fires once more, into the void: a callback answers a late probe with 200
+
+
+def _go_round(config: Config, ctx: Context, wire: Wire, nas: Nas, wait_s: float) -> Iterator[Check]:
+    """Raises what the store raises."""
+    now = ctx.clock()
+    probe = Probe(
+        fire_at=now.astimezone(UTC).replace(microsecond=0) + AHEAD, sent_at=now, callback_url=wire.callback_url
+    )
+    expect(ctx, probe)
+    try:
+        nas.provision(ArmRequest(job_id=PROBE_ID, fire_at=probe.fire_at, callback_url=wire.callback_url))
+    except ChronosError as error:
+        who = "NAS refuses" if isinstance(error, AuthError) else "NAS did not take the one-shot"
+        yield replace(failed_with("probe_armed", error), text=f"{who}: {error.message}")
+        return
+    yield ok("probe_armed", f"NAS took a one-shot for {probe.fire_at:%H:%M:%SZ}")
+    arrived = _wait(ctx, probe, (probe.fire_at - ctx.clock()).total_seconds() + wait_s)
+    if arrived is None or arrived.received_at is None:
+        yield _missing(config, nas, probe, ctx.clock())
+        return
+    late = (arrived.received_at - probe.fire_at).total_seconds()
+    yield ok(
+        "probe_received", f"the call came through {wire.callback_url} {late:.1f} s after its time, and was verified"
+    )
+    yield _slot(ctx, nas, probe)
+
+
+def _wait(ctx: Context, sent: Probe, seconds: float, *, answered: bool = False) -> Probe | None:
+    """The probe's document once the call is in (and answered), None where that does not happen in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = read_probe(ctx)
+        ours = found is not None and found.fire_at == sent.fire_at and found.received_at is not None
+        if found is not None and ours and (found.answered or not answered):
+            return found
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_POLL_S)
+
+
+def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
+    """Which hop failed: the token was refused, nobody or somebody else answers, or NAS never called."""
+    refused = last_refused(Path(config.home, "cache"))
+    if refused is not None and refused.at >= probe.sent_at:
+        setting = {"audience": "expected_audience", "issuer": "portal_url"}.get(refused.code)
+        mend = f"set cron.chronos.{setting} in config.yaml to what NAS mints" if setting else refused.hint
+        return fail(
+            "probe_received", f"the callback refused NAS's token: {refused.message}", code=refused.code, mend=mend
+        )
+    reached = reach(probe.callback_url)
+    route = _ROUTE.format(url=probe.callback_url.rstrip("/"))
+    match reached.who:
+        case Answerer.NOBODY:
+            text = f"the callback cannot be reached: {reached.how}"
+            mend = f"serve chronos_cli.callback.wsgi:application at {probe.callback_url}"
+            return fail("probe_received", text, code="callback_unreachable", mend=mend)
+        case Answerer.OTHER:
+            text = f"another server answers at callback_url: {reached.how}"
+            return fail("probe_received", text, code="callback_elsewhere", mend=route)
+        case Answerer.MISCONFIGURED:
+            text = f"the callback has no usable configuration: {reached.how}"
+            return fail("probe_received", text, code="callback_config", mend="see the callback's own log")
+        case Answerer.OURS:
+            return _not_relayed(nas, probe, now)
+
+
+def _not_relayed(nas: Nas, probe: Probe, now: datetime) -> Check:
+    """The callback is there and ours: what NAS says of the one-shot tells the rest."""
+    after = f"{(now - probe.fire_at).total_seconds():.0f} s after its time"
+    try:
+        arm = _held(nas)
+    except ChronosError as error:
+        return failed_with("probe_received", error)
+    if arm is None:
+        text = "NAS is done with the one-shot, but no fire was recorded here"
+        mend = "give the callback the same CHRONOS_HOME and store as this command"
+        return fail("probe_received", text, code="other_store", mend=mend)
+    if arm.state in ("retrying", "in_flight"):
+        text = f"NAS calls, and the callback does not take the fire ({arm.state} {after})"
+        return fail(
+            "probe_received", text, code="callback_refuses", mend="see the callback's own log: it names the cause"
+        )
+    text = f"NAS has not called {after}"
+    return fail(
+        "probe_received", text, code="not_relayed", mend="ask who runs NAS why its relay is late, then try again"
+    )
+
+
+def _slot(ctx: Context, nas: Nas, probe: Probe) -> Check:
+    """Whether what was armed during the fire is still held after its 2xx."""
+    found = _wait(ctx, probe, _BUDGET_S, answered=True)
+    if found is None or found.again is None:
+        why = "the callback is not done" if found is None else str(found.again_error)
+        text = f"the callback cannot arm: {why}"
+        return warn("probe_slot", text, code="callback_cannot_arm", mend="run chronos doctor where the callback runs")
+    deadline = time.monotonic() + _SETTLE_S
+    try:
+        while True:
+            arm = _held(nas)
+            if arm is None:
+                return ok("probe_slot", "NAS drops what is armed during a fire; each run's end arms again")
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S * 3)
+    except ChronosError as error:
+        return warn(
+            "probe_slot", f"whether NAS keeps the slot is not known: {error.message}", code=error.code, mend=error.hint
+        )
+    if arm.fire_at != found.again:
+        return ok(
+            "probe_slot", f"NAS puts its own redelivery in the slot ({arm.fire_at_text}); each run's end arms again"
+        )
+    return ok("probe_slot", "NAS keeps what is armed during a fire")
+
+
+def _held(nas: Nas) -> Arm | None:
+    return next((arm for arm in nas.list().arms if arm.job_id == PROBE_ID), None)

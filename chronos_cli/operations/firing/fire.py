@@ -1,0 +1,335 @@
+"""A fire, from its delivery to its answer: look, start, arm, answer. Both doors call this: the shim and the command.
+
+claim   one conditional write takes the occurrence and moves the cursor
+start   the run goes, before anything may cancel the redelivery of this very fire
+arm     the job's present wake is provisioned, in this very request
+answer  only now NAS may forget the fire
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from chronos_cli.contract import FEATURE_KEEPS_SLOT
+from chronos_cli.core.clock import Trust, judged
+from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
+from chronos_cli.core.occurrence import UNNAMED_AHEAD
+from chronos_cli.core.plan import ArmState
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError, DocumentError, ExitCode
+from chronos_cli.frozen import frozen, replace
+from chronos_cli.operations.arming.arm import AGREES_WITHIN, arm, is_armed
+from chronos_cli.operations.evaluate import look, present_wake
+from chronos_cli.operations.firing.probe import PROBE_ID, receive
+from chronos_cli.operations.firing.run import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from chronos_cli.core.decision import Decision, Wake
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.evaluate import Looked
+    from chronos_cli.store.arms import ArmDocument
+
+FIRE_BUDGET_S: Final = 10.0
+"""All that a fire may ask of NAS, retries included: the relay is waiting."""
+
+RETRY_AFTER_S: Final = 30
+
+
+class Running(Protocol):
+    """A run that was started, here or in a process of its own."""
+
+    def wait(self) -> Row | None:
+        """Its row at the end, or None where this does not wait for it."""
+
+
+class Launcher(Protocol):
+    """How runs are started: in this process, or each in one that outlives it."""
+
+    def launch(self, ctx: Context, claim: Claim) -> Running | None:
+        """Start a run, and return once its row says running; None when somebody else has started it.
+
+        Raises ChronosError or OSError when it cannot be started.
+        """
+
+
+@frozen
+class FireReport:
+    """The answer to a fire. `exit_code` and `http_status` are those of the protocol's table."""
+
+    job_id: str
+    outcome: Outcome
+    http_status: int
+    exit_code: ExitCode
+    fire_at: datetime | None = None
+    reason: str | None = None
+    retry_after: int | None = None
+    arm: ArmDocument | None = None
+    runs: tuple[Row, ...] = ()
+    started: tuple[str, ...] = ()
+    over: tuple[tuple[Job, Row], ...] = ()
+    """What this fire found over, to be told to the on-failure command once it is answered."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What the callback's body and `--json` say."""
+        document: dict[str, Any] = {"result": self.outcome.value, "job_id": self.job_id}
+        if self.fire_at is not None:
+            document["fire_at"] = self.fire_at.isoformat()
+        if self.reason is not None:
+            document["reason"] = self.reason
+        if self.retry_after is not None:
+            document["retry_after"] = self.retry_after
+        if self.started:
+            document["runs"] = list(self.started)
+        return document
+
+
+def fire(
+    ctx: Context,
+    job_id: str,
+    *,
+    fire_at: datetime | None,
+    delivery: str | None,
+    launcher: Launcher,
+    heard: datetime | None = None,
+) -> FireReport:
+    """Settle everything due for a job, whatever instant the fire names, and say what to answer.
+
+    `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token.
+
+    Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
+    the report (503 and a retry), since the redelivery finds what is left to do.
+    """
+    if job_id == PROBE_ID:
+        return _probed(fire_at, receive(ctx, fire_at, delivery))
+    began = ctx.clock()
+    near = heard is not None and judged(began, heard)[1] is Trust.CONFIRMED
+    ctx = replace(ctx, trust=Trust.CONFIRMED if near else Trust.ALONE)
+    came = Fire(via=Via.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
+    looked = look(ctx, job_id, came)
+    decision = looked.decision
+    report = FireReport(
+        job_id=job_id,
+        outcome=decision.outcome,
+        http_status=_STATUS.get(decision.outcome, 200),
+        exit_code=_EXIT.get(decision.outcome, ExitCode.OK),
+        fire_at=fire_at,
+        reason=decision.reason,
+        retry_after=decision.retry_after,
+        over=looked.over,
+    )
+    running: list[Running] = []
+    try:
+        # Into the list one by one: what has started is waited for, also when the next one cannot start.
+        running.extend(launch_each(ctx, looked, launcher))
+    except (ChronosError, OSError) as error:
+        return _ended(ctx, _not_started(ctx, report, error), running)
+    if running or report.outcome is not Outcome.CLAIMED:
+        report = replace(report, started=tuple(start.entry.run for start in decision.starts))
+    else:  # another fire started it between our look and our start
+        report = replace(report, outcome=Outcome.DUPLICATE, http_status=200)
+    if looked.job is not None:
+        try:
+            report = _arm_and_note(ctx, looked, report, came, began=began)
+        except ChronosError as error:  # its arm document cannot be written: what runs goes on to its end all the same
+            report = _unarmed(report, None, error.message)
+    return _ended(ctx, report, running)
+
+
+def _probed(fire_at: datetime | None, reason: str) -> FireReport:
+    """The answer to a probe: it is no job, so there is nothing to settle, run or arm."""
+    return FireReport(
+        job_id=PROBE_ID,
+        outcome=Outcome.PROBE,
+        http_status=200,
+        exit_code=ExitCode.OK,
+        fire_at=fire_at,
+        reason=reason,
+    )
+
+
+def launch_all(ctx: Context, looked: Looked, launcher: Launcher) -> list[Running]:
+    """Start every run a look decided on. Raises what the launcher raises."""
+    return list(launch_each(ctx, looked, launcher))
+
+
+def launch_each(ctx: Context, looked: Looked, launcher: Launcher) -> Iterator[Running]:
+    """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
+    if looked.job is None:
+        return
+    for start in looked.decision.starts:
+        running = launcher.launch(ctx, Claim.of(looked.job, start, ctx.token()))
+        if running is not None:
+            yield running
+
+
+def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire, *, began: datetime) -> FireReport:
+    """Arm the present wake, within the budget, and note the delivery on the job."""
+    decision, now = looked.decision, ctx.clock()
+
+    def note(document: ArmDocument) -> ArmDocument:
+        after = replace(document, last_callback_at=now, last_callback=decision.outcome.value)
+        if decision.outcome in UNSETTLING:
+            after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
+        if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
+            # Of what was sent last, before this fire came, and not of a late copy of something else.
+            sent_before = document.sent_at is None or document.sent_at < began
+            if sent_before and came.fire_at in (None, document.fire_at):
+                after = replace(after, owed=came.fire_at or document.fire_at)
+        return after
+
+    document = ctx.repository.change_arm(report.job_id, note)
+    if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
+        return replace(report, arm=document)
+    another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
+    owed = another and decision.outcome in UNSETTLING and _waits_for(document, decision.wake)
+    try:
+        with ctx.wire.connect(FIRE_BUDGET_S) as nas:
+            document = arm(
+                ctx,
+                nas,
+                report.job_id,
+                decision.wake,
+                idle=decision.outcome is Outcome.IDLE,
+                named=came.fire_at,
+                fresh=_is_displaced(document, decision, came),
+                # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that
+                # it does not, and so far ahead that it is not fired too early as well.
+                behind=UNNAMED_AHEAD if owed else None,
+            )
+    except ChronosError as error:
+        return _unarmed(report, document, error.message)
+    return replace(report, arm=document, reason="arm: refused" if document.state is ArmState.REFUSED else report.reason)
+
+
+def _unarmed(report: FireReport, document: ArmDocument | None, why: str) -> FireReport:
+    """What runs goes on, but NAS has to come again: it may hold nothing that wakes the job in time."""
+    return replace(
+        report,
+        arm=document,
+        http_status=503,
+        exit_code=ExitCode.TEMPORARY,
+        retry_after=RETRY_AFTER_S,
+        reason=f"its wake could not be armed: {why}",
+    )
+
+
+def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
+    """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises.
+
+    `force`: NAS may have cleared its slot since; then the same instant goes a second later, as it may remember the key.
+    """
+    if ctx.wire is None:
+        return None
+    stored = ctx.repository.arm(job_id)
+    if not force and wake is not None and stored and is_armed(stored.value, wake, ctx.wire, ctx.clock()):
+        return stored.value
+    if wake is None and stored is None:
+        return None
+    if force and stored is not None and stored.value.owed is not None and _waits_for(stored.value, wake):
+        return stored.value
+    with ctx.wire.connect(FIRE_BUDGET_S) as nas:
+        return arm(ctx, nas, job_id, wake, fresh=force)
+
+
+def _is_displaced(document: ArmDocument, decision: Decision, came: Fire) -> bool:
+    """Whether this fire may show that NAS no longer holds what was sent last, so that its key must not be sent again.
+
+    One that names no instant may have been the very one that is armed, before its time by our clock. One of another
+    instant that was sent once came from a call that reached NAS late, and took the place of the newer.
+    """
+    if keeps_slot(document):
+        return False
+    late = came.fire_at in document.keys and came.fire_at != document.fire_at
+    return came.fire_at is None or (late and decision.outcome is not Outcome.DUPLICATE)
+
+
+def _waits_for(document: ArmDocument, wake: Wake | None) -> bool:
+    """Whether what was sent last was sent for this wake."""
+    return wake is not None and document.wake == wake.at
+
+
+def keeps_slot(document: ArmDocument) -> bool:
+    """Whether NAS has promised that an answer of ours leaves in its slot what was provisioned before it."""
+    return FEATURE_KEEPS_SLOT in document.features
+
+
+def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError) -> FireReport:
+    """No runner could be started: the claim stands and the redelivery starts it; the job says so until then."""
+    detail = error.message if isinstance(error, ChronosError) else str(error)
+    at = ctx.clock().isoformat()
+    with suppress(ChronosError):  # what could not be started may be for the same reason that this cannot be written
+        ctx.repository.change_arm(
+            report.job_id, lambda document: replace(document, last_fire_error={"at": at, "detail": detail})
+        )
+    return replace(
+        report,
+        http_status=503,
+        exit_code=ExitCode.TEMPORARY,
+        retry_after=RETRY_AFTER_S,
+        reason=f"no runner could be started: {detail}",
+    )
+
+
+def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireReport:
+    """With the ends of the runs that are waited for: a failed one decides the exit code.
+
+    The wake after such an end is part of this request too: where it could not be armed, NAS must come again.
+    """
+    rows, trouble = wait_for(running)
+    report = replace(report, runs=rows)
+    if trouble:  # NAS comes again, and that fire settles the run
+        reason = trouble[0].message
+        return replace(report, http_status=503, exit_code=ExitCode.TEMPORARY, retry_after=RETRY_AFTER_S, reason=reason)
+    if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
+        report = replace(report, http_status=200)
+    try:
+        why = _unarmed_since(ctx, report) if rows and ctx.wire is not None else None
+    except ChronosError as error:
+        why = error.message
+    if why is not None:
+        return _unarmed(report, report.arm, why)
+    failed = any(row.state not in (RunState.OK, RunState.RUNNING) for row in rows)
+    return replace(report, exit_code=ExitCode.JOB_FAILED) if failed and report.exit_code is ExitCode.OK else report
+
+
+def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
+    """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
+
+    A run under this process that nobody waits for would die with it.
+    """
+    rows: list[Row] = []
+    trouble: list[ChronosError] = []
+    for run in running:
+        try:
+            row = run.wait()
+        except ChronosError as error:
+            trouble.append(error)
+        else:
+            rows += [] if row is None else [row]
+    return tuple(rows), trouble
+
+
+def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
+    """Why NAS may not wake the job in time after its run's end, or None: whoever saw to that end may have failed."""
+    wake = present_wake(ctx, report.job_id)
+    try:
+        stored = ctx.repository.arm(report.job_id)
+    except DocumentError as error:
+        return error.line()
+    if wake is None or stored is None or stored.value.state is ArmState.REFUSED:
+        return None
+    document = stored.value
+    if document.state is ArmState.UNCONFIRMED and document.error:
+        return str(document.error.get("message"))
+    late = document.wake is None or document.wake > wake.at + AGREES_WITHIN
+    return "its run's end could not be followed up" if late else None
+
+
+_STATUS: Final = {Outcome.CLAIMED: 202, Outcome.QUEUED: 202, Outcome.EARLY: 503}
+_EXIT: Final = {Outcome.HELD: ExitCode.TEMPORARY, Outcome.EARLY: ExitCode.TEMPORARY}

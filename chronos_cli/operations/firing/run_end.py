@@ -1,0 +1,147 @@
+"""Seeing a begun run through: its end, what its end starts, and the wake the job then needs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.claim import run_id_of
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError, DocumentError
+from chronos_cli.frozen import replace
+from chronos_cli.operations.evaluate import present_wake
+from chronos_cli.operations.firing.fire import keeps_slot, rearm
+from chronos_cli.operations.firing.run import Begun, Claim, after_end, begin, finish
+from chronos_cli.streams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chronos_cli.core.decision import Wake
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.evaluate import Looked
+
+_TRIES: Final = 3
+_PAUSES: Final = 3
+
+
+def see_through(
+    ctx: Context,
+    run: Begun,
+    *,
+    ended: Callable[[Row], object] | None = None,
+    settled: Callable[[], object] | None = None,
+    waited_for: bool = True,
+) -> Row:
+    """Wait for a run's end, record it, run what was queued behind it, and arm the job's next wake.
+
+    With `ended` (called with the row once the end is on record) this is a runner that outlives the answer to its fire.
+    A NAS that clears its slot on a 2xx drops our arm with that answer, so unless NAS promised to keep it the wake is
+    provisioned once more: after `settled`, which is called when nothing else is left to do and returns when the answer
+    has left. A wake that cannot be armed here is written down as unconfirmed, and one line on stderr says so:
+    reconcile, the next fire or a tick mends it. Returns the row.
+
+    `waited_for`: whether somebody waits for `settled`; then the on-failure command, if there is one, runs before that,
+    since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
+    """
+    row = finish(ctx, run)
+    job_id, over = row.job_id, list[tuple["Job", "Row"]]()
+    with _said(job_id, "the arm's complaint stands"):
+        _note(ctx, row)
+    if ended is not None:
+        ended(row)
+    wake: Wake | None = None
+    followed = False
+    with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
+        wake = _follow(ctx, job_id, over)
+        followed = True
+    again = ended is not None and not _keeps_slot(ctx, job_id)
+    if followed:
+        _arm(ctx, job_id, wake, force=again and settled is None)
+    if waited_for:
+        _alert(ctx, over)
+    if settled is not None:
+        settled()
+        if again:
+            with _said(job_id, "its wake was not armed again"):
+                _arm(ctx, job_id, present_wake(ctx, job_id), force=True)
+    if not waited_for:
+        _alert(ctx, over)
+    with _said(job_id, "its old rows were left"):
+        _prune(ctx, job_id)
+    return row
+
+
+def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]]) -> Wake | None:
+    """Take the run out of hand, and run what was queued behind it to its end; the wake that the job then needs."""
+    while True:
+        looked = _look_after(ctx, job_id)
+        over += looked.over
+        ran = False
+        # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
+        for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
+            begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
+            if begun is not None:
+                ran = True
+                row = finish(ctx, begun)
+                with _said(job_id, "the arm's complaint stands"):
+                    _note(ctx, row)
+        if not ran:
+            return looked.decision.wake
+
+
+def _look_after(ctx: Context, job_id: str) -> Looked:
+    """Look at a job whose run is over, again where the store cannot be had for a moment. Raises ChronosError."""
+    for tried in range(_TRIES - 1):
+        try:
+            return after_end(ctx, job_id)
+        except ChronosError:
+            ctx.repository.wait_to_retry(tried + _PAUSES)
+    return after_end(ctx, job_id)
+
+
+@contextmanager
+def _said(job_id: str, what: str) -> Iterator[None]:
+    """Say on stderr what could not be done after a run whose end is on record: none of it undoes that."""
+    try:
+        yield
+    except ChronosError as error:
+        log(f"job {job_id} ended, but {what}: {error.line()}")
+
+
+def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
+    with _said(job_id, "its wake was not armed"):
+        ctx.must_be_active("arming")
+        rearm(ctx, job_id, wake, force=force and wake is not None)
+
+
+def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
+    """Tell the on-failure command; what it needs is imported where there is something to tell."""
+    if over:
+        from chronos_cli.operations.alerts import EACH_WITHIN_S, FROZEN_WITHIN_S, alert
+
+        with _said(over[0][0].id, "its on-failure command was not told of it"):
+            alert(ctx, over, each_within_s=EACH_WITHIN_S if ctx.budget_s is None else FROZEN_WITHIN_S)
+
+
+def _keeps_slot(ctx: Context, job_id: str) -> bool:
+    with suppress(ChronosError):
+        stored = ctx.repository.arm(job_id)
+        return stored is not None and keeps_slot(stored.value)
+    return False
+
+
+def _note(ctx: Context, row: Row) -> None:
+    """A scheduled run that went well ends the complaint that runs cannot be started."""
+    if row.state is RunState.OK and row.scheduled_at is not None:
+        with suppress(DocumentError):  # whoever arms the job says what is wrong with it
+            ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))
+
+
+def _prune(ctx: Context, job_id: str) -> None:
+    horizon = run_id_of(ctx.clock() - timedelta(days=ctx.retention.days))
+    with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
+        ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon)

@@ -1,0 +1,243 @@
+"""The two writes of a run to its row: that it runs, and how it ended. Each may fail, or succeed and lose its answer.
+
+A process knows its own write by the token of the lock that it alone holds: whoever is handed the same claim again, and
+finds the row running under the same starter, has not won it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, lease_end, row_of
+from chronos_cli.errors import ChronosError, TemporaryError, UnreadableError
+from chronos_cli.frozen import replace
+from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
+from chronos_cli.store.repository import Stored, row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from chronos_cli.core.job import Job, Policy
+    from chronos_cli.core.row import Result, Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.firing.run import Begun, Claim
+    from chronos_cli.running.interface import Held
+
+_CONFLICTS: Final = 20
+_ERRORS: Final = 3
+_TRIES_AT_LEAST: Final = 5
+"""So often an end is tried although its lease is over, or this process was told to stop."""
+
+_SYNC_MARGIN = timedelta(seconds=5)
+
+
+def mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Row] | None:
+    """Swap the row to running; None when another process has it. Without a win the lock is let go of.
+
+    Raises ChronosError. Where the row may then say `running` all the same, the lock's file stays and says that no job
+    was begun, so that the next look starts it.
+    """
+    marking = _Marking(ctx, job, claim, held)
+    try:
+        won = marking.won()
+    except BaseException:
+        held.release(keep=marking.in_doubt)
+        raise
+    if won is None:
+        held.release()
+    return won
+
+
+class _Marking:
+    """One attempt to win a row. `in_doubt`: a write of ours may stand there though nobody has said so."""
+
+    def __init__(self, ctx: Context, job: Job, claim: Claim, held: Held) -> None:
+        self.ctx, self.job, self.claim, self.held = ctx, job, claim, held
+        self.in_doubt = False
+        self._answer_lost = False
+        self._unsynced = False
+        self._made = False
+        self._row: Row | None = None
+
+    def won(self) -> Stored[Row] | None:
+        """The row, once it is certain. While it is in doubt nothing is given up before the run's lease is over."""
+        errors = 0
+        trouble: ChronosError = TemporaryError(f"the row of run {self.claim.entry.run} changed under every attempt")
+        for tried in count():
+            try:
+                return self._once()
+            except VersionConflict:
+                if tried < _CONFLICTS and not self.in_doubt:
+                    continue  # somebody else's swap: the row tells
+            except ChronosError as error:
+                trouble, errors = error, errors + 1
+            patient = self.in_doubt and not self.ctx.processes.told_to_stop and not self._lease_is_over()
+            if not patient and not 0 < errors < _ERRORS:
+                raise trouble
+            self.ctx.repository.wait_to_retry(tried)
+        raise AssertionError("unreachable")
+
+    def _once(self) -> Stored[Row] | None:
+        ctx, claim = self.ctx, self.claim
+        stored = ctx.repository.row(self.job.id, claim.entry.run)
+        mine = stored is not None and is_ours(stored.value, claim.starter, self.held.owner)
+        if stored is not None and mine and not self._unsynced:
+            return self._if_in_hand(stored) if self._made else stored
+        if not mine:
+            self.in_doubt, self._unsynced = self._answer_lost, False
+            if stored is not None and not _startable(stored.value, claim):
+                return None
+        row = stored.value if stored is not None and mine else self._begun(stored)
+        ctx.checkpoint("starting")
+        self.in_doubt = True
+        try:
+            if stored is None:
+                self._made = True
+                version = ctx.repository.create_row(row)
+            else:
+                version = ctx.repository.replace_row(row, stored.version)
+        except OutcomeUnknown:
+            self._answer_lost = True
+            raise
+        except VersionConflict:
+            self.in_doubt = self._answer_lost
+            raise
+        except ChronosError:
+            self._unsynced = True  # if it stands, a power cut may still take it away: then it is written again
+            raise
+        self._unsynced = False
+        won = Stored(value=row, version=version)
+        return self._if_in_hand(won) if self._made else won
+
+    def _begun(self, stored: Stored[Row] | None) -> Row:
+        now = self.ctx.clock()
+        before = stored.value if stored is not None else row_of(self.job.id, self.claim.entry, self.job.policy)
+        until = now + timedelta(seconds=_timeout_s(self.ctx, self.job.policy)) + LEASE_MARGIN
+        starter, owner = self.claim.starter, self.held.owner
+        row = begun(before, starter=starter, owner=owner, now=now, lease_ends_at=until)
+        self._row = replace(row, unhandled=self.held.unhandled)
+        return self._row
+
+    def _lease_is_over(self) -> bool:
+        return self._row is None or _lease_is_over(self.ctx, self._row, self.held)
+
+    def _if_in_hand(self, made: Stored[Row]) -> Stored[Row] | None:
+        """The row just made, if its run is still in hand; else it ended, and was pruned, before this row was made.
+
+        An entry leaves `open` after its row is terminal, and no row is pruned before that. So whose claim still stands
+        in the record after the row was made has not run yet. The claim's token is looked for in the bytes: no need to
+        parse.
+        """
+        documents = self.ctx.repository.documents
+        jobs = documents.read(JOBS_KEY)
+        if jobs is not None and self.claim.entry.claim.encode() in jobs.data:
+            return made
+        documents.delete(row_key(made.value.job_id, made.value.run_id))
+        return None
+
+
+def is_ours(row: Row, starter: str, owner: Mapping[str, Any]) -> bool:
+    """Whether a row is running by the write of the process that holds just this lock."""
+    theirs = (row.owner or {}).get("token")
+    return row.state is RunState.RUNNING and row.starter == starter and theirs == owner["token"]
+
+
+def record_end(ctx: Context, run: Begun, result: Result) -> Row:
+    """Write a run's result beside its lock, and then into its row; returns the row as it then stands.
+
+    Where the row cannot be written it is tried again, with the lock held, until the lease ends. Whoever looks at the
+    job meanwhile settles it by the result that stands beside the lock. Raises TemporaryError.
+    """
+    recording = _Recording(ctx, run, result)
+    durable = False
+    _conclude(run, result, durable=False)
+    ctx.checkpoint("concluded")
+    for tried in count():
+        try:
+            row = recording.once(last=tried >= _ERRORS)
+        except ChronosError as error:
+            trouble = error.message
+        else:
+            if row is not None:
+                return row
+            if tried < _CONFLICTS:
+                continue
+            trouble = "its row changed under every attempt"
+        if tried >= _TRIES_AT_LEAST and (ctx.processes.told_to_stop or _lease_is_over(ctx, run.row, run.held)):
+            raise TemporaryError(
+                f"the end of run {run.row.run_id} could not be recorded: {trouble}",
+                hint="its result is kept beside its lock; the next fire, tick or reconcile on this machine records it",
+            )
+        durable = durable or _conclude(run, result, durable=True)
+        ctx.repository.wait_to_retry(tried)
+    raise AssertionError("unreachable")
+
+
+class _Recording:
+    """One end on its way into its row."""
+
+    def __init__(self, ctx: Context, run: Begun, result: Result) -> None:
+        self.ctx, self.run = ctx, run
+        self._after = concluded(run.row, result, retries=run.policy.retries)
+        self._version = run.version
+
+    def once(self, *, last: bool) -> Row | None:
+        """Try to write it: the row as it stands then, or None where it must be tried again.
+
+        What stands there and may not be durable is written again, unless this is the `last` time for that.
+        """
+        rows, row = self.ctx.repository, self.run.row
+        trouble: ChronosError | None = None
+        try:
+            rows.replace_row(self._after, self._version)
+        except VersionConflict:
+            pass  # somebody else's swap, or the lost answer to ours: the row tells
+        except ChronosError as error:
+            trouble = error
+        else:
+            return self._after
+        try:
+            stored = rows.row(row.job_id, row.run_id)
+        except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
+            rows.set_aside(error)
+            self._version = error.version
+            return None
+        if stored is None:
+            return self._after
+        self._version = stored.version
+        if not is_ours(stored.value, self.run.claim.starter, self.run.held.owner) and (
+            stored.value != self._after or trouble is None or last
+        ):
+            return stored.value
+        if trouble is not None:
+            raise trouble
+        return None
+
+
+def _conclude(run: Begun, result: Result, *, durable: bool) -> bool:
+    """Write the result beside the lock; whether that went well. Where it did not, the row alone can tell."""
+    try:
+        run.held.conclude(result, durable=durable)
+    except OSError:
+        return False
+    return True
+
+
+def _lease_is_over(ctx: Context, row: Row, held: Held) -> bool:
+    now = ctx.clock()
+    end = lease_end(row, ctx.processes.elapsed(held.owner), now)
+    return end is None or now >= end
+
+
+def _startable(row: Row, claim: Claim) -> bool:
+    return row.state in (RunState.ACCEPTED, RunState.QUEUED) and row.attempt == claim.attempt
+
+
+def _timeout_s(ctx: Context, policy: Policy) -> float:
+    """The job's timeout, cut to what the platform leaves a synchronous run."""
+    if ctx.budget_s is None:
+        return policy.timeout
+    return max(1.0, min(policy.timeout, ctx.budget_s - _SYNC_MARGIN.total_seconds()))

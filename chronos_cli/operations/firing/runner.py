@@ -1,0 +1,67 @@
+"""The detached runner: handed one claim on its stdin, it starts the job, says so, and sees it through.
+
+Messages to whoever started it, JSON lines on a pipe: `running`, `lost` (somebody else started the run), `failed`
+(nothing could be started), `ended` with the row, `done` when nothing is left to do. It imports nothing that a run does
+not need, and NAS only at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.config import load_config
+from chronos_cli.errors import ChronosError, ExitCode
+from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.firing.run import Claim, begin
+from chronos_cli.running.runner_channel import begin_runner
+from chronos_cli.running.signals import Interrupts
+
+if TYPE_CHECKING:
+    from chronos_cli.running.runner_channel import Reporter
+
+ANSWERED_WITHIN_S: Final = 15.0
+"""How long the answer to our fire may take to leave once the run is over; arming, within 10 s, comes before it."""
+
+
+def main() -> int:
+    """Run the claim on stdin; the exit code is that of the run."""
+    given, secrets, reporter = begin_runner(os.environ)
+    try:
+        with Interrupts() as interrupts:
+            return _run(given, secrets, reporter, interrupts)
+    except ChronosError as error:
+        reporter.send({"event": "failed", "detail": error.line()})
+        return int(error.exit_code)
+
+
+def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: Interrupts) -> int:
+    payload = json.loads(given)
+    launching = payload["launching"]
+    config = load_config(environ=os.environ, home=launching["home"], flags=launching.get("flags"))
+    outside = Outside(
+        environ=dict(os.environ), secrets=secrets, interrupts=interrupts, budget_s=launching.get("budget_s")
+    )
+    ctx = open_home(config, outside, armed=launching.get("armed", True))
+    begun = begin(ctx, Claim.from_json(payload["claim"]))
+    if begun is None:
+        reporter.send({"event": "lost"})
+        return ExitCode.OK
+    reporter.send({"event": "running", "run": begun.row.run_id})
+    from chronos_cli.operations.firing.run_end import (
+        see_through,  # what the end needs; whoever waits for the start has it
+    )
+
+    def settled() -> None:
+        reporter.send({"event": "done"})
+        reporter.wait_until_unread(ANSWERED_WITHIN_S)
+
+    row = see_through(
+        ctx,
+        begun,
+        ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}),
+        settled=settled,
+        waited_for=bool(launching.get("waited_for")),
+    )
+    return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

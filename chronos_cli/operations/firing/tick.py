@@ -1,0 +1,207 @@
+"""A tick: run what is due, once, without any NAS. The same claim, ledger and runners as a fire.
+
+No lock is held while jobs run. A tick and a NAS may both be live: an occurrence is claimed once, whoever comes first.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.clock import UNCHECKED, Trust, displaced, is_ahead, is_near, may_settle, mended_by
+from chronos_cli.core.decision import Fire, Purpose, Via, Wake
+from chronos_cli.core.job import Standing
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ChronosError, DocumentError, HeldError, TemporaryError
+from chronos_cli.frozen import frozen
+from chronos_cli.operations.arming.arm import is_armed
+from chronos_cli.operations.evaluate import look, read_all
+from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
+from chronos_cli.store.interface import VersionConflict
+from chronos_cli.strict_json import read_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.firing.fire import Launcher, Running
+
+WITNESS_BUDGET_S: Final = 10.0
+TICK_KEY: Final = "cron/tick.json"
+"""When a tick last ran, for `status`: not in the job store, which it must not rewrite for that."""
+
+
+@frozen
+class Ticked:
+    """What one tick did: run ids started, rows of those that ended while it waited, jobs it could not look at.
+
+    `unarmed`: jobs whose next wake NAS could not be told of; another tick will find them due all the same.
+    """
+
+    started: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failed: dict[str, ChronosError]
+    unarmed: dict[str, ChronosError]
+
+    @property
+    def unsuccessful(self) -> tuple[Row, ...]:
+        """The runs that ended otherwise than well."""
+        return tuple(row for row in self.rows if row.state is not RunState.OK)
+
+
+def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: float = 0.0) -> Ticked:
+    """Run everything due, at most `max_parallel` runs at once (0: all), and return when those runs have ended.
+
+    Claims a job only when a slot is free for it, so what waits for one is still anybody's. How long runs are waited
+    for is the launcher's business. `leave_s`: for how long an occurrence that NAS has confirmed to hold is left to it.
+    Raises StandbyError, HeldError under a stop, StoreError where the store cannot be read.
+    """
+    ctx.must_be_active("a tick")
+    reason = ctx.repository.stop_reason()
+    if reason is not None:
+        raise HeldError(f"all jobs are held: {reason}")
+    ctx.repository.mend_store_id(ctx.token)
+    note_tick(ctx, ctx.clock())
+    everything = read_all(ctx)
+    if ctx.trust is Trust.UNHEARD and any(needs_witness(job, ctx.clock()) for job in everything):
+        ctx = _heard(ctx)
+    now = ctx.clock()
+    due = [job for job in everything if is_due(job, now, ctx.trust) and not _left_to_nas(ctx, job, leave_s)]
+    running: list[tuple[str, Running]] = []
+    started: list[str] = []
+    rows: list[Row] = []
+    failed: dict[str, ChronosError] = {
+        job.id: _unconfirmed(job, now) for job in due if _is_doubtful(job, now, ctx.trust)
+    }
+    unarmed: dict[str, ChronosError] = {}
+    over: list[tuple[Job, Row]] = []
+    for job in sorted(due, key=lambda job: (job.cursor or now, job.id)):
+        while max_parallel and len(running) >= max_parallel:
+            _collect(running, rows, failed, only_first=True)
+        try:
+            looked = look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
+            over += looked.over
+            running.extend((job.id, run) for run in launch_each(ctx, looked, launcher))
+        except ChronosError as error:
+            failed[job.id] = error
+            continue
+        except OSError as error:
+            failed[job.id] = TemporaryError(f"no runner could be started: {error}")
+            continue
+        started += [start.entry.run for start in looked.decision.starts]
+        if looked.decision.wake is not None and ctx.wire is not None:
+            try:
+                # With NAS configured too it must hold the new wake; where it cannot be told, the next tick is the net.
+                rearm(ctx, job.id, looked.decision.wake)
+            except ChronosError as error:
+                unarmed[job.id] = error
+    try:
+        if over:
+            from chronos_cli.operations.alerts import alert
+
+            alert(ctx, over)
+    finally:
+        _collect(running, rows, failed)
+    return Ticked(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
+
+
+def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
+    """Whether a look could find something to do: an instant that has come, a run in hand, a cursor to put right."""
+    if job.open:
+        return True
+    if job.standing is not Standing.LIVE:
+        return False
+    if job.cursor is None or job.cursor <= now or displaced(job) is not None:
+        return True
+    return is_ahead(job, now) and mended_by(job, now, trust)
+
+
+def needs_witness(job: Job, now: datetime) -> bool:
+    """Whether it matters for a job whether the clock is right: long past its time, or ahead of what explains it."""
+    if any(now - entry.claimed_at > UNCHECKED for entry in job.open):
+        return True
+    if job.standing is not Standing.LIVE or job.cursor is None:
+        return False
+    return (job.cursor <= now and not is_near(job, job.cursor, now)) or is_ahead(job, now)
+
+
+def _is_doubtful(job: Job, now: datetime, trust: Trust) -> bool:
+    """Whether only a clock that nobody confirms says that a job is due."""
+    if job.standing is not Standing.LIVE or job.cursor is None:
+        return False
+    return job.cursor <= now and not may_settle(job, job.cursor, now, trust)
+
+
+def _unconfirmed(job: Job, now: datetime) -> ChronosError:
+    days = 0 if job.cursor is None else round((now - job.cursor) / timedelta(days=1))
+    return TemporaryError(
+        f"job {job.id} is left alone: by this clock it is {days} days late, and NAS did not confirm the clock",
+        hint="compare the clock (date -u), and try again when NAS answers",
+    )
+
+
+def _heard(ctx: Context) -> Context:
+    """The context once NAS was asked for its clock, or as it was where NAS does not answer."""
+    if ctx.wire is None:
+        return ctx
+    try:
+        with ctx.wire.connect(WITNESS_BUDGET_S) as nas:
+            return ctx.heard(nas.list().server_time)
+    except ChronosError:
+        return ctx  # then nothing is settled that needs a witness, and each such job says so
+
+
+def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
+    """Whether NAS has confirmed the timer of just this occurrence, and still has time for it."""
+    if ctx.wire is None or job.cursor is None or job.open:
+        return False
+    now = ctx.clock()
+    if (now - job.cursor).total_seconds() >= leave_s:
+        return False
+    try:
+        stored = ctx.repository.arm(job.id)
+    except DocumentError:
+        return False
+    return stored is not None and is_armed(stored.value, Wake(at=job.cursor, purpose=Purpose.CURSOR), ctx.wire, now)
+
+
+def last_tick(ctx: Context) -> str | None:
+    """When a tick last ran, ISO 8601, or None. Something unreadable there means none is known."""
+    try:
+        found = ctx.repository.documents.read(TICK_KEY)
+        if found is None:
+            return None
+        return str(read_json(found.data)["at"])
+    except (ValueError, KeyError, TypeError, DocumentError):
+        return None
+
+
+def note_tick(ctx: Context, now: datetime) -> None:
+    """Write down that a tick runs, where that can be; a conflict means that another one has just done so."""
+    data = json.dumps({"at": now.isoformat()}).encode()
+    documents = ctx.repository.documents
+    try:
+        found = documents.read(TICK_KEY)
+        if found is None:
+            documents.create(TICK_KEY, data, durable=False)
+        else:
+            documents.replace(TICK_KEY, data, found.version, durable=False)
+    except (VersionConflict, DocumentError):
+        return
+
+
+def _collect(
+    running: list[tuple[str, Running]], rows: list[Row], failed: dict[str, ChronosError], *, only_first: bool = False
+) -> None:
+    """Wait for runs; one whose end could not be recorded keeps nobody from waiting for the others."""
+    while running:
+        job_id, run = running.pop(0)
+        ended, trouble = wait_for((run,))
+        rows += ended
+        for error in trouble:
+            failed[job_id] = error
+        if only_first:
+            return

@@ -1,0 +1,223 @@
+"""crontab(5) as jobs: each line becomes what cron would run, at the times at which cron would run it.
+
+A job runs in HOME with the shell, PATH and settings of its crontab as its environment, and what follows `%` on its
+standard input. What has no counterpart here (`@reboot`, another user) is left out by name; where a line is read in
+another way than cron reads it, a note says so.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.instant import named_zone
+from chronos_cli.core.schedule import Cron, parse_schedule
+from chronos_cli.errors import ScheduleError, UsageError
+from chronos_cli.frozen import frozen
+from chronos_cli.operations.foreign.crontab_lines import at_line, command_and_input, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.core.schedule import Schedule
+    from chronos_cli.operations.foreign.crontab_lines import Line
+
+SECONDS: Final = ("first", "last")
+_USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
+_OUR_TICK: Final = re.compile(r"(?:^| )CHRONOS_HOME=.* tick .*# ")
+_MINUTE: Final = 60
+
+
+@frozen
+class Machine:
+    """What cron knows of the machine and its user: who runs it, where that user is at home, which users there are.
+
+    `is_user` and `is_program` answer for a name; `zone` is the machine's own.
+    """
+
+    user: str
+    folder: str
+    zone_name: str
+    is_user: Callable[[str], bool]
+    is_program: Callable[[str], bool]
+
+
+@frozen
+class Entry:
+    """One line that becomes a job. `line` is its number; `text` the command as it stands there, its identity.
+
+    `cron` is None where Debian's cron would not read the line's times.
+    """
+
+    line: int
+    text: str
+    schedule: Schedule
+    zone: tzinfo
+    zone_name: str
+    action: dict[str, Any]
+    env: dict[str, str]
+    workdir: str
+    cron: Cron | None
+
+
+@frozen
+class Crontab:
+    """What a crontab came to: its entries, the lines left out with the reason, and what is to be known besides."""
+
+    entries: tuple[Entry, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_crontab(
+    table: bytes, machine: Machine, *, zone_name: str, now: datetime, seconds: str | None = None, system: bool = False
+) -> Crontab:
+    """Read a user's crontab, or with `system` one that has a user in each line.
+
+    `zone_name` is the zone of lines without CRON_TZ. Raises UsageError naming the first line that cannot be understood,
+    or that stands in the other kind of crontab.
+    """
+    entries, left_out, notes = [], [], dict[str, None]()
+    lines = tuple(lines_of(table, seconds=seconds))
+    if not system:
+        _be_a_users(lines, machine, notes)
+    for line in lines:
+        try:
+            command, missing = _command(line, machine, system=system)
+            if missing is None:
+                entries.append(_entry(line, command, machine, zone_name, now=now, seconds=seconds, notes=notes))
+            else:
+                left_out.append(f"line {line.number}: {missing}: {command}")
+        except UsageError as error:
+            raise at_line(line.number, error) from error
+    if left_out and not entries and system:
+        raise UsageError(
+            f"no line of the crontab runs as {machine.user}", hint="import it as the user whose lines it has"
+        )
+    return Crontab(entries=tuple(entries), left_out=tuple(left_out), notes=tuple(notes))
+
+
+def _be_a_users(lines: tuple[Line, ...], machine: Machine, notes: dict[str, None]) -> None:
+    """Note commands that begin with a user; raise UsageError where all of them may: then it is a system crontab."""
+    firsts = [(line, line.rest.split()[0], len(line.rest.split()) > 1) for line in lines]
+    named = [
+        (line, word)
+        for line, word, more in firsts
+        if more and (word == "root" or machine.is_user(word)) and not machine.is_program(word)
+    ]
+    if not named:
+        return
+    if all(more and _USER.match(word) and not machine.is_program(word) for _, word, more in firsts):
+        line, user = named[0]
+        raise at_line(
+            line.number,
+            UsageError(
+                f"its command begins with the user '{user}': this is a system crontab",
+                hint="--system reads the user of each line",
+            ),
+        )
+    for line, word in named:
+        notes[f"the command of line {line.number} begins with '{word}', which is a user and no program here"] = None
+
+
+def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | None]:
+    """The line's command, and why it is left out, or None. Raises UsageError for a line without a user."""
+    user, _, rest = line.rest.replace("\t", " ").partition(" ")
+    command = line.rest
+    if system:
+        if not rest.strip() or not _USER.match(user):
+            raise UsageError(
+                "it has no user and command after its times", hint="leave out --system for a user's crontab"
+            )
+        command = line.rest[len(user) :].lstrip(" \t")
+        if user != machine.user:
+            return command, f"it runs as {user}, and this is {machine.user}"
+    if line.times.lower() == "@reboot":
+        return command, "@reboot has no counterpart"
+    if _OUR_TICK.search(command):
+        return command, "it is what triggers a home of chronos"
+    return command, None
+
+
+def _entry(
+    line: Line,
+    text: str,
+    machine: Machine,
+    zone_name: str,
+    *,
+    now: datetime,
+    seconds: str | None,
+    notes: dict[str, None],
+) -> Entry:
+    settings = dict(line.settings)
+    own_zone = settings.get("CRON_TZ") or zone_name
+    zone = named_zone(own_zone)
+    times, left = _times(line, seconds)
+    schedule = parse_schedule(times, now=now, zone=zone)
+    command, given = command_and_input(text)
+    shell = settings.get("SHELL") or "/bin/sh"
+    # What execle gets in do_command.c: the shell by its full name, the line, and nothing of the settings.
+    action: dict[str, Any] = {"shell": command} if shell == "/bin/sh" else {"command": [shell, "-c", command]}
+    if given is not None:
+        action["stdin"] = given
+    home = settings.get("HOME") or machine.folder
+    if not home.startswith("/"):
+        raise UsageError(f"HOME={home} is no absolute path", hint="name the folder in full")
+    defaults = {"SHELL": "/bin/sh", "HOME": home, "PATH": "/usr/bin:/bin"}
+    for note in _notes(line, text, settings, own_zone, machine, left):
+        notes[note] = None
+    return Entry(
+        line=line.number,
+        text=text,
+        schedule=schedule,
+        zone=zone,
+        zone_name=own_zone,
+        action=action,
+        env={**defaults, **settings, "LOGNAME": machine.user},
+        workdir=home,
+        cron=schedule if isinstance(schedule, Cron) and times == line.times else None,
+    )
+
+
+def _times(line: Line, seconds: str | None) -> tuple[str, str | None]:
+    """The line's times as a schedule of ours, and a second of the minute that it loses. Raises ScheduleError."""
+    fields = line.times.split()
+    if line.times.startswith("@") or len(fields) == 5 or seconds is None:
+        return line.times, None
+    if len(fields) == 7 and fields.pop() != "*":
+        raise ScheduleError("it is for one year only", hint="give `chronos job add` the time itself")
+    second = fields.pop(0) if seconds == "first" else fields.pop(5)
+    if second.isdigit() and int(second) < _MINUTE:
+        return " ".join(fields), None if int(second) == 0 else second
+    step = re.fullmatch(r"(?:\*|0|0-59)(?:/(\d+))?", second)
+    every = int(step[1] or 1) if step else 0
+    if fields == ["*"] * 5 and every and _MINUTE % every == 0:
+        return f"every {every}s", None
+    raise ScheduleError(
+        f"the seconds '{second}' have no counterpart beside its other fields",
+        hint="seconds are one number, or */n with * in every other field",
+    )
+
+
+def _notes(
+    line: Line, text: str, settings: dict[str, str], zone_name: str, machine: Machine, second: str | None
+) -> list[str]:
+    found = []
+    if second is not None:
+        found.append(f"line {line.number} starts at second 0 of its minutes, not at second {second}")
+    if text.endswith("\r"):
+        found.append(f"line {line.number} ends with a carriage return, which its command gets, as from cron")
+    if settings.get("MAILTO"):
+        found.append(f"nothing is mailed to {settings['MAILTO']}: --on-failure names a program that hears of failures")
+    if settings.get("TZ") and settings["TZ"].lstrip(":") != zone_name:
+        found.append(f"TZ={settings['TZ']} is for the commands, as in cron: their times are in {zone_name}")
+    if settings.get("CRON_TZ") and zone_name != machine.zone_name:
+        found.append(
+            f"CRON_TZ={zone_name} moves the times below it; Debian's cron ignores it, others do the same as here"
+        )
+    elif zone_name != machine.zone_name:
+        found.append(f"the times are in {zone_name}, the home's zone; cron's are in {machine.zone_name}, the machine's")
+    if settings.get("RANDOM_DELAY"):
+        found.append("RANDOM_DELAY has no counterpart: --jitter gives each job a delay of its own")
+    return found

@@ -1,0 +1,365 @@
+"""What a person does to jobs: find, add, edit, pause, resume, remove, run, unlock. Each is one change of the store.
+
+None of these speaks to NAS: the caller tells the active provider afterwards, and a failure there undoes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core import edits
+from chronos_cli.core.claim import instant_of, run_id_of
+from chronos_cli.core.clock import Trust, displaced, is_ahead
+from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job, readable_open
+from chronos_cli.core.row import Row, RunState, Timing, concluded, given_up, over, row_of
+from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
+from chronos_cli.frozen import frozen, replace
+from chronos_cli.operations.evaluate import TORN, Looked, look
+from chronos_cli.operations.firing.probe import PROBE_ID
+from chronos_cli.store.repository import open_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from chronos_cli.core.job import Open
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.jobsfile import JobsFile
+    from chronos_cli.store.repository import Stored
+
+
+@frozen
+class Changed:
+    """One job after a change; `changed` is False where it was so already."""
+
+    job: Job
+    changed: bool
+    created: bool = False
+
+
+def find_job_id(jobs: JobsFile, reference: str) -> str:
+    """The id a person means: an id, a unique prefix of one, or a name (in any case).
+
+    Raises NotFoundError with near misses, or ConflictError with the candidates.
+    """
+    named: dict[str, str] = {}
+    for record in jobs.records:
+        if record.problem is not None:
+            named[record.number] = record.number
+        if record.id is not None:
+            name = record.value.get("name") if isinstance(record.value, dict) else None
+            named[record.id] = str(name or record.id)
+    if reference in named:
+        return reference
+    folded = reference.casefold()
+    found = [job_id for job_id, name in named.items() if name.casefold() == folded]
+    if not found:
+        found = [job_id for job_id in named if job_id.startswith(reference)] if reference else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listing = ", ".join(f"{job_id} ({named[job_id]})" for job_id in found[:5])
+        raise ConflictError(f"'{reference}' could be {listing}", hint="name one job by its full id")
+    near = difflib.get_close_matches(reference, [*named, *named.values()], n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'?" if near else "see `chronos job list`"
+    raise NotFoundError(f"there is no job '{reference}'", hint=hint)
+
+
+def add(ctx: Context, draft: edits.Draft) -> Changed:
+    """Add a job, or, where its id exists, bring that job to the draft (an upsert: the same again changes nothing).
+
+    Raises UsageError for an id that cannot be one, or a schedule that never comes due.
+    """
+    if not is_job_id(draft.job_id):
+        raise UsageError(
+            f"'{draft.job_id}' cannot be a job id", hint="use letters, digits, '.', '_' and '-', at most 128 of them"
+        )
+    if draft.job_id == PROBE_ID:
+        raise UsageError(f"'{PROBE_ID}' is kept for `chronos doctor --probe`", hint="choose another id")
+    token = ctx.token()
+
+    def once(jobs: JobsFile) -> Changed:
+        now = ctx.clock()
+        existing = jobs.get(draft.job_id)
+        if existing is not None and ours_of(existing).get("change") != token:
+            return _put(ctx, jobs, existing, lambda job: _brought_to(ctx, job, draft, token))
+        record = edits.new_record(draft, now=now, token=token, defaults=ctx.home.policy)
+        if existing is None:
+            jobs.add(record)
+        return Changed(job=parse_job(record, ctx.home), changed=True, created=True)
+
+    return ctx.repository.change(once)
+
+
+def edit(ctx: Context, job_id: str, change: edits.Edit) -> Changed:
+    """Change a job. An edit that changes nothing writes nothing."""
+    token = ctx.token()
+    return _change(
+        ctx,
+        job_id,
+        lambda job: edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy),
+    )
+
+
+def preview_edit(ctx: Context, job_id: str, change: edits.Edit) -> tuple[Job, Job]:
+    """The job before and after an edit that is not made."""
+    job = get(ctx, job_id)
+    record = edits.edited(job, change, now=ctx.clock(), token="", defaults=ctx.home.policy)
+    return job, parse_job(record, ctx.home)
+
+
+def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> Changed:
+    """Switch a job off until it is resumed. What runs goes on to its end."""
+    token = ctx.token()
+    return _change(ctx, job_id, lambda job: edits.paused(job, reason=reason, now=ctx.clock(), token=token))
+
+
+def resume(ctx: Context, job_id: str) -> Changed:
+    """Switch a job on again at its next instant; what came due meanwhile is entered as skipped."""
+    token = ctx.token()
+    return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token))
+
+
+def realign(ctx: Context, job_id: str) -> Changed:
+    """Bring a job back that a wrong clock has put ahead, by this machine's clock, for which a person vouches."""
+    before = get(ctx, job_id)
+    sure = replace(ctx, trust=Trust.CONFIRMED)
+    if not is_ahead(before, ctx.clock()) and displaced(before) is None:
+        return Changed(job=before, changed=False)
+    _look_and_tell(sure, job_id)
+    after = get(ctx, job_id)
+    return Changed(job=after, changed=without_token(dict(after.record)) != without_token(dict(before.record)))
+
+
+def remove(ctx: Context, job_id: str) -> None:
+    """Take a job out of the store; its rows stay until retention takes them. Raises NotFoundError.
+
+    What its record has in hand and nothing has started gets its last row first: nobody could make it afterwards. A
+    record that cannot be used goes by its id or, as `record 3`, by its place.
+    """
+
+    def once(jobs: JobsFile) -> None:
+        record = jobs.get(job_id)
+        if record is not None:
+            _close_open(ctx, record)
+            jobs.remove(job_id)
+            return
+        broken = [item for item in jobs.records if item.problem and job_id in (item.id, item.number)]
+        if not broken:
+            raise NotFoundError(f"there is no job '{job_id}'")
+        for item in broken:
+            jobs.remove_record(item.index)
+
+    ctx.repository.change(once)
+
+
+def _close_open(ctx: Context, record: dict[str, Any]) -> None:
+    """Give every entry in hand that does not run its terminal row. Raises VersionConflict where one has just begun."""
+    try:
+        job = parse_job(record, ctx.home)
+    except ChronosError:
+        return  # what it had in hand cannot be read either
+    for entry in job.open:
+        try:
+            stored = ctx.repository.row(job.id, entry.run)
+        except UnreadableError as error:
+            ctx.repository.set_aside(error)
+            lost = over(
+                row_of(job.id, entry, job.policy), RunState.LOST, now=ctx.clock(), reason=f"{TORN}: {error.why}"
+            )
+            ctx.repository.replace_row(lost, error.version)
+            continue
+        row = stored.value if stored is not None else row_of(job.id, entry, job.policy)
+        if row.state in (RunState.ACCEPTED, RunState.QUEUED):
+            row = given_up(row, now=ctx.clock(), because="the job was removed")
+        if stored is None:
+            ctx.repository.create_row(row)
+        elif row != stored.value:
+            ctx.repository.replace_row(row, stored.version)
+
+
+def get(ctx: Context, job_id: str) -> Job:
+    """One job as stored. Raises NotFoundError, or ChronosError where its record cannot be used."""
+    record = ctx.repository.jobs().get(job_id)
+    if record is None:
+        raise NotFoundError(f"there is no job '{job_id}'")
+    return parse_job(record, ctx.home)
+
+
+def claim_manual(ctx: Context, job_id: str) -> Looked:
+    """Claim a run outside the schedule. Raises StandbyError, HeldError under a stop, ConflictError if completed."""
+    ctx.must_be_active("a run")
+    reason = ctx.repository.stop_reason()
+    if reason is not None:
+        raise HeldError(f"all jobs are held: {reason}")
+    job = get(ctx, job_id)
+    if job.standing is Standing.COMPLETED:
+        raise ConflictError(
+            f"job {job_id} is completed", hint=f"give it a new time: `chronos job edit {job_id} --schedule 'in 1m'`"
+        )
+    token = ctx.token()
+    run_id = f"manual-{run_id_of(ctx.clock())}-{token[:8]}"
+    return look(ctx, job_id, Fire(via=Via.MANUAL, token=token, run_id=run_id))
+
+
+def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
+    """Settle every run in hand as lost, whatever its owner's state, naming who said so. Returns the run ids.
+
+    What the owner left running on this machine is ended. Also takes entries out that cannot be read, and closes rows
+    that cannot.
+    """
+    token = ctx.token()
+    freed: list[str] = []
+
+    def once(jobs: JobsFile) -> None:
+        freed.clear()
+        record = jobs.get(job_id)
+        torn = settle_torn(ctx, job_id, but=open_runs(record))
+        if record is None and not torn:  # else it was removed, and has left rows that cannot be read
+            raise NotFoundError(f"there is no job '{job_id}'")
+        job = None if record is None else _without_unreadable(ctx, jobs, record, token)
+        if job is None or record is None:
+            return
+        for entry in (entry for entry in job.open if entry.kind in (OpenKind.RUN, OpenKind.QUEUED)):
+            stored = _row_to_free(ctx, job, entry)
+            row = stored.value if stored else row_of(job_id, entry, job.policy)
+            if row.terminal:
+                continue
+            freed.append(entry.run)
+            closed = _freed(ctx, row, who)
+            if stored is None:
+                ctx.repository.create_row(closed)
+            else:
+                ctx.repository.replace_row(closed, stored.version)
+                ctx.processes.forget(row)
+        changes = {name: None for name in ("fire_claim", "run_claim") if record.get(name)}
+        if changes:
+            jobs.put(job_id, record | changes)
+
+    ctx.repository.change(once)
+    if ctx.repository.jobs().get(job_id) is not None:
+        _look_and_tell(ctx, job_id)
+    return freed
+
+
+def _freed(ctx: Context, row: Row, who: str) -> Row:
+    """Return a row as it stands once its run is ended by hand: lost, unless the run ended by itself and said so."""
+    ctx.processes.end_leftovers(row)
+    result = ctx.processes.result(row) if row.state is RunState.RUNNING else None
+    if result is not None:
+        return concluded(row, result, retries=0)
+    return over(row, RunState.LOST, now=ctx.clock(), reason=f"unlocked by {who}")
+
+
+def _without_unreadable(ctx: Context, jobs: JobsFile, record: dict[str, Any], token: str) -> Job | None:
+    """The job of a record; None where it cannot be parsed: then its entries in hand that cannot be read are dropped."""
+    try:
+        return parse_job(record, ctx.home)
+    except ChronosError:
+        ours = ours_of(record)
+        ours |= {"open": readable_open(ours.get("open")), "change": token}
+        jobs.put(record["id"], record | {OURS: ours, "fire_claim": None})
+        return None
+
+
+def _row_to_free(ctx: Context, job: Job, entry: Open) -> Stored[Row] | None:
+    """The row of an entry; for one that cannot be read, whose bytes are kept aside, what its lock tells of it."""
+    try:
+        return ctx.repository.row(job.id, entry.run)
+    except UnreadableError as error:
+        from chronos_cli.store.repository import Stored
+
+        ctx.repository.set_aside(error)
+        lock = ctx.processes.found(job.id, entry.run)
+        row = replace(row_of(job.id, entry, job.policy), owner=None if lock is None else lock[0])
+        return Stored(value=row, version=error.version)
+
+
+def settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> list[str]:
+    """Close the rows of a job that cannot be read, `but` these, and keep their bytes aside. Returns their run ids.
+
+    Nothing is known of them but their names: each becomes a `lost` one that says so.
+    """
+    torn = []
+    for run_id in ctx.repository.run_ids(job_id):
+        if run_id in but:
+            continue
+        try:
+            ctx.repository.row(job_id, run_id)
+        except UnreadableError as error:
+            aside, now = ctx.repository.set_aside(error), ctx.clock()
+            at = instant_of(run_id)
+            row = Row(
+                job_id=job_id,
+                run_id=run_id,
+                state=RunState.LOST,
+                kind=(Timing.MANUAL if at is None else Timing.ON_TIME).value,
+                claim="",
+                claimed_at=at or now,
+                scheduled_at=at,
+                finished_at=now,
+                reason=f"{TORN}: {error.why}; its bytes are in {aside}",
+            )
+            ctx.repository.replace_row(row, error.version)
+            torn.append(run_id)
+    return torn
+
+
+def _brought_to(ctx: Context, job: Job, draft: edits.Draft, token: str) -> dict[str, Any]:
+    """The record of an existing job brought to a draft; what the draft does not name stays."""
+    change = edits.Edit(
+        name=draft.name,
+        schedule=draft.schedule,
+        zone=draft.zone,
+        zone_name=draft.zone_name,
+        policy=draft.policy,
+        action=draft.action,
+        fields=draft.fields,
+        times=draft.times or None,
+    )
+    return edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy)
+
+
+def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> Changed:
+    def once(jobs: JobsFile) -> Changed:
+        record = jobs.get(job_id)
+        if record is None:
+            raise NotFoundError(f"there is no job '{job_id}'")
+        return _put(ctx, jobs, record, fn)
+
+    changed = ctx.repository.change(once)
+    if changed.changed:
+        _write_owed(ctx, changed.job)
+    return changed
+
+
+def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> Changed:
+    job = parse_job(record, ctx.home)
+    after = fn(job)
+    if without_token(after) == without_token(record):
+        return Changed(job=job, changed=False)
+    jobs.put(job.id, after)
+    return Changed(job=parse_job(after, ctx.home), changed=True)
+
+
+def _write_owed(ctx: Context, job: Job) -> None:
+    """The rows of what an edit settled (skipped while paused, missed before an edit), and the entries out again."""
+    if any(entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED) for entry in job.open):
+        _look_and_tell(ctx, job.id)
+
+
+def _look_and_tell(ctx: Context, job_id: str) -> None:
+    """Settle what a person's change left over, and tell the on-failure command where that ended badly."""
+    looked = look(ctx, job_id, Fire(via=Via.RECONCILE, token=ctx.token()))
+    if looked.over:
+        from chronos_cli.operations.alerts import alert
+
+        alert(ctx, looked.over)
+
+
+def without_token(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without what a mere attempt at a change leaves: two that are equal so are the same job."""
+    ours = {key: value for key, value in ours_of(record).items() if key != "change" and value not in ({}, 0, [])}
+    return {key: value for key, value in record.items() if key != OURS} | ({OURS: ours} if ours else {})

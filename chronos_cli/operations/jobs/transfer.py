@@ -1,0 +1,172 @@
+"""Jobs on the move: out as one document, in from a document, a crontab or another home. Coming in is an upsert.
+
+A job that is new here keeps what it knows of its past (what was claimed, how often it ran), so that nothing runs twice;
+its next time is the first of its schedule still ahead. One that is here already is edited: only what defines it is
+compared, and importing the same again changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core import edits
+from chronos_cli.core.claim import successor
+from chronos_cli.core.clock import doubt_about
+from chronos_cli.core.instant import text_in
+from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
+from chronos_cli.core.schedule import normal_form
+from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.frozen import frozen
+from chronos_cli.operations.evaluate import read_record
+from chronos_cli.operations.jobs.edit import without_token
+from chronos_cli.running.actions import action_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from chronos_cli.core.clock import Doubt
+    from chronos_cli.core.job import Home, Job
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.jobsfile import JobsFile
+
+SCHEMA: Final = "chronos.export/1"
+
+_RUNTIME: Final = ("fire_claim", "run_claim")
+_OUR_RUNTIME: Final = ("open", "change")
+_FIELDS: Final = ("prompt", "skills", "skill", "model", "provider", "base_url", "script", "no_agent", "context_from",
+                  "deliver", "enabled_toolsets", "workdir")  # fmt: skip
+
+
+class Verdict(StrEnum):
+    """What importing does about one job."""
+
+    ADD = "add"
+    CHANGE = "change"
+    KEEP = "keep"
+    GONE = "gone"
+    REMOVE = "remove"
+
+
+@frozen
+class Item:
+    """One job of an import."""
+
+    verdict: Verdict
+    job_id: str
+    name: str
+    schedule: str
+    doubt: Doubt | None = None
+
+
+@frozen
+class Exported:
+    """The document, and the records that could not go into it, each with its reason."""
+
+    document: dict[str, Any]
+    left_out: Mapping[str, str]
+
+
+def export(ctx: Context, only: frozenset[str] | None = None) -> Exported:
+    """Jobs (all, or `only` these) as one document that `bring_in` reads."""
+    found, left_out = records_of(ctx.repository.jobs(), ctx, only)
+    at = ctx.clock().isoformat(timespec="seconds")
+    return Exported(document={"schema": SCHEMA, "exported_at": at, "jobs": found}, left_out=left_out)
+
+
+def records_of(
+    jobs: JobsFile, ctx: Context, only: frozenset[str] | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The records of a store without what is in hand, each naming its zone; and why others are left out."""
+    found, left_out = [], {}
+    for record in jobs.records:
+        if only is not None and record.id not in only:
+            continue
+        job, problem = read_record(ctx, record)
+        if job is None:
+            left_out[record.id or record.number] = problem or "it cannot be read"
+            continue
+        value = {key: item for key, item in record.value.items() if key not in _RUNTIME}
+        ours = {key: item for key, item in ours_of(value).items() if key not in _OUR_RUNTIME}
+        found.append(value | {OURS: ours | {"timezone": job.zone_name}})
+    return found, left_out
+
+
+def records_in(document: object) -> list[dict[str, Any]]:
+    """The records of an exported document, or of a jobs.json. Raises UsageError for anything else."""
+    jobs = document.get("jobs") if isinstance(document, dict) else document
+    if not isinstance(jobs, list) or not all(isinstance(item, dict) for item in jobs):
+        raise UsageError("the document has no list of jobs", hint="give what `chronos job export` wrote")
+    for item in jobs:
+        if not is_job_id(item.get("id")):
+            raise UsageError(f"{str(item.get('id'))[:40]!r} cannot be a job id", hint="put that record right")
+    return jobs
+
+
+def bring_in(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[Item]:
+    """Import records, all in one change or not at all. Raises UsageError naming a job that cannot come in.
+
+    `dry_run`: the same plan, nothing written.
+    """
+    token = ctx.token()
+    incoming = [dict(record) for record in records]
+
+    def once(jobs: JobsFile) -> list[Item]:
+        now = ctx.clock()
+        return [_take_in(jobs, record, ctx.home, now=now, token=token) for record in incoming]
+
+    return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
+
+
+def _take_in(jobs: JobsFile, incoming: dict[str, Any], home: Home, *, now: datetime, token: str) -> Item:
+    job_id = str(incoming["id"])
+    try:
+        arriving = parse_job(incoming, home)
+        if action_kind(incoming) == "none":
+            raise UsageError("it has nothing to run", hint="give it a prompt, a script or an action")
+        existing = jobs.get(job_id)
+        if existing is None:
+            verdict = Verdict.ADD
+            jobs.add(_adopted(arriving, now=now, token=token))
+        elif ours_of(existing).get("change") == token:
+            verdict = Verdict.ADD  # our own write, whose answer was lost
+        else:
+            after = edits.edited(
+                parse_job(existing, home), _edit_to(arriving), now=now, token=token, defaults=home.policy
+            )
+            verdict = Verdict.KEEP if without_token(after) == without_token(existing) else Verdict.CHANGE
+            if verdict is Verdict.CHANGE:
+                jobs.put(job_id, after)
+    except ChronosError as error:
+        raise UsageError(f"job {job_id} cannot be imported: {error.message}", hint=error.hint) from error
+    schedule = normal_form(arriving.timetable.schedule, arriving.timetable.zone)
+    return Item(verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule, doubt=doubt_about(arriving, now))
+
+
+def _adopted(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
+    """The record of a job that is new to this store."""
+    record = {key: value for key, value in job.record.items() if key not in _RUNTIME}
+    ours = {key: value for key, value in ours_of(record).items() if key not in _OUR_RUNTIME}
+    ours |= {"timezone": job.zone_name, "change": token}
+    if job.standing is Standing.LIVE and not job.once and (job.cursor is None or job.cursor <= now):
+        following = successor(job, job.claimed_through, now)
+        record["next_run_at"] = None if following is None else text_in(following, job.timetable.zone)
+    return record | {OURS: ours}
+
+
+def _edit_to(job: Job) -> edits.Edit:
+    """The edit that brings a job of this store to an arriving one."""
+    action = ours_of(job.record).get("action")
+    return edits.Edit(
+        name=job.name,
+        schedule=job.timetable.schedule,
+        zone=job.timetable.zone,
+        zone_name=job.zone_name,
+        policy=job.policy,
+        action=action if isinstance(action, dict) else None,
+        fields={key: job.record[key] for key in _FIELDS if key in job.record},
+        times=0 if job.times is None else job.times,
+        extras={key: ours_of(job.record).get(key) for key in ("env", "imported")},
+    )

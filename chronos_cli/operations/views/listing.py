@@ -1,0 +1,426 @@
+"""Every job as it stands: what the store says, what NAS holds for it, and whether the two agree.
+
+Reading only. What NAS holds is asked for by the caller; where it could not be had it is unknown, never nothing. What
+decides and starts is imported for jobs that have a run in hand only: a listing must be quick.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.clock import AHEAD, displaced, doubt_about
+from chronos_cli.core.instant import parse_stored
+from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job, readable_open
+from chronos_cli.core.plan import ArmState
+from chronos_cli.core.schedule import normal_form
+from chronos_cli.errors import ChronosError, DocumentError
+from chronos_cli.frozen import opaque
+from chronos_cli.running.actions import action_kind, unhandled_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.core.clock import Doubt
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.nas_client.interface import Arm, ArmList
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.jobsfile import Record
+    from chronos_cli.store.repository import Arms
+
+_MOST_SAID: Final = 300
+"""How much is said of what is wrong with a record, which may quote it."""
+
+OVERDUE_AFTER: Final = timedelta(seconds=60)
+"""How long past its time an occurrence is called overdue: a relay and a retry fit in."""
+
+
+class Armed(StrEnum):
+    """How what NAS holds for a job compares with what the job wishes."""
+
+    ARMED = "armed"
+    MISSING = "missing"
+    DIFFERENT = "different"
+    ORPHAN = "orphan"
+    UNCONFIRMED = "unconfirmed"
+    REFUSED = "refused"
+    NONE = "none"
+
+
+BAD: Final = frozenset({Armed.MISSING, Armed.DIFFERENT, Armed.ORPHAN, Armed.UNCONFIRMED, Armed.REFUSED})
+
+
+@opaque
+class ArmView:
+    """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store.
+
+    `callback_url`: where NAS was told to call; another than the one configured now makes the arm a different one.
+    """
+
+    state: Armed
+    wanted: datetime | None = None
+    held: datetime | None = None
+    verified_at: datetime | None = None
+    checked: bool = False
+    error: Mapping[str, Any] | None = None
+    last_callback_at: datetime | None = None
+    last_fire_error: Mapping[str, Any] | None = None
+    callback_url: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As `list` and `job show` say it."""
+        return {
+            "state": self.state,
+            "wanted": _text(self.wanted),
+            "held": _text(self.held),
+            "verified_at": _text(self.verified_at),
+            "checked_with_nas": self.checked,
+            "error": dict(self.error) if self.error else None,
+            "last_callback_at": _text(self.last_callback_at),
+            "last_fire_error": dict(self.last_fire_error) if self.last_fire_error else None,
+            "callback_url": self.callback_url,
+        }
+
+
+@opaque
+class LastRun:
+    """What the record says of the last run: `ok`, or an error with its reason."""
+
+    at: datetime | None
+    status: str
+    reason: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return {"at": _text(self.at), "status": self.status, "reason": self.reason}
+
+
+@opaque
+class JobView:
+    """One job. `problem`: why its record cannot be run; then most of the rest is missing."""
+
+    id: str
+    name: str
+    problem: str | None = None
+    schedule: str | None = None
+    zone: tzinfo | None = None
+    zone_name: str | None = None
+    state: str = "invalid"
+    action: str = "none"
+    next_at: datetime | None = None
+    last: LastRun | None = None
+    failures: int = 0
+    overdue_s: float | None = None
+    overrun_s: float | None = None
+    running: tuple[str, ...] = ()
+    paused_reason: str | None = None
+    arm: ArmView = ArmView(state=Armed.NONE)
+    will_fire: bool | None = None
+    doubt: Doubt | None = None
+    unhandled: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    """What is wrong with documents of the job that cannot be read; its record is not one of them."""
+    mend: str | None = None
+    """What gets a record with a problem out of the way; the problem's text ends with it."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last run failed."""
+        return self.last is not None and self.last.status == "error"
+
+    @property
+    def rank(self) -> int:
+        """What comes first: what needs a look, then what comes next, then what is off."""
+        if self.problem is not None or self.unreadable or self.overdue_s is not None or self.overrun_s is not None:
+            return 0
+        if self.failing:
+            return 1
+        if self.arm.state in BAD or self.doubt is not None:
+            return 2
+        return 3 if self.state == "live" else 4
+
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        """As `list --json` says it; times with the offset of the job's zone."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "problem": self.problem,
+            "schedule": self.schedule,
+            "timezone": self.zone_name,
+            "state": self.state,
+            "action": self.action,
+            "next_run_at": _text(self.next_at, self.zone),
+            "next_in_s": None if self.next_at is None else round((self.next_at - now).total_seconds()),
+            "last_run": self.last.as_json() if self.last else None,
+            "failures_in_a_row": self.failures,
+            "overdue_s": self.overdue_s,
+            "overrun_s": self.overrun_s,
+            "running": list(self.running),
+            "paused_reason": self.paused_reason,
+            "arm": self.arm.as_json(),
+            "will_fire": self.will_fire,
+            "doubt": None if self.doubt is None else self.doubt.as_json(),
+            "unhandled": list(self.unhandled),
+            "unreadable": list(self.unreadable),
+        }
+
+
+@opaque
+class Listing:
+    """All jobs, those that need a look first, and what NAS holds for no job here."""
+
+    jobs: tuple[JobView, ...]
+    orphans: tuple[Arm, ...]
+    now: datetime
+    held_reason: str | None = None
+
+
+def listing(
+    ctx: Context, *, arming: bool, held: ArmList | None, prompt_runner: bool, only: frozenset[str] | None = None
+) -> Listing:
+    """Look at every job (or `only` these).
+
+    `arming`: whether the active provider arms at NAS at all. `held`: what NAS says it holds, None where it was not
+    asked or did not say. Raises StoreError where the store cannot be read.
+    """
+    now = ctx.clock()
+    jobs = ctx.repository.jobs()
+    arms = ctx.repository.arms() if arming else None
+    by_id = None if held is None else {arm.job_id: arm for arm in held.arms}
+    views = []
+    for record in jobs.records:
+        if only is None or record.id in only or record.number in only:
+            document = _document(arms, record.id) if arms is not None and record.id is not None else None
+            views.append(_view(ctx, record, document, by_id, now, arming, prompt_runner))
+    views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
+    known = {record.id for record in jobs.records}
+    orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
+    return Listing(jobs=tuple(views), orphans=orphans, now=now, held_reason=ctx.repository.stop_reason())
+
+
+def _document(arms: Arms, job_id: str) -> ArmDocument | None:
+    try:
+        stored = arms.get(job_id)
+    except DocumentError as error:
+        from chronos_cli.store.arms import unreadable_arm
+
+        return unreadable_arm(job_id, error.line())
+    return stored.value if stored is not None else None
+
+
+def _view(
+    ctx: Context,
+    record: Record,
+    document: ArmDocument | None,
+    held: Mapping[str, Arm] | None,
+    now: datetime,
+    arming: bool,
+    prompt_runner: bool,
+) -> JobView:
+    job, problem = _read(ctx, record)
+    job_id = record.id or record.number
+    if job is None:
+        mend = mend_of(record)
+        problem = f"{problem}; {mend}"
+        value = record.value if isinstance(record.value, dict) else {}
+        arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=Armed.NONE)
+        name = str(value.get("name") or job_id)
+        return JobView(id=job_id, name=name, problem=problem, mend=mend, arm=arm, will_fire=False)
+    live = job.standing is Standing.LIVE
+    cursor = _cursor(job, now) if live else None
+    wish = cursor
+    rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
+    if job.open and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+        from chronos_cli.operations.evaluate import present_wake
+
+        wake = present_wake(ctx, job.id)
+        wish = wake.at if wake is not None else None
+    url = ctx.wire.callback_url if ctx.wire is not None else None
+    arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=Armed.NONE)
+    running, overrun = _running(ctx, job, rows, now) if rows else ((), None)
+    if document is not None and document.unreadable:
+        unreadable.append(str((document.error or {}).get("message")))
+    kind = action_kind(job.record)
+    doubt = doubt_about(job, now)
+    late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
+    return JobView(
+        id=job.id,
+        name=job.name,
+        schedule=normal_form(job.timetable.schedule, job.timetable.zone),
+        zone=job.timetable.zone,
+        zone_name=job.zone_name,
+        state=job.standing.value,
+        action=kind,
+        next_at=cursor,
+        last=_last(job),
+        failures=job.failures,
+        overdue_s=late,
+        overrun_s=overrun,
+        running=running,
+        paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
+        arm=arm,
+        will_fire=_will_fire(job, arm) and not (doubt is not None and doubt.code == AHEAD),
+        doubt=doubt,
+        unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
+    """The job of a record, or None with the reason why it cannot be run."""
+    if record.problem is not None:
+        return None, record.problem
+    try:
+        return parse_job(record.value, ctx.home), None
+    except ChronosError as error:
+        return None, error.message[:_MOST_SAID]
+
+
+def mend_of(record: Record) -> str:
+    """What gets a record out of the way that cannot be used."""
+    ours = record.value.get(OURS) if isinstance(record.value, dict) else None
+    entries = ours.get("open") if isinstance(ours, dict) else None
+    if record.problem is None and isinstance(entries, list) and len(readable_open(entries)) < len(entries):
+        return f"mend it with `chronos job unlock {record.id} --yes`"
+    name = record.id if is_job_id(record.id) and "of record" not in (record.problem or "") else f"'{record.number}'"
+    return f"put it right in cron/jobs.json, or `chronos job remove {name} --yes`"
+
+
+def _cursor(job: Job, now: datetime) -> datetime | None:
+    """The next instant: the stored one, or what it must be put right to."""
+    if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
+        return displaced(job) or job.cursor
+    from chronos_cli.core.claim import right_cursor
+
+    return right_cursor(job, now)
+
+
+def unhandled_of(record: Mapping[str, Any], kind: str, *, prompt_runner: bool) -> tuple[str, ...]:
+    """What the record, whose action is of this kind, asks for that nothing here carries out."""
+    if kind == "prompt":
+        return () if prompt_runner else ("prompt (runners.prompt is not set)",)
+    return unhandled_fields(record) if kind != "none" else ()
+
+
+def arm_view(
+    wish: datetime | None,
+    document: ArmDocument | None,
+    held: Mapping[str, Arm] | None,
+    job_id: str,
+    now: datetime,
+    callback_url: str | None = None,
+) -> ArmView:
+    """Compare a job's wish with what NAS holds, or, where NAS was not asked, with what it last confirmed.
+
+    `callback_url`: where NAS should call, None where that is not known.
+    """
+    if document is None and held is None:  # as a new job stands, and every job of a home without NAS
+        return ArmView(state=_stored_state(wish, None), wanted=wish)
+    more: dict[str, Any] = {"wanted": wish, "error": None}
+    if document is not None:
+        more |= {
+            "error": document.error,
+            "verified_at": document.confirmed_at if document.state is ArmState.CONFIRMED else None,
+            "last_callback_at": document.last_callback_at,
+            "last_fire_error": document.last_fire_error,
+            "callback_url": document.callback_url if document.wake is not None else None,
+        }
+    moved = callback_url is not None and more.get("callback_url") not in (None, callback_url)
+    if held is None:
+        state = _stored_state(wish, document)
+        state = Armed.DIFFERENT if moved and state is Armed.ARMED else state
+        return ArmView(state=state, held=_stored_held(document), **more)
+    arm = held.get(job_id)
+    more |= {"checked": True, "held": arm.fire_at if arm else None}
+    if arm is None:
+        refused = document is not None and document.state is ArmState.REFUSED
+        absent = Armed.NONE if wish is None else Armed.REFUSED if refused else Armed.MISSING
+        return ArmView(state=absent, **more)
+    if wish is None:
+        return ArmView(state=Armed.ORPHAN, **more)
+    stands_for_it = document is not None and document.fire_at == arm.fire_at and document.wake == wish
+    agrees = (arm.fire_at == wish or stands_for_it) and not moved
+    return ArmView(state=Armed.ARMED if agrees else Armed.DIFFERENT, **(more | {"verified_at": now}))
+
+
+def _stored_state(wish: datetime | None, document: ArmDocument | None) -> Armed:
+    if wish is None:
+        return Armed.NONE
+    if document is None or document.state is ArmState.CANCELLED:
+        return Armed.MISSING
+    if document.state is ArmState.REFUSED:
+        return Armed.REFUSED
+    if document.state is ArmState.UNCONFIRMED:
+        return Armed.UNCONFIRMED
+    return Armed.ARMED if document.wake == wish else Armed.DIFFERENT
+
+
+def _stored_held(document: ArmDocument | None) -> datetime | None:
+    return document.fire_at if document is not None and document.state is ArmState.CONFIRMED else None
+
+
+def _will_fire(job: Job, arm: ArmView) -> bool | None:
+    """True is said of an arm that NAS has just shown, and of nothing else; None is not known."""
+    if job.standing is not Standing.LIVE:
+        return False
+    if arm.checked:
+        return arm.state is Armed.ARMED
+    return None
+
+
+def _last(job: Job) -> LastRun | None:
+    status, last_at = job.record.get("last_status"), job.record.get("last_run_at")
+    if status is not None and not isinstance(status, str):
+        status = "of no kind that is known"
+    if not status and not last_at:
+        return None
+    at = parse_stored(last_at, job.timetable.zone)
+    if at is None and not status:
+        return None
+    reason = job.record.get("last_error") if status not in ("ok", None) else None
+    known = {"ok": "ok", None: "unknown"}.get(status, "error")
+    return LastRun(at=at, status=known, reason=str(reason) if reason else None)
+
+
+def _running(ctx: Context, job: Job, rows: Iterable[Row], now: datetime) -> tuple[tuple[str, ...], float | None]:
+    """The runs that go, and by how much the longest has outrun its timeout."""
+    from chronos_cli.core.decision import Liveness
+    from chronos_cli.core.row import RunState
+
+    running, overrun = [], None
+    for row in rows:
+        if row.state is RunState.RUNNING and ctx.processes.liveness(row) is not Liveness.DEAD:
+            running.append(row.run_id)
+            if row.started_at is not None:
+                gone = ctx.processes.elapsed(row.owner or {})
+                over = (now - row.started_at).total_seconds() if gone is None else gone
+                over -= job.policy.timeout
+                overrun = max(over, overrun or 0.0) if over > 0 else overrun
+    return tuple(running), overrun
+
+
+def open_rows(ctx: Context, job: Job) -> tuple[list[Row], list[str]]:
+    """The rows of what is in hand, and what is wrong with those that cannot be read."""
+    from chronos_cli.operations.evaluate import as_known
+
+    rows, unreadable = [], []
+    for entry in job.open:
+        try:
+            stored = ctx.repository.row(job.id, entry.run)
+        except DocumentError as error:
+            unreadable.append(error.line())
+            continue
+        if stored is not None:
+            rows.append(as_known(ctx, stored.value))
+    return rows, unreadable
+
+
+def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:
+    if moment is None:
+        return None
+    return (moment if zone is None else moment.astimezone(zone)).isoformat()

@@ -1,0 +1,101 @@
+"""What runs have printed: finding a run by how people name it, and reading or following its output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.row import RunState, output_of
+from chronos_cli.errors import ConflictError, DocumentError, NotFoundError
+from chronos_cli.operations.evaluate import as_known
+from chronos_cli.operations.jobs.edit import find_job_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+
+_RUNS = "cron/runs/"
+
+
+def job_ids_with_rows(ctx: Context) -> list[str]:
+    """Every job that has rows, the removed ones too."""
+    keys = ctx.repository.documents.list(_RUNS)
+    return sorted({key[len(_RUNS) :].partition("/")[0] for key in keys if key.endswith(".json")})
+
+
+def find_row(ctx: Context, reference: str) -> Row:
+    """The row that `JOB/RUN`, a run id, or a job (its newest run) names.
+
+    Raises NotFoundError, or ConflictError where several jobs have a run of that id.
+    """
+    job, slash, run_id = reference.partition("/")
+    if slash:
+        known = job if job in job_ids_with_rows(ctx) else find_job_id(ctx.repository.jobs(), job)
+        stored = ctx.repository.row(known, run_id)
+        if stored is None:
+            raise NotFoundError(f"job {known} has no run '{run_id}'", hint=f"see `chronos history {known}`")
+        return as_known(ctx, stored.value)
+    having = [job_id for job_id in job_ids_with_rows(ctx) if _has_row(ctx, job_id, reference)]
+    if len(having) > 1:
+        listed = ", ".join(f"{job_id}/{reference}" for job_id in having[:5])
+        raise ConflictError(f"several jobs have a run '{reference}'", hint=f"it may be {listed}")
+    if having:
+        stored = ctx.repository.row(having[0], reference)
+        if stored is not None:
+            return as_known(ctx, stored.value)
+    job_id = reference if reference in job_ids_with_rows(ctx) else find_job_id(ctx.repository.jobs(), reference)
+    for row in ctx.repository.rows(job_id):
+        if row.started_at is not None:
+            return as_known(ctx, row)
+    raise NotFoundError(f"job {job_id} has not run yet", hint=f"see `chronos history {job_id}`")
+
+
+def _has_row(ctx: Context, job_id: str, run_id: str) -> bool:
+    try:
+        return ctx.repository.row(job_id, run_id) is not None
+    except DocumentError:
+        return True  # it has one, and reading it says what is wrong
+
+
+def output_key(row: Row) -> str | None:
+    """Where the output of a row's newest attempt is kept, or None where it printed nothing."""
+    if row.output:
+        return row.output
+    for attempt in reversed(row.attempts):
+        if attempt.get("output"):
+            return str(attempt["output"])
+    return None
+
+
+def read_output(ctx: Context, row: Row) -> bytes:
+    """What a run printed."""
+    key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
+    found = ctx.repository.documents.read(key)
+    return b"" if found is None else found.data
+
+
+def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]) -> Iterator[bytes]:
+    """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out."""
+    path = home / (output_key(row) or output_of(row.job_id, row.run_id, row.attempt))
+    at = 0
+    while True:
+        stored = ctx.repository.row(row.job_id, row.run_id)
+        over = stored is None or as_known(ctx, stored.value).state is not RunState.RUNNING
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                if size < at:
+                    yield b"\n[... older output was cut out ...]\n"
+                    at = 0
+                file.seek(at)
+                data = file.read()
+        except FileNotFoundError:  # it has printed nothing yet
+            data = b""
+        at += len(data)
+        if data:
+            yield data
+        if over:
+            return
+        sleep(0.2)

@@ -1,0 +1,195 @@
+"""What ran, what is to come, over time: the facts behind the picture, whichever way it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.core.claim import run_id_of
+from chronos_cli.core.job import Standing
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import DocumentError
+from chronos_cli.operations.evaluate import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
+    from chronos_cli.operations.context import Context
+
+MOST: Final = 5_000
+"""At most so many past rows and so many coming instants of one job are drawn."""
+
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A run from its start to its end, or one moment at which nothing ran (`skipped`, `missed`)."""
+
+    start: datetime
+    end: datetime
+    state: str
+    run_id: str
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As `timeline --json` says it."""
+        document = {"run_id": self.run_id, "state": self.state, "start": self.start.isoformat(),
+                    "end": self.end.isoformat()}  # fmt: skip
+        return document | ({"note": self.note} if self.note else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One job: its past and its future, in order."""
+
+    job_id: str
+    name: str
+    past: tuple[Bar, ...]
+    coming: tuple[datetime, ...]
+
+    @property
+    def cut(self) -> bool:
+        """Whether there are more coming instants in the window than are drawn."""
+        return len(self.coming) >= MOST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """The clocks of the home's zone change at `at`, from one UTC offset to another."""
+
+    at: datetime
+    before: timedelta
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """A window of time and the lanes in it."""
+
+    start: datetime
+    now: datetime
+    end: datetime
+    zone: tzinfo
+    zone_name: str
+    lanes: tuple[Lane, ...]
+    shifts: tuple[Shift, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As `timeline --json` says it."""
+        return {
+            "start": self.start.isoformat(),
+            "now": self.now.isoformat(),
+            "end": self.end.isoformat(),
+            "timezone": self.zone_name,
+            "jobs": [
+                {
+                    "job_id": lane.job_id,
+                    "name": lane.name,
+                    "past": [bar.as_json() for bar in lane.past],
+                    "coming": [at.isoformat() for at in lane.coming],
+                    "cut": lane.cut,
+                }
+                for lane in self.lanes
+            ],
+            "clock_changes": [
+                {"at": shift.at.isoformat(), "by_s": int((shift.after - shift.before).total_seconds())}
+                for shift in self.shifts
+            ],
+        }
+
+
+def timeline(ctx: Context, *, last: timedelta, following: timedelta, only: frozenset[str] | None = None) -> Timeline:
+    """The facts of a window around now. Raises StoreError where the store cannot be read."""
+    now = ctx.clock().replace(microsecond=0)
+    start, end = now - last, now + following
+    lanes = []
+    for record in ctx.repository.jobs().records:
+        if record.id is None or (only is not None and record.id not in only):
+            continue
+        job, _ = read_record(ctx, record)
+        past = tuple(_past(ctx, record.id, start, now))
+        coming = () if job is None else tuple(_coming(job, now, end))
+        name = record.value.get("name") if isinstance(record.value, dict) else None
+        lanes.append(Lane(job_id=record.id, name=str(name or record.id), past=past, coming=coming))
+    lanes.sort(key=lambda lane: (lane.coming[0] if lane.coming else end, lane.name))
+    return Timeline(
+        start=start,
+        now=now,
+        end=end,
+        zone=ctx.home.zone,
+        zone_name=ctx.home.zone_name,
+        lanes=tuple(lanes),
+        shifts=tuple(_shifts(ctx.home.zone, start, end)),
+    )
+
+
+def _past(ctx: Context, job_id: str, start: datetime, now: datetime) -> Iterator[Bar]:
+    """The rows of the window, oldest first; a run that began before it counts if it reached into it by its name."""
+    earliest = run_id_of(start)
+    try:
+        names = [name for name in ctx.repository.run_ids(job_id) if name.removeprefix("manual-") >= earliest][-MOST:]
+    except DocumentError:
+        return  # history and doctor name what cannot be read; a picture shows the rest
+    for name in names:
+        try:
+            stored = ctx.repository.row(job_id, name)
+        except DocumentError:
+            continue
+        if stored is not None:
+            bar = _bar(stored.value, now)
+            if bar is not None:
+                yield bar
+
+
+def _bar(row: Row, now: datetime) -> Bar | None:
+    begin = row.started_at or row.scheduled_at
+    if begin is None:
+        return None
+    end = now if row.state is RunState.RUNNING else row.finished_at or begin
+    if row.started_at is None:
+        end = row.through or begin
+    count = f"{row.count} times; " if row.count > 1 else ""
+    return Bar(
+        start=begin, end=max(begin, end), state=row.state.value, run_id=row.run_id,
+        note=f"{count}{row.reason or row.because or ''}".rstrip("; "),
+    )  # fmt: skip
+
+
+def _coming(job: Job, now: datetime, end: datetime) -> Iterator[datetime]:
+    """The cursor and what follows it; a job that is switched off has no future."""
+    if job.standing is not Standing.LIVE or job.cursor is None:
+        return
+    if job.cursor > end:
+        return
+    yield max(job.cursor, now)
+    if job.once:
+        return
+    left = MOST if job.times is None else max(job.times - job.completed - 1, 0)
+    for at in islice(job.timetable.walk(max(job.cursor, now)), min(left, MOST - 1)):
+        if at > end:
+            return
+        yield at
+
+
+def _shifts(zone: tzinfo, start: datetime, end: datetime) -> Iterator[Shift]:
+    """Where the zone's UTC offset changes, to the second."""
+    at = start
+    while at < end:
+        later = min(at + _HOUR, end)
+        before, after = at.astimezone(zone).utcoffset(), later.astimezone(zone).utcoffset()
+        if before is not None and after is not None and before != after:
+            low, high = at, later
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) // 2
+                if middle.astimezone(zone).utcoffset() == before:
+                    low = middle
+                else:
+                    high = middle
+            yield Shift(at=high.replace(microsecond=0), before=before, after=after)
+        at = later

@@ -1,0 +1,122 @@
+"""Bounds, breakers, waits and rates, with the clock in the test's hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from chronos_cli.nas_server.http.rates import Rates
+from chronos_cli.nas_server.relay.backoff import Backoff
+from chronos_cli.nas_server.relay.limits import Bounds, Circuit, Gate
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def fail(gate, times, host="h"):
+    for _ in range(times):
+        assert gate.enter(host, 1)
+        gate.leave(host, 1, healthy=False)
+
+
+def test_a_host_gets_few_places_until_it_answered(clock):
+    """A host that never answered holds at most the probation's places, then as many as the bound allows."""
+    gate = Gate(Bounds(per_host=6, per_agent=99, probation=2), clock)
+    assert [gate.enter("h", 1) for _ in range(3)] == [True, True, False]
+    gate.leave("h", 1, healthy=True)
+    assert sum(gate.enter("h", 1) for _ in range(10)) == 5
+    assert gate.blocked() == (["h"], [])
+
+
+def test_an_agent_has_its_own_bound_over_all_hosts(clock):
+    """One agent with many hosts holds no more places than its bound."""
+    gate = Gate(Bounds(per_agent=3), clock)
+    assert sum(gate.enter(f"h{n}", 1) for n in range(9)) == 3
+    assert gate.blocked()[1] == [1]
+    assert gate.enter("h0", 2)
+
+
+def test_the_breaker_opens_lets_one_through_and_closes(clock):
+    """After five failures in a row nothing goes to the host for a while, then one call, whose fate decides."""
+    gate = Gate(Bounds(failures=5, open_s=5, open_max_s=8), clock)
+    fail(gate, 5)
+    assert gate.circuits() == {"h": Circuit.OPEN}
+    assert not gate.enter("h", 1)
+    assert gate.wait_s("h") == 5
+    clock.now += 5
+    assert gate.circuits() == {"h": Circuit.HALF_OPEN}
+    assert gate.enter("h", 1)
+    assert not gate.enter("h", 1)
+    gate.leave("h", 1, healthy=False)
+    assert gate.wait_s("h") == 8
+    clock.now += 8
+    assert gate.enter("h", 1)
+    gate.leave("h", 1, healthy=True)
+    assert gate.circuits() == {}
+    assert gate.enter("h", 1)
+    assert gate.enter("h", 1)
+
+
+def test_failures_that_are_not_in_a_row_open_nothing(clock):
+    """A success between failures starts the count anew, and what says nothing about the host does not count."""
+    gate = Gate(Bounds(failures=3), clock)
+    fail(gate, 2)
+    gate.enter("h", 1)
+    gate.leave("h", 1, healthy=True)
+    fail(gate, 2)
+    gate.enter("h", 1)
+    gate.leave("h", 1, healthy=None)
+    assert gate.circuits() == {}
+
+
+def test_waits_double_up_to_the_cap_with_full_jitter():
+    """The wait lies anywhere between the floor and a ceiling that doubles so many times, and never above the cap."""
+    backoff = Backoff(base_s=1, cap_s=100, doublings=5, floor_s=0.1)
+    assert [backoff.ceiling(n) for n in (1, 2, 3, 6, 7, 50)] == [1, 2, 4, 32, 32, 32]
+    assert Backoff(base_s=1, cap_s=10).ceiling(9) == 10
+    draw = random.Random(1).random
+    waits = [backoff.next_at(attempt=4, now=0, first_attempt_at=0, asked=None, draw=draw) for _ in range(500)]
+    assert min(waits) >= 0.1
+    assert max(waits) <= 8
+    assert min(waits) < 1
+    assert max(waits) > 7
+
+
+def test_retry_after_is_never_undercut_but_bounded():
+    """The agent's Retry-After is a lower bound on the wait, up to an hour."""
+    backoff = Backoff()
+    assert backoff.next_at(attempt=1, now=0, first_attempt_at=0, asked=30, draw=lambda: 0.5) == 30
+    assert backoff.next_at(attempt=1, now=0, first_attempt_at=0, asked=9e9, draw=lambda: 0.5) == 3600
+
+
+def test_it_gives_up_a_day_after_the_first_attempt():
+    """The last attempt is made when the day is over; one that fails then is the last."""
+    backoff = Backoff()
+    day = 24 * 3600.0
+    assert backoff.next_at(attempt=9, now=day - 1, first_attempt_at=0, asked=60, draw=lambda: 0.5) == day
+    assert backoff.next_at(attempt=9, now=day, first_attempt_at=0, asked=None, draw=lambda: 0.5) is None
+
+
+def test_a_rate_allows_a_burst_then_its_pace(clock):
+    """A bucket holds two seconds' worth, refills with time, and says how long to wait."""
+    rates = Rates(clock)
+    assert [rates.wait_s(1, 2.0) for _ in range(4)] == [0, 0, 0, 0]
+    assert rates.wait_s(1, 2.0) == 0.5
+    assert rates.wait_s(2, 2.0) == 0
+    clock.now += 0.5
+    assert rates.wait_s(1, 2.0) == 0
+    assert rates.wait_s(1, 2.0, cost=50) > 0
+    clock.now += 60
+    assert rates.wait_s(1, 2.0, cost=50) == 0
+    assert rates.wait_s(1, 2.0) == pytest.approx(23.5)

@@ -1,0 +1,306 @@
+"""The registry's promises, on SQLite and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from chronos_cli.errors import ConflictError, NotFoundError
+from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.dead_letters import Operations
+from chronos_cli.nas_server.timers.model import Cancel, Fate, Outcome, Provision, Provisioned, Refused, TimerState
+from chronos_cli.nas_server.timers.registry import Registry
+
+NOW = 1_800_000_000.0
+
+
+class Clock:
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def registry(backend, clock):
+    return Registry(backend, clock)
+
+
+@pytest.fixture
+def agent(backend, clock):
+    return Roster(backend, clock).add("one").agent
+
+
+def wish(agent, job_id="job", fire_at=NOW + 60, **more):
+    more = {
+        "fire_text": f"at {int(fire_at)}",
+        "callback_url": "https://a.example",
+        "host": "https://a.example:443",
+    } | more
+    return Provision(agent_id=agent.id, job_id=job_id, fire_at=int(fire_at), **more)
+
+
+def claim(registry, **more):
+    options = {"lag": 0.0, "limit": 10, "skip_hosts": (), "skip_agents": (), "admit": lambda _: True} | more
+    return registry.take(**options)
+
+
+def settle(registry, delivery, fate, clock, **more):
+    return registry.settle([Outcome(delivery=delivery, fate=fate, at=clock(), **more)])[0]
+
+
+def jobs(registry, agent):
+    return {one.job_id: one for one in registry.armed(agent, limit=100)}
+
+
+def test_a_wish_replaces_the_one_that_was_never_tried(registry, agent):
+    """A job has one timer: another instant takes its place, the same one changes nothing."""
+    first, same, other = registry.apply([wish(agent), wish(agent), wish(agent, fire_at=NOW + 90)])
+    assert first.schedule_id == same.schedule_id
+    assert (first.changed, same.changed, other.changed) == (True, False, True)
+    assert other.replaced == first.schedule_id
+    assert jobs(registry, agent)["job"].fire_at == NOW + 90
+    assert len(registry.armed(agent, limit=100)) == 1
+
+
+def test_the_callback_of_the_same_instant_is_replaced_in_place(registry, agent):
+    """The newest callback URL counts, without a new timer."""
+    first = registry.apply([wish(agent)])[0]
+    again = registry.apply([wish(agent, callback_url="https://b.example", host="https://b.example:443")])[0]
+    assert again.schedule_id == first.schedule_id
+    assert again.changed
+    assert jobs(registry, agent)["job"].callback_url == "https://b.example"
+
+
+def test_only_what_is_due_is_claimed_and_only_once(registry, agent, clock):
+    """A claim takes due timers, longest waiting first, and a claimed timer is out of reach until its claim ends."""
+    registry.apply([wish(agent, "late", NOW - 5), wish(agent, "later", NOW - 2), wish(agent, "ahead", NOW + 5)])
+    assert [one.job_id for one in claim(registry)] == ["late", "later"]
+    assert claim(registry) == []
+    assert jobs(registry, agent)["late"].state is TimerState.IN_FLIGHT
+    clock.now += 200
+    again = claim(registry)
+    assert {one.job_id for one in again} == {"late", "later", "ahead"}
+    assert {one.job_id: one.attempt for one in again} == {"late": 2, "later": 2, "ahead": 1}
+
+
+def test_hosts_and_agents_without_a_place_are_left_out(registry, agent):
+    """What may not be called now is neither claimed nor in the way of the others."""
+    registry.apply([wish(agent, "a", NOW - 9), wish(agent, "b", NOW - 1, host="https://b.example:443")])
+    assert [one.job_id for one in claim(registry, skip_hosts=["https://a.example:443"], limit=1)] == ["b"]
+    assert claim(registry, skip_agents=[agent.id]) == []
+    assert claim(registry, admit=lambda _: False) == []
+    assert [one.job_id for one in claim(registry)] == ["a"]
+
+
+def test_a_superseded_timer_is_dropped_before_its_first_attempt(registry, agent):
+    """A reminder of a generation that was replaced or cancelled before it was tried claims nothing."""
+    first = registry.apply([wish(agent, fire_at=NOW - 1)])[0]
+    registry.apply([wish(agent, fire_at=NOW + 60)])
+    assert registry.claim([(first.schedule_id, 0)]) == []
+    second = registry.apply([wish(agent, "other", fire_at=NOW - 1)])[0]
+    registry.apply([Cancel(agent_id=agent.id, job_id="other")])
+    assert registry.claim([(second.schedule_id, 0)]) == []
+
+
+def test_the_outcome_of_an_old_delivery_touches_only_its_own(registry, agent, clock):
+    """An arm that came during a relay survives the relay's success, and its failure, which stays owed beside it."""
+    registry.apply([wish(agent, fire_at=NOW - 1)])
+    delivery = claim(registry)[0]
+    newer = registry.apply([wish(agent, fire_at=NOW + 60)])[0]
+    assert settle(registry, delivery, Fate.RETRY, clock, next_at=NOW + 1, error="answered 503")
+    clock.now += 2
+    again = claim(registry)
+    assert [one.schedule_id for one in again] == [delivery.schedule_id]
+    assert again[0].attempt == 2
+    assert jobs(registry, agent)["job"].schedule_id == newer.schedule_id
+    assert settle(registry, again[0], Fate.DELIVERED, clock)
+    assert jobs(registry, agent)["job"].schedule_id == newer.schedule_id
+    assert jobs(registry, agent)["job"].state is TimerState.ARMED
+
+
+def test_the_instant_in_flight_again_is_a_no_op(registry, agent):
+    """Arming what is being relayed changes nothing, also when a newer wish stood in between."""
+    first = registry.apply([wish(agent, fire_at=NOW - 1)])[0]
+    claim(registry)
+    same = registry.apply([wish(agent, fire_at=NOW - 1)])[0]
+    assert (same.schedule_id, same.state, same.changed) == (first.schedule_id, TimerState.IN_FLIGHT, False)
+    registry.apply([wish(agent, fire_at=NOW + 60)])
+    back = registry.apply([wish(agent, fire_at=NOW - 1)])[0]
+    assert back.schedule_id == first.schedule_id
+    assert len(registry.armed(agent, limit=10)) == 1
+
+
+def test_cancel_drops_the_arm_and_what_is_owed(registry, agent, clock):
+    """After a cancel nothing is left, and the outcome of the relay on the wire brings nothing back."""
+    registry.apply([wish(agent, fire_at=NOW - 1)])
+    delivery = claim(registry)[0]
+    registry.apply([wish(agent, fire_at=NOW + 60)])
+    assert registry.apply([Cancel(agent_id=agent.id, job_id="job")])[0].dropped == 2
+    assert not settle(registry, delivery, Fate.RETRY, clock, next_at=NOW + 1, error="x")
+    assert registry.armed(agent, limit=10) == []
+    assert registry.apply([Cancel(agent_id=agent.id, job_id="job")])[0].dropped == 0
+
+
+def test_a_delivered_instant_is_remembered_for_a_day_and_arms_again_while_ahead(registry, agent, clock):
+    """A request sent twice is not run twice; an instant that is still ahead may be armed again after its delivery."""
+    past = registry.apply([wish(agent, fire_at=NOW - 1)])[0]
+    settle(registry, claim(registry)[0], Fate.DELIVERED, clock)
+    again = registry.apply([wish(agent, fire_at=NOW - 1)])[0]
+    assert (again.schedule_id, again.state, again.changed) == (past.schedule_id, TimerState.DELIVERED, False)
+    assert claim(registry) == []
+    registry.apply([wish(agent, "ahead", NOW + 60)])
+    clock.now += 61
+    settle(registry, claim(registry)[0], Fate.DELIVERED, clock)
+    clock.now -= 61
+    assert registry.apply([wish(agent, "ahead", NOW + 60)])[0].state is TimerState.ARMED
+    clock.now += 25 * 3600
+    assert registry.sweep() >= 1
+    assert registry.apply([wish(agent, fire_at=NOW - 1)])[0].state is TimerState.ARMED
+
+
+def test_an_older_generation_is_refused(registry, agent):
+    """Generations order the wishes for a job, through cancels too; wishes without one are always taken."""
+    assert isinstance(registry.apply([wish(agent, generation=5)])[0], Provisioned)
+    stale = registry.apply([wish(agent, fire_at=NOW + 90, generation=4)])[0]
+    assert isinstance(stale, Refused)
+    assert (stale.status, stale.error, stale.extra) == (409, "stale_generation", {"generation": 5})
+    assert isinstance(registry.apply([Cancel(agent_id=agent.id, job_id="job", generation=4)])[0], Refused)
+    registry.apply([Cancel(agent_id=agent.id, job_id="job", generation=6)])
+    assert isinstance(registry.apply([wish(agent, generation=5)])[0], Refused)
+    assert isinstance(registry.apply([wish(agent)])[0], Provisioned)
+
+
+def test_a_limit_counts_timers_and_not_replacements(registry, agent):
+    """An agent at its limit may replace and cancel, and is told the limit when it asks for more."""
+    answers = registry.apply([wish(agent, f"j{n}", max_timers=2) for n in range(3)])
+    assert isinstance(answers[2], Refused)
+    assert (answers[2].status, answers[2].extra) == (422, {"limit": 2})
+    assert isinstance(registry.apply([wish(agent, "j1", NOW + 99, max_timers=2)])[0], Provisioned)
+    registry.apply([Cancel(agent_id=agent.id, job_id="j0")])
+    assert isinstance(registry.apply([wish(agent, "j2", max_timers=2), wish(agent, "j3", max_timers=2)])[1], Refused)
+
+
+def test_dead_ones_can_be_seen_dropped_and_delivered_again(registry, backend, agent, clock):
+    """The dead list keeps what was given up; a redrive delivers it under the same id, beside a newer wish."""
+    operations = Operations(backend, clock)
+    registry.apply([wish(agent, fire_at=NOW - 1)])
+    delivery = claim(registry)[0]
+    assert settle(registry, delivery, Fate.DEAD, clock, error="answered 500")
+    assert registry.armed(agent, limit=10) == []
+    assert operations.dead()[0].last_error == "answered 500"
+    registry.apply([wish(agent, fire_at=NOW + 60)])
+    assert operations.redrive(delivery.schedule_id).job_id == "job"
+    again = claim(registry)[0]
+    assert (again.schedule_id, again.attempt) == (delivery.schedule_id, 1)
+    settle(registry, again, Fate.DEAD, clock, error="x")
+    operations.drop(delivery.schedule_id)
+    with pytest.raises(NotFoundError, match="nothing dead"):
+        operations.show(delivery.schedule_id)
+    assert jobs(registry, agent)["job"].fire_at == NOW + 60
+
+
+def test_a_dead_instant_may_be_armed_again(registry, agent, clock):
+    """After the dead list took it, the newest wish counts again."""
+    registry.apply([wish(agent, fire_at=NOW - 1)])
+    settle(registry, claim(registry)[0], Fate.DEAD, clock, error="x")
+    assert registry.apply([wish(agent, fire_at=NOW - 1)])[0].state is TimerState.ARMED
+    assert len(claim(registry)) == 1
+
+
+def test_agents_are_apart_and_revoking_drops_theirs(registry, backend, agent, clock):
+    """The same job id of two agents is two jobs; a revoked agent's timers go, the other's stay."""
+    roster = Roster(backend, clock)
+    other = roster.add("two").agent
+    registry.apply([wish(agent), wish(other, fire_at=NOW + 90)])
+    assert jobs(registry, agent)["job"].fire_at == NOW + 60
+    assert roster.revoke("two")[1] == 1
+    assert registry.armed(other, limit=10) == []
+    assert jobs(registry, agent)["job"].fire_at == NOW + 60
+    registry.apply([wish(other, fire_at=NOW - 1)])
+    assert claim(registry) == []
+    with pytest.raises(ConflictError):
+        roster.add("two")
+
+
+def test_tokens_are_hashed_expire_and_rotate(backend, clock):
+    """A token is nowhere in the store; it ends at its time, and a rotation ends the old one after its overlap."""
+    roster = Roster(backend, clock)
+    first = roster.add("one", expires_in=100)
+    rows = backend.read(lambda session: session.all("SELECT * FROM tokens"))
+    assert first.token not in repr(rows)
+    assert roster.authenticate(first.token) == first.agent
+    assert roster.authenticate(first.token + "x") is None
+    second = roster.rotate("one", overlap=10)
+    clock.now += 5
+    assert roster.authenticate(first.token) is not None
+    clock.now += 6
+    assert roster.authenticate(first.token) is None
+    assert roster.authenticate(second.token) == first.agent
+    third = roster.rotate("one", expires_in=50)
+    clock.now += 49
+    assert roster.authenticate(third.token) is not None
+    clock.now += 2
+    assert roster.authenticate(third.token) is None
+
+
+def test_a_list_pages_by_job_id(registry, agent):
+    """Pages follow each other without gap or overlap, in the order of job ids, capitals first."""
+    names = sorted(f"{letter}{n}" for letter in "aBc" for n in range(4))
+    registry.apply([wish(agent, name) for name in names])
+    seen: list[str] = []
+    while page := registry.armed(agent, after=seen[-1] if seen else "", limit=5):
+        seen += [one.job_id for one in page]
+    assert seen == names
+
+
+def test_racing_upserts_cancels_and_relays_never_lose_the_newest_wish(registry, agent, clock):
+    """Many threads wish, cancel, claim and settle the same jobs; each job ends with the last wish made for it."""
+    last: dict[str, int | None] = {}
+    errors: list[BaseException] = []
+    stop = threading.Event()
+
+    def wishes(job_id: str, seed: int) -> None:
+        draw = random.Random(seed)
+        try:
+            for generation in range(40):
+                fire_at = int(NOW) + draw.choice([-3, -2, -1, 1000 + generation])
+                if draw.random() < 0.2:
+                    registry.apply([Cancel(agent_id=agent.id, job_id=job_id, generation=generation)])
+                    last[job_id] = None
+                else:
+                    registry.apply([wish(agent, job_id, fire_at, generation=generation)])
+                    last[job_id] = fire_at
+            registry.apply([wish(agent, job_id, NOW + 5000, generation=99)])
+        except Exception as error:  # noqa: BLE001 - shown by the test
+            errors.append(error)
+
+    def relays(seed: int) -> None:
+        draw = random.Random(seed)
+        try:
+            while not stop.is_set():
+                for delivery in claim(registry, limit=3):
+                    settle(registry, delivery, draw.choice([Fate.DELIVERED, Fate.RETRY]), clock, next_at=NOW, error="x")
+        except Exception as error:  # noqa: BLE001 - shown by the test
+            errors.append(error)
+
+    wishing = [threading.Thread(target=wishes, args=(f"job-{n}", n)) for n in range(4)]
+    relaying = [threading.Thread(target=relays, args=(n,)) for n in range(3)]
+    for thread in wishing + relaying:
+        thread.start()
+    for thread in wishing:
+        thread.join(30)
+    stop.set()
+    for thread in relaying:
+        thread.join(30)
+    assert errors == []
+    held = jobs(registry, agent)
+    assert {job_id: one.fire_at for job_id, one in held.items()} == {f"job-{n}": NOW + 5000 for n in range(4)}
