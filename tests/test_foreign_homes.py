@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from chronos_cli.callback.wsgi import Application
+from chronos_cli.callback.wsgi import CallbackApplication
 from chronos_cli.cli import main
 from chronos_cli.config import load_config
 from chronos_cli.errors import ForeignHomeError
@@ -297,7 +297,7 @@ def test_the_callback_answers_503_and_logs_why(place, clean_environment, capsys)
     clean_environment.setenv("CHRONOS_HOME", str(place / "strangers"))
     answers = []
     environ = {"PATH_INFO": "/api/cron/fire", "REQUEST_METHOD": "POST"}
-    body = b"".join(Application()(environ, lambda status, headers: answers.append(status)))
+    body = b"".join(CallbackApplication()(environ, lambda status, headers: answers.append(status)))
     assert answers[0].startswith("503 ")
     assert b"strangers" not in body
     assert f"{place}/strangers belongs to" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.admission import admit, trust_settings
 from chronos_cli.operations.firing.fire import RETRY_AFTER_S, fire
-from chronos_cli.operations.firing.launchers import Detached
+from chronos_cli.operations.firing.launchers import DetachedLauncher
 from chronos_cli.operations.firing.refused_token import note_refused
 from chronos_cli.running.detach import Runners
 from chronos_cli.trust.verifier import fire_verifier
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chronos_cli.callback.homes import ServedHome
-    from chronos_cli.operations.firing.admission import Admitted
+    from chronos_cli.operations.firing.admission import AuthorizedFire
 
 TIME_LEFT: Final = "chronos.time_left_s"
 """In a WSGI environ: how long the platform lets this very request take, in seconds, where it says so."""
@@ -41,7 +41,7 @@ REFUSED: Final = b'{"result": "refused"}'
 
 
 @frozen
-class Answer:
+class HttpAnswer:
     """A whole HTTP answer. `sent` is called once it has left."""
 
     status: int
@@ -64,7 +64,7 @@ class Callback:
         self._homes = Homes(self.config, environ, secrets, streams.log)
         self._log = BoundedLog()
 
-    def answer(self, environ: Mapping[str, Any]) -> Answer:
+    def answer(self, environ: Mapping[str, Any]) -> HttpAnswer:
         """Answer one request. Never raises: whatever goes wrong is one JSON answer and one line on stderr."""
         self._log.settle()
         try:
@@ -84,7 +84,7 @@ class Callback:
         except Exception as error:  # noqa: BLE001 - a fault of ours: NAS shall retry, and a stranger learn nothing
             return fault(error, self._environ)
 
-    def _route(self, environ: Mapping[str, Any]) -> Answer:
+    def _route(self, environ: Mapping[str, Any]) -> HttpAnswer:
         path, method = str(environ.get("PATH_INFO", "")), str(environ.get("REQUEST_METHOD", ""))
         if path == "/healthz":
             if method not in ("GET", "HEAD"):
@@ -133,10 +133,10 @@ class Callback:
         budget = self.config.callback_budget
         return budget if left is None else max(1.0, min(budget, float(left) - _SPARE_S))
 
-    def _fire(self, admitted: Admitted, home: ServedHome, budget: float) -> Answer:
+    def _fire(self, admitted: AuthorizedFire, home: ServedHome, budget: float) -> HttpAnswer:
         home.context.must_be_active("a fire")
         sync = self.chosen.mode is Mode.SYNC
-        launcher = Detached(
+        launcher = DetachedLauncher(
             self._runners,
             launching={
                 "home": home.config.home,
@@ -174,7 +174,7 @@ class Callback:
         return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
 
 
-def fault(error: Exception, environ: Mapping[str, str]) -> Answer:
+def fault(error: Exception, environ: Mapping[str, str]) -> HttpAnswer:
     """The answer to what should not have happened. Its text is logged only with CHRONOS_DEBUG: it may hold a secret."""
     streams.log(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
     if environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
@@ -185,16 +185,16 @@ def fault(error: Exception, environ: Mapping[str, str]) -> Answer:
     return _json(500, {"result": "error", "error": {"code": "fault", "retryable": True}})
 
 
-def _refused() -> Answer:
-    return Answer(status=401, body=REFUSED, headers=(("WWW-Authenticate", "Bearer"),))
+def _refused() -> HttpAnswer:
+    return HttpAnswer(status=401, body=REFUSED, headers=(("WWW-Authenticate", "Bearer"),))
 
 
 def _json(
     status: int, document: Mapping[str, object], *, retry_after: int | None = None, allow: str | None = None
-) -> Answer:
+) -> HttpAnswer:
     headers: list[tuple[str, str]] = []
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
     if allow is not None:
         headers.append(("Allow", allow))
-    return Answer(status=status, body=json.dumps(document).encode(), headers=tuple(headers))
+    return HttpAnswer(status=status, body=json.dumps(document).encode(), headers=tuple(headers))

@@ -12,7 +12,7 @@ from chronos_cli.callback.nas_pool import NasPool
 from chronos_cli.config import load_config, settings
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.resolve import resolve_provider
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Homes:
         return self.main
 
     def _open(self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str]) -> ServedHome:
-        context = open_home(config, Outside(environ=environ, secrets=secrets))
+        context = open_home(config, ProcessEnvironment(environ=environ, secrets=secrets))
         resolved = resolve_provider(config, context)
         if resolved.warning is not None:
             self._warn(f"warning: {resolved.warning}")

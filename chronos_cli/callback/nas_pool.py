@@ -26,7 +26,7 @@ class NasPool:
         with self._guard:
             if budget_s not in self._clients:
                 self._clients[budget_s] = self._connect(budget_s)
-            return SharedNas(self._clients[budget_s])
+            return PooledNas(self._clients[budget_s])
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -36,7 +36,7 @@ class NasPool:
             client.close()
 
 
-class SharedNas(Nas):
+class PooledNas(Nas):
     """A client that others use too."""
 
     def __init__(self, client: Nas) -> None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from chronos_cli.callback.app import Answer, Callback
+    from chronos_cli.callback.app import Callback, HttpAnswer
 
 
-class Application:
+class CallbackApplication:
     """The WSGI callable. The configuration is read at the first request, so a fixed one is picked up by a restart."""
 
     def __init__(self) -> None:
@@ -37,15 +37,15 @@ class Application:
         body = b"" if environ.get("REQUEST_METHOD") == "HEAD" else answer.body
         return _Body(body, answer.sent)
 
-    def _answer(self, environ: WSGIEnvironment) -> Answer:
-        from chronos_cli.callback.app import Answer, fault
+    def _answer(self, environ: WSGIEnvironment) -> HttpAnswer:
+        from chronos_cli.callback.app import HttpAnswer, fault
 
         try:
             callback = self.callback()
         except ConfigError as error:
             log(error.line())
             body = b'{"result": "error", "error": {"code": "config", "retryable": true}}'
-            return Answer(status=503, body=body, headers=(("Retry-After", "60"),))
+            return HttpAnswer(status=503, body=body, headers=(("Retry-After", "60"),))
         except Exception as error:  # noqa: BLE001 - as in the callback itself: one answer, one line
             return fault(error, os.environ)
         return callback.answer(environ)
@@ -89,4 +89,4 @@ class _Body:
             sent()
 
 
-application = Application()
+application = CallbackApplication()

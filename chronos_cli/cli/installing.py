@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.config import Config
-    from chronos_cli.operations.install import Installed, Kind, Piece, Tick
+    from chronos_cli.operations.install import Installed, InstallKind, Piece, Tick
 
 EVERY = "1m"
 
@@ -28,9 +28,11 @@ def carry_out(
     from chronos_cli.operations import install as units
 
     try:
-        chosen = units.Kind(kind)
+        chosen = units.InstallKind(kind)
     except ValueError:
-        raise UsageError(f"a tick cannot be installed as '{kind}'", hint=f"use {', '.join(units.Kind)}") from None
+        raise UsageError(
+            f"a tick cannot be installed as '{kind}'", hint=f"use {', '.join(units.InstallKind)}"
+        ) from None
     config = invocation.config()
     every_s = parse_duration(every or EVERY)
     if every_s <= 0:
@@ -74,7 +76,7 @@ def _program(environ: Mapping[str, str]) -> tuple[str, ...]:
     return (found,) if found else (sys.executable, "-m", "chronos_cli")
 
 
-def _json(kind: Kind, pieces: tuple[Piece, ...], done: Installed | None, removed: bool) -> dict[str, Any]:
+def _json(kind: InstallKind, pieces: tuple[Piece, ...], done: Installed | None, removed: bool) -> dict[str, Any]:
     return {
         "kind": kind.value,
         "pieces": [{"where": piece.where, "text": piece.text} for piece in pieces],

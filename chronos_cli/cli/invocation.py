@@ -70,9 +70,9 @@ class Invocation:
 
     def context(self, *, armed: bool = True, interrupts: Interrupts | None = None) -> Context:
         """The home, opened; `armed` False leaves NAS out of it. Raises ConfigError where no such home exists."""
-        from chronos_cli.operations.assembly import Outside, open_home
+        from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
-        outside = Outside(environ=self.environ, secrets=self.secrets, interrupts=interrupts)
+        outside = ProcessEnvironment(environ=self.environ, secrets=self.secrets, interrupts=interrupts)
         return open_home(self.config(), outside, armed=armed)
 
     def must_be_active(self, doing: str) -> None:

@@ -106,7 +106,7 @@ def _section(document: dict[str, object], key: str, path: str) -> object:
 
 
 def _read(raw: object, metadata: Mapping[str, Any], origin: str, environ: Mapping[str, str]) -> object:
-    kind: values.Kind = metadata["kind"]
+    kind: values.ValueKind = metadata["kind"]
     if kind.expands and isinstance(raw, str) and "${" in raw:
         # As hermes does for its config; a name that is not set stays as it is, and fails its check in plain sight.
         raw = re.sub(r"\$\{([^}]+)\}", lambda match: environ.get(match[1], match[0]), raw)

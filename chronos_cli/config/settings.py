@@ -31,13 +31,13 @@ class Setting:
     name: str
     key: str
     env: str
-    kind: values.Kind
+    kind: values.ValueKind
     default: object
     help: str
     private: bool = False
 
 
-def _setting(key: str, env: str, kind: values.Kind, default: object, text: str, *, private: bool = False) -> Any:
+def _setting(key: str, env: str, kind: values.ValueKind, default: object, text: str, *, private: bool = False) -> Any:
     metadata = {"key": key, "env": f"CHRONOS_{env}", "kind": kind, "help": text, "private": private}
     return field(default=default, metadata=metadata)
 

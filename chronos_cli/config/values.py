@@ -18,7 +18,7 @@ _SIZE = r"(\d{1,12}) ?([a-zA-Z]{0,3})"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
-class Kind:
+class ValueKind:
     """A kind of value: its name in the docs, how it is read, and whether `${VARIABLE}` in a file is filled in."""
 
     __slots__ = ("expands", "name", "read")
@@ -166,7 +166,7 @@ def read_homes(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, path.strip()) for name, path in value.items()))
 
 
-def whole(low: int, high: int, *, zero: str = "") -> Kind:
+def whole(low: int, high: int, *, zero: str = "") -> ValueKind:
     """A whole number within bounds. `zero`: a word that says 0."""
     span = f"a whole number from {low} to {high}" + (f", or {zero}" if zero else "")
 
@@ -180,10 +180,10 @@ def whole(low: int, high: int, *, zero: str = "") -> Kind:
             raise ValueError(f"must be {span}, not {shown(value)}")
         return number
 
-    return Kind(span, read)
+    return ValueKind(span, read)
 
 
-def seconds(low: float, high: float) -> Kind:
+def seconds(low: float, high: float) -> ValueKind:
     """A length of time, in seconds: a number, or texts such as 90s, 15m, 1h30m, 7d."""
     allowed = f"must be seconds or a duration such as 90s, 15m, 24h, from {low:g}s to {high:.10g}s"
 
@@ -193,10 +193,10 @@ def seconds(low: float, high: float) -> Kind:
             raise ValueError(f"{allowed}, not {shown(value)}")
         return result
 
-    return Kind("duration", read)
+    return ValueKind("duration", read)
 
 
-def whole_seconds(low: int, high: int) -> Kind:
+def whole_seconds(low: int, high: int) -> ValueKind:
     """A length of time in whole seconds, written like the others."""
     allowed = f"must be whole seconds or a duration such as 90s, 15m, 24h, from {low}s to {high}s"
 
@@ -206,10 +206,10 @@ def whole_seconds(low: int, high: int) -> Kind:
             raise ValueError(f"{allowed}, not {shown(value)}")
         return int(result)
 
-    return Kind("duration", read)
+    return ValueKind("duration", read)
 
 
-def size(low: int, high: int) -> Kind:
+def size(low: int, high: int) -> ValueKind:
     """A number of bytes: a number, or texts such as 512KiB, 1MiB."""
 
     def read(value: object) -> int:
@@ -220,10 +220,10 @@ def size(low: int, high: int) -> Kind:
             raise ValueError(f"must be a size such as 512KiB or 1MiB, from {low} to {high} bytes, not {shown(value)}")
         return result
 
-    return Kind("size", read)
+    return ValueKind("size", read)
 
 
-def one_of(*words: str) -> Kind:
+def one_of(*words: str) -> ValueKind:
     """One of a few words."""
     listed = ", ".join(words)
 
@@ -232,19 +232,19 @@ def one_of(*words: str) -> Kind:
             raise ValueError(f"must be one of {listed}, not {shown(value)}")
         return value.strip().lower()
 
-    return Kind(listed, read)
+    return ValueKind(listed, read)
 
 
-TEXT = Kind("text", read_text, expands=True)
-PATH = Kind("path", read_text, expands=True)
-BOOL = Kind("true or false", read_bool)
-URL = Kind("URL", read_url, expands=True)
-CALLBACK_URL = Kind("URL", read_callback_url, expands=True)
-KEYS = Kind("URL, path or PEM", read_keys, expands=True)
-STORE = Kind("path or URL", read_store, expands=True)
-ZONE = Kind("IANA zone", read_zone, expands=True)
-ARGV = Kind("list of text", read_argv)
-HOMES = Kind("map of paths", read_homes)
+TEXT = ValueKind("text", read_text, expands=True)
+PATH = ValueKind("path", read_text, expands=True)
+BOOL = ValueKind("true or false", read_bool)
+URL = ValueKind("URL", read_url, expands=True)
+CALLBACK_URL = ValueKind("URL", read_callback_url, expands=True)
+KEYS = ValueKind("URL, path or PEM", read_keys, expands=True)
+STORE = ValueKind("path or URL", read_store, expands=True)
+ZONE = ValueKind("IANA zone", read_zone, expands=True)
+ARGV = ValueKind("list of text", read_argv)
+HOMES = ValueKind("map of paths", read_homes)
 
 
 def _duration(value: object) -> float | None:

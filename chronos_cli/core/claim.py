@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import displaced
-from chronos_cli.core.decision import Via
+from chronos_cli.core.decision import Trigger
 from chronos_cli.core.instant import SECOND, parse_stored, whole
 from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.schedule import Once
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from chronos_cli.core.decision import Fire
+    from chronos_cli.core.decision import FireRequest
     from chronos_cli.core.job import Job
 
 EARLY_LIMIT = timedelta(seconds=60)
@@ -35,11 +35,11 @@ def instant_of(run_id: str) -> datetime | None:
         return None
 
 
-def meant(job: Job, cursor: datetime | None, fire: Fire, now: datetime) -> datetime | None:
+def claimable_occurrence(job: Job, cursor: datetime | None, fire: FireRequest, now: datetime) -> datetime | None:
     """The occurrence this look may claim: the cursor, when it is named or due; nothing else is ever claimable."""
-    if cursor is None or job.standing is not Standing.LIVE or fire.via in (Via.MANUAL, Via.END):
+    if cursor is None or job.standing is not Standing.LIVE or fire.via in (Trigger.MANUAL, Trigger.RUN_ENDED):
         return None
-    if fire.via is Via.RELAY:
+    if fire.via is Trigger.RELAY:
         named = fire.fire_at == cursor and cursor - now <= EARLY_LIMIT
         tolerance = UNNAMED_TOLERANCE if fire.fire_at is None else timedelta()
         return cursor if named or cursor <= now + tolerance else None
@@ -65,7 +65,7 @@ def right_cursor(job: Job, now: datetime) -> datetime | None:
 
 
 @frozen
-class Claim:
+class ClaimEffect:
     """The effect of taking `taken` (None: nothing of it may still run), and the range missed on the way."""
 
     taken: datetime | None
@@ -73,7 +73,7 @@ class Claim:
     through: datetime
 
 
-def claim_of(job: Job, cursor: datetime, now: datetime) -> Claim:
+def claim_of(job: Job, cursor: datetime, now: datetime) -> ClaimEffect:
     """Apply grace to a cursor that is meant.
 
     Within grace the cursor itself is taken; past it, the newest instant not later than now, if that one is within
@@ -83,18 +83,18 @@ def claim_of(job: Job, cursor: datetime, now: datetime) -> Claim:
     if whole(now) - cursor <= grace:
         following = job.timetable.after(cursor)
         if following is None or following > now:
-            return Claim(taken=cursor, missed=None, through=cursor)
+            return ClaimEffect(taken=cursor, missed=None, through=cursor)
         newest = job.timetable.latest(now) or following
-        return Claim(taken=cursor, missed=(following, newest), through=newest)
+        return ClaimEffect(taken=cursor, missed=(following, newest), through=newest)
     newest = max(job.timetable.latest(now) or cursor, cursor)
     if whole(now) - newest > grace:
-        return Claim(taken=None, missed=(cursor, newest), through=newest)
+        return ClaimEffect(taken=None, missed=(cursor, newest), through=newest)
     if newest == cursor:
-        return Claim(taken=cursor, missed=None, through=cursor)
-    return Claim(taken=newest, missed=(cursor, newest - SECOND), through=newest)
+        return ClaimEffect(taken=cursor, missed=None, through=cursor)
+    return ClaimEffect(taken=newest, missed=(cursor, newest - SECOND), through=newest)
 
 
-def may_go(job: Job, now: datetime) -> bool:
+def is_expired_completed(job: Job, now: datetime) -> bool:
     """Whether a completed job has been shown as completed for long enough to leave the store."""
     if job.standing is not Standing.COMPLETED or job.open or job.record.get("state") != "completed":
         return False

@@ -36,21 +36,21 @@ class Outcome(StrEnum):
     PROBE = "probe"
 
 
-UNSETTLING: Final = frozenset(
+NO_EFFECT_OUTCOMES: Final = frozenset(
     {Outcome.DUPLICATE, Outcome.STALE, Outcome.EARLY, Outcome.IGNORED, Outcome.GONE, Outcome.HELD, Outcome.IDLE}
 )
 """Deliveries that settle nothing: a note on the job, never a row."""
 
 
-class Via(StrEnum):
+class Trigger(StrEnum):
     """What makes us look at a job. PEEK: only to see which wake it needs as it stands; nothing is settled or moved."""
 
     RELAY = "relay"
     TICK = "tick"
     MANUAL = "manual"
-    END = "end"
+    RUN_ENDED = "end"
     RECONCILE = "reconcile"
-    PEEK = "peek"
+    INSPECT = "peek"
 
 
 class Liveness(StrEnum):
@@ -83,10 +83,10 @@ class Wake:
 
 
 @frozen
-class Fire:
+class FireRequest:
     """What came. `token` was made before the first attempt and marks whatever this fire writes."""
 
-    via: Via
+    via: Trigger
     token: str
     fire_at: datetime | None = None
     delivery: str | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job, Open
 
 
-class InHand:
+class OpenRuns:
     """The entries of `open`, each where it belongs; lives for a single decision.
 
     `settle`: rows to write. `open`: the entries that stay; of them run `running`, wait for a retry `waiting`, may start

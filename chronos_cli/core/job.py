@@ -236,7 +236,7 @@ class Job:
 
 
 @frozen
-class Home:
+class HomeDefaults:
     """What a job inherits where its record is silent."""
 
     zone: tzinfo
@@ -244,7 +244,7 @@ class Home:
     policy: Policy = Policy()
 
 
-def parse_job(record: Mapping[str, Any], home: Home) -> Job:
+def parse_job(record: Mapping[str, Any], home: HomeDefaults) -> Job:
     """Read one record. Raises ChronosError with the reason where the job cannot be run as it stands.
 
     Missing keys and nulls mean their defaults; a number spelled as text is read; a null or unreadable `next_run_at`
@@ -259,7 +259,7 @@ def parse_job(record: Mapping[str, Any], home: Home) -> Job:
         raise UsageError(f"the record cannot be read: {type(error).__name__}: {str(error)[:_SHOWN]}") from error
 
 
-def _parse(record: Mapping[str, Any], home: Home) -> Job:
+def _parse(record: Mapping[str, Any], home: HomeDefaults) -> Job:
     ours = _object(record.get(OURS))
     own_zone = ours.get("timezone") or _zone_of_another_program(record)
     zone_name = own_zone or home.zone_name

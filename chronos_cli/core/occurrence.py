@@ -14,14 +14,14 @@ from chronos_cli.core.claim import (
     ON_TIME_LIMIT,
     UNNAMED_TOLERANCE,
     claim_of,
-    meant,
+    claimable_occurrence,
     right_cursor,
     run_id_of,
     successor,
 )
 from chronos_cli.core.clock import Trust, is_ahead, is_near, may_settle, mended_by, put_right
-from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Via, Wake
-from chronos_cli.core.in_hand import InHand
+from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Trigger, Wake
+from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.instant import SECOND, text_in, whole
 from chronos_cli.core.job import (
     CLAIM_PREFIX,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from chronos_cli.core.decision import Facts, Fire
+    from chronos_cli.core.decision import Facts, FireRequest
     from chronos_cli.core.job import Job
 
 HOLD_AHEAD = timedelta(minutes=15)
@@ -54,7 +54,7 @@ ECHO = timedelta(seconds=60)
 """For how long a fire that names no instant is taken for the one before it, delivered twice."""
 
 
-def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision:
+def decide(job: Job | None, facts: Facts, fire: FireRequest, now: datetime) -> Decision:
     """Everything that follows from one look at one job. Shapes: see the dataclasses. Never raises."""
     if job is None:
         return Decision(outcome=Outcome.HELD if facts.held else Outcome.GONE)
@@ -64,16 +64,16 @@ def decide(job: Job | None, facts: Facts, fire: Fire, now: datetime) -> Decision
 class _Look:
     """One decision in the making; lives for a single call."""
 
-    def __init__(self, job: Job, facts: Facts, fire: Fire, now: datetime) -> None:
+    def __init__(self, job: Job, facts: Facts, fire: FireRequest, now: datetime) -> None:
         self.job, self.facts, self.fire, self.now = job, facts, fire, now
-        self.may_start = not facts.held and fire.via not in (Via.RECONCILE, Via.PEEK)
+        self.may_start = not facts.held and fire.via not in (Trigger.RECONCILE, Trigger.INSPECT)
         self.cursor = right_cursor(job, now)
         self.claimed_through = job.claimed_through
         self.changes: dict[str, Any] = {}
         self.ours: dict[str, Any] = {}
         self._mend_ahead()
         self.target = self._target()
-        self.hand = InHand(job, facts, now)
+        self.hand = OpenRuns(job, facts, now)
         self.owed: list[Row] = []
         self.claimed: OpenKind | None = None
 
@@ -81,7 +81,7 @@ class _Look:
 
     def _mend_ahead(self) -> None:
         """Bring back what a clock that was ahead has claimed, where this one is known to be right."""
-        if self.fire.via in (Via.MANUAL, Via.END) or not is_ahead(self.job, self.now):
+        if self.fire.via in (Trigger.MANUAL, Trigger.RUN_ENDED) or not is_ahead(self.job, self.now):
             return
         if mended_by(self.job, self.now, self.facts.trust):
             self.claimed_through, self.cursor = put_right(self.job, self.facts.ahead, self.now)
@@ -94,7 +94,7 @@ class _Look:
 
     def _target(self) -> datetime | None:
         """The occurrence that may be claimed; none where only a clock that no witness knows calls it long past."""
-        target = meant(self.job, self.cursor, self.fire, self.now)
+        target = claimable_occurrence(self.job, self.cursor, self.fire, self.now)
         if target is None or may_settle(self.job, target, self.now, self.facts.trust):
             return target
         return None
@@ -204,7 +204,7 @@ class _Look:
 
     def starts(self) -> tuple[Start, ...]:
         """What starts now: everything ready, a manual run asked for, and the queued run whose turn has come."""
-        asked = self.fire.via is Via.MANUAL and not self.facts.held
+        asked = self.fire.via is Trigger.MANUAL and not self.facts.held
         if asked and all(entry.run != self.fire.run_id for entry in self.job.open):  # else this very request is known
             entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value)
             self.hand.open.append(entry)
@@ -298,7 +298,7 @@ class _Look:
         """The earliest instant at which someone must look: the cursor, a retry, a lease that must be looked at."""
         wakes = []
         # Who only peeks writes nothing: a pause that the next look will write is no pause yet.
-        paused = self.hand.shelved or (self.changes.get("state") == "paused" and self.fire.via is not Via.PEEK)
+        paused = self.hand.shelved or (self.changes.get("state") == "paused" and self.fire.via is not Trigger.INSPECT)
         if self.cursor is not None and not paused:
             wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR))
         wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.hand.waiting if row.not_before]
@@ -342,7 +342,7 @@ class _Look:
 
     def move_overdue(self) -> None:
         """Where nothing may be claimed (reconcile), still move a cursor past its grace to the newest instant."""
-        if self.target is None or self.fire.via is not Via.RECONCILE:
+        if self.target is None or self.fire.via is not Trigger.RECONCILE:
             return
         claim = claim_of(self.job, self.target, self.now)
         if claim.taken == self.target:
@@ -365,7 +365,7 @@ class _Look:
         settled something reads as that one, delivered twice.
         """
         named = self.fire.fire_at
-        if self.fire.via is not Via.RELAY:
+        if self.fire.via is not Trigger.RELAY:
             return None
         armed = named is not None and named in self.facts.armed
         if named is not None and named - self.now > EARLY_LIMIT:
@@ -388,7 +388,7 @@ class _Look:
         named = self.fire.fire_at
         if self.facts.held:
             return Outcome.HELD
-        if self.fire.via is Via.RELAY and (
+        if self.fire.via is Trigger.RELAY and (
             self.hand.shelved or (self.job.standing is Standing.COMPLETED and not self.job.open)
         ):
             return Outcome.IGNORED

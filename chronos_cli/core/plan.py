@@ -30,7 +30,7 @@ class ArmState(StrEnum):
 
 
 @frozen
-class Sent:
+class LastArm:
     """The arm sent last: the wake that was wanted, the instant that was sent for it, and the keys used before.
 
     `keys` holds instants still ahead that were once sent, with their purpose; NAS may remember a key for ever.
@@ -50,7 +50,7 @@ class Sent:
 
 
 def instant_to_send(
-    wake: Wake, sent: Sent, now: datetime, *, idle: bool = False, named: datetime | None = None
+    wake: Wake, sent: LastArm, now: datetime, *, idle: bool = False, named: datetime | None = None
 ) -> datetime:
     """The instant to send for a wake: never one that NAS may take for an arm it has already dealt with.
 
@@ -70,7 +70,7 @@ def backoff(idle: int) -> timedelta:
     return timedelta(seconds=min(_BACKOFF_BASE_S * 2 ** min(idle, 10), _BACKOFF_CAP_S))
 
 
-def _still_armed(at: datetime, wake: Wake, sent: Sent) -> bool:
+def _still_armed(at: datetime, wake: Wake, sent: LastArm) -> bool:
     return (
         at == sent.fire_at
         and sent.purpose == wake.purpose.value
@@ -90,12 +90,12 @@ class Action(StrEnum):
 
 
 @frozen
-class Wish:
+class DesiredArm:
     """What one job wants of NAS (`wake` None: nothing) and what was last sent for it."""
 
     job_id: str
     wake: Wake | None
-    sent: Sent = Sent()
+    sent: LastArm = LastArm()
     known: bool = True
 
 
@@ -128,7 +128,7 @@ class Plan:
 
 
 def make_plan(
-    wishes: Iterable[Wish],
+    wishes: Iterable[DesiredArm],
     held: Mapping[str, datetime | None],
     *,
     callback_url: str,
@@ -156,7 +156,7 @@ def make_plan(
 
 
 def _step(
-    job_id: str, wish: Wish | None, held: Mapping[str, datetime | None], callback_url: str, *, prune: bool
+    job_id: str, wish: DesiredArm | None, held: Mapping[str, datetime | None], callback_url: str, *, prune: bool
 ) -> Step | None:
     wanted = wish.wake if wish is not None else None
     at = held.get(job_id)

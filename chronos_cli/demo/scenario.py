@@ -16,7 +16,7 @@ from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.demo.events import Watcher
 from chronos_cli.operations.arming.reconcile import reconcile
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.jobs import edit as jobs
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _CAST: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class DemoVerdict:
     """How it went: for each job, the instants that were due, and how often the job says it ran at each.
 
     `passed_over`: the instants that a row names as missed or skipped, as happens to a pulse on a machine that is busy.
@@ -75,7 +75,7 @@ class Play:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         config = load_config(environ=stage.environ)
-        self._ctx: Context = open_home(config, Outside(environ=stage.environ, secrets={}))
+        self._ctx: Context = open_home(config, ProcessEnvironment(environ=stage.environ, secrets={}))
         self._watcher = Watcher(stage.home, stage.nas_log)
         self._diary = stage.home / "diary"
         self._diary.mkdir()
@@ -101,7 +101,7 @@ class Play:
             time.sleep(_POLL_S)
         yield from sorted(held + self._watcher.news(), key=lambda event: event.at)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> DemoVerdict:
         """Hold what was due, by the schedules alone, against what the jobs wrote into their diary."""
         due = {}
         for job_id, job in self._begun.items():
@@ -113,7 +113,7 @@ class Play:
             due[job_id] = tuple(instants)
         ran = {job_id: Counter(_lines(self._diary / job_id)) for job_id in self._begun}
         passed_over = {job_id: tuple(at for at in due[job_id] if self._is_passed_over(job_id, at)) for job_id in due}
-        return Verdict(due=due, ran=ran, passed_over=passed_over)
+        return DemoVerdict(due=due, ran=ran, passed_over=passed_over)
 
     def _is_passed_over(self, job_id: str, at: datetime) -> bool:
         rows = [row for row in self._ctx.repository.rows(job_id) if row.state in (RunState.MISSED, RunState.SKIPPED)]

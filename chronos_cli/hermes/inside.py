@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.config import load_config
 from chronos_cli.config.load import HOME_VARIABLE
 from chronos_cli.errors import ChronosError, TemporaryError
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chronos_cli.operations.arming.reconcile import Reconciled
-    from chronos_cli.operations.firing.admission import Admitted
+    from chronos_cli.operations.firing.admission import AuthorizedFire
     from chronos_cli.trust.tokens import FireClaims
 
 _VERIFIERS: Final = "plugins.cron_providers.chronos.verify"
@@ -36,7 +36,9 @@ def own_provider(home: Path) -> ChronosScheduler:
     """Chronos' own provider for a home."""
     environ = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
     config = load_config(environ=environ, home=str(home))
-    return ChronosScheduler(Activation(config=config, context=open_home(config, Outside(environ=environ, secrets={}))))
+    return ChronosScheduler(
+        Activation(config=config, context=open_home(config, ProcessEnvironment(environ=environ, secrets={})))
+    )
 
 
 def is_available() -> bool:
@@ -97,7 +99,7 @@ class Judge:
         self._claims.set(claims)
         return dict(claims.claims)
 
-    def admitted(self, job_id: str) -> Admitted | None:
+    def admitted(self, job_id: str) -> AuthorizedFire | None:
         """What the token of this very request is good for; None where there was none. Raises TokenError, UsageError."""
         from chronos_cli.operations.firing.admission import admit, trust_settings
 

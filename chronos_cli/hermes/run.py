@@ -20,9 +20,9 @@ from chronos_cli.config import load_config
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.assembly import Outside, locks_of, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, locks_of, open_home
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.running.actions import action_kind
 from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
 from chronos_cli.running.lock import RunLock
@@ -152,7 +152,7 @@ def main() -> int:
     # hermes needs its own secrets, and this process is hermes; ours are taken out, so that no job inherits them.
     secrets = take_secrets(os.environ)
     config = load_config(environ=os.environ)
-    context = open_home(config, Outside(environ=dict(os.environ), secrets=secrets))
+    context = open_home(config, ProcessEnvironment(environ=dict(os.environ), secrets=secrets))
     processes = HermesProcesses(context.processes, locks_of(config, context.repository))
     fire_at = datetime.fromisoformat(given["fire_at"]) if given["fire_at"] else None
     context = replace(context, processes=processes)
@@ -162,7 +162,7 @@ def main() -> int:
             given["job_id"],
             fire_at=fire_at,
             delivery=given["delivery"],
-            launcher=Inline(),
+            launcher=InlineLauncher(),
             heard=datetime.fromisoformat(given["heard"]) if given.get("heard") else None,
         )
     except ChronosError as error:

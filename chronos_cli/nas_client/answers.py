@@ -26,7 +26,7 @@ _TEMPORARY: Final = (403, 408, 425, 429)
 
 
 @frozen
-class Reply:
+class NasReply:
     """One answer over HTTP.
 
     `nas`: who answered, for people. `redirect`: scheme and host it points to. `date`: NAS's clock. `wait_s`: what its
@@ -57,7 +57,7 @@ class Trouble:
     wait_s: float | None = None
 
 
-def judge(reply: Reply, *, token: str, origin: str) -> Trouble | None:
+def judge(reply: NasReply, *, token: str, origin: str) -> Trouble | None:
     """What the status of an answer means; None for a good one."""
     status = reply.status
     if 200 <= status < 300:
@@ -94,13 +94,13 @@ def error_for(status: int, reason: str, said: str, *, nas: str, origin: str, gen
     return NasUnavailableError(f"{nas} answered {status}{told}")
 
 
-def garbage(reply: Reply, what: str) -> NasUnavailableError:
+def garbage(reply: NasReply, what: str) -> NasUnavailableError:
     """The error for a good status over a body that is not what the contract says."""
     hint = "check that cron.chronos.portal_url is NAS's address, and that nothing stands in between"
     return NasUnavailableError(f"{reply.nas} answered {reply.status}, but {what}", hint=hint)
 
 
-def read_object(reply: Reply) -> dict[str, Any]:
+def read_object(reply: NasReply) -> dict[str, Any]:
     """The JSON object in a good answer. Raises NasUnavailableError where there is none."""
     document = reply.document()
     if isinstance(document, dict):
@@ -122,7 +122,7 @@ def read_generation(document: object) -> int:
     return named if type(named) is int and 0 < named < _MAX_GENERATION else 0
 
 
-def read_arm_answer(reply: Reply, document: dict[str, Any]) -> ArmAnswer:
+def read_arm_answer(reply: NasReply, document: dict[str, Any]) -> ArmAnswer:
     """The answer to a provision, of a call or of one item of a batch."""
     schedule_id = document.get("schedule_id")
     if schedule_id is not None and not isinstance(schedule_id, str):
@@ -137,7 +137,7 @@ def read_arm_answer(reply: Reply, document: dict[str, Any]) -> ArmAnswer:
     )
 
 
-def read_page(reply: Reply) -> tuple[list[Arm], str | None, frozenset[str]]:
+def read_page(reply: NasReply) -> tuple[list[Arm], str | None, frozenset[str]]:
     """One page of a list: its arms, the cursor of the next page, and the features."""
     document = read_object(reply)
     listed = document.get("armed")
@@ -149,7 +149,7 @@ def read_page(reply: Reply) -> tuple[list[Arm], str | None, frozenset[str]]:
     return [_read_arm(reply, item) for item in listed], cursor or None, read_features(document)
 
 
-def _read_arm(reply: Reply, item: object) -> Arm:
+def _read_arm(reply: NasReply, item: object) -> Arm:
     job_id = item.get("job_id") if isinstance(item, dict) else None
     if not isinstance(item, dict) or not isinstance(job_id, str) or not 0 < len(job_id) <= _MAX_JOB_ID:
         raise garbage(reply, "an entry of `armed` names no job")

@@ -25,7 +25,7 @@ from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest, CancelReques
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from chronos_cli.nas_client.answers import Reply
+    from chronos_cli.nas_client.answers import NasReply
     from chronos_cli.nas_client.client import NasClient
 
 MAX_BATCH_BYTES: Final = 1_500_000
@@ -122,7 +122,7 @@ def _batch(client: NasClient, items: list[Request]) -> list[Result]:
     return [_result(client, reply, request, item, features) for request, item in zip(items, listed, strict=True)]
 
 
-def _result(client: NasClient, reply: Reply, request: Request, item: object, features: frozenset[str]) -> Result:
+def _result(client: NasClient, reply: NasReply, request: Request, item: object, features: frozenset[str]) -> Result:
     if not isinstance(item, dict):
         return Result(request=request, error=garbage(reply, "a result in it is no object"))
     if item.get("ok") is True:

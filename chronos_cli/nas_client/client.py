@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from chronos_cli.config import Config
-    from chronos_cli.nas_client.answers import Reply
+    from chronos_cli.nas_client.answers import NasReply
     from chronos_cli.nas_client.interface import Arm, ArmAnswer, Result, TokenSource
     from chronos_cli.nas_client.transport import Transport
 
@@ -126,7 +126,7 @@ class NasClient(Nas):
         """All that NAS holds for this agent, through all pages. Any page that fails fails the list."""
         arms: list[Arm] = []
         seen: set[str] = set()
-        first: Reply | None = None
+        first: NasReply | None = None
         features: frozenset[str] = frozenset()
         cursor: str | None = None
         while True:
@@ -174,7 +174,7 @@ class NasClient(Nas):
         if reply.body.strip() and read_object(reply).get("ok") is False:
             raise garbage(reply, "says that it is not ok")
 
-    def _list_page(self, cursor: str | None) -> Reply:
+    def _list_page(self, cursor: str | None) -> NasReply:
         params = None if cursor is None else {"cursor": cursor}
         return self.call("GET", LIST_PATH, params=params, max_bytes=_MAX_PAGE)
 
@@ -191,7 +191,7 @@ class NasClient(Nas):
         params: Mapping[str, str] | None = None,
         body: dict[str, Any] | None = None,
         max_bytes: int = _MAX_ANSWER,
-    ) -> Reply:
+    ) -> NasReply:
         """Make one call: the token, the attempts and the pauses between them. Returns only 2xx."""
         deadline = self._clock() + self._budget_s
         token = self._token.get(within_s=self._budget_s)

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from chronos_cli import __version__
 from chronos_cli.config import is_loopback
 from chronos_cli.errors import ConfigError, NasUnavailableError
-from chronos_cli.nas_client.answers import Reply, clean, read_date, read_wait
+from chronos_cli.nas_client.answers import NasReply, clean, read_date, read_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +64,7 @@ class Transport:
         body: bytes | None,
         timeout_s: float,
         max_bytes: int,
-    ) -> Reply:
+    ) -> NasReply:
         """Send one request and read its whole answer, whatever its status.
 
         `timeout_s` bounds each wait, and the reading of the body in all. Raises NasUnavailableError where no answer
@@ -97,7 +97,7 @@ class Transport:
         """Close all connections that are not in use."""
         self._session.close()
 
-    def _reply(self, response: requests.Response, deadline: float, timeout_s: float, max_bytes: int) -> Reply:
+    def _reply(self, response: requests.Response, deadline: float, timeout_s: float, max_bytes: int) -> NasReply:
         chunks: list[bytes] = []
         size = 0
         for chunk in response.iter_content(_CHUNK):
@@ -108,7 +108,7 @@ class Transport:
                 raise NasUnavailableError(f"{self.nas} did not end its answer within {timeout_s:.3g} s")
             chunks.append(chunk)
         date = read_date(response.headers.get("Date"))
-        return Reply(
+        return NasReply(
             status=response.status_code,
             body=b"".join(chunks),
             nas=self.nas,

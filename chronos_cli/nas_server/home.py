@@ -26,7 +26,7 @@ KEY_FILE_VARIABLE = "CHRONOS_NAS_SIGNING_KEY_FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Home:
+class NasHome:
     """The folder, and the database's URL (`sqlite:///PATH` or `postgresql://...`)."""
 
     folder: Path
@@ -65,13 +65,13 @@ class Home:
         return KeyRing(self.folder / "keys", clock, pem=pem)
 
 
-def find_home(folder: Path | None, database: str | None, environ: Mapping[str, str] = os.environ) -> Home:
+def find_home(folder: Path | None, database: str | None, environ: Mapping[str, str] = os.environ) -> NasHome:
     """The home that flags and environment name. Raises UsageError for a database URL that is none."""
     chosen = folder or Path(environ.get("CHRONOS_NAS_HOME") or Path.home() / ".chronos-nas")
     chosen = chosen.expanduser().absolute()
     url = database or environ.get("CHRONOS_NAS_DB") or f"sqlite:///{chosen / 'nas.sqlite'}"
     if url.startswith(("postgresql://", "postgres://")):
-        return Home(folder=chosen, database=url)
+        return NasHome(folder=chosen, database=url)
     if not url.startswith("sqlite:///") or url == "sqlite:///":
         raise UsageError("--db must be sqlite:///PATH or postgresql://...", hint="an absolute path has four slashes")
-    return Home(folder=chosen, database=f"sqlite:///{Path(url.removeprefix('sqlite:///')).expanduser().absolute()}")
+    return NasHome(folder=chosen, database=f"sqlite:///{Path(url.removeprefix('sqlite:///')).expanduser().absolute()}")

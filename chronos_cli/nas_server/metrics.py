@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chronos_cli.nas_server.timers.model import Outcome
+    from chronos_cli.nas_server.timers.model import DeliveryOutcome
 
 LATENESS_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,7 +39,7 @@ class Metrics:
         with self._lock:
             self._wishes[kind] += 1
 
-    def relayed(self, outcome: Outcome, *, lateness: float, seconds: float) -> None:
+    def relayed(self, outcome: DeliveryOutcome, *, lateness: float, seconds: float) -> None:
         """A delivery was attempted; `lateness` counts only for first attempts."""
         with self._lock:
             self._outcomes[outcome.fate.value] += 1

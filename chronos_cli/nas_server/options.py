@@ -14,7 +14,7 @@ from chronos_cli.nas_server.relay.limits import Bounds
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chronos_cli.nas_server.home import Home
+    from chronos_cli.nas_server.home import NasHome
 
 
 class Role(StrEnum):
@@ -29,7 +29,7 @@ class Role(StrEnum):
 class Settings:
     """How to serve. `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs."""
 
-    home: Home
+    home: NasHome
     host: str
     port: int
     role: Role = Role.BOTH

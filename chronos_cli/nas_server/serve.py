@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from chronos_cli.errors import ConfigError, ConflictError
 from chronos_cli.nas_server.event_log import Journal
-from chronos_cli.nas_server.http.app import Application
+from chronos_cli.nas_server.http.app import NasApplication
 from chronos_cli.nas_server.http.listener import Server
 from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.metrics import Metrics
@@ -20,15 +20,15 @@ from chronos_cli.nas_server.options import Role, Settings
 from chronos_cli.nas_server.relay.limits import Gate
 from chronos_cli.nas_server.relay.relay_service import Relaying
 from chronos_cli.nas_server.timers.agents import Roster
-from chronos_cli.nas_server.timers.meta import Facts
-from chronos_cli.nas_server.timers.registry import Registry
+from chronos_cli.nas_server.timers.meta import NasMeta
+from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.private_memory import hide_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from chronos_cli.nas_server.home import Home
+    from chronos_cli.nas_server.home import NasHome
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.timers.interface import Backend
 
@@ -65,8 +65,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
 
 def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) -> None:
     claim_s = settings.relay_timeout_s + CLAIM_MARGIN_S
-    registry = Registry(backend, time.time, claim_s=claim_s)
-    facts = Facts(backend, time.time, claim_s=claim_s)
+    registry = TimerRegistry(backend, time.time, claim_s=claim_s)
+    facts = NasMeta(backend, time.time, claim_s=claim_s)
     counts = Metrics()
     gate = Gate(settings.bounds, time.monotonic)
     relaying: Relaying | None = None
@@ -80,7 +80,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) 
         starting = settings.role is not Role.WEB and relaying is None
         return "due timers are not being relayed" if starting or (relaying and not relaying.alive) else None
 
-    application = Application(
+    application = NasApplication(
         registry=registry,
         roster=Roster(backend, time.time),
         keys=keys,
@@ -115,7 +115,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) 
     journal.write("stopped", relays_finished=finished)
 
 
-def _portal_url(settings: Settings, facts: Facts, url: str) -> str:
+def _portal_url(settings: Settings, facts: NasMeta, url: str) -> str:
     """Our public URL: as given, else where we listen; a worker without one takes what the web processes go by."""
     if settings.role is Role.WORKER:
         return (settings.portal_url or facts.recall("portal_url") or url).rstrip("/")
@@ -141,7 +141,7 @@ def _sole(database: Path) -> TextIO:
     return file
 
 
-def _where(home: Home) -> str:
+def _where(home: NasHome) -> str:
     return "PostgreSQL" if home.postgres else str(home.sqlite_path)
 
 

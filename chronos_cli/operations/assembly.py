@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import Home, OnCrash, Overlap, Policy
+from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.context import Context, Retention, Wire
+from chronos_cli.operations.context import Context, NasTarget, Retention
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Outside:
+class ProcessEnvironment:
     """What a process brings: its environment (without secrets), the secrets taken out of it, and its signals."""
 
     environ: Mapping[str, str]
@@ -38,7 +38,7 @@ class Outside:
     budget_s: float | None = None
 
 
-def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Context:
+def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True) -> Context:
     """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
     documents = open_documents(config)
     wire = _wire(config, outside) if armed else None
@@ -59,7 +59,7 @@ def open_home(config: Config, outside: Outside, *, armed: bool = True) -> Contex
     )
 
 
-def home_of(config: Config) -> Home:
+def home_of(config: Config) -> HomeDefaults:
     """What a job inherits from its home."""
     policy = Policy(
         overlap=Overlap(config.overlap),
@@ -72,7 +72,7 @@ def home_of(config: Config) -> Home:
         on_failure=config.on_failure,
         on_failure_again=config.on_failure_again,
     )
-    return Home(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
+    return HomeDefaults(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
 
 
 def open_documents(config: Config) -> DocumentStore:
@@ -108,7 +108,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _wire(config: Config, outside: Outside) -> Wire | None:
+def _wire(config: Config, outside: ProcessEnvironment) -> NasTarget | None:
     if not (config.portal_url and config.callback_url):
         return None
 
@@ -124,7 +124,7 @@ def _wire(config: Config, outside: Outside) -> Wire | None:
             concurrency=config.nas_concurrency,
         )
 
-    return Wire(
+    return NasTarget(
         portal_url=config.portal_url,
         callback_url=config.callback_url,
         audience=config.expected_audience,
@@ -140,7 +140,7 @@ def locks_of(config: Config, repository: Repository) -> LockPlace:
     return LockPlace(home, lambda: repository.store_id(new_token))
 
 
-def _processes(config: Config, outside: Outside, repository: Repository) -> Processes:
+def _processes(config: Config, outside: ProcessEnvironment, repository: Repository) -> Processes:
     from chronos_cli.running.local import LocalProcesses
 
     home = Path(config.home)

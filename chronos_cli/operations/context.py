@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from chronos_cli.core.job import Home
+    from chronos_cli.core.job import HomeDefaults
     from chronos_cli.nas_client.interface import Nas
     from chronos_cli.running.interface import Processes
     from chronos_cli.store.repository import Repository
@@ -25,7 +25,7 @@ def _no_stop(_: str) -> None:
 
 
 @frozen
-class Wire:
+class NasTarget:
     """Where arms go and under which identity: part of every arm document."""
 
     portal_url: str
@@ -47,14 +47,14 @@ class Retention:
 class Context:
     """The outside, injected. `wire` is None where no NAS is configured: then nothing is armed."""
 
-    home: Home
+    home: HomeDefaults
     repository: Repository
     processes: Processes
     clock: Callable[[], datetime]
     token: Callable[[], str]
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment this process was started with, its secrets included: for those that must find them."""
-    wire: Wire | None = None
+    wire: NasTarget | None = None
     steady: Callable[[], float] = time.monotonic
     """Seconds on a clock that nobody sets."""
     trust: Trust = Trust.ALONE

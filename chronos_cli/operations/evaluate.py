@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.claim import instant_of, may_go, run_id_of
+from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
 from chronos_cli.core.clock import Trust, is_ahead, lease_is_over
-from chronos_cli.core.decision import UNSETTLING, Decision, Facts, Fire, Liveness, Outcome, Via, Wake
+from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
 from chronos_cli.core.job import Job, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import Row, RunState, concluded, lease_end, over, row_of
@@ -33,7 +33,7 @@ _MOST_SAID: Final = 300
 
 
 @frozen
-class Looked:
+class Evaluation:
     """What one look found and decided. `invalid` says why the record cannot be run, if it cannot.
 
     `over`: rows that are terminal now, each with its job, where the job has an on-failure command to tell of them.
@@ -46,7 +46,7 @@ class Looked:
 
 
 @frozen
-class _Found:
+class _GatheredFacts:
     """The facts beside a record, and the version of each row.
 
     `torn`: rows that cannot be read; `rebuilt`: what they become, where their run is not under way.
@@ -58,44 +58,44 @@ class _Found:
     rebuilt: Mapping[str, Row] = field(default_factory=dict)
 
 
-def look(ctx: Context, job_id: str, fire: Fire) -> Looked:
+def evaluate(ctx: Context, job_id: str, fire: FireRequest) -> Evaluation:
     """Look at a job and write what follows: settled rows, then the record, then the rows it owes.
 
     The runs to start and the wake to arm are left to the caller. Raises StoreError, LockTimeoutError or
     TemporaryError; then nothing was taken, or what was taken is found again by the next look. StandbyError where
     the look could take something.
     """
-    if fire.via in (Via.RELAY, Via.TICK, Via.MANUAL):
+    if fire.via in (Trigger.RELAY, Trigger.TICK, Trigger.MANUAL):
         ctx.must_be_active(f"looking at job {job_id}")
     tried = False
 
-    def once(jobs: JobsFile) -> Looked:
+    def once(jobs: JobsFile) -> Evaluation:
         nonlocal tried
-        came = replace(fire, via=Via.END) if tried and _already_run(ctx, job_id, fire) else fire
+        came = replace(fire, via=Trigger.RUN_ENDED) if tried and _already_run(ctx, job_id, fire) else fire
         tried = True
         now = ctx.clock()
         job, invalid = read_job(ctx, jobs, job_id)
         if invalid is not None:
-            return Looked(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
+            return Evaluation(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
         found = _gather(ctx, job, now, ending=True)
         decision = decide(job, found.facts, came, now)
         _write_settled(ctx, decision, found)
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
-        return Looked(decision=decision, job=job, over=_over(ctx, job, decision, found.facts))
+        return Evaluation(decision=decision, job=job, over=_over(ctx, job, decision, found.facts))
 
     looked = ctx.repository.change(once)
     ctx.checkpoint("claimed")
     owed = looked.decision.owed
     _create_owed(ctx, owed)
-    if owed and all(row.terminal for row in owed) and not looked.decision.starts and fire.via is not Via.END:
+    if owed and all(row.terminal for row in owed) and not looked.decision.starts and fire.via is not Trigger.RUN_ENDED:
         # Nothing runs whose end would take the entries out, now that their rows exist.
-        look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
+        evaluate(ctx, job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
     return looked
 
 
-def _already_run(ctx: Context, job_id: str, fire: Fire) -> bool:
+def _already_run(ctx: Context, job_id: str, fire: FireRequest) -> bool:
     """Whether a manual run that an earlier attempt of this look claimed has been started by somebody else since."""
     return fire.run_id is not None and ctx.repository.row(job_id, fire.run_id) is not None
 
@@ -105,7 +105,7 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
     job, _ = read_job(ctx, ctx.repository.jobs(), job_id)
     now = ctx.clock()
     found = _gather(ctx, job, now, ending=False)
-    return decide(job, found.facts, Fire(via=Via.PEEK, token=""), now).wake
+    return decide(job, found.facts, FireRequest(via=Trigger.INSPECT, token=""), now).wake
 
 
 def as_known(ctx: Context, row: Row) -> Row:
@@ -141,14 +141,14 @@ def _parsed(ctx: Context, value: Mapping[str, Any]) -> tuple[Job | None, str | N
         return None, error.message[:_MOST_SAID]
 
 
-def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _Found:
+def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _GatheredFacts:
     """Return the facts beside the record.
 
     `ending`: end what a dead owner left running, since its row is about to be settled. Who only shows never does.
     """
     held = ctx.repository.stop_reason() is not None
     if job is None:
-        return _Found(facts=Facts(held=held), versions={})
+        return _GatheredFacts(facts=Facts(held=held), versions={})
     # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
     try:
         arm = ctx.repository.arm(job.id)
@@ -159,7 +159,7 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _F
 
 def _gather_rows(
     ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stored[ArmDocument] | None, ending: bool
-) -> _Found:
+) -> _GatheredFacts:
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
@@ -188,7 +188,7 @@ def _gather_rows(
             if result is not None:
                 results[entry.run] = result
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
-    return _Found(
+    return _GatheredFacts(
         facts=Facts(
             rows=rows,
             liveness=liveness,
@@ -233,7 +233,7 @@ def _rebuilt(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: d
     return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD
 
 
-def _write_settled(ctx: Context, decision: Decision, found: _Found) -> None:
+def _write_settled(ctx: Context, decision: Decision, found: _GatheredFacts) -> None:
     """Write the rows that were settled, and those that had to be made anew once their old bytes are kept aside."""
     for row in {**found.rebuilt, **{row.run_id: row for row in decision.settle}}.values():
         if row.run_id in found.torn:
@@ -244,7 +244,7 @@ def _write_settled(ctx: Context, decision: Decision, found: _Found) -> None:
 
 def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
     """When the last callback came, if it settled something."""
-    return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in UNSETTLING else None
+    return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in NO_EFFECT_OUTCOMES else None
 
 
 def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Liveness, Result | None]:
@@ -283,7 +283,7 @@ def _over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tu
     return tuple((after, row) for row in (*rows, *decision.owed) if row is not None and row.terminal)
 
 
-def _put_row(ctx: Context, row: Row, found: _Found) -> None:
+def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
     """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
     version, before = found.versions.get(row.run_id), found.facts.rows.get(row.run_id)
     if version is None:
@@ -311,7 +311,7 @@ class Settled:
     over: tuple[tuple[Job, Row], ...] = ()
 
 
-def settle_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> Settled:
+def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> Settled:
     """Look at all jobs (or `only` these) without starting anything; all that must be put right is one write."""
     snapshot = _survey_all(ctx, ctx.repository.jobs(), only, write=False)
     if not snapshot.changed or not write:
@@ -351,7 +351,7 @@ def _survey_all(
         if job is None:
             invalid[job_id] = problem or "it cannot be read"
             continue
-        if may_go(job, now) and ctx.trust is not Trust.UNHEARD:
+        if is_expired_completed(job, now) and ctx.trust is not Trust.UNHEARD:
             changed.append(job_id)
             if write:
                 jobs.remove(job_id)
@@ -363,7 +363,7 @@ def _survey_all(
             invalid[job_id] = error.message
             arms.pop(job_id, None)
             continue
-        decision = decide(job, found.facts, Fire(via=Via.RECONCILE, token=token), now)
+        decision = decide(job, found.facts, FireRequest(via=Trigger.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
         over += _over(ctx, job, decision, found.facts)
         if decision.record is None and not decision.settle and not found.rebuilt:

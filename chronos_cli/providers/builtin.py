@@ -31,10 +31,10 @@ class BuiltinScheduler(CronScheduler):
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:
         """Run a job now if it is due."""
         from chronos_cli.operations.firing.fire import fire
-        from chronos_cli.operations.firing.launchers import Inline
+        from chronos_cli.operations.firing.launchers import InlineLauncher
 
         del kwargs
-        report = fire(self._activation.context, job_id, fire_at=None, delivery=None, launcher=Inline())
+        report = fire(self._activation.context, job_id, fire_at=None, delivery=None, launcher=InlineLauncher())
         if report.over:
             from chronos_cli.operations.alerts import alert
 

@@ -64,10 +64,10 @@ class ChronosScheduler(CronScheduler):
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:
         """Settle a job as a relay without an instant would; whether anything was started."""
-        from chronos_cli.operations.firing.launchers import Inline
+        from chronos_cli.operations.firing.launchers import InlineLauncher
 
         del kwargs
-        report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=Inline())
+        report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=InlineLauncher())
         if report.over:
             from chronos_cli.operations.alerts import alert
 

@@ -43,7 +43,7 @@ class Found:
     load: Callable[[Activation], object]
 
 
-class Registry:
+class PluginRegistry:
     """What a plug-in's `register(ctx)` is handed. What it registers beside a provider is hermes' business."""
 
     def __init__(self) -> None:
@@ -202,8 +202,8 @@ def _from_folder(folder: Path) -> Callable[[Activation], object]:
     return load
 
 
-def _registered(register: Callable[[Registry], object]) -> object:
-    registry = Registry()
+def _registered(register: Callable[[PluginRegistry], object]) -> object:
+    registry = PluginRegistry()
     register(registry)
     if not registry.providers:
         raise LookupError("register(ctx) registered no cron scheduler")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 END_WITHIN_S: Final = 3.0
 
 
-class Liveness(Enum):
+class LivenessProbe(Enum):
     """What can be said about a run in hand from here."""
 
     ALIVE = "alive"
@@ -53,33 +53,33 @@ class Liveness(Enum):
     UNSEEN = "unseen"
 
 
-def liveness(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> Liveness:
+def liveness(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> LivenessProbe:
     """Return what the owner that a run's row names is, as far as this machine can know; sends no signal.
 
     Never raises; a broken record is UNSEEN.
     """
     if not same_machine(owner.get("machine")):
-        return Liveness.UNSEEN
+        return LivenessProbe.UNSEEN
     lock = find_lock(places, owner, job_id, run_id)
     if lock is None:
         # Another mount namespace, or cleaned away. The pid is still one of ours to look at.
-        return Liveness.ALIVE if _lives((owner.get("pid"), owner.get("started"))) else Liveness.UNSEEN
+        return LivenessProbe.ALIVE if _lives((owner.get("pid"), owner.get("started"))) else LivenessProbe.UNSEEN
     try:
         return _liveness_of(lock)
     finally:
         os.close(lock.fd)
 
 
-def _liveness_of(lock: SeenLock) -> Liveness:
+def _liveness_of(lock: SeenLock) -> LivenessProbe:
     try:
         fcntl.flock(lock.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         dead = can_tell_processes() and not _lives(lock.supervisor)
-        return Liveness.ORPHANED if dead else Liveness.ALIVE
+        return LivenessProbe.ORPHANED if dead else LivenessProbe.ALIVE
     except OSError:
-        return Liveness.UNSEEN  # a filesystem without locks
+        return LivenessProbe.UNSEEN  # a filesystem without locks
     fcntl.flock(lock.fd, fcntl.LOCK_UN)
-    return Liveness.DEAD if lock.begun else Liveness.UNSTARTED
+    return LivenessProbe.DEAD if lock.begun else LivenessProbe.UNSTARTED
 
 
 def read_result(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> Mapping[str, Any] | None:
@@ -264,7 +264,7 @@ def _supervisor_is_gone(lock: SeenLock) -> bool:
     """Return whether the supervisor is dead. One that is just ending let go of its lock before: it is waited for."""
     until = time.monotonic() + END_WITHIN_S
     while _lives(lock.supervisor):
-        if _liveness_of(lock) not in (Liveness.DEAD, Liveness.UNSTARTED) or time.monotonic() >= until:
+        if _liveness_of(lock) not in (LivenessProbe.DEAD, LivenessProbe.UNSTARTED) or time.monotonic() >= until:
             return False
         time.sleep(0.005)
     return True

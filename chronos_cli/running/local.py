@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from chronos_cli.running.signals import Interrupts
 
 _SEEN = {
-    machine.Liveness.ALIVE: Liveness.ALIVE,
-    machine.Liveness.ORPHANED: Liveness.DEAD,
-    machine.Liveness.DEAD: Liveness.DEAD,
-    machine.Liveness.UNSTARTED: Liveness.UNSTARTED,
-    machine.Liveness.UNSEEN: Liveness.UNSEEN,
+    machine.LivenessProbe.ALIVE: Liveness.ALIVE,
+    machine.LivenessProbe.ORPHANED: Liveness.DEAD,
+    machine.LivenessProbe.DEAD: Liveness.DEAD,
+    machine.LivenessProbe.UNSTARTED: Liveness.UNSTARTED,
+    machine.LivenessProbe.UNSEEN: Liveness.UNSEEN,
 }
 
 

@@ -47,7 +47,7 @@ class Clock:
         return time.time()
 
 
-class Ended(NamedTuple):
+class SupervisedEnd(NamedTuple):
     """How a run ended. `state` is ok, failed, timeout or interrupted.
 
     `exit_status` is None where a signal ended the job, which `signal` then names. `reason` is one line, empty for ok.
@@ -71,7 +71,7 @@ def wait(
     interrupts: Interrupts | None = None,
     clock: Clock | None = None,
     grace_s: float = TIMEOUT_GRACE_S,
-) -> Ended:
+) -> SupervisedEnd:
     """Wait for a job's end, bringing it about where needed, and close the child.
 
     `timeout_s` counts from this call; `lease_end` is in seconds since 1970. The end is the leader's: what it leaves in
@@ -181,7 +181,7 @@ def _leader_is_over(child: Child) -> bool:
     return bool(pid)
 
 
-def _ended(child: Child, state: str, why: str) -> Ended:
+def _ended(child: Child, state: str, why: str) -> SupervisedEnd:
     status = _reap(child)
     code = None if status is None else os.waitstatus_to_exitcode(status)
     tail = child.output.tail(TAIL_BYTES).decode("utf-8", "replace")
@@ -191,7 +191,7 @@ def _ended(child: Child, state: str, why: str) -> Ended:
         state = "ok" if code == 0 else "failed"
     if state == "failed":
         why = _why(exit_status, number, tail)
-    return Ended(state, exit_status, number, why, tail, child.output.total, child.output_error)
+    return SupervisedEnd(state, exit_status, number, why, tail, child.output.total, child.output_error)
 
 
 def _reap(child: Child) -> int | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.decision import Purpose
-from chronos_cli.core.plan import ArmState, Sent
+from chronos_cli.core.plan import ArmState, LastArm
 from chronos_cli.frozen import field, frozen, names, replace
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class ArmDocument:
     unreadable: bool = False
     """Whether this only stands for a document that cannot be read; never stored."""
 
-    def sent(self) -> Sent:
+    def sent(self) -> LastArm:
         """What the pure plan needs to know of it."""
-        return Sent(
+        return LastArm(
             wake=self.wake,
             fire_at=self.fire_at,
             purpose=self.purpose,

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from chronos_cli.callback.wsgi import Application
+from chronos_cli.callback.wsgi import CallbackApplication
 from chronos_cli.config import load_config
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.schedule import parse_schedule
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.jobs import edit as jobs
 from tests.fire_tokens import AUDIENCE, SigningKey
 
@@ -93,7 +93,7 @@ class ShimHome:
             monkeypatch.delenv(name)
         monkeypatch.setenv("CHRONOS_HOME", str(self.home))
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
-        self.application = Application()
+        self.application = CallbackApplication()
 
     def token(self, **claims: Any) -> str:
         """A good token; `claims` replace its own."""
@@ -169,7 +169,9 @@ cron:
 
 def add_job(home: Path, job_id: str, schedule: str, shell: str, *, ago: float = 0.0, **policy: Any) -> datetime:
     """Add a job to a home; see `ShimHome.add`."""
-    context = open_home(load_config(environ={}, home=str(home)), Outside(environ={}, secrets={}), armed=False)
+    context = open_home(
+        load_config(environ={}, home=str(home)), ProcessEnvironment(environ={}, secrets={}), armed=False
+    )
     now = datetime.now(UTC)
     parsed = parse_schedule(schedule, now=now, zone=context.home.zone)
     if ago:

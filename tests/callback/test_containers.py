@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from chronos_cli.config import load_config
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from tests.callback.hosts import Caller, free_port, recipe, serving
 from tests.callback.shim_home import ShimHome, add_job
 from tests.conftest import require_module, require_program
@@ -92,7 +92,7 @@ def test_two_replicas_without_a_shared_disk_run_a_job_once(tmp_path, key, nas, m
         for thread in threads:
             thread.join()
         context = open_home(
-            load_config(environ={}, home=str(homes[1].home)), Outside(environ={}, secrets={}), armed=False
+            load_config(environ={}, home=str(homes[1].home)), ProcessEnvironment(environ={}, secrets={}), armed=False
         )
         until = time.monotonic() + 30
         while any(row.state.value != "ok" for name in names for row in context.repository.rows(name)):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.callback.wsgi import Application
+from chronos_cli.callback.wsgi import CallbackApplication
 from tests.callback.hosts import Caller, check, chunked, command, free_port, recipe, serving, which
 from tests.callback.shim_home import PATH, ROOT, Reply
 from tests.conftest import require_module
@@ -168,7 +168,7 @@ def test_azure_functions_runs_it(home, nas, monkeypatch):
     import azure.functions as func
 
     monkeypatch.setenv("FUNCTIONS_WORKER_RUNTIME", "python")
-    monkeypatch.setattr("chronos_cli.callback.wsgi.application", Application())
+    monkeypatch.setattr("chronos_cli.callback.wsgi.application", CallbackApplication())
     space = {}
     exec(recipe("azure-functions.md", "WsgiMiddleware"), space)
     assert json.loads(recipe("azure-functions.md", "routePrefix"))["extensions"]["http"]["routePrefix"] == ""

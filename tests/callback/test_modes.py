@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.callback.modes import FREEZING, Mode, choose
-from chronos_cli.callback.wsgi import Application
+from chronos_cli.callback.wsgi import CallbackApplication
 from chronos_cli.running.descriptors import pipe
 from chronos_cli.running.runner_channel import Reporter
 from tests.callback.shim_home import ROOT
@@ -20,7 +20,7 @@ from tests.callback.shim_home import ROOT
 def mode(home, monkeypatch, **variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    home.application = Application()
+    home.application = CallbackApplication()
     return home
 
 

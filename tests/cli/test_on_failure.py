@@ -15,8 +15,8 @@ import pytest
 from chronos_cli.config import load_config
 from chronos_cli.frozen import replace
 from chronos_cli.hermes.run import HermesProcesses
-from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.providers.builtin import BuiltinScheduler
 from chronos_cli.providers.chronos import ChronosScheduler
@@ -163,13 +163,15 @@ def test_repeats_are_collapsed_into_a_count(home, told):
     """While it goes on failing the command runs once an hour, with the number of those in between; a good run ends that."""
     told(f"test -e {home}/well", "--overlap", "allow")
     start = due(home)
-    ctx = open_home(load_config(environ={}, home=str(home)), Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    ctx = open_home(
+        load_config(environ={}, home=str(home)), ProcessEnvironment(environ={"PATH": "/usr/bin:/bin"}, secrets={})
+    )
     path = home / "cron" / "jobs.json"
     path.write_text(path.read_text().replace('"minutes": 60', '"minutes": 20').replace("every 60m", "every 20m"))
 
     def tick_at(number):
         (home / "well").unlink(missing_ok=True) if number != 5 else (home / "well").touch()
-        tick(replace(ctx, clock=lambda: start + timedelta(minutes=20 * number, seconds=1)), Inline())
+        tick(replace(ctx, clock=lambda: start + timedelta(minutes=20 * number, seconds=1)), InlineLauncher())
 
     for number in range(5):
         tick_at(number)
@@ -274,7 +276,7 @@ def test_a_provider_that_is_asked_to_fire_tells_too(home, told, provider):
     told("exit 5", "--grace", "10m")
     due(home, ago=3 * 3600 - 60)
     config = load_config(environ={}, home=str(home))
-    ctx = open_home(config, Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    ctx = open_home(config, ProcessEnvironment(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
     made = {"builtin": BuiltinScheduler, "chronos": ChronosScheduler}[provider](Activation(config=config, context=ctx))
     made.fire_due("a")
     assert sorted(event["state"] for event in told.events()) == ["missed"]
@@ -288,7 +290,9 @@ def test_the_simulated_machine_and_others_without_commands_say_so():
 
 def test_inside_hermes_the_command_is_run_by_this_machine(home, told):
     """Where hermes runs the job, the command is still run here."""
-    ctx = open_home(load_config(environ={}, home=str(home)), Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    ctx = open_home(
+        load_config(environ={}, home=str(home)), ProcessEnvironment(environ={"PATH": "/usr/bin:/bin"}, secrets={})
+    )
     inside = HermesProcesses(ctx.processes, ctx.processes.locks)
     assert inside.alert(("/bin/sh", "-c", f"cat > {home}/seen"), b"{}", facts={}, timeout_s=5) is None
     assert (home / "seen").read_text() == "{}"

@@ -7,11 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from chronos_cli.core.claim import run_id_of
-from chronos_cli.core.decision import Facts, Fire, Via
-from chronos_cli.core.job import Home, Job, parse_job
+from chronos_cli.core.decision import Facts, FireRequest, Trigger
+from chronos_cli.core.job import HomeDefaults, Job, parse_job
 from chronos_cli.core.occurrence import decide
 
-HOME = Home(zone=ZoneInfo("UTC"), zone_name="UTC")
+HOME = HomeDefaults(zone=ZoneInfo("UTC"), zone_name="UTC")
 T = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 """The cursor of the job that most tests look at: every five minutes, this one is due."""
 
@@ -44,12 +44,12 @@ def job(**changes: Any) -> Job:
     return parse_job(record(**changes), HOME)
 
 
-def relay(named: datetime | None = T, **more: Any) -> Fire:
+def relay(named: datetime | None = T, **more: Any) -> FireRequest:
     """A fire from NAS."""
-    return Fire(via=Via.RELAY, token="token", fire_at=named, **more)
+    return FireRequest(via=Trigger.RELAY, token="token", fire_at=named, **more)
 
 
-def look(found: Job, came: Fire | None = None, *, now: datetime | None = None, **facts: Any) -> Any:
+def look(found: Job, came: FireRequest | None = None, *, now: datetime | None = None, **facts: Any) -> Any:
     """One decision: by default the fire of T, half a second late."""
     return decide(found, Facts(**facts), came or relay(), now or at(0.5))
 

@@ -20,14 +20,14 @@ from chronos_cli.core.clock import (
     lease_is_over,
     put_right,
 )
-from chronos_cli.core.decision import Facts, Fire, Via
-from chronos_cli.core.job import Home, OpenKind, parse_job
+from chronos_cli.core.decision import Facts, FireRequest, Trigger
+from chronos_cli.core.job import HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 FAR = datetime(2038, 1, 20, 3, 0, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2039, 1, 1)).map(lambda m: m.replace(tzinfo=UTC, microsecond=0))
-TRIGGERS = st.sampled_from((Via.TICK, Via.RECONCILE, Via.RELAY))
+TRIGGERS = st.sampled_from((Trigger.TICK, Trigger.RECONCILE, Trigger.RELAY))
 
 
 def job_of(expr="0 9 * * *", zone="UTC", *, through=None, **fields):
@@ -39,12 +39,12 @@ def job_of(expr="0 9 * * *", zone="UTC", *, through=None, **fields):
         "state": "scheduled",
         "chronos": ours,
     }
-    return parse_job(record | fields, Home(zone=UTC, zone_name="UTC"))
+    return parse_job(record | fields, HomeDefaults(zone=UTC, zone_name="UTC"))
 
 
-def after(found, now, *, via=Via.TICK, **facts):
-    decision = decide(found, Facts(**facts), Fire(via=via, token="t"), now)
-    return found if decision.record is None else parse_job(decision.record, Home(zone=UTC, zone_name="UTC"))
+def after(found, now, *, via=Trigger.TICK, **facts):
+    decision = decide(found, Facts(**facts), FireRequest(via=via, token="t"), now)
+    return found if decision.record is None else parse_job(decision.record, HomeDefaults(zone=UTC, zone_name="UTC"))
 
 
 @given(MOMENTS, MOMENTS)
@@ -89,7 +89,7 @@ def test_what_a_clock_that_was_ahead_claimed_is_brought_back_by_one_that_a_witne
     through = job_of(expr).timetable.after(ahead)
     found = job_of(expr, through=through, next_run_at=job_of(expr).timetable.after(through).isoformat())
     assert is_ahead(found, NOW)
-    for via in (Via.TICK, Via.RECONCILE, Via.RELAY):
+    for via in (Trigger.TICK, Trigger.RECONCILE, Trigger.RELAY):
         left = after(found, NOW, via=via, trust=Trust.CONFIRMED)
         assert (left.claimed_through, left.cursor) == (NOW, found.timetable.after(NOW))
         assert not is_ahead(left, NOW)
@@ -98,7 +98,7 @@ def test_what_a_clock_that_was_ahead_claimed_is_brought_back_by_one_that_a_witne
         assert left.cursor not in rows
         assert left.cursor > left.claimed_through >= NOW
     for trust in (Trust.UNHEARD, Trust.CORRECTED, Trust.ALONE):
-        assert after(found, NOW, trust=trust, via=Via.RECONCILE).cursor == found.cursor, trust
+        assert after(found, NOW, trust=trust, via=Trigger.RECONCILE).cursor == found.cursor, trust
 
 
 def test_a_leap_of_the_tick_alone_is_undone_when_the_clock_is_right_again():
@@ -126,8 +126,8 @@ def test_a_one_shot_is_not_completed_by_a_clock_without_its_witness():
     """It stays what comes next."""
     record = {"id": "j", "schedule": {"kind": "once", "run_at": "2026-11-21T09:00:00+00:00"}, "enabled": True,
               "state": "scheduled", "next_run_at": "2026-11-21T09:00:00+00:00", "chronos": {}}  # fmt: skip
-    found = parse_job(record, Home(zone=UTC, zone_name="UTC"))
-    for via in (Via.TICK, Via.RECONCILE):
+    found = parse_job(record, HomeDefaults(zone=UTC, zone_name="UTC"))
+    for via in (Trigger.TICK, Trigger.RECONCILE):
         assert after(found, FAR, trust=Trust.UNHEARD, via=via) is found
 
 
@@ -162,7 +162,7 @@ def test_a_next_time_of_another_offset_is_taken_for_the_same_time_on_the_wall(st
     if expected:
         before = meant - timedelta(hours=20)
         assert doubt_about(found, before).code == "displaced"
-        assert after(found, before, via=Via.RECONCILE).record["next_run_at"] == expected
+        assert after(found, before, via=Trigger.RECONCILE).record["next_run_at"] == expected
         assert after(found, before).cursor == meant
         late = after(found, meant + timedelta(minutes=1))
         assert [entry.fire_at for entry in late.open] == [meant]
@@ -179,7 +179,7 @@ def test_every_day_of_a_zone_that_changed_its_rules_has_one_run():
             left = after(found, now)
             ran += [e.fire_at for e in left.open if e.kind is OpenKind.RUN]
             record = {**left.record, "chronos": {**left.record["chronos"], "open": []}}
-            found, now = parse_job(record, Home(zone=UTC, zone_name="UTC")), now + timedelta(minutes=30)
+            found, now = parse_job(record, HomeDefaults(zone=UTC, zone_name="UTC")), now + timedelta(minutes=30)
         dates = [moment.astimezone(ZoneInfo("Asia/Almaty")).date().day for moment in ran]
         assert dates == [22, 23, 24, 25], (before, dates)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.plan import Action, ArmState, Sent, Wish, instant_to_send, make_plan
+from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, instant_to_send, make_plan
 from tests.core.making import T, at
 
 CURSOR = Wake(at=at(300), purpose=Purpose.CURSOR)
@@ -26,16 +26,16 @@ def sent(**changes):
         "callback_url": URL,
     }
     given["keys"] = {CURSOR.at: "cursor"}
-    return Sent(**(given | changes))
+    return LastArm(**(given | changes))
 
 
 def test_each_action_has_its_reason():
     """Missing is armed, displaced is moved, unwanted is cancelled, right is kept, foreign is left alone."""
     wishes = [
-        Wish(job_id="missing", wake=CURSOR),
-        Wish(job_id="moved", wake=CURSOR, sent=sent()),
-        Wish(job_id="kept", wake=CURSOR, sent=sent()),
-        Wish(job_id="paused", wake=None, sent=sent()),
+        DesiredArm(job_id="missing", wake=CURSOR),
+        DesiredArm(job_id="moved", wake=CURSOR, sent=sent()),
+        DesiredArm(job_id="kept", wake=CURSOR, sent=sent()),
+        DesiredArm(job_id="paused", wake=None, sent=sent()),
     ]
     held = {"moved": at(600), "kept": at(300), "paused": at(300), "foreign": at(300)}
     assert plan(wishes, held) == {
@@ -49,34 +49,34 @@ def test_each_action_has_its_reason():
 
 def test_a_wake_that_was_sent_a_second_later_is_kept():
     """What counts is the instant that was sent for the wake."""
-    wish = Wish(job_id="j", wake=CURSOR, sent=sent(fire_at=at(301)))
+    wish = DesiredArm(job_id="j", wake=CURSOR, sent=sent(fire_at=at(301)))
     assert plan([wish], {"j": at(301)}) == {"j": Action.KEEP}
 
 
 @pytest.mark.parametrize("held", [None, at(1)])
 def test_a_held_instant_that_is_unreadable_or_another_is_moved(held):
     """An arm whose time cannot be read is not known to be right."""
-    assert plan([Wish(job_id="j", wake=CURSOR, sent=sent())], {"j": held}) == {"j": Action.MOVE}
+    assert plan([DesiredArm(job_id="j", wake=CURSOR, sent=sent())], {"j": held}) == {"j": Action.MOVE}
 
 
 def test_another_callback_url_moves_every_arm():
     """NAS would call where nobody listens any more."""
-    assert plan([Wish(job_id="j", wake=CURSOR, sent=sent(callback_url="https://old"))], {"j": at(300)}) == {
+    assert plan([DesiredArm(job_id="j", wake=CURSOR, sent=sent(callback_url="https://old"))], {"j": at(300)}) == {
         "j": Action.MOVE
     }
 
 
 def test_an_empty_store_cancels_nothing_without_prune():
     """A store that lost its jobs must not take the timers with it."""
-    gone = [Wish(job_id="j", wake=None, sent=sent(), known=False)]
+    gone = [DesiredArm(job_id="j", wake=None, sent=sent(), known=False)]
     assert plan(gone, {"j": at(300)}, store_has_jobs=False) == {"j": Action.ORPHAN}
     assert plan(gone, {"j": at(300)}, store_has_jobs=False, prune=True) == {"j": Action.CANCEL}
 
 
 def test_more_than_half_of_all_arms_is_too_many_to_cancel_at_once():
     """Three jobs gone of four held are suspicious; one of four is not."""
-    gone = [Wish(job_id=f"gone{n}", wake=None, sent=sent(), known=False) for n in range(3)]
-    kept = [Wish(job_id=f"kept{n}", wake=CURSOR, sent=sent()) for n in range(3)]
+    gone = [DesiredArm(job_id=f"gone{n}", wake=None, sent=sent(), known=False) for n in range(3)]
+    kept = [DesiredArm(job_id=f"kept{n}", wake=CURSOR, sent=sent()) for n in range(3)]
     many = {wish.job_id: at(300) for wish in [*gone, kept[0]]}
     few = {wish.job_id: at(300) for wish in [gone[0], *kept]}
     assert set(plan([*gone, kept[0]], many).values()) == {Action.ORPHAN, Action.KEEP}
@@ -85,7 +85,7 @@ def test_more_than_half_of_all_arms_is_too_many_to_cancel_at_once():
 
 def test_a_wake_is_never_sent_for_now_or_the_past():
     """At the earliest one second ahead."""
-    assert instant_to_send(Wake(at=at(-5), purpose=Purpose.CURSOR), Sent(), at(0.9)) == at(1)
+    assert instant_to_send(Wake(at=at(-5), purpose=Purpose.CURSOR), LastArm(), at(0.9)) == at(1)
 
 
 def test_the_same_wake_is_the_same_key_and_another_purpose_a_second_later():
@@ -100,6 +100,6 @@ def test_a_wake_with_nothing_to_do_backs_off():
     """Five seconds, then ten, up to a quarter of an hour, and never at the instant that just fired."""
     look = Wake(at=at(1), purpose=Purpose.LOOK)
     waits = [
-        (instant_to_send(look, Sent(idle=idle), T, idle=True, named=T) - T).total_seconds() for idle in (0, 1, 2, 20)
+        (instant_to_send(look, LastArm(idle=idle), T, idle=True, named=T) - T).total_seconds() for idle in (0, 1, 2, 20)
     ]
     assert waits == [5, 10, 20, 900]

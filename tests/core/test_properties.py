@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_cli.core.claim import successor
-from chronos_cli.core.decision import Facts, Fire, Via
-from chronos_cli.core.job import Home, OpenKind, Overlap, Policy, parse_job
+from chronos_cli.core.decision import Facts, FireRequest, Trigger
+from chronos_cli.core.job import HomeDefaults, OpenKind, Overlap, Policy, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form, parse_schedule, to_record
 
@@ -42,7 +42,7 @@ def job_of(schedule, zone, cursor, *, through=None, jitter=0, grace=86_400, over
         ours["claimed_through"] = through.isoformat()
     record = {"id": "j", "schedule": to_record(schedule, zone), "enabled": True, "state": "scheduled", "chronos": ours}
     record["next_run_at"] = None if cursor is None else cursor.isoformat()
-    return parse_job(record, Home(zone=zone, zone_name=str(zone)))
+    return parse_job(record, HomeDefaults(zone=zone, zone_name=str(zone)))
 
 
 @given(SCHEDULES, st.sampled_from(ZONES), MOMENTS, st.one_of(st.none(), MOMENTS))
@@ -70,11 +70,11 @@ def test_a_claim_accounts_for_every_instant_up_to_its_new_cursor(schedule, zone,
     cursor = job_of(schedule, zone, None).timetable.after(start)
     found = job_of(schedule, zone, cursor, grace=grace, overlap=overlap.value)
     now = cursor + timedelta(seconds=late)
-    decision = decide(found, Facts(), Fire(via=Via.RELAY, token="t", fire_at=cursor), now)
+    decision = decide(found, Facts(), FireRequest(via=Trigger.RELAY, token="t", fire_at=cursor), now)
     if decision.record is None:
         assert cursor - now > timedelta(seconds=60)
         return
-    after = parse_job(decision.record, Home(zone=zone, zone_name=str(zone)))
+    after = parse_job(decision.record, HomeDefaults(zone=zone, zone_name=str(zone)))
     assert after.cursor > max(now, after.claimed_through)
     counted = sum(entry.count for entry in after.open)
     expected, exact = found.timetable.count(cursor, after.cursor - timedelta(seconds=1))
@@ -87,14 +87,14 @@ def test_a_claim_accounts_for_every_instant_up_to_its_new_cursor(schedule, zone,
 def test_the_same_fire_again_starts_only_what_has_not_started(schedule, zone, start, later):
     """A second look at the record that a claim wrote claims nothing that was claimed."""
     cursor = job_of(schedule, zone, None).timetable.after(start)
-    fire = Fire(via=Via.RELAY, token="t", fire_at=cursor)
+    fire = FireRequest(via=Trigger.RELAY, token="t", fire_at=cursor)
     first = decide(job_of(schedule, zone, cursor), Facts(), fire, cursor)
-    found = parse_job(first.record, Home(zone=zone, zone_name=str(zone)))
+    found = parse_job(first.record, HomeDefaults(zone=zone, zone_name=str(zone)))
     second = decide(found, Facts(), fire, cursor + timedelta(seconds=later))
     claimed = (
         []
         if second.record is None
-        else [e.run for e in parse_job(second.record, Home(zone=zone, zone_name=str(zone))).open]
+        else [e.run for e in parse_job(second.record, HomeDefaults(zone=zone, zone_name=str(zone))).open]
     )
     assert len(set(claimed)) == len(claimed)
     assert all(start.entry.fire_at >= cursor for start in second.starts)

@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chronos_cli.core.decision import Facts, Fire, Liveness, Outcome, Purpose, Via
-from chronos_cli.core.job import Home, parse_job
+from chronos_cli.core.decision import Facts, FireRequest, Liveness, Outcome, Purpose, Trigger
+from chronos_cli.core.job import HomeDefaults, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import RunState, begun, over, row_of
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
-HOME = Home(zone=UTC, zone_name="UTC")
+HOME = HomeDefaults(zone=UTC, zone_name="UTC")
 
 
 def record(**changes):
@@ -30,7 +30,7 @@ def job(**changes):
 
 
 def relay(fire_at=T, token="t"):
-    return Fire(via=Via.RELAY, token=token, fire_at=fire_at)
+    return FireRequest(via=Trigger.RELAY, token=token, fire_at=fire_at)
 
 
 def after(decision):
@@ -182,7 +182,7 @@ def test_the_end_of_a_run_starts_what_is_queued():
     second = after(decide(found, facts, relay(T + HOUR, token="u"), T + HOUR))
     queued = row_of("j", second.open[1], second.policy)
     facts = Facts(rows={row.run_id: over(row, RunState.OK, now=T + HOUR), queued.run_id: queued})
-    ended = decide(second, facts, Fire(via=Via.END, token="w"), T + HOUR + MINUTE)
+    ended = decide(second, facts, FireRequest(via=Trigger.RUN_ENDED, token="w"), T + HOUR + MINUTE)
     assert [start.entry.run for start in ended.starts] == [queued.run_id]
     assert [entry.run for entry in after(ended).open] == [queued.run_id]
     assert ended.record["last_status"] == "ok"
@@ -190,7 +190,9 @@ def test_the_end_of_a_run_starts_what_is_queued():
 
 def test_an_occurrence_that_meets_a_manual_run_waits_for_it():
     """It is queued, never skipped, although the job says skip."""
-    manual = after(decide(job(), Facts(), Fire(via=Via.MANUAL, token="m", run_id="manual-1"), T - MINUTE * 5))
+    manual = after(
+        decide(job(), Facts(), FireRequest(via=Trigger.MANUAL, token="m", run_id="manual-1"), T - MINUTE * 5)
+    )
     facts, _ = running(manual)
     decision = decide(manual, facts, relay(), T)
     assert decision.outcome is Outcome.QUEUED
@@ -198,7 +200,7 @@ def test_an_occurrence_that_meets_a_manual_run_waits_for_it():
 
 def test_a_manual_run_consumes_nothing():
     """It has its own identity; the cursor, the count and claimed_through stay."""
-    decision = decide(job(), Facts(), Fire(via=Via.MANUAL, token="m", run_id="manual-1"), T - MINUTE * 5)
+    decision = decide(job(), Facts(), FireRequest(via=Trigger.MANUAL, token="m", run_id="manual-1"), T - MINUTE * 5)
     found = after(decision)
     assert [start.entry.run for start in decision.starts] == ["manual-1"]
     assert (found.cursor, found.claimed_through, found.completed) == (T, None, 0)
@@ -233,7 +235,7 @@ def test_a_year_of_minutes_is_settled_at_once():
 
 def test_reconcile_starts_nothing_and_wakes_somebody_at_once():
     """What is overdue gets a wake a second ahead; the claim is left to it."""
-    decision = decide(job(), Facts(), Fire(via=Via.RECONCILE, token="r"), T + MINUTE)
+    decision = decide(job(), Facts(), FireRequest(via=Trigger.RECONCILE, token="r"), T + MINUTE)
     assert (decision.starts, decision.record) == ((), None)
     assert decision.wake.at == T + MINUTE + timedelta(seconds=1)
 
@@ -241,7 +243,7 @@ def test_reconcile_starts_nothing_and_wakes_somebody_at_once():
 @pytest.mark.parametrize("cursor", [None, "nonsense", ""])
 def test_a_lost_cursor_is_put_right(cursor):
     """A null or unreadable next_run_at becomes the first instant ahead."""
-    decision = decide(job(next_run_at=cursor), Facts(), Fire(via=Via.RECONCILE, token="r"), T + MINUTE)
+    decision = decide(job(next_run_at=cursor), Facts(), FireRequest(via=Trigger.RECONCILE, token="r"), T + MINUTE)
     assert after(decision).cursor == T + HOUR
 
 
@@ -250,7 +252,7 @@ def test_a_clock_set_back_never_takes_an_instant_twice():
     found = claimed()
     facts, _ = running(found, lease=9 * HOUR)
     behind = replace(found, cursor=None)
-    decision = decide(behind, facts, Fire(via=Via.RECONCILE, token="r"), T - 3 * HOUR)
+    decision = decide(behind, facts, FireRequest(via=Trigger.RECONCILE, token="r"), T - 3 * HOUR)
     assert after(decision).cursor == T + HOUR
 
 
@@ -285,7 +287,7 @@ def test_a_retry_is_woken_by_arming_and_ended_by_the_next_claim():
     _, row = running(found)
     waiting = over(row, RunState.FAILED, now=T + MINUTE, retries=2, exit_status=1)
     facts = Facts(rows={row.run_id: waiting})
-    looked = decide(found, facts, Fire(via=Via.END, token="e"), T + MINUTE)
+    looked = decide(found, facts, FireRequest(via=Trigger.RUN_ENDED, token="e"), T + MINUTE)
     assert (looked.wake.at, looked.wake.purpose) == (waiting.not_before, Purpose.RETRY)
     again = decide(found, facts, relay(waiting.not_before, token="u"), waiting.not_before)
     assert [start.attempt for start in again.starts] == [2]
@@ -300,7 +302,12 @@ def test_the_last_repeat_completes_the_job_once_its_run_is_over():
     assert (found.cursor, found.record["enabled"], found.record["state"]) == (None, False, "scheduled")
     assert found.record["last_run_at"]
     _, row = running(found)
-    ended = decide(found, Facts(rows={row.run_id: over(row, RunState.FAILED, now=T)}), Fire(via=Via.END, token="e"), T)
+    ended = decide(
+        found,
+        Facts(rows={row.run_id: over(row, RunState.FAILED, now=T)}),
+        FireRequest(via=Trigger.RUN_ENDED, token="e"),
+        T,
+    )
     assert (ended.record["state"], ended.record["last_status"]) == ("completed", "error")
     assert ended.wake is None
 
@@ -309,7 +316,12 @@ def test_failures_in_a_row_pause_the_job():
     """pause_after_failures counts scheduled runs that did not end well, and says why the job stands still."""
     found = claimed(ours={"policy": {"pause_after_failures": 2}, "failures": 1})
     _, row = running(found)
-    ended = decide(found, Facts(rows={row.run_id: over(row, RunState.TIMEOUT, now=T)}), Fire(via=Via.END, token="e"), T)
+    ended = decide(
+        found,
+        Facts(rows={row.run_id: over(row, RunState.TIMEOUT, now=T)}),
+        FireRequest(via=Trigger.RUN_ENDED, token="e"),
+        T,
+    )
     assert (ended.record["state"], ended.record["enabled"], ended.wake) == ("paused", False, None)
     assert "2 runs in a row failed" in ended.record["paused_reason"]
 
@@ -324,7 +336,7 @@ def test_a_live_claim_of_hermes_counts_as_a_run_in_hand():
 
 def test_a_tick_claims_only_what_has_come():
     """The built-in trigger takes a cursor at or before now, and nothing ahead."""
-    tick = Fire(via=Via.TICK, token="k")
+    tick = FireRequest(via=Trigger.TICK, token="k")
     assert decide(job(), Facts(), tick, T).outcome is Outcome.CLAIMED
     assert decide(job(), Facts(), tick, T - timedelta(seconds=1)).starts == ()
 
@@ -338,5 +350,5 @@ def test_what_a_late_claim_passed_over_does_not_end_its_retries():
     entry = next(entry for entry in found.open if entry.kind == "run")
     row = begun(row_of("j", entry, found.policy), starter="s", owner={}, now=late, lease_ends_at=late + HOUR)
     failed = over(row, RunState.FAILED, now=late, retries=1)
-    looked = decide(found, Facts(rows={entry.run: failed}), Fire(via=Via.END, token="e"), late)
+    looked = decide(found, Facts(rows={entry.run: failed}), FireRequest(via=Trigger.RUN_ENDED, token="e"), late)
     assert (looked.wake.at, looked.wake.purpose) == (failed.not_before, Purpose.RETRY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_cli.core.decision import Facts, Fire, Outcome, Via
+from chronos_cli.core.decision import Facts, FireRequest, Outcome, Trigger
 from chronos_cli.core.occurrence import decide
 from tests.core.making import T, at, entry, job, look, relay
 from tests.core.test_table import running
@@ -90,8 +90,8 @@ def test_a_stale_fire_still_settles_what_is_due():
     assert [start.entry.fire_at for start in decision.starts] == [T]
 
 
-@pytest.mark.parametrize("via", [Via.TICK, Via.MANUAL, Via.END, Via.RECONCILE, Via.PEEK])
+@pytest.mark.parametrize("via", [Trigger.TICK, Trigger.MANUAL, Trigger.RUN_ENDED, Trigger.RECONCILE, Trigger.INSPECT])
 def test_only_a_relay_is_told_that_it_is_early_or_ignored(via):
     """Those words are NAS's: who looks for another reason decides by what is due."""
-    came = Fire(via=via, token="t", run_id="manual-1" if via is Via.MANUAL else None)
+    came = FireRequest(via=via, token="t", run_id="manual-1" if via is Trigger.MANUAL else None)
     assert decide(job(), Facts(), came, at(-300)).outcome not in (Outcome.EARLY, Outcome.IGNORED)

@@ -10,10 +10,10 @@ import pytest
 from chronos_cli.config import load_config
 from chronos_cli.core.row import RunState
 from chronos_cli.operations.arming.reconcile import reconcile
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Inline
-from chronos_cli.operations.firing.run import Claim, begin, finish
+from chronos_cli.operations.firing.launchers import InlineLauncher
+from chronos_cli.operations.firing.run import RunTicket, begin, finish
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.operations.jobs.edit import claim_manual
 from tests.damage.rotten import DAMAGES, SICK, WELL, damage, make_home
@@ -25,7 +25,9 @@ HOW = (*DAMAGES, "folder", "fifo", "closed")
 
 def context(home):
     """The home as a command opens it."""
-    return open_home(load_config(environ=os.environ, home=str(home)), Outside(environ=os.environ, secrets={}))
+    return open_home(
+        load_config(environ=os.environ, home=str(home)), ProcessEnvironment(environ=os.environ, secrets={})
+    )
 
 
 def runs_of_well(home):
@@ -67,10 +69,10 @@ def test_one_bad_document_stays_with_its_job(chronos, nas, tmp_path, kind, how):
     checks = {check["name"]: check for check in chronos("doctor", "--json", home=home).json["checks"]}
     assert checks["documents"]["level"] == "FAIL", checks["documents"]
     assert checks["documents"]["mend"]
-    came = fire(context(home), WELL, fire_at=None, delivery=None, launcher=Inline())
+    came = fire(context(home), WELL, fire_at=None, delivery=None, launcher=InlineLauncher())
     assert came.outcome.value == "claimed", came
     assert runs_of_well(home) == ["ok"]
-    ticked = tick(context(home), Inline())
+    ticked = tick(context(home), InlineLauncher())
     assert WELL not in ticked.failed
     assert set(ticked.failed) <= ({SICK} if how in ("folder", "fifo", "closed") else set()), ticked.failed
     done = chronos("reconcile", home=home)
@@ -110,10 +112,10 @@ def test_a_row_that_rots_while_its_run_goes_is_as_the_run_ends(chronos, nas, tmp
     ctx = context(home)
     looked = claim_manual(ctx, WELL)
     (start,) = looked.decision.starts
-    begun = begin(ctx, Claim.of(looked.job, start, "starter"))
+    begun = begin(ctx, RunTicket.of(looked.job, start, "starter"))
     row = home / f"cron/runs/{WELL}/{start.entry.run}.json"
     row.write_bytes(b"")
-    assert fire(context(home), WELL, fire_at=None, delivery=None, launcher=Inline()).outcome.value in (
+    assert fire(context(home), WELL, fire_at=None, delivery=None, launcher=InlineLauncher()).outcome.value in (
         "queued",
         "skipped",
     )
@@ -138,7 +140,7 @@ def test_a_row_that_rots_after_its_runner_died_is_lost_and_never_run_again(nas, 
     ctx = context(home)
     looked = claim_manual(ctx, WELL)
     (start,) = looked.decision.starts
-    begun = begin(ctx, Claim.of(looked.job, start, "starter"))
+    begun = begin(ctx, RunTicket.of(looked.job, start, "starter"))
     begun.attempt.wait()
     begun.held.release(keep=True)
     row = home / f"cron/runs/{WELL}/{start.entry.run}.json"

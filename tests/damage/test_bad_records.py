@@ -9,7 +9,7 @@ import pytest
 
 from chronos_cli.config.file import MAX_DEPTH, MAX_VALUES
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.strict_json import NotJsonError, is_deep, read_json
 from tests.damage.rotten import SICK, WELL, deep, make_home
@@ -79,10 +79,10 @@ def test_one_bad_record_stays_alone(chronos, nas, tmp_path, name):
         assert done.code == 0, (command, done.err)
     checks = {check["name"]: check for check in chronos("doctor", "--json", home=home).json["checks"]}
     assert (checks["records"]["level"], checks["store"]["level"]) == ("FAIL", "OK")
-    came = fire(context(home), SICK, fire_at=None, delivery=None, launcher=Inline())
+    came = fire(context(home), SICK, fire_at=None, delivery=None, launcher=InlineLauncher())
     assert came.outcome.value in ("ignored", "gone")
-    assert fire(context(home), WELL, fire_at=None, delivery=None, launcher=Inline()).outcome.value == "claimed"
-    assert tick(context(home), Inline()).failed == {}
+    assert fire(context(home), WELL, fire_at=None, delivery=None, launcher=InlineLauncher()).outcome.value == "claimed"
+    assert tick(context(home), InlineLauncher()).failed == {}
     assert chronos("reconcile", home=home).code == 0
     assert WELL in nas.armed
     assert time.monotonic() - began < 25
@@ -110,7 +110,7 @@ def test_a_member_of_a_wrong_type_fails_nothing_else(chronos, nas, tmp_path, key
     for command in (("list", "--offline"), ("status", "--offline"), ("job", "show", SICK)):
         done = chronos(*command, home=home)
         assert done.code == 0, (command, done.err)
-    ticked = tick(context(home), Inline())
+    ticked = tick(context(home), InlineLauncher())
     assert WELL not in ticked.failed
     assert f"{WELL}/" not in "".join(ticked.failed)
 

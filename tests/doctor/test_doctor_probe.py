@@ -241,10 +241,10 @@ def test_nas_that_drops_the_slot_after_a_2xx_is_recognised(tmp_path, nas):
 
     def drop(fire):
         from chronos_cli.config import load_config
-        from chronos_cli.operations.assembly import Outside, open_home
+        from chronos_cli.operations.assembly import ProcessEnvironment, open_home
         from chronos_cli.operations.firing.probe import receive
 
-        ctx = open_home(load_config(environ={}, home=str(agent.home)), Outside(environ={}, secrets={}))
+        ctx = open_home(load_config(environ={}, home=str(agent.home)), ProcessEnvironment(environ={}, secrets={}))
         receive(ctx, datetime.fromisoformat(fire.body["fire_at"]), "d")
         time.sleep(0.2)
         nas.cancel(agent.access, PROBE)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.demo.scenario import Verdict
+from chronos_cli.demo.scenario import DemoVerdict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,7 +101,7 @@ AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 def test_what_is_a_fault_of_the_demo(ran, passed_over, faults):
     """An occurrence ran once, or a row says that it was passed over: neither, both or more of it is a fault."""
     times = Counter(at.isoformat() for at in ran)
-    verdict = Verdict(due={"a": (AT,)}, ran={"a": times}, passed_over={"a": tuple(passed_over)})
+    verdict = DemoVerdict(due={"a": (AT,)}, ran={"a": times}, passed_over={"a": tuple(passed_over)})
     assert [fault.partition("00:00: ")[2] for fault in verdict.faults] == faults
 
 

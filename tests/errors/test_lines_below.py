@@ -19,9 +19,9 @@ import pytest
 
 from chronos_cli.callback.request import parse_fire, read_body
 from chronos_cli.config import load_config
-from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.decision import FireRequest, Trigger
 from chronos_cli.core.edits import Draft, Edit, edited, new_record
-from chronos_cli.core.job import Home as JobHome
+from chronos_cli.core.job import HomeDefaults as JobHome
 from chronos_cli.core.job import Policy, parse_job
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Once, parse_schedule
@@ -33,17 +33,17 @@ from chronos_cli.nas_client.client import NasClient
 from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.nas_client.tokens import HomeTokens
 from chronos_cli.nas_server import cli as nas_cli
-from chronos_cli.nas_server.home import Home
+from chronos_cli.nas_server.home import NasHome
 from chronos_cli.nas_server.keys import KeyRing
 from chronos_cli.nas_server.timers import sqlite
 from chronos_cli.nas_server.timers.agents import Roster
 from chronos_cli.nas_server.timers.dead_letters import Operations
-from chronos_cli.nas_server.timers.model import Fate, Outcome, Provision
-from chronos_cli.nas_server.timers.registry import Registry
+from chronos_cli.nas_server.timers.model import DeliveryOutcome, Fate, Provision
+from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.nas_server.timers.sqlite import SqliteBackend
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.evaluate import look
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.evaluate import evaluate
 from chronos_cli.operations.firing import launchers as starting
 from chronos_cli.operations.firing import probe, run, tick
 from chronos_cli.operations.firing.admission import admit
@@ -130,7 +130,9 @@ class Busy(MemoryStore):
 
 def context(documents, folder):
     """A home's context over these documents, patient with nobody, whose clock stands."""
-    found = open_home(load_config(environ={}, home=str(folder)), Outside(environ={"PATH": "/bin:/usr/bin"}, secrets={}))
+    found = open_home(
+        load_config(environ={}, home=str(folder)), ProcessEnvironment(environ={"PATH": "/bin:/usr/bin"}, secrets={})
+    )
     repository = Repository(documents, sleep=lambda _: None, random=lambda: 0.0)
     return replace(found, repository=repository, clock=lambda: NOW)
 
@@ -142,7 +144,7 @@ def add(ctx):
         job_id="a", name="a", schedule=schedule, zone=UTC, zone_name="UTC", policy=Policy(), action={"shell": "true"}
     )
     jobs.add(replace(ctx, clock=lambda: NOW), draft)
-    return look(replace(ctx, clock=lambda: NOW + timedelta(hours=1)), "a", Fire(via=Via.TICK, token="t"))
+    return evaluate(replace(ctx, clock=lambda: NOW + timedelta(hours=1)), "a", FireRequest(via=Trigger.TICK, token="t"))
 
 
 def test_documents_that_change_under_every_attempt(tmp_path):
@@ -168,7 +170,7 @@ def test_rows_that_change_under_every_attempt(tmp_path):
     documents = Busy()
     ctx = context(documents, tmp_path)
     looked = add(ctx)
-    claim = run.Claim.of(looked.job, looked.decision.starts[0], "s")
+    claim = run.RunTicket.of(looked.job, looked.decision.starts[0], "s")
     documents.names = ("runs",)
     assert (
         said(lambda: run.begin(ctx, claim))
@@ -186,7 +188,7 @@ def test_rows_that_change_under_every_attempt(tmp_path):
     documents.names = ()
     row = ctx.repository.row("a", "20261120T130000Z").value
     assert row.state is RunState.RUNNING
-    tick.tick(replace(ctx, clock=lambda: NOW + timedelta(hours=1, seconds=2)), starting.Inline())
+    tick.tick(replace(ctx, clock=lambda: NOW + timedelta(hours=1, seconds=2)), starting.InlineLauncher())
     assert ctx.repository.row("a", "20261120T130000Z").value.state in (RunState.OK, RunState.INTERRUPTED)
 
 
@@ -367,8 +369,8 @@ def test_a_runner_that_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(starting.sys, "executable", "/bin/false")
     ctx = context(MemoryStore(), tmp_path)
     looked = add(ctx)
-    claim = run.Claim.of(looked.job, looked.decision.starts[0], "s")
-    launcher = starting.Detached(Runners(), launching={}, environment={}, secrets={})
+    claim = run.RunTicket.of(looked.job, looked.decision.starts[0], "s")
+    launcher = starting.DetachedLauncher(Runners(), launching={}, environment={}, secrets={})
     line = said(lambda: launcher.launch(ctx, claim))
     assert line == "the runner did not start the job: it said nothing in time: try again later"
 
@@ -689,7 +691,7 @@ def test_a_dead_one_whose_instant_is_armed_again(tmp_path):
     backend = SqliteBackend(tmp_path / "x")
     backend.prepare()
     now = 1_800_000_000.0
-    registry = Registry(backend, lambda: now)
+    registry = TimerRegistry(backend, lambda: now)
     agent = Roster(backend, lambda: now).add("one").agent
     wish = Provision(
         agent_id=agent.id, job_id="a", fire_at=int(now) - 1, fire_text="then", callback_url="https://a.example",
@@ -697,7 +699,7 @@ def test_a_dead_one_whose_instant_is_armed_again(tmp_path):
     )  # fmt: skip
     registry.apply([wish])
     (delivery,) = registry.take(lag=0.0, limit=10, skip_hosts=(), skip_agents=(), admit=lambda _: True)
-    registry.settle([Outcome(delivery=delivery, fate=Fate.DEAD, at=now, error="x")])
+    registry.settle([DeliveryOutcome(delivery=delivery, fate=Fate.DEAD, at=now, error="x")])
     registry.apply([wish])
     line = said(lambda: Operations(backend, lambda: now).redrive(delivery.schedule_id))
     assert line == "job a is armed for then again: drop this one; the other will be delivered"
@@ -734,6 +736,6 @@ def test_a_postgresql_that_cannot_be_used(monkeypatch):
 
 def test_a_key_file_of_a_nas_that_cannot_be_read(tmp_path):
     """The file that a variable names must be there."""
-    home = Home(folder=tmp_path, database="sqlite:///x")
+    home = NasHome(folder=tmp_path, database="sqlite:///x")
     line = said(lambda: home.key_ring(lambda: 0.0, {"CHRONOS_NAS_SIGNING_KEY_FILE": "/nowhere"}))
     assert line.startswith("cannot read the key /nowhere: ")

@@ -16,7 +16,7 @@ import pytest
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.running import liveness
 from tests.faults.world import Faults, World, failing, once
@@ -36,9 +36,9 @@ def do(kind, world):
     ctx = world.context()
     try:
         if kind == "fire":
-            fire(ctx, "a", fire_at=world.due, delivery="1", launcher=Inline())
+            fire(ctx, "a", fire_at=world.due, delivery="1", launcher=InlineLauncher())
         elif kind == "tick":
-            tick(ctx, Inline())
+            tick(ctx, InlineLauncher())
         else:
             reconcile(ctx)
     except ChronosError as error:

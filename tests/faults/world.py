@@ -16,8 +16,8 @@ from chronos_cli.core.job import OnCrash, Policy
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
-from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.context import Wire
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.context import NasTarget
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store.repository import Repository
 
@@ -60,12 +60,14 @@ class World:
     def context(self, documents=None):
         """What one process has, as its door would put it together; the lease is counted by the clock that moves."""
         config = load_config(environ=self.environ, home=str(self.home))
-        made = open_home(config, Outside(environ=self.environ, secrets={}), armed=False)
+        made = open_home(config, ProcessEnvironment(environ=self.environ, secrets={}), armed=False)
         made.processes.elapsed = lambda _: None
         store = documents or self.documents or made.repository.documents
         if store is not made.repository.documents:
             made.processes.keep_output = lambda key, file: store.create(key, file.read_bytes())
-        wire = Wire(portal_url="https://nas", callback_url="https://me", audience="agent:1", connect=lambda _: self.nas)
+        wire = NasTarget(
+            portal_url="https://nas", callback_url="https://me", audience="agent:1", connect=lambda _: self.nas
+        )
         return replace(
             made,
             repository=Repository(store, sleep=self.sleep, random=lambda: 0.5),

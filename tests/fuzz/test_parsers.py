@@ -22,7 +22,7 @@ from chronos_cli.config import load_config
 from chronos_cli.core.job import parse_job
 from chronos_cli.errors import ChronosError, ConfigError, UsageError
 from chronos_cli.nas_client import answers
-from chronos_cli.nas_client.answers import Reply
+from chronos_cli.nas_client.answers import NasReply
 from chronos_cli.nas_server.addresses import CallbackPolicy
 from chronos_cli.nas_server.http import requests as bodies
 from chronos_cli.nas_server.http.requests import BadRequestError
@@ -196,7 +196,7 @@ LIST = {
 @fuzz
 def test_answers_of_the_nas(data: bytes, status: int, redirect: str) -> None:
     """Whatever status and body: an error of ours of one bounded line without the token, or values of their types."""
-    reply = Reply(status=status, body=data, nas="NAS", redirect=redirect)
+    reply = NasReply(status=status, body=data, nas="NAS", redirect=redirect)
     trouble = answers.judge(reply, token="canary", origin="a file")
     if trouble is not None:
         assert len(trouble.error.line()) < 1_500

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chronos_cli.nas_server.conformance import hop1, hop3
-from chronos_cli.nas_server.conformance.interface import Verdict
-from chronos_cli.nas_server.conformance.probe import Listener, Probe
+from chronos_cli.nas_server.conformance.interface import ClauseVerdict
+from chronos_cli.nas_server.conformance.probe import ContractProbe, Listener
 from chronos_cli.nas_server.conformance.suite import CLAUSES, examine
 from tests.nas_process import run_nas, running_nas
 from tests.nas_server.broken_nas import TOKEN, BrokenNas
@@ -53,8 +53,8 @@ def broken(fault, clauses, *, callbacks=False):
             listener = Listener("127.0.0.1", 0)
             listener.start()
         url = None if listener is None else f"http://127.0.0.1:{listener.port}"
-        findings = list(examine(Probe(nas.url, TOKEN, listener=listener, callback_url=url), clauses))
-    return {one.clause.name for one in findings if one.verdict is Verdict.BROKEN}
+        findings = list(examine(ContractProbe(nas.url, TOKEN, listener=listener, callback_url=url), clauses))
+    return {one.clause.name for one in findings if one.verdict is ClauseVerdict.BROKEN}
 
 
 @pytest.mark.parametrize("fault", FIRST_HOP)
@@ -75,8 +75,8 @@ def test_a_broken_third_hop_fails_the_right_clauses():
 def test_without_a_callback_the_third_hop_reads_not_tested():
     """Without a place for callbacks the clauses of the third hop are neither kept nor broken."""
     with BrokenNas() as nas:
-        findings = list(examine(Probe(nas.url, TOKEN), hop3.CLAUSES))
-    assert {one.verdict for one in findings} == {Verdict.NOT_TESTED}
+        findings = list(examine(ContractProbe(nas.url, TOKEN), hop3.CLAUSES))
+    assert {one.verdict for one in findings} == {ClauseVerdict.NOT_TESTED}
     assert "--callback-listen" in findings[0].detail
 
 

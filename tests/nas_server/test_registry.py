@@ -10,8 +10,16 @@ import pytest
 from chronos_cli.errors import ConflictError, NotFoundError
 from chronos_cli.nas_server.timers.agents import Roster
 from chronos_cli.nas_server.timers.dead_letters import Operations
-from chronos_cli.nas_server.timers.model import Cancel, Fate, Outcome, Provision, Provisioned, Refused, TimerState
-from chronos_cli.nas_server.timers.registry import Registry
+from chronos_cli.nas_server.timers.model import (
+    Cancel,
+    DeliveryOutcome,
+    Fate,
+    Provision,
+    Provisioned,
+    Refused,
+    TimerState,
+)
+from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 NOW = 1_800_000_000.0
 
@@ -31,7 +39,7 @@ def clock():
 
 @pytest.fixture
 def registry(backend, clock):
-    return Registry(backend, clock)
+    return TimerRegistry(backend, clock)
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def claim(registry, **more):
 
 
 def settle(registry, delivery, fate, clock, **more):
-    return registry.settle([Outcome(delivery=delivery, fate=fate, at=clock(), **more)])[0]
+    return registry.settle([DeliveryOutcome(delivery=delivery, fate=fate, at=clock(), **more)])[0]
 
 
 def jobs(registry, agent):

@@ -110,7 +110,7 @@ def test_logs_show_the_runs_own_output_alone(chronos, home, path, following):
 def test_pruning_deletes_the_runs_own_output_alone(home, path):
     """Old rows go with their output; a row that names another file takes nothing with it."""
     from chronos_cli.config import load_config
-    from chronos_cli.operations.assembly import Outside, open_home
+    from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
     kept = {}
     for name in ("auth.json", "../outside", "cron/output/b/other.log"):
@@ -129,7 +129,7 @@ def test_pruning_deletes_the_runs_own_output_alone(home, path):
     row = json.loads((home / "cron" / "runs" / "a" / f"{RUN}.json").read_text())
     newest = home / "cron" / "runs" / "a" / "20261121T153415Z.json"
     newest.write_text(json.dumps(row | {"run_id": "20261121T153415Z", "attempts": []}))
-    context = open_home(load_config(environ={}, home=str(home)), Outside(environ={}, secrets={}))
+    context = open_home(load_config(environ={}, home=str(home)), ProcessEnvironment(environ={}, secrets={}))
     assert context.repository.prune_rows("a", keep=0, horizon="20991231T000000Z") == 1
     assert not own.exists()
     assert {path: path.read_text() for path in kept} == kept

@@ -104,10 +104,10 @@ class Agent(AgentHome):
         """The operation of `chronos reconcile`, here: a set-up need not wait for a program to start."""
         from chronos_cli.config import load_config
         from chronos_cli.operations.arming.reconcile import reconcile
-        from chronos_cli.operations.assembly import Outside, open_home
+        from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
         environ = self.env()
-        done = reconcile(open_home(load_config(environ=environ), Outside(environ=environ, secrets={})))
+        done = reconcile(open_home(load_config(environ=environ), ProcessEnvironment(environ=environ, secrets={})))
         assert not done.failed, done
 
     def put_due(self, job_id: str, due: datetime | None) -> None:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.config import load_config
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from tests.protocol.agents import command_agent
 
 
@@ -23,10 +23,10 @@ def agent(nas, tmp_path_factory):
 def later(agent, job_id, fire_at, seconds):
     """A fire as it would be so many seconds from now: the real operation in this process, its clock moved on."""
     config = load_config(environ=agent.env())
-    ctx = open_home(config, Outside(environ=agent.env(), secrets={}))
+    ctx = open_home(config, ProcessEnvironment(environ=agent.env(), secrets={}))
     ctx = replace(ctx, clock=lambda: datetime.now(UTC) + timedelta(seconds=seconds))
     at = None if fire_at is None else datetime.fromisoformat(fire_at)
-    return fire(ctx, job_id, fire_at=at, delivery=None, launcher=Inline())
+    return fire(ctx, job_id, fire_at=at, delivery=None, launcher=InlineLauncher())
 
 
 def put_due_now(agent, job_id, **options):
@@ -155,8 +155,8 @@ def test_a_clock_that_is_put_while_a_job_runs_neither_repeats_nor_forgets(agent,
     config = load_config(environ=agent.env())
 
     def fires(fire_at):
-        ctx = replace(open_home(config, Outside(environ=agent.env(), secrets={})), clock=clock)
-        return fire(ctx, job_id, fire_at=datetime.fromisoformat(fire_at), delivery=None, launcher=Inline())
+        ctx = replace(open_home(config, ProcessEnvironment(environ=agent.env(), secrets={})), clock=clock)
+        return fire(ctx, job_id, fire_at=datetime.fromisoformat(fire_at), delivery=None, launcher=InlineLauncher())
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(fires, due)

@@ -14,7 +14,7 @@ import zipfile
 import pytest
 
 from chronos_cli.config import load_config
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation, CronScheduler
 from tests.cli.conftest import ROOT, chronos, clean_environment, home, spawn, validate  # noqa: F401 - fixtures
@@ -229,7 +229,9 @@ def chronos_scheduler(folder, nas, *, source):
         f"    callback_url: http://127.0.0.1:9\n    nas_jwks_url: {nas.url}/jwks.json\n    {source}\n"
     )
     config = load_config(environ={}, home=str(folder))
-    return ChronosScheduler(Activation(config=config, context=open_home(config, Outside(environ={}, secrets={}))))
+    return ChronosScheduler(
+        Activation(config=config, context=open_home(config, ProcessEnvironment(environ={}, secrets={})))
+    )
 
 
 def test_is_available_looks_at_the_configuration_only(home, nas, tmp_path, monkeypatch):  # noqa: F811

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from chronos_cli.config import load_config
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.interface import Activation, CronScheduler
 from chronos_cli.providers.plugins import find_plugins
 from chronos_cli.providers.resolve import resolve_provider
@@ -23,7 +23,7 @@ def resolve(home, provider, *, chronos="", environ=None):
     environ = environ or {}
     config = load_config(environ=environ, home=str(home))
     secrets = {k: v for k, v in environ.items() if k == "CHRONOS_NAS_TOKEN"}
-    return resolve_provider(config, open_home(config, Outside(environ={}, secrets=secrets)))
+    return resolve_provider(config, open_home(config, ProcessEnvironment(environ={}, secrets=secrets)))
 
 
 def plugin(home, name, body, manifest="name: x\n"):

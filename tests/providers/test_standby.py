@@ -8,11 +8,11 @@ import pytest
 from chronos_cli.config import load_config
 from chronos_cli.errors import StandbyError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.evaluate import look
-from chronos_cli.operations.firing.launchers import Inline
-from chronos_cli.operations.firing.run import Claim, begin
-from chronos_cli.operations.firing.run_end import see_through
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.evaluate import evaluate
+from chronos_cli.operations.firing.launchers import InlineLauncher
+from chronos_cli.operations.firing.run import RunTicket, begin
+from chronos_cli.operations.firing.run_end import wait_and_follow_up
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation
@@ -71,7 +71,7 @@ def shared(home, nas, chronos):  # noqa: F811
 def opened(folder, **environ):
     """The home as an operation gets it."""
     config = load_config(environ=environ, home=str(folder))
-    return config, open_home(config, Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    return config, open_home(config, ProcessEnvironment(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
 
 
 @pytest.mark.parametrize(("words", "said"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
@@ -202,19 +202,19 @@ def test_no_way_past_the_doors(shared, nas):
     with pytest.raises(StandbyError, match="looking at job due is refused"):
         provider.fire_due("due")
     with pytest.raises(StandbyError, match="a tick is refused"):
-        tick(ctx, Inline())
+        tick(ctx, InlineLauncher())
     assert nas.calls == []
     assert not (shared / "cron/runs/due").exists()
 
 
 def test_a_run_that_was_going_is_recorded_and_what_follows_is_left(shared, nas, capsys):
     """Put on standby during a run, a machine records its end, but arms nothing: one line says so, and reconcile elsewhere does it."""
-    from chronos_cli.core.decision import Fire, Via
+    from chronos_cli.core.decision import FireRequest, Trigger
 
     _, active = opened(shared)
-    looked = look(active, "due", Fire(via=Via.RELAY, token="f" * 16))
-    begun = begin(active, Claim.of(looked.job, looked.decision.starts[0], "f" * 16))
-    row = see_through(replace(active, standby="CHRONOS_STANDBY"), begun)
+    looked = evaluate(active, "due", FireRequest(via=Trigger.RELAY, token="f" * 16))
+    begun = begin(active, RunTicket.of(looked.job, looked.decision.starts[0], "f" * 16))
+    row = wait_and_follow_up(replace(active, standby="CHRONOS_STANDBY"), begun)
     assert row.state.value == "ok"
     assert nas.calls == []
     said = capsys.readouterr().err

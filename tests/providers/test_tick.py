@@ -10,9 +10,9 @@ from chronos_cli.config import load_config
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import parse_schedule
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Detached, Inline
+from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
 from chronos_cli.operations.firing.tick import last_tick, tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.running.detach import Runners
@@ -25,11 +25,13 @@ def home(tmp_path):
 
 
 def opened(home):
-    return open_home(load_config(environ={}, home=str(home)), Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    return open_home(
+        load_config(environ={}, home=str(home)), ProcessEnvironment(environ={"PATH": "/usr/bin:/bin"}, secrets={})
+    )
 
 
 def detached(home, wait_s=None):
-    return Detached(
+    return DetachedLauncher(
         Runners(),
         launching={"home": str(home), "armed": False},
         environment={"PATH": "/usr/bin:/bin"},
@@ -78,11 +80,11 @@ def test_ticks_and_relays_at_once_run_every_occurrence_once(home):
     make_due(home, "both")
     instant = jobs.get(ctx, "both").cursor
     assert len(tick(ctx, detached(home)).started) == 1
-    assert fire(ctx, "both", fire_at=instant, delivery="d", launcher=Inline()).outcome.value == "duplicate"
+    assert fire(ctx, "both", fire_at=instant, delivery="d", launcher=InlineLauncher()).outcome.value == "duplicate"
     time.sleep(1.1)
     make_due(home, "both", timedelta(seconds=0))
     instant = jobs.get(ctx, "both").cursor
-    assert fire(ctx, "both", fire_at=instant, delivery="e", launcher=Inline()).outcome.value == "claimed"
+    assert fire(ctx, "both", fire_at=instant, delivery="e", launcher=InlineLauncher()).outcome.value == "claimed"
     assert tick(ctx, detached(home)).started == ()
     assert (home / "diary").read_text() == "ran\nran\n"
 
@@ -122,6 +124,6 @@ def test_a_stepped_clock_runs_a_minutely_job_once_a_minute(home):
     for minute in range(3):
         for second in (1, 31):
             at = start + timedelta(minutes=minute, seconds=second)
-            tick(replace(ctx, clock=lambda at=at: at), Inline())
+            tick(replace(ctx, clock=lambda at=at: at), InlineLauncher())
     ran = (home / "diary").read_text().split()
     assert ran == [(start + timedelta(minutes=minute)).isoformat() for minute in range(3)]

@@ -16,11 +16,11 @@ from chronos_cli.config import load_config
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.assembly import Outside, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
-from chronos_cli.operations.install import Kind, Tick, cron_fields, pieces
+from chronos_cli.operations.install import InstallKind, Tick, cron_fields, pieces
 from tests.agent_home import AgentHome, running_agent
 from tests.cli.conftest import chronos, clean_environment, home, spawn  # noqa: F401 - fixtures of the command line
 from tests.conftest import ROOT, require_program
@@ -100,10 +100,10 @@ def plan(folder, **more):
 
 def test_by_default_it_is_only_shown(machine, home):  # noqa: F811
     """Without --yes the line, the units or the manifest go to stdout, and no program of the machine is started."""
-    for kind in Kind:
+    for kind in InstallKind:
         done = machine.tick(home, "--install", kind.value)
         assert done.code == 0
-        assert str(home) in done.out or kind is Kind.KUBERNETES
+        assert str(home) in done.out or kind is InstallKind.KUBERNETES
         assert "--yes" in done.err
     assert machine.calls == []
     assert not (machine.folder / "config").exists()
@@ -233,7 +233,7 @@ def test_settings_of_the_environment_go_along_and_secrets_do_not(machine, home):
         "CHRONOS_NAS_TOKEN": "canary-token",
         "CHRONOS_NAS_TOKEN_COMMAND": "vault canary-command",
     }
-    for kind in Kind:
+    for kind in InstallKind:
         done = machine.tick(home, "--install", kind.value)
         assert "Asia/Tokyo" in done.out
         assert "canary" not in done.out + done.err
@@ -313,7 +313,7 @@ def test_systemd_accepts_the_units(tmp_path, name, every_s):
     analyze = require_program("systemd-analyze")
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
     program = (sys.executable, "-m", "chronos_cli")
-    made = pieces(Kind.SYSTEMD, plan(tmp_path / name, every_s=every_s, program=program), environ)
+    made = pieces(InstallKind.SYSTEMD, plan(tmp_path / name, every_s=every_s, program=program), environ)
     paths = []
     for piece in made:
         path = Path(piece.where)
@@ -503,12 +503,12 @@ def test_a_job_runs_on_its_minute_once_a_minute(tmp_path):
     """With a tick a minute and no NAS, a job of every minute runs on each minute, once, however often the tick comes."""
     (tmp_path / "config.yaml").write_text("timezone: UTC\n")
     config = load_config(environ={}, home=str(tmp_path))
-    opened = open_home(config, Outside(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
+    opened = open_home(config, ProcessEnvironment(environ={"PATH": "/usr/bin:/bin"}, secrets={}))
     assert spawn("job", "add", "* * * * *", "--id", "minute", "--command", "true", home=tmp_path).code == 0
     first = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
     for second in (*range(0, 180, 20), 180, 180):
         moment = first + timedelta(seconds=second)
-        tick(replace(opened, clock=lambda moment=moment: moment), Inline())
+        tick(replace(opened, clock=lambda moment=moment: moment), InlineLauncher())
     rows = [json.loads(path.read_text()) for path in sorted((tmp_path / "cron/runs/minute").glob("*.json"))]
     expected = [(first + timedelta(minutes=number)).isoformat() for number in range(4)]
     assert [row["scheduled_at"] for row in rows] == expected
@@ -530,8 +530,8 @@ def come_due(agent, job_id):
 def relay(agent, job_id, fire_at):
     """A late relay of an occurrence, past the door: what the shim does once the token has verified."""
     environ = {key: value for key, value in agent.env().items() if key == "PATH"}
-    context = open_home(load_config(environ={}, home=str(agent.home)), Outside(environ=environ, secrets={}))
-    return fire(context, job_id, fire_at=fire_at, delivery="late", launcher=Inline())
+    context = open_home(load_config(environ={}, home=str(agent.home)), ProcessEnvironment(environ=environ, secrets={}))
+    return fire(context, job_id, fire_at=fire_at, delivery="late", launcher=InlineLauncher())
 
 
 def test_a_tick_runs_jobs_that_nas_refuses_to_hold(tmp_path):

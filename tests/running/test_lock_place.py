@@ -10,7 +10,7 @@ from real_processes import RUN, program_environment
 
 from chronos_cli.running import lock_place
 from chronos_cli.running.errors import LockDirError
-from chronos_cli.running.liveness import Liveness, liveness
+from chronos_cli.running.liveness import LivenessProbe, liveness
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.lock_place import LockPlace, kind_of, on_network
 from chronos_cli.running.machine import machine_identity, start_time
@@ -59,7 +59,7 @@ def test_it_is_private_whatever_the_umask(tmp_path, umask):
     folder = tmp_path / "cron" / "locks"
     assert (folder.stat().st_mode & 0o7777, Path(lock.path).stat().st_mode & 0o7777) == (0o700, 0o600)
     folder.chmod(0o777)
-    assert liveness(place, lock.owner(), *RUN) is Liveness.ALIVE, "by its pid"
+    assert liveness(place, lock.owner(), *RUN) is LivenessProbe.ALIVE, "by its pid"
     made(place)
     assert folder.stat().st_mode & 0o777 == 0o700
     lock.release()
@@ -68,15 +68,15 @@ def test_it_is_private_whatever_the_umask(tmp_path, umask):
 def test_a_folder_open_to_others_is_not_asked(tmp_path, lock, lock_dir, places):
     """What others could have written into proves nothing."""
     owner = lock.owner() | {"pid": 1, "started": -1}
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
     lock_dir.chmod(0o770)
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
     lock_dir.chmod(0o700)
     Path(lock.path).chmod(0o620)
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
     Path(lock.path).chmod(0o600)
     os.link(lock.path, tmp_path / "second-name")
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
 
 
 def test_a_link_of_ours_is_a_folder_like_any_other(tmp_path):
@@ -105,7 +105,7 @@ def test_nothing_of_another_user_counts(tmp_path):
     folder.unlink()
     lock = RunLock.acquire(place, *RUN)
     os.chown(lock.path, 12345, 12345)
-    assert liveness(place, lock.owner() | {"pid": 1, "started": -1}, *RUN) is Liveness.UNSEEN
+    assert liveness(place, lock.owner() | {"pid": 1, "started": -1}, *RUN) is LivenessProbe.UNSEEN
     lock.release()
 
 
@@ -141,9 +141,11 @@ def test_without_such_a_folder_it_has_a_name_that_cannot_be_guessed(monkeypatch,
     place = LockPlace(None, lambda: ids[0], machine_home=lambda: home)
     lock = RunLock.acquire(place, *RUN)
     assert Path(lock.path).parent not in (first, second)
-    assert liveness(LockPlace(None, lambda: ids[0], machine_home=lambda: home), lock.owner(), *RUN) is Liveness.ALIVE
+    assert (
+        liveness(LockPlace(None, lambda: ids[0], machine_home=lambda: home), lock.owner(), *RUN) is LivenessProbe.ALIVE
+    )
     first.unlink()
-    assert liveness(place, lock.owner() | {"pid": 1, "started": -1}, *RUN) is Liveness.ALIVE, (
+    assert liveness(place, lock.owner() | {"pid": 1, "started": -1}, *RUN) is LivenessProbe.ALIVE, (
         "found in the second place"
     )
     lock.release()
@@ -173,5 +175,5 @@ def test_a_run_of_an_earlier_version_is_settled_by_its_lease(tmp_path, places):
     path.touch()
     owner = {"machine": machine_identity(), "pid": os.getpid(), "started": start_time(os.getpid()), "lock": str(path),
              "file": [path.stat().st_dev, path.stat().st_ino], "token": "0123456789abcdef"}  # fmt: skip
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
-    assert liveness(places, owner | {"started": 1}, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
+    assert liveness(places, owner | {"started": 1}, *RUN) is LivenessProbe.UNSEEN

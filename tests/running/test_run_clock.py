@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.config import load_config
-from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.decision import FireRequest, Trigger
 from chronos_cli.core.edits import Draft
 from chronos_cli.core.row import LEASE_MARGIN, RunState
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
-from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.evaluate import look
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.evaluate import evaluate
 from chronos_cli.operations.firing.fire import launch_all
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.running import local, machine
@@ -28,7 +28,7 @@ TIMEOUT_S = 600
 def ctx(tmp_path):
     """A home whose one job is due and runs until its file is there."""
     environ = {"PATH": "/usr/bin:/bin", "CHRONOS_LOCK_DIR": str(tmp_path / "locks")}
-    found = open_home(load_config(environ={}, home=str(tmp_path)), Outside(environ=environ, secrets={}))
+    found = open_home(load_config(environ={}, home=str(tmp_path)), ProcessEnvironment(environ=environ, secrets={}))
     draft = Draft(
         job_id="j",
         name="j",
@@ -49,8 +49,8 @@ def at(ctx, by):
 
 def begin(ctx):
     """Start what is due; the run."""
-    looked = look(ctx, "j", Fire(via=Via.TICK, token=ctx.token()))
-    (run,) = launch_all(ctx, looked, Inline())
+    looked = evaluate(ctx, "j", FireRequest(via=Trigger.TICK, token=ctx.token()))
+    (run,) = launch_all(ctx, looked, InlineLauncher())
     return run
 
 
@@ -68,7 +68,7 @@ def test_a_healthy_run_outlives_a_step_of_the_wall_clock(ctx, tmp_path, hours):
     """Far past its lease by the wall, and yet nobody ends it, calls it overdue or calls it lost: it ends well."""
     run = begin(ctx)
     moved = at(ctx, timedelta(hours=hours))
-    look(moved, "j", Fire(via=Via.END, token="t"))
+    evaluate(moved, "j", FireRequest(via=Trigger.RUN_ENDED, token="t"))
     assert row(ctx).state is RunState.RUNNING
     (view,) = listing(moved, arming=False, held=None, prompt_runner=False).jobs
     assert (view.running, view.overrun_s) == ((row(ctx).run_id,), None)
@@ -81,7 +81,7 @@ def test_the_lease_of_a_run_that_was_suspended_ends(ctx, tmp_path, monkeypatch):
     run = begin(ctx)
     lease = TIMEOUT_S + LEASE_MARGIN.total_seconds()
     monkeypatch.setattr(local, "seconds_since", lambda _: lease + 10)
-    look(at(ctx, timedelta(hours=-3)), "j", Fire(via=Via.END, token="t"))
+    evaluate(at(ctx, timedelta(hours=-3)), "j", FireRequest(via=Trigger.RUN_ENDED, token="t"))
     assert row(ctx).state is RunState.LOST
     (tmp_path / "go").touch()  # its supervisor is this very process, which nobody kills
     assert run.wait().state is RunState.LOST

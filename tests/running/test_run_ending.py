@@ -9,7 +9,7 @@ import pytest
 from real_processes import RUN, eventually, is_running, python, read_pid
 
 from chronos_cli.running import machine
-from chronos_cli.running.liveness import Liveness, end_leftovers, end_run, liveness
+from chronos_cli.running.liveness import LivenessProbe, end_leftovers, end_run, liveness
 from chronos_cli.running.supervise import Clock
 
 STUBBORN = "trap '' TERM INT HUP; echo $$ > {0}/a; (trap '' TERM; echo $(sh -c 'echo $PPID') > {0}/b; while :; do sleep 1; done) & while :; do sleep 1; done"
@@ -116,7 +116,7 @@ def test_a_signal_to_the_supervisor_interrupts_within_two_seconds(supervise, tmp
     assert time.monotonic() - before < 2
     assert (ended["state"], ended["reason"]) == ("interrupted", f"stopped by {number.name}")
     assert not any(is_running(pid) for pid in pids)
-    assert liveness(places, supervisor.owner, *RUN) is not Liveness.ALIVE
+    assert liveness(places, supervisor.owner, *RUN) is not LivenessProbe.ALIVE
 
 
 def test_a_signal_during_the_grace_of_a_timeout_shortens_it(supervise, tmp_path):
@@ -178,8 +178,8 @@ def test_without_linuxs_help_runs_end_all_the_same(run, tmp_path):
 def test_without_proc_only_the_lock_counts(lock, places):
     """No process is taken for dead or alive by its number, and none is killed."""
     owner = lock.owner()
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
     owner["pid"] = 2**22 + 1
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
     assert end_leftovers(places, owner, *RUN) is False
     assert end_run(places, owner, *RUN) is False

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from real_processes import RUN, eventually, is_running, program_environment, python, read_pid
 
-from chronos_cli.running.liveness import Liveness, end_leftovers, end_run, liveness
+from chronos_cli.running.liveness import LivenessProbe, end_leftovers, end_run, liveness
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.machine import start_time
 
@@ -30,14 +30,14 @@ time.sleep(60)"""
 def test_a_held_lock_is_a_living_run(lock, places):
     """While its supervisor lives and holds the lock, a run is alive, and there are no leftovers to end."""
     owner = json.loads(json.dumps(lock.owner()))
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
     assert end_leftovers(places, owner, *RUN) is False
 
 
 def test_looking_disturbs_nobody(lock, places):
     """Any number may look at once, and the lock stays its owner's."""
     owner = lock.owner()
-    assert {liveness(places, owner, *RUN) for _ in range(100)} == {Liveness.ALIVE}
+    assert {liveness(places, owner, *RUN) for _ in range(100)} == {LivenessProbe.ALIVE}
 
 
 @linux
@@ -46,9 +46,9 @@ def test_kill_9_of_the_supervisor_takes_the_whole_job_with_it(supervise, tmp_pat
     tree = f"(trap '' TERM; sleep 60 & echo $! > {tmp_path}/a; sleep 60) & echo $! > {tmp_path}/b; wait"
     supervisor = supervise(["/bin/sh", "-c", tree])
     pids = [supervisor.child, read_pid(tmp_path / "a"), read_pid(tmp_path / "b")]
-    assert liveness(places, supervisor.owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, supervisor.owner, *RUN) is LivenessProbe.ALIVE
     supervisor.process.kill()
-    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD, within_s=5)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD, within_s=5)
     assert not any(is_running(pid) for pid in pids)
     assert end_leftovers(places, supervisor.owner, *RUN) is True
 
@@ -59,7 +59,7 @@ def test_killing_the_supervisors_own_group_does_not_spare_the_job(supervise, tmp
     supervisor = supervise(["/bin/sh", "-c", f"sleep 60 & echo $! > {tmp_path}/a; wait"])
     pid = read_pid(tmp_path / "a")
     os.killpg(supervisor.process.pid, signal.SIGKILL)
-    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD)
     assert not is_running(pid)
 
 
@@ -69,7 +69,7 @@ def test_without_a_guard_the_kernel_still_ends_the_leader(supervise, places):
     supervisor = supervise(["sleep", "60"])
     os.kill(supervisor.guard, signal.SIGKILL)
     supervisor.process.kill()
-    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD)
     assert not is_running(supervisor.child)
 
 
@@ -80,7 +80,7 @@ def test_without_the_kernels_signal_the_guard_ends_the_group(supervise, tmp_path
     supervisor = supervise([sys.executable, "-I", "-c", program])
     assert eventually((tmp_path / "on").exists)
     supervisor.process.kill()
-    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD)
     assert not is_running(supervisor.child)
 
 
@@ -93,11 +93,11 @@ def test_what_escaped_the_group_is_an_orphan_until_it_is_ended(supervise, tmp_pa
     supervisor.process.kill()
     assert eventually(lambda: not is_running(supervisor.child) and not is_running(supervisor.guard))
     time.sleep(0.05)
-    assert liveness(places, supervisor.owner, *RUN) is Liveness.ORPHANED
+    assert liveness(places, supervisor.owner, *RUN) is LivenessProbe.ORPHANED
     assert is_running(escaped)
     assert end_leftovers(places, supervisor.owner, *RUN) is True
     assert eventually(lambda: not is_running(escaped))
-    assert liveness(places, supervisor.owner, *RUN) is Liveness.DEAD
+    assert liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD
 
 
 @linux
@@ -108,7 +108,7 @@ def test_a_group_that_closed_the_lock_is_still_found(supervise, tmp_path, places
     left = read_pid(tmp_path / "a")
     os.kill(supervisor.guard, signal.SIGKILL)
     supervisor.process.kill()
-    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is Liveness.DEAD)
+    assert eventually(lambda: liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD)
     assert is_running(left)
     assert end_leftovers(places, supervisor.owner, *RUN) is True
     assert not is_running(left)
@@ -120,7 +120,7 @@ def test_a_stuck_supervisor_is_ended_by_whoever_takes_over(supervise, tmp_path, 
     supervisor = supervise(["/bin/sh", "-c", f"sleep 60 & echo $! > {tmp_path}/a; wait"])
     pid = read_pid(tmp_path / "a")
     supervisor.process.send_signal(signal.SIGSTOP)
-    assert liveness(places, supervisor.owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, supervisor.owner, *RUN) is LivenessProbe.ALIVE
     assert end_leftovers(places, supervisor.owner, *RUN) is False, "it is no leftover while its supervisor lives"
     wrong = {**supervisor.owner, "token": "0" * 16}
     assert end_run(places, wrong, *RUN) is False
@@ -128,7 +128,7 @@ def test_a_stuck_supervisor_is_ended_by_whoever_takes_over(supervise, tmp_path, 
     assert end_run(places, supervisor.owner, *RUN) is True
     assert not is_running(supervisor.process.pid)
     assert not is_running(pid)
-    assert liveness(places, supervisor.owner, *RUN) is Liveness.DEAD
+    assert liveness(places, supervisor.owner, *RUN) is LivenessProbe.DEAD
 
 
 @linux
@@ -216,11 +216,11 @@ def test_a_supervisors_pid_used_anew_does_not_keep_a_run_alive(lock_dir, places)
     """The pid of a dead supervisor, now another process's, is told apart by its start time."""
     owner = dead_owner(lock_dir)
     owner["pid"] = os.getpid()
-    assert liveness(places, owner, *RUN) is Liveness.DEAD
+    assert liveness(places, owner, *RUN) is LivenessProbe.DEAD
     (lock_dir / owner["lock"]).unlink()
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
     owner["started"] = start_time(os.getpid())
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
 
 
 @pytest.mark.parametrize("member", ["boot", "pid_namespace", "host"])
@@ -228,7 +228,7 @@ def test_another_machine_cannot_tell(lock, member, places):
     """From another boot, pid namespace or host neither the lock nor the pid means anything, and nothing is killed."""
     owner = lock.owner()
     owner["machine"][member] += "x"
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
     assert end_leftovers(places, owner, *RUN) is False
 
 
@@ -256,12 +256,12 @@ def test_a_real_other_pid_namespace_cannot_tell(lock, tmp_path):
 def test_another_file_in_the_locks_place_cannot_tell(lock_dir, places):
     """A lock that was removed and made again, or replaced by a link or a pipe, is not the run's."""
     owner = dead_owner(lock_dir)
-    assert liveness(places, owner, *RUN) is Liveness.DEAD
+    assert liveness(places, owner, *RUN) is LivenessProbe.DEAD
     path = lock_dir / owner["lock"]
     path.rename(path.with_name("old"))  # kept, so that no new file can get its inode number
     for make in (path.touch, lambda: path.symlink_to("/etc/passwd"), lambda: os.mkfifo(path)):
         make()
-        assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+        assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
         path.unlink()
 
 
@@ -281,18 +281,18 @@ def test_another_file_in_the_locks_place_cannot_tell(lock_dir, places):
 def test_a_broken_record_is_unseen(lock_dir, change, places):
     """What a row says is never trusted to have a shape."""
     owner = {**dead_owner(lock_dir), **change}
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
-    assert liveness(places, {}, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
+    assert liveness(places, {}, *RUN) is LivenessProbe.UNSEEN
     assert end_leftovers(places, {}, *RUN) is False
 
 
 def test_a_supervisor_that_died_before_its_job_leaves_a_run_that_may_still_start(lock_dir, places):
     """The note says whether the job was begun; only one that says so keeps the run from being started again."""
     owner = dead_owner(lock_dir, begun=False)
-    assert liveness(places, owner, *RUN) is Liveness.UNSTARTED
-    assert liveness(places, dead_owner(lock_dir), *RUN) is Liveness.DEAD
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSTARTED
+    assert liveness(places, dead_owner(lock_dir), *RUN) is LivenessProbe.DEAD
     (lock_dir / owner["lock"]).write_bytes(b"")  # what says nothing does not say that either
-    assert liveness(places, owner, *RUN) is Liveness.UNSEEN
+    assert liveness(places, owner, *RUN) is LivenessProbe.UNSEEN
 
 
 def test_a_released_lock_is_removed(lock_dir, places):
@@ -308,7 +308,7 @@ def test_every_attempt_has_a_lock_of_its_own(lock_dir, places):
     first, second = (RunLock.acquire(places, "job", "run-1") for _ in range(2))
     assert first.path != second.path
     first.release()
-    assert liveness(places, second.owner(), *RUN) is Liveness.ALIVE
+    assert liveness(places, second.owner(), *RUN) is LivenessProbe.ALIVE
     second.release()
 
 

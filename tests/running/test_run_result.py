@@ -10,7 +10,7 @@ import pytest
 
 from chronos_cli.core.row import Result, RunState
 from chronos_cli.running.errors import LockDirError
-from chronos_cli.running.liveness import Liveness, liveness, read_result
+from chronos_cli.running.liveness import LivenessProbe, liveness, read_result
 from chronos_cli.running.local import result_of
 from chronos_cli.running.lock import LOCK_BYTES, RunLock, remove_lock
 
@@ -40,9 +40,9 @@ def test_a_result_is_read_while_the_lock_is_held_and_after(lock, places):
     assert read_result(places, owner, *RUN) is None
     lock.record_result(RESULT.to_json(), durable=True)
     assert result_of(read_result(places, owner, *RUN)) == RESULT
-    assert liveness(places, owner, *RUN) is Liveness.ALIVE
+    assert liveness(places, owner, *RUN) is LivenessProbe.ALIVE
     lock.release(keep=True)
-    assert liveness(places, owner, *RUN) is Liveness.DEAD
+    assert liveness(places, owner, *RUN) is LivenessProbe.DEAD
     assert result_of(read_result(places, owner, *RUN)) == RESULT
     remove_lock(places, owner, *RUN)
     assert not Path(lock.path).exists()

@@ -19,7 +19,7 @@ from chronos_cli.operations.firing import admission
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import run as running
 from chronos_cli.operations.firing import run_end as through
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.trust.settings import TrustSettings
 from chronos_cli.trust.tokens import check_claims, claims_from
 from tests.sim.machines import PLATFORM_S
@@ -59,7 +59,7 @@ def start_door(world: World, delivery: Delivery, token: int, named: float | None
 
 def _admitted(
     world: World, task: Task, delivery: Delivery, named: float | None, spoiled: str | None
-) -> admission.Admitted:
+) -> admission.AuthorizedFire:
     """What the request may ask for, as the callback finds out before it reads any store."""
     request: dict[str, Any] = {"job_id": "../x" if spoiled == "job id" else delivery.job_id}
     if named is not None:
@@ -90,12 +90,12 @@ class _Answer:
     def __init__(self, world: World, task: Task, ctx: Any, delivery: Delivery) -> None:
         self.world, self.task, self.ctx, self.delivery = world, task, ctx, delivery
         self.report: firing.FireReport | None = None
-        self.launcher: Any = Inline()
+        self.launcher: Any = InlineLauncher()
         if world.cfg.mode != "sync":
             self.launcher = SimDetached(world, task, wait_s={"detached": 0.0}.get(world.cfg.mode, PLATFORM_S))
         self.status, self.word, self.retry_after = 500, "", None
 
-    def fire(self, asked: admission.Admitted) -> None:
+    def fire(self, asked: admission.AuthorizedFire) -> None:
         world, number = self.world, str(self.delivery.number)
         report = firing.fire(
             self.ctx,
@@ -179,7 +179,7 @@ class SimDetached:
 
         def body(me, mine):
             try:
-                begun = running.begin(mine, running.Claim.from_json(json.loads(payload)))
+                begun = running.begin(mine, running.RunTicket.from_json(json.loads(payload)))
             except ChronosError:
                 said.append("failed")
                 raise
@@ -194,7 +194,7 @@ class SimDetached:
                 # It waits until the answer has left, or whoever was to give it is gone, but not for ever.
                 world.pause(me, "await answer", until=world.now + 15.0, cond=lambda: self.answered or task.done)
 
-            through.see_through(mine, begun, ended=said.append, settled=settled)
+            through.wait_and_follow_up(mine, begun, ended=said.append, settled=settled)
 
         runner = world.spawn("runner", task.job, body, machine=task.machine, budget=ctx.budget_s)
         task.runners.append(runner)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core import occurrence
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.decision import Outcome, Via
+from chronos_cli.core.decision import Outcome, Trigger
 from chronos_cli.core.job import parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import begun
@@ -23,12 +23,12 @@ from tests.sim.config import LEAPING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_meant, _launch_each = occurrence.meant, fire.launch_each
+_meant, _launch_each = occurrence.claimable_occurrence, fire.launch_each
 
 
 def _claims_whatever_is_named(job, cursor, came, now):
     """Without the claim check: the instant that a fire names is claimed, whether or not it is the cursor."""
-    if came.via is Via.RELAY and came.fire_at is not None and came.fire_at <= now and cursor is not None:
+    if came.via is Trigger.RELAY and came.fire_at is not None and came.fire_at <= now and cursor is not None:
         return came.fire_at
     return _meant(job, cursor, came, now)
 
@@ -100,7 +100,7 @@ WORLDS = {
 RULES = {
     "clock's witness": ((context, "judged", _believes_any_clock),),
     "silent witness": ((occurrence, "may_settle", _settles_all_the_same), (tick, "may_settle", _settles_all_the_same)),
-    "claim check": ((occurrence, "meant", _claims_whatever_is_named),),
+    "claim check": ((occurrence, "claimable_occurrence", _claims_whatever_is_named),),
     "claimed_through": ((look, "parse_job", _forgets_what_was_claimed), (jobs, "parse_job", _forgets_what_was_claimed)),
     "arm before answer": ((fire, "_arm_and_note", _answers_first),),
     "start before arm": ((fire, "launch_each", _arms_first),),

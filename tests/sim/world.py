@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from chronos_cli.core import edits
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.job import Home, OnCrash, Overlap, Policy, jitter_of
+from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy, jitter_of
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.errors import ChronosError
@@ -20,11 +20,11 @@ from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.operations import evaluate as looking
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile as reconciling
-from chronos_cli.operations.context import Context, Retention, Wire
+from chronos_cli.operations.context import Context, NasTarget, Retention
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import probe
 from chronos_cli.operations.firing import tick as ticking
-from chronos_cli.operations.firing.launchers import Inline
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store import packs
 from chronos_cli.store.memory import MemoryStore
@@ -89,7 +89,7 @@ class World:
         self.check = Check(self)
         self.nas = Server(self, self.cfg.characters)
         self.zone = ZoneInfo(self.cfg.zone)
-        self.home = Home(zone=self.zone, zone_name=self.cfg.zone)
+        self.home = HomeDefaults(zone=self.zone, zone_name=self.cfg.zone)
         self.made = 0
 
     # -- what the parts ask for --------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class World:
         def sleep(seconds: float) -> None:
             self.pause(task, "sleep", until=self.now + seconds)
 
-        wire = Wire(
+        wire = NasTarget(
             portal_url="https://nas",
             callback_url="https://me",
             audience="agent:1",
@@ -330,7 +330,7 @@ class World:
 
     def see_all(self, ctx, job, looked) -> None:
         """Start what a look decided, wait for it, and arm: what `run` and `tick` do."""
-        begun = firing.launch_all(ctx, looked, Inline())
+        begun = firing.launch_all(ctx, looked, InlineLauncher())
         for run in begun:
             run.wait()
         if not begun and looked.job is not None:
@@ -338,7 +338,7 @@ class World:
 
     def op_tick(self, _: str) -> None:
         def body(task, ctx):
-            ticked = ticking.tick(ctx, Inline(), max_parallel=self.rng.choice((0, 1)))
+            ticked = ticking.tick(ctx, InlineLauncher(), max_parallel=self.rng.choice((0, 1)))
             task.failed = bool(ticked.failed or ticked.unarmed) or task.failed
 
         self.spawn("tick", None, body)

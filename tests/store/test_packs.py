@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.job import Home
+from chronos_cli.core.job import HomeDefaults
 from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import NasUnavailableError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
 from chronos_cli.operations.arming.reconcile import reconcile
-from chronos_cli.operations.context import Context, Wire
+from chronos_cli.operations.context import Context, NasTarget
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.memory import MemoryStore
@@ -72,9 +72,9 @@ class World:
         ]
         self.store.create(JOBS_KEY, json.dumps({"jobs": records}).encode())
         self.repository = Repository(self.store, sleep=lambda _: None, random=lambda: 0.5)
-        wire = Wire(portal_url="p", callback_url="c", audience="x", connect=lambda _: self.nas)
+        wire = NasTarget(portal_url="p", callback_url="c", audience="x", connect=lambda _: self.nas)
         self.ctx = Context(
-            home=Home(zone=UTC, zone_name="UTC"),
+            home=HomeDefaults(zone=UTC, zone_name="UTC"),
             repository=self.repository,
             processes=None,
             clock=lambda: NOW,

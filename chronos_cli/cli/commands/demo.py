@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.demo.events import Event
-    from chronos_cli.demo.scenario import Verdict
+    from chronos_cli.demo.scenario import DemoVerdict
 
 _MARKS: Final = {
     "armed": ("◷", "@", "cyan"),
@@ -84,7 +84,7 @@ def _line(out: Output, event: Event) -> str:
     return out.style(text[: out.width] if out.terminal else text, style)
 
 
-def _sum_up(out: Output, verdict: Verdict, keep: Path | None) -> None:
+def _sum_up(out: Output, verdict: DemoVerdict, keep: Path | None) -> None:
     out.line()
     for job_id, instants in verdict.due.items():
         ran, passed = sum(verdict.ran[job_id].values()), len(verdict.passed_over[job_id])
@@ -101,7 +101,7 @@ def _sum_up(out: Output, verdict: Verdict, keep: Path | None) -> None:
         out.line(f"The home is in {keep}: try `chronos --home {keep}/agent history`.")
 
 
-def _document(verdict: Verdict, seen: list[Event], keep: Path | None) -> dict[str, Any]:
+def _document(verdict: DemoVerdict, seen: list[Event], keep: Path | None) -> dict[str, Any]:
     return {
         "jobs": [
             {

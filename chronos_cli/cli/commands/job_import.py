@@ -62,11 +62,11 @@ def command(
         return run(invocation, options)
     if tz or seconds or system or prune or disable_source:
         raise UsageError("an option of crontabs is given", hint="say --from crontab")
-    from chronos_cli.operations.jobs.transfer import bring_in
+    from chronos_cli.operations.jobs.transfer import import_jobs
 
     context = invocation.context()
     records, left_out = _read(file, source, invocation)
-    plan = bring_in(context, records, dry_run=dry_run)
+    plan = import_jobs(context, records, dry_run=dry_run)
     error = None
     if not dry_run and any(item.verdict.value != "keep" for item in plan):
         error = tell_of_import(invocation, context)
@@ -111,7 +111,7 @@ def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple
 def _open(folder: str, invocation: Invocation) -> Context:
     """Another home, for reading. Raises UsageError where there is none."""
     from chronos_cli.config import load_config
-    from chronos_cli.operations.assembly import Outside, open_home
+    from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
     home = Path(folder).expanduser()
     if not (home / "cron" / "jobs.json").is_file():
@@ -119,7 +119,7 @@ def _open(folder: str, invocation: Invocation) -> Context:
     # Variables and flags speak for the home we work in, not for that one.
     config = load_config(environ={key: invocation.environ[key] for key in ("HOME", "TZ") if key in invocation.environ},
                          home=str(home))  # fmt: skip
-    return open_home(config, Outside(environ={}, secrets={}), armed=False)
+    return open_home(config, ProcessEnvironment(environ={}, secrets={}), armed=False)
 
 
 def _text(file: str) -> str:

@@ -33,7 +33,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.operations.firing.fire import launch_each, wait_for
-    from chronos_cli.operations.firing.launchers import Detached, Inline
+    from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
     from chronos_cli.operations.jobs import edit as jobs
     from chronos_cli.operations.views.logs import read_output
     from chronos_cli.running.signals import Interrupts
@@ -45,7 +45,7 @@ def command(
             context = invocation.context(armed=False, interrupts=interrupts)
         job_id = references.one(context, job)
         looked = jobs.claim_manual(context, job_id)
-        launcher: Inline | Detached = detached(invocation) if detach else Inline()
+        launcher: InlineLauncher | DetachedLauncher = detached(invocation) if detach else InlineLauncher()
         running: list[Running] = []
         try:
             # Into the list one by one: what has started is waited for, also when the next one cannot start.
@@ -55,7 +55,7 @@ def command(
         if trouble:
             raise trouble[0]
         started = [start.entry.run for start in looked.decision.starts]
-        if isinstance(launcher, Detached):
+        if isinstance(launcher, DetachedLauncher):
             launcher.answered()
         if looked.over:
             from chronos_cli.operations.alerts import alert

@@ -50,7 +50,7 @@ def command(
         return carry_out(invocation, install, every=every, image=image, yes=yes, remove=remove)
     if every is not None or image is not None or yes or remove:
         raise UsageError("--every, --image, --yes and --remove belong to --install", hint="say --install crontab")
-    from chronos_cli.operations.firing.launchers import Detached
+    from chronos_cli.operations.firing.launchers import DetachedLauncher
     from chronos_cli.operations.firing.tick import tick
     from chronos_cli.running.detach import Runners
 
@@ -60,7 +60,7 @@ def command(
     armed = invocation.provider(context).provider.name != "builtin"
     if not armed:
         context = invocation.context(armed=False)
-    launcher = Detached(
+    launcher = DetachedLauncher(
         Runners(),
         launching={"home": config.home, "armed": armed},
         environment=invocation.environ,

@@ -13,7 +13,7 @@ from chronos_cli.private_memory import hide_memory
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.firing.admission import Admitted
+    from chronos_cli.operations.firing.admission import AuthorizedFire
     from chronos_cli.operations.firing.fire import FireReport
 
 _MAX_TOKEN_CHARS = 16 * 1024
@@ -38,9 +38,9 @@ def carry_out(
     with Interrupts() as interrupts:
         context = invocation.context(interrupts=interrupts)
         from chronos_cli.operations.firing.fire import fire
-        from chronos_cli.operations.firing.launchers import Detached, Inline
+        from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
 
-        launcher: Inline | Detached = Inline()
+        launcher: InlineLauncher | DetachedLauncher = InlineLauncher()
         if detach:
             launcher = detached(invocation)
         report = fire(
@@ -51,7 +51,7 @@ def carry_out(
             launcher=launcher,
             heard=admitted.heard,
         )
-        if isinstance(launcher, Detached):
+        if isinstance(launcher, DetachedLauncher):
             launcher.answered()
         if report.over:
             from chronos_cli.operations.alerts import alert
@@ -85,7 +85,7 @@ def _token(invocation: Invocation, token: str | None, token_file: str | None) ->
     return found
 
 
-def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | None) -> Admitted:
+def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | None) -> AuthorizedFire:
     from chronos_cli.operations.firing.admission import admit, trust_settings
     from chronos_cli.trust.tokens import verify_fire_token
 
@@ -96,11 +96,11 @@ def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | No
 
 def detached(invocation: Invocation) -> Any:
     """What starts runs in processes that outlive this one."""
-    from chronos_cli.operations.firing.launchers import Detached
+    from chronos_cli.operations.firing.launchers import DetachedLauncher
     from chronos_cli.running.detach import Runners
 
     launching = {"home": invocation.config().home, "flags": {"lock_timeout": invocation.lock_timeout}}
-    return Detached(
+    return DetachedLauncher(
         Runners(), launching=launching, environment=invocation.environ, secrets=invocation.secrets, wait_s=0.0
     )
 

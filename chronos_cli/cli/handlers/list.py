@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.cli import humanize as words
 from chronos_cli.collector import collector_paused
 from chronos_cli.errors import ChronosError
-from chronos_cli.operations.views.listing import BAD, Armed, listing
+from chronos_cli.operations.views.listing import BAD, ArmedWake, listing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -172,10 +172,10 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
     arm = view.arm
     if view.will_fire:
         return "armed, will fire"
-    if arm.state is Armed.NONE:
+    if arm.state is ArmedWake.NONE:
         return "-"
     text = arm.state.value
-    if arm.state is Armed.DIFFERENT and arm.held is not None and view.zone is not None:
+    if arm.state is ArmedWake.DIFFERENT and arm.held is not None and view.zone is not None:
         same = arm.held == arm.wanted and arm.callback_url is not None
         text += (
             f" (calls {words.brief(arm.callback_url or '')})"

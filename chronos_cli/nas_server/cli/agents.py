@@ -132,9 +132,9 @@ def _token_end(expires_at: float | None) -> str:
 
 
 def _portal(backend: Backend) -> str:
-    from chronos_cli.nas_server.timers.meta import Facts
+    from chronos_cli.nas_server.timers.meta import NasMeta
 
-    return Facts(backend, clock).recall("portal_url") or f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    return NasMeta(backend, clock).recall("portal_url") or f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 
 def _show_token(command: str, fresh: NewToken, portal: str, callback_url: str, *, json_output: bool) -> None:

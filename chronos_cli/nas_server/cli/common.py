@@ -20,7 +20,7 @@ from chronos_cli.streams import LINE, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chronos_cli.nas_server.home import Home
+    from chronos_cli.nas_server.home import NasHome
     from chronos_cli.nas_server.timers.interface import Backend
 
 HomeOption = Annotated[
@@ -32,7 +32,7 @@ DbOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-def locate(folder: Path | None, database: str | None) -> Home:
+def locate(folder: Path | None, database: str | None) -> NasHome:
     """The home that the options name."""
     from chronos_cli.nas_server.home import find_home
 
@@ -40,7 +40,7 @@ def locate(folder: Path | None, database: str | None) -> Home:
 
 
 @contextmanager
-def opened(home: Home) -> Iterator[Backend]:
+def opened(home: NasHome) -> Iterator[Backend]:
     """The home's store. Raises ConfigError where it cannot be used."""
     backend = home.backend()
     backend.prepare()
@@ -81,7 +81,7 @@ def clock() -> float:
     return time.time()
 
 
-def existing(home: Home) -> Home:
+def existing(home: NasHome) -> NasHome:
     """The home, if anything was ever kept in it. Raises ConfigError."""
     if not home.postgres and not home.sqlite_path.exists():
         raise ConfigError(

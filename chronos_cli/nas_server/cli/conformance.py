@@ -25,8 +25,8 @@ def conformance(
     json_output: JsonOption = False,
 ) -> int:
     """Examine any NAS, clause by clause. Exit 0 when none is broken, else 1."""
-    from chronos_cli.nas_server.conformance.interface import Verdict
-    from chronos_cli.nas_server.conformance.probe import Listener, Probe
+    from chronos_cli.nas_server.conformance.interface import ClauseVerdict
+    from chronos_cli.nas_server.conformance.probe import ContractProbe, Listener
     from chronos_cli.nas_server.conformance.suite import examine
 
     if (callback_listen is None) != (callback_url is None):
@@ -40,7 +40,7 @@ def conformance(
         listener.start()
         if callback_url is not None:
             callback_url = callback_url.rstrip("/").removesuffix(":0") + (f":{listener.port}" if port == "0" else "")
-    probe = Probe(
+    probe = ContractProbe(
         portal_url, _token(token, token_file), listener=listener, callback_url=callback_url, audience=audience
     )
     findings = []
@@ -49,7 +49,7 @@ def conformance(
         if not json_output:
             clause, detail = finding.clause, f"  ({finding.detail})" if finding.detail else ""
             say(f"{finding.verdict:<10}  hop {clause.hop}  {clause.name:<14}  {clause.text}{detail}")
-    counts = {verdict.value: sum(one.verdict is verdict for one in findings) for verdict in Verdict}
+    counts = {verdict.value: sum(one.verdict is verdict for one in findings) for verdict in ClauseVerdict}
     if json_output:
         clauses = [
             {
@@ -64,7 +64,7 @@ def conformance(
         show("conformance", {"portal_url": probe.portal_url, "clauses": clauses, "counts": counts})
     else:
         say(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    return ExitCode.FAULT if counts[Verdict.BROKEN] else ExitCode.OK
+    return ExitCode.FAULT if counts[ClauseVerdict.BROKEN] else ExitCode.OK
 
 
 def _token(token: str | None, path: Path | None) -> str:

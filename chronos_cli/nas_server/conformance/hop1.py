@@ -16,37 +16,37 @@ from chronos_cli.nas_server.conformance.interface import Clause, NotTestedError,
 from chronos_cli.nas_server.conformance.probe import ahead
 
 if TYPE_CHECKING:
-    from chronos_cli.nas_server.conformance.probe import Probe
+    from chronos_cli.nas_server.conformance.probe import ContractProbe
 
 DAY_S = 86_400.0
 
 
-def _token_needed(probe: Probe) -> None:
+def _token_needed(probe: ContractProbe) -> None:
     for token in (None, "not-a-token"):
         for method, path in (("GET", LIST_PATH), ("POST", PROVISION_PATH)):
             status = probe.call(method, path, {} if method == "POST" else None, token=token).status
             demand(status in {401, 403}, f"{method} {path} with {token or 'no token'} answered {status}")
 
 
-def _provision_answers(probe: Probe) -> None:
+def _provision_answers(probe: ContractProbe) -> None:
     probe.arm(probe.job("answers"), ahead(DAY_S))
 
 
-def _list_shows(probe: Probe) -> None:
+def _list_shows(probe: ContractProbe) -> None:
     job_id, when = probe.job("listed"), ahead(DAY_S)
     probe.arm(job_id, when)
     shown = probe.instant(job_id)
     demand(shown == when, f"armed for {format_fire_at(when)}, listed as {shown}")
 
 
-def _same_is_no_op(probe: Probe) -> None:
+def _same_is_no_op(probe: ContractProbe) -> None:
     job_id, when = probe.job("same"), ahead(DAY_S)
     probe.arm(job_id, when)
     probe.arm(job_id, when)
     demand(probe.instant(job_id) == when, "the job is not listed once, at its instant")
 
 
-def _upsert(probe: Probe) -> None:
+def _upsert(probe: ContractProbe) -> None:
     job_id = probe.job("upsert")
     for days in (2, 1, 3):
         when = ahead(days * DAY_S)
@@ -55,7 +55,7 @@ def _upsert(probe: Probe) -> None:
         demand(shown == when, f"armed anew for {format_fire_at(when)}, listed as {shown}")
 
 
-def _cancel(probe: Probe) -> None:
+def _cancel(probe: ContractProbe) -> None:
     job_id = probe.job("cancel")
     probe.arm(job_id, ahead(DAY_S))
     answer = probe.cancel(job_id)
@@ -65,18 +65,18 @@ def _cancel(probe: Probe) -> None:
     demand(probe.instant(job_id) is not None, "a cancelled job could not be armed again")
 
 
-def _cancel_unknown(probe: Probe) -> None:
+def _cancel_unknown(probe: ContractProbe) -> None:
     answer = probe.cancel(probe.job("never-armed"))
     demand(answer.status == 200 and answer.member("ok") is True, f"it answered {answer.status}: {answer.document}")
 
 
-def _malformed(probe: Probe) -> None:
+def _malformed(probe: ContractProbe) -> None:
     for body in ({}, {"job_id": probe.job("bad"), "fire_at": "tomorrow"}, ["no object"]):
         status = probe.call("POST", PROVISION_PATH, body).status
         demand(400 <= status < 500, f"{body} answered {status}")
 
 
-def _pages(probe: Probe) -> None:
+def _pages(probe: ContractProbe) -> None:
     names = {probe.job(f"page-{number}") for number in range(3)}
     for name in names:
         probe.arm(name, ahead(DAY_S))
@@ -84,7 +84,7 @@ def _pages(probe: Probe) -> None:
     demand(sorted(seen) == sorted(names), f"the pages show {len(seen)} entries of {len(names)} jobs")
 
 
-def _batch(probe: Probe) -> None:
+def _batch(probe: ContractProbe) -> None:
     if FEATURE_BATCH not in probe.features():
         raise NotTestedError("not offered")
     good, bad, when = probe.job("batch"), probe.job("batch-bad"), format_fire_at(ahead(DAY_S))
@@ -101,7 +101,7 @@ def _batch(probe: Probe) -> None:
     demand(probe.instant(good) is not None, "the good item of a batch with a bad one was not carried out")
 
 
-def _generation(probe: Probe) -> None:
+def _generation(probe: ContractProbe) -> None:
     if FEATURE_GENERATION not in probe.features():
         raise NotTestedError("not offered")
     job_id, newer = probe.job("generation"), ahead(DAY_S)

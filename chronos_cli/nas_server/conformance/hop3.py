@@ -13,7 +13,7 @@ from chronos_cli.nas_server.conformance.probe import LATE_S, ahead
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from chronos_cli.nas_server.conformance.probe import Fire, Probe
+    from chronos_cli.nas_server.conformance.probe import ContractProbe, ProbeFire
 
 QUIET_S = 4.0
 """How long nothing may come where nothing should."""
@@ -22,7 +22,7 @@ EARLY_S = 1.0
 """How much earlier than its instant a fire may come: clocks differ."""
 
 
-def _first(probe: Probe) -> tuple[Fire, datetime]:
+def _first(probe: ContractProbe) -> tuple[ProbeFire, datetime]:
     """The fire that several clauses look at, made once."""
     probe.listener  # noqa: B018 - raises where hop 3 is not tested
     with probe.once:
@@ -36,7 +36,7 @@ def _first(probe: Probe) -> tuple[Fire, datetime]:
     return fire, when
 
 
-def _fires(probe: Probe) -> None:
+def _fires(probe: ContractProbe) -> None:
     fire, when = _first(probe)
     demand(fire.path.endswith(FIRE_PATH), f"it came to {fire.path}")
     demand(fire.at >= when.timestamp() - EARLY_S, f"it came {when.timestamp() - fire.at:.1f} s early")
@@ -47,7 +47,7 @@ def _fires(probe: Probe) -> None:
     demand(named == when, f"its body names {named}")
 
 
-def _claims(probe: Probe) -> dict[str, Any]:
+def _claims(probe: ContractProbe) -> dict[str, Any]:
     import jwt
 
     fire, _ = _first(probe)
@@ -66,11 +66,11 @@ def _claims(probe: Probe) -> dict[str, Any]:
     return claims
 
 
-def _token(probe: Probe) -> None:
+def _token(probe: ContractProbe) -> None:
     _claims(probe)
 
 
-def _claimed(probe: Probe) -> None:
+def _claimed(probe: ContractProbe) -> None:
     claims, (fire, _) = _claims(probe), _first(probe)
     demand(claims.get("purpose") == FIRE_PURPOSE, f"purpose is {claims.get('purpose')!r}")
     demand(str(claims.get("iss", "")).rstrip("/") == probe.portal_url, f"iss is {claims.get('iss')!r}")
@@ -82,7 +82,7 @@ def _claimed(probe: Probe) -> None:
     demand(30 <= left <= 150, f"exp lies {left:.0f} s ahead, not 60 to 120 (30 more either way for clocks)")
 
 
-def _bound(probe: Probe) -> None:
+def _bound(probe: ContractProbe) -> None:
     claims, (fire, _) = _claims(probe), _first(probe)
     if "job_id" not in claims and "fire_at" not in claims:
         raise NotTestedError("the token names no occurrence; the contract leaves that open")
@@ -92,7 +92,7 @@ def _bound(probe: Probe) -> None:
         )
 
 
-def _delivered_once(probe: Probe) -> None:
+def _delivered_once(probe: ContractProbe) -> None:
     _first(probe)
     job_id = probe.notes["first"][2]
     fires = probe.listener.wait(job_id, 2, time.time() + QUIET_S)
@@ -100,11 +100,11 @@ def _delivered_once(probe: Probe) -> None:
     demand(probe.instant(job_id) is None, "a delivered one-shot is still listed")
 
 
-def _retried(probe: Probe) -> None:
+def _retried(probe: ContractProbe) -> None:
     job_id, when = probe.job("retried"), ahead(2)
-    seen: list[Fire] = []
+    seen: list[ProbeFire] = []
 
-    def answer(fire: Fire) -> tuple[int, dict[str, str]]:
+    def answer(fire: ProbeFire) -> tuple[int, dict[str, str]]:
         seen.append(fire)
         return (503, {"Retry-After": "1"}) if len(seen) == 1 else (200, {})
 
@@ -116,12 +116,12 @@ def _retried(probe: Probe) -> None:
     demand(fires[1].at - fires[0].at >= 0.9, "it came again before its Retry-After")
 
 
-def _during(probe: Probe, status: int, name: str) -> tuple[str, datetime, list[Fire]]:
+def _during(probe: ContractProbe, status: int, name: str) -> tuple[str, datetime, list[ProbeFire]]:
     """Arm anew in the middle of a relay that is then answered with `status`; the fires after that."""
     job_id, when, newer = probe.job(name), ahead(2), ahead(3600)
     arrived, release = threading.Event(), threading.Event()
 
-    def answer(_: Fire) -> tuple[int, dict[str, str]]:
+    def answer(_: ProbeFire) -> tuple[int, dict[str, str]]:
         if arrived.is_set():
             return 200, {}
         arrived.set()
@@ -139,13 +139,13 @@ def _during(probe: Probe, status: int, name: str) -> tuple[str, datetime, list[F
     return job_id, newer, fires
 
 
-def _newer_kept(probe: Probe) -> None:
+def _newer_kept(probe: ContractProbe) -> None:
     job_id, newer, _ = _during(probe, 200, "newer")
     time.sleep(0.5)
     demand(probe.instant(job_id) == newer, f"the list shows {probe.instant(job_id)}")
 
 
-def _owed(probe: Probe) -> None:
+def _owed(probe: ContractProbe) -> None:
     if "keeps-slot" not in probe.features():
         raise NotTestedError("not offered")
     job_id, newer, fires = _during(probe, 503, "owed")
@@ -154,7 +154,7 @@ def _owed(probe: Probe) -> None:
     demand(probe.instant(job_id) == newer, f"the list shows {probe.instant(job_id)}")
 
 
-def _cancelled(probe: Probe) -> None:
+def _cancelled(probe: ContractProbe) -> None:
     job_id, when = probe.job("cancelled"), ahead(3)
     probe.listener  # noqa: B018 - raises where hop 3 is not tested
     probe.arm(job_id, when)
@@ -162,7 +162,7 @@ def _cancelled(probe: Probe) -> None:
     demand(not probe.fires(job_id, when, extra=2), "a cancelled one-shot fired")
 
 
-def _no_redirect(probe: Probe) -> None:
+def _no_redirect(probe: ContractProbe) -> None:
     job_id, when = probe.job("redirect"), ahead(2)
     probe.listener.answers[job_id] = lambda _: (307, {"Location": f"{probe.callback_url}/elsewhere"})
     probe.arm(job_id, when)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chronos_cli.nas_server.conformance.probe import Probe
+    from chronos_cli.nas_server.conformance.probe import ContractProbe
 
 
 class BrokenError(Exception):
@@ -20,7 +20,7 @@ class NotTestedError(Exception):
     """The clause could not be tried; the text says why."""
 
 
-class Verdict(StrEnum):
+class ClauseVerdict(StrEnum):
     """What was found about a clause."""
 
     KEPT = "kept"
@@ -35,7 +35,7 @@ class Clause:
     name: str
     hop: int
     text: str
-    check: Callable[[Probe], None]
+    check: Callable[[ContractProbe], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Finding:
     """What was found about one clause."""
 
     clause: Clause
-    verdict: Verdict
+    verdict: ClauseVerdict
     detail: str = ""
 
 

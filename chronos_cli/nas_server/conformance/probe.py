@@ -27,7 +27,7 @@ LATE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ProbeAnswer:
     """A NAS's answer. `document` is None where the body is no JSON."""
 
     status: int
@@ -39,7 +39,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fire:
+class ProbeFire:
     """A callback as it arrived; `at` in seconds since the epoch."""
 
     path: str
@@ -66,8 +66,8 @@ class Listener:
 
     host: str
     port: int
-    fires: list[Fire] = field(default_factory=list)
-    answers: dict[str, Callable[[Fire], tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    fires: list[ProbeFire] = field(default_factory=list)
+    answers: dict[str, Callable[[ProbeFire], tuple[int, dict[str, str]]]] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
     _server: Any = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -85,7 +85,7 @@ class Listener:
         self.port = int(self._server.effective_port)
         threading.Thread(target=self._server.run, name="conformance-listener", daemon=True).start()
 
-    def wait(self, job_id: str, count: int, until: float) -> list[Fire]:
+    def wait(self, job_id: str, count: int, until: float) -> list[ProbeFire]:
         """The fires of a job, once there are `count` or the time is `until`."""
         with self._changed:
             while len(found := [fire for fire in self.fires if fire.job_id == job_id]) < count:
@@ -102,7 +102,7 @@ class Listener:
         except ValueError:
             body = None
         path = str(environ.get("PATH_INFO", ""))
-        fire = Fire(path=path, authorization=str(environ.get("HTTP_AUTHORIZATION", "")), body=body, at=time.time())
+        fire = ProbeFire(path=path, authorization=str(environ.get("HTTP_AUTHORIZATION", "")), body=body, at=time.time())
         if path.startswith("/elsewhere"):
             self.strays.append(fire.job_id)
             start_response("200 OK", [("Content-Length", "0")])
@@ -116,7 +116,7 @@ class Listener:
         return []
 
 
-class Probe:
+class ContractProbe:
     """One run against one NAS. `callback_url`: where the listener is reached from outside. Usable from many threads."""
 
     def __init__(
@@ -157,7 +157,7 @@ class Probe:
         self._used.append(job_id)
         return job_id
 
-    def call(self, method: str, path: str, document: Any = None, *, token: str | None = "") -> Answer:
+    def call(self, method: str, path: str, document: Any = None, *, token: str | None = "") -> ProbeAnswer:
         """One call. `token`: another one, or None for no token at all. Raises NasUnavailableError."""
         import requests
 
@@ -180,11 +180,11 @@ class Probe:
                 f"{self.portal_url} cannot be reached: {error}", hint="see --portal-url"
             ) from error
         try:
-            return Answer(status=reply.status_code, document=reply.json())
+            return ProbeAnswer(status=reply.status_code, document=reply.json())
         except ValueError:
-            return Answer(status=reply.status_code, document=None)
+            return ProbeAnswer(status=reply.status_code, document=None)
 
-    def provision(self, job_id: str, fire_at: datetime, **more: Any) -> Answer:
+    def provision(self, job_id: str, fire_at: datetime, **more: Any) -> ProbeAnswer:
         """Arm a job."""
         text = format_fire_at(fire_at)
         body = {"job_id": job_id, "fire_at": text, "agent_callback_url": self.callback_url}
@@ -198,7 +198,7 @@ class Probe:
         demand(isinstance(schedule_id, str) and schedule_id, "provision answered no schedule_id")
         return str(schedule_id)
 
-    def cancel(self, job_id: str) -> Answer:
+    def cancel(self, job_id: str) -> ProbeAnswer:
         """Cancel a job."""
         return self.call("POST", CANCEL_PATH, {"job_id": job_id})
 
@@ -240,7 +240,7 @@ class Probe:
         named = self.call("GET", LIST_PATH).member("features")
         return {str(one) for one in named} if isinstance(named, list) else set()
 
-    def fires(self, job_id: str, fire_at: datetime, count: int = 1, extra: float = LATE_S) -> list[Fire]:
+    def fires(self, job_id: str, fire_at: datetime, count: int = 1, extra: float = LATE_S) -> list[ProbeFire]:
         """The callbacks of a job, waited for until `extra` seconds after its instant."""
         return self.listener.wait(job_id, count, fire_at.timestamp() + extra)
 

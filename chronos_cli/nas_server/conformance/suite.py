@@ -6,18 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.conformance import hop1, hop3
-from chronos_cli.nas_server.conformance.interface import BrokenError, Finding, NotTestedError, Verdict
+from chronos_cli.nas_server.conformance.interface import BrokenError, ClauseVerdict, Finding, NotTestedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from chronos_cli.nas_server.conformance.interface import Clause
-    from chronos_cli.nas_server.conformance.probe import Probe
+    from chronos_cli.nas_server.conformance.probe import ContractProbe
 
 CLAUSES = (*hop1.CLAUSES, *hop3.CLAUSES)
 
 
-def examine(probe: Probe, clauses: Sequence[Clause] = CLAUSES) -> Iterator[Finding]:
+def examine(probe: ContractProbe, clauses: Sequence[Clause] = CLAUSES) -> Iterator[Finding]:
     """Try every clause and yield what was found, in order; what was armed is cancelled in the end.
 
     Raises NasUnavailableError where the NAS cannot be reached.
@@ -34,11 +34,11 @@ def examine(probe: Probe, clauses: Sequence[Clause] = CLAUSES) -> Iterator[Findi
         probe.clean()
 
 
-def _try(clause: Clause, probe: Probe) -> Finding:
+def _try(clause: Clause, probe: ContractProbe) -> Finding:
     try:
         clause.check(probe)
     except BrokenError as error:
-        return Finding(clause=clause, verdict=Verdict.BROKEN, detail=str(error))
+        return Finding(clause=clause, verdict=ClauseVerdict.BROKEN, detail=str(error))
     except NotTestedError as error:
-        return Finding(clause=clause, verdict=Verdict.NOT_TESTED, detail=str(error))
-    return Finding(clause=clause, verdict=Verdict.KEPT)
+        return Finding(clause=clause, verdict=ClauseVerdict.NOT_TESTED, detail=str(error))
+    return Finding(clause=clause, verdict=ClauseVerdict.KEPT)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.http.rates import Rates
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.timers.agents import Roster
-    from chronos_cli.nas_server.timers.model import Answer, Wish
-    from chronos_cli.nas_server.timers.registry import Registry
+    from chronos_cli.nas_server.timers.model import Answer, TimerRequest
+    from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 FEATURES: Final = [FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT]
 MAX_BODY: Final = 64 * 1024
@@ -60,13 +60,13 @@ class Limits:
     page: int = MAX_PAGE
 
 
-class Application:
+class NasApplication:
     """The WSGI application. `nudge` is told when something was armed, `ready` says what is not, if anything."""
 
     def __init__(
         self,
         *,
-        registry: Registry,
+        registry: TimerRegistry,
         roster: Roster,
         keys: KeyRing,
         policy: CallbackPolicy,
@@ -157,7 +157,7 @@ class Application:
         agent = self._agent(request)
         return self._one(agent, bodies.cancel(bodies.read_object(request.body(MAX_BODY)), agent))
 
-    def _one(self, agent: Agent, wish: Wish) -> web.Response:
+    def _one(self, agent: Agent, wish: TimerRequest) -> web.Response:
         result = self._apply(agent, [wish])[0]
         if isinstance(result, Refused):
             return web.refuse(result)
@@ -185,7 +185,7 @@ class Application:
                 results.append({"ok": True, **_document(result)})
         return web.answer({"results": results, "features": FEATURES})
 
-    def _apply(self, agent: Agent, wishes: Sequence[Wish]) -> list[Answer]:
+    def _apply(self, agent: Agent, wishes: Sequence[TimerRequest]) -> list[Answer]:
         answers = self._registry.apply(wishes)
         soonest = math.inf
         for wish, result in zip(wishes, answers, strict=True):
@@ -195,7 +195,7 @@ class Application:
         self._nudge(soonest)
         return answers
 
-    def _note(self, agent: Agent, wish: Wish, result: Answer) -> None:
+    def _note(self, agent: Agent, wish: TimerRequest, result: Answer) -> None:
         fields: dict[str, Any] = {"agent": agent.audience, "job_id": wish.job_id}
         if isinstance(result, Refused):
             self._counts.wish("refused")

@@ -9,7 +9,7 @@ from chronos_cli.connections import ACCEPTED_BEYOND, Patience
 from chronos_cli.errors import ConflictError
 
 if TYPE_CHECKING:
-    from chronos_cli.nas_server.http.app import Application
+    from chronos_cli.nas_server.http.app import NasApplication
 
 WEB_THREADS = 16
 MAX_CONNECTIONS = 900
@@ -22,7 +22,7 @@ STOP_WEB_S = 5.0
 class Server:
     """Listens and answers until told to stop."""
 
-    def __init__(self, application: Application, host: str, port: int) -> None:
+    def __init__(self, application: NasApplication, host: str, port: int) -> None:
         from waitress import create_server  # type: ignore[import-untyped]
         from waitress.wasyncore import loop  # type: ignore[import-untyped]
 

@@ -11,7 +11,7 @@ from chronos_cli.nas_server.timers.model import Cancel, Provision, Refused
 
 if TYPE_CHECKING:
     from chronos_cli.nas_server.addresses import CallbackPolicy
-    from chronos_cli.nas_server.timers.model import Agent, Wish
+    from chronos_cli.nas_server.timers.model import Agent, TimerRequest
 
 MAX_GENERATION = 2**63 - 1
 MAX_DEDUP_KEY = 512
@@ -78,14 +78,14 @@ def cancel(document: dict[str, Any], agent: Agent) -> Cancel:
 
 def batch(
     document: dict[str, Any], agent: Agent, policy: CallbackPolicy, max_timers: int, *, most: int
-) -> list[Wish | Refused]:
+) -> list[TimerRequest | Refused]:
     """The wishes in a batch body, each item that is malformed as its refusal. Raises BadRequestError for the whole."""
     items = document.get("items")
     if not isinstance(items, list):
         raise BadRequestError("items must be a list")
     if len(items) > most:
         raise BadRequestError(f"a batch holds at most {most} items", error="too_large", status=413)
-    wishes: list[Wish | Refused] = []
+    wishes: list[TimerRequest | Refused] = []
     for item in items:
         try:
             if not isinstance(item, dict) or item.get("op") not in ("provision", "cancel"):

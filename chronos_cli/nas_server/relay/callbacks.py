@@ -38,7 +38,7 @@ class CallbackFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class CallbackReply:
     """An agent's answer. `retry_after`: the header as it came; `text`: the beginning of the body."""
 
     status: int
@@ -92,7 +92,7 @@ class CallbackClient:
         self._deadlines: dict[_Connection, float] = {}
         self._watching = False
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> CallbackReply:
         """Send `body` and return the answer. Raises CallbackRefusedError and CallbackFailedError."""
         self._policy.check_url(url)
         parts = urlsplit(url)
@@ -127,7 +127,7 @@ class CallbackClient:
 
     def _exchange(
         self, key: tuple[str, str, int], connection: _Connection, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> Reply:
+    ) -> CallbackReply:
         deadline = time.monotonic() + self._timeout
         keep = False
         self._watch(connection, deadline)
@@ -142,7 +142,7 @@ class CallbackClient:
             if time.monotonic() >= deadline:
                 # Cut off by the watch: http.client takes the end of the stream for the end of the headers.
                 raise TimeoutError
-            return Reply(
+            return CallbackReply(
                 status=response.status,
                 retry_after=response.headers.get("Retry-After"),
                 text=text[:200].decode("utf-8", "replace"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.contract import FIRE_PATH, FIRE_PURPOSE, home_named_by
 from chronos_cli.nas_server.addresses import CallbackRefusedError
 from chronos_cli.nas_server.relay.callbacks import CallbackFailedError, retry_after_s
-from chronos_cli.nas_server.timers.model import Fate, Outcome
+from chronos_cli.nas_server.timers.model import DeliveryOutcome, Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Relay:
             claims["home"] = home
         return jwt.encode(claims, key.private, algorithm=key.alg, headers={"kid": key.kid})
 
-    def deliver(self, delivery: Delivery) -> tuple[Outcome, bool | None]:
+    def deliver(self, delivery: Delivery) -> tuple[DeliveryOutcome, bool | None]:
         """Call the agent back once. Returns the outcome, and whether the host showed itself alive (None: not asked)."""
         headers = {
             "Authorization": f"Bearer {self.mint(delivery)}",
@@ -74,7 +74,7 @@ class Relay:
         except CallbackFailedError as error:
             return self._failed(delivery, str(error)), False
         if 200 <= reply.status < 300:
-            return Outcome(delivery=delivery, fate=Fate.DELIVERED, at=self.clock(), status=reply.status), True
+            return DeliveryOutcome(delivery=delivery, fate=Fate.DELIVERED, at=self.clock(), status=reply.status), True
         asked = retry_after_s(reply.retry_after, self.clock())
         said = " ".join(reply.text.split())
         error_text = f"answered {reply.status}{': ' if said else ''}{said}"
@@ -84,12 +84,12 @@ class Relay:
 
     def _failed(
         self, delivery: Delivery, error: str, *, status: int | None = None, asked: float | None = None
-    ) -> Outcome:
+    ) -> DeliveryOutcome:
         now = self.clock()
         next_at = self.backoff.next_at(
             attempt=delivery.attempt, now=now, first_attempt_at=delivery.first_attempt_at, asked=asked, draw=self.draw
         )
-        return Outcome(
+        return DeliveryOutcome(
             delivery=delivery,
             fate=Fate.DEAD if next_at is None else Fate.RETRY,
             at=now,

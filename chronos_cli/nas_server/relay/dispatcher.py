@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.relay.limits import Gate
     from chronos_cli.nas_server.relay.workers import Workers
     from chronos_cli.nas_server.timers.model import Delivery, Due
-    from chronos_cli.nas_server.timers.registry import Registry
+    from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 LOOK_S = 1.0
 """How long it sleeps at most: timers that another process put there (a redrive) are seen within this."""
@@ -35,7 +35,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        registry: Registry,
+        registry: TimerRegistry,
         workers: Workers,
         gate: Gate,
         journal: Journal,

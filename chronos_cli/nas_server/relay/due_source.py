@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.relay.workers import Workers
     from chronos_cli.nas_server.timers.model import Due
     from chronos_cli.nas_server.timers.postgres import PostgresBackend
-    from chronos_cli.nas_server.timers.registry import Registry
+    from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 BATCH = 64
 RESTART_MAX_S = 10.0
@@ -54,7 +54,7 @@ class Reminders:
         self,
         backend: PostgresBackend,
         *,
-        registry: Registry,
+        registry: TimerRegistry,
         workers: Workers,
         gate: Gate,
         dispatcher: Dispatcher,

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.metrics import Metrics
     from chronos_cli.nas_server.options import Settings
     from chronos_cli.nas_server.relay.limits import Gate
-    from chronos_cli.nas_server.timers.registry import Registry
+    from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 CATCH_UP_S = 3.0
 """On PostgreSQL: how late a timer has to be before it is taken without its reminder."""
 
 
-class Timing(Protocol):
+class DueTimers(Protocol):
     """What brings due timers to the workers."""
 
     @property
@@ -52,7 +52,7 @@ class Relaying:
         self,
         settings: Settings,
         *,
-        registry: Registry,
+        registry: TimerRegistry,
         keys: KeyRing,
         gate: Gate,
         journal: Journal,
@@ -82,7 +82,7 @@ class Relaying:
         dispatcher = Dispatcher(
             registry=registry, workers=workers, gate=gate, journal=journal, clock=time.time, lag=lag
         )
-        self._timings: list[Timing] = [dispatcher]
+        self._timings: list[DueTimers] = [dispatcher]
         if isinstance(registry.backend, PostgresBackend):
             from chronos_cli.nas_server.relay.due_source import Reminders
 

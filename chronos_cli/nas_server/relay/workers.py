@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.metrics import Metrics
     from chronos_cli.nas_server.relay.delivery import Relay
     from chronos_cli.nas_server.relay.limits import Gate
-    from chronos_cli.nas_server.timers.model import Delivery, Due, Outcome
-    from chronos_cli.nas_server.timers.registry import Registry
+    from chronos_cli.nas_server.timers.model import Delivery, DeliveryOutcome, Due
+    from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 
 SETTLE_WAITS_S = (0.1, 0.3, 1.0, 2.0, 3.0, 4.0)
@@ -34,7 +34,7 @@ class Workers:
         self,
         *,
         size: int,
-        registry: Registry,
+        registry: TimerRegistry,
         relay: Relay,
         gate: Gate,
         journal: Journal,
@@ -125,7 +125,7 @@ class Workers:
             )
         return healthy
 
-    def _settle(self, outcome: Outcome) -> bool:
+    def _settle(self, outcome: DeliveryOutcome) -> bool:
         """Write the outcome down, trying for a while: a delivery that is not written down is made again."""
         for wait in SETTLE_WAITS_S:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ConflictError, NotFoundError
-from chronos_cli.nas_server.timers.model import Armed, Dead, TimerState
+from chronos_cli.nas_server.timers.model import ArmedTimer, Dead, TimerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class Operations:
         self._backend = backend
         self._clock = clock
 
-    def timers(self, *, agent: str | None = None, limit: int = 100) -> list[Armed]:
+    def timers(self, *, agent: str | None = None, limit: int = 100) -> list[ArmedTimer]:
         """Timers by when they are due, superseded ones that are still owed included."""
         rows = self._backend.read(
             lambda session: session.all(
@@ -36,7 +36,7 @@ class Operations:
             )
         )
         return [
-            Armed(
+            ArmedTimer(
                 job_id=row[0],
                 fire_at=row[1],
                 fire_text=row[2],

@@ -15,8 +15,8 @@ from chronos_cli.nas_server.timers.model import (
     Provision,
     Provisioned,
     Refused,
+    TimerRequest,
     TimerState,
-    Wish,
 )
 
 DELIVERED_MEMORY_S = 24 * 3600.0
@@ -80,7 +80,7 @@ class Changes:
     generations: dict[tuple[int, str], int] = field(default_factory=dict)
 
 
-def decide(slot: Slot, wish: Wish, *, now: float, new_id: str, held: int, changes: Changes) -> Answer:
+def decide(slot: Slot, wish: TimerRequest, *, now: float, new_id: str, held: int, changes: Changes) -> Answer:
     """Carry out one wish on `slot` (changed in place) and note in `changes` what must be written.
 
     `new_id`: the schedule id of a timer that this adds. `held`: how many timers the agent holds already.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.interface import Backend, Session
 
 
-class Facts:
+class NasMeta:
     """The facts in one backend. `clock`: seconds since the epoch; `claim_s`: how long a claim holds."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float], *, claim_s: float = CLAIM_S) -> None:

@@ -64,7 +64,7 @@ class Cancel:
     generation: int | None = None
 
 
-Wish = Provision | Cancel
+TimerRequest = Provision | Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DeliveryOutcome:
     """What became of one delivery. `next_at`: when it is tried again; `error`: one line, for people."""
 
     delivery: Delivery
@@ -150,7 +150,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Armed:
+class ArmedTimer:
     """One entry of a list."""
 
     job_id: str

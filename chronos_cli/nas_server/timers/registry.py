@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.decide import DELIVERED_MEMORY_S, Changes, Slot, Timer, decide
 from chronos_cli.nas_server.timers.group_commit import Combiner
-from chronos_cli.nas_server.timers.model import Agent, Answer, Armed, Delivery, Due, Fate, Outcome, TimerState, Wish
+from chronos_cli.nas_server.timers.model import (
+    Agent,
+    Answer,
+    ArmedTimer,
+    Delivery,
+    DeliveryOutcome,
+    Due,
+    Fate,
+    TimerRequest,
+    TimerState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,7 +37,7 @@ COUNT_AGE_S = 1.0
 _TIMER = "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, attempts, in_flight, current"
 
 
-class Registry:
+class TimerRegistry:
     """Timers of all agents in one backend. `clock`: seconds since the epoch; `claim_s`: how long a claim holds.
 
     `apply` carries out wishes, `settle` writes down what became of deliveries (False where the timer is gone or another
@@ -38,17 +48,17 @@ class Registry:
         self.backend = backend
         self._clock = clock
         self._claim_s = claim_s
-        self.apply: Callable[[Sequence[Wish]], list[Answer]] = Combiner[Wish, Answer](
+        self.apply: Callable[[Sequence[TimerRequest]], list[Answer]] = Combiner[TimerRequest, Answer](
             lambda wishes: backend.write(lambda session: self.apply_in(session, wishes))
         )
-        self.settle: Callable[[Sequence[Outcome]], list[bool]] = Combiner[Outcome, bool](
+        self.settle: Callable[[Sequence[DeliveryOutcome]], list[bool]] = Combiner[DeliveryOutcome, bool](
             lambda outcomes: backend.write(lambda session: self.settle_in(session, outcomes))
         )
         self._counts: dict[int, tuple[float, int]] = {}
 
     # -- wishes ----------------------------------------------------------------------------------------------------
 
-    def apply_in(self, session: Session, wishes: Sequence[Wish]) -> list[Answer]:
+    def apply_in(self, session: Session, wishes: Sequence[TimerRequest]) -> list[Answer]:
         """Carry out wishes in order within a transaction; each answer stands at the place of its wish."""
         now = self._clock()
         keys = sorted({(wish.agent_id, wish.job_id) for wish in wishes})
@@ -248,7 +258,7 @@ class Registry:
         """The condition that these (schedule id, attempts) still stand."""
         return f"(schedule_id, attempts) IN (VALUES {_marks(count, '(?, ?)')})"
 
-    def settle_in(self, session: Session, outcomes: Sequence[Outcome]) -> list[bool]:
+    def settle_in(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> list[bool]:
         """Write down what became of deliveries within a transaction; False where it changed nothing."""
         keys = sorted({(outcome.delivery.agent_id, outcome.delivery.job_id) for outcome in outcomes})
         self.backend.lock_slots(session, keys)
@@ -257,7 +267,7 @@ class Registry:
         kept |= self._settle_dead(session, [one for one in outcomes if one.fate is Fate.DEAD])
         return [outcome.delivery.schedule_id in kept for outcome in outcomes]
 
-    def _settle_delivered(self, session: Session, outcomes: Sequence[Outcome]) -> set[str]:
+    def _settle_delivered(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
         """A 2xx ends the timer, whoever else may have claimed it meanwhile."""
         if not outcomes:
             return set()
@@ -278,7 +288,7 @@ class Registry:
         )
         return gone
 
-    def _settle_retries(self, session: Session, outcomes: Sequence[Outcome]) -> set[str]:
+    def _settle_retries(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
         kept = set()
         for one in outcomes:
             mine = (one.delivery.schedule_id, one.delivery.attempt)
@@ -291,7 +301,7 @@ class Registry:
                 kept.add(one.delivery.schedule_id)
         return kept
 
-    def _settle_dead(self, session: Session, outcomes: Sequence[Outcome]) -> set[str]:
+    def _settle_dead(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
         kept = set()
         for one in outcomes:
             mine = (one.delivery.schedule_id, one.delivery.attempt)
@@ -327,9 +337,9 @@ class Registry:
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
-    def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[Armed]:
+    def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[ArmedTimer]:
         """What one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
-        found: dict[str, Armed] = {}
+        found: dict[str, ArmedTimer] = {}
         while len(found) < limit:
             rows = self._page(agent, after, limit)
             for row in rows:
@@ -352,8 +362,8 @@ class Registry:
         )
 
 
-def _armed(row: Row, agent: str) -> Armed:
-    return Armed(
+def _armed(row: Row, agent: str) -> ArmedTimer:
+    return ArmedTimer(
         job_id=row[0],
         fire_at=row[1],
         fire_text=row[2],

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import Nas, Result
-    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.operations.evaluate import Settled
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.repository import Stored
@@ -51,9 +51,9 @@ class Done:
     error: ChronosError | None = None
 
 
-def carry_out(
+def apply_plan(
     ctx: Context,
-    wire: Wire,
+    wire: NasTarget,
     nas: Nas,
     changes: Iterable[Step],
     settled: Settled,
@@ -121,7 +121,7 @@ def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
     return None
 
 
-def _sending(wire: Wire, wake: Wake, clock: Callable[[], datetime], *, lost: bool, known: int) -> _Change:
+def _sending(wire: NasTarget, wake: Wake, clock: Callable[[], datetime], *, lost: bool, known: int) -> _Change:
     """The change that notes what is being sent, unless somebody has sent something since the wake was worked out."""
 
     def change(document: ArmDocument) -> ArmDocument:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.nas_client.interface import ArmAnswer, Nas
-    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.store.arms import ArmDocument
 
 STALE_GENERATION: Final = "stale_generation"
@@ -77,7 +77,7 @@ def arm(
     raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
 
 
-def is_armed(document: ArmDocument | None, wake: Wake, wire: Wire, now: datetime) -> bool:
+def is_armed(document: ArmDocument | None, wake: Wake, wire: NasTarget, now: datetime) -> bool:
     """Whether NAS has confirmed just this wake, under this identity and for this callback."""
     return (
         document is not None
@@ -252,7 +252,7 @@ def _same(one: Wake | None, other: Wake | None, now: datetime) -> bool:
     return one.at == other.at or soon or close
 
 
-def _wire(ctx: Context) -> Wire:
+def _wire(ctx: Context) -> NasTarget:
     if ctx.wire is None:
         raise TemporaryError("no NAS is configured", hint="set cron.chronos.portal_url and callback_url")
     return ctx.wire

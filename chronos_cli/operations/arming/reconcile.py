@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.plan import Action, ArmState, Plan, Step, Wish, make_plan
+from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make_plan
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
-from chronos_cli.operations.arming.apply_plan import Done, cancelled_at, carry_out
+from chronos_cli.operations.arming.apply_plan import Done, apply_plan, cancelled_at
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
-from chronos_cli.operations.evaluate import Settled, settle_all
+from chronos_cli.operations.evaluate import Settled, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import ArmList
-    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.operations.context import Context, NasTarget
 
 LIST_BUDGET_S: Final = 60.0
 
@@ -75,7 +75,7 @@ def reconcile(
     with wire.connect(LIST_BUDGET_S) as nas:
         listed = nas.list()
         ctx = ctx.heard(listed.server_time)
-        settled = settle_all(ctx, only=chosen, write=not dry_run)
+        settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
@@ -96,7 +96,7 @@ def reconcile(
             return result
         renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
         held = {arm.job_id: arm.fire_at for arm in listed.arms}
-        done = carry_out(
+        done = apply_plan(
             ctx,
             wire,
             nas,
@@ -146,7 +146,9 @@ def _documents(settled: Settled, listed: ArmList, chosen: frozenset[str] | None)
     return documents
 
 
-def _wishes(wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: Wire) -> list[Wish]:
+def _wishes(
+    wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: NasTarget
+) -> list[DesiredArm]:
     """Every job's wish; an arm sent under another portal or audience is none of this store's any more."""
     wishes = []
     for job_id in sorted(wakes.keys() | documents.keys()):
@@ -157,11 +159,11 @@ def _wishes(wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocumen
         if not known and document is None:
             continue
         sent = (document or ArmDocument(job_id=job_id)).sent()
-        wishes.append(Wish(job_id=job_id, wake=wakes.get(job_id), sent=sent, known=known))
+        wishes.append(DesiredArm(job_id=job_id, wake=wakes.get(job_id), sent=sent, known=known))
     return wishes
 
 
-def _same_identity(document: ArmDocument, wire: Wire) -> bool:
+def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:
     return document.portal_url in (None, wire.portal_url) and document.audience in (None, "", wire.audience)
 
 
@@ -192,7 +194,7 @@ def _held_as(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Calla
     )
 
 
-def _wire(ctx: Context) -> Wire:
+def _wire(ctx: Context) -> NasTarget:
     if ctx.wire is None:
         raise ChronosError("no NAS is configured", hint="set cron.chronos.portal_url and cron.chronos.callback_url")
     return ctx.wire

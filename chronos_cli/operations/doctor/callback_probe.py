@@ -15,7 +15,7 @@ _TIMEOUT_S: Final = 5.0
 _MOST: Final = 4096
 
 
-class Answerer(StrEnum):
+class Responder(StrEnum):
     """Who answered."""
 
     OURS = "ours"
@@ -28,11 +28,11 @@ class Answerer(StrEnum):
 class Reached:
     """Who answered at the fire route, and in a few words how."""
 
-    who: Answerer
+    who: Responder
     how: str
 
 
-def reach(callback_url: str) -> Reached:
+def probe_callback(callback_url: str) -> Reached:
     """Send an unsigned fire to the public address, following no redirect."""
     import requests
     import urllib3
@@ -47,13 +47,13 @@ def reach(callback_url: str) -> Reached:
             where = answer.headers.get("Location", "").partition("?")[0]
             status = answer.status_code
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Reached(who=Answerer.NOBODY, how=f"{url}: {innermost_reason(error) or type(error).__name__}")
+        return Reached(who=Responder.NOBODY, how=f"{url}: {innermost_reason(error) or type(error).__name__}")
     how = f"{url} answers {status} {kind}" + (f", to {where!a}" if where else "")
     if status == 401 and _result_of(body) == "refused":
-        return Reached(who=Answerer.OURS, how=how)
+        return Reached(who=Responder.OURS, how=how)
     if status == 503 and _result_of(body) == "error":
-        return Reached(who=Answerer.MISCONFIGURED, how=how)
-    return Reached(who=Answerer.OTHER, how=how)
+        return Reached(who=Responder.MISCONFIGURED, how=how)
+    return Reached(who=Responder.OTHER, how=how)
 
 
 def _result_of(body: bytes) -> object:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.errors import AuthError, ChronosError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmRequest
-from chronos_cli.operations.doctor.callback_probe import Answerer, reach
+from chronos_cli.operations.doctor.callback_probe import Responder, probe_callback
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.firing.probe import PROBE_ID, Probe, expect, read_probe
 from chronos_cli.operations.firing.refused_token import last_refused
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.nas_client.interface import Arm, Nas
-    from chronos_cli.operations.context import Context, Wire
+    from chronos_cli.operations.context import Context, NasTarget
 
 AHEAD: Final = timedelta(seconds=2)
 _BUDGET_S: Final = 15.0
@@ -51,7 +51,7 @@ def probe_circle(config: Config, ctx: Context, *, wait_s: float) -> Iterator[Che
             return
         with wire.connect(_BUDGET_S) as nas:
             try:
-                yield from _go_round(config, ctx, wire, nas, wait_s)
+                yield from _probe_round_trip(config, ctx, wire, nas, wait_s)
             finally:
                 _clear(nas)
     except ChronosError as error:
@@ -65,7 +65,7 @@ def _clear(nas: Nas) -> None:
         return  # it fires once more, into the void: a callback answers a late probe with 200
 
 
-def _go_round(config: Config, ctx: Context, wire: Wire, nas: Nas, wait_s: float) -> Iterator[Check]:
+def _probe_round_trip(config: Config, ctx: Context, wire: NasTarget, nas: Nas, wait_s: float) -> Iterator[Check]:
     """Raises what the store raises."""
     now = ctx.clock()
     probe = Probe(
@@ -112,20 +112,20 @@ def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
         return fail(
             "probe_received", f"the callback refused NAS's token: {refused.message}", code=refused.code, mend=mend
         )
-    reached = reach(probe.callback_url)
+    reached = probe_callback(probe.callback_url)
     route = _ROUTE.format(url=probe.callback_url.rstrip("/"))
     match reached.who:
-        case Answerer.NOBODY:
+        case Responder.NOBODY:
             text = f"the callback cannot be reached: {reached.how}"
             mend = f"serve chronos_cli.callback.wsgi:application at {probe.callback_url}"
             return fail("probe_received", text, code="callback_unreachable", mend=mend)
-        case Answerer.OTHER:
+        case Responder.OTHER:
             text = f"another server answers at callback_url: {reached.how}"
             return fail("probe_received", text, code="callback_elsewhere", mend=route)
-        case Answerer.MISCONFIGURED:
+        case Responder.MISCONFIGURED:
             text = f"the callback has no usable configuration: {reached.how}"
             return fail("probe_received", text, code="callback_config", mend="see the callback's own log")
-        case Answerer.OURS:
+        case Responder.OURS:
             return _not_relayed(nas, probe, now)
 
 

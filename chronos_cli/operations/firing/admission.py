@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Admitted:
+class AuthorizedFire:
     """A fire that NAS may ask for.
 
     `fire_at` is the body's, else the token's, else None; `delivery` the token's jti; `heard` NAS's clock when it minted
@@ -54,7 +54,7 @@ def trust_settings(config: Config) -> TrustSettings:
 
 def admit(
     claims: FireClaims, settings: TrustSettings, *, job_id: object, fire_at: object, home: str | None = None
-) -> Admitted:
+) -> AuthorizedFire:
     """Hold a verified token against what was asked; `home` is the NAME of a `/p/NAME` path.
 
     Raises TokenError, UsageError for a malformed job id, JtiMemoryError where an unbound token cannot be remembered.
@@ -68,7 +68,7 @@ def admit(
     instant = _instant(fire_at)
     check_binding(claims, name, instant, settings, home=home)
     bind_jti(claims, name, instant, settings.cache_dir, home=home)
-    return Admitted(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti, heard=claims.minted)
+    return AuthorizedFire(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti, heard=claims.minted)
 
 
 def _instant(value: object) -> datetime | None:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.clock import Trust, judged
-from chronos_cli.core.decision import UNSETTLING, Fire, Outcome, Via
+from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, FireRequest, Outcome, Trigger
 from chronos_cli.core.occurrence import UNNAMED_AHEAD
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming.arm import AGREES_WITHIN, arm, is_armed
-from chronos_cli.operations.evaluate import look, present_wake
+from chronos_cli.operations.evaluate import evaluate, present_wake
 from chronos_cli.operations.firing.probe import PROBE_ID, receive
-from chronos_cli.operations.firing.run import Claim
+from chronos_cli.operations.firing.run import RunTicket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.evaluate import Looked
+    from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.store.arms import ArmDocument
 
 FIRE_BUDGET_S: Final = 10.0
@@ -51,7 +51,7 @@ class Running(Protocol):
 class Launcher(Protocol):
     """How runs are started: in this process, or each in one that outlives it."""
 
-    def launch(self, ctx: Context, claim: Claim) -> Running | None:
+    def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
         """Start a run, and return once its row says running; None when somebody else has started it.
 
         Raises ChronosError or OSError when it cannot be started.
@@ -110,8 +110,8 @@ def fire(
     began = ctx.clock()
     near = heard is not None and judged(began, heard)[1] is Trust.CONFIRMED
     ctx = replace(ctx, trust=Trust.CONFIRMED if near else Trust.ALONE)
-    came = Fire(via=Via.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
-    looked = look(ctx, job_id, came)
+    came = FireRequest(via=Trigger.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
+    looked = evaluate(ctx, job_id, came)
     decision = looked.decision
     report = FireReport(
         job_id=job_id,
@@ -153,28 +153,30 @@ def _probed(fire_at: datetime | None, reason: str) -> FireReport:
     )
 
 
-def launch_all(ctx: Context, looked: Looked, launcher: Launcher) -> list[Running]:
+def launch_all(ctx: Context, looked: Evaluation, launcher: Launcher) -> list[Running]:
     """Start every run a look decided on. Raises what the launcher raises."""
     return list(launch_each(ctx, looked, launcher))
 
 
-def launch_each(ctx: Context, looked: Looked, launcher: Launcher) -> Iterator[Running]:
+def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterator[Running]:
     """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
     if looked.job is None:
         return
     for start in looked.decision.starts:
-        running = launcher.launch(ctx, Claim.of(looked.job, start, ctx.token()))
+        running = launcher.launch(ctx, RunTicket.of(looked.job, start, ctx.token()))
         if running is not None:
             yield running
 
 
-def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire, *, began: datetime) -> FireReport:
+def _arm_and_note(
+    ctx: Context, looked: Evaluation, report: FireReport, came: FireRequest, *, began: datetime
+) -> FireReport:
     """Arm the present wake, within the budget, and note the delivery on the job."""
     decision, now = looked.decision, ctx.clock()
 
     def note(document: ArmDocument) -> ArmDocument:
         after = replace(document, last_callback_at=now, last_callback=decision.outcome.value)
-        if decision.outcome in UNSETTLING:
+        if decision.outcome in NO_EFFECT_OUTCOMES:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
         if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
             # Of what was sent last, before this fire came, and not of a late copy of something else.
@@ -187,7 +189,7 @@ def _arm_and_note(ctx: Context, looked: Looked, report: FireReport, came: Fire, 
     if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
         return replace(report, arm=document)
     another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
-    owed = another and decision.outcome in UNSETTLING and _waits_for(document, decision.wake)
+    owed = another and decision.outcome in NO_EFFECT_OUTCOMES and _waits_for(document, decision.wake)
     try:
         with ctx.wire.connect(FIRE_BUDGET_S) as nas:
             document = arm(
@@ -237,7 +239,7 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return arm(ctx, nas, job_id, wake, fresh=force)
 
 
-def _is_displaced(document: ArmDocument, decision: Decision, came: Fire) -> bool:
+def _is_displaced(document: ArmDocument, decision: Decision, came: FireRequest) -> bool:
     """Whether this fire may show that NAS no longer holds what was sent last, so that its key must not be sent again.
 
     One that names no instant may have been the very one that is armed, before its time by our clock. One of another

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.firing.run import Begun, Claim, begin
-from chronos_cli.operations.firing.run_end import see_through
+from chronos_cli.operations.firing.run import Begun, RunTicket, begin
+from chronos_cli.operations.firing.run_end import wait_and_follow_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +24,10 @@ STARTED_WITHIN_S: Final = 8.0
 """How long a runner may take until it reports its run as running."""
 
 
-class Inline:
+class InlineLauncher:
     """Runs the job under this process."""
 
-    def launch(self, ctx: Context, claim: Claim) -> InlineRun | None:
+    def launch(self, ctx: Context, claim: RunTicket) -> InlineRun | None:
         """Begin the run here; None when somebody else has started it."""
         begun = begin(ctx, claim)
         return None if begun is None else InlineRun(ctx=ctx, begun=begun)
@@ -42,10 +42,10 @@ class InlineRun:
 
     def wait(self) -> Row:
         """See it through."""
-        return see_through(self.ctx, self.begun)
+        return wait_and_follow_up(self.ctx, self.begun)
 
 
-class Detached:
+class DetachedLauncher:
     """Runs the job under a runner of its own, `chronos fire --claimed RUN`.
 
     `launching` is what the runner is told beside its claim (home, overrides), never a secret; `secrets` reach it
@@ -74,7 +74,7 @@ class Detached:
         for run in self._launched:
             run.close()
 
-    def launch(self, ctx: Context, claim: Claim) -> DetachedRun | None:
+    def launch(self, ctx: Context, claim: RunTicket) -> DetachedRun | None:
         """Start the runner and wait until it says `running`. Raises TemporaryError when it does not in time."""
         del ctx
         payload = json.dumps({"claim": claim.to_json(), "launching": self._launching}).encode()

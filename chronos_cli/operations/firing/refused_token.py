@@ -28,7 +28,7 @@ SIGNED: Final = frozenset(
 
 
 @frozen
-class Refused:
+class RefusedToken:
     """When a token was refused, the stable code of the cause, and its line for the operator: no part of the token."""
 
     at: datetime
@@ -53,13 +53,15 @@ def note_refused(cache_dir: Path, error: TokenError, *, now: datetime) -> None:
         return  # a read-only cache: the log has the line
 
 
-def last_refused(cache_dir: Path) -> Refused | None:
+def last_refused(cache_dir: Path) -> RefusedToken | None:
     """The last such refusal, or None where none is known."""
     try:
         document = json.loads((cache_dir / FILE).read_text(encoding="utf-8"))
         at = datetime.fromisoformat(document["at"])
         if at.tzinfo is None:
             return None
-        return Refused(at=at, code=str(document["code"]), message=str(document["message"]), hint=str(document["hint"]))
+        return RefusedToken(
+            at=at, code=str(document["code"]), message=str(document["message"]), hint=str(document["hint"])
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none yet, or nothing that we wrote

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Start
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.evaluate import Looked
+    from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.running.interface import Attempt, Held
 
 _OUTPUT_TRIES: Final = 3
@@ -30,7 +30,7 @@ _OUTPUT_PAUSES: Final = 3
 
 
 @frozen
-class Claim:
+class RunTicket:
     """What a runner is handed: the record as claimed, the entry, which attempt, and the starter's token. No secrets."""
 
     record: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Claim:
     starter: str
 
     @classmethod
-    def of(cls, job: Job, start: Start, starter: str) -> Claim:
+    def of(cls, job: Job, start: Start, starter: str) -> RunTicket:
         """The claim of one start that was decided."""
         return cls(record=job.record, entry=start.entry, attempt=start.attempt, starter=starter)
 
@@ -53,7 +53,7 @@ class Claim:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Claim:
+    def from_json(cls, document: Mapping[str, Any]) -> RunTicket:
         """Read it back. Raises KeyError, TypeError or ValueError."""
         return cls(
             record=document["record"],
@@ -67,7 +67,7 @@ class Claim:
 class Begun:
     """A run that this process started and still has to see to its end."""
 
-    claim: Claim
+    claim: RunTicket
     row: Row
     version: str
     policy: Policy
@@ -76,7 +76,7 @@ class Begun:
     failure: str | None = None
 
 
-def begin(ctx: Context, claim: Claim) -> Begun | None:
+def begin(ctx: Context, claim: RunTicket) -> Begun | None:
     """Mark the run as running and begin its process; None when somebody else has started it.
 
     Raises ChronosError when no lock can be had or the ledger cannot be written; then nothing runs, and the claim is
@@ -165,11 +165,13 @@ def _with_output(ctx: Context, row: Row, attempt: Attempt) -> Row:
     return row
 
 
-def after_end(ctx: Context, job_id: str) -> Looked:
+def after_end(ctx: Context, job_id: str) -> Evaluation:
     """Look at a job whose run is over: take the entry out, start what was queued, say which wake it now needs."""
-    from chronos_cli.core.decision import Fire, Via
-    from chronos_cli.operations.evaluate import look  # needed at the end alone: the job has started before it is loaded
+    from chronos_cli.core.decision import FireRequest, Trigger
+    from chronos_cli.operations.evaluate import (
+        evaluate,  # needed at the end alone: the job has started before it is loaded
+    )
 
-    looked = look(ctx, job_id, Fire(via=Via.END, token=ctx.token()))
+    looked = evaluate(ctx, job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
     ctx.checkpoint("settled")
     return looked

@@ -12,7 +12,7 @@ from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.evaluate import present_wake
 from chronos_cli.operations.firing.fire import keeps_slot, rearm
-from chronos_cli.operations.firing.run import Begun, Claim, after_end, begin, finish
+from chronos_cli.operations.firing.run import Begun, RunTicket, after_end, begin, finish
 from chronos_cli.streams import log
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.evaluate import Looked
+    from chronos_cli.operations.evaluate import Evaluation
 
 _TRIES: Final = 3
 _PAUSES: Final = 3
 
 
-def see_through(
+def wait_and_follow_up(
     ctx: Context,
     run: Begun,
     *,
@@ -83,7 +83,7 @@ def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]]) -> Wake | No
         ran = False
         # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
         for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
-            begun = begin(ctx, Claim.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
+            begun = begin(ctx, RunTicket.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
             if begun is not None:
                 ran = True
                 row = finish(ctx, begun)
@@ -93,7 +93,7 @@ def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]]) -> Wake | No
             return looked.decision.wake
 
 
-def _look_after(ctx: Context, job_id: str) -> Looked:
+def _look_after(ctx: Context, job_id: str) -> Evaluation:
     """Look at a job whose run is over, again where the store cannot be had for a moment. Raises ChronosError."""
     for tried in range(_TRIES - 1):
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job, Policy
     from chronos_cli.core.row import Result, Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.run import Begun, Claim
+    from chronos_cli.operations.firing.run import Begun, RunTicket
     from chronos_cli.running.interface import Held
 
 _CONFLICTS: Final = 20
@@ -34,7 +34,7 @@ _TRIES_AT_LEAST: Final = 5
 _SYNC_MARGIN = timedelta(seconds=5)
 
 
-def mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Row] | None:
+def mark_running(ctx: Context, job: Job, claim: RunTicket, held: Held) -> Stored[Row] | None:
     """Swap the row to running; None when another process has it. Without a win the lock is let go of.
 
     Raises ChronosError. Where the row may then say `running` all the same, the lock's file stays and says that no job
@@ -54,7 +54,7 @@ def mark_running(ctx: Context, job: Job, claim: Claim, held: Held) -> Stored[Row
 class _Marking:
     """One attempt to win a row. `in_doubt`: a write of ours may stand there though nobody has said so."""
 
-    def __init__(self, ctx: Context, job: Job, claim: Claim, held: Held) -> None:
+    def __init__(self, ctx: Context, job: Job, claim: RunTicket, held: Held) -> None:
         self.ctx, self.job, self.claim, self.held = ctx, job, claim, held
         self.in_doubt = False
         self._answer_lost = False
@@ -232,7 +232,7 @@ def _lease_is_over(ctx: Context, row: Row, held: Held) -> bool:
     return end is None or now >= end
 
 
-def _startable(row: Row, claim: Claim) -> bool:
+def _startable(row: Row, claim: RunTicket) -> bool:
     return row.state in (RunState.ACCEPTED, RunState.QUEUED) and row.attempt == claim.attempt
 
 

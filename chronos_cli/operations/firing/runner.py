@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.config import load_config
 from chronos_cli.errors import ChronosError, ExitCode
-from chronos_cli.operations.assembly import Outside, open_home
-from chronos_cli.operations.firing.run import Claim, begin
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.firing.run import RunTicket, begin
 from chronos_cli.running.runner_channel import begin_runner
 from chronos_cli.running.signals import Interrupts
 
@@ -40,24 +40,24 @@ def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: 
     payload = json.loads(given)
     launching = payload["launching"]
     config = load_config(environ=os.environ, home=launching["home"], flags=launching.get("flags"))
-    outside = Outside(
+    outside = ProcessEnvironment(
         environ=dict(os.environ), secrets=secrets, interrupts=interrupts, budget_s=launching.get("budget_s")
     )
     ctx = open_home(config, outside, armed=launching.get("armed", True))
-    begun = begin(ctx, Claim.from_json(payload["claim"]))
+    begun = begin(ctx, RunTicket.from_json(payload["claim"]))
     if begun is None:
         reporter.send({"event": "lost"})
         return ExitCode.OK
     reporter.send({"event": "running", "run": begun.row.run_id})
     from chronos_cli.operations.firing.run_end import (
-        see_through,  # what the end needs; whoever waits for the start has it
+        wait_and_follow_up,  # what the end needs; whoever waits for the start has it
     )
 
     def settled() -> None:
         reporter.send({"event": "done"})
         reporter.wait_until_unread(ANSWERED_WITHIN_S)
 
-    row = see_through(
+    row = wait_and_follow_up(
         ctx,
         begun,
         ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}),

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.clock import UNCHECKED, Trust, displaced, is_ahead, is_near, may_settle, mended_by
-from chronos_cli.core.decision import Fire, Purpose, Via, Wake
+from chronos_cli.core.decision import FireRequest, Purpose, Trigger, Wake
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, HeldError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming.arm import is_armed
-from chronos_cli.operations.evaluate import look, read_all
+from chronos_cli.operations.evaluate import evaluate, read_all
 from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.strict_json import read_json
@@ -82,7 +82,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
         while max_parallel and len(running) >= max_parallel:
             _collect(running, rows, failed, only_first=True)
         try:
-            looked = look(ctx, job.id, Fire(via=Via.TICK, token=ctx.token()))
+            looked = evaluate(ctx, job.id, FireRequest(via=Trigger.TICK, token=ctx.token()))
             over += looked.over
             running.extend((job.id, run) for run in launch_each(ctx, looked, launcher))
         except ChronosError as error:

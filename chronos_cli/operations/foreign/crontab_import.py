@@ -19,7 +19,7 @@ from chronos_cli.core.schedule import Timetable, normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.jobs.edit import without_token
-from chronos_cli.operations.jobs.transfer import Item, Verdict
+from chronos_cli.operations.jobs.transfer import ImportVerdict, Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,9 @@ def import_crontab(
             item = _bring(ctx, jobs, known.job_of(key, entry), key, entry, source, now=now, token=token)
             plan.append(_planned(item, entry, cron_zone, now))
         for job_id, name in known.left():
-            item = Item(verdict=Verdict.REMOVE if prune else Verdict.GONE, job_id=job_id, name=name, schedule="")
+            item = Item(
+                verdict=ImportVerdict.REMOVE if prune else ImportVerdict.GONE, job_id=job_id, name=name, schedule=""
+            )
             plan.append(Planned(item=item, line=None, zone_name=""))
             if prune:
                 jobs.remove(job_id)
@@ -178,9 +180,9 @@ def _bring(
                 extras=extras,
             )
             jobs.add(edits.new_record(draft, now=now, token=token, defaults=ctx.home.policy))
-            verdict = Verdict.ADD
+            verdict = ImportVerdict.ADD
         elif ours_of(existing).get("change") == token:
-            verdict = Verdict.ADD  # our own write, whose answer was lost
+            verdict = ImportVerdict.ADD  # our own write, whose answer was lost
         else:
             job = parse_job(existing, ctx.home)
             name = job.name
@@ -193,8 +195,8 @@ def _bring(
                 extras=extras,
             )
             after = edits.edited(job, change, now=now, token=token, defaults=ctx.home.policy)
-            verdict = Verdict.KEEP if without_token(after) == without_token(existing) else Verdict.CHANGE
-            if verdict is Verdict.CHANGE:
+            verdict = ImportVerdict.KEEP if without_token(after) == without_token(existing) else ImportVerdict.CHANGE
+            if verdict is ImportVerdict.CHANGE:
                 jobs.put(job.id, after)
     except ChronosError as error:
         raise UsageError(f"line {entry.line} of the crontab: {error.message}", hint=error.hint) from error

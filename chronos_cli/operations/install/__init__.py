@@ -24,7 +24,7 @@ _DAY: Final = 86_400
 _TIMEOUT_S: Final = 30.0
 
 
-class Kind(StrEnum):
+class InstallKind(StrEnum):
     """What runs the tick."""
 
     CRONTAB = "crontab"
@@ -77,25 +77,25 @@ class Installed:
     note: str = ""
 
 
-def pieces(kind: Kind, tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
+def pieces(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     """What is to be written. Raises UsageError for an interval that this kind cannot keep."""
     found: tuple[Piece, ...] = _module(kind).pieces(tick, environ)
     return found
 
 
-def install(kind: Kind, tick: Tick, environ: Mapping[str, str]) -> Installed:
+def install(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> Installed:
     """Write it, in place of what this home had there before. Raises UsageError and InstallError."""
     done: Installed = _module(kind).install(tick, environ)
     return done
 
 
-def remove(kind: Kind, tick: Tick, environ: Mapping[str, str]) -> Installed:
+def remove(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> Installed:
     """Take away what this home has there, if anything. Raises InstallError."""
     done: Installed = _module(kind).remove(tick, environ)
     return done
 
 
-def _module(kind: Kind) -> ModuleType:
+def _module(kind: InstallKind) -> ModuleType:
     from importlib import import_module
 
     return import_module(f"chronos_cli.operations.install.{kind.value}")

@@ -12,12 +12,12 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core import edits
 from chronos_cli.core.claim import instant_of, run_id_of
 from chronos_cli.core.clock import Trust, displaced, is_ahead
-from chronos_cli.core.decision import Fire, Via
+from chronos_cli.core.decision import FireRequest, Trigger
 from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job, readable_open
 from chronos_cli.core.row import Row, RunState, Timing, concluded, given_up, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.evaluate import TORN, Looked, look
+from chronos_cli.operations.evaluate import TORN, Evaluation, evaluate
 from chronos_cli.operations.firing.probe import PROBE_ID
 from chronos_cli.store.repository import open_runs
 
@@ -188,7 +188,7 @@ def get(ctx: Context, job_id: str) -> Job:
     return parse_job(record, ctx.home)
 
 
-def claim_manual(ctx: Context, job_id: str) -> Looked:
+def claim_manual(ctx: Context, job_id: str) -> Evaluation:
     """Claim a run outside the schedule. Raises StandbyError, HeldError under a stop, ConflictError if completed."""
     ctx.must_be_active("a run")
     reason = ctx.repository.stop_reason()
@@ -201,7 +201,7 @@ def claim_manual(ctx: Context, job_id: str) -> Looked:
         )
     token = ctx.token()
     run_id = f"manual-{run_id_of(ctx.clock())}-{token[:8]}"
-    return look(ctx, job_id, Fire(via=Via.MANUAL, token=token, run_id=run_id))
+    return evaluate(ctx, job_id, FireRequest(via=Trigger.MANUAL, token=token, run_id=run_id))
 
 
 def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
@@ -352,7 +352,7 @@ def _write_owed(ctx: Context, job: Job) -> None:
 
 def _look_and_tell(ctx: Context, job_id: str) -> None:
     """Settle what a person's change left over, and tell the on-failure command where that ended badly."""
-    looked = look(ctx, job_id, Fire(via=Via.RECONCILE, token=ctx.token()))
+    looked = evaluate(ctx, job_id, FireRequest(via=Trigger.RECONCILE, token=ctx.token()))
     if looked.over:
         from chronos_cli.operations.alerts import alert
 

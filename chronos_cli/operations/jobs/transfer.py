@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.clock import Doubt
-    from chronos_cli.core.job import Home, Job
+    from chronos_cli.core.job import HomeDefaults, Job
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
 
@@ -40,7 +40,7 @@ _FIELDS: Final = ("prompt", "skills", "skill", "model", "provider", "base_url", 
                   "deliver", "enabled_toolsets", "workdir")  # fmt: skip
 
 
-class Verdict(StrEnum):
+class ImportVerdict(StrEnum):
     """What importing does about one job."""
 
     ADD = "add"
@@ -54,7 +54,7 @@ class Verdict(StrEnum):
 class Item:
     """One job of an import."""
 
-    verdict: Verdict
+    verdict: ImportVerdict
     job_id: str
     name: str
     schedule: str
@@ -105,7 +105,7 @@ def records_in(document: object) -> list[dict[str, Any]]:
     return jobs
 
 
-def bring_in(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[Item]:
+def import_jobs(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[Item]:
     """Import records, all in one change or not at all. Raises UsageError naming a job that cannot come in.
 
     `dry_run`: the same plan, nothing written.
@@ -115,12 +115,12 @@ def bring_in(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: boo
 
     def once(jobs: JobsFile) -> list[Item]:
         now = ctx.clock()
-        return [_take_in(jobs, record, ctx.home, now=now, token=token) for record in incoming]
+        return [_import_one(jobs, record, ctx.home, now=now, token=token) for record in incoming]
 
     return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
 
 
-def _take_in(jobs: JobsFile, incoming: dict[str, Any], home: Home, *, now: datetime, token: str) -> Item:
+def _import_one(jobs: JobsFile, incoming: dict[str, Any], home: HomeDefaults, *, now: datetime, token: str) -> Item:
     job_id = str(incoming["id"])
     try:
         arriving = parse_job(incoming, home)
@@ -128,16 +128,16 @@ def _take_in(jobs: JobsFile, incoming: dict[str, Any], home: Home, *, now: datet
             raise UsageError("it has nothing to run", hint="give it a prompt, a script or an action")
         existing = jobs.get(job_id)
         if existing is None:
-            verdict = Verdict.ADD
-            jobs.add(_adopted(arriving, now=now, token=token))
+            verdict = ImportVerdict.ADD
+            jobs.add(_new_record_from(arriving, now=now, token=token))
         elif ours_of(existing).get("change") == token:
-            verdict = Verdict.ADD  # our own write, whose answer was lost
+            verdict = ImportVerdict.ADD  # our own write, whose answer was lost
         else:
             after = edits.edited(
                 parse_job(existing, home), _edit_to(arriving), now=now, token=token, defaults=home.policy
             )
-            verdict = Verdict.KEEP if without_token(after) == without_token(existing) else Verdict.CHANGE
-            if verdict is Verdict.CHANGE:
+            verdict = ImportVerdict.KEEP if without_token(after) == without_token(existing) else ImportVerdict.CHANGE
+            if verdict is ImportVerdict.CHANGE:
                 jobs.put(job_id, after)
     except ChronosError as error:
         raise UsageError(f"job {job_id} cannot be imported: {error.message}", hint=error.hint) from error
@@ -145,7 +145,7 @@ def _take_in(jobs: JobsFile, incoming: dict[str, Any], home: Home, *, now: datet
     return Item(verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule, doubt=doubt_about(arriving, now))
 
 
-def _adopted(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
+def _new_record_from(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
     """The record of a job that is new to this store."""
     record = {key: value for key, value in job.record.items() if key not in _RUNTIME}
     ours = {key: value for key, value in ours_of(record).items() if key not in _OUR_RUNTIME}

@@ -40,7 +40,7 @@ OVERDUE_AFTER: Final = timedelta(seconds=60)
 """How long past its time an occurrence is called overdue: a relay and a retry fit in."""
 
 
-class Armed(StrEnum):
+class ArmedWake(StrEnum):
     """How what NAS holds for a job compares with what the job wishes."""
 
     ARMED = "armed"
@@ -52,7 +52,9 @@ class Armed(StrEnum):
     NONE = "none"
 
 
-BAD: Final = frozenset({Armed.MISSING, Armed.DIFFERENT, Armed.ORPHAN, Armed.UNCONFIRMED, Armed.REFUSED})
+BAD: Final = frozenset(
+    {ArmedWake.MISSING, ArmedWake.DIFFERENT, ArmedWake.ORPHAN, ArmedWake.UNCONFIRMED, ArmedWake.REFUSED}
+)
 
 
 @opaque
@@ -62,7 +64,7 @@ class ArmView:
     `callback_url`: where NAS was told to call; another than the one configured now makes the arm a different one.
     """
 
-    state: Armed
+    state: ArmedWake
     wanted: datetime | None = None
     held: datetime | None = None
     verified_at: datetime | None = None
@@ -119,7 +121,7 @@ class JobView:
     overrun_s: float | None = None
     running: tuple[str, ...] = ()
     paused_reason: str | None = None
-    arm: ArmView = ArmView(state=Armed.NONE)
+    arm: ArmView = ArmView(state=ArmedWake.NONE)
     will_fire: bool | None = None
     doubt: Doubt | None = None
     unhandled: tuple[str, ...] = ()
@@ -228,7 +230,7 @@ def _view(
         mend = mend_of(record)
         problem = f"{problem}; {mend}"
         value = record.value if isinstance(record.value, dict) else {}
-        arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=Armed.NONE)
+        arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=ArmedWake.NONE)
         name = str(value.get("name") or job_id)
         return JobView(id=job_id, name=name, problem=problem, mend=mend, arm=arm, will_fire=False)
     live = job.standing is Standing.LIVE
@@ -241,7 +243,7 @@ def _view(
         wake = present_wake(ctx, job.id)
         wish = wake.at if wake is not None else None
     url = ctx.wire.callback_url if ctx.wire is not None else None
-    arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=Armed.NONE)
+    arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=ArmedWake.NONE)
     running, overrun = _running(ctx, job, rows, now) if rows else ((), None)
     if document is not None and document.unreadable:
         unreadable.append(str((document.error or {}).get("message")))
@@ -333,31 +335,31 @@ def arm_view(
     moved = callback_url is not None and more.get("callback_url") not in (None, callback_url)
     if held is None:
         state = _stored_state(wish, document)
-        state = Armed.DIFFERENT if moved and state is Armed.ARMED else state
+        state = ArmedWake.DIFFERENT if moved and state is ArmedWake.ARMED else state
         return ArmView(state=state, held=_stored_held(document), **more)
     arm = held.get(job_id)
     more |= {"checked": True, "held": arm.fire_at if arm else None}
     if arm is None:
         refused = document is not None and document.state is ArmState.REFUSED
-        absent = Armed.NONE if wish is None else Armed.REFUSED if refused else Armed.MISSING
+        absent = ArmedWake.NONE if wish is None else ArmedWake.REFUSED if refused else ArmedWake.MISSING
         return ArmView(state=absent, **more)
     if wish is None:
-        return ArmView(state=Armed.ORPHAN, **more)
+        return ArmView(state=ArmedWake.ORPHAN, **more)
     stands_for_it = document is not None and document.fire_at == arm.fire_at and document.wake == wish
     agrees = (arm.fire_at == wish or stands_for_it) and not moved
-    return ArmView(state=Armed.ARMED if agrees else Armed.DIFFERENT, **(more | {"verified_at": now}))
+    return ArmView(state=ArmedWake.ARMED if agrees else ArmedWake.DIFFERENT, **(more | {"verified_at": now}))
 
 
-def _stored_state(wish: datetime | None, document: ArmDocument | None) -> Armed:
+def _stored_state(wish: datetime | None, document: ArmDocument | None) -> ArmedWake:
     if wish is None:
-        return Armed.NONE
+        return ArmedWake.NONE
     if document is None or document.state is ArmState.CANCELLED:
-        return Armed.MISSING
+        return ArmedWake.MISSING
     if document.state is ArmState.REFUSED:
-        return Armed.REFUSED
+        return ArmedWake.REFUSED
     if document.state is ArmState.UNCONFIRMED:
-        return Armed.UNCONFIRMED
-    return Armed.ARMED if document.wake == wish else Armed.DIFFERENT
+        return ArmedWake.UNCONFIRMED
+    return ArmedWake.ARMED if document.wake == wish else ArmedWake.DIFFERENT
 
 
 def _stored_held(document: ArmDocument | None) -> datetime | None:
@@ -369,7 +371,7 @@ def _will_fire(job: Job, arm: ArmView) -> bool | None:
     if job.standing is not Standing.LIVE:
         return False
     if arm.checked:
-        return arm.state is Armed.ARMED
+        return arm.state is ArmedWake.ARMED
     return None
 
 

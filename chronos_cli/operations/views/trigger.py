@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.views.listing import Armed
+from chronos_cli.operations.views.listing import ArmedWake
 
 if TYPE_CHECKING:
     from chronos_cli.operations.views.listing import Listing
@@ -49,7 +49,7 @@ def trigger_of(found: Listing, ticked: str | None, *, active: str) -> Trigger:
         return Trigger(working=False, because=when, last_tick_at=at)
     if active != "chronos":
         return Trigger(working=None, because=f"{active} triggers jobs; {when}", last_tick_at=at)
-    armed = [view for view in live if view.arm.state is Armed.ARMED]
+    armed = [view for view in live if view.arm.state is ArmedWake.ARMED]
     if not armed:
         return Trigger(working=False, because=f"NAS holds no timer of theirs, and {when}", last_tick_at=at)
     if not any(view.arm.checked for view in armed):
