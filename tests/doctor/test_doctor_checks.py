@@ -146,11 +146,30 @@ def test_a_folder_that_a_neighbour_could_use_is_a_failure(doctor, home, tmp_path
     (tmp_path / "elsewhere").mkdir()
     (home / "cron").symlink_to(tmp_path / "elsewhere")
     assert (doctor(home)[0]["home"]["level"], doctor(home)[0]["home"]["code"]) == ("FAIL", "linked_folder")
-    if os.getuid() == 0:
-        (home / "cron").unlink()
-        (home / "cron").mkdir()
-        os.chown(home / "cron", 12345, 12345)
-        assert (doctor(home)[0]["home"]["level"], doctor(home)[0]["home"]["code"]) == ("FAIL", "foreign_owner")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving a folder to another user needs root")
+@pytest.mark.parametrize("name", ["cron/runs", "cron/locks", "cache"])
+def test_a_folder_of_another_user_is_a_failure(doctor, home, name):
+    """Even where what is run from the home is ours, and where the home is named as safe: that is said of its owner."""
+    (home / name).mkdir(parents=True)
+    os.chown(home / name, 12345, 12345)
+    for env in (None, {"CHRONOS_SAFE_HOMES": str(home)}):
+        check = doctor(home, env=env)[0]["home"]
+        assert (check["level"], check["code"]) == ("FAIL", "foreign_owner")
+    os.chown(home, 12345, 12345)
+    assert doctor(home, env=env)[0]["home"]["level"] == "OK"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving a folder to another user needs root")
+@pytest.mark.parametrize("name", ["", "cron", "config.yaml"])
+def test_what_is_run_of_another_user_is_the_first_and_last_failure(doctor, home, name):
+    """Such a home is not read at all, so the doctor has nothing else to say of it."""
+    (home / "cron").mkdir()
+    os.chown(home / name, 12345, 12345)
+    checks = doctor(home)[0]
+    assert list(checks) == ["config"]
+    assert (checks["config"]["level"], checks["config"]["code"]) == ("FAIL", "foreign_home")
 
 
 def test_listing_warns_of_a_token_that_others_can_read(chronos, home):

@@ -49,14 +49,15 @@ def check_home(config: Config) -> Check:
     if mode & stat.S_IWOTH:
         text = f"anybody can write to {path}, and so run commands here: mode {mode:04o}"
         return fail("home", text, code="home_mode", mend=f"chmod go-w {path}")
+    trusted = {os.geteuid(), 0, path.stat().st_uid}  # another user's home is read only where it is named as safe
     for name in ("", *_FOLDERS):
-        problem = _for_neighbours(path / name if name else path, linked=not name)
+        problem = _for_neighbours(path / name if name else path, trusted, linked=not name)
         if problem is not None:
             return problem
     return ok("home", f"{path}, mode {mode:04o}")
 
 
-def _for_neighbours(path: Path, *, linked: bool) -> Check | None:
+def _for_neighbours(path: Path, trusted: set[int], *, linked: bool) -> Check | None:
     """Find what another user could use of a folder: its owner, its mode, or that it is a link."""
     try:
         found = path.stat() if linked else path.lstat()
@@ -65,7 +66,7 @@ def _for_neighbours(path: Path, *, linked: bool) -> Check | None:
     if stat.S_ISLNK(found.st_mode):
         text = f"{path} is a link: whoever can change where it leads has what chronos keeps there"
         return fail("home", text, code="linked_folder", mend=f"replace the link {path} with the folder it leads to")
-    if found.st_uid not in (os.geteuid(), 0):
+    if found.st_uid not in trusted:
         text = f"{path} belongs to user {found.st_uid}, who can change what is run here"
         return fail("home", text, code="foreign_owner", mend=f"run as user {found.st_uid}, or chown it")
     if found.st_mode & _BY_OTHERS:
