@@ -88,17 +88,21 @@ def fixture_home(tmp_path):
 
 @pytest.fixture
 def coming_home(fixture_home):
-    """The same home with all that it waits for ahead, on any date: moved by whole weeks, as its zone's clocks show it."""
+    """The same home with all that it waits for ahead, on any date: each job as if its scheduler had just looked at it."""
+    from chronos_cli.core.claim import successor
+    from chronos_cli.core.job import HomeDefaults, parse_job
+
     path = fixture_home / "cron" / "jobs.json"
     document = json.loads(path.read_text())
-    zone = ZoneInfo("America/New_York")
-    places = [(job, "next_run_at") for job in document["jobs"]] + [
-        (job["schedule"], "run_at") for job in document["jobs"]
-    ]
-    found = [(place, key, datetime.fromisoformat(place[key])) for place, key in places if place.get(key)]
-    weeks = (datetime.now(UTC) - min(at for *_, at in found)) // timedelta(weeks=1) + 2
-    for place, key, at in found:
-        shown = at.astimezone(zone).replace(tzinfo=None) + timedelta(weeks=weeks)
-        place[key] = shown.replace(tzinfo=zone).isoformat()
+    home = HomeDefaults(zone=ZoneInfo("America/New_York"), zone_name="America/New_York")
+    soon = datetime.now(UTC) + timedelta(minutes=2)
+    for job in document["jobs"]:
+        if job["schedule"]["kind"] == "once":
+            at = datetime.fromisoformat(job["next_run_at"])
+            weeks = max(0, (soon - at) // timedelta(weeks=1) + 1)
+            shown = (at.astimezone(home.zone).replace(tzinfo=None) + timedelta(weeks=weeks)).replace(tzinfo=home.zone)
+            job["next_run_at"] = job["schedule"]["run_at"] = shown.isoformat()
+        else:
+            job["next_run_at"] = successor(parse_job(job, home), None, soon).astimezone(home.zone).isoformat()
     path.write_text(json.dumps(document, indent=2))
     return fixture_home

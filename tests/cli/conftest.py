@@ -127,3 +127,4 @@ def connect(home, nas, agent, callback_url):
         "    token_file: nas-token\n"
     )
     (home / "nas-token").write_text(agent.token + "\n")
+    (home / "nas-token").chmod(0o600)

@@ -47,7 +47,7 @@ COMMANDS = [
     (("job", "import", "--from", "crontab"), 2, "crontab cannot be asked: give a FILE: chronos job import FILE --from crontab"),
     (("job", "show", "nobody"), 5, "there is no job 'nobody': see `chronos job list`"),
     (("job", "show", "aa"), 5, "there is no job 'aa': "),
-    (("logs", "a"), 5, "job a has not run yet: see `chronos history a`"),
+    (("logs", "a"), 5, "job a has not run yet: see `chronos list` for when it will"),
     (("logs", "a/20200101T000000Z"), 5, "job a has no run '20200101T000000Z': see `chronos history a`"),
     (("tick", "--every", "5m"), 2, "--every, --image, --yes and --remove belong to --install: say --install crontab"),
     (("tick", "--install", "launchd"), 2, "a tick cannot be installed as 'launchd': use crontab, systemd, kubernetes"),

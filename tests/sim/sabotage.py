@@ -16,7 +16,7 @@ from chronos_cli.core.row import begun
 from chronos_cli.operations import context
 from chronos_cli.operations import evaluate as look
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.firing import fire, run, tick
+from chronos_cli.operations.firing import fire, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
 from tests.sim.config import LEAPING
 
@@ -105,7 +105,7 @@ RULES = {
     "arm before answer": ((fire, "_arm_and_note", _answers_first),),
     "start before arm": ((fire, "launch_each", _arms_first),),
     "change token": ((look, "decide", _takes_its_own_claim_for_anothers),),
-    "starter token": ((run, "begun", _nobody_is_the_starter),),
+    "starter token": ((run_row, "begun", _nobody_is_the_starter),),
     "wake recomputation": ((arming, "_same", _believes_the_first_wake),),
 }
 """Where each rule stands in the code, and what takes its place."""

@@ -34,7 +34,7 @@ def command(
     invocation.confirm(f"remove job {job_id}?", yes=yes)
     jobs.remove(context, job_id)
     if not is_job_id(job_id):  # a record without one has no timer either
-        document: dict[str, object] = {"job_id": job_id, "removed": True, "arm": {"state": "none"}}
+        document: dict[str, object] = {"job_id": job_id, "removed": True, "arm": {"armed": None, "state": "none"}}
         return invocation.done(document, lambda out: out.line(f"removed {job_id}"))
     told = tell(invocation, context, job_id, gone=True)
     document = {"job_id": job_id, "removed": True, "arm": told.as_json()}

@@ -49,7 +49,9 @@ def find_row(ctx: Context, reference: str) -> Row:
     for row in ctx.repository.rows(job_id):
         if row.started_at is not None:
             return as_known(ctx, row)
-    raise NotFoundError(f"job {job_id} has not run yet", hint=f"see `chronos history {job_id}`")
+    if any(ctx.repository.run_ids(job_id)):
+        raise NotFoundError(f"job {job_id} has no run that can be read", hint=f"see `chronos history {job_id}`")
+    raise NotFoundError(f"job {job_id} has not run yet", hint="see `chronos list` for when it will")
 
 
 def _has_row(ctx: Context, job_id: str, run_id: str) -> bool:
