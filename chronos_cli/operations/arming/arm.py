@@ -82,6 +82,7 @@ def is_armed(document: ArmDocument | None, wake: Wake, wire: NasTarget, now: dat
     return (
         document is not None
         and document.state is ArmState.CONFIRMED
+        and not document.spent
         and document.wake is not None
         and document.purpose is not None
         and _same(Wake(at=document.wake, purpose=Purpose(document.purpose)), wake, now)

@@ -183,6 +183,9 @@ def _arm_and_note(
             sent_before = document.sent_at is None or document.sent_at < began
             if sent_before and came.fire_at in (None, document.fire_at):
                 after = replace(after, owed=came.fire_at or document.fire_at)
+        elif came.fire_at is not None and came.fire_at == document.fire_at:
+            # This very arm was delivered, and its key with it: a NAS that remembers keys would take it for nothing.
+            after = replace(after, spent=True)
         return after
 
     document = ctx.repository.change_arm(report.job_id, note)
