@@ -26,7 +26,8 @@ def fsync(fd):
     real(fd)
 def hook(event, args):
     if event in ("os.rename", "os.link"):
-        seen.append(["write", os.fspath(args[1])])
+        folder = os.readlink(f"/proc/self/fd/{args[3]}") if args[3] >= 0 else ""
+        seen.append(["write", os.path.join(folder, os.fspath(args[1]))])
     elif event == "os.fork":
         seen.append(["fork", sorted(set(sys.modules) - before)])
 os.fsync = fsync

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.files import Place, sync_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,35 +43,35 @@ def signature(found: os.stat_result) -> str:
     return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
-def write_new(path: Path, data: bytes, *, durable: bool) -> str:
-    """Make `path`, which must not exist, and return its version. Raises FileExistsError and OSError."""
-    if os.path.lexists(path):  # Saves the losers of a race most of the work; the link below decides it.
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    with _temporary(path, data, kept=None, durable=durable) as (temporary, fd):
+def write_new(place: Place, data: bytes, *, durable: bool) -> str:
+    """Make `place`, which must not exist, and return its version. Raises FileExistsError and OSError."""
+    if place.exists():  # Saves the losers of a race most of the work; the link below decides it.
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place.path)
+    with _temporary(place, data, kept=None, durable=durable) as (temporary, fd):
         try:
-            os.link(temporary, path)
+            os.link(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            _rename_new(temporary, path)
+            _rename_new(temporary, place)
         else:
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=place.folder)
         version = signature(os.fstat(fd))
     if durable:
-        _sync_folder(path.parent)
+        _sync(place)
     return version
 
 
-def write_over(path: Path, data: bytes, kept: os.stat_result, *, durable: bool) -> str:
-    """Replace `path`, of which `kept` is the stat, and return its new version.
+def write_over(place: Place, data: bytes, kept: os.stat_result, *, durable: bool) -> str:
+    """Replace `place`, of which `kept` is the stat, and return its new version.
 
     Owner, group and mode are those of `kept`; where they cannot be had, OSError is raised before anything changes.
     """
-    with _temporary(path, data, kept=kept, durable=durable) as (temporary, fd):
-        temporary.replace(path)
+    with _temporary(place, data, kept=kept, durable=durable) as (temporary, fd):
+        os.replace(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
         version = signature(os.fstat(fd))
     if durable:
-        _sync_folder(path.parent)
+        _sync(place)
     return version
 
 
@@ -97,21 +99,21 @@ def is_temporary(name: str) -> bool:
 
 
 @contextmanager
-def _temporary(path: Path, data: bytes, *, kept: os.stat_result | None, durable: bool) -> Iterator[tuple[Path, int]]:
-    """A temporary file beside `path` holding `data`, ready to take its name; removed if that does not come about."""
-    temporary = path.with_name(f"{TEMP_PREFIX}{path.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMP_SUFFIX}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, NEW_FILE_MODE)
+def _temporary(place: Place, data: bytes, *, kept: os.stat_result | None, durable: bool) -> Iterator[tuple[str, int]]:
+    """A temporary file beside `place` holding `data`, ready to take its name; removed if that does not come about."""
+    temporary = f"{TEMP_PREFIX}{place.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMP_SUFFIX}"
+    fd = place.sibling(temporary).open(os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE_MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Tells `remove_leftovers` that its writer lives.
         _write_all(fd, data)
-        _settle_owner(fd, path, kept)
+        _settle_owner(fd, place, kept)
         _stamp(fd, kept)
         if durable:
             _sync_file(fd)
         yield temporary, fd
     except BaseException:
         with suppress(FileNotFoundError):  # Already renamed or linked away.
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=place.folder)
         raise
     finally:
         os.close(fd)
@@ -123,7 +125,7 @@ def _write_all(fd: int, data: bytes) -> None:
         left = left[os.write(fd, left) :]
 
 
-def _settle_owner(fd: int, path: Path, kept: os.stat_result | None) -> None:
+def _settle_owner(fd: int, place: Place, kept: os.stat_result | None) -> None:
     """Give the new file the owner, group and mode of the one it replaces.
 
     A new file made by root belongs to the owner of its folder: a `docker exec` as root must not lock the agent out.
@@ -132,7 +134,7 @@ def _settle_owner(fd: int, path: Path, kept: os.stat_result | None) -> None:
     if kept is not None:
         owner, mode = kept, stat.S_IMODE(kept.st_mode)
     elif os.geteuid() == 0:
-        owner, mode = path.parent.stat(), NEW_FILE_MODE
+        owner, mode = os.fstat(place.folder), NEW_FILE_MODE
     else:
         owner, mode = made, NEW_FILE_MODE
     if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
@@ -140,7 +142,7 @@ def _settle_owner(fd: int, path: Path, kept: os.stat_result | None) -> None:
             os.fchown(fd, owner.st_uid, owner.st_gid)
         except OSError as error:
             reason = f"its owner and group cannot be kept ({os.strerror(error.errno or errno.EPERM)})"
-            raise OSError(error.errno, reason, str(path)) from error
+            raise OSError(error.errno, reason, place.path) from error
     if stat.S_IMODE(made.st_mode) != mode:
         os.fchmod(fd, mode)
 
@@ -168,27 +170,23 @@ def _sync_file(fd: int) -> None:
     os.fsync(fd)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync(place: Place) -> None:
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(place.folder)
     except OSError as error:
         raise NotDurableError(error.strerror or str(error)) from error
 
 
-def _rename_new(temporary: Path, path: Path) -> None:
+def _rename_new(temporary: str, place: Place) -> None:
     """Take a free name where the file system has no hard links. Raises FileExistsError.
 
     Whoever makes a file this way holds the folder's lock, so nobody can take the name between look and rename.
     """
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        temporary.replace(path)
+        if place.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place.path)
+        os.replace(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     finally:
         os.close(fd)

@@ -11,7 +11,8 @@ from chronos_cli.errors import LockTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from chronos_cli.files import Place
 
 _FIRST_WAIT_S: Final = 0.001
 _LONGEST_WAIT_S: Final = 0.008
@@ -20,7 +21,7 @@ _LONGEST_WAIT_S: Final = 0.008
 
 @contextmanager
 def locked(
-    path: Path,
+    place: Place,
     flags: int,
     *,
     timeout_s: float,
@@ -28,17 +29,17 @@ def locked(
     sleep: Callable[[float], None],
     mode: int = 0o600,
 ) -> Iterator[int]:
-    """Hold the exclusive lock of the file at `path`, opened with `flags`; yields its descriptor.
+    """Hold the exclusive lock of the file `place`, opened with `flags`; yields its descriptor.
 
     The lock belongs to the descriptor, so two threads of one process exclude each other too. A file that lost its
     name while we waited protects nothing any more; it is opened anew. Raises LockTimeoutError and OSError.
     """
     deadline = clock() + timeout_s
     while True:
-        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)  # a pipe in its place keeps nobody
+        fd = place.open(flags | os.O_NONBLOCK, mode)  # a pipe in its place keeps nobody
         try:
-            _wait(fd, path, deadline, clock, sleep)
-            if not _still_named(fd, path):
+            _wait(fd, place.path, deadline, clock, sleep)
+            if not _still_named(fd, place):
                 continue
             try:
                 yield fd
@@ -50,7 +51,7 @@ def locked(
             os.close(fd)
 
 
-def _wait(fd: int, path: Path, deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+def _wait(fd: int, path: str, deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
     wait = _FIRST_WAIT_S
     while True:
         try:
@@ -68,9 +69,9 @@ def _wait(fd: int, path: Path, deadline: float, clock: Callable[[], float], slee
             return
 
 
-def _still_named(fd: int, path: Path) -> bool:
+def _still_named(fd: int, place: Place) -> bool:
     try:
-        named = path.stat()
+        named = place.stat()
     except FileNotFoundError:
         return False
     return os.path.samestat(named, os.fstat(fd))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import DocumentError, LockTimeoutError, StoreError
-from chronos_cli.files import open_folder, place_of
+from chronos_cli.files import Place, open_folder, place_of
 from chronos_cli.store.atomic import (
     NEW_FILE_MODE,
     NotDurableError,
@@ -110,11 +110,9 @@ class LocalStore(DocumentStore):
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
         """Make the file, private to its owner. Raises VersionConflict if it exists."""
         path = self._path(key)
-        with self.exclusive(key), _reported("create", path):
-            place_of(self._home, key, make=True).close()
-            path = _behind_link(path)
+        with self.exclusive(key), _reported("create", path), place_of(self._home, key, make=True) as place:
             try:
-                return write_new(path, data, durable=durable)
+                return write_new(place, data, durable=durable)
             except FileExistsError:
                 raise VersionConflict(key) from None
 
@@ -122,15 +120,14 @@ class LocalStore(DocumentStore):
         """Replace the file if it is at `version`; a symbolic link stays one. Raises VersionConflict if it is not."""
         path = self._path(key)
         with self.exclusive(key), _reported("write", path):
-            path = _behind_link(path)
             try:
-                with self._guard(key, path):
-                    found = path.stat()
+                with place_of(self._home, key) as place, self._guard(key, place):
+                    found = place.stat()
                     if signature(found) != version:
                         raise VersionConflict(key)
                     if key == JOBS_KEY:
-                        self._first_change_of_a_day(path, found)
-                    return write_over(path, data, found, durable=durable)
+                        self._first_change_of_a_day(place, found)
+                    return write_over(place, data, found, durable=durable)
             except FileNotFoundError:
                 if path.exists():
                     raise
@@ -170,14 +167,19 @@ class LocalStore(DocumentStore):
         path = self._path(key)
         with self.exclusive(key), _reported("delete", path):
             try:
-                with self._guard(key, path):
-                    path.unlink()
+                names = key.split("/")
+                folder = open_folder(self._home, *names[:-1])
+                with Place(folder, names[-1], str(path)) as place:
+                    try:
+                        with self._guard(key, place):
+                            os.unlink(place.name, dir_fd=folder)
+                    except OSError as error:
+                        # A link, or closed to us and to others who would lock it; the folder may be ours all the same.
+                        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                            raise
+                        os.unlink(place.name, dir_fd=folder)
             except FileNotFoundError:
                 return
-            except (
-                PermissionError
-            ):  # Closed to us, and to others who would lock it; the folder may be ours all the same.
-                path.unlink(missing_ok=True)
             self._tidy(path.parent)
 
     @contextmanager
@@ -197,41 +199,44 @@ class LocalStore(DocumentStore):
         with ExitStack() as stack:
             stack.callback(self._turn.release)
             with _reported("lock", path):
-                self._place_of_lock(path)
-                self._make_lock(path)
+                place = stack.enter_context(self._place_of_lock(path))
+                self._make_lock(place)
                 # A lock file that we may only read locks just as well on a local disk.
-                access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
-                stack.enter_context(self._locked(path, access | os.O_CREAT | os.O_NOFOLLOW))
+                access = os.O_RDWR if os.access(place.name, os.W_OK, dir_fd=place.folder) else os.O_RDONLY
+                stack.enter_context(self._locked(place, access | os.O_CREAT))
             self._held.jobs = True
             try:
                 yield
             finally:
                 self._held.jobs = False
 
-    def _guard(self, key: str, path: Path) -> AbstractContextManager[object]:
+    def _guard(self, key: str, place: Place) -> AbstractContextManager[object]:
         """Keep other writers of this one document out. Raises FileNotFoundError if there is none."""
-        return nullcontext() if key == JOBS_KEY else self._locked(path, os.O_RDONLY)
+        return nullcontext() if key == JOBS_KEY else self._locked(place, os.O_RDONLY)
 
-    def _locked(self, path: Path, flags: int) -> AbstractContextManager[object]:
-        return locked(path, flags, timeout_s=self._lock_timeout_s, clock=self._clock, sleep=self._sleep)
+    def _locked(self, place: Place, flags: int) -> AbstractContextManager[object]:
+        return locked(place, flags, timeout_s=self._lock_timeout_s, clock=self._clock, sleep=self._sleep)
 
-    def _place_of_lock(self, path: Path) -> None:
-        """Make the lock's folder. A link there is not followed: a lock is where every other program has it."""
-        os.close(open_folder(self._home, *Path(JOBS_KEY).parts[:-1], make=True))
-        if path.is_symlink():
+    def _place_of_lock(self, path: Path) -> Place:
+        """Make and open the lock's folder. A link there is not followed: a lock is where every other program has it."""
+        place = Place(open_folder(self._home, *Path(JOBS_KEY).parts[:-1], make=True), path.name, str(path))
+        if place.exists() and stat.S_ISLNK(place.stat().st_mode):
+            place.close()
             raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+        return place
 
-    def _make_lock(self, path: Path) -> None:
+    def _make_lock(self, place: Place) -> None:
         """Make the lock file if there is none, for whoever owns jobs.json: its other users must be able to lock it."""
-        if path.exists():
+        if place.exists():
             return
         try:
-            like = self._path(JOBS_KEY).stat()
+            with place_of(self._home, JOBS_KEY) as jobs:
+                like = jobs.stat()
             mode = stat.S_IMODE(like.st_mode) & 0o666 | NEW_FILE_MODE
         except FileNotFoundError:
-            like, mode = path.parent.stat(), NEW_FILE_MODE
+            like, mode = os.fstat(place.folder), NEW_FILE_MODE
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, NEW_FILE_MODE)
+            fd = place.open(os.O_RDWR | os.O_CREAT | os.O_EXCL, NEW_FILE_MODE)
         except FileExistsError:  # Another process was faster, and settles whose it is.
             return
         try:
@@ -241,7 +246,7 @@ class LocalStore(DocumentStore):
         finally:
             os.close(fd)
 
-    def _first_change_of_a_day(self, path: Path, found: os.stat_result) -> None:
+    def _first_change_of_a_day(self, place: Place, found: os.stat_result) -> None:
         """Keep yesterday's jobs.json beside it, and tidy up after writers that were killed."""
         backup = self._path(JOBS_KEY + BACKUP_SUFFIX)
         now = self._wall()
@@ -252,10 +257,16 @@ class LocalStore(DocumentStore):
         if kept is not None and _day(kept.st_mtime) == _day(now):
             return
         # The backup takes the owner and mode of what it copies, whatever an older backup had.
-        write_over(backup, path.read_bytes(), found, durable=True)
-        os.utime(backup, (now, now))
+        fd = place.open(os.O_RDONLY)
+        try:
+            data = _read_all(fd, found.st_size)
+        finally:
+            os.close(fd)
+        with Place(open_folder(self._home, *Path(JOBS_KEY).parts[:-1]), backup.name, str(backup)) as beside:
+            write_over(beside, data, found, durable=True)
+            os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
         cron = self._home / "cron"
-        for folder in (path.parent, backup.parent, cron / "arms", cron / "arm-packs"):
+        for folder in (Path(place.path).parent, backup.parent, cron / "arms", cron / "arm-packs"):
             self._tidy(folder)
 
     def _tidy(self, folder: Path) -> None:
@@ -289,10 +300,6 @@ def _not_read(key: str, path: Path, error: OSError) -> StoreError:
     """The error of a file that could not be read: of one document alone, unless it is the one of all jobs."""
     said = disk_error("read", path, error)
     return said if key == JOBS_KEY else DocumentError(said.message, hint=said.hint, key=key)
-
-
-def _behind_link(path: Path) -> Path:
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _day(seconds: float) -> str:

@@ -13,9 +13,11 @@ import pytest
 
 from chronos_cli.errors import StoreError
 from chronos_cli.files import open_folder, place_of, write_file
+from chronos_cli.operations.views.logs import read_on
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.running.output import BoundedOutput
+from chronos_cli.store import local
 from chronos_cli.store.local import LocalStore
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="playing two users needs root")
@@ -74,6 +76,50 @@ def test_root_reads_nothing_through_a_users_link(home, shared):
     for key in ("cron/jobs.json", "cron/output/x.log"):
         with pytest.raises(StoreError, match="a link of user 65534 is not followed"):
             store_of(home).read(key)
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_leads_a_write_nowhere(home, shared, monkeypatch):
+    """What the user puts in the folder's place once root has looked at it is not where root writes, links or deletes."""
+    precious = shared / "precious"
+    precious.mkdir()
+    store = store_of(home)
+    version = store.create("cron/arms/a.json", b"{}")
+    (precious / "a.json").write_bytes(b"precious")
+    arms, aside = home / "cron" / "arms", home / "cron" / "aside"
+
+    def swapping(function):
+        def swapped(*given, **named):
+            arms.rename(aside)
+            linked(arms, precious, USER)
+            try:
+                return function(*given, **named)
+            finally:
+                arms.unlink()
+                aside.rename(arms)
+
+        return swapped
+
+    for name in ("write_new", "write_over"):
+        monkeypatch.setattr(local, name, swapping(getattr(local, name)))
+    store.create("cron/arms/b.json", b"{}")
+    store.replace("cron/arms/a.json", b"[]", version)
+    monkeypatch.setattr(local, "locked", swapping(local.locked))
+    store.delete("cron/arms/b.json")
+    assert [path.name for path in precious.iterdir()] == ["a.json"]
+    assert (precious / "a.json").read_bytes() == b"precious"
+    assert [path.name for path in arms.iterdir()] == ["a.json"]
+    assert (arms / "a.json").read_bytes() == b"[]"
+
+
+def test_root_follows_no_output_through_a_users_link(home, shared):
+    """`logs -f` opens the file as `logs` does: what a link of the user leads to is not shown."""
+    secret = shared / "secret"
+    secret.write_text("a key")
+    key = "cron/output/a/20261120T153415Z.log"
+    (home / key).parent.mkdir(parents=True)
+    linked(home / key, secret, USER)
+    with pytest.raises(StoreError, match="a link of user 65534 is not followed"):
+        read_on(home, key, 0)
 
 
 def test_a_link_to_what_is_the_users_own_is_followed(home, shared):

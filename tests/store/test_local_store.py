@@ -393,15 +393,15 @@ def test_the_order_of_durability(store, monkeypatch, jobs_path):
     version = store.create(JOBS_KEY, b"1")
     store.replace(JOBS_KEY, b"1", version)  # The backup of the day is made.
     calls = []
-    fsync, replace, link, settle = os.fsync, Path.replace, os.link, atomic._settle_owner
+    fsync, replace, link, settle = os.fsync, os.replace, os.link, atomic._settle_owner
 
     def note_fsync(fd):
         calls.append("fsync folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else f"fsync {os.fstat(fd).st_size} bytes")
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", lambda path, to: (calls.append("rename"), replace(path, to)))
-    monkeypatch.setattr(os, "link", lambda path, to: (calls.append("link"), link(path, to)))
+    monkeypatch.setattr(os, "replace", lambda *names, **at: (calls.append("rename"), replace(*names, **at)))
+    monkeypatch.setattr(os, "link", lambda *names, **at: (calls.append("link"), link(*names, **at)))
     monkeypatch.setattr(atomic, "_settle_owner", lambda *given: (calls.append("owner"), settle(*given)))
     store.replace(JOBS_KEY, b"12345", store.read(JOBS_KEY).version)
     assert calls == ["owner", "fsync 5 bytes", "rename", "fsync folder"]
@@ -487,7 +487,7 @@ def test_a_change_by_a_program_without_locks_is_seen(store, jobs_path):
 
 def test_a_file_system_without_hard_links_makes_a_document_once_too(store, monkeypatch):
     """Where links are not to be had, a new file takes its name under the folder's lock, and only a free one."""
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "Operation not permitted")))
+    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "Operation not permitted")))
     store.create(ROW, b"1")
     looks = []
     monkeypatch.setattr(os.path, "lexists", lambda path: bool(looks.append(path)) or len(looks) > 1)

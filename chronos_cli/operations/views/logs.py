@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.row import RunState, output_of
 from chronos_cli.errors import ConflictError, DocumentError, NotFoundError
+from chronos_cli.files import place_of
 from chronos_cli.operations.evaluate import as_known
 from chronos_cli.operations.jobs.edit import find_job_id
+from chronos_cli.store.disk_errors import disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,24 +83,33 @@ def read_output(ctx: Context, row: Row) -> bytes:
 
 def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]) -> Iterator[bytes]:
     """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out."""
-    path = home / (output_key(row) or output_of(row.job_id, row.run_id, row.attempt))
+    key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
     at = 0
     while True:
         stored = ctx.repository.row(row.job_id, row.run_id)
         over = stored is None or as_known(ctx, stored.value).state is not RunState.RUNNING
-        try:
-            with path.open("rb") as file:
-                size = file.seek(0, 2)
-                if size < at:
-                    yield b"\n[... older output was cut out ...]\n"
-                    at = 0
-                file.seek(at)
-                data = file.read()
-        except FileNotFoundError:  # it has printed nothing yet
-            data = b""
-        at += len(data)
+        data, cut = read_on(home, key, at)
+        if cut:
+            yield b"\n[... older output was cut out ...]\n"
+        at = len(data) + (0 if cut else at)
         if data:
             yield data
         if over:
             return
         sleep(0.2)
+
+
+def read_on(home: Path, key: str, at: int) -> tuple[bytes, bool]:
+    """Return what an output holds from byte `at` on; and True where it became shorter, then it is all that it holds.
+
+    Raises StoreError where it cannot be read, as where somebody else's link stands in its place.
+    """
+    try:
+        with place_of(home, key) as place, os.fdopen(place.open(os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            cut = file.seek(0, 2) < at
+            file.seek(0 if cut else at)
+            return file.read(), cut
+    except FileNotFoundError:  # it has printed nothing yet
+        return b"", False
+    except OSError as error:
+        raise disk_error("read", home / key, error) from error
