@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from chronos_cli.streams import one_line
 
 LONGEST_MESSAGE: Final = 1_000
-"""So many characters of a message stand on its line; a document has it all."""
+"""So many characters of a message, and of its hint, stand on its line; a document has it all."""
 
 
 class ExitCode(IntEnum):
@@ -49,11 +49,17 @@ class ChronosError(Exception):
     def line(self) -> str:
         """The error as its one line for people."""
         message = one_line(self.message, LONGEST_MESSAGE).strip()
-        return f"{message}: {one_line(self.hint)}" if self.hint else message
+        return f"{message}: {one_line(self.hint, LONGEST_MESSAGE)}" if self.hint else message
 
     def as_json(self) -> dict[str, object]:
         """The `error` member of every failure document."""
         return {"code": self.code, "message": self.message, "hint": self.hint, "retryable": self.retryable}
+
+
+def machine_refused(error: OSError) -> ChronosError:
+    """Return what the machine refused a command, as an error of ours."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return ChronosError(f"the machine refused: {what}", hint="see that the file can be used, and try again")
 
 
 class UsageError(ChronosError):

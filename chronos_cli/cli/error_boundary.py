@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.cli.invocation import Invocation
 from chronos_cli.cli.output import Output
-from chronos_cli.errors import ChronosError, ExitCode
+from chronos_cli.errors import ChronosError, ExitCode, machine_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def carry_out(invocation: Invocation, arguments: Sequence[str], body: Callable[[
             _traceback(stopped)
         return _fail(invocation, arguments, InterruptedByUserError("interrupted", hint=""))
     except OSError as error:
-        return _fail(invocation, arguments, _machine(error))
+        return _fail(invocation, arguments, machine_refused(error))
     except Exception as error:  # noqa: BLE001 - the last net: one line and an exit code instead of a traceback
         return _fail(invocation, arguments, ChronosError(f"unexpected {type(error).__name__}: {error}"), error)
     return int(result) if isinstance(result, int) else ExitCode.OK
@@ -45,11 +45,6 @@ class InterruptedByUserError(ChronosError):
     code = "interrupted"
     exit_code = ExitCode.INTERRUPTED
     retryable = True
-
-
-def _machine(error: OSError) -> ChronosError:
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-    return ChronosError(f"the machine refused: {what}", hint="see that the file can be used, and try again")
 
 
 def _fail(

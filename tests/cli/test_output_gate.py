@@ -421,10 +421,10 @@ def test_a_command_may_be_followed_until_its_reader_goes(home):
 
 
 def test_a_home_that_takes_no_agent_says_that_the_token_is_gone(home):
-    """The reader of a pipe refuses before it reads: it says so, as whoever wrote the token cannot know."""
+    """The reader of a pipe refuses what it read: it says so, as whoever wrote the token cannot know."""
     done = sh("chronos-nas agent add piped --json | chronos init --agent -", home=home)
     assert done.returncode == 6
-    assert "the token of --agent was not kept: `chronos-nas agent rotate` makes another" in done.stderr
+    assert "the token of --agent was not kept: `chronos-nas agent rotate piped` makes another" in done.stderr
 
 
 @pytest.mark.parametrize("stream", [">/dev/full", ">&-", "--json | (exec <&-; sleep 2)"])

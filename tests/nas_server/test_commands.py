@@ -15,6 +15,7 @@ import jwt
 import pytest
 
 from chronos_cli.errors import ConfigError, ConflictError
+from chronos_cli.nas_server.cli import main
 from chronos_cli.nas_server.keys import KeyAlgorithm, KeyRing, generate
 from chronos_cli.nas_server.timers.agents import Roster
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
@@ -251,3 +252,28 @@ def test_the_command_starts_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(ZeroDivisionError("surprise"), "unexpected ZeroDivisionError: surprise: run it again with CHRONOS_DEBUG=1"),
+     (OSError(28, "No space left on device", "keys"), "the machine refused: keys: No space left on device: see that")],
+)  # fmt: skip
+def test_a_fault_of_ours_or_of_the_machine_is_one_line(tmp_path, monkeypatch, capsys, fault, said):
+    """Whatever ends a command, it is one line and exit 1; the traceback comes where it is asked for."""
+
+    def broken(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("chronos_cli.nas_server.cli.timers.locate", broken)
+    monkeypatch.setenv("CHRONOS_NAS_HOME", str(tmp_path))
+    monkeypatch.delenv("CHRONOS_DEBUG", raising=False)
+    assert main(["timers", "--json"]) == 1
+    done = capsys.readouterr()
+    assert done.err.startswith(f"chronos-nas: {said}")
+    assert done.err.count("\n") == 1
+    assert json.loads(done.out)["error"]["message"] == said.rpartition(": ")[0]
+    if not isinstance(fault, OSError):
+        monkeypatch.setenv("CHRONOS_DEBUG", "1")
+        assert main(["timers"]) == 1
+        assert "Traceback" in capsys.readouterr().err

@@ -51,10 +51,10 @@ def command(
     path = home / "config.yaml"
     parts = (home, path, *(home / name for name in ("cron", "scripts", "plugins")))
     require_own(str(home), map(str, parts), invocation.environ)
+    taken, token, name = _agent(agent)
     if path.exists() and not force:
-        kept = "" if agent is None else "; the token of --agent was not kept: `chronos-nas agent rotate` makes another"
-        raise ConflictError(f"{path} is there already", hint=f"edit it, or replace it with --force{kept}")
-    taken, token = _agent(agent)
+        lost = f"; the token of --agent was not kept: `chronos-nas agent rotate {name}` makes another" if token else ""
+        raise ConflictError(f"{path} is there already", hint=f"edit it, or replace it with --force{lost}")
     given = {"portal_url": portal_url, "callback_url": callback_url, "expected_audience": audience,
              "nas_jwks_url": jwks_url}  # fmt: skip
     chosen = taken | {key: value for key, value in given.items() if value}
@@ -89,14 +89,15 @@ def _try(text: str, environ: Mapping[str, str]) -> None:
             raise ConfigError(error.message.removeprefix(f"{folder}/"), hint="nothing was written") from error
 
 
-def _agent(source: str | None) -> tuple[dict[str, str], str]:
-    """The config lines and the token in what `chronos-nas agent add --json` printed."""
+def _agent(source: str | None) -> tuple[dict[str, str], str, str]:
+    """The config lines, the token and the agent's name in what `chronos-nas agent add --json` printed."""
     if source is None:
-        return {}, ""
+        return {}, "", ""
     try:
         document: Any = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8"))
         config = document["config"]
-        return {key: str(config[key]) for key in _KEYS if config.get(key)}, str(document.get("token", ""))
+        lines = {key: str(config[key]) for key in _KEYS if config.get(key)}
+        return lines, str(document.get("token", "")), str(document.get("name", "NAME"))
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

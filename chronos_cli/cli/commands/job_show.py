@@ -80,7 +80,7 @@ def action_json(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, Any], now: Any) -> None:
-    title = view.id if view.name == view.id else f"{view.id}  {view.name}"
+    title = view.id if view.name == view.id else f"{view.id}  {words.brief(view.name)}"
     out.line(out.style(f"{title}  [{state_words(view)}]  {last_words(view, now, whole=True)}", "bold"))
     rows = [("schedule", f"{view.schedule} ({view.zone_name})")]
     if view.next_at is not None and view.zone is not None:

@@ -7,12 +7,13 @@ Every command takes `--json`: one object on stdout, `{"schema": "chronos-nas.COM
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import typer
 
-from chronos_cli.errors import ChronosError, ExitCode, UsageError
+from chronos_cli.errors import ChronosError, ExitCode, UsageError, machine_refused
 from chronos_cli.nas_server.cli import agents as cli_agents
 from chronos_cli.nas_server.cli import conformance as cli_conformance
 from chronos_cli.nas_server.cli import keys as cli_keys
@@ -59,6 +60,13 @@ def _run(arguments: Sequence[str]) -> int:
         return _fail(UsageError(" ".join(error.format_message().split()).rstrip("."), hint="see --help"), arguments)
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        return _fail(machine_refused(error), arguments)
+    except Exception as error:  # noqa: BLE001 - the last net: one line and an exit code instead of a traceback
+        if os.environ.get("CHRONOS_DEBUG"):
+            sys.excepthook(type(error), error, error.__traceback__)
+        hint = "run it again with CHRONOS_DEBUG=1 and report what it prints"
+        return _fail(ChronosError(f"unexpected {type(error).__name__}: {error}", hint=hint), arguments)
     return result if isinstance(result, int) else ExitCode.OK
 
 
