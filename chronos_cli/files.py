@@ -151,6 +151,17 @@ def sync_folder(fd: int) -> None:
         os.close(opened)
 
 
+def open_to_write(path: str | os.PathLike[str], *, append: bool = False) -> int:
+    """Open the file that the operator named; one that is made is private whatever the umask says. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
+    try:
+        fd = os.open(path, flags | os.O_EXCL, PRIVATE_FILE)
+    except FileExistsError:
+        return os.open(path, flags, PRIVATE_FILE)
+    os.fchmod(fd, PRIVATE_FILE)
+    return fd
+
+
 def write_file(place: Place, data: bytes, *, mode: int = PRIVATE_FILE, durable: bool = False) -> None:
     """Write a file whole or not at all: a temporary one beside it takes its name. Raises OSError.
 

@@ -41,7 +41,12 @@ def _jobs(home: str | None) -> list[tuple[str, str]]:
         folder = config.store or config.home
         with open(os.path.join(folder, "cron", "jobs.json"), "rb") as file:  # noqa: PTH118, PTH123 - pathlib is slower
             document = json.loads(file.read().decode("utf-8-sig"))
-    except (ChronosError, OSError, ValueError):  # somebody is typing: silence is right, the command itself will tell
+    except (
+        ChronosError,
+        OSError,
+        ValueError,
+        RecursionError,
+    ):  # somebody is typing: silence is right, the command itself will tell
         return []
     records = document.get("jobs") if isinstance(document, dict) else document
     if isinstance(records, dict):

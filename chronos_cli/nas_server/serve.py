@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
 from chronos_cli.errors import ConfigError, ConflictError
+from chronos_cli.files import open_to_write, place_of, write_file
 from chronos_cli.nas_server.event_log import Journal
 from chronos_cli.nas_server.http.app import NasApplication
 from chronos_cli.nas_server.http.listener import Server
@@ -46,7 +47,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         stream: TextIO = sys.stdout
         if settings.log_file is not None:
             try:
-                stream = stack.enter_context(settings.log_file.open("a", encoding="utf-8"))
+                stream = stack.enter_context(_opened(settings.log_file))
             except OSError as error:
                 raise ConfigError(
                     f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
@@ -129,7 +130,7 @@ def _sole(database: Path) -> TextIO:
     path = database.with_name(f"{database.name}.lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = path.open("a", encoding="utf-8")
+        file = _opened(path)
     except OSError as error:
         raise ConfigError(f"cannot use {path.parent}: {error.strerror or error}", hint="see --home and --db") from error
     try:
@@ -141,11 +142,14 @@ def _sole(database: Path) -> TextIO:
     return file
 
 
+def _opened(path: Path) -> TextIO:
+    return os.fdopen(open_to_write(path, append=True), "a", encoding="utf-8")
+
+
 def _where(home: NasHome) -> str:
     return "PostgreSQL" if home.postgres else str(home.sqlite_path)
 
 
 def _write_ready(path: Path, url: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(url + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with place_of(path.parent, path.name) as place:
+        write_file(place, f"{url}\n".encode())

@@ -29,7 +29,9 @@ def test_job_ids_and_names_come_from_the_store(fixture_home):
     assert len(spawn("__complete", "jobs", "", fixture_home).out.splitlines()) == 7
 
 
-@pytest.mark.parametrize("content", ["{", "[1, null]", '{"jobs": {"a": {}}}', ""])
+@pytest.mark.parametrize(
+    "content", ["{", "[1, null]", '{"jobs": {"a": {}}}', "", pytest.param("[" * 200_000, id="deep")]
+)
 def test_completion_is_silent_whatever_the_store_is(home, content):
     """Somebody is typing: a broken store completes nothing and says nothing."""
     (home / "cron").mkdir()

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.errors import StoreError
-from chronos_cli.files import open_folder, place_of, write_file
+from chronos_cli.files import open_folder, open_to_write, place_of, write_file
+from chronos_cli.nas_server.serve import _write_ready
+from chronos_cli.operations.install.systemd import _write
 from chronos_cli.operations.views.logs import read_on
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.lock_place import LockPlace
@@ -76,6 +78,29 @@ def test_root_reads_nothing_through_a_users_link(home, shared):
     for key in ("cron/jobs.json", "cron/output/x.log"):
         with pytest.raises(StoreError, match="a link of user 65534 is not followed"):
             store_of(home).read(key)
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_what_an_operator_names_is_made_private(tmp_path, umask):
+    """A picture, a log, a unit, the file of readiness: nobody else can write them; one that is there keeps its mode."""
+    there = tmp_path / "there"
+    there.write_text("longer")
+    there.chmod(0o640)
+    before = os.umask(umask)
+    try:
+        for path in (tmp_path / "new", there):
+            with os.fdopen(open_to_write(path), "w") as file:
+                file.write("1")
+            with os.fdopen(open_to_write(path, append=True), "a") as file:
+                file.write("2")
+        _write_ready(tmp_path / "ready", "http://h")
+        assert _write(tmp_path / "unit", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").read_text() == there.read_text() == "12"
+    assert (tmp_path / "ready").read_text() == "http://h\n"
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "ready", "unit", "there")]
+    assert modes == [0o600, 0o600, 0o600, 0o640]
 
 
 def test_a_folder_that_becomes_a_link_meanwhile_leads_a_write_nowhere(home, shared, monkeypatch):

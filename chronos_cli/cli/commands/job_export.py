@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,9 +38,12 @@ def command(
     text = json.dumps(exported.document, indent=2) + "\n"
     count = len(exported.document["jobs"])
     if output is not None:
-        target = Path(output)
-        target.touch(0o600)
-        target.write_text(text, encoding="utf-8")
+        import os
+
+        from chronos_cli.files import open_to_write
+
+        with os.fdopen(open_to_write(output), "w", encoding="utf-8") as file:
+            file.write(text)
 
     def render(out: Output) -> None:
         if output is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,9 +42,13 @@ def command(
         raise UsageError("the window is shorter than a minute", hint="give --last and --next such as 2h")
     facts = timeline(context, last=timedelta(seconds=before), following=timedelta(seconds=after), only=only)
     if svg is not None:
-        from chronos_cli.cli.svg import render as render_svg
+        import os
 
-        Path(svg).write_text(render_svg(facts), encoding="utf-8")
+        from chronos_cli.cli.svg import render as render_svg
+        from chronos_cli.files import open_to_write
+
+        with os.fdopen(open_to_write(svg), "w", encoding="utf-8") as file:
+            file.write(render_svg(facts))
 
     def render(out: Output) -> None:
         if svg is not None:
