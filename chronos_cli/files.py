@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PRIVATE_FILE: Final = 0o600
 PRIVATE_FOLDER: Final = 0o700
 
+_STREAMS: Final = frozenset({"/dev", "/dev/fd", "/proc/self/fd"})
+"""Folders of root's alone, whose names are streams: `/dev/stdout` is written, and no file takes its place."""
+_READABLE: Final = 0o444
 _LINKS: Final = 16
 _WALK: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -124,6 +127,17 @@ def place_of(root: str | os.PathLike[str], key: str, *, make: bool = False) -> P
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
+def place_at(path: str | os.PathLike[str], *, make: bool = False) -> Place:
+    """Return the place of a file that the operator names by its whole path: its folder is taken as it is.
+
+    Raises OSError; a link that does not count is ELOOP.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    if name in {"", ".", ".."}:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    return place_of(folder or ".", name, make=make)
+
+
 def make_folder(path: str | os.PathLike[str]) -> None:
     """Make a folder and what is missing above it, private and durable. Raises OSError."""
     os.close(open_folder(path, make=True))
@@ -151,17 +165,6 @@ def sync_folder(fd: int) -> None:
         os.close(opened)
 
 
-def open_to_write(path: str | os.PathLike[str], *, append: bool = False) -> int:
-    """Open the file that the operator named; one that is made is private whatever the umask says. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
-    try:
-        fd = os.open(path, flags | os.O_EXCL, PRIVATE_FILE)
-    except FileExistsError:
-        return os.open(path, flags, PRIVATE_FILE)
-    os.fchmod(fd, PRIVATE_FILE)
-    return fd
-
-
 def write_file(place: Place, data: bytes, *, mode: int = PRIVATE_FILE, durable: bool = False) -> None:
     """Write a file whole or not at all: a temporary one beside it takes its name. Raises OSError.
 
@@ -176,6 +179,44 @@ def write_file(place: Place, data: bytes, *, mode: int = PRIVATE_FILE, durable: 
         os.replace(beside.name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     if durable:
         sync_folder(place.folder)
+
+
+def write_output(path: str | os.PathLike[str], data: bytes, *, shared: bool = False) -> None:
+    """Write what the operator asked to have in a file: whole or not at all, unless it is a stream. Raises OSError.
+
+    It is private; with `shared`, others can read a file that is there as they could before.
+    """
+    with ExitStack() as stack:
+        if os.path.dirname(path) not in _STREAMS:
+            place = stack.enter_context(place_at(path))
+            found = place.stat().st_mode if place.exists() else stat.S_IFREG
+            if stat.S_ISREG(found) or stat.S_ISDIR(found):
+                write_file(place, data, mode=PRIVATE_FILE | (found & _READABLE if shared else 0))
+                return
+        with os.fdopen(open_named(path, os.O_WRONLY), "wb") as stream:
+            stream.write(data)
+
+
+def open_named(path: str | os.PathLike[str], flags: int, *, make: bool = False) -> int:
+    """Open a file that the operator names, making it private, and with `make` its folders. Raises OSError.
+
+    Not one that somebody else has put there, in a folder where anybody may.
+    """
+    if os.path.dirname(path) in _STREAMS:
+        return os.open(path, flags | os.O_CLOEXEC)
+    with place_at(path, make=make) as place:
+        try:
+            fd = place.open(flags | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            fd = place.open(flags)
+            owner = os.fstat(fd).st_uid
+            if os.fstat(place.folder).st_mode & stat.S_IWOTH and owner not in (0, os.geteuid()):
+                os.close(fd)
+                raise PermissionError(errno.EPERM, f"it belongs to user {owner}", place.path) from None
+        else:
+            give_to_folder(fd, place.folder)
+            os.fchmod(fd, PRIVATE_FILE)
+        return fd
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.errors import ConflictError, TemporaryError
+from chronos_cli.files import make_folder, open_named, place_of, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +48,7 @@ def set_up(keep: Path | None, environ: Mapping[str, str]) -> Iterator[Stage]:
     folder = keep if keep is not None else Path(tempfile.mkdtemp(prefix="chronos-demo-"))
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         yield _start(folder.resolve(), environ, processes)
     finally:
         # The shim first: it ends after its runs, and those still have something to say to NAS.
@@ -83,10 +85,7 @@ def _start(folder: Path, environ: Mapping[str, str], processes: list[subprocess.
 
 
 def _write_home(home: Path, nas_url: str, callback_url: str, agent: Mapping[str, Any]) -> None:
-    token = home / "token"
-    token.touch(mode=0o600)
-    token.write_text(agent["token"] + "\n")
-    (home / "config.yaml").write_text(
+    config = (
         "timezone: UTC\n"
         "cron:\n"
         "  provider: chronos\n"
@@ -97,10 +96,13 @@ def _write_home(home: Path, nas_url: str, callback_url: str, agent: Mapping[str,
         f"    nas_jwks_url: {nas_url}/.well-known/jwks.json\n"
         "    token_file: token\n"
     )
+    for name, text in (("token", agent["token"] + "\n"), ("config.yaml", config)):
+        with place_of(home, name) as place:
+            write_file(place, text.encode())
 
 
 def _spawn(argv: list[str], environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as file:
+    with os.fdopen(open_named(log, os.O_WRONLY | os.O_TRUNC), "wb") as file:
         return subprocess.Popen(
             argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=log.parent
         )

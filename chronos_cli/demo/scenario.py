@@ -78,7 +78,7 @@ class Play:
         self._ctx: Context = open_home(config, ProcessEnvironment(environ=stage.environ, secrets={}))
         self._watcher = Watcher(stage.home, stage.nas_log)
         self._diary = stage.home / "diary"
-        self._diary.mkdir()
+        self._diary.mkdir(mode=0o700)
         self._begun: dict[str, Job] = {}
         self._until: datetime = datetime.now(UTC)
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.errors import ConfigError, ConflictError, NotFoundError
+from chronos_cli.files import place_of, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,10 +137,10 @@ class KeyRing:
         if record.kid not in self._loaded:
             path = self._folder / f"{record.kid}.pem"
             try:
-                mode = path.stat().st_mode
-                if mode & 0o077:
-                    raise ConfigError(f"the private key {path} is readable by others", hint=f"chmod 600 {path}")
-                self._loaded[record.kid] = _load(path.read_bytes(), str(path))
+                with path.open("rb") as file:
+                    if os.fstat(file.fileno()).st_mode & 0o077:
+                        raise ConfigError(f"the private key {path} is readable by others", hint=f"chmod 600 {path}")
+                    self._loaded[record.kid] = _load(file.read(), str(path))
             except OSError as error:
                 raise ConfigError(f"cannot read the private key {path}: {error}", hint="put it back") from error
         return self._loaded[record.kid]
@@ -148,7 +149,6 @@ class KeyRing:
         pem = generate(algorithm)
         key = _load(pem, "a fresh key")
         record = KeyRecord(kid=key.kid, alg=key.alg, created_at=self._clock(), signs_from=signs_from)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / f"{key.kid}.pem", pem)
         self._write([*self._read(), record])
         return record
@@ -230,11 +230,6 @@ def _b64_int(number: int, length: int | None = None) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a private file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write a private file whole or not at all, in a folder that is made where it is missing."""
+    with place_of(path.parent.parent, f"{path.parent.name}/{path.name}", make=True) as place:
+        write_file(place, data, durable=True)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
 from chronos_cli.errors import ConfigError, ConflictError
-from chronos_cli.files import open_to_write, place_of, write_file
+from chronos_cli.files import open_named, write_output
 from chronos_cli.nas_server.event_log import Journal
 from chronos_cli.nas_server.http.app import NasApplication
 from chronos_cli.nas_server.http.listener import Server
@@ -47,7 +47,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         stream: TextIO = sys.stdout
         if settings.log_file is not None:
             try:
-                stream = stack.enter_context(_opened(settings.log_file))
+                log = open_named(settings.log_file, os.O_WRONLY | os.O_APPEND)
+                stream = stack.enter_context(os.fdopen(log, "a", encoding="utf-8"))
             except OSError as error:
                 raise ConfigError(
                     f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
@@ -129,8 +130,7 @@ def _sole(database: Path) -> TextIO:
     """Hold the lock that makes this the only server of a SQLite file; released when the file is closed."""
     path = database.with_name(f"{database.name}.lock")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = _opened(path)
+        file = os.fdopen(open_named(path, os.O_RDWR, make=True), "a", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot use {path.parent}: {error.strerror or error}", hint="see --home and --db") from error
     try:
@@ -142,14 +142,12 @@ def _sole(database: Path) -> TextIO:
     return file
 
 
-def _opened(path: Path) -> TextIO:
-    return os.fdopen(open_to_write(path, append=True), "a", encoding="utf-8")
-
-
 def _where(home: NasHome) -> str:
     return "PostgreSQL" if home.postgres else str(home.sqlite_path)
 
 
 def _write_ready(path: Path, url: str) -> None:
-    with place_of(path.parent, path.name) as place:
-        write_file(place, f"{url}\n".encode())
+    try:
+        write_output(path, f"{url}\n".encode(), shared=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}", hint="see --ready-file") from error

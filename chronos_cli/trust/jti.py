@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import format_fire_at
 from chronos_cli.errors import TemporaryError
+from chronos_cli.files import Place, open_folder
 from chronos_cli.trust.token_errors import JtiReusedError
 
 if TYPE_CHECKING:
@@ -65,8 +67,9 @@ def bind_jti(
     until = (now_s + _NO_EXP_S if claims.expires is None else int(claims.expires.timestamp())) + _KEPT_AFTER_EXP_S
     folder = cache_dir / "jti"
     try:
-        known = _bind(folder / _file_name(claims.jti), f"{until}:{bound_to}", now_s)
-        _prune(folder, now_s)
+        with _memory(cache_dir, _file_name(claims.jti)) as place:
+            known = _bind(place, f"{until}:{bound_to}", now_s)
+            _prune(place, now_s)
     except OSError as error:
         if not claims.bound:
             raise JtiMemoryError(f"{folder} cannot be written ({error.strerror})") from error
@@ -77,9 +80,13 @@ def bind_jti(
 
 def check_memory(cache_dir: Path) -> None:
     """Check that a `jti` can be remembered, by remembering one for a moment. Raises OSError."""
-    path = cache_dir / "jti" / f".proof-{os.getpid()}-{time.monotonic_ns()}"
-    _bind(path, "0:proof", 0)
-    path.unlink(missing_ok=True)
+    with _memory(cache_dir, f".proof-{os.getpid()}-{time.monotonic_ns()}") as place:
+        _bind(place, "0:proof", 0)
+        _unlink(place)
+
+
+def _memory(cache_dir: Path, name: str) -> Place:
+    return Place(open_folder(cache_dir.parent, cache_dir.name, "jti", make=True), name, str(cache_dir / "jti" / name))
 
 
 def _file_name(jti: str) -> str:
@@ -92,45 +99,51 @@ def _file_name(jti: str) -> str:
     return f"sha256-{sha256(raw).hexdigest()}"
 
 
-def _bind(path: Path, entry: str, now_s: int) -> str:
+def _bind(place: Place, entry: str, now_s: int) -> str:
     """Make the entry unless there is a live one; returns what the `jti` is bound to. Raises OSError."""
     for _ in range(5):
         try:
-            path.symlink_to(entry)
-        except FileNotFoundError:
-            path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            continue
+            os.symlink(entry, place.name, dir_fd=place.folder)
         except FileExistsError:
-            until, known = _read(path)
+            until, known = _read(place)
             if until > now_s:
                 return known
-            path.unlink(missing_ok=True)
+            _unlink(place)
             continue
         return entry.partition(":")[2]
-    return _read(path)[1]
+    return _read(place)[1]
 
 
-def _read(path: Path) -> tuple[int, str]:
+def _read(place: Place) -> tuple[int, str]:
     """Until when an entry counts, and what it binds to; what is no entry of ours counts no longer. Raises OSError."""
     try:
-        until, _, known = os.readlink(path).partition(":")  # noqa: PTH115 - the text itself is wanted
+        until, _, known = os.readlink(place.name, dir_fd=place.folder).partition(":")
         return int(until), known
     except (FileNotFoundError, ValueError):  # pruned meanwhile, or not written by us
         return 0, ""
 
 
-def _prune(folder: Path, now_s: int) -> None:
+def _unlink(place: Place) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(place.name, dir_fd=place.folder)
+
+
+def _prune(beside: Place, now_s: int) -> None:
     """Remove what has expired, now and then and some at a time, so that no single fire pays for it. Raises OSError."""
-    marker = folder / ".pruned"
+    marker = beside.sibling(".pruned")
     try:
         last = marker.stat().st_mtime
     except FileNotFoundError:
-        marker.touch(0o600)
+        os.close(marker.open(os.O_WRONLY | os.O_CREAT))
         last = 0
     if 0 <= now_s - last < _PRUNE_EVERY_S:
         return
-    os.utime(marker, (now_s, now_s))
-    with os.scandir(folder) as entries:
-        for _, entry in zip(range(_PRUNE_AT_MOST), entries, strict=False):
-            if entry.is_symlink() and _read(path := folder / entry.name)[0] <= now_s:
-                path.unlink(missing_ok=True)
+    os.utime(marker.name, (now_s, now_s), dir_fd=marker.folder, follow_symlinks=False)
+    listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=beside.folder)
+    try:
+        with os.scandir(listed) as entries:
+            for _, entry in zip(range(_PRUNE_AT_MOST), entries, strict=False):
+                if entry.is_symlink() and _read(old := beside.sibling(entry.name))[0] <= now_s:
+                    _unlink(old)
+    finally:
+        os.close(listed)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from chronos_cli.errors import KeysUnavailableError
+from chronos_cli.files import give_to_folder, place_of, write_file
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.trust.keys import UnusableKeysError, choose, parse_jwks, public_jwk
 from chronos_cli.trust.token_errors import UnknownKeyError
@@ -25,6 +26,7 @@ from chronos_cli.trust.token_errors import UnknownKeyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chronos_cli.files import Place
     from chronos_cli.trust.keys import Jwk
     from chronos_cli.trust.settings import TrustSettings
 
@@ -74,7 +76,6 @@ class JwksCache:
         self._clock = clock
         self._folder = settings.cache_dir / "jwks"
         self._name = f"{crc32(settings.keys.encode()):08x}"
-        self._path = self._folder / f"{self._name}.json"
         self._memory: Known | None = None
         self._warned = False
 
@@ -154,9 +155,14 @@ class JwksCache:
         """What the file says, or memory where the file could not be written; nothing known when there is neither."""
         return max(self._read() or Known(), self._memory or Known(), key=lambda known: known.attempts)
 
+    def _place(self, suffix: str, *, make: bool = False) -> Place:
+        cache = self._folder.parent
+        return place_of(cache.parent, f"{cache.name}/{self._folder.name}/{self._name}{suffix}", make=make)
+
     def _read(self) -> Known | None:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+            with self._place(".json") as place:
+                descriptor = place.open(os.O_RDONLY | os.O_NONBLOCK)
             try:
                 status = os.fstat(descriptor)
                 if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
@@ -169,16 +175,10 @@ class JwksCache:
             return None
 
     def _save(self, known: Known) -> None:
-        temporary = self._path.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}")
         data = json.dumps({"url": self._settings.keys, **{name: getattr(known, name) for name in _FIELDS}}).encode()
         try:
-            try:
-                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(data)
-                temporary.replace(self._path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            with self._place(".json") as place:
+                write_file(place, data)
         except OSError as error:
             self._keep_in_memory(known, error)
 
@@ -198,8 +198,9 @@ class JwksCache:
     def _lock(self, *, wait: bool) -> Iterator[bool]:
         """Keep other processes and threads from asking too; yields False when not waiting and it is taken."""
         try:
-            self._folder.mkdir(0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._folder / f"{self._name}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
+            with self._place(".lock", make=True) as place:
+                descriptor = place.open(os.O_RDONLY | os.O_CREAT)
+                give_to_folder(descriptor, place.folder)
         except OSError as error:
             self._keep_in_memory(None, error)
             yield True

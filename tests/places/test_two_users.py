@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.errors import StoreError
-from chronos_cli.files import open_folder, open_to_write, place_of, write_file
+from chronos_cli.files import open_folder, open_named, place_of, write_file, write_output
 from chronos_cli.nas_server.serve import _write_ready
 from chronos_cli.operations.install.systemd import _write
 from chronos_cli.operations.views.logs import read_on
@@ -89,9 +89,8 @@ def test_what_an_operator_names_is_made_private(tmp_path, umask):
     before = os.umask(umask)
     try:
         for path in (tmp_path / "new", there):
-            with os.fdopen(open_to_write(path), "w") as file:
-                file.write("1")
-            with os.fdopen(open_to_write(path, append=True), "a") as file:
+            write_output(path, b"1", shared=True)
+            with os.fdopen(open_named(path, os.O_WRONLY | os.O_APPEND), "a") as file:
                 file.write("2")
         _write_ready(tmp_path / "ready", "http://h")
         assert _write(tmp_path / "unit", "text")

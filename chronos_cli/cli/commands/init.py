@@ -45,6 +45,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.config import find_home
+    from chronos_cli.files import open_folder, place_of, write_file
     from chronos_cli.owners import require_own
 
     home = Path(find_home(invocation.home, invocation.environ)[0])
@@ -61,11 +62,13 @@ def command(
     chosen.setdefault("nas_jwks_url", f"{chosen['portal_url']}/.well-known/jwks.json" if "portal_url" in chosen else "")
     text = _text(chosen, timezone, token_file="nas-token" if token else "")
     _try(text, invocation.environ)
-    for folder in (home, home / "cron", home / "scripts"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = [_write(path, text, 0o600)]
-    if token:
-        written.append(_write(home / "nas-token", token + "\n", 0o600))
+    for names in ((), ("cron",), ("scripts",)):
+        os.close(open_folder(home, *names, make=True))
+    written = []
+    for name, held in (("config.yaml", text), *([("nas-token", f"{token}\n")] if token else [])):
+        with place_of(home, name) as place:
+            write_file(place, held.encode())
+        written.append(str(home / name))
 
     def render(out: Output) -> None:
         for name in written:
@@ -118,11 +121,3 @@ def _text(chosen: dict[str, str], timezone: str | None, *, token_file: str) -> s
     if not any(chosen.get(key) for key in _KEYS) and not token_file:
         lines[4] = "  # chronos:"
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, text: str, mode: int) -> str:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-    temporary.replace(path)
-    return str(path)

@@ -28,6 +28,7 @@ def command(
       chronos job export digest -o digest.json
     """
     invocation: Invocation = ctx.obj
+    from chronos_cli.files import write_output
     from chronos_cli.operations.jobs.transfer import export
 
     context = invocation.context(armed=False)
@@ -38,12 +39,7 @@ def command(
     text = json.dumps(exported.document, indent=2) + "\n"
     count = len(exported.document["jobs"])
     if output is not None:
-        import os
-
-        from chronos_cli.files import open_to_write
-
-        with os.fdopen(open_to_write(output), "w", encoding="utf-8") as file:
-            file.write(text)
+        write_output(output, text.encode())
 
     def render(out: Output) -> None:
         if output is None:

@@ -42,13 +42,10 @@ def command(
         raise UsageError("the window is shorter than a minute", hint="give --last and --next such as 2h")
     facts = timeline(context, last=timedelta(seconds=before), following=timedelta(seconds=after), only=only)
     if svg is not None:
-        import os
-
         from chronos_cli.cli.svg import render as render_svg
-        from chronos_cli.files import open_to_write
+        from chronos_cli.files import write_output
 
-        with os.fdopen(open_to_write(svg), "w", encoding="utf-8") as file:
-            file.write(render_svg(facts))
+        write_output(svg, render_svg(facts).encode(), shared=True)
 
     def render(out: Output) -> None:
         if svg is not None:

@@ -6,6 +6,7 @@ in the next one, so the disk is paid once for all of them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -14,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chronos_cli.errors import ConfigError
+from chronos_cli.files import open_named
 from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
 from chronos_cli.nas_server.timers.schema import TABLES
 
@@ -66,9 +68,7 @@ class SqliteBackend(Backend):
     def prepare(self) -> None:
         """Make the file (mode 0600) and its tables where they are missing."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self.path.exists():
-                self.path.touch(mode=0o600)
+            os.close(open_named(self.path, os.O_RDWR, make=True))
             connection = self._connect()
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error

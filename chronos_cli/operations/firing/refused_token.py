@@ -7,10 +7,10 @@ touched before a token verifies. `doctor` reads it, to say which claim was not a
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.files import place_of, write_file
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
@@ -42,13 +42,9 @@ def note_refused(cache_dir: Path, error: TokenError, *, now: datetime) -> None:
     if error.code not in SIGNED:
         return
     document = {"at": now.isoformat(), "code": error.code, "message": error.message, "hint": error.hint}
-    path = cache_dir / FILE
-    temporary = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}")
     try:
-        cache_dir.mkdir(0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(document, file)
-        temporary.replace(path)
+        with place_of(cache_dir.parent, f"{cache_dir.name}/{FILE}", make=True) as place:
+            write_file(place, json.dumps(document).encode())
     except OSError:
         return  # a read-only cache: the log has the line
 

@@ -5,12 +5,14 @@ Lines that became jobs can be taken out of the user's own; what it held before i
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ConflictError, UsageError
+from chronos_cli.files import give_to_folder, place_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -44,8 +46,8 @@ def take_out(before: bytes, numbers: Collection[int], environ: Mapping[str, str]
         raise ConflictError("the crontab has changed since it was read", hint="import it again")
     kept = folder / f"crontab-{now:%Y%m%dT%H%M%SZ}.bak"
     try:
-        with kept.open("xb") as file:
-            kept.chmod(0o600)
+        with place_at(kept) as place, os.fdopen(place.open(os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            give_to_folder(file.fileno(), place.folder)
             file.write(before)
     except OSError as error:
         raise UsageError(f"{kept} cannot be written: {error.strerror}", hint="nothing was taken out") from error

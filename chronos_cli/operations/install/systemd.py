@@ -5,13 +5,12 @@ The tick returns once its runs have started, and they outlive it (KillMode=proce
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError
-from chronos_cli.files import open_to_write
+from chronos_cli.files import place_at, write_file
 from chronos_cli.operations.install import Installed, InstallError, Piece, refuse, run
 
 if TYPE_CHECKING:
@@ -110,9 +109,8 @@ def _write(path: Path, text: str) -> bool:
     try:
         if path.exists() and path.read_text(encoding="utf-8") == text:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(open_to_write(path), "w", encoding="utf-8") as file:
-            file.write(text)
+        with place_at(path, make=True) as place:
+            write_file(place, text.encode())
     except OSError as error:
         raise InstallError(f"{path} cannot be written: {error.strerror}") from error
     return True
