@@ -245,6 +245,35 @@ def test_a_lock_that_others_hold_is_named(doctor, chronos, home):
     assert doctor(home)[0]["lock"]["level"] == "OK"
 
 
+def test_a_runs_lock_is_taken_and_let_go(doctor, home):
+    """As a run takes it: the folder is made, is ours alone, and nothing stays in it."""
+    (home / "cron").mkdir()
+    found = doctor(home)[0]["lock"]
+    assert found["text"].endswith(f"; a run's is had in {home}/cron/locks")
+    assert list((home / "cron/locks").iterdir()) == []
+    assert oct((home / "cron/locks").stat().st_mode & 0o777) == "0o700"
+
+
+def test_a_runs_lock_that_cannot_be_had_is_a_failure(doctor, home):
+    """Then no job could run, so that is said before one is due."""
+    (home / "cron").mkdir()
+    (home / "cron/locks").write_text("in the way")
+    found = doctor(home)[0]["lock"]
+    assert (found["level"], found["code"]) == ("FAIL", "lock_dir")
+    assert found["text"] == f"cannot use {home}/cron/locks for run locks: Not a directory"
+    assert found["mend"].startswith("move away what is there, or make it a folder of the user with id")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving a folder to another user needs root")
+def test_a_place_of_run_locks_that_is_another_users_is_named(doctor, home):
+    """The reason is whose it is."""
+    (home / "cron/locks").mkdir(parents=True)
+    os.chown(home / "cron/locks", 12345, 12345)
+    found = doctor(home)[0]["lock"]
+    assert (found["level"], found["code"]) == ("FAIL", "lock_dir")
+    assert "it belongs to user 12345, not to 0" in found["text"]
+
+
 def test_an_on_failure_command_that_is_not_there_is_named(doctor, chronos, home):
     """A command that cannot be run would tell nobody; one that can is shown, and without one nothing is said."""
     words = ("job", "add", "@yearly", "--id", "a", "--shell", "true", "--on-failure")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -153,6 +154,20 @@ def test_a_server_whose_ready_file_has_no_place_says_so(tmp_path):
     """It would be waited for in vain."""
     with pytest.raises(ConfigError, match=r"cannot write .*/missing/nas.url: No such file or directory"):
         _write_ready(tmp_path / "missing" / "nas.url", "http://127.0.0.1:1")
+
+
+def test_pages_have_secrets_written_closed_to_others():
+    """A block that has a shell write a token sets the mask first: here alone a umask decides."""
+    written = re.compile(r"^(?=.*(token|secret|agent (add|rotate))).*[^->|]> *[~/$\w]", re.MULTILINE)
+    blocks = [
+        block
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+        if written.search(block)
+    ]
+    assert blocks
+    for block in blocks:
+        assert block.startswith("umask 077\n"), block
 
 
 def test_an_output_may_be_the_commands_own_stdout(chronos, home):

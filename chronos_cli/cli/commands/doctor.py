@@ -78,6 +78,7 @@ def command(
 def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[Check]:
     """The checks, as they are made; a configuration that cannot be read is the first and the last of them."""
     from chronos_cli.callback.modes import choose
+    from chronos_cli.operations.assembly import locks_of
     from chronos_cli.operations.doctor import Subject, examine
     from chronos_cli.operations.doctor.check import failed_with
     from chronos_cli.operations.doctor.probe_round_trip import probe_circle
@@ -94,6 +95,7 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
     subject = Subject(
         config=config,
         context=context,
+        locks=locks_of(config, context.repository),
         provider=resolved.wanted if context.standby else resolved.provider.name,
         provider_warning=resolved.warning,
         callback_mode=chosen.mode.value,

@@ -1,6 +1,7 @@
 """The examination of a home: every part that a job's run depends on, each with the command that mends it.
 
-It changes nothing but the store's proof document, the key cache, and the memory of used tokens for a moment.
+It changes nothing but the store's proof document, the key cache, and, for a moment, the memory of used tokens and the
+folder of run locks.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
+    from chronos_cli.running.lock_place import LockPlace
 
 __all__ = ["Check", "Level", "Subject", "examine", "last_accepted"]
 
 
 @frozen
 class Subject:
-    """What is examined, and what only the layers above know of it: the active trigger, and how fires are answered."""
+    """What is examined, and what only the layers above know: locks, the active trigger, and how fires are answered."""
 
     config: Config
     context: Context
+    locks: LockPlace
     provider: str
     provider_warning: str | None
     callback_mode: str
@@ -58,7 +61,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
         return
     yield check_modes(config)
     yield check_file_system(config, mount_table() if mounts is None else mounts)
-    store = list(check_store(config, ctx))
+    store = list(check_store(config, ctx, subject.locks))
     yield from store
     yield check_time_zones(config)
     yield _provider(subject)

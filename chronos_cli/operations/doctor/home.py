@@ -13,6 +13,7 @@ from chronos_cli.errors import ChronosError
 from chronos_cli.nas_client.tokens import AUTH_FILE
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.filesystem import mount_of
+from chronos_cli.running.errors import LockDirError
 from chronos_cli.store.interface import JOBS_KEY
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
+    from chronos_cli.running.lock_place import LockPlace
 
 _OFTEN_USED = "America/New_York"
 _BY_OTHERS = 0o022
@@ -120,8 +122,8 @@ def check_file_system(config: Config, mounts: str) -> Check:
     return ok("file_system", f"{folder} is on {mount.kind}, at {mount.point}")
 
 
-def check_store(config: Config, ctx: Context) -> Iterator[Check]:
-    """Whether the jobs can be read, a write with an old version is refused, and the lock can be had."""
+def check_store(config: Config, ctx: Context, locks: LockPlace) -> Iterator[Check]:
+    """Whether the jobs can be read, a write with an old version is refused, and the locks can be had."""
     documents = ctx.repository.documents
     try:
         count = len(ctx.repository.jobs().records)
@@ -144,9 +146,23 @@ def check_store(config: Config, ctx: Context) -> Iterator[Check]:
     try:
         with documents.exclusive(JOBS_KEY):
             waited = time.monotonic() - started
-        yield ok("lock", f"had after {waited * 1000:.0f} ms")
+        yield ok("lock", f"had after {waited * 1000:.0f} ms; a run's is had in {_take_run_lock(locks)}")
+    except LockDirError as error:
+        mend = f"move away what is there, or make it a folder of the user with id {os.geteuid()}, mode 0700"
+        yield failed_with("lock", error, mend=mend)
     except ChronosError as error:
         yield failed_with("lock", error)
+
+
+def _take_run_lock(locks: LockPlace) -> str:
+    """Take a run's lock as a run does, and release it. Returns its folder; raises LockDirError and StoreError."""
+    from chronos_cli.running.lock import RunLock
+
+    lock = RunLock.acquire(locks, "doctor", "proof")
+    try:
+        return os.path.dirname(lock.path)  # noqa: PTH120
+    finally:
+        lock.release()
 
 
 def check_time_zones(config: Config) -> Check:
