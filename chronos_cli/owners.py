@@ -28,8 +28,8 @@ def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str]) -> 
     """
     trusted = _trusted(environ)
     for path in paths:
-        owner = _owner(path)
-        if owner is None or owner in trusted:
+        owner = next((uid for uid in _owners(path) if uid not in trusted), None)
+        if owner is None:
             continue
         base = _base(environ)
         if _is_safe(home, base, environ):
@@ -61,17 +61,22 @@ def _trusted(environ: Mapping[str, str]) -> set[int]:
     return found
 
 
-def _owner(path: str) -> int | None:
+def _owners(path: str) -> Iterator[int]:
+    """Give the owner of what is there, and of the link to it: who has that can turn it elsewhere once we looked."""
     try:
-        return os.stat(path).st_uid  # noqa: PTH116 - pathlib is slower
+        found = os.lstat(path)
+        yield found.st_uid
+        if stat.S_ISLNK(found.st_mode):
+            yield os.stat(path).st_uid  # noqa: PTH116 - pathlib is slower
     except (OSError, ValueError):  # not there, or hidden from us: then nothing of it is run either
-        return None
+        return
 
 
 def _base(environ: Mapping[str, str]) -> str | None:
     """The folder of this user's own settings. A HOME of somebody else, as `su` leaves it, does not speak for us."""
     named = environ.get("HOME", "")
-    if named.startswith("/") and _owner(named) in {_ROOT, os.geteuid()}:
+    owners = set(_owners(named)) if named.startswith("/") else set()
+    if owners and owners <= {_ROOT, os.geteuid()}:
         return named
     import pwd
 

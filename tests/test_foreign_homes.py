@@ -230,6 +230,22 @@ def test_one_strangers_file_in_a_home_of_ours_is_enough(chronos, place, part):  
     assert f"{home / part} belongs to" in done.err
 
 
+@pytest.mark.parametrize("part", ["", "config.yaml", "cron", "cron/jobs.json"])
+def test_a_strangers_link_to_what_is_ours_is_not_taken(chronos, place, tmp_path, part):  # noqa: F811
+    """Who owns the link can turn it to what is theirs, between our look and our reading."""
+    ours, home = tmp_path / "ours", place / "linked"
+    (ours / "cron").mkdir(parents=True)
+    (ours / "config.yaml").write_text("timezone: UTC\n")
+    (ours / "cron" / "jobs.json").write_text('{"jobs": []}')
+    if part:
+        (home / part).parent.mkdir(parents=True)
+    (home / part).symlink_to(ours / part)
+    assert chronos("list", "--offline", home=home).code == 0, "a link of our own"
+    os.chown(home / part, STRANGER, STRANGER, follow_symlinks=False)
+    done = chronos("list", "--offline", home=home)
+    assert (done.code, str(STRANGER) in done.err) == (4, True), done
+
+
 @pytest.mark.parametrize("part", ["plugins", "plugins/evil", "plugins/evil/__init__.py", "plugins/evil/more/x.pyc"])
 def test_a_strangers_plug_in_is_not_imported(chronos, place, part):  # noqa: F811
     """In a home of ours a plug-in with anything of somebody else's is left alone, said, and the built-in trigger takes over."""

@@ -12,13 +12,13 @@ import os
 import stat
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.files import Place, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NEW_FILE_MODE: Final = 0o600
 TEMP_PREFIX: Final = ".chronos-"
@@ -77,20 +77,25 @@ def write_over(place: Place, data: bytes, kept: os.stat_result, *, durable: bool
 
 def remove_leftovers(folder: Path, *, now: float) -> None:
     """Remove the temporary files in `folder` of writers that were killed. `now`: seconds since the epoch."""
-    try:
-        entries = [entry for entry in os.scandir(folder) if is_temporary(entry.name)]
-    except OSError:  # Tidying is never a reason to fail; the write beside it reports what is wrong with the folder.
+    with suppress(OSError):  # Tidying is never a reason to fail; the write beside it reports what is wrong.
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in filter(is_temporary, os.listdir(at)):  # noqa: PTH208 - what is open, not a path
+                with suppress(OSError):  # As above; or its writer has just finished and it is gone.
+                    _remove_leftover(at, name, now)
+        finally:
+            os.close(at)
+
+
+def _remove_leftover(at: int, name: str, now: float) -> None:
+    if now - os.stat(name, dir_fd=at, follow_symlinks=False).st_mtime < LEFTOVER_AGE_S:
         return
-    for entry in entries:
-        with suppress(OSError):  # As above; or its writer has just finished and it is gone.
-            if now - entry.stat(follow_symlinks=False).st_mtime < LEFTOVER_AGE_S:
-                continue
-            fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                Path(entry.path).unlink()
-            finally:
-                os.close(fd)
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=at)
+    finally:
+        os.close(fd)
 
 
 def is_temporary(name: str) -> bool:
