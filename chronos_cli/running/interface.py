@@ -100,6 +100,11 @@ class Processes(ABC):
         del row
 
     @property
+    def results_are_seen(self) -> bool:
+        """Whether every look at this store sees what stands beside a lock, since both lie in one place."""
+        return False
+
+    @property
     def told_to_stop(self) -> bool:
         """Whether this process was told to stop."""
         return False

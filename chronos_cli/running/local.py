@@ -92,6 +92,11 @@ class LocalProcesses(Processes):
         remove_lock(self.locks, row.owner or {}, row.job_id, row.run_id)
 
     @property
+    def results_are_seen(self) -> bool:
+        """Whether the locks lie in the home, beside its rows."""
+        return not self.locks.shared
+
+    @property
     def told_to_stop(self) -> bool:
         """Whether a signal has told this process to stop."""
         return self.interrupts is not None and self.interrupts.signal is not None

@@ -8,20 +8,24 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from chronos_cli.core.job import OnCrash
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.running import liveness
-from tests.faults.world import Faults, World, failing, once
+from tests.faults.world import Faults, Full, ReadOnly, World, failing, once
 
 MEMORY = "/dev/shm"
+LEASE_S = 120
+"""More than the timeout of the jobs and what is added to it."""
 
 
 @pytest.fixture
@@ -46,9 +50,9 @@ def do(kind, world):
     return None
 
 
-def prepared(folder, kind):
+def prepared(folder, kind, on_crash=OnCrash.RERUN):
     """A home in which the operation has something to write: an occurrence that is due, or a day of missed ones."""
-    world = World(folder)
+    world = World(folder, on_crash=on_crash)
     world.due = world.cursor("a")
     world.instants = [world.due]
     if kind == "reconcile":
@@ -56,7 +60,7 @@ def prepared(folder, kind):
     return world
 
 
-def settle(world, kind, *, unlink_fails=False):
+def settle(world, kind, *, unlink_fails=False, unsaid="ok"):
     """What comes after the fault, with the disk in order again: the next of these, and the next occurrence."""
     world.sleep(2)
     do("tick" if kind == "reconcile" else kind, world)
@@ -68,10 +72,10 @@ def settle(world, kind, *, unlink_fails=False):
     following = world.cursor("a")
     world.moved += following - world.clock() + timedelta(seconds=1)
     do("tick", world)
-    world.judge("a", [*(at for at in world.instants if at in world.rows("a")), following])
+    world.judge("a", [*(at for at in world.instants if at in world.rows("a")), following], unsaid=unsaid)
     assert world.rows("a")[following].state.value == "ok", world.rows("a")[following]
     if kind != "reconcile":
-        world.judge("a", world.instants)
+        world.judge("a", world.instants, unsaid=unsaid)
     left = [path for path in (world.home / "cron/locks").rglob("*") if path.is_file()]
     assert left == [] or unlink_fails, left
 
@@ -103,5 +107,37 @@ def test_no_fault_at_any_write_loses_doubles_or_blocks_an_occurrence(folder, kin
             settle(world, kind, unlink_fails=name == "unlink")
         except AssertionError as error:
             bad.append(f"{name}, number {at} of {len(seen)} ({trouble}): {str(error)[:400]}")
+        shutil.rmtree(place)
+    assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize("disk", [Full, ReadOnly])
+@pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
+def test_a_disk_that_stays_full_or_read_only_ends_what_meets_it(folder, kind, disk, monkeypatch):
+    """From each write on everything fails: it ends soon, in one of our errors, and with room again nothing is stuck.
+
+    A disk that takes nothing back at all holds whoever has the only copy of a run's result, until the lease ends; then
+    the run is lost, and whether that is run again is the job's own choice.
+    """
+    on_crash, unsaid = (OnCrash.RERUN, "ok") if disk is Full else (OnCrash.SKIP, "lost")
+    monkeypatch.setattr(liveness, "END_WITHIN_S", 0.02)
+    (folder / "count").mkdir()
+    seen = writes_of(folder / "count", kind)
+    bad = []
+    for at in range(len(seen)):
+        place = folder / str(at)
+        place.mkdir()
+        world = prepared(place, kind, on_crash)
+        began, moved = time.monotonic(), world.moved
+        with failing(Faults(world.folder, disk(at))) as faults:
+            trouble = do(kind, world)
+        took, waited = time.monotonic() - began, (world.moved - moved).total_seconds()
+        try:
+            assert took < 20
+            assert len(faults.seen) < 3 * len(seen) + 100, f"it tried {len(faults.seen)} writes"
+            assert waited < (8 if disk is Full else LEASE_S), f"it waited {waited} s"
+            settle(world, kind, unlink_fails=True, unsaid=unsaid)
+        except AssertionError as error:
+            bad.append(f"{seen[at]}, from number {at} of {len(seen)} on ({trouble}): {str(error)[:400]}")
         shutil.rmtree(place)
     assert not bad, "\n".join(bad)

@@ -114,12 +114,13 @@ def begin(ctx: Context, claim: RunTicket) -> Begun | None:
     )
 
 
-def finish(ctx: Context, run: Begun) -> Row:
+def finish(ctx: Context, run: Begun, *, waited_for: bool = False) -> Row:
     """Wait for the end of a begun run and record it. Returns the row as it then stands.
 
     The result comes first, beside the lock and then in the row; the output follows, and never decides. A row that
     somebody settled meanwhile (by that result, or its lease was over) stays as they left it. Raises TemporaryError
-    where the row cannot be written until the lease ends: then the next look does it, by the result that is kept.
+    where the row cannot be written until the lease ends (or, `waited_for`, for some seconds): then the next look does
+    it, by the result that is kept.
     """
     recorded = False
     try:
@@ -135,7 +136,7 @@ def finish(ctx: Context, run: Begun) -> Row:
             reason=ended.reason,
             output=run.row.output if run.attempt is None else run.attempt.output,
         )
-        row = record_end(ctx, run, result)
+        row = record_end(ctx, run, result, waited_for=waited_for)
         recorded = True
         ctx.checkpoint("recorded")
     finally:

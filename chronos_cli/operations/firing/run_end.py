@@ -47,7 +47,8 @@ def wait_and_follow_up(
     `waited_for`: whether somebody waits for `settled`; then the on-failure command, if there is one, runs before that,
     since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
     """
-    row = finish(ctx, run)
+    inline = ended is None
+    row = finish(ctx, run, waited_for=inline)
     job_id, over = row.job_id, list[tuple["Job", "Row"]]()
     with _said(job_id, "the arm's complaint stands"):
         _note(ctx, row)
@@ -56,9 +57,9 @@ def wait_and_follow_up(
     wake: Wake | None = None
     followed = False
     with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
-        wake = _follow(ctx, job_id, over)
+        wake = _follow(ctx, job_id, over, waited_for=inline)
         followed = True
-    again = ended is not None and not _keeps_slot(ctx, job_id)
+    again = not inline and not _keeps_slot(ctx, job_id)
     if followed:
         _arm(ctx, job_id, wake, force=again and settled is None)
     if waited_for:
@@ -75,7 +76,7 @@ def wait_and_follow_up(
     return row
 
 
-def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]]) -> Wake | None:
+def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]], *, waited_for: bool) -> Wake | None:
     """Take the run out of hand, and run what was queued behind it to its end; the wake that the job then needs."""
     while True:
         looked = _look_after(ctx, job_id)
@@ -86,7 +87,7 @@ def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]]) -> Wake | No
             begun = begin(ctx, RunTicket.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
             if begun is not None:
                 ran = True
-                row = finish(ctx, begun)
+                row = finish(ctx, begun, waited_for=waited_for)
                 with _said(job_id, "the arm's complaint stands"):
                     _note(ctx, row)
         if not ran:

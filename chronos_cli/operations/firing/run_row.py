@@ -30,6 +30,8 @@ _CONFLICTS: Final = 20
 _ERRORS: Final = 3
 _TRIES_AT_LEAST: Final = 5
 """So often an end is tried although its lease is over, or this process was told to stop."""
+_TRIES_WAITED_FOR: Final = 8
+"""So often, for some three seconds, where somebody waits and the next look finds the result beside the lock."""
 
 _SYNC_MARGIN = timedelta(seconds=5)
 
@@ -60,10 +62,14 @@ class _Marking:
         self._answer_lost = False
         self._unsynced = False
         self._made = False
-        self._row: Row | None = None
+        self._first: Row | None = None
 
     def won(self) -> Stored[Row] | None:
-        """The row, once it is certain. While it is in doubt nothing is given up before the run's lease is over."""
+        """The row, once it is certain.
+
+        While the answer to a write is lost nothing is given up before the lease of the first attempt is over: on
+        another machine the row may read as running. What fails and says so is tried a few times, however it fails.
+        """
         errors = 0
         trouble: ChronosError = TemporaryError(f"the row of run {self.claim.entry.run} changed under every attempt")
         for tried in count():
@@ -74,7 +80,8 @@ class _Marking:
                     continue  # somebody else's swap: the row tells
             except ChronosError as error:
                 trouble, errors = error, errors + 1
-            patient = self.in_doubt and not self.ctx.processes.told_to_stop and not self._lease_is_over()
+            given_up = self.ctx.processes.told_to_stop or self._lease_is_over()
+            patient = self.in_doubt and self._answer_lost and not given_up
             if not patient and not 0 < errors < _ERRORS:
                 raise trouble
             self.ctx.repository.wait_to_retry(tried)
@@ -118,11 +125,12 @@ class _Marking:
         until = now + timedelta(seconds=_timeout_s(self.ctx, self.job.policy)) + LEASE_MARGIN
         starter, owner = self.claim.starter, self.held.owner
         row = begun(before, starter=starter, owner=owner, now=now, lease_ends_at=until)
-        self._row = replace(row, unhandled=self.held.unhandled)
-        return self._row
+        row = replace(row, unhandled=self.held.unhandled)
+        self._first = self._first or row
+        return row
 
     def _lease_is_over(self) -> bool:
-        return self._row is None or _lease_is_over(self.ctx, self._row, self.held)
+        return self._first is None or _lease_is_over(self.ctx, self._first, self.held)
 
     def _if_in_hand(self, made: Stored[Row]) -> Stored[Row] | None:
         """The row just made, if its run is still in hand; else it ended, and was pruned, before this row was made.
@@ -145,11 +153,12 @@ def is_ours(row: Row, starter: str, owner: Mapping[str, Any]) -> bool:
     return row.state is RunState.RUNNING and row.starter == starter and theirs == owner["token"]
 
 
-def record_end(ctx: Context, run: Begun, result: Result) -> Row:
+def record_end(ctx: Context, run: Begun, result: Result, *, waited_for: bool = False) -> Row:
     """Write a run's result beside its lock, and then into its row; returns the row as it then stands.
 
     Where the row cannot be written it is tried again, with the lock held, until the lease ends. Whoever looks at the
-    job meanwhile settles it by the result that stands beside the lock. Raises TemporaryError.
+    job meanwhile settles it by the result that stands beside the lock. `waited_for`: a process that somebody waits for
+    tries for a few seconds only, where the result is safe and every look at this store sees it. Raises TemporaryError.
     """
     recording = _Recording(ctx, run, result)
     durable = False
@@ -166,7 +175,10 @@ def record_end(ctx: Context, run: Begun, result: Result) -> Row:
             if tried < _CONFLICTS:
                 continue
             trouble = "its row changed under every attempt"
-        if tried >= _TRIES_AT_LEAST and (ctx.processes.told_to_stop or _lease_is_over(ctx, run.row, run.held)):
+        settled_by_others = durable and waited_for and ctx.processes.results_are_seen
+        if (settled_by_others and tried >= _TRIES_WAITED_FOR) or (
+            tried >= _TRIES_AT_LEAST and (ctx.processes.told_to_stop or _lease_is_over(ctx, run.row, run.held))
+        ):
             raise TemporaryError(
                 f"the end of run {run.row.run_id} could not be recorded: {trouble}",
                 hint="its result is kept beside its lock; the next fire, tick or reconcile on this machine records it",
