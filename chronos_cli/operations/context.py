@@ -43,6 +43,10 @@ class Retention:
     days: int = 30
 
 
+def _steady() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 @frozen
 class Context:
     """The outside, injected. `wire` is None where no NAS is configured: then nothing is armed."""
@@ -55,8 +59,8 @@ class Context:
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment this process was started with, its secrets included: for those that must find them."""
     wire: NasTarget | None = None
-    steady: Callable[[], float] = time.monotonic
-    """Seconds on a clock that nobody sets."""
+    steady: Callable[[], float] = _steady
+    """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where it has one."""
     trust: Trust = Trust.ALONE
     """What is known of the clock, here and now."""
     retention: Retention = field(default_factory=Retention)
@@ -68,14 +72,16 @@ class Context:
     """Called at every named step; a test hook stops the process there."""
 
     def heard(self, witness: datetime | None) -> Context:
-        """The same outside once another clock was heard (None: it said nothing); ours is set back where it is ahead."""
+        """Return the same outside once another clock was heard (None: it was not); ours is set back where it is ahead.
+
+        What was heard holds for this moment: from here on the time goes by the clock that nobody sets, since the
+        wall's may be set while this process goes.
+        """
         if witness is None:
             return self
-        back, trust = judged(self.clock(), witness)
-        if not back:
-            return replace(self, trust=trust)
-        right, since = self.clock() - back, self.steady()
-        # Not by the wall clock from here on: it may be set right while this process goes.
+        now = self.clock()
+        back, trust = judged(now, witness)
+        right, since = now - back, self.steady()
         return replace(self, trust=trust, clock=lambda: right + timedelta(seconds=self.steady() - since))
 
     def must_be_active(self, doing: str) -> None:

@@ -109,7 +109,7 @@ def fire(
         return _probed(fire_at, receive(ctx, fire_at, delivery))
     began = ctx.clock()
     near = heard is not None and judged(began, heard)[1] is Trust.CONFIRMED
-    ctx = replace(ctx, trust=Trust.CONFIRMED if near else Trust.ALONE)
+    ctx = ctx.heard(heard) if near else replace(ctx, trust=Trust.ALONE)
     came = FireRequest(via=Trigger.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
     looked = evaluate(ctx, job_id, came)
     decision = looked.decision
