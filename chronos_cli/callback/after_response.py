@@ -1,4 +1,4 @@
-"""What a callback does once its answer has left: arm again at a NAS that may have cleared its slot, and alert.
+"""Work that follows a callback's answer: arm again at a NAS that may have cleared its slot, and alert.
 
 The contract lets a 2xx delete whatever is in a job's slot, the arm made a moment before it too; only what is
 provisioned after the answer has arrived is safe then. A runner does this at the end of its run, which may be far off,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.firing.fire import FireReport
 
 ARRIVES_WITHIN_S: Final = 1.0
-"""How long an answer may be on its way once the server has let go of it."""
+"""The time an answer may be on its way once the server has let go of it."""
 
 
 def arm_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None]) -> threading.Thread | None:
@@ -46,7 +46,7 @@ def arm_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None])
 
 
 def may_have_cleared(ctx: Context, report: FireReport) -> bool:
-    """Whether NAS may delete what is in the job's slot as it takes this answer.
+    """Return whether NAS may delete what is in the job's slot as it takes this answer.
 
     Also one about a job that wanted nothing when it was looked at: it may have been resumed and armed since.
     """

@@ -112,7 +112,7 @@ class Callback:
         return self._fire(admitted, home, self._budget(environ))
 
     def health(self) -> dict[str, object]:
-        """What /healthz says: nothing secret, nothing that needs the store."""
+        """Return what /healthz says: nothing secret, nothing that needs the store."""
         from chronos_cli import __version__
 
         return {
@@ -124,11 +124,11 @@ class Callback:
         }
 
     def running(self) -> int:
-        """How many of the runners that were started here still go."""
+        """Return how many of the runners that were started here still go."""
         return self._runners.sweep()
 
     def _budget(self, environ: Mapping[str, Any]) -> float:
-        """How long a synchronous answer may take: as configured, and never past the platform's own deadline."""
+        """Return how long a synchronous answer may take: as configured, and never past the platform's own deadline."""
         left = environ.get(TIME_LEFT)
         budget = self.config.callback_budget
         return budget if left is None else max(1.0, min(budget, float(left) - _SPARE_S))

@@ -1,4 +1,4 @@
-"""Whether a fire is answered when its run has started or when it has ended, and why.
+"""Choice of when to answer a fire, at the start or at the end of its run, and the reason.
 
 A platform that freezes the process once the answer has left would freeze the run with it: there, answer after the end.
 """

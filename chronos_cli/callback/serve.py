@@ -26,7 +26,7 @@ FIRST_FD: Final = 3
 MAX_HEADER_BYTES: Final = 32 * 1024
 MAX_CONNECTIONS: Final = 512
 REQUEST_S: Final = 15.0
-"""How long a whole request may take to come, header and body, and its answer to be taken."""
+"""The time a whole request, header and body, may take to come, and its answer to be taken."""
 KEPT_ALIVE_S: Final = 120.0
 _LOOK_EVERY_S: Final = 1.0
 _LOOK_FOR_RUNS_S: Final = 0.2

@@ -51,7 +51,7 @@ class CallbackApplication:
         return callback.answer(environ)
 
     def running(self) -> int:
-        """How many of the runs that this process has started still go."""
+        """Return how many of the runs that this process has started still go."""
         return 0 if self._callback is None else self._callback.running()
 
     def callback(self) -> Callback:

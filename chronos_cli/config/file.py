@@ -14,7 +14,7 @@ from chronos_cli.errors import ConfigError
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
-"""How many values a file may stand for, each alias counted as all that it repeats."""
+"""The most values a file may stand for, each alias counted as all that it repeats."""
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _KEY = _LETTERS | frozenset("0123456789_")
@@ -108,7 +108,7 @@ def _is_key(text: str) -> bool:
 
 
 def _scalar(text: str) -> tuple[bool, object]:
-    """Whether this is a scalar of the core, and its value."""
+    """Return whether this is a scalar of the core, and its value."""
     if not text:
         return True, None
     quote, inner = text[0], text[1:-1]

@@ -92,7 +92,7 @@ def _pick(
 
 
 def _section(document: dict[str, object], key: str, path: str) -> object:
-    """What stands in the document at a dotted key; None when nothing does."""
+    """Return what stands in the document at a dotted key; None when nothing does."""
     value: object = document
     done = ""
     for part in key.split("."):

@@ -1,4 +1,4 @@
-"""What a setting's value may be: each kind reads a YAML value or the text of a variable, or says what is allowed.
+"""Kinds of values of a setting: each reads a YAML value or the text of a variable, or says what is allowed.
 
 Every reader takes the raw value and returns the typed one, or raises ValueError whose text follows the key: `must be
 ...`. The value itself is not repeated where it could hold a secret.
@@ -93,7 +93,7 @@ def read_callback_url(value: object) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a URL's host (no brackets, no port) is this machine by its text alone, without asking DNS."""
+    """Return whether a URL's host (no brackets, no port) is this machine by its text alone, without asking DNS."""
     if host.lower() == "localhost":
         return True
     import ipaddress

@@ -1,4 +1,4 @@
-"""What the demo plays on: a temporary home, a `chronos-nas serve` and the shim, both on loopback, gone afterwards."""
+"""The demo's environment: a temporary home, a `chronos-nas serve` and the shim, both on loopback, gone afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens on the stage, in order: read from NAS's log, the ledger and the arm documents, as anybody could."""
+"""The demo's events, in order: read from NAS's log, the ledger and the arm documents, as anybody could."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _CAST: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoVerdict:
-    """How it went: for each job, the instants that were due, and how often the job says it ran at each.
+    """The result of the demo: for each job, the instants that were due, and how often the job says it ran at each.
 
     `passed_over`: the instants that a row names as missed or skipped, as happens to a pulse on a machine that is busy.
     """
@@ -141,12 +141,12 @@ class Play:
         return held[len(ready) :], ready
 
     def _between_fires(self) -> bool:
-        """Whether nothing of the pulse is in hand or about to be: to pause it now takes nothing from it."""
+        """Return whether nothing of the pulse is in hand or about to be: to pause it now takes nothing from it."""
         job = jobs.get(self._ctx, "pulse")
         return not job.open and job.cursor is not None and job.cursor - datetime.now(UTC) > _CLEAR_OF_IT
 
     def _quiet(self) -> bool:
-        """Whether every claimed run is over and nothing is still to come."""
+        """Return whether every claimed run is over and nothing is still to come."""
         for job_id in self._begun:
             job = jobs.get(self._ctx, job_id)
             rows = list(self._ctx.repository.rows(job_id))

@@ -1,4 +1,4 @@
-"""What the Hermes plug-in does inside hermes-agent: arm and reconcile at NAS, judge fire tokens, start due runs.
+"""The work of the Hermes plug-in inside hermes-agent: arm and reconcile at NAS, judge fire tokens, start due runs.
 
 hermes may serve several profiles in one process, so every call asks hermes which home is meant just now. A run has a
 process of its own (`hermes_run`), which may be killed when its time is over without taking hermes along.
@@ -42,7 +42,7 @@ def own_provider(home: Path) -> ChronosScheduler:
 
 
 def is_available() -> bool:
-    """Whether both URLs and a token source are configured. A configuration that cannot be read is logged, and no."""
+    """Return whether both URLs and a token source are configured; log an unreadable configuration and say no."""
     try:
         return _here().is_available()
     except ChronosError as error:
@@ -100,7 +100,7 @@ class Judge:
         return dict(claims.claims)
 
     def admitted(self, job_id: str) -> AuthorizedFire | None:
-        """What the token of this very request is good for; None where there was none. Raises TokenError, UsageError."""
+        """Return the scope of this request's token; None where there was none. Raises TokenError, UsageError."""
         from chronos_cli.operations.firing.admission import admit, trust_settings
 
         claims = self._claims.get()

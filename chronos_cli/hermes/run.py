@@ -69,7 +69,7 @@ class HermesProcesses(Processes):
         self._local.end_leftovers(row)
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
-        """How long the run goes."""
+        """Return the duration of the run."""
         return self._local.elapsed(owner)
 
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:

@@ -22,7 +22,7 @@ _MAX_JOB_ID = 1024
 _MAX_GENERATION = 2**63 - 1_000_000
 _MAX_WAIT_S = 365 * 86_400.0
 _TEMPORARY: Final = (403, 408, 425, 429)
-"""What may pass among 4xx. 403 is one of them, but for the body that means for good: gateways answer it in a burst."""
+"""The 4xx statuses that may pass. 403 is one, but for the body that means for good: gateways answer it in a burst."""
 
 
 @frozen
@@ -58,7 +58,7 @@ class Trouble:
 
 
 def judge(reply: NasReply, *, token: str, origin: str) -> Trouble | None:
-    """What the status of an answer means; None for a good one."""
+    """Return the error that the status of an answer means; None for a good one."""
     status = reply.status
     if 200 <= status < 300:
         return None

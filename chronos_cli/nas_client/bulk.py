@@ -35,7 +35,7 @@ _DOWN_AFTER = 3
 """So many requests in a row that failed in all their attempts mean that NAS is down, and the rest is not tried."""
 
 _NO_BATCH = (404, 405, 413)
-"""What NAS answers where it has no batch endpoint after all, or finds a batch too large."""
+"""The statuses with which NAS says that it has no batch endpoint, or that a batch is too large."""
 
 Request = ArmRequest | CancelRequest
 
@@ -153,12 +153,12 @@ def _one(client: NasClient, request: Request) -> Result:
 
 
 def _hopeless(error: ChronosError) -> bool:
-    """Whether an error speaks of us rather than of the one request."""
+    """Return whether an error speaks of us rather than of the one request."""
     return isinstance(error, AuthError | ConfigError)
 
 
 class _Work:
-    """What is left to do, and whether to go on, shared by the threads that do it."""
+    """The work that is left, and whether to go on, shared by the threads that do it."""
 
     def __init__(self, todo: list[Request]) -> None:
         self._todo = iter(todo)

@@ -110,7 +110,7 @@ class NasClient(Nas):
 
     @property
     def concurrency(self) -> int:
-        """How many calls may go on at once."""
+        """Return how many calls may go on at once."""
         return self._concurrency
 
     def provision(self, request: ArmRequest) -> ArmAnswer:

@@ -1,4 +1,4 @@
-"""What the agent asks of NAS, whoever carries it: arm, cancel, list, and many of these at once.
+"""The requests of an agent to NAS, over any transport: arm, cancel, list, and many of these at once.
 
 The wire is docs/chronos-managed-cron-contract.md. Instants are whole UTC seconds: the contract's granularity, and what
 two readings of a time are compared in.
@@ -86,7 +86,7 @@ class ArmList:
 
 @frozen
 class Result:
-    """What became of one request of many: an answer or an error; neither is a cancel that went well."""
+    """The answer or the error of one request of many. Both are None after a successful cancel."""
 
     request: ArmRequest | CancelRequest
     answer: ArmAnswer | None = None
@@ -94,7 +94,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether NAS did what was asked."""
+        """Return whether NAS did what was asked."""
         return self.error is None
 
 

@@ -20,7 +20,7 @@ _SHOWN = 200
 def run_token_command(
     argv: tuple[str, ...], *, home: str, environ: Mapping[str, str], timeout_s: float, within_s: float
 ) -> str:
-    """What the command prints on its standard output.
+    """Return what the command prints on its standard output.
 
     `timeout_s`: how long it may run; `within_s`: how long that and waiting for one's turn may take. Raises ConfigError
     (it cannot be started), AuthError (it failed), TemporaryError (it, or another command's run of it, took too long).

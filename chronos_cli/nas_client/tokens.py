@@ -76,7 +76,7 @@ class HomeTokens:
         return self._auth_path
 
     def configured(self) -> bool:
-        """Whether there is a token source to ask. Reads files at most: no command is run, no network touched."""
+        """Return whether there is a token source to ask. Reads files at most: no command is run, no network touched."""
         return self.problem() is None
 
     def problem(self) -> str | None:

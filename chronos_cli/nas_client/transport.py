@@ -147,7 +147,7 @@ def _origin(location: str) -> str:
 
 
 def _told(error: Exception, timeout_s: float, token: str) -> str:
-    """What went wrong on the way, in words."""
+    """Return what went wrong on the way, in words."""
     if isinstance(error, requests.exceptions.ProxyError):
         return f"could not be reached through the proxy: {_reason(error, token)}"
     if isinstance(error, requests.exceptions.SSLError):

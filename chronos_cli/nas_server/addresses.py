@@ -24,7 +24,7 @@ class CallbackRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackPolicy:
-    """What is allowed beyond public https addresses.
+    """The addresses allowed beyond public https ones.
 
     `allow_private`: every address, and plain http to loopback. `networks`: these addresses too, over https.
     """
@@ -69,7 +69,7 @@ class CallbackPolicy:
             raise CallbackRefusedError(f"{name} is not a public address")
 
     def allows(self, address: Address, *, secure: bool = True) -> bool:
-        """Whether a connection may go to this address."""
+        """Return whether a connection may go to this address."""
         real = _unwrapped(address)
         if not secure:
             return self.allow_private and real.is_loopback

@@ -1,4 +1,4 @@
-"""What the authority does, as JSON lines: one event a line, for people with jq and for programs.
+"""The events of this NAS, as JSON lines: one event a line, for people with jq and for programs.
 
 Every line has `time` (UTC, ISO 8601) and `event`. No token and no key is ever written.
 """

@@ -34,7 +34,7 @@ class NasHome:
 
     @property
     def postgres(self) -> bool:
-        """Whether timers are kept in PostgreSQL."""
+        """Return whether timers are kept in PostgreSQL."""
         return not self.database.startswith("sqlite:")
 
     @property

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JWKS_MAX_AGE_S = 300
-"""How long clients may keep the JWKS; a new key signs only after this, unless told otherwise."""
+"""The time for which clients may keep the JWKS; a new key signs only after this, unless told otherwise."""
 
 RETIRE_AFTER_S = 600.0
-"""How long an old key stays published after the new one signs: a token's 90 s, leeways, and clocks that differ."""
+"""The time an old key stays published after the new one signs: a token's 90 s, leeways, and clocks that differ."""
 
 _CHECK_S = 1.0
 
 
 class KeyAlgorithm(StrEnum):
-    """What we sign with."""
+    """The key that signs."""
 
     RS256 = "RS256"
     ES256 = "ES256"
@@ -40,7 +40,7 @@ class KeyAlgorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """What is written down about a key. Times are seconds since the epoch; `retires_at` None means for ever."""
+    """The record of a key. Times are seconds since the epoch; `retires_at` None means for ever."""
 
     kid: str
     alg: str

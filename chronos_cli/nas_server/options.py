@@ -1,4 +1,4 @@
-"""How a process is to serve."""
+"""Options of a serving process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """What a process does: answer the agents, relay due timers, or both."""
+    """The roles of a process: answer the agents, relay due timers, or both."""
 
     WEB = "web"
     WORKER = "worker"
@@ -27,7 +27,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to serve. `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs."""
+    """Serving options. `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs."""
 
     home: NasHome
     host: str

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.interface import Backend
 
 CLAIM_MARGIN_S = 15.0
-"""How much longer a claim holds than a relay may take: names are looked up and outcomes written down meanwhile."""
+"""The time a claim holds beyond the longest relay: names are looked up and outcomes written down meanwhile."""
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> None:

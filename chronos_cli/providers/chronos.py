@@ -28,11 +28,11 @@ class ChronosScheduler(CronScheduler):
         return "chronos"
 
     def is_available(self) -> bool:
-        """Whether both URLs and a token source are configured."""
+        """Return whether both URLs and a token source are configured."""
         return self.unavailable_because() is None
 
     def unavailable_because(self) -> str | None:
-        """What is missing from the configuration."""
+        """Return what is missing from the configuration."""
         from chronos_cli.nas_client.tokens import HomeTokens
 
         for key, value in (("portal_url", self._config.portal_url), ("callback_url", self._config.callback_url)):

@@ -1,4 +1,4 @@
-"""What makes jobs fire: the trigger provider. Other packages implement this; it grows only by methods with defaults.
+"""Trigger providers: they make jobs fire. Other packages implement this; it grows only by methods with defaults.
 
 A provider decides *when* a job is looked at. What a look means (claim, run, record) is the same for all of them.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Notified:
-    """What telling the provider of a changed job came to.
+    """The result of telling the provider of a changed job.
 
     `armed`: a remote authority now holds what the job wishes (None: this provider arms nothing). `document`: what is
     known of the arm.
@@ -34,10 +34,10 @@ class CronScheduler(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What `cron.provider` calls it."""
+        """Return its name in `cron.provider`."""
 
     def is_available(self) -> bool:
-        """Whether it is configured here. Looks at configuration only, never at the network, and runs nothing."""
+        """Return whether it is configured here. Looks at configuration only, never at the network, and runs nothing."""
         return True
 
     def unavailable_because(self) -> str | None:
@@ -75,7 +75,7 @@ class CronScheduler(ABC):
 
 @frozen
 class Activation:
-    """What a provider is made from: the home's configuration and context."""
+    """The parts that a provider is made from: the home's configuration and context."""
 
     config: Config
     context: Context

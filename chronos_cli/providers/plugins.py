@@ -44,7 +44,7 @@ class Found:
 
 
 class PluginRegistry:
-    """What a plug-in's `register(ctx)` is handed. What it registers beside a provider is hermes' business."""
+    """The context handed to a plug-in's `register(ctx)`. Anything but a provider is left to hermes."""
 
     def __init__(self) -> None:
         self.providers: list[object] = []

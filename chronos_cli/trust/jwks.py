@@ -41,7 +41,7 @@ _POLL_S: Final = 0.01
 
 @frozen
 class Known:
-    """What is known of the keys at one URL. Times are Unix seconds, 0 for never."""
+    """The known keys of one URL. Times are Unix seconds, 0 for never."""
 
     keys: tuple[Jwk, ...] = ()
     fetched_at: float = 0
@@ -59,12 +59,12 @@ class Known:
         return age if self.keys and age > -_CLOCK_STEP_S else float("inf")
 
     def fresh(self, now: float) -> bool:
-        """Whether the keys may be used without asking NAS again."""
+        """Return whether the keys may be used without asking NAS again."""
         return self.age(now) < self.lifetime_s
 
 
 def _elapsed(since: float, now: float, seconds: float) -> bool:
-    """Whether `seconds` went by; a moment in the future proves nothing and counts as long ago."""
+    """Return whether `seconds` went by; a moment in the future proves nothing and counts as long ago."""
     return not 0 <= now - since < seconds
 
 
@@ -152,7 +152,7 @@ class JwksCache:
         return keys, min(max(wanted, _LEAST_LIFETIME_S), self._settings.max_age_s)
 
     def load(self) -> Known:
-        """What the file says, or memory where the file could not be written; nothing known when there is neither."""
+        """Return the state in the file, or in memory where the file could not be written; else nothing known."""
         return max(self._read() or Known(), self._memory or Known(), key=lambda known: known.attempts)
 
     def _place(self, suffix: str, *, make: bool = False) -> Place:

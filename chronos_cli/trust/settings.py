@@ -1,4 +1,4 @@
-"""What the verification of fire tokens is configured with.
+"""Settings of the verification of fire tokens.
 
 Read from the launching configuration only: a profile that is served beside others cannot widen it.
 """
@@ -30,7 +30,7 @@ class KeyKind(StrEnum):
 
 @frozen
 class TrustSettings:
-    """What a fire token must show, and where the keys that prove it are.
+    """The claims a fire token must show, and the place of the keys that prove it.
 
     `keys` is an https URL of a JWKS (plain http only to loopback), the path of a PEM or JWKS file, or either of these
     inline. `cache_dir` is the home's cache folder; it need not exist. Durations are seconds. Raises ConfigError for
@@ -49,13 +49,13 @@ class TrustSettings:
     max_age_s: float = 300.0
     """The longest that fetched keys are used without asking again, whatever Cache-Control says."""
     max_stale_s: float = 3600.0
-    """How much longer they serve while NAS cannot be reached."""
+    """The time they serve beyond that while NAS cannot be reached."""
     cooldown_s: float = 30.0
     """The least time between two requests caused by a `kid` nobody knows, or by keys that would not renew."""
     max_life_s: float = FIRE_MAX_LIFE_S
     """The longest that a token may be good for: from its `iat`, or from now where it has none, to its `exp`."""
     leeway_s: float = FIRE_LEEWAY_S
-    """How far the clocks here and at NAS may differ."""
+    """The most by which the clocks here and at NAS may differ."""
     any_issuer: bool = False
     """Take a token of any issuer. Only for programs that say so by a call; no configuration can."""
 
@@ -103,7 +103,7 @@ def _check_url(url: str) -> None:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine by its own spelling: `localhost`, 127.0.0.0/8 or ::1."""
+    """Return whether the URL's host is this machine by its own spelling: `localhost`, 127.0.0.0/8 or ::1."""
     from ipaddress import ip_address
     from urllib.parse import urlsplit
 

@@ -31,7 +31,7 @@ _LATEST: Final = 253_402_300_799
 
 @frozen
 class FireClaims:
-    """What a verified fire token says.
+    """The claims of a verified fire token.
 
     `job_id` and `fire_at` (whole UTC seconds) are None where NAS does not bind its tokens, `home` (the NAME of a
     `/p/NAME` callback) where the token names none; `expires` is None only from a verifier of your own that did not say.
@@ -52,7 +52,7 @@ class FireClaims:
 
     @property
     def bound(self) -> bool:
-        """Whether the token is good for one occurrence only."""
+        """Return whether the token is good for one occurrence only."""
         return self.job_id is not None and self.fire_at is not None
 
 

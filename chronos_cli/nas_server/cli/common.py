@@ -1,4 +1,4 @@
-"""What the commands share: the options that name the home, and how results are written."""
+"""Parts that the commands share: the options that name the home, and how results are written."""
 
 from __future__ import annotations
 

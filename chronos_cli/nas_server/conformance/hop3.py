@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.conformance.probe import ContractProbe, ProbeFire
 
 QUIET_S = 4.0
-"""How long nothing may come where nothing should."""
+"""The time to wait for a fire that should not come."""
 
 EARLY_S = 1.0
-"""How much earlier than its instant a fire may come: clocks differ."""
+"""The time by which a fire may come before its instant: clocks differ."""
 
 
 def _first(probe: ContractProbe) -> tuple[ProbeFire, datetime]:

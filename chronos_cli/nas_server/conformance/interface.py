@@ -1,4 +1,4 @@
-"""What a clause is: a sentence of the contract, and a function that finds out whether a NAS keeps it."""
+"""A clause: a sentence of the contract, and a function that finds out whether a NAS keeps it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NotTestedError(Exception):
 
 
 class ClauseVerdict(StrEnum):
-    """What was found about a clause."""
+    """The possible findings about a clause."""
 
     KEPT = "kept"
     BROKEN = "broken"
@@ -40,7 +40,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was found about one clause."""
+    """The finding about one clause."""
 
     clause: Clause
     verdict: ClauseVerdict

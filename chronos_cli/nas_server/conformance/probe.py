@@ -23,7 +23,7 @@ FAR = "https://agent.example.com"
 """A callback that is never called: its timers lie far ahead and are cancelled."""
 
 LATE_S = 10.0
-"""How long after its instant a fire is waited for."""
+"""The time after its instant for which a fire is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,12 +48,12 @@ MAX_BATCH_BODY: Final = 2 * 1024 * 1024
 MAX_PAGE: Final = 10_000
 
 _BATCH_COST: Final = 0.02
-"""What one item of a batch costs of the rate, in requests: the transaction it shares is the dear part."""
+"""The cost of one item of a batch, in requests: the transaction that it shares is the dear part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one agent may hold and ask, unless its own limits say otherwise. `rate`: requests a second."""
+    """Limits on one agent's timers and requests, unless it has its own. `rate`: requests a second."""
 
     max_timers: int = 100_000
     rate: float = 2_000.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WEB_THREADS = 16
 MAX_CONNECTIONS = 900
 REQUEST_S = 30.0
-"""How long a whole request may take to come, header and body, and its answer to be taken."""
+"""The time a whole request, header and body, may take to come, and its answer to be taken."""
 KEPT_ALIVE_S = 60.0
 STOP_WEB_S = 5.0
 

@@ -1,4 +1,4 @@
-"""How much one agent may ask of us: a token bucket each."""
+"""Request rates of agents: one token bucket for each agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request body must look like: from JSON to wishes, or a refusal that says what is wrong."""
+"""Request bodies: from JSON to timer requests, or a refusal that says what is wrong."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a route reads of a request."""
+    """The parts of a request that a route reads."""
 
     environ: WSGIEnvironment = field(repr=False)
 

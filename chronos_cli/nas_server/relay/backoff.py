@@ -1,4 +1,4 @@
-"""How long to wait before a delivery is tried again: exponential, with full jitter, doublings and a cap."""
+"""Waits before a delivery is tried again: exponential, with full jitter, doublings and a cap."""
 
 from __future__ import annotations
 

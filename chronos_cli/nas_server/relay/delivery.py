@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.model import Delivery
 
 TOKEN_S = 90
-"""How long a fire token is good for; the contract asks for 60 to 120 s."""
+"""The lifetime of a fire token; the contract asks for 60 to 120 s."""
 
 DELIVERY_HEADER = "Chronos-Delivery"
 """Names the delivery beside the token: the same over all its retries."""
@@ -28,7 +28,7 @@ DELIVERY_HEADER = "Chronos-Delivery"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
-    """What a delivery needs. `issuer`: our public URL; `clock`: seconds since the epoch; `draw`: uniform in [0, 1)."""
+    """Parts of a delivery. `issuer`: our public URL; `clock`: seconds since the epoch; `draw`: uniform in [0, 1)."""
 
     keys: KeyRing
     client: CallbackClient

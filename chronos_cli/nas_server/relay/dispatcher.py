@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 LOOK_S = 1.0
-"""How long it sleeps at most: timers that another process put there (a redrive) are seen within this."""
+"""The longest sleep of the dispatcher: timers that another process put there (a redrive) are seen within this."""
 
 BLOCKED_S = 0.1
-"""How long it sleeps while timers are due that may not be called yet, unless a place comes free."""
+"""The sleep while due timers may not be called yet, unless a place comes free."""
 
 SWEEP_S = 300.0
 
@@ -80,7 +80,7 @@ class Dispatcher:
 
     @property
     def alive(self) -> bool:
-        """Whether due timers are being looked for."""
+        """Return whether due timers are being looked for."""
         return self._thread.is_alive() and not self._stopping
 
     def _freed(self) -> None:

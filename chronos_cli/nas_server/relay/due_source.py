@@ -40,7 +40,7 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class _Reminder:
-    """What an entry says, and who waits for it to be dealt with."""
+    """The content of an entry, and the waiter for its completion."""
 
     schedule_id: str
     attempts: int
@@ -72,7 +72,7 @@ class Reminders:
 
     @property
     def alive(self) -> bool:
-        """Whether PgQueuer runs."""
+        """Return whether PgQueuer runs."""
         return self._running
 
     def nudge(self, due_at: float) -> None:

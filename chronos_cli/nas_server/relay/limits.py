@@ -1,4 +1,4 @@
-"""Who may be called just now: bounds per host and per agent, and a circuit breaker per host.
+"""Limits on calls under way: bounds per host and per agent, and a circuit breaker per host.
 
 So that one agent that is dead or slow delays nobody else: it holds a few workers at most, and while its breaker is open
 it holds none. A host that has not answered yet in this process is given few connections at first.
@@ -92,7 +92,7 @@ class Gate:
             return hosts, agents
 
     def wait_s(self, host: str) -> float:
-        """How long until it is worth asking again for a place at this host."""
+        """Return how long until it is worth asking again for a place at this host."""
         with self._lock:
             state = self._hosts.get(host)
             return 0.0 if state is None else max(0.0, state.open_until - self._clock())

@@ -25,11 +25,11 @@ CATCH_UP_S = 3.0
 
 
 class DueTimers(Protocol):
-    """What brings due timers to the workers."""
+    """A source that brings due timers to the workers."""
 
     @property
     def alive(self) -> bool:
-        """Whether it does."""
+        """Return whether it does."""
         ...
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class Relaying:
 
     @property
     def alive(self) -> bool:
-        """Whether due timers are being looked for."""
+        """Return whether due timers are being looked for."""
         return all(timing.alive for timing in self._timings)
 
     def nudge(self, due_at: float) -> None:

@@ -54,7 +54,7 @@ class Workers:
 
     @property
     def free(self) -> int:
-        """How many deliveries could start right now."""
+        """Return how many deliveries could start right now."""
         return self.size - self._busy
 
     def hand_over(self, claimed: Sequence[Delivery], entered: dict[str, Due], gate: Gate) -> None:

@@ -1,4 +1,4 @@
-"""Who may hold timers here: agents, and the access tokens they show.
+"""Agents that may hold timers, and their access tokens.
 
 A token is shown once and stored as its SHA-256; 256 random bits need no slow hash. Looking up the hash tells an
 attacker nothing by its timing that helps to guess a token.
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 TOKEN_PREFIX = "cnas_"  # noqa: S105 - how a token begins, so that scanners find leaked ones
 CACHE_S = 1.0
-"""How long a token that was accepted goes on being accepted without looking: a revocation counts after this."""
+"""The time an accepted token is not looked up again: a revocation counts after this."""
 
 SEEN_S = 60.0
-"""How often it is written down that an agent was here."""
+"""The interval at which an agent's last visit is written down."""
 
 _CACHE_MAX = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")

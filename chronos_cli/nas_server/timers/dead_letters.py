@@ -1,4 +1,4 @@
-"""What operators see and do: every timer, and the deliveries that were given up."""
+"""Timers and abandoned deliveries, as operators see and handle them."""
 
 from __future__ import annotations
 

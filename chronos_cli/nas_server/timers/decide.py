@@ -1,4 +1,4 @@
-"""What a wish does to the timers of its job: a pure decision, the same for every backend.
+"""Effect of a timer request on the timers of its job: a pure decision, the same for every backend.
 
 At most one timer of a job is its *current* one, the newest wish. Others are owed: tried at least once, not answered
 yet. A wish replaces the current timer only while that was never tried; else the two stand side by side.
@@ -20,7 +20,7 @@ from chronos_cli.nas_server.timers.model import (
 )
 
 DELIVERED_MEMORY_S = 24 * 3600.0
-"""How long a delivered instant is remembered, so that a request sent twice is not run twice."""
+"""The time a delivered instant is remembered, so that a request sent twice is not run twice."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Slot:
 
 @dataclass(slots=True, kw_only=True)
 class Changes:
-    """What has to be written: rows to add, to remove and to update, and generations to remember."""
+    """Changes to write: rows to add, to remove and to update, and generations to remember."""
 
     added: dict[str, Timer] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a place for timers must be able to do, and the shapes its work is handed over in.
+"""Interface of a place for timers, and the records that it takes and returns.
 
 The registry's rules are written once (`registry.py`, `wishes.py`) in SQL that SQLite and PostgreSQL both understand.
 A backend adds what differs: how a transaction is had, how rows are locked, and how a due timer makes itself known.

@@ -1,4 +1,4 @@
-"""What an authority knows about itself: facts that its commands share, and what its tables hold."""
+"""Facts that the commands of one NAS share, and the counts of its tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NasMeta:
         return str(rows[0][0]) if rows else None
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        """What the tables hold, by metric name: (help, value)."""
+        """Return what the tables hold, by metric name: (help, value)."""
         now = self._clock()
 
         def work(session: Session) -> dict[str, tuple[str, float]]:

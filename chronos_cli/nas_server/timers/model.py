@@ -33,7 +33,7 @@ class Agent:
 
     @property
     def revoked(self) -> bool:
-        """Whether this identity is refused for good."""
+        """Return whether this identity is refused for good."""
         return self.revoked_at is not None
 
 
@@ -130,7 +130,7 @@ class Delivery:
 
 
 class Fate(StrEnum):
-    """What becomes of a delivery."""
+    """The possible outcomes of a delivery."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -139,7 +139,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOutcome:
-    """What became of one delivery. `next_at`: when it is tried again; `error`: one line, for people."""
+    """The outcome of one delivery. `next_at`: when it is tried again; `error`: one line, for people."""
 
     delivery: Delivery
     fate: Fate

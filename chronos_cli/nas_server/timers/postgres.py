@@ -29,16 +29,16 @@ ENTRYPOINT = "relay"
 """The name under which reminders are enqueued."""
 
 LEAD_S = 0.1
-"""How much earlier than due a reminder comes, so that the worker can wait for the very moment."""
+"""The time by which a reminder comes before it is due, so that the worker can wait for the very moment."""
 
 HORIZON_S = 60.0
 """Only what is due within this has an entry: the queue stays small, and what is armed anew all day leaves no trail."""
 
 PROMOTE_S = 20.0
-"""How often what has come near is given its entry."""
+"""The interval at which timers that are near are given their entries."""
 
 REPEATS = 5
-"""How often a transaction is begun again after a deadlock or a serialization failure."""
+"""The most times a transaction begins again after a deadlock or a serialization failure."""
 
 _CONNECT_S = 5
 _IDLE = 16

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.interface import Backend, Row, Session
 
 CLAIM_S = 90.0
-"""How long a claim holds: longer than any relay may take. After it, another worker may take the timer."""
+"""The time a claim holds: longer than any relay may take. After it, another worker may take the timer."""
 
 COUNT_AGE_S = 1.0
-"""How old the count of an agent's timers may be that its limit is compared with."""
+"""The greatest age of the count of an agent's timers that its limit is compared with."""
 
 _TIMER = "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, attempts, in_flight, current"
 
@@ -111,7 +111,7 @@ class TimerRegistry:
         return slots
 
     def _held(self, session: Session, agent_id: int, now: float) -> int:
-        """How many timers an agent holds, counted afresh every second: counting 100,000 for each wish would cost."""
+        """Count an agent's timers, afresh every second: counting 100,000 for each request would cost."""
         counted_at, count = self._counts.get(agent_id, (0.0, 0))
         if not 0 <= now - counted_at < COUNT_AGE_S:
             count = int(session.all("SELECT count(*) FROM timers WHERE agent_id = ?", (agent_id,))[0][0])
@@ -338,7 +338,7 @@ class TimerRegistry:
     # -- lists -----------------------------------------------------------------------------------------------------
 
     def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[ArmedTimer]:
-        """What one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
+        """Return what one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
         found: dict[str, ArmedTimer] = {}
         while len(found) < limit:
             rows = self._page(agent, after, limit)

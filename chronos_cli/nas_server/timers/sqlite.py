@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GROUP = 128
-"""How many transactions share one commit, at most."""
+"""The most transactions that share one commit."""
 
 WAIT_S = 10.0
-"""How long a caller waits for its commit, and a commit for another process's lock."""
+"""The time a caller waits for its commit, and a commit for another process's lock."""
 
 
 class SqliteSession(Session):

@@ -27,11 +27,11 @@ def register(ctx: Any) -> None:
 
         @property
         def name(self) -> str:
-            """What `cron.provider` calls it."""
+            """Return its name in `cron.provider`."""
             return "chronos-cron"
 
         def is_available(self) -> bool:
-            """Whether chronos is installed and configured; looks at files only."""
+            """Return whether chronos is installed and configured; looks at files only."""
             try:
                 from chronos_cli.hermes import inside as inside_hermes
             except ImportError:  # not installed here: hermes says so and takes its own trigger
