@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ACCEPTED_BEYOND: Final = 64
-"""How many more than `most` waitress itself has to accept, so that there is a next one to make room for."""
+"""The number beyond `most` that waitress itself has to accept, so that there is a next one to make room for."""
 
 
 class Patience:
@@ -61,7 +61,7 @@ _ANSWER: Final = object()
 
 
 def _awaited(channel: Any) -> object:
-    """What a connection is waited for: its request, its taking the answer, or a next request; None while it is served.
+    """Return the wait a connection is in: for a request, for its answer to be taken, for a next; None while served.
 
     None too for what is no connection: the listening sockets, and what wakes the loop.
     """

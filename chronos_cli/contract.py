@@ -2,7 +2,7 @@
 
 docs/chronos-managed-cron-contract.md states it in prose.
 
-Shared by the agent's side and by the authority, and by nothing else in common. Pure: no I/O, no clock.
+Shared by the agent's side and NAS, which share nothing else. Pure: no I/O, no clock.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 def is_job_id(value: object) -> bool:
-    """Whether `value` may name a job anywhere: in a request, a flag, a file name, a stored record."""
+    """Return whether `value` may name a job anywhere: in a request, a flag, a file name, a stored record."""
     return isinstance(value, str) and _JOB_ID.match(value) is not None
 
 

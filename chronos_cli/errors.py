@@ -17,7 +17,7 @@ LONGEST_MESSAGE: Final = 1_000
 
 
 class ExitCode(IntEnum):
-    """What a command's exit status means. The same table stands in docs/exit-codes.md."""
+    """The meanings of a command's exit status. The same table stands in docs/exit-codes.md."""
 
     OK = 0
     FAULT = 1
@@ -171,7 +171,7 @@ class DocumentError(StoreError):
 
 
 class UnreadableError(DocumentError):
-    """What a document holds is not what belongs there.
+    """A document holds something that does not belong there.
 
     `data` and `version`: its bytes, and the version at which they were read. `why`: what is wrong with them.
     """

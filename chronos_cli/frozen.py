@@ -22,7 +22,7 @@ _OFTEN: Final = 200
 
 
 class Field:
-    """What a field has beside its type: what makes its default, and what else is said of it."""
+    """The parts of a field beside its type: the maker of its default, and its metadata."""
 
     __slots__ = ("default", "make", "metadata")
 

@@ -52,7 +52,7 @@ def shown_memory() -> Iterator[None]:
 
 
 def _prctl(option: int, argument: int = 0) -> int:
-    """What prctl(2) says; -1 where there is none."""
+    """Return what prctl(2) says; -1 where there is none."""
     if sys.platform != "linux":
         return -1
     import ctypes

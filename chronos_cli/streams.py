@@ -20,7 +20,7 @@ LINE: Final = 200
 """So many characters of a text fit on a line beside others: a reason, a name, a message of somebody else."""
 
 MARK: Final = f"\x1b{os.urandom(8).hex()}"
-"""What begins an escape sequence of our own in what a `Gate` is given: nobody outside this process can write it."""
+"""The mark that begins an escape sequence of our own for a `Gate`: nobody outside this process can write it."""
 
 _FILLERS: Final = "\u115f\u1160\u3164\uffa0"
 """Letters by their category that show nothing."""
@@ -87,12 +87,12 @@ class Gate:
             self._attempt(lambda stream: stream.flush())
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether it is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     @property
     def gone(self) -> bool:
-        """Whether whoever read it has gone away: that is how people end what they have seen enough of."""
+        """Return whether its reader has gone away: people end a long output that way."""
         return isinstance(self.lost, BrokenPipeError)
 
     def __getattr__(self, name: str) -> Any:

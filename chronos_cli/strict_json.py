@@ -13,7 +13,7 @@ MAX_BYTES: Final = 8 * 2**20
 """The largest document that is read; rows and arm documents have a few kilobytes."""
 
 MAX_DEPTH: Final = 100
-"""How deep lists and objects may be nested; what any program here writes has less than ten levels."""
+"""The deepest nesting of lists and objects; documents of our own have less than ten levels."""
 
 
 class NotJsonError(ValueError):

@@ -95,7 +95,7 @@ def claim_of(job: Job, cursor: datetime, now: datetime) -> ClaimEffect:
 
 
 def is_expired_completed(job: Job, now: datetime) -> bool:
-    """Whether a completed job has been shown as completed for long enough to leave the store."""
+    """Return whether a completed job has been shown as completed for long enough to leave the store."""
     if job.standing is not Standing.COMPLETED or job.open or job.record.get("state") != "completed":
         return False
     done = parse_stored(ours_of(job.record).get("completed_at"), UTC) or parse_stored(

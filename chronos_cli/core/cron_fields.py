@@ -35,7 +35,7 @@ _MOST_DIGITS = 9
 
 @frozen
 class Fields:
-    """What an expression allows: ascending minutes and hours, months, and days.
+    """The times an expression allows: ascending minutes and hours, months, and days.
 
     `days` may hold -1 (the last one) and -2 (the last weekday), `nth` holds (weekday, n), n 0 for the last.
     `joined`: both days must match. `starred`: minute or hour begins with a star, a wildcard job in Debian's words.
@@ -182,7 +182,7 @@ def _bad(expr: str, place: int, hint: str = "write '0 9 * * 1-5'") -> ScheduleEr
 
 
 def _unwrapped(place: int, first_text: str, last_text: str, first: int, last: int) -> str:
-    """How to write a range that goes on past its field's end."""
+    """Return how to write a range that goes on past its field's end."""
     _, low, high, _ = _PLACES[place]
     end = _SATURDAY if high == _SUNDAY else high
 

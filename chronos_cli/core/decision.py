@@ -43,7 +43,7 @@ NO_EFFECT_OUTCOMES: Final = frozenset(
 
 
 class Trigger(StrEnum):
-    """What makes us look at a job. PEEK: only to see which wake it needs as it stands; nothing is settled or moved."""
+    """The trigger of an evaluation. INSPECT only sees which wake the job needs; nothing is settled or moved."""
 
     RELAY = "relay"
     TICK = "tick"
@@ -54,7 +54,7 @@ class Trigger(StrEnum):
 
 
 class Liveness(StrEnum):
-    """What can be told about a run's owner. UNSEEN (another machine, a frozen function): only its lease counts.
+    """The state of a run's owner. UNSEEN (another machine, a frozen function): only its lease counts.
 
     UNSTARTED: dead, and certainly before the job was begun.
     """
@@ -84,7 +84,7 @@ class Wake:
 
 @frozen
 class FireRequest:
-    """What came. `token` was made before the first attempt and marks whatever this fire writes."""
+    """The event to decide on. `token` was made before the first attempt and marks whatever this fire writes."""
 
     via: Trigger
     token: str
@@ -95,7 +95,7 @@ class FireRequest:
 
 @frozen
 class Facts:
-    """What was found beside the record: rows and owners of the open runs, the stop, the instants last armed.
+    """The facts beside the record: rows and owners of the open runs, the stop, the instants last armed.
 
     `trust`: what is known of the clock; `ahead`: the instants still to come that have rows, where a clock was ahead.
     `leases`: when the leases of running ones end, where that differs from what their rows say.
@@ -124,7 +124,7 @@ class Start:
 
 @frozen
 class Decision:
-    """What to do, in this order: `settle`, `record`, `owed`, `starts`, `wake`, then the answer."""
+    """The steps to take, in this order: `settle`, `record`, `owed`, `starts`, `wake`, then the answer."""
 
     outcome: Outcome
     record: Mapping[str, Any] | None = None

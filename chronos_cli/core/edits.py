@@ -1,4 +1,4 @@
-"""What a person may do to a job: add, edit, pause, resume. Pure functions from record to record.
+"""Edits of a job by a person: add, edit, pause, resume. Pure functions from record to record.
 
 A new record has the fields of hermes-agent 0.19, in its order, so that hermes reads it as one of its own.
 """
@@ -242,12 +242,12 @@ def _moved(
 
 
 def _same_times(job: Job, schedule: Schedule, zone: tzinfo) -> bool:
-    """Whether an edit leaves the schedule itself as it is, so that only the jitter moves its instants."""
+    """Return whether an edit leaves the schedule itself as it is, so that only the jitter moves its instants."""
     return normal_form(schedule, zone) == normal_form(job.timetable.schedule, job.timetable.zone)
 
 
 def _settled(job: Job, through: datetime, schedule: Schedule, zone: tzinfo, table: Timetable) -> datetime:
-    """What the new instants must be later than: a slot that was claimed is not due again a little later."""
+    """Return what the new instants must be later than: a slot that was claimed is not due again a little later."""
     if not _same_times(job, schedule, zone):
         return through
     return max(through, through - job.timetable.offset + table.offset)

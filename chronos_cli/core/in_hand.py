@@ -1,4 +1,4 @@
-"""What a job has in hand: the entries of `open` and their rows, settled as far as time has settled them."""
+"""Open runs of a job: the entries of `open` and their rows, settled as far as time has settled them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class OpenRuns:
 
     @property
     def shelved(self) -> bool:
-        """Whether somebody took the job out of force."""
+        """Return whether somebody took the job out of force."""
         return self.job.standing in (Standing.PAUSED, Standing.DISABLED)
 
     @property
     def busy(self) -> bool:
-        """Whether a run is in hand, and not only a row that is owed."""
+        """Return whether a run is in hand, and not only a row that is owed."""
         return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)
 
     def survey(self, *, newer: bool) -> None:

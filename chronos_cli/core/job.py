@@ -50,11 +50,11 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 MAX_COUNT: Final = 2**53
 MAX_ZONE: Final = 100
 _SHOWN: Final = 100
-"""How much of what cannot be read is quoted."""
+"""The most that is quoted of an unreadable value."""
 
 
 class Overlap(StrEnum):
-    """What becomes of an occurrence that comes due while the last run still goes."""
+    """The treatment of an occurrence that comes due while the last run still goes."""
 
     SKIP = "skip"
     QUEUE = "queue"
@@ -62,7 +62,7 @@ class Overlap(StrEnum):
 
 
 class OnCrash(StrEnum):
-    """Whether a run whose owner died is run again."""
+    """The choice to run again, or not, a run whose owner died."""
 
     SKIP = "skip"
     RERUN = "rerun"
@@ -70,7 +70,7 @@ class OnCrash(StrEnum):
 
 @frozen
 class Policy:
-    """How a job wants to be treated; durations in seconds."""
+    """The options of a job; durations in seconds."""
 
     overlap: Overlap = Overlap.SKIP
     grace: int = DAY_S
@@ -105,14 +105,14 @@ class Policy:
             raise UsageError(f"the policy cannot be read: {str(error)[:_SHOWN]}") from error
 
     def to_record(self, defaults: Policy) -> dict[str, Any]:
-        """What differs from the defaults, as it is stored."""
+        """Return what differs from the defaults, as it is stored."""
         own = {name: getattr(self, name) for name in names(self)}
         changed = {name: value for name, value in own.items() if value != getattr(defaults, name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
 
 class OpenKind(StrEnum):
-    """What an entry of `open` owes: a run, or a row for what did not run."""
+    """The debt of an entry of `open`: a run, or a row for what did not run."""
 
     RUN = "run"
     QUEUED = "queued"
@@ -139,7 +139,7 @@ class Open:
 
     @property
     def manual(self) -> bool:
-        """Whether a person asked for this run, outside the schedule."""
+        """Return whether a person asked for this run, outside the schedule."""
         return self.fire_at is None
 
     @classmethod
@@ -195,7 +195,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 class Standing(StrEnum):
-    """Whether a job's schedule is in force."""
+    """The state of a job's schedule: in force or not."""
 
     LIVE = "live"
     PAUSED = "paused"
@@ -227,17 +227,17 @@ class Job:
 
     @property
     def once(self) -> bool:
-        """Whether the schedule is a single instant."""
+        """Return whether the schedule is a single instant."""
         return isinstance(self.timetable.schedule, Once)
 
     def claimed_elsewhere(self, now: datetime) -> bool:
-        """Whether a hermes process on the same home holds a live claim; its machine's clock may be ahead of ours."""
+        """Return whether a hermes process on this home holds a live claim; its machine's clock may be ahead."""
         return any(abs(now - at) < ttl for at, ttl in self.foreign_claims)
 
 
 @frozen
 class HomeDefaults:
-    """What a job inherits where its record is silent."""
+    """The values a job inherits where its record is silent."""
 
     zone: tzinfo
     zone_name: str

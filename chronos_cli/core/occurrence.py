@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 HOLD_AHEAD = timedelta(minutes=15)
 MAX_RETRY_AFTER_S: Final = 900
 UNNAMED_AHEAD = timedelta(minutes=6)
-"""How far a clock of NAS may run ahead of ours for a fire that names no instant to be taken for an early one."""
+"""The most a clock of NAS may run ahead of ours for a fire without an instant to count as early."""
 
 LEAPS_KEPT: Final = 4
 ECHO = timedelta(seconds=60)
@@ -146,7 +146,7 @@ class _Look:
                 self.hand.queued.append(entry)
 
     def _overlapped(self) -> tuple[OpenKind, str | None]:
-        """What overlap makes of the occurrence, given what is in hand."""
+        """Return what overlap makes of the occurrence, given what is in hand."""
         if self.job.policy.overlap is Overlap.ALLOW:
             return OpenKind.RUN, None
         scheduled = [row.run_id for entry, row in self.hand.running if not entry.manual and row.attempt == 1]
@@ -203,7 +203,7 @@ class _Look:
     # -- start -----------------------------------------------------------------------------------------------------
 
     def starts(self) -> tuple[Start, ...]:
-        """What starts now: everything ready, a manual run asked for, and the queued run whose turn has come."""
+        """Return what starts now: everything ready, a manual run asked for, and the queued run whose turn has come."""
         asked = self.fire.via is Trigger.MANUAL and not self.facts.held
         if asked and all(entry.run != self.fire.run_id for entry in self.job.open):  # else this very request is known
             entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value)
@@ -216,7 +216,7 @@ class _Look:
         return tuple(self.hand.ready)
 
     def _turn(self) -> bool:
-        """Whether nothing stands before the queued run."""
+        """Return whether nothing stands before the queued run."""
         return not self.hand.running and not self.hand.ready and not self.job.claimed_elsewhere(self.now)
 
     # -- record ----------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class _Look:
         return {**self.job.record, **self.changes, OURS: ours}
 
     def _resumes(self) -> bool:
-        """Whether a run without a row is started that an earlier look claimed.
+        """Return whether a run without a row is started that an earlier look claimed.
 
         Its row may also be missing because it ended and was pruned after the record was read: the write finds out.
         """
@@ -253,7 +253,7 @@ class _Look:
         )
 
     def _note_end(self, row: Row) -> None:
-        """What a finished run leaves on the job."""
+        """Return what a finished run leaves on the job."""
         if row.state in (RunState.SKIPPED, RunState.MISSED):
             return
         failed = row.state is not RunState.OK
@@ -272,7 +272,7 @@ class _Look:
             self.changes["paused_at"] = self._text(self.now)
 
     def _stamped(self) -> bool:
-        """Whether the record bears a claim stamp of ours; one of hermes is not ours to clear."""
+        """Return whether the record bears a claim stamp of ours; one of hermes is not ours to clear."""
         claim = self.job.record.get("fire_claim")
         return isinstance(claim, dict) and str(claim.get("by", "")).startswith(CLAIM_PREFIX)
 

@@ -1,4 +1,4 @@
-"""What NAS should hold, against what it says it holds: the plan that a dry run prints and a real run carries out."""
+"""Plans for NAS: the arms that it should hold against those that it holds. A dry run prints a plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHARE_GUARD_FROM: Final = 4
 
 
 class ArmState(StrEnum):
-    """What we know of the arm we sent last."""
+    """The last arm that was sent, as far as known."""
 
     UNCONFIRMED = "unconfirmed"
     CONFIRMED = "confirmed"
@@ -66,7 +66,7 @@ def instant_to_send(
 
 
 def backoff(idle: int) -> timedelta:
-    """How far a wake that found nothing to do moves on: 5 s doubling to 15 min."""
+    """Return how far a wake that found nothing to do moves on: 5 s doubling to 15 min."""
     return timedelta(seconds=min(_BACKOFF_BASE_S * 2 ** min(idle, 10), _BACKOFF_CAP_S))
 
 
@@ -80,7 +80,7 @@ def _still_armed(at: datetime, wake: Wake, sent: LastArm) -> bool:
 
 
 class Action(StrEnum):
-    """What a plan does about one job."""
+    """The actions of a plan for one job."""
 
     ARM = "arm"
     MOVE = "move"
@@ -91,7 +91,7 @@ class Action(StrEnum):
 
 @frozen
 class DesiredArm:
-    """What one job wants of NAS (`wake` None: nothing) and what was last sent for it."""
+    """The wake one job wants of NAS (`wake` None: nothing) and the last arm sent for it."""
 
     job_id: str
     wake: Wake | None
@@ -123,7 +123,7 @@ class Plan:
         return tuple(step for step in self.steps if step.action in (Action.ARM, Action.MOVE, Action.CANCEL))
 
     def counts(self) -> dict[str, int]:
-        """How many steps there are of each action."""
+        """Return how many steps there are of each action."""
         return {action.value: sum(1 for step in self.steps if step.action is action) for action in Action}
 
 

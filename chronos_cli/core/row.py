@@ -52,7 +52,7 @@ RETRIABLE: Final = frozenset({RunState.FAILED, RunState.TIMEOUT})
 
 @frozen
 class Result:
-    """How an attempt ended, as its own runner wrote it down: what the row says once it can be written."""
+    """The end of an attempt, as its own runner wrote it down; the row says it once it can be written."""
 
     state: RunState
     finished_at: datetime
@@ -87,7 +87,7 @@ class Result:
 
 
 class Timing(StrEnum):
-    """How a run came to its time."""
+    """The origin of a run's time."""
 
     ON_TIME = "on_time"
     LATE = "late"
@@ -133,12 +133,12 @@ class Row:
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more can follow."""
+        """Return whether nothing more can follow."""
         return self.state in TERMINAL
 
     @property
     def awaits_attempt(self) -> bool:
-        """Whether an earlier attempt is over and another is to come."""
+        """Return whether an earlier attempt is over and another is to come."""
         return self.state is RunState.ACCEPTED and self.attempt > 1
 
     def to_json(self) -> dict[str, Any]:
@@ -255,7 +255,7 @@ _READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "attempts": _attempts,
     "alert": _alert,
 }
-"""How each stored value is read: what is not what it stands for makes the row unreadable, and nothing fails later."""
+"""Readers of each stored value: a value of the wrong kind makes the row unreadable, and nothing fails later."""
 
 _FIRST_STATE: Final = {
     OpenKind.RUN: RunState.ACCEPTED,

@@ -49,7 +49,7 @@ _PLAIN = (
     frozenset({"*", *map(str, range(1, 13))}),
     frozenset({"*", *map(str, range(8))}),
 )
-"""What most fields are: an expression of these alone is well formed and comes due, unread."""
+"""The forms of most fields: an expression of these alone is well formed and comes due, unread."""
 
 _CRON_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+\Z")
 _LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
@@ -148,7 +148,7 @@ class Timetable:
         return None if newest is None else newest + self.offset
 
     def count(self, first: datetime, last: datetime) -> tuple[int, bool]:
-        """How many instants lie in [first, last], and whether that is exact (counting stops at `COUNT_LIMIT`)."""
+        """Count the instants in [first, last]; say whether that is exact (counting stops at `COUNT_LIMIT`)."""
         number = 0
         for instant in self.walk(first - SECOND):
             if instant > last:
@@ -294,7 +294,7 @@ def normal_form(schedule: Schedule, zone: tzinfo) -> str:
 
 
 def both_days(schedule: Schedule) -> bool:
-    """Whether a cron expression restricts day of month and day of week, which cron joins with OR: worth a warning."""
+    """Return whether a cron expression restricts both day of month and of week: cron joins them with OR."""
     if not isinstance(schedule, Cron) or schedule.expr.startswith("@"):
         return False
     fields = schedule.expr.split()

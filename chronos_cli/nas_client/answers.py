@@ -58,7 +58,7 @@ class Trouble:
 
 
 def judge(reply: NasReply, *, token: str, origin: str) -> Trouble | None:
-    """Return the error that the status of an answer means; None for a good one."""
+    """Return the trouble that the status of an answer means; None for a good one."""
     status = reply.status
     if 200 <= status < 300:
         return None

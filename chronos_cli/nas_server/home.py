@@ -1,4 +1,4 @@
-"""Where an authority keeps its things: one folder with the database and the keys.
+"""The home of a NAS: one folder with the database and the keys.
 
 `--home`, else `$CHRONOS_NAS_HOME`, else `~/.chronos-nas`; the database elsewhere with `--db`.
 """

@@ -1,4 +1,4 @@
-"""The running authority: everything wired together, from the first line to a graceful stop."""
+"""The running NAS: everything wired together, from the first line to a graceful stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The authority over HTTP, as a WSGI application: the agents' three calls, batch, keys, and what operators look at."""
+"""NAS over HTTP, as a WSGI application: the agents' three calls, batch, keys, and what operators look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The little of HTTP that the authority needs: a request, a response, and their WSGI."""
+"""The little of HTTP that NAS needs: a request, a response, and their WSGI."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class NasMeta:
         self._claim_s = claim_s
 
     def remember(self, name: str, value: str) -> None:
-        """Keep a fact about this authority for its other commands."""
+        """Keep a fact about this NAS for its other commands."""
         self._backend.write(
             lambda session: session.run(
                 "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -1,4 +1,4 @@
-"""The words of the authority: agents, what they wish, the timers that come of it, deliveries and their outcomes.
+"""Records of NAS: agents, their requests, the timers that come of them, deliveries and their outcomes.
 
 Instants are whole UTC seconds as int where they name an occurrence, and seconds with a fraction as float (both since
 the epoch) where they say when something happened or is due.

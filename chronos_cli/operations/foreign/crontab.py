@@ -31,7 +31,7 @@ _MINUTE: Final = 60
 
 @frozen
 class Machine:
-    """What cron knows of the machine and its user: who runs it, where that user is at home, which users there are.
+    """The machine and its user as cron knows them: the user's name and home, and the users there are.
 
     `is_user` and `is_program` answer for a name; `zone` is the machine's own.
     """
@@ -63,7 +63,7 @@ class Entry:
 
 @frozen
 class Crontab:
-    """What a crontab came to: its entries, the lines left out with the reason, and what is to be known besides."""
+    """The result of reading a crontab: its entries, the lines left out with the reason, and notes."""
 
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...]

@@ -35,7 +35,7 @@ _FIRST_ID: Final = re.compile(r"cron-[0-9a-f]{8}\Z")
 
 @frozen
 class Planned:
-    """What becomes of one line, or of a job whose line is gone (`line` None).
+    """The fate of one line, or of a job whose line is gone (`line` None).
 
     `next`: its next two times here; `cron_next`: those at which Debian's cron would run the line.
     """

@@ -152,7 +152,7 @@ def _split(line: str, *, seconds: bool) -> tuple[str, str]:
 
 
 def _extra(rest: str) -> int:
-    """How many fields of time stand where a command should begin."""
+    """Return how many fields of time stand where a command should begin."""
     first, *others = _BLANKS.split(rest, 2)
     another = bool(others) and bool(_FIELD.match(others[0]))
     if _FIELD.match(first):

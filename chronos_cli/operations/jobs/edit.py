@@ -1,4 +1,4 @@
-"""What a person does to jobs: find, add, edit, pause, resume, remove, run, unlock. Each is one change of the store.
+"""Changes of jobs by a person: find, add, edit, pause, resume, remove, run, unlock. Each is one change of the store.
 
 None of these speaks to NAS: the caller tells the active provider afterwards, and a failure there undoes nothing.
 """

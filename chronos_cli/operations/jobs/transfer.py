@@ -41,7 +41,7 @@ _FIELDS: Final = ("prompt", "skills", "skill", "model", "provider", "base_url", 
 
 
 class ImportVerdict(StrEnum):
-    """What importing does about one job."""
+    """The actions of an import for one job."""
 
     ADD = "add"
     CHANGE = "change"

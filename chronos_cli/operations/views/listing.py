@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from chronos_cli.store.repository import Arms
 
 _MOST_SAID: Final = 300
-"""How much is said of what is wrong with a record, which may quote it."""
+"""The longest text about the fault of a record, which may quote it."""
 
 OVERDUE_AFTER: Final = timedelta(seconds=60)
-"""How long past its time an occurrence is called overdue: a relay and a retry fit in."""
+"""The time after which an occurrence is called overdue: a relay and a retry fit in."""
 
 
 class ArmedWake(StrEnum):
-    """How what NAS holds for a job compares with what the job wishes."""
+    """The comparison of NAS's arm for a job with the one the job wants."""
 
     ARMED = "armed"
     MISSING = "missing"
@@ -91,7 +91,7 @@ class ArmView:
 
 @opaque
 class LastRun:
-    """What the record says of the last run: `ok`, or an error with its reason."""
+    """The record's word on the last run: `ok`, or an error with its reason."""
 
     at: datetime | None
     status: str
@@ -126,18 +126,18 @@ class JobView:
     doubt: Doubt | None = None
     unhandled: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
-    """What is wrong with documents of the job that cannot be read; its record is not one of them."""
+    """The faults of the job's unreadable documents; its record is not one of them."""
     mend: str | None = None
-    """What gets a record with a problem out of the way; the problem's text ends with it."""
+    """The command that gets a record with a problem out of the way; the problem's text ends with it."""
 
     @property
     def failing(self) -> bool:
-        """Whether its last run failed."""
+        """Return whether its last run failed."""
         return self.last is not None and self.last.status == "error"
 
     @property
     def rank(self) -> int:
-        """What comes first: what needs a look, then what comes next, then what is off."""
+        """Return what comes first: what needs a look, then what comes next, then what is off."""
         if self.problem is not None or self.unreadable or self.overdue_s is not None or self.overrun_s is not None:
             return 0
         if self.failing:
@@ -284,7 +284,7 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
 
 
 def mend_of(record: Record) -> str:
-    """What gets a record out of the way that cannot be used."""
+    """Return what gets a record out of the way that cannot be used."""
     ours = record.value.get(OURS) if isinstance(record.value, dict) else None
     entries = ours.get("open") if isinstance(ours, dict) else None
     if record.problem is None and isinstance(entries, list) and len(readable_open(entries)) < len(entries):
@@ -303,7 +303,7 @@ def _cursor(job: Job, now: datetime) -> datetime | None:
 
 
 def unhandled_of(record: Mapping[str, Any], kind: str, *, prompt_runner: bool) -> tuple[str, ...]:
-    """What the record, whose action is of this kind, asks for that nothing here carries out."""
+    """Return what the record, whose action is of this kind, asks for that nothing here carries out."""
     if kind == "prompt":
         return () if prompt_runner else ("prompt (runners.prompt is not set)",)
     return unhandled_fields(record) if kind != "none" else ()

@@ -1,4 +1,4 @@
-"""What runs have printed: finding a run by how people name it, and reading or following its output."""
+"""Output of runs: finding a run by how people name it, and reading or following its output."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def output_key(row: Row) -> str | None:
 
 
 def read_output(ctx: Context, row: Row) -> bytes:
-    """What a run printed."""
+    """Return what a run printed."""
     key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
     found = ctx.repository.documents.read(key)
     return b"" if found is None else found.data

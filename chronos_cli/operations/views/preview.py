@@ -17,7 +17,7 @@ BOTH_DAYS = "day of month and day of week are both set: cron runs it on either, 
 
 @frozen
 class Preview:
-    """What a schedule means. `times`: its next instants, in UTC."""
+    """The meaning of a schedule. `times`: its next instants, in UTC."""
 
     schedule: str
     zone: tzinfo

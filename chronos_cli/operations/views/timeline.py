@@ -1,4 +1,4 @@
-"""What ran, what is to come, over time: the facts behind the picture, whichever way it is drawn."""
+"""Timeline of past and coming runs: the facts behind the picture, in whatever way it is drawn."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Lane:
 
     @property
     def cut(self) -> bool:
-        """Whether there are more coming instants in the window than are drawn."""
+        """Return whether there are more coming instants in the window than are drawn."""
         return len(self.coming) >= MOST
 
 

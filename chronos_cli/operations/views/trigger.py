@@ -1,4 +1,4 @@
-"""Whether anything makes the jobs of a home fire: timers that NAS holds, or a tick that ran lately."""
+"""Triggers of a home's jobs, working or not: timers that NAS holds, or a tick that ran lately."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from chronos_cli.operations.views.listing import Listing
 
 LATELY: Final = timedelta(minutes=10)
-"""How old the last tick may be for ticks to count as running: a few of the usual intervals."""
+"""The greatest age of the last tick for ticks to count as running: a few of the usual intervals."""
 
 INSTALL: Final = "chronos tick --install crontab --yes"
 
 
 @frozen
 class Trigger:
-    """What triggers jobs. `working`: None where no job waits for it, or where it cannot be told from here."""
+    """The trigger of jobs. `working`: None where no job waits for it, or where it cannot be told from here."""
 
     working: bool | None
     because: str
