@@ -4,6 +4,7 @@
     the lock is seen and held, its supervisor is dead   ORPHANED: processes that left the job's group still have it
     the lock is seen and free                           DEAD
     the same, and its note says that no job was begun   UNSTARTED
+    this machine was rebooted since (reboot.py)         DEAD
     anything else                                       UNSEEN: only the lease in the row counts
 
 A supervisor that dies takes its job's process group with it (spawn.py). What called setsid(2) escapes that, but it has
@@ -34,6 +35,7 @@ from chronos_cli.running.machine import (
     same_machine,
     start_time,
 )
+from chronos_cli.running.reboot import rebooted_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +61,9 @@ def liveness(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: s
     Never raises; a broken record is UNSEEN.
     """
     if not same_machine(owner.get("machine")):
-        return LivenessProbe.UNSEEN
+        # What the lock says of "not begun" need not have reached the disk, so a reboot makes it dead, and never that.
+        over = places.home is not None and not places.shared and rebooted_since(owner, str(places.home))
+        return LivenessProbe.DEAD if over else LivenessProbe.UNSEEN
     lock = find_lock(places, owner, job_id, run_id)
     if lock is None:
         # Another mount namespace, or cleaned away. The pid is still one of ours to look at.

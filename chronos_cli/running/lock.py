@@ -26,6 +26,7 @@ from chronos_cli.files import PRIVATE_FILE, Place
 from chronos_cli.frozen import frozen
 from chronos_cli.running.errors import LockDirError
 from chronos_cli.running.machine import boot_clock, machine_identity, start_time
+from chronos_cli.running.reboot import bare_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,6 +110,7 @@ class RunLock:
             "file": [found.st_dev, found.st_ino],
             "token": self.token,
             "clock": boot_clock(),
+            "bare": bare_machine(),
         }
 
     def record_begun(self) -> None:

@@ -47,6 +47,11 @@ class LockPlace:
         self._id: str | None = None
 
     @property
+    def home(self) -> Path | None:
+        """The folder of a local store; None for a bucket's."""
+        return self._home
+
+    @property
     def shared(self) -> bool:
         """Whether the folder is outside the home, named for the store's id."""
         return self._home is None or on_network(self._home)
