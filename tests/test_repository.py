@@ -63,8 +63,8 @@ def test_the_top_level_holds_what_it_should():
     """A newcomer finds few things at the top, each with a reason to be there."""
     top = {name.split("/")[0] for name, _ in _tracked()}
     assert top <= {
-        ".ci", ".gitignore", ".github", "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "chronos_cli", "completions", "docs",
-        "mkdocs.yml", "pyproject.toml", "tests",
+        ".ci", ".gitignore", ".github", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+        "SECURITY.md", "chronos_cli", "completions", "docs", "pyproject.toml", "tests",
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def _anchors(path):
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", [*pages(), "CHANGELOG.md"])
+@pytest.mark.parametrize("page", [*pages(), "CHANGELOG.md", "CONTRIBUTING.md"])
 def test_no_link_is_broken(page):
     """Each relative link leads to a file of the repository, and to a heading that it has."""
     path = ROOT / page
@@ -57,3 +57,48 @@ def test_every_page_is_reached_from_the_readme():
         links = _LINK.findall(path.read_text(encoding="utf-8"))
         todo += [(path.parent / link.partition("#")[0]).resolve() for link in links if not re.match(r"[a-z]+:|#", link)]
     assert {ROOT / page for page in pages()} - seen == set()
+
+
+def test_the_places_that_go_together_are_there():
+    """Every path that *Change this, look there* names exists: of the package, of the docs, of the tests."""
+    text = (ROOT / "docs" / "change-this-look-there.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./-]+(?:\.py|\.md|\.yaml|\.txt|/))`|`(tests/\w+)`", text))
+    places = sorted({path or folder for path, folder in named if "NAME" not in path})
+    assert len(places) > 30
+    bases = (ROOT, ROOT / "chronos_cli", ROOT / "docs", ROOT / "tests" / "cli")
+    assert [place for place in places if not any((base / place).exists() for base in bases)] == []
+
+
+def test_every_decision_is_dated_and_listed():
+    """Each page of a decision has its date, what goes wrong otherwise, what was decided and what it costs; the list has each once."""
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(
+        r"^\| (\d{4}-\d\d-\d\d) \| \[(.+)\]\(([\w-]+)\.md\) \|$", (folder / "index.md").read_text(), re.MULTILINE
+    )
+    assert sorted(name for *_, name in listed) == sorted(
+        path.stem for path in folder.glob("*.md") if path.stem != "index"
+    )
+    for date, title, name in listed:
+        text = (folder / f"{name}.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# {title}\n\n*{date}, "), name
+        for part in ("**What goes wrong otherwise.**", "**Decision.**", "**What it costs.**"):
+            assert part in text, (name, part)
+
+
+def test_the_task_runner_has_the_commands_that_contributing_names():
+    """`make NAME` is explained for each of its commands, and for no other."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    said = re.findall(r"^make (\w+) +#", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert said == targets
+
+
+def test_every_variable_is_on_a_page():
+    """Each CHRONOS_ variable that the program or the tests read is explained where people look for it."""
+    read = set()
+    for folder in ("chronos_cli", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            read |= set(re.findall(r"environ(?:\.get\(|\[)\"(CHRONOS_\w+)\"", text))
+    names = ("environment.md", "configuration.md", "debugging.md", "cli.md", "tasks/hear-of-failures.md")
+    said = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in names)
+    assert sorted(name for name in read if f"`{name}" not in said) == []
