@@ -57,7 +57,7 @@ def log(line: str) -> None:
         return
 
 
-class Gate:
+class OutputGate:
     """A text stream that shows what it is given, and is never the end of who writes to it.
 
     `lost`: why something written did not arrive, None while all did.
@@ -136,7 +136,7 @@ def gated(program: str, body: Callable[[], int]) -> int:
     if None in before:
         _fill()
         sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - as long as this process
-    sys.stdout, sys.stderr = (stream if isinstance(stream, Gate) else Gate(stream) for stream in before[1:])
+    sys.stdout, sys.stderr = (stream if isinstance(stream, OutputGate) else OutputGate(stream) for stream in before[1:])
     try:
         return _settled(program, body())
     finally:
@@ -163,7 +163,7 @@ def pass_on(data: bytes) -> None:
     """
     stream: Any = sys.stdout
     exact = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    if isinstance(stream, Gate) and exact and not stream.isatty():
+    if isinstance(stream, OutputGate) and exact and not stream.isatty():
         stream.raw(data)
     else:
         stream.write(data.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace"))

@@ -305,3 +305,18 @@ def test_docstrings_begin_with_a_verb_or_a_noun():
     }
     rooms = {"core/clock.py" if place.startswith("core/clock.py:") else place.split("/")[0] for place in found}
     assert rooms == NOT_YET_REWORDED, sorted(found)
+
+
+def _public_classes():
+    for path in sorted((ROOT / "chronos_cli").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                yield node.name, path.relative_to(ROOT).as_posix()
+
+
+def test_no_class_name_has_two_meanings():
+    """A public class's name stands for one thing in the whole house, the two databases' sessions and their likes apart."""
+    places = {}
+    for name, path in _public_classes():
+        places.setdefault(name, []).append(path)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

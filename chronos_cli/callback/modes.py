@@ -35,7 +35,7 @@ class Mode(StrEnum):
 
 
 @frozen
-class Chosen:
+class ModeChoice:
     """The mode, why, and whether the platform freezes what goes on after the answer."""
 
     mode: Mode
@@ -43,11 +43,11 @@ class Chosen:
     freezes: bool
 
 
-def choose(configured: str, environ: Mapping[str, str]) -> Chosen:
+def choose(configured: str, environ: Mapping[str, str]) -> ModeChoice:
     """The mode that is configured, or, for `auto`, the one that the platform calls for."""
     platform = next((name for variable, name in FREEZING if environ.get(variable)), None)
     if configured != "auto":
-        return Chosen(mode=Mode(configured), because="callback.mode says so", freezes=platform is not None)
+        return ModeChoice(mode=Mode(configured), because="callback.mode says so", freezes=platform is not None)
     if platform is not None:
-        return Chosen(mode=Mode.SYNC, because=f"{platform} freezes the process after the answer", freezes=True)
-    return Chosen(mode=Mode.DETACHED, because="nothing here freezes after the answer", freezes=False)
+        return ModeChoice(mode=Mode.SYNC, because=f"{platform} freezes the process after the answer", freezes=True)
+    return ModeChoice(mode=Mode.DETACHED, because="nothing here freezes after the answer", freezes=False)

@@ -10,7 +10,7 @@ from chronos_cli.nas_client.interface import Nas
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from chronos_cli.nas_client.interface import ArmAnswer, ArmList, ArmRequest, CancelRequest, Result
+    from chronos_cli.nas_client.interface import ArmAnswer, ArmList, ArmRequest, CallResult, CancelRequest
 
 
 class NasPool:
@@ -59,7 +59,7 @@ class PooledNas(Nas):
         requests: Sequence[ArmRequest | CancelRequest],
         *,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Iterator[CallResult]:
         """Carry out many requests."""
         return self._client.apply(requests, progress=progress)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.foreign.crontab_import import Planned
+    from chronos_cli.operations.foreign.crontab_import import LinePlan
 
 SIGNS: Final = {
     "add": "+ add   ", "change": "~ change", "keep": "= keep  ", "gone": "? gone  ", "remove": "- remove",
@@ -123,7 +123,7 @@ def _times(moments: tuple[datetime, ...], zone_name: str) -> list[str]:
     return [text_in(moment, named_zone(zone_name)) for moment in moments]
 
 
-def _as_json(one: Planned) -> dict[str, Any]:
+def _as_json(one: LinePlan) -> dict[str, Any]:
     item = one.item
     known = {"action": item.verdict.value, "job_id": item.job_id, "name": item.name, "schedule": item.schedule}
     if one.line is None:
@@ -136,7 +136,7 @@ def _as_json(one: Planned) -> dict[str, Any]:
     }
 
 
-def _show(out: Output, plan: list[Planned], kept: Path | None, *, dry_run: bool) -> None:
+def _show(out: Output, plan: list[LinePlan], kept: Path | None, *, dry_run: bool) -> None:
     if out.quiet:
         return
     for one in plan:

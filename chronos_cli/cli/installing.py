@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.config import Config
-    from chronos_cli.operations.install import Installed, InstallKind, Piece, Tick
+    from chronos_cli.operations.install import InstallKind, InstallResult, Piece, Tick
 
 EVERY = "1m"
 
@@ -39,7 +39,7 @@ def carry_out(
         raise UsageError("--every must be longer than 0", hint="write --every 1m")
     tick = _tick(config, every_s, image or "", invocation.environ)
     pieces = units.pieces(chosen, tick, invocation.environ)
-    done: Installed | None = None
+    done: InstallResult | None = None
     if remove:
         invocation.confirm(f"taking the tick of {config.home} out of {pieces[0].where}", yes=yes)
         done = units.remove(chosen, tick, invocation.environ)
@@ -76,7 +76,7 @@ def _program(environ: Mapping[str, str]) -> tuple[str, ...]:
     return (found,) if found else (sys.executable, "-m", "chronos_cli")
 
 
-def _json(kind: InstallKind, pieces: tuple[Piece, ...], done: Installed | None, removed: bool) -> dict[str, Any]:
+def _json(kind: InstallKind, pieces: tuple[Piece, ...], done: InstallResult | None, removed: bool) -> dict[str, Any]:
     return {
         "kind": kind.value,
         "pieces": [{"where": piece.where, "text": piece.text} for piece in pieces],
@@ -85,7 +85,7 @@ def _json(kind: InstallKind, pieces: tuple[Piece, ...], done: Installed | None, 
     }
 
 
-def _show(out: Output, pieces: tuple[Piece, ...], done: Installed | None, *, removed: bool) -> None:
+def _show(out: Output, pieces: tuple[Piece, ...], done: InstallResult | None, *, removed: bool) -> None:
     if done is None:
         for piece in pieces:
             if len(pieces) > 1:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.output import Output
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
-    from chronos_cli.providers.resolve import Resolved
+    from chronos_cli.providers.resolve import ActiveProvider
     from chronos_cli.running.signals import Interrupts
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -80,7 +80,7 @@ class Invocation:
         if self.config().standby:
             self.context(armed=False).must_be_active(doing)
 
-    def provider(self, ctx: Context) -> Resolved:
+    def provider(self, ctx: Context) -> ActiveProvider:
         """The active trigger provider; why it is not the configured one is said once, on stderr."""
         from chronos_cli.providers.resolve import resolve_provider
 

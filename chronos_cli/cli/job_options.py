@@ -84,7 +84,7 @@ def gather_command(args: list[str], known: frozenset[str]) -> list[str]:
 
 
 @frozen
-class Given:
+class ActionOptions:
     """What was said about a job's action; None and empty were not said."""
 
     command_json: str | None = None

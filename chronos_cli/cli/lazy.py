@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chronos_cli.cli.invocation import Invocation
-    from chronos_cli.cli.table import Entry
+    from chronos_cli.cli.table import CommandEntry
 
 _MARGIN: Final = 24
 _GLOBALS: Final = (
@@ -97,7 +97,7 @@ GLOBAL_VARIABLES: Final = tuple(f"CHRONOS_{attribute.upper()}" for _, attribute,
 class LazyGroup(TyperGroup):
     """A group whose commands come from the table, each imported when it is asked for."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[CommandEntry, ...] = ()
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -132,7 +132,7 @@ class LazyGroup(TyperGroup):
         formatter.write("\n".join(lines) + "\n")
 
 
-def build(entry: Entry) -> Any:
+def build(entry: CommandEntry) -> Any:
     """The command of an entry of the table, from the function `command` of its module."""
     if entry.children:
         return make_group(entry.name, entry.help + ".", entry.children)
@@ -146,7 +146,7 @@ def build(entry: Entry) -> Any:
     return command
 
 
-def make_group(name: str, text: str, entries: tuple[Entry, ...], **more: Any) -> LazyGroup:
+def make_group(name: str, text: str, entries: tuple[CommandEntry, ...], **more: Any) -> LazyGroup:
     """A group of commands."""
     group = LazyGroup(name=name, help=text, rich_markup_mode=None, invoke_without_command=True, **more)
     group.entries = entries
@@ -162,9 +162,9 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
 
 
-def _screen(entries: tuple[Entry, ...]) -> list[str]:
+def _screen(entries: tuple[CommandEntry, ...]) -> list[str]:
     lines: list[str] = []
-    panels: dict[str, list[Entry]] = {}
+    panels: dict[str, list[CommandEntry]] = {}
     for entry in entries:
         panels.setdefault(entry.panel, []).append(entry)
     for number, (panel, members) in enumerate(panels.items()):

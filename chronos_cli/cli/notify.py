@@ -25,7 +25,7 @@ class SavedRefusedError(AuthError):
 
 
 @frozen
-class Told:
+class NotifyReport:
     """What telling came to: `armed` None where the trigger arms nothing; `error` where it failed."""
 
     armed: bool | None
@@ -37,13 +37,13 @@ class Told:
         return {"armed": self.armed, "state": self.state}
 
 
-def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = False) -> Told:
+def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = False) -> NotifyReport:
     """Make the active trigger follow a change of one job."""
     resolved = invocation.provider(ctx)
     try:
         notified = resolved.register_job(job_id)
     except ChronosError as error:
-        return Told(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone))
+        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone))
     document = notified.document
     if document is not None and document.state.value == "refused":
         stored = dict(document.error or {})
@@ -51,13 +51,15 @@ def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = Fals
             f"{_said(gone)}: {stored.get('message', 'NAS refuses this agent')}",
             hint=str(stored.get("hint") or SavedRefusedError.default_hint),
         )
-        return Told(armed=False, state="refused", error=refused)
+        return NotifyReport(armed=False, state="refused", error=refused)
     if ctx.standby:
-        return Told(armed=False, state="standby")  # of a removed job too: its arm document is how the others cancel it
+        return NotifyReport(
+            armed=False, state="standby"
+        )  # of a removed job too: its arm document is how the others cancel it
     if gone:
         ctx.repository.drop_arm(job_id)
     state = "none" if document is None or document.wake is None else document.state.value
-    return Told(armed=notified.armed, state=state)
+    return NotifyReport(armed=notified.armed, state=state)
 
 
 def _not_armed(error: ChronosError, *, removed: bool) -> ChronosError:

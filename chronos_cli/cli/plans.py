@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.output import Output
     from chronos_cli.core.plan import Plan, Step
-    from chronos_cli.operations.arming.apply_plan import Done
-    from chronos_cli.operations.arming.reconcile import Reconciled
+    from chronos_cli.operations.arming.apply_plan import StepResult
+    from chronos_cli.operations.arming.reconcile import ReconcileResult
 
 _SIGN: Final = {Action.ARM: "+", Action.MOVE: "~", Action.CANCEL: "-", Action.KEEP: "=", Action.ORPHAN: "?"}
 _STYLE: Final = {Action.ARM: "green", Action.MOVE: "yellow", Action.CANCEL: "red", Action.ORPHAN: "cyan"}
@@ -60,12 +60,12 @@ def show_plan(out: Output, plan: Plan, names: Mapping[str, str], zone: tzinfo, *
         out.line(f"Plan: {text}.{' Nothing was changed.' if dry_run else ''}")
 
 
-def failure_of(result: Reconciled) -> ChronosError | None:
+def failure_of(result: ReconcileResult) -> ChronosError | None:
     """The one error that a run with failed steps ends with."""
     return failure_of_steps(result.failed, len(result.plan.changes))
 
 
-def failure_of_steps(failed: tuple[Done, ...], total: int) -> ChronosError | None:
+def failure_of_steps(failed: tuple[StepResult, ...], total: int) -> ChronosError | None:
     """The error of the steps that NAS did not take: refused if any was refused, else to be tried again."""
     if not failed:
         return None

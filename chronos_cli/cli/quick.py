@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    Given = dict[str, str | bool]
+    ActionOptions = dict[str, str | bool]
 
 _GLOBAL: Final = {
     "--home": "home",
@@ -40,15 +40,15 @@ _NEEDED: Final = {"fire": "job_id"}
 _NOT_OPTIONS: Final = frozenset({"CHRONOS_FIRE_TOKEN"})
 
 
-def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, Given, Given] | None:
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ActionOptions, ActionOptions] | None:
     """The command, its own options and the global ones; None for whatever typer should see to."""
     command = next((word for word in arguments if word in _OWN), None)
     if command is None or any(name.startswith(f"CHRONOS_{command.upper()}_") for name in environ.keys() - _NOT_OPTIONS):
         return None
     if _wordy(environ.get("CHRONOS_VERBOSE", "")):
         return None
-    own: Given = {}
-    everywhere: Given = {}
+    own: ActionOptions = {}
+    everywhere: ActionOptions = {}
     known: Mapping[str, str] = _GLOBAL
     words = iter(arguments)
     for word in words:
@@ -61,7 +61,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, Gi
     return (command, own, everywhere) if understood else None
 
 
-def run(arguments: Sequence[str], asked: tuple[str, Given, Given]) -> int:
+def run(arguments: Sequence[str], asked: tuple[str, ActionOptions, ActionOptions]) -> int:
     """Carry out what `parse` understood, and return the exit code."""
     from chronos_cli.cli import error_boundary as ending
 
@@ -87,7 +87,9 @@ def run(arguments: Sequence[str], asked: tuple[str, Given, Given]) -> int:
     return ending.carry_out(invocation, arguments, body)
 
 
-def _take(word: str, words: Iterator[str], known: Mapping[str, str], own: Given, everywhere: Given) -> bool:
+def _take(
+    word: str, words: Iterator[str], known: Mapping[str, str], own: ActionOptions, everywhere: ActionOptions
+) -> bool:
     """Note one option with its value; whether it was understood."""
     name, equals, value = word.partition("=")
     option = known.get(name if name.startswith("--") else word)

@@ -17,7 +17,7 @@ HOME: Final = "This home"
 
 
 @frozen
-class Entry:
+class CommandEntry:
     """One command. `module`: below `cli.commands`, with a function `command`; a group has `children` instead.
 
     `brief`: at most 27 characters, so that two columns fit a screen of 80.
@@ -28,11 +28,15 @@ class Entry:
     help: str
     panel: str = ""
     module: str = ""
-    children: tuple[Entry, ...] = ()
+    children: tuple[CommandEntry, ...] = ()
 
 
-def _entry(name: str, panel: str, brief: str, text: str, *, module: str = "") -> Entry:
-    return Entry(name=name, panel=panel, brief=brief, help=text, module=module or name.replace("-", "_"))
+def _entry(name: str, panel: str, brief: str, text: str, *, module: str = "") -> CommandEntry:
+    return CommandEntry(name=name, panel=panel, brief=brief, help=text, module=module or name.replace("-", "_"))
+
+
+def _group(name: str, panel: str, brief: str, text: str, children: tuple[CommandEntry, ...]) -> CommandEntry:
+    return CommandEntry(name=name, panel=panel, brief=brief, help=text, children=children)
 
 
 _JOB: Final = (
@@ -72,7 +76,7 @@ COMMANDS: Final = (
     _entry("list", VERBS, "jobs beside NAS", "Show each job beside what NAS holds for it", module="list_jobs"),
     _entry("reconcile", VERBS, "make NAS agree", "Make what NAS holds agree with the store"),
     _entry("fire", VERBS, "settle a signed call", "Verify a call of NAS and run what is due for the job"),
-    Entry(name="job", panel=JOBS, brief="add, edit, pause, import ..", help="Add, change and move jobs", children=_JOB),
+    _group("job", JOBS, "add, edit, pause, import ..", "Add, change and move jobs", _JOB),
     _entry("run", JOBS, "run a job now", "Run a job now, outside its schedule"),
     _entry("next", JOBS, "when a schedule comes due", "Show when a schedule comes due", module="next_times"),
     _entry("tick", JOBS, "run what is due, no NAS", "Run what is due, where no NAS calls"),
@@ -82,24 +86,24 @@ COMMANDS: Final = (
     _entry("logs", WATCH, "the output of a run", "Show the output of a run"),
     _entry("timeline", WATCH, "jobs drawn over time", "Draw past and coming runs over time"),
     _entry("hold", HOME, "stop all jobs, or go on", "Hold all jobs, or lift the hold"),
-    Entry(name="provider", panel=HOME, brief="what triggers jobs", help="See what triggers jobs", children=_PROVIDER),
+    _group("provider", HOME, "what triggers jobs", "See what triggers jobs", _PROVIDER),
     _entry("init", HOME, "make a home", "Make a home with a config.yaml"),
-    Entry(name="config", panel=HOME, brief="settings and their origin", help="See the settings", children=_CONFIG),
+    _group("config", HOME, "settings and their origin", "See the settings", _CONFIG),
     _entry("completions", HOME, "for bash, zsh, fish", "Print the completion script of a shell"),
     _entry("demo", HOME, "see it all work, offline", "Show the whole loop at work, in a home that goes again"),
 )  # fmt: skip
 
 
-def available() -> tuple[Entry, ...]:
+def available() -> tuple[CommandEntry, ...]:
     """The commands whose modules are there."""
     folder = os.path.join(os.path.dirname(__file__), "commands")  # noqa: PTH118, PTH120 - pathlib is slower to import
     there = set(os.listdir(folder))  # noqa: PTH208
     return tuple(entry for entry in COMMANDS if entry.children or f"{entry.module}.py" in there)
 
 
-def find(words: list[str]) -> Entry | None:
+def find(words: list[str]) -> CommandEntry | None:
     """The command that the first words name: `["job", "add", ...]` or `["list", ...]`."""
-    entries: tuple[Entry, ...] = COMMANDS
+    entries: tuple[CommandEntry, ...] = COMMANDS
     found = None
     for word in words:
         match = next((entry for entry in entries if entry.name == word), None)

@@ -137,7 +137,7 @@ def displaced(job: Job) -> datetime | None:
 
 
 @frozen
-class Doubt:
+class TimeDoubt:
     """What is strange about a job's next time: `code` (`ahead`, `displaced`), in words, and the command that mends."""
 
     code: str
@@ -149,14 +149,14 @@ class Doubt:
         return {"code": self.code, "text": self.text, "mend": self.mend}
 
 
-def doubt_about(job: Job, now: datetime) -> Doubt | None:
+def doubt_about(job: Job, now: datetime) -> TimeDoubt | None:
     """What is strange about a live job's next time, by a clock that says `now`."""
     if job.standing is not Standing.LIVE:
         return None
     zone = job.timetable.zone
     if is_ahead(job, now):
         latest = max(moment for moment in (job.cursor, job.claimed_through) if moment is not None)
-        return Doubt(
+        return TimeDoubt(
             code=AHEAD,
             text=f"it sleeps until {text_in(latest, zone)}, further than '{normal_form(job.timetable.schedule, zone)}'"
             " explains: a clock was ahead then, or this one is behind now",
@@ -166,7 +166,7 @@ def doubt_about(job: Job, now: datetime) -> Doubt | None:
     if meant is None:
         return None
     expr, stored = normal_form(job.timetable.schedule, zone), job.record.get("next_run_at")
-    return Doubt(
+    return TimeDoubt(
         code=DISPLACED,
         text=f"next_run_at says {stored}, but the zone that is used is {job.zone_name}, where '{expr}' gives"
         f" {text_in(meant, zone)}, and that is taken",

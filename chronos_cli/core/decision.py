@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.job import Open
-    from chronos_cli.core.row import Result, Row
+    from chronos_cli.core.row import Row, RunResult
 
 
 class Outcome(StrEnum):
@@ -106,7 +106,7 @@ class Facts:
     rows: Mapping[str, Row] = field(default_factory=dict)
     liveness: Mapping[str, Liveness] = field(default_factory=dict)
     leases: Mapping[str, datetime] = field(default_factory=dict)
-    results: Mapping[str, Result] = field(default_factory=dict)
+    results: Mapping[str, RunResult] = field(default_factory=dict)
     held: bool = False
     armed: frozenset[datetime] = frozenset()
     trust: Trust = Trust.ALONE

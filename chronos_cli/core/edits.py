@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Draft:
+class JobDraft:
     """A job as a person describes it.
 
     `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours, and so is what `extras`
@@ -41,7 +41,7 @@ class Draft:
     extras: Mapping[str, Any] | None = None
 
 
-def new_record(draft: Draft, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
+def new_record(draft: JobDraft, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
     """The record of a new job, its cursor at the first instant ahead. Raises UsageError where there is none."""
     stored = to_record(draft.schedule, draft.zone)
     ours: dict[str, Any] = {"timezone": draft.zone_name}

@@ -51,7 +51,7 @@ RETRIABLE: Final = frozenset({RunState.FAILED, RunState.TIMEOUT})
 
 
 @frozen
-class Result:
+class RunResult:
     """The end of an attempt, as its own runner wrote it down; the row says it once it can be written."""
 
     state: RunState
@@ -71,7 +71,7 @@ class Result:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Result:
+    def from_json(cls, document: Mapping[str, Any]) -> RunResult:
         """Read it back. Raises KeyError, TypeError or ValueError."""
         status, reason, output = (document.get(name) for name in ("exit_status", "reason", "output"))
         finished_at, state = datetime.fromisoformat(document["finished_at"]), RunState(document["state"])
@@ -348,7 +348,7 @@ def over(
     )
 
 
-def concluded(row: Row, result: Result, *, retries: int) -> Row:
+def concluded(row: Row, result: RunResult, *, retries: int) -> Row:
     """The row of a running attempt of which the result is known."""
     return over(
         replace(row, output=result.output),

@@ -28,7 +28,7 @@ _HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class DemoHome:
     """A home that works: `home` of the agent, where NAS writes its log, and how to run commands there."""
 
     home: Path
@@ -38,7 +38,7 @@ class Stage:
 
 
 @contextmanager
-def set_up(keep: Path | None, environ: Mapping[str, str]) -> Iterator[Stage]:
+def set_up(keep: Path | None, environ: Mapping[str, str]) -> Iterator[DemoHome]:
     """Bring everything up, and take it down again; with `keep` the folder stays there.
 
     Raises ConflictError where `keep` holds something already, TemporaryError where a part does not come up.
@@ -59,7 +59,7 @@ def set_up(keep: Path | None, environ: Mapping[str, str]) -> Iterator[Stage]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(folder: Path, environ: Mapping[str, str], processes: list[subprocess.Popen[bytes]]) -> Stage:
+def _start(folder: Path, environ: Mapping[str, str], processes: list[subprocess.Popen[bytes]]) -> DemoHome:
     home, nas_home = folder / "agent", folder / "nas"
     home.mkdir(mode=0o700)
     nas_home.mkdir(mode=0o700)
@@ -81,7 +81,7 @@ def _start(folder: Path, environ: Mapping[str, str], processes: list[subprocess.
     shim = [sys.executable, "-m", "chronos_cli.callback.serve", "--listen", f"{_HOST}:{port}", "--wait-for-runs"]
     processes.append(_spawn(shim, agent_environ, folder / "shim.log"))
     _wait_listening(port, processes[1], folder / "shim.log")
-    return Stage(home=home, nas_url=nas_url, nas_log=nas_log, environ=agent_environ)
+    return DemoHome(home=home, nas_url=nas_url, nas_log=nas_log, environ=agent_environ)
 
 
 def _write_home(home: Path, nas_url: str, callback_url: str, agent: Mapping[str, Any]) -> None:

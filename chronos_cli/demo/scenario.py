@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.config import load_config
-from chronos_cli.core.edits import Draft
+from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.instant import SECOND
 from chronos_cli.core.job import Policy
 from chronos_cli.core.row import RunState
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chronos_cli.core.job import Job
-    from chronos_cli.demo.environment import Stage
+    from chronos_cli.demo.environment import DemoHome
     from chronos_cli.demo.events import Event
     from chronos_cli.operations.context import Context
 
@@ -69,10 +69,10 @@ class DemoVerdict:
         return found
 
 
-class Play:
+class DemoPlay:
     """One performance. Iterate `events()`, then ask for the `verdict()`."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: DemoHome) -> None:
         self._stage = stage
         config = load_config(environ=stage.environ)
         self._ctx: Context = open_home(config, ProcessEnvironment(environ=stage.environ, secrets={}))
@@ -121,10 +121,10 @@ class Play:
             row.scheduled_at is not None and row.scheduled_at <= at <= (row.through or row.scheduled_at) for row in rows
         )
 
-    def _draft(self, job_id: str, schedule: str, script: str, now: datetime) -> Draft:
+    def _draft(self, job_id: str, schedule: str, script: str, now: datetime) -> JobDraft:
         zone = self._ctx.home.zone
         diary = f'echo "$CHRONOS_FIRE_AT" >> "{self._diary}/{job_id}"; '
-        return Draft(
+        return JobDraft(
             job_id=job_id,
             name=job_id,
             schedule=parse_schedule(schedule, now=now, zone=zone),

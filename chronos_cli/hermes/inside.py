@@ -24,7 +24,7 @@ from chronos_cli.providers.interface import Activation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chronos_cli.operations.arming.reconcile import Reconciled
+    from chronos_cli.operations.arming.reconcile import ReconcileResult
     from chronos_cli.operations.firing.admission import AuthorizedFire
     from chronos_cli.trust.tokens import FireClaims
 
@@ -50,7 +50,7 @@ def is_available() -> bool:
         return False
 
 
-def reconcile_home() -> Reconciled:
+def reconcile_home() -> ReconcileResult:
     """Make NAS agree with the store of hermes' home. Raises what `reconcile` raises."""
     result = _here().reconcile()
     for done in result.failed:
@@ -67,7 +67,7 @@ def follow() -> None:
         _log(f"NAS was not told of the jobs: {error.line()}")
 
 
-class Judge:
+class TokenJudge:
     """Judges fire tokens as hermes' door asks for it, and keeps the claims for the fire that follows in its context."""
 
     def __init__(self) -> None:
@@ -108,10 +108,10 @@ class Judge:
 
 
 def take_verifier() -> None:
-    """Have hermes' door ask a `Judge` from now on, in this process."""
+    """Have hermes' door ask a `TokenJudge` from now on, in this process."""
     module = import_module(_VERIFIERS)
-    if not isinstance(module.get_fire_verifier(), Judge):
-        judge = Judge()
+    if not isinstance(module.get_fire_verifier(), TokenJudge):
+        judge = TokenJudge()
         module.get_fire_verifier = lambda: judge  # type: ignore[attr-defined]
 
 
@@ -124,7 +124,7 @@ def fire_due(job_id: str) -> bool:
 
     judge = import_module(_VERIFIERS).get_fire_verifier()
     try:
-        admitted = judge.admitted(job_id) if isinstance(judge, Judge) else None
+        admitted = judge.admitted(job_id) if isinstance(judge, TokenJudge) else None
     except ChronosError as error:
         _log(f"fire of job {job_id} refused: {error.code}")
         return False

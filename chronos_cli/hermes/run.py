@@ -24,7 +24,7 @@ from chronos_cli.operations.assembly import ProcessEnvironment, locks_of, open_h
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.running.actions import action_kind
-from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
+from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.secrecy import take_secrets
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from chronos_cli.core.decision import Liveness
-    from chronos_cli.core.row import Result, Row
+    from chronos_cli.core.row import Row, RunResult
     from chronos_cli.running.lock_place import LockPlace
 
 OURS = ("command", "shell", "http")
@@ -46,7 +46,7 @@ class HermesProcesses(Processes):
         self._local = local
         self._locks = locks
 
-    def hold(self, task: Task) -> Held:
+    def hold(self, task: Task) -> RunHold:
         """Take the lock of one attempt. Raises LockDirError."""
         if action_kind(task.record) in OURS:
             return self._local.hold(task)
@@ -56,7 +56,7 @@ class HermesProcesses(Processes):
         """Return whether a run's owner lives."""
         return self._local.liveness(row)
 
-    def result(self, row: Row) -> Result | None:
+    def result(self, row: Row) -> RunResult | None:
         """Return how a run ended, as its lock file tells."""
         return self._local.result(row)
 
@@ -77,7 +77,7 @@ class HermesProcesses(Processes):
         return self._local.alert(argv, event, facts=facts, timeout_s=timeout_s)
 
 
-class _HermesHeld(Held):
+class _HermesHeld(RunHold):
     def __init__(self, task: Task, lock: RunLock) -> None:
         self._task = task
         self._lock = lock
@@ -87,7 +87,7 @@ class _HermesHeld(Held):
         del lease_ends_at
         return _HermesAttempt(self._task, timeout_s, self._lock)
 
-    def conclude(self, result: Result, *, durable: bool) -> None:
+    def conclude(self, result: RunResult, *, durable: bool) -> None:
         self._lock.record_result(result.to_json(), durable=durable)
 
     def release(self, *, keep: bool = False) -> None:
@@ -104,18 +104,18 @@ class _HermesAttempt(Attempt):
         self._timeout_s = timeout_s
         self._lock = lock
 
-    def wait(self) -> Ended:
+    def wait(self) -> AttemptEnd:
         """Let hermes run and deliver it, for as long as its time lasts."""
         scheduler = import_module("cron.scheduler")
         try:
             self._lock.record_begun()
         except OSError as error:
-            return Ended(state=RunState.FAILED, reason=f"it could not be started: {error}")
-        marked: list[Ended] = []
+            return AttemptEnd(state=RunState.FAILED, reason=f"it could not be started: {error}")
+        marked: list[AttemptEnd] = []
 
         def mark(_: str, success: bool, error: str | None = None, delivery_error: str | None = None) -> None:
             reason = error or (f"it was not delivered: {delivery_error}" if delivery_error else None)
-            marked.append(Ended(state=RunState.OK if success else RunState.FAILED, reason=reason))
+            marked.append(AttemptEnd(state=RunState.OK if success else RunState.FAILED, reason=reason))
 
         # The claim and the record of its end are chronos' here: hermes' two writes of the store give way to them.
         scheduler.mark_job_run = mark  # type: ignore[attr-defined]
@@ -124,8 +124,8 @@ class _HermesAttempt(Attempt):
             with _at_most(self._timeout_s):
                 scheduler.run_one_job(dict(self._task.record))
         except _OutOfTimeError:
-            return Ended(state=RunState.TIMEOUT, reason=f"it ran for more than {self._timeout_s:.0f} s")
-        return marked[0] if marked else Ended(state=RunState.INTERRUPTED, reason="hermes recorded no end of it")
+            return AttemptEnd(state=RunState.TIMEOUT, reason=f"it ran for more than {self._timeout_s:.0f} s")
+        return marked[0] if marked else AttemptEnd(state=RunState.INTERRUPTED, reason="hermes recorded no end of it")
 
 
 class _OutOfTimeError(BaseException):

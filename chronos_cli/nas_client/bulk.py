@@ -20,7 +20,7 @@ from chronos_cli.nas_client.answers import (
     read_object,
 )
 from chronos_cli.nas_client.client import cancel_body, provision_body
-from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest, CancelRequest, Result
+from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest, CallResult, CancelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ Request = ArmRequest | CancelRequest
 
 def apply(
     client: NasClient, requests: Sequence[Request], progress: Callable[[int, int], None] | None
-) -> Iterator[Result]:
+) -> Iterator[CallResult]:
     """See `Nas.apply`."""
     jobs = [request.job_id for request in requests]
     if len(set(jobs)) != len(jobs):
@@ -50,14 +50,16 @@ def apply(
     return _counted(_results(client, list(requests)), len(requests), progress)
 
 
-def _counted(results: Iterator[Result], total: int, progress: Callable[[int, int], None] | None) -> Iterator[Result]:
+def _counted(
+    results: Iterator[CallResult], total: int, progress: Callable[[int, int], None] | None
+) -> Iterator[CallResult]:
     for done, result in enumerate(results, 1):
         if progress is not None:
             progress(done, total)
         yield result
 
 
-def _results(client: NasClient, todo: list[Request]) -> Iterator[Result]:
+def _results(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
     if client.features is None and len(todo) > client.concurrency:
         # NAS was not heard yet. The answer to one provision says whether it takes batches.
         index = next((number for number, request in enumerate(todo) if isinstance(request, ArmRequest)), None)
@@ -65,7 +67,7 @@ def _results(client: NasClient, todo: list[Request]) -> Iterator[Result]:
             first = _one(client, todo.pop(index))
             yield first
             if first.error is not None and _hopeless(first.error):
-                yield from (Result(request=request, error=first.error) for request in todo)
+                yield from (CallResult(request=request, error=first.error) for request in todo)
                 return
     if len(todo) > 1 and FEATURE_BATCH in (client.features or ()):
         yield from _batched(client, todo)
@@ -73,7 +75,7 @@ def _results(client: NasClient, todo: list[Request]) -> Iterator[Result]:
         yield from _side_by_side(client, todo)
 
 
-def _batched(client: NasClient, todo: list[Request]) -> Iterator[Result]:
+def _batched(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
     chunks = _chunks(todo)
     for items in chunks:
         error: ChronosError
@@ -87,7 +89,7 @@ def _batched(client: NasClient, todo: list[Request]) -> Iterator[Result]:
                 return
         except ChronosError as failure:  # refused, or NAS is down: what befell this batch would befall the next
             error = failure
-        yield from (Result(request=request, error=error) for request in chain(items, *chunks))
+        yield from (CallResult(request=request, error=error) for request in chain(items, *chunks))
 
 
 def _chunks(todo: list[Request]) -> Iterator[list[Request]]:
@@ -111,7 +113,7 @@ def _item(request: Request) -> dict[str, Any]:
     return {"op": "cancel", **cancel_body(request)}
 
 
-def _batch(client: NasClient, items: list[Request]) -> list[Result]:
+def _batch(client: NasClient, items: list[Request]) -> list[CallResult]:
     """One batch call. Raises what befell it as a whole."""
     reply = client.call("POST", BATCH_PATH, body={"items": [_item(request) for request in items]})
     document = read_object(reply)
@@ -122,34 +124,34 @@ def _batch(client: NasClient, items: list[Request]) -> list[Result]:
     return [_result(client, reply, request, item, features) for request, item in zip(items, listed, strict=True)]
 
 
-def _result(client: NasClient, reply: NasReply, request: Request, item: object, features: frozenset[str]) -> Result:
+def _result(client: NasClient, reply: NasReply, request: Request, item: object, features: frozenset[str]) -> CallResult:
     if not isinstance(item, dict):
-        return Result(request=request, error=garbage(reply, "a result in it is no object"))
+        return CallResult(request=request, error=garbage(reply, "a result in it is no object"))
     if item.get("ok") is True:
         try:
             answer = read_arm_answer(reply, item) if isinstance(request, ArmRequest) else None
         except NasUnavailableError as unread:
-            return Result(request=request, error=unread)
+            return CallResult(request=request, error=unread)
         if answer is not None:
             answer = ArmAnswer(schedule_id=answer.schedule_id, features=features, state=answer.state)
-        return Result(request=request, answer=answer)
+        return CallResult(request=request, answer=answer)
     status, reason, message = item.get("status"), item.get("error"), item.get("message")
     if not isinstance(status, int) or not isinstance(reason, str):
-        return Result(request=request, error=garbage(reply, "a result in it is neither ok nor an error"))
+        return CallResult(request=request, error=garbage(reply, "a result in it is neither ok nor an error"))
     said = clean(f"{reason}: {message}" if isinstance(message, str) else reason, "")
     named = read_generation(item)
     error = error_for(status, reason, said, nas=reply.nas, origin=client.token_origin, generation=named)
-    return Result(request=request, error=error)
+    return CallResult(request=request, error=error)
 
 
-def _one(client: NasClient, request: Request) -> Result:
+def _one(client: NasClient, request: Request) -> CallResult:
     try:
         if isinstance(request, ArmRequest):
-            return Result(request=request, answer=client.provision_once(request))
+            return CallResult(request=request, answer=client.provision_once(request))
         client.cancel_once(request)
     except ChronosError as error:  # handed on: it is this request's result
-        return Result(request=request, error=error)
-    return Result(request=request)
+        return CallResult(request=request, error=error)
+    return CallResult(request=request)
 
 
 def _hopeless(error: ChronosError) -> bool:
@@ -180,10 +182,10 @@ class _Work:
                 self._verdict = self._verdict or error
 
 
-def _side_by_side(client: NasClient, todo: list[Request]) -> Iterator[Result]:
+def _side_by_side(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
     """Single calls, as many at once as the client may make; their threads hold up no exit."""
     work = _Work(todo)
-    results: SimpleQueue[Result | BaseException] = SimpleQueue()
+    results: SimpleQueue[CallResult | BaseException] = SimpleQueue()
 
     def run() -> None:
         while True:
@@ -191,7 +193,7 @@ def _side_by_side(client: NasClient, todo: list[Request]) -> Iterator[Result]:
             if request is None:
                 return
             try:
-                result = Result(request=request, error=verdict) if verdict else _one(client, request)
+                result = CallResult(request=request, error=verdict) if verdict else _one(client, request)
             except BaseException as error:  # noqa: BLE001 - a fault of ours: raised where the results are read
                 results.put(error)
                 return

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.nas_client.answers import NasReply
-    from chronos_cli.nas_client.interface import Arm, ArmAnswer, Result, TokenSource
+    from chronos_cli.nas_client.interface import Arm, ArmAnswer, CallResult, TokenSource
     from chronos_cli.nas_client.transport import Transport
 
 Value = TypeVar("Value")
@@ -148,7 +148,7 @@ class NasClient(Nas):
         requests: Sequence[ArmRequest | CancelRequest],
         *,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Iterator[CallResult]:
         """Carry out many requests, by the batch endpoint where there is one, else by calls side by side."""
         from chronos_cli.nas_client.bulk import apply
 

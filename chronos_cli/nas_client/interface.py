@@ -85,7 +85,7 @@ class ArmList:
 
 
 @frozen
-class Result:
+class CallResult:
     """The answer or the error of one request of many. Both are None after a successful cancel."""
 
     request: ArmRequest | CancelRequest
@@ -138,7 +138,7 @@ class Nas(ABC):
         requests: Sequence[ArmRequest | CancelRequest],
         *,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Iterator[CallResult]:
         """Carry out many requests, and yield each one's result as it comes, in any order.
 
         At most one request per job (ValueError), since they run at the same time. What befalls one request is its

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Journal:
+class EventLog:
     """Writes events to a stream; None writes nothing. `clock`: seconds since the epoch."""
 
     def __init__(self, stream: TextIO | None, clock: Callable[[], float]) -> None:

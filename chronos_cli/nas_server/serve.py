@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from chronos_cli.errors import ConfigError, ConflictError
 from chronos_cli.files import open_named, write_output
-from chronos_cli.nas_server.event_log import Journal
+from chronos_cli.nas_server.event_log import EventLog
 from chronos_cli.nas_server.http.app import NasApplication
 from chronos_cli.nas_server.http.listener import Server
 from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.metrics import Metrics
 from chronos_cli.nas_server.options import Role, Settings
-from chronos_cli.nas_server.relay.limits import Gate
+from chronos_cli.nas_server.relay.limits import CallLimits
 from chronos_cli.nas_server.relay.relay_service import Relaying
-from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.meta import NasMeta
 from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.private_memory import hide_memory
@@ -53,7 +53,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
                 raise ConfigError(
                     f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
                 ) from error
-        journal = Journal(stream, time.time)
+        journal = EventLog(stream, time.time)
         backend = settings.home.backend()
         if not settings.home.postgres:
             stack.enter_context(_sole(settings.home.sqlite_path))
@@ -65,12 +65,12 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         _run(settings, backend, keys, journal)
 
 
-def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) -> None:
+def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog) -> None:
     claim_s = settings.relay_timeout_s + CLAIM_MARGIN_S
     registry = TimerRegistry(backend, time.time, claim_s=claim_s)
     facts = NasMeta(backend, time.time, claim_s=claim_s)
     counts = Metrics()
-    gate = Gate(settings.bounds, time.monotonic)
+    gate = CallLimits(settings.bounds, time.monotonic)
     relaying: Relaying | None = None
 
     def nudge(due_at: float) -> None:
@@ -84,7 +84,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: Journal) 
 
     application = NasApplication(
         registry=registry,
-        roster=Roster(backend, time.time),
+        roster=AgentRegister(backend, time.time),
         keys=keys,
         policy=settings.policy,
         limits=settings.limits,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.repository import Stored
+    from chronos_cli.store.repository import StoredDocument
 
 BAD_ENDS: Final = frozenset({RunState.FAILED, RunState.TIMEOUT, RunState.INTERRUPTED, RunState.LOST, RunState.MISSED})
 SCHEMA: Final = "chronos.failure/1"
@@ -60,9 +60,9 @@ def alert(ctx: Context, over: Iterable[tuple[Job, Row]], *, each_within_s: float
         log(f"{left_out} failures were not told: the on-failure command took too long for those before them")
 
 
-def _mark(ctx: Context, job: Job, row: Row) -> Stored[Row] | None:
+def _mark(ctx: Context, job: Job, row: Row) -> StoredDocument[Row] | None:
     """Write down that the row is told now, or counted with those before it; None when somebody has done so."""
-    from chronos_cli.store.repository import Stored
+    from chronos_cli.store.repository import StoredDocument
 
     stored = ctx.repository.row(row.job_id, row.run_id)
     if stored is None or not stored.value.terminal or stored.value.alert is not None:
@@ -79,7 +79,7 @@ def _mark(ctx: Context, job: Job, row: Row) -> Stored[Row] | None:
         note = {"told": False, "told_at": told_at.isoformat(), "untold": untold + row.count}
     marked = replace(stored.value, alert=note)
     try:
-        return Stored(value=marked, version=ctx.repository.replace_row(marked, stored.version))
+        return StoredDocument(value=marked, version=ctx.repository.replace_row(marked, stored.version))
     except VersionConflict:
         return None  # another look found the same row over, and tells of it
 
@@ -100,7 +100,7 @@ def _last_alert(ctx: Context, row: Row) -> tuple[dict[str, Any], bool]:
     return last, any(moment > datetime.fromisoformat(last["told_at"]) for moment in wells)
 
 
-def _tell(ctx: Context, job: Job, marked: Stored[Row], within_s: float) -> None:
+def _tell(ctx: Context, job: Job, marked: StoredDocument[Row], within_s: float) -> None:
     row = marked.value
     facts = {"CHRONOS_JOB_ID": job.id, "CHRONOS_RUN_ID": row.run_id, "CHRONOS_RUN_STATE": row.state.value}
     event = json.dumps(event_of(job, row), ensure_ascii=False) + "\n"

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from chronos_cli.core.job import Open
-    from chronos_cli.core.row import Result
+    from chronos_cli.core.row import RunResult
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.jobsfile import JobsFile, Record
-    from chronos_cli.store.repository import Arms, Stored
+    from chronos_cli.store.repository import Arms, StoredDocument
 
 
 TORN: Final = "its row could not be read"
@@ -158,13 +158,13 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _G
 
 
 def _gather_rows(
-    ctx: Context, job: Job, now: datetime, *, held: bool, arm: Stored[ArmDocument] | None, ending: bool
+    ctx: Context, job: Job, now: datetime, *, held: bool, arm: StoredDocument[ArmDocument] | None, ending: bool
 ) -> _GatheredFacts:
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
     leases: dict[str, datetime] = {}
-    results: dict[str, Result] = {}
+    results: dict[str, RunResult] = {}
     torn: dict[str, UnreadableError] = {}
     rebuilt: dict[str, Row] = {}
     for entry in job.open:
@@ -242,12 +242,12 @@ def _write_settled(ctx: Context, decision: Decision, found: _GatheredFacts) -> N
         ctx.checkpoint("settling")
 
 
-def _settled_at(arm: Stored[ArmDocument] | None) -> datetime | None:
+def _settled_at(arm: StoredDocument[ArmDocument] | None) -> datetime | None:
     """When the last callback came, if it settled something."""
     return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in NO_EFFECT_OUTCOMES else None
 
 
-def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Liveness, Result | None]:
+def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Liveness, RunResult | None]:
     """Return whether a run's owner lives, and how the run ended where that is written down (it may just have been).
 
     `over`: its lease is. Nothing is left to be ended of a run that ended by itself, and its owner, if it lives, is busy
@@ -295,7 +295,7 @@ def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
 
 
 @frozen
-class Settled:
+class EvaluationOfAll:
     """What looking at all jobs found: their wakes, which records were put right, which cannot be read.
 
     `arms`: the arm documents of these jobs (None: there is none), each read before the job's wake was worked out;
@@ -303,7 +303,7 @@ class Settled:
     """
 
     wakes: Mapping[str, Wake | None]
-    arms: Mapping[str, Stored[ArmDocument] | None]
+    arms: Mapping[str, StoredDocument[ArmDocument] | None]
     changed: tuple[str, ...]
     invalid: Mapping[str, str]
     any_jobs: bool
@@ -311,14 +311,14 @@ class Settled:
     over: tuple[tuple[Job, Row], ...] = ()
 
 
-def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> Settled:
+def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> EvaluationOfAll:
     """Look at all jobs (or `only` these) without starting anything; all that must be put right is one write."""
     snapshot = _survey_all(ctx, ctx.repository.jobs(), only, write=False)
     if not snapshot.changed or not write:
         return snapshot
     owed: list[Row] = []
 
-    def once(jobs: JobsFile) -> Settled:
+    def once(jobs: JobsFile) -> EvaluationOfAll:
         owed.clear()
         return _survey_all(ctx, jobs, only, write=True, owed=owed)
 
@@ -332,10 +332,10 @@ def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: boo
 
 def _survey_all(
     ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
-) -> Settled:
+) -> EvaluationOfAll:
     now, token = ctx.clock(), ctx.token()
     wakes: dict[str, Wake | None] = {}
-    arms: dict[str, Stored[ArmDocument] | None] = {}
+    arms: dict[str, StoredDocument[ArmDocument] | None] = {}
     changed: list[str] = []
     invalid: dict[str, str] = {}
     over: list[tuple[Job, Row]] = []
@@ -374,7 +374,7 @@ def _survey_all(
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)
-    return Settled(
+    return EvaluationOfAll(
         wakes=wakes,
         arms=arms,
         changed=tuple(changed),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.plan import ArmState
 from chronos_cli.operations.arming.arm import arm
-from chronos_cli.operations.arming.reconcile import Reconciled, reconcile
+from chronos_cli.operations.arming.reconcile import ReconcileResult, reconcile
 from chronos_cli.operations.evaluate import present_wake
 from chronos_cli.operations.firing.fire import FIRE_BUDGET_S, fire
 from chronos_cli.providers.interface import CronScheduler, Notified
@@ -74,6 +74,6 @@ class ChronosScheduler(CronScheduler):
             alert(self._context, report.over)
         return bool(report.started)
 
-    def reconcile(self) -> Reconciled:
+    def reconcile(self) -> ReconcileResult:
         """Make NAS's arms equal to the store's wishes."""
         return reconcile(self._context)

@@ -35,7 +35,7 @@ MANIFEST: Final = "plugin.yaml"
 
 
 @frozen
-class Found:
+class FoundPlugin:
     """A plug-in that is there: its name, where it is, and how to make its provider."""
 
     name: str
@@ -60,7 +60,7 @@ class PluginRegistry:
         return lambda *_, **__: None
 
 
-class Adopted(CronScheduler):
+class AdoptedProvider(CronScheduler):
     """A provider made for hermes, or another that only looks like one: what it lacks has the default."""
 
     def __init__(self, inner: Any) -> None:
@@ -107,7 +107,7 @@ class Adopted(CronScheduler):
         return getattr(self._inner, method)() if hasattr(self._inner, method) else default
 
 
-def find_plugins(home: str) -> Iterator[Found]:
+def find_plugins(home: str) -> Iterator[FoundPlugin]:
     """Every plug-in there is, entry points first; the first of a name counts, and no bundled name can be taken."""
     seen = set(BUNDLED)
     for found in (*_entry_points(), *_folders(Path(home))):
@@ -153,9 +153,9 @@ def tell_plugin(name: str, call: Callable[[], T]) -> T:
         ) from error
 
 
-def _entry_points() -> Iterator[Found]:
+def _entry_points() -> Iterator[FoundPlugin]:
     for point in metadata.entry_points(group=GROUP):
-        yield Found(name=point.name, origin=f"entry point {point.value}", load=_from_entry_point(point))
+        yield FoundPlugin(name=point.name, origin=f"entry point {point.value}", load=_from_entry_point(point))
 
 
 def _from_entry_point(point: metadata.EntryPoint) -> Callable[[Activation], object]:
@@ -172,14 +172,14 @@ def _from_entry_point(point: metadata.EntryPoint) -> Callable[[Activation], obje
     return load
 
 
-def _folders(home: Path) -> Iterator[Found]:
+def _folders(home: Path) -> Iterator[FoundPlugin]:
     try:
         folders = sorted((home / "plugins").iterdir())
     except OSError:
         return  # no plug-ins, or none that we may see
     for folder in folders:
         if is_job_id(folder.name) and (folder / MANIFEST).is_file() and (folder / "__init__.py").is_file():
-            yield Found(name=folder.name, origin=str(folder), load=_from_folder(folder))
+            yield FoundPlugin(name=folder.name, origin=str(folder), load=_from_folder(folder))
 
 
 def _from_folder(folder: Path) -> Callable[[Activation], object]:
@@ -215,4 +215,4 @@ def _as_provider(provider: object, name: str) -> CronScheduler:
         return provider
     if not hasattr(provider, "name") or not hasattr(provider, "start"):
         raise TypeError(f"{name} is no cron scheduler: it lacks name or start")
-    return Adopted(provider)
+    return AdoptedProvider(provider)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @frozen
-class Resolved:
+class ActiveProvider:
     """The active provider. `wanted` is what the configuration names; `warning` why it is not that one."""
 
     provider: CronScheduler
@@ -42,7 +42,7 @@ class Resolved:
         return tell_plugin(self.wanted, call)
 
 
-def resolve_provider(config: Config, context: Context) -> Resolved:
+def resolve_provider(config: Config, context: Context) -> ActiveProvider:
     """The provider that `cron.provider` names, if it can work here; else the built-in one. Never raises.
 
     On standby none of them is asked or told anything.
@@ -52,16 +52,16 @@ def resolve_provider(config: Config, context: Context) -> Resolved:
         from chronos_cli.providers.standby import StandbyScheduler
 
         warning = f"nothing is armed or fires here: this machine is on standby ({context.standby})"
-        return Resolved(provider=StandbyScheduler(), wanted=wanted or "builtin", warning=warning)
+        return ActiveProvider(provider=StandbyScheduler(), wanted=wanted or "builtin", warning=warning)
     activation = Activation(config=config, context=context)
     builtin = BuiltinScheduler(activation)
     if wanted in NAMES:
-        return Resolved(provider=builtin, wanted=wanted or "builtin")
+        return ActiveProvider(provider=builtin, wanted=wanted or "builtin")
     found, problem = _load(wanted, activation)
     if found is None or problem is not None:
         warning = f"cron.provider '{wanted}' cannot be used ({problem}); the built-in trigger takes its place"
-        return Resolved(provider=builtin, wanted=wanted, warning=warning)
-    return Resolved(provider=found, wanted=wanted)
+        return ActiveProvider(provider=builtin, wanted=wanted, warning=warning)
+    return ActiveProvider(provider=found, wanted=wanted)
 
 
 def _load(name: str, activation: Activation) -> tuple[CronScheduler | None, str | None]:

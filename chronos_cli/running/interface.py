@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Liveness
-    from chronos_cli.core.row import Result, Row, RunState
+    from chronos_cli.core.row import Row, RunResult, RunState
 
 
 @frozen
@@ -30,7 +30,7 @@ class Task:
 
 
 @frozen
-class Ended:
+class AttemptEnd:
     """How an attempt ended: `ok`, `failed`, `timeout` or `interrupted`."""
 
     state: RunState
@@ -45,7 +45,7 @@ class Attempt(ABC):
     """The key of its captured output, if it has any."""
 
     @abstractmethod
-    def wait(self) -> Ended:
+    def wait(self) -> AttemptEnd:
         """Wait for the end: of the job, of its time, or by a signal. Ends whatever is left of its process group."""
 
     def keep_output(self) -> None:
@@ -53,7 +53,7 @@ class Attempt(ABC):
         return None  # noqa: RET501 - it is where it belongs
 
 
-class Held(ABC):
+class RunHold(ABC):
     """A run held by its lock, from before its row says `running` until after its end."""
 
     owner: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Held(ABC):
         """
 
     @abstractmethod
-    def conclude(self, result: Result, *, durable: bool) -> None:
+    def conclude(self, result: RunResult, *, durable: bool) -> None:
         """Write the result beside the lock, where it is found if the row cannot be written. Raises OSError."""
 
     @abstractmethod
@@ -83,14 +83,14 @@ class Processes(ABC):
     """The machine's side of runs."""
 
     @abstractmethod
-    def hold(self, task: Task) -> Held:
+    def hold(self, task: Task) -> RunHold:
         """Take the lock of one attempt. Raises ChronosError where no lock can be had."""
 
     @abstractmethod
     def liveness(self, row: Row) -> Liveness:
         """Return whether a run's owner lives, as far as this machine can know; sends no signal."""
 
-    def result(self, row: Row) -> Result | None:
+    def result(self, row: Row) -> RunResult | None:
         """Return how a run ended whose row still says `running`, where its own process has written that down here."""
         del row
         return None

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.decision import Liveness
-from chronos_cli.core.row import Result, RunState
+from chronos_cli.core.row import RunResult, RunState
 from chronos_cli.files import open_folder
 from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
-from chronos_cli.running.interface import Attempt, Ended, Held, Processes, Task
+from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
 from chronos_cli.running.lock import RunLock, remove_lock
 from chronos_cli.running.machine import seconds_since
 from chronos_cli.running.process import RunFacts, start
@@ -75,7 +75,7 @@ class LocalProcesses(Processes):
         os.close(open_folder(path, job_id, make=True))
         return Path(path, job_id)
 
-    def hold(self, task: Task) -> Held:
+    def hold(self, task: Task) -> RunHold:
         """Take the lock of one attempt. Raises LockDirError."""
         return _LocalHeld(self, task, RunLock.acquire(self.locks, task.job_id, task.run_id))
 
@@ -83,7 +83,7 @@ class LocalProcesses(Processes):
         """Return whether a run's owner lives, as far as this machine can know."""
         return _SEEN[machine.liveness(self.locks, row.owner or {}, row.job_id, row.run_id)]
 
-    def result(self, row: Row) -> Result | None:
+    def result(self, row: Row) -> RunResult | None:
         """Return how a run ended, as its lock file tells."""
         return result_of(machine.read_result(self.locks, row.owner or {}, row.job_id, row.run_id))
 
@@ -124,15 +124,15 @@ class LocalProcesses(Processes):
         return run_hook(argv, event, environment=given, cwd=str(self.scripts_dir.parent), timeout_s=timeout_s)
 
 
-def result_of(said: Mapping[str, Any] | None) -> Result | None:
+def result_of(said: Mapping[str, Any] | None) -> RunResult | None:
     """Return what a lock file says of a run's end; what cannot be read says nothing."""
     try:
-        return None if said is None else Result.from_json(said)
+        return None if said is None else RunResult.from_json(said)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-class _LocalHeld(Held):
+class _LocalHeld(RunHold):
     def __init__(self, machine: LocalProcesses, task: Task, lock: RunLock) -> None:
         self._machine = machine
         self._task = task
@@ -162,7 +162,7 @@ class _LocalHeld(Held):
         lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
         return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)
 
-    def conclude(self, result: Result, *, durable: bool) -> None:
+    def conclude(self, result: RunResult, *, durable: bool) -> None:
         self._lock.record_result(result.to_json(), durable=durable)
 
     def release(self, *, keep: bool = False) -> None:
@@ -180,12 +180,12 @@ class _LocalAttempt(Attempt):
         self._timeout_s = timeout_s
         self.output = key
 
-    def wait(self) -> Ended:
+    def wait(self) -> AttemptEnd:
         ended = wait(
             self._child, timeout_s=self._timeout_s, lease_end=self._lease_end, interrupts=self._machine.interrupts
         )
         reason = "; ".join(text for text in (ended.reason, ended.output_error) if text)
-        return Ended(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)
+        return AttemptEnd(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)
 
     def keep_output(self) -> None:
         if self._machine.keep_output is not None and self.output is not None:

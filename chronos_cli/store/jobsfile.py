@@ -18,11 +18,11 @@ from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.jsonarray import ArrayItems, scan_array
 from chronos_cli.store.jsontext import (
-    Beyond,
     Container,
     Edit,
     Member,
     Style,
+    UnreadableValue,
     apply,
     colon_inside,
     edit_items,
@@ -282,7 +282,7 @@ class JobsFile:
     def _id(self, index: int) -> Any:
         """The id that a record claims, or that its key gives it."""
         value = self._values[index]
-        value = value.known if isinstance(value, Beyond) else value
+        value = value.known if isinstance(value, UnreadableValue) else value
         own = value.get("id") if isinstance(value, dict) else None
         return self._key(index) if own is None else own
 
@@ -301,7 +301,7 @@ def _records(values: list[Any], keys: list[str] | None) -> Iterator[Record]:
     seen: dict[str, Record] = {}
     for index, stored in enumerate(values):
         key = keys[index] if keys else None
-        beyond = stored if isinstance(stored, Beyond) else None
+        beyond = stored if isinstance(stored, UnreadableValue) else None
         value = _with_id(key, dict(beyond.known) if beyond else stored)
         if not isinstance(value, dict):
             yield Record(id=key, value=value, problem=f"it is {_kind(value)}, not an object", index=index)

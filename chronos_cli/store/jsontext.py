@@ -76,7 +76,7 @@ class BeyondError(json.JSONDecodeError):
 
 
 @frozen
-class Beyond:
+class UnreadableValue:
     """What stands for such a value: `why` it is more than can be read, and those members of an object that are not."""
 
     why: str
@@ -84,22 +84,24 @@ class Beyond:
 
 
 def scan_any(text: str, at: int) -> tuple[Any, int]:
-    """As `scan_value`; a value that is more than can be read is a `Beyond`. Raises ValueError."""
+    """As `scan_value`; a value that is more than can be read is a `UnreadableValue`. Raises ValueError."""
     try:
         return scan_value(text, at)
     except BeyondError as error:
         end, known = skip_value(text, at), {}
         if text[at] == "{":
             members = scan_object(text, at, inside=_scan_known).items
-            known = {member.key or "": member.value for member in members if not isinstance(member.value, Beyond)}
-        return Beyond(why=error.msg, known=known), end
+            known = {
+                member.key or "": member.value for member in members if not isinstance(member.value, UnreadableValue)
+            }
+        return UnreadableValue(why=error.msg, known=known), end
 
 
 def _scan_known(_: str, text: str, at: int) -> tuple[Any, int]:
     try:
         return scan_value(text, at)
     except BeyondError as error:
-        return Beyond(why=error.msg, known={}), skip_value(text, at)
+        return UnreadableValue(why=error.msg, known={}), skip_value(text, at)
 
 
 def skip_value(text: str, at: int) -> int:

@@ -39,7 +39,7 @@ _ATTEMPTS: Final = 60
 
 
 @frozen
-class Stored(Generic[T]):
+class StoredDocument(Generic[T]):
     """A parsed document and the version it was read at."""
 
     value: T
@@ -55,7 +55,7 @@ class Repository:
         self.documents = documents
         self._sleep = sleep
         self._random = random
-        self._jobs: Stored[JobsFile] | None = None
+        self._jobs: StoredDocument[JobsFile] | None = None
         self._proven = False
 
     def pause(self, attempt: int) -> None:
@@ -74,7 +74,7 @@ class Repository:
         if found is None:
             return JobsFile.empty()
         if self._jobs is None or self._jobs.version != found.version:
-            self._jobs = Stored(value=JobsFile.parse(found.data), version=found.version)
+            self._jobs = StoredDocument(value=JobsFile.parse(found.data), version=found.version)
         return self._jobs.value
 
     def change(self, fn: Callable[[JobsFile], T]) -> T:
@@ -108,12 +108,12 @@ class Repository:
             else:
                 version = self.documents.replace(JOBS_KEY, data, found.version)
             # It reads as what was just written would, so nobody need parse that again.
-            self._jobs = Stored(value=jobs, version=version)
+            self._jobs = StoredDocument(value=jobs, version=version)
         return result
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def row(self, job_id: str, run_id: str) -> Stored[Row] | None:
+    def row(self, job_id: str, run_id: str) -> StoredDocument[Row] | None:
         """One row, or None. Raises UnreadableError for what is no row of this run, and what reading raises."""
         if not (is_job_id(job_id) and is_job_id(run_id)):
             return None  # a record may have any id, and a person may type any run; neither names a document
@@ -128,7 +128,7 @@ class Repository:
                 raise ValueError("it is the row of another run")
             return kept_at(row, job_id, run_id)
 
-        return Stored(
+        return StoredDocument(
             value=_parse(key, found, read, f"`chronos job unlock {job_id}` settles it"), version=found.version
         )
 
@@ -156,7 +156,7 @@ class Repository:
             if found is not None:
                 yield found.value
 
-    def _readable_row(self, job_id: str, run_id: str) -> Stored[Row] | None:
+    def _readable_row(self, job_id: str, run_id: str) -> StoredDocument[Row] | None:
         try:
             return self.row(job_id, run_id)
         except DocumentError:
@@ -207,7 +207,7 @@ class Repository:
 
     # -- arms --------------------------------------------------------------------------------------------------------
 
-    def arm(self, job_id: str) -> Stored[ArmDocument] | None:
+    def arm(self, job_id: str) -> StoredDocument[ArmDocument] | None:
         """A job's arm document; None when there is none. One that cannot be read is empty: it can be learned again.
 
         Its version is empty where only a pack has it: the first change makes a document of the job's own.
@@ -217,10 +217,10 @@ class Repository:
             from chronos_cli.store.packs import find_line
 
             line = find_line(self.documents, job_id)
-            stored = None if line is None else Stored(value=_arm_of(job_id, line), version="")
+            stored = None if line is None else StoredDocument(value=_arm_of(job_id, line), version="")
         return stored
 
-    def own_arm(self, job_id: str) -> Stored[ArmDocument] | None:
+    def own_arm(self, job_id: str) -> StoredDocument[ArmDocument] | None:
         """A job's arm document, where it has one to itself."""
         found = self.documents.read(arm_key(job_id))
         if found is None:
@@ -228,8 +228,8 @@ class Repository:
         try:
             line = read_json(found.data)
         except NotJsonError as error:
-            return Stored(value=unreadable_arm(job_id, str(error)), version=found.version)
-        return Stored(value=_arm_of(job_id, line), version=found.version)
+            return StoredDocument(value=unreadable_arm(job_id, str(error)), version=found.version)
+        return StoredDocument(value=_arm_of(job_id, line), version=found.version)
 
     def arms(self, *, but: Collection[str] = ()) -> Arms:
         """All arm documents, after one look at their folder and at all packs `but` these."""
@@ -274,8 +274,8 @@ class Repository:
         return self.swap_arm(job_id, fn).value
 
     def swap_arm(
-        self, job_id: str, fn: Callable[[ArmDocument], ArmDocument], seen: Stored[ArmDocument] | None = None
-    ) -> Stored[ArmDocument]:
+        self, job_id: str, fn: Callable[[ArmDocument], ArmDocument], seen: StoredDocument[ArmDocument] | None = None
+    ) -> StoredDocument[ArmDocument]:
         """As `change_arm`; returns the version too.
 
         `seen`: the document as it was last read or written, its version empty where there was none. It is tried first,
@@ -299,11 +299,13 @@ class Repository:
                 if not guessed:
                     self.pause(attempt)
             else:
-                stored = Stored(value=after, version=version)
+                stored = StoredDocument(value=after, version=version)
                 return stored if found.version else self._with_keys(job_id, stored, found.value)
         raise TemporaryError("the arm document changed under every attempt")
 
-    def _with_keys(self, job_id: str, made: Stored[ArmDocument], base: ArmDocument) -> Stored[ArmDocument]:
+    def _with_keys(
+        self, job_id: str, made: StoredDocument[ArmDocument], base: ArmDocument
+    ) -> StoredDocument[ArmDocument]:
         """A document just made, with the keys that a pack has used since the state it is founded on was read."""
         from chronos_cli.store.packs import find_line
 
@@ -385,11 +387,11 @@ class Arms:
         """All jobs that have an arm document."""
         return self.own.union(self.lines)
 
-    def get(self, job_id: str) -> Stored[ArmDocument] | None:
+    def get(self, job_id: str) -> StoredDocument[ArmDocument] | None:
         """A job's arm document, or None; one made since the look shows in its generation."""
         stored = self._repository.own_arm(job_id) if job_id in self.own else None
         if stored is None and job_id in self.lines:
-            return Stored(value=_arm_of(job_id, self.lines[job_id]), version="")
+            return StoredDocument(value=_arm_of(job_id, self.lines[job_id]), version="")
         return stored
 
 
@@ -423,9 +425,9 @@ def id_in(document: Any) -> str:
     return str(document["id"])
 
 
-def no_arm(job_id: str) -> Stored[ArmDocument]:
+def no_arm(job_id: str) -> StoredDocument[ArmDocument]:
     """What stands for an arm document that is not there."""
-    return Stored(value=ArmDocument(job_id=job_id), version="")
+    return StoredDocument(value=ArmDocument(job_id=job_id), version="")
 
 
 def row_key(job_id: str, run_id: str) -> str:

@@ -18,14 +18,14 @@ _OK: Final = 200
 
 
 @frozen
-class Fetched:
+class KeyDocument:
     """The body of a JWKS answer, and the seconds that its Cache-Control allows to keep it (None: it does not say)."""
 
     body: bytes
     max_age: int | None
 
 
-def fetch_jwks(url: str, timeout_s: float) -> Fetched:
+def fetch_jwks(url: str, timeout_s: float) -> KeyDocument:
     """Fetch the JWKS within `timeout_s` seconds in all. Raises KeysUnavailableError.
 
     requests is used as for the other calls to NAS, so that one set of proxy and CA variables counts for all of them.
@@ -33,7 +33,7 @@ def fetch_jwks(url: str, timeout_s: float) -> Fetched:
     """
     import threading
 
-    outcome: list[Fetched | BaseException] = []
+    outcome: list[KeyDocument | BaseException] = []
 
     def work() -> None:
         try:
@@ -56,7 +56,7 @@ def _failed(url: str, reason: str) -> KeysUnavailableError:
     return KeysUnavailableError(f"the keys at {url} could not be fetched: {reason}")
 
 
-def _get(url: str, deadline: float, timeout_s: float) -> Fetched:
+def _get(url: str, deadline: float, timeout_s: float) -> KeyDocument:
     import requests
 
     from chronos_cli import __version__
@@ -70,7 +70,7 @@ def _get(url: str, deadline: float, timeout_s: float) -> Fetched:
                 if response.status_code != _OK:
                     follow = "; redirects are not followed" if response.is_redirect else ""
                     raise _failed(url, f"NAS answered {response.status_code}{follow}")
-                return Fetched(body=_body(url, response, deadline), max_age=_max_age(response))
+                return KeyDocument(body=_body(url, response, deadline), max_age=_max_age(response))
     except requests.Timeout as error:
         raise _failed(url, f"no answer within {timeout_s:g} s") from error
     except requests.exceptions.SSLError as error:

@@ -40,7 +40,7 @@ _POLL_S: Final = 0.01
 
 
 @frozen
-class Known:
+class KnownKeys:
     """The known keys of one URL. Times are Unix seconds, 0 for never."""
 
     keys: tuple[Jwk, ...] = ()
@@ -76,7 +76,7 @@ class JwksCache:
         self._clock = clock
         self._folder = settings.cache_dir / "jwks"
         self._name = f"{crc32(settings.keys.encode()):08x}"
-        self._memory: Known | None = None
+        self._memory: KnownKeys | None = None
         self._warned = False
 
     def find(self, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
@@ -112,12 +112,12 @@ class JwksCache:
             "and none in the cache fits this token"
         )
 
-    def _choose(self, known: Known, algorithm: str, kid: str | None, now: float) -> tuple[Jwk, ...]:
+    def _choose(self, known: KnownKeys, algorithm: str, kid: str | None, now: float) -> tuple[Jwk, ...]:
         if known.age(now) >= known.lifetime_s + self._settings.max_stale_s:
             return ()
         return choose(known.keys, algorithm, kid)
 
-    def _ask(self, known: Known, now: float) -> tuple[Known, KeysUnavailableError | None]:
+    def _ask(self, known: KnownKeys, now: float) -> tuple[KnownKeys, KeysUnavailableError | None]:
         """Ask NAS unless it was asked too recently, and write down the outcome. The caller holds the lock."""
         fresh = known.fresh(now)
         if fresh:  # then it is the `kid` that is missing
@@ -151,15 +151,15 @@ class JwksCache:
         wanted = _USUAL_LIFETIME_S if answer.max_age is None else answer.max_age
         return keys, min(max(wanted, _LEAST_LIFETIME_S), self._settings.max_age_s)
 
-    def load(self) -> Known:
+    def load(self) -> KnownKeys:
         """Return the state in the file, or in memory where the file could not be written; else nothing known."""
-        return max(self._read() or Known(), self._memory or Known(), key=lambda known: known.attempts)
+        return max(self._read() or KnownKeys(), self._memory or KnownKeys(), key=lambda known: known.attempts)
 
     def _place(self, suffix: str, *, make: bool = False) -> Place:
         cache = self._folder.parent
         return place_of(cache.parent, f"{cache.name}/{self._folder.name}/{self._name}{suffix}", make=make)
 
-    def _read(self) -> Known | None:
+    def _read(self) -> KnownKeys | None:
         try:
             with self._place(".json") as place:
                 descriptor = place.open(os.O_RDONLY | os.O_NONBLOCK)
@@ -174,7 +174,7 @@ class JwksCache:
         except (OSError, ValueError, RecursionError):  # none yet, or damaged: as good as none
             return None
 
-    def _save(self, known: Known) -> None:
+    def _save(self, known: KnownKeys) -> None:
         data = json.dumps({"url": self._settings.keys, **{name: getattr(known, name) for name in _FIELDS}}).encode()
         try:
             with self._place(".json") as place:
@@ -182,7 +182,7 @@ class JwksCache:
         except OSError as error:
             self._keep_in_memory(known, error)
 
-    def _keep_in_memory(self, known: Known | None, error: OSError) -> None:
+    def _keep_in_memory(self, known: KnownKeys | None, error: OSError) -> None:
         """Go on without the file: verifying matters more than sparing NAS a request."""
         self._memory = known or self._memory
         if not self._warned:
@@ -243,7 +243,7 @@ def _unlock(descriptor: int) -> None:
 _FIELDS: Final = ("fetched_at", "lifetime_s", "asked_at", "ok", "sought_at", "attempts", "keys")
 
 
-def _known(document: Any, url: str) -> Known | None:
+def _known(document: Any, url: str) -> KnownKeys | None:
     """The file's content, None unless it is what we write, for this URL. Raises ValueError."""
     if not isinstance(document, dict) or document.get("url") != url:
         return None
@@ -251,4 +251,4 @@ def _known(document: Any, url: str) -> Known | None:
     keys = values.pop("keys")
     if not isinstance(keys, list) or not all(isinstance(value, int | float) for value in values.values()):
         return None
-    return Known(**values, keys=tuple(filter(None, map(public_jwk, keys))))  # type: ignore[arg-type]
+    return KnownKeys(**values, keys=tuple(filter(None, map(public_jwk, keys))))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from wsgiref.validate import validator
 
 from chronos_cli.callback.wsgi import CallbackApplication
 from chronos_cli.config import load_config
-from chronos_cli.core.edits import Draft
+from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.jobs import edit as jobs
@@ -177,7 +177,7 @@ def add_job(home: Path, job_id: str, schedule: str, shell: str, *, ago: float = 
     if ago:
         now -= timedelta(seconds=ago + getattr(parsed, "seconds", 0))
         parsed = parse_schedule(schedule, now=now, zone=context.home.zone)
-    draft = Draft(
+    draft = JobDraft(
         job_id=job_id, name=job_id, schedule=parsed, zone=context.home.zone, zone_name="UTC",
         policy=replace(context.home.policy, **policy), action={"shell": shell},
     )  # fmt: skip

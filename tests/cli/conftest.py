@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """What a command came to."""
 
     code: int
@@ -65,7 +65,7 @@ def chronos(clean_environment, capsys):
         if "--json" in arguments:
             assert captured.out.count("\n") == 1, captured.out
             validate(captured.out)
-        return Done(int(code), captured.out, captured.err)
+        return StepResult(int(code), captured.out, captured.err)
 
     return run
 
@@ -91,7 +91,7 @@ def spawn(*arguments, home=None, env=None, stdin="", python=("-m", "chronos_cli"
     done = subprocess.run(
         command, env=environment, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return StepResult(done.returncode, done.stdout, done.stderr)
 
 
 def tree(folder):

@@ -70,7 +70,7 @@ def test_what_is_too_long_is_cut_and_says_so(most):
 def test_only_our_own_sequences_pass_a_gate():
     """A style of ours is written as one; the same bytes in a text are shown."""
     under = io.StringIO()
-    gate = streams.Gate(under)
+    gate = streams.OutputGate(under)
     gate.write(f"{streams.MARK}[31mred\x1b[32m{streams.MARK}[0m\n")
     assert under.getvalue() == "\x1b[31mred\\x1b[32m\x1b[0m\n"
 

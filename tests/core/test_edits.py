@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from chronos_cli.core.edits import Draft, Edit, edited, new_record, paused, resumed
+from chronos_cli.core.edits import Edit, JobDraft, edited, new_record, paused, resumed
 from chronos_cli.core.job import OpenKind, Policy, Standing, jitter_of, parse_job
 from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.errors import ConflictError, UsageError
@@ -28,7 +28,7 @@ def draft(**changes):
         "zone_name": "UTC",
         "policy": Policy(),
     }
-    return Draft(**(given | changes))
+    return JobDraft(**(given | changes))
 
 
 def test_a_new_job_is_due_at_its_first_instant_ahead():

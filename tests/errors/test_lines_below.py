@@ -20,7 +20,7 @@ import pytest
 from chronos_cli.callback.request import parse_fire, read_body
 from chronos_cli.config import load_config
 from chronos_cli.core.decision import FireRequest, Trigger
-from chronos_cli.core.edits import Draft, Edit, edited, new_record
+from chronos_cli.core.edits import Edit, JobDraft, edited, new_record
 from chronos_cli.core.job import HomeDefaults as JobHome
 from chronos_cli.core.job import Policy, parse_job
 from chronos_cli.core.row import RunState
@@ -36,7 +36,7 @@ from chronos_cli.nas_server import cli as nas_cli
 from chronos_cli.nas_server.home import NasHome
 from chronos_cli.nas_server.keys import KeyRing
 from chronos_cli.nas_server.timers import sqlite
-from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.dead_letters import Operations
 from chronos_cli.nas_server.timers.model import DeliveryOutcome, Fate, Provision
 from chronos_cli.nas_server.timers.registry import TimerRegistry
@@ -92,7 +92,7 @@ def test_times_beyond_the_calendar():
     assert said(lambda: parse_schedule("in 90d", now=late, zone=UTC)) == (
         "that time is beyond the calendar: give a nearer time"
     )
-    draft = Draft(job_id="a", name="a", schedule=Cron(expr="0 0 1 1 *"), zone=UTC, zone_name="UTC", policy=Policy())
+    draft = JobDraft(job_id="a", name="a", schedule=Cron(expr="0 0 1 1 *"), zone=UTC, zone_name="UTC", policy=Policy())
     line = said(lambda: new_record(draft, now=late, token="t", defaults=Policy()))
     assert line == "the schedule never comes due again: give one that does"
 
@@ -100,7 +100,7 @@ def test_times_beyond_the_calendar():
 def test_an_edit_to_what_never_comes():
     """A new schedule without an instant ahead is refused, and the job stays as it was."""
     schedule = parse_schedule("@hourly", now=NOW, zone=UTC)
-    draft = Draft(job_id="a", name="a", schedule=schedule, zone=UTC, zone_name="UTC", policy=Policy())
+    draft = JobDraft(job_id="a", name="a", schedule=schedule, zone=UTC, zone_name="UTC", policy=Policy())
     job = parse_job(new_record(draft, now=NOW, token="t", defaults=Policy()), JobHome(zone=UTC, zone_name="UTC"))
     edit = Edit(schedule=Once(at=NOW - timedelta(hours=1)))
     line = said(lambda: edited(job, edit, now=NOW, token="t", defaults=Policy()))
@@ -140,7 +140,7 @@ def context(documents, folder):
 def add(ctx):
     """One job that is due."""
     schedule = parse_schedule("every 1h", now=NOW, zone=UTC)
-    draft = Draft(
+    draft = JobDraft(
         job_id="a", name="a", schedule=schedule, zone=UTC, zone_name="UTC", policy=Policy(), action={"shell": "true"}
     )
     jobs.add(replace(ctx, clock=lambda: NOW), draft)
@@ -692,7 +692,7 @@ def test_a_dead_one_whose_instant_is_armed_again(tmp_path):
     backend.prepare()
     now = 1_800_000_000.0
     registry = TimerRegistry(backend, lambda: now)
-    agent = Roster(backend, lambda: now).add("one").agent
+    agent = AgentRegister(backend, lambda: now).add("one").agent
     wish = Provision(
         agent_id=agent.id, job_id="a", fire_at=int(now) - 1, fire_text="then", callback_url="https://a.example",
         host="https://a.example:443",

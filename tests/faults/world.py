@@ -15,7 +15,7 @@ from chronos_cli.core import edits
 from chronos_cli.core.job import OnCrash, Policy
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.context import NasTarget
 from chronos_cli.operations.jobs import edit as jobs
@@ -42,7 +42,7 @@ class World:
         self.nas = KindNas() if nas else None
         zone = ZoneInfo("UTC")
         for job_id in job_ids:
-            draft = edits.Draft(
+            draft = edits.JobDraft(
                 job_id=job_id, name=job_id, schedule=Interval(seconds=int(PERIOD.total_seconds())), zone=zone,
                 zone_name="UTC", policy=Policy(timeout=30, on_crash=on_crash), times=None,
                 action={"shell": f"echo $CHRONOS_FIRE_AT >> {self.diary_of(job_id)}"},
@@ -131,10 +131,10 @@ class KindNas(Nas):
     def apply(self, requests, *, progress=None):
         for request in requests:
             if isinstance(request, ArmRequest):
-                yield Result(request=request, answer=self.provision(request))
+                yield CallResult(request=request, answer=self.provision(request))
             else:
                 self.cancel(request.job_id)
-                yield Result(request=request)
+                yield CallResult(request=request)
 
     def close(self):
         pass

@@ -17,7 +17,7 @@ import pytest
 from chronos_cli.errors import ConfigError, ConflictError
 from chronos_cli.nas_server.cli import main
 from chronos_cli.nas_server.keys import KeyAlgorithm, KeyRing, generate
-from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.sqlite import SqliteBackend
 from tests.conftest import ROOT
@@ -118,11 +118,11 @@ def test_a_database_of_before_gets_what_it_lacks(tmp_path):
     """The table of who was seen is made in a registry that was written without it."""
     backend = SqliteBackend(tmp_path / "nas.sqlite")
     backend.prepare()
-    token = Roster(backend, time.time).add("old").token
+    token = AgentRegister(backend, time.time).add("old").token
     backend.write(lambda session: session.run("DROP TABLE seen"))
     backend.prepare()
-    assert Roster(backend, time.time).authenticate(token).name == "old"
-    assert Roster(backend, time.time).all()[0].seen_at is not None
+    assert AgentRegister(backend, time.time).authenticate(token).name == "old"
+    assert AgentRegister(backend, time.time).all()[0].seen_at is not None
     backend.close()
 
 
@@ -130,7 +130,7 @@ def test_an_agent_is_let_in_where_its_coming_cannot_be_noted(tmp_path):
     """A registry that takes no change right now answers who may come in all the same."""
     backend = SqliteBackend(tmp_path / "nas.sqlite")
     backend.prepare()
-    roster = Roster(backend, time.time)
+    roster = AgentRegister(backend, time.time)
     token = roster.add("one").token
 
     def refuse(_work):

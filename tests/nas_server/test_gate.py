@@ -8,7 +8,7 @@ import pytest
 
 from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.relay.backoff import Backoff
-from chronos_cli.nas_server.relay.limits import Bounds, Circuit, Gate
+from chronos_cli.nas_server.relay.limits import Bounds, CallLimits, Circuit
 
 
 class Clock:
@@ -32,7 +32,7 @@ def fail(gate, times, host="h"):
 
 def test_a_host_gets_few_places_until_it_answered(clock):
     """A host that never answered holds at most the probation's places, then as many as the bound allows."""
-    gate = Gate(Bounds(per_host=6, per_agent=99, probation=2), clock)
+    gate = CallLimits(Bounds(per_host=6, per_agent=99, probation=2), clock)
     assert [gate.enter("h", 1) for _ in range(3)] == [True, True, False]
     gate.leave("h", 1, healthy=True)
     assert sum(gate.enter("h", 1) for _ in range(10)) == 5
@@ -41,7 +41,7 @@ def test_a_host_gets_few_places_until_it_answered(clock):
 
 def test_an_agent_has_its_own_bound_over_all_hosts(clock):
     """One agent with many hosts holds no more places than its bound."""
-    gate = Gate(Bounds(per_agent=3), clock)
+    gate = CallLimits(Bounds(per_agent=3), clock)
     assert sum(gate.enter(f"h{n}", 1) for n in range(9)) == 3
     assert gate.blocked()[1] == [1]
     assert gate.enter("h0", 2)
@@ -49,7 +49,7 @@ def test_an_agent_has_its_own_bound_over_all_hosts(clock):
 
 def test_the_breaker_opens_lets_one_through_and_closes(clock):
     """After five failures in a row nothing goes to the host for a while, then one call, whose fate decides."""
-    gate = Gate(Bounds(failures=5, open_s=5, open_max_s=8), clock)
+    gate = CallLimits(Bounds(failures=5, open_s=5, open_max_s=8), clock)
     fail(gate, 5)
     assert gate.circuits() == {"h": Circuit.OPEN}
     assert not gate.enter("h", 1)
@@ -70,7 +70,7 @@ def test_the_breaker_opens_lets_one_through_and_closes(clock):
 
 def test_failures_that_are_not_in_a_row_open_nothing(clock):
     """A success between failures starts the count anew, and what says nothing about the host does not count."""
-    gate = Gate(Bounds(failures=3), clock)
+    gate = CallLimits(Bounds(failures=3), clock)
     fail(gate, 2)
     gate.enter("h", 1)
     gate.leave("h", 1, healthy=True)

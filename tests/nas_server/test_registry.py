@@ -8,15 +8,15 @@ import threading
 import pytest
 
 from chronos_cli.errors import ConflictError, NotFoundError
-from chronos_cli.nas_server.timers.agents import Roster
+from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.dead_letters import Operations
 from chronos_cli.nas_server.timers.model import (
     Cancel,
     DeliveryOutcome,
     Fate,
     Provision,
-    Provisioned,
-    Refused,
+    ProvisionEffect,
+    Refusal,
     TimerState,
 )
 from chronos_cli.nas_server.timers.registry import TimerRegistry
@@ -44,7 +44,7 @@ def registry(backend, clock):
 
 @pytest.fixture
 def agent(backend, clock):
-    return Roster(backend, clock).add("one").agent
+    return AgentRegister(backend, clock).add("one").agent
 
 
 def wish(agent, job_id="job", fire_at=NOW + 60, **more):
@@ -177,24 +177,24 @@ def test_a_delivered_instant_is_remembered_for_a_day_and_arms_again_while_ahead(
 
 def test_an_older_generation_is_refused(registry, agent):
     """Generations order the wishes for a job, through cancels too; wishes without one are always taken."""
-    assert isinstance(registry.apply([wish(agent, generation=5)])[0], Provisioned)
+    assert isinstance(registry.apply([wish(agent, generation=5)])[0], ProvisionEffect)
     stale = registry.apply([wish(agent, fire_at=NOW + 90, generation=4)])[0]
-    assert isinstance(stale, Refused)
+    assert isinstance(stale, Refusal)
     assert (stale.status, stale.error, stale.extra) == (409, "stale_generation", {"generation": 5})
-    assert isinstance(registry.apply([Cancel(agent_id=agent.id, job_id="job", generation=4)])[0], Refused)
+    assert isinstance(registry.apply([Cancel(agent_id=agent.id, job_id="job", generation=4)])[0], Refusal)
     registry.apply([Cancel(agent_id=agent.id, job_id="job", generation=6)])
-    assert isinstance(registry.apply([wish(agent, generation=5)])[0], Refused)
-    assert isinstance(registry.apply([wish(agent)])[0], Provisioned)
+    assert isinstance(registry.apply([wish(agent, generation=5)])[0], Refusal)
+    assert isinstance(registry.apply([wish(agent)])[0], ProvisionEffect)
 
 
 def test_a_limit_counts_timers_and_not_replacements(registry, agent):
     """An agent at its limit may replace and cancel, and is told the limit when it asks for more."""
     answers = registry.apply([wish(agent, f"j{n}", max_timers=2) for n in range(3)])
-    assert isinstance(answers[2], Refused)
+    assert isinstance(answers[2], Refusal)
     assert (answers[2].status, answers[2].extra) == (422, {"limit": 2})
-    assert isinstance(registry.apply([wish(agent, "j1", NOW + 99, max_timers=2)])[0], Provisioned)
+    assert isinstance(registry.apply([wish(agent, "j1", NOW + 99, max_timers=2)])[0], ProvisionEffect)
     registry.apply([Cancel(agent_id=agent.id, job_id="j0")])
-    assert isinstance(registry.apply([wish(agent, "j2", max_timers=2), wish(agent, "j3", max_timers=2)])[1], Refused)
+    assert isinstance(registry.apply([wish(agent, "j2", max_timers=2), wish(agent, "j3", max_timers=2)])[1], Refusal)
 
 
 def test_dead_ones_can_be_seen_dropped_and_delivered_again(registry, backend, agent, clock):
@@ -226,7 +226,7 @@ def test_a_dead_instant_may_be_armed_again(registry, agent, clock):
 
 def test_agents_are_apart_and_revoking_drops_theirs(registry, backend, agent, clock):
     """The same job id of two agents is two jobs; a revoked agent's timers go, the other's stay."""
-    roster = Roster(backend, clock)
+    roster = AgentRegister(backend, clock)
     other = roster.add("two").agent
     registry.apply([wish(agent), wish(other, fire_at=NOW + 90)])
     assert jobs(registry, agent)["job"].fire_at == NOW + 60
@@ -241,7 +241,7 @@ def test_agents_are_apart_and_revoking_drops_theirs(registry, backend, agent, cl
 
 def test_tokens_are_hashed_expire_and_rotate(backend, clock):
     """A token is nowhere in the store; it ends at its time, and a rotation ends the old one after its overlap."""
-    roster = Roster(backend, clock)
+    roster = AgentRegister(backend, clock)
     first = roster.add("one", expires_in=100)
     rows = backend.read(lambda session: session.all("SELECT * FROM tokens"))
     assert first.token not in repr(rows)

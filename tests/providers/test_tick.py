@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.config import load_config
-from chronos_cli.core.edits import Draft
+from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
@@ -43,7 +43,7 @@ def detached(home, wait_s=None):
 def add(ctx, job_id, schedule, script):
     now = ctx.clock()
     zone = ctx.home.zone
-    draft = Draft(
+    draft = JobDraft(
         job_id=job_id, name=job_id, schedule=parse_schedule(schedule, now=now, zone=zone, allow_past=True), zone=zone,
         zone_name="UTC", policy=Policy(), action={"shell": script},
     )  # fmt: skip

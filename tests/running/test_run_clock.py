@@ -9,7 +9,7 @@ import pytest
 
 from chronos_cli.config import load_config
 from chronos_cli.core.decision import FireRequest, Trigger
-from chronos_cli.core.edits import Draft
+from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.row import LEASE_MARGIN, RunState
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
@@ -29,7 +29,7 @@ def ctx(tmp_path):
     """A home whose one job is due and runs until its file is there."""
     environ = {"PATH": "/usr/bin:/bin", "CHRONOS_LOCK_DIR": str(tmp_path / "locks")}
     found = open_home(load_config(environ={}, home=str(tmp_path)), ProcessEnvironment(environ=environ, secrets={}))
-    draft = Draft(
+    draft = JobDraft(
         job_id="j",
         name="j",
         schedule=Interval(seconds=60),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.core.row import Result, RunState
+from chronos_cli.core.row import RunResult, RunState
 from chronos_cli.running.errors import LockDirError
 from chronos_cli.running.liveness import LivenessProbe, liveness, read_result
 from chronos_cli.running.local import result_of
 from chronos_cli.running.lock import LOCK_BYTES, RunLock, remove_lock
 
-RESULT = Result(
+RESULT = RunResult(
     state=RunState.FAILED,
     finished_at=datetime(2026, 11, 20, 15, 34, 15, tzinfo=UTC),
     exit_status=3,

@@ -10,7 +10,7 @@ from chronos_cli.errors import LockTimeoutError, TemporaryError
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
-from chronos_cli.store.repository import Repository, Stored, arm_key
+from chronos_cli.store.repository import Repository, StoredDocument, arm_key
 from tests.sim.tasks import Crash
 
 if TYPE_CHECKING:
@@ -136,5 +136,5 @@ class SimRepository(Repository):
         known = self.parsed.get(found.version)
         if known is None:
             value = ArmDocument.from_json(json.loads(found.data))
-            known = self.parsed[found.version] = Stored(value=value, version=found.version)
+            known = self.parsed[found.version] = StoredDocument(value=value, version=found.version)
         return known

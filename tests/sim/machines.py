@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import RunState
-from chronos_cli.running.interface import Attempt, Ended, Held, Processes
+from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold
 
 PLATFORM_S = 25.0
 """How long the platform lets a request take that it freezes afterwards."""
@@ -101,7 +101,7 @@ class SimProcesses(Processes):
         run.result = RunState.INTERRUPTED
 
 
-class SimHeld(Held):
+class SimHeld(RunHold):
     def __init__(self, world, task, run) -> None:
         self.world, self.task, self.run = world, task, run
         self.owner = {"machine": run.machine, "token": run.token}
@@ -154,4 +154,4 @@ class SimAttempt(Attempt):
         world.pause(self.task, "wait", until=run.ends_at, cond=lambda: run.killed or world.now >= run.ends_at)
         run.killed = True  # whatever is left of its group
         world.cover("process", run.result.value)
-        return Ended(state=run.result, exit_status=0 if run.result is RunState.OK else 1)
+        return AttemptEnd(state=run.result, exit_status=0 if run.result is RunState.OK else 1)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from chronos_cli.contract import FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, parse_fire_at
 from chronos_cli.errors import ChronosError, NasRejectedError, NasUnavailableError, RefusedError
-from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
 
 CHARACTERS = (
     "kind",
@@ -321,12 +321,12 @@ class SimNas(Nas):
         for request in requests:
             try:
                 if isinstance(request, ArmRequest):
-                    yield Result(request=request, answer=self.provision(request))
+                    yield CallResult(request=request, answer=self.provision(request))
                 else:
                     self.cancel(request.job_id, request.generation)
-                    yield Result(request=request)
+                    yield CallResult(request=request)
             except ChronosError as error:
-                yield Result(request=request, error=error)
+                yield CallResult(request=request, error=error)
 
     def close(self) -> None:
         pass

@@ -34,7 +34,7 @@ class Periodic:
         return int((last - first) // self.period) + 1
 
 
-class Listed:
+class ListedAgent:
     """Instants listed one by one, for the nights on which clocks are put."""
 
     __slots__ = ("instants", "name", "offset")
@@ -43,7 +43,7 @@ class Listed:
         self.name, self.instants, self.offset = name, instants, offset
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Listed) and (self.name, self.offset) == (other.name, other.offset)
+        return isinstance(other, ListedAgent) and (self.name, self.offset) == (other.name, other.offset)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -72,10 +72,10 @@ class Single:
     __hash__ = None  # type: ignore[assignment]
 
 
-def cron(expr: str, zone: str, put_at: float | None, offset: float) -> Periodic | Listed:
+def cron(expr: str, zone: str, put_at: float | None, offset: float) -> Periodic | ListedAgent:
     """What a cron expression means: a star keeps its real rhythm, a time of day comes once on every date."""
     if put_at is not None:
-        return Listed((expr, zone, put_at), _listed(expr, zone, put_at), offset)
+        return ListedAgent((expr, zone, put_at), _listed(expr, zone, put_at), offset)
     if expr in _STARS:
         return Periodic(_STARS[expr], offset)
     minute, hour = (int(field) for field in expr.split()[:2])

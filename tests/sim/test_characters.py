@@ -60,7 +60,7 @@ class Calm(World):
         super().start_door(delivery, token, named)
 
     def add(self, job: str, seconds: int) -> None:
-        draft = edits.Draft(job_id=job, name=job, schedule=Interval(seconds=seconds), zone=self.zone, zone_name="UTC",
+        draft = edits.JobDraft(job_id=job, name=job, schedule=Interval(seconds=seconds), zone=self.zone, zone_name="UTC",
                             policy=Policy(), action={"shell": "true"})  # fmt: skip
 
         def body(task, ctx):

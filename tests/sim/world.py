@@ -244,11 +244,11 @@ class World:
             pause_after_failures=rng.choice((0, 0, 0, 2)),
         )
 
-    def draft(self, job_id: str) -> edits.Draft:
+    def draft(self, job_id: str) -> edits.JobDraft:
         policy, schedule = self.policy(), self.schedule()
         if policy.overlap is Overlap.ALLOW:
             self.overlapping.add(job_id)
-        return edits.Draft(
+        return edits.JobDraft(
             job_id=job_id,
             name=job_id,
             schedule=schedule,

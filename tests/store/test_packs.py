@@ -12,7 +12,7 @@ from chronos_cli.core.job import HomeDefaults
 from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import NasUnavailableError
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, Nas, Result
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.context import Context, NasTarget
 from chronos_cli.store.arms import ArmDocument
@@ -50,12 +50,12 @@ class HeldNas(Nas):
             meanwhile()
         for request in requests:
             if request.job_id in self.fails:
-                yield Result(request=request, error=NasUnavailableError("down"))
+                yield CallResult(request=request, error=NasUnavailableError("down"))
             elif isinstance(request, ArmRequest):
-                yield Result(request=request, answer=self.provision(request))
+                yield CallResult(request=request, answer=self.provision(request))
             else:
                 self.cancel(request.job_id)
-                yield Result(request=request)
+                yield CallResult(request=request)
 
     def close(self):
         pass

@@ -54,7 +54,7 @@ def command(
       chronos demo --keep ./demo-home
     """
     from chronos_cli.demo.environment import set_up
-    from chronos_cli.demo.scenario import Play
+    from chronos_cli.demo.scenario import DemoPlay
 
     invocation: Invocation = ctx.obj
     out = invocation.output
@@ -65,7 +65,7 @@ def command(
                 f"chronos-nas listens on {stage.nas_url}, the shim beside it; three jobs are added and reconciled."
             )
             out.line()
-        play = Play(stage)
+        play = DemoPlay(stage)
         for event in play.events():
             seen.append(event)
             if not invocation.json:

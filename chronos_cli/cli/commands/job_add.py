@@ -9,7 +9,7 @@ import typer
 from chronos_cli.cli import job_options as options
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.contract import is_job_id
-from chronos_cli.core.edits import Draft
+from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import ConflictError, UsageError
 from chronos_cli.frozen import replace
@@ -68,7 +68,7 @@ def command(
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
 
-    given = options.Given(
+    given = options.ActionOptions(
         command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http, method=method,
         body=body, header=header, workdir=workdir, skills=skills, model=model, deliver=deliver,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def command(
         on_failure_again=on_failure_again,
     )  # fmt: skip
     zone = options.zone_of(tz) or context.home.zone
-    draft = Draft(
+    draft = JobDraft(
         job_id=job_id or "",
         name=name or "",
         schedule=parse_schedule(schedule, now=context.clock(), zone=zone),
@@ -99,7 +99,7 @@ def command(
     )
 
 
-def _named(context: Context, draft: Draft) -> Draft:
+def _named(context: Context, draft: JobDraft) -> JobDraft:
     """The draft with its id and name. Raises ConflictError where the name is another job's."""
     stored = [record for record in context.repository.jobs().records if record.id is not None]
     if draft.job_id:

@@ -71,7 +71,7 @@ def command(
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
 
-    given = options.Given(
+    given = options.ActionOptions(
         command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http, method=method,
         body=body, header=header, workdir=workdir, skills=skills, model=model, deliver=deliver,
     )  # fmt: skip

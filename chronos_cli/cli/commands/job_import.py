@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.jobs.transfer import Item
+    from chronos_cli.operations.jobs.transfer import ImportItem
 
 _SIGN = {"add": "+ add   ", "change": "~ change", "keep": "= keep  "}
 
@@ -131,7 +131,7 @@ def _text(file: str) -> str:
         raise UsageError(f"{file} is not UTF-8 text", hint="save it as UTF-8") from error
 
 
-def _show(out: Output, plan: list[Item], *, dry_run: bool) -> None:
+def _show(out: Output, plan: list[ImportItem], *, dry_run: bool) -> None:
     for item in plan:
         if not out.quiet:
             named = item.job_id if item.name == item.job_id else f"{item.job_id} ({item.name})"

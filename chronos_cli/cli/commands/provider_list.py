@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.providers.interface import Activation
-    from chronos_cli.providers.resolve import Resolved
+    from chronos_cli.providers.resolve import ActiveProvider
 
 
 def command(ctx: typer.Context) -> int:
@@ -53,7 +53,7 @@ def command(ctx: typer.Context) -> int:
     return invocation.done(document, render)
 
 
-def _plugins(activation: Activation, resolved: Resolved) -> list[dict[str, Any]]:
+def _plugins(activation: Activation, resolved: ActiveProvider) -> list[dict[str, Any]]:
     """What others wrote: active, merely there, or broken, with its error."""
     from chronos_cli.providers.plugins import ask_plugin, find_plugins, load_plugin
 

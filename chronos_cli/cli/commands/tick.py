@@ -11,7 +11,7 @@ from chronos_cli.errors import JobFailedError, UsageError
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
-    from chronos_cli.operations.firing.tick import Ticked
+    from chronos_cli.operations.firing.tick import TickResult
 
 
 def command(
@@ -78,7 +78,7 @@ def command(
     return invocation.done(_document(ticked), lambda out: _show(out, ticked), error=error)
 
 
-def _document(ticked: Ticked) -> dict[str, object]:
+def _document(ticked: TickResult) -> dict[str, object]:
     return {
         "started": list(ticked.started),
         "runs": [row.to_json() for row in ticked.rows],
@@ -88,7 +88,7 @@ def _document(ticked: Ticked) -> dict[str, object]:
     }
 
 
-def _show(out: Output, ticked: Ticked) -> None:
+def _show(out: Output, ticked: TickResult) -> None:
     if not ticked.started and not ticked.failed:
         out.note("nothing was due")
     # Whoever runs it every minute, cron with its mails above all, wants to hear of trouble alone.

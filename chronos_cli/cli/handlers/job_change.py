@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chronos_cli.cli.invocation import Invocation
-    from chronos_cli.cli.notify import Told
+    from chronos_cli.cli.notify import NotifyReport
     from chronos_cli.cli.output import Output
     from chronos_cli.core.job import Job
     from chronos_cli.operations.context import Context
@@ -48,7 +48,7 @@ def finish(
     )
 
 
-def shower(job: Job, seen: Preview, told: Told | None, verb: str, *, changed: bool) -> Callable[[Output], None]:
+def shower(job: Job, seen: Preview, told: NotifyReport | None, verb: str, *, changed: bool) -> Callable[[Output], None]:
     """What shows the outcome to people."""
 
     def show(out: Output) -> None:

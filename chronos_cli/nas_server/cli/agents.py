@@ -57,10 +57,12 @@ def add(
     json_output: JsonOption = False,
 ) -> None:
     """Let an agent in. Its token is shown this once."""
-    from chronos_cli.nas_server.timers.agents import Roster
+    from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(locate(home, db)) as backend:
-        fresh = Roster(backend, clock).add(name, expires_in=seconds(expires_in), max_timers=max_timers, rate=rate)
+        fresh = AgentRegister(backend, clock).add(
+            name, expires_in=seconds(expires_in), max_timers=max_timers, rate=rate
+        )
         portal = portal_url or _portal(backend)
     _show_token("agent.add", fresh, portal, callback_url, json_output=json_output)
 
@@ -75,10 +77,10 @@ def rotate(
     json_output: JsonOption = False,
 ) -> None:
     """Give an agent a new token, shown this once."""
-    from chronos_cli.nas_server.timers.agents import Roster
+    from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(existing(locate(home, db))) as backend:
-        roster = Roster(backend, clock)
+        roster = AgentRegister(backend, clock)
         fresh = roster.rotate(name, overlap=seconds(overlap) or 0.0, expires_in=seconds(expires_in))
         portal = portal_url or _portal(backend)
     _show_token("agent.rotate", fresh, portal, "https://agent.example.com", json_output=json_output)
@@ -86,10 +88,10 @@ def rotate(
 
 def revoke(name: Name, home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
     """Refuse an agent for good and drop its timers."""
-    from chronos_cli.nas_server.timers.agents import Roster
+    from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(existing(locate(home, db))) as backend:
-        agent, dropped = Roster(backend, clock).revoke(name)
+        agent, dropped = AgentRegister(backend, clock).revoke(name)
     if json_output:
         show("agent.revoke", {"name": agent.name, "audience": agent.audience, "dropped": dropped})
     else:
@@ -98,10 +100,10 @@ def revoke(name: Name, home: HomeOption = None, db: DbOption = None, json_output
 
 def list_agents(home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
     """Show the agents, never their tokens."""
-    from chronos_cli.nas_server.timers.agents import Roster
+    from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(existing(locate(home, db))) as backend:
-        found = Roster(backend, clock).all()
+        found = AgentRegister(backend, clock).all()
     if json_output:
         entries = [
             {

@@ -23,7 +23,7 @@ from chronos_cli.nas_server.cli.common import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chronos_cli.nas_server.timers.model import Dead
+    from chronos_cli.nas_server.timers.model import DeadDelivery
 
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most so many.")]
 Id = Annotated[str, typer.Argument(help="The delivery's id, as listed.")]
@@ -110,7 +110,7 @@ def _one(verb: str, schedule_id: str, home: Path | None, db: str | None, *, json
     from chronos_cli.nas_server.timers.dead_letters import Operations
 
     with opened(existing(locate(home, db))) as backend:
-        entry: Dead = getattr(Operations(backend, clock), verb)(schedule_id)
+        entry: DeadDelivery = getattr(Operations(backend, clock), verb)(schedule_id)
     if json_output:
         show(f"dead.{verb}", {"dead": _entry(entry)})
         return
@@ -118,7 +118,7 @@ def _one(verb: str, schedule_id: str, home: Path | None, db: str | None, *, json
         say(f"{key:<18} {value}")
 
 
-def _entry(one: Dead) -> dict[str, object]:
+def _entry(one: DeadDelivery) -> dict[str, object]:
     return {
         "delivery": one.schedule_id,
         "agent": one.agent,

@@ -28,17 +28,17 @@ from chronos_cli.nas_server.http import web
 from chronos_cli.nas_server.http.requests import BadRequestError
 from chronos_cli.nas_server.keys import JWKS_MAX_AGE_S
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
-from chronos_cli.nas_server.timers.model import Agent, Cancel, Cancelled, Provision, Provisioned, Refused
+from chronos_cli.nas_server.timers.model import Agent, Cancel, CancelEffect, Provision, ProvisionEffect, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from chronos_cli.nas_server.addresses import CallbackPolicy
-    from chronos_cli.nas_server.event_log import Journal
+    from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.http.rates import Rates
     from chronos_cli.nas_server.keys import KeyRing
-    from chronos_cli.nas_server.timers.agents import Roster
+    from chronos_cli.nas_server.timers.agents import AgentRegister
     from chronos_cli.nas_server.timers.model import Answer, TimerRequest
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
@@ -67,12 +67,12 @@ class NasApplication:
         self,
         *,
         registry: TimerRegistry,
-        roster: Roster,
+        roster: AgentRegister,
         keys: KeyRing,
         policy: CallbackPolicy,
         limits: Limits,
         rates: Rates,
-        journal: Journal,
+        journal: EventLog,
         counts: metrics.Metrics,
         nudge: Callable[[float], None],
         ready: Callable[[], str | None],
@@ -107,9 +107,9 @@ class NasApplication:
     def _answer(self, path: str, method: str, request: web.Request) -> web.Response:
         route = self._routes.get(path)
         if route is None:
-            return web.refuse(Refused(status=404, error="not_found", message="there is nothing at this path"))
+            return web.refuse(Refusal(status=404, error="not_found", message="there is nothing at this path"))
         if route[0] != method:
-            refused = Refused(status=405, error="method_not_allowed", message=f"only {route[0]} is answered here")
+            refused = Refusal(status=405, error="method_not_allowed", message=f"only {route[0]} is answered here")
             return web.refuse(refused, ("Allow", route[0]))
         try:
             return route[1](request)
@@ -119,7 +119,7 @@ class NasApplication:
             return web.refuse(error.refusal, *error.headers)
         except RegistryUnavailableError as error:
             self._journal.write("error", where=path, message=error.line())
-            refused = Refused(status=503, error="temporary", message="the timers cannot be reached right now")
+            refused = Refusal(status=503, error="temporary", message="the timers cannot be reached right now")
             return web.refuse(refused, ("Retry-After", "1"))
 
     # -- the agents ------------------------------------------------------------------------------------------------
@@ -128,14 +128,14 @@ class NasApplication:
         token = request.bearer()
         agent = None if token is None else self._roster.authenticate(token)
         if agent is None:
-            refused = Refused(
+            refused = Refusal(
                 status=401, error="invalid_token", message="no token, or none that is known and not expired"
             )
             raise _RefusedRequestError(
                 refused, ("WWW-Authenticate", 'Bearer realm="chronos-nas", error="invalid_token"')
             )
         if agent.revoked:
-            refused = Refused(status=403, error=REFUSED_FOR_GOOD, message=f"agent {agent.name} was revoked")
+            refused = Refusal(status=403, error=REFUSED_FOR_GOOD, message=f"agent {agent.name} was revoked")
             raise _RefusedRequestError(refused)
         self._pay(agent, 1.0)
         return agent
@@ -144,7 +144,7 @@ class NasApplication:
         rate = agent.rate or self._limits.rate
         wait = self._rates.wait_s(agent.id, rate, cost)
         if wait > 0:
-            refused = Refused(status=429, error="slow_down", message=f"over {rate:g} requests a second")
+            refused = Refusal(status=429, error="slow_down", message=f"over {rate:g} requests a second")
             raise _RefusedRequestError(refused, ("Retry-After", str(math.ceil(wait))))
 
     def _provision(self, request: web.Request) -> web.Response:
@@ -159,10 +159,10 @@ class NasApplication:
 
     def _one(self, agent: Agent, wish: TimerRequest) -> web.Response:
         result = self._apply(agent, [wish])[0]
-        if isinstance(result, Refused):
+        if isinstance(result, Refusal):
             return web.refuse(result)
         document = _document(result)
-        if isinstance(result, Provisioned):
+        if isinstance(result, ProvisionEffect):
             document["features"] = FEATURES
         else:
             document = {"ok": True, **document}
@@ -173,12 +173,12 @@ class NasApplication:
         document = bodies.read_object(request.body(MAX_BATCH_BODY))
         items = bodies.batch(document, agent, self._policy, self._limits.max_timers, most=MAX_BATCH)
         self._pay(agent, len(items) * _BATCH_COST)
-        wishes = [item for item in items if not isinstance(item, Refused)]
+        wishes = [item for item in items if not isinstance(item, Refusal)]
         answers = iter(self._apply(agent, wishes) if wishes else ())
         results = []
         for item in items:
-            result = item if isinstance(item, Refused) else next(answers)
-            if isinstance(result, Refused):
+            result = item if isinstance(item, Refusal) else next(answers)
+            if isinstance(result, Refusal):
                 refused = {"status": result.status, "error": result.error, "message": result.message}
                 results.append({"ok": False, **refused, **result.extra})
             else:
@@ -197,13 +197,13 @@ class NasApplication:
 
     def _note(self, agent: Agent, wish: TimerRequest, result: Answer) -> None:
         fields: dict[str, Any] = {"agent": agent.audience, "job_id": wish.job_id}
-        if isinstance(result, Refused):
+        if isinstance(result, Refusal):
             self._counts.wish("refused")
             self._journal.write("refused", **fields, error=result.error, message=result.message)
-        elif isinstance(wish, Cancel) and isinstance(result, Cancelled):
+        elif isinstance(wish, Cancel) and isinstance(result, CancelEffect):
             self._counts.wish("cancelled")
             self._journal.write("cancelled", **fields, dropped=result.dropped)
-        elif isinstance(wish, Provision) and isinstance(result, Provisioned):
+        elif isinstance(wish, Provision) and isinstance(result, ProvisionEffect):
             self._counts.wish("provisioned" if result.changed else "unchanged")
             self._journal.write(
                 "provisioned",
@@ -266,7 +266,7 @@ class NasApplication:
 class _RefusedRequestError(Exception):
     """A request that ends before its wish is read."""
 
-    def __init__(self, refusal: Refused, *headers: tuple[str, str]) -> None:
+    def __init__(self, refusal: Refusal, *headers: tuple[str, str]) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
         self.headers = headers
@@ -279,8 +279,8 @@ def openapi() -> bytes:
     return (packed if packed.exists() else here.parent.parent / "docs" / "openapi" / "nas.yaml").read_bytes()
 
 
-def _document(result: Provisioned | Cancelled) -> dict[str, Any]:
-    if isinstance(result, Provisioned):
+def _document(result: ProvisionEffect | CancelEffect) -> dict[str, Any]:
+    if isinstance(result, ProvisionEffect):
         return {"schedule_id": result.schedule_id, "state": result.state.value}
     return {"cancelled": result.dropped}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import is_job_id, parse_fire_at
 from chronos_cli.nas_server.addresses import CallbackRefusedError
-from chronos_cli.nas_server.timers.model import Cancel, Provision, Refused
+from chronos_cli.nas_server.timers.model import Cancel, Provision, Refusal
 
 if TYPE_CHECKING:
     from chronos_cli.nas_server.addresses import CallbackPolicy
@@ -23,7 +23,7 @@ class BadRequestError(ValueError):
 
     def __init__(self, message: str, *, error: str = "invalid_request", status: int = 400) -> None:
         super().__init__(message)
-        self.refusal = Refused(status=status, error=error, message=message)
+        self.refusal = Refusal(status=status, error=error, message=message)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -78,14 +78,14 @@ def cancel(document: dict[str, Any], agent: Agent) -> Cancel:
 
 def batch(
     document: dict[str, Any], agent: Agent, policy: CallbackPolicy, max_timers: int, *, most: int
-) -> list[TimerRequest | Refused]:
+) -> list[TimerRequest | Refusal]:
     """The wishes in a batch body, each item that is malformed as its refusal. Raises BadRequestError for the whole."""
     items = document.get("items")
     if not isinstance(items, list):
         raise BadRequestError("items must be a list")
     if len(items) > most:
         raise BadRequestError(f"a batch holds at most {most} items", error="too_large", status=413)
-    wishes: list[TimerRequest | Refused] = []
+    wishes: list[TimerRequest | Refusal] = []
     for item in items:
         try:
             if not isinstance(item, dict) or item.get("op") not in ("provision", "cancel"):

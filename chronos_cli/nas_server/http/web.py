@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from chronos_cli.nas_server.timers.model import Refused
+    from chronos_cli.nas_server.timers.model import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def answer(document: dict[str, Any], *, status: int = 200, headers: tuple[tuple[
     return Response(status=status, body=json.dumps(document, separators=(",", ":")).encode() + b"\n", headers=headers)
 
 
-def refuse(refused: Refused, *headers: tuple[str, str]) -> Response:
+def refuse(refused: Refusal, *headers: tuple[str, str]) -> Response:
     """A refusal as its answer."""
     document = {"error": refused.error, "message": refused.message, **refused.extra}
     return answer(document, status=refused.status, headers=headers)

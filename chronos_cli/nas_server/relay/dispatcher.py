@@ -10,10 +10,10 @@ from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chronos_cli.nas_server.event_log import Journal
-    from chronos_cli.nas_server.relay.limits import Gate
+    from chronos_cli.nas_server.event_log import EventLog
+    from chronos_cli.nas_server.relay.limits import CallLimits
     from chronos_cli.nas_server.relay.workers import Workers
-    from chronos_cli.nas_server.timers.model import Delivery, Due
+    from chronos_cli.nas_server.timers.model import Delivery, DueTimer
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 LOOK_S = 1.0
@@ -37,8 +37,8 @@ class Dispatcher:
         *,
         registry: TimerRegistry,
         workers: Workers,
-        gate: Gate,
-        journal: Journal,
+        gate: CallLimits,
+        journal: EventLog,
         clock: Callable[[], float],
         lag: float = 0.0,
     ) -> None:
@@ -120,9 +120,9 @@ class Dispatcher:
 
     def _hand_out(self, free: int, hosts: list[str], agents: list[int]) -> bool:
         """Claim at most `free` due timers and give them to the workers; whether there were any."""
-        entered: dict[str, Due] = {}
+        entered: dict[str, DueTimer] = {}
 
-        def admit(due: Due) -> bool:
+        def admit(due: DueTimer) -> bool:
             if due.schedule_id not in entered:
                 if not self._gate.enter(due.host, due.agent_id):
                     return False

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
     from pgqueuer.models import Job
 
-    from chronos_cli.nas_server.event_log import Journal
+    from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.relay.dispatcher import Dispatcher
-    from chronos_cli.nas_server.relay.limits import Gate
+    from chronos_cli.nas_server.relay.limits import CallLimits
     from chronos_cli.nas_server.relay.workers import Workers
-    from chronos_cli.nas_server.timers.model import Due
+    from chronos_cli.nas_server.timers.model import DueTimer
     from chronos_cli.nas_server.timers.postgres import PostgresBackend
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
@@ -56,9 +56,9 @@ class Reminders:
         *,
         registry: TimerRegistry,
         workers: Workers,
-        gate: Gate,
+        gate: CallLimits,
         dispatcher: Dispatcher,
-        journal: Journal,
+        journal: EventLog,
         clock: Callable[[], float],
     ) -> None:
         self._backend = backend
@@ -191,7 +191,7 @@ class Reminders:
     def _claim(self, group: list[_Reminder]) -> None:
         wanted = {reminder.schedule_id: reminder.attempts for reminder in group}
         found = [due for due in self._registry.look_up(list(wanted)) if due.attempts == wanted[due.schedule_id]]
-        entered: dict[str, Due] = {}
+        entered: dict[str, DueTimer] = {}
         for due in found:
             if self._gate.enter(due.host, due.agent_id):
                 entered[due.schedule_id] = due

@@ -47,7 +47,7 @@ class _Host:
     open_until: float = 0.0
 
 
-class Gate:
+class CallLimits:
     """The state of all hosts and agents that are being called. `clock`: seconds that only grow."""
 
     def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:

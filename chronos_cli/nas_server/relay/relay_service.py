@@ -13,11 +13,11 @@ from chronos_cli.nas_server.relay.workers import Workers
 from chronos_cli.nas_server.timers.postgres import PostgresBackend
 
 if TYPE_CHECKING:
-    from chronos_cli.nas_server.event_log import Journal
+    from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.metrics import Metrics
     from chronos_cli.nas_server.options import Settings
-    from chronos_cli.nas_server.relay.limits import Gate
+    from chronos_cli.nas_server.relay.limits import CallLimits
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 CATCH_UP_S = 3.0
@@ -54,8 +54,8 @@ class Relaying:
         *,
         registry: TimerRegistry,
         keys: KeyRing,
-        gate: Gate,
-        journal: Journal,
+        gate: CallLimits,
+        journal: EventLog,
         counts: Metrics,
         issuer: str,
     ) -> None:

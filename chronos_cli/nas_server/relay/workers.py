@@ -15,11 +15,11 @@ from chronos_cli.nas_server.timers.model import Fate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chronos_cli.nas_server.event_log import Journal
+    from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.metrics import Metrics
     from chronos_cli.nas_server.relay.delivery import Relay
-    from chronos_cli.nas_server.relay.limits import Gate
-    from chronos_cli.nas_server.timers.model import Delivery, DeliveryOutcome, Due
+    from chronos_cli.nas_server.relay.limits import CallLimits
+    from chronos_cli.nas_server.timers.model import Delivery, DeliveryOutcome, DueTimer
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 
@@ -36,8 +36,8 @@ class Workers:
         size: int,
         registry: TimerRegistry,
         relay: Relay,
-        gate: Gate,
-        journal: Journal,
+        gate: CallLimits,
+        journal: EventLog,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
@@ -57,7 +57,7 @@ class Workers:
         """Return how many deliveries could start right now."""
         return self.size - self._busy
 
-    def hand_over(self, claimed: Sequence[Delivery], entered: dict[str, Due], gate: Gate) -> None:
+    def hand_over(self, claimed: Sequence[Delivery], entered: dict[str, DueTimer], gate: CallLimits) -> None:
         """Relay what was claimed of the timers that have a place at the gate, and give back the other places."""
         for delivery in claimed:
             # The place was taken under the host the row had then; it is given back under the same.

@@ -46,7 +46,7 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedAgent:
     """An agent as it is listed. Times are seconds since the epoch.
 
     `timers`: how many it holds. `expires_at`: when the last of its tokens ends, None where one never does. `seen_at`:
@@ -59,7 +59,7 @@ class Listed:
     seen_at: float | None
 
 
-class Roster:
+class AgentRegister:
     """The agents in one backend. `clock` tells the time in seconds since the epoch."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
@@ -164,7 +164,7 @@ class Roster:
         """The agent of that name. Raises NotFoundError."""
         return self._backend.read(lambda session: _find(session, name))
 
-    def all(self) -> list[Listed]:
+    def all(self) -> list[ListedAgent]:
         """All agents by name."""
         rows = self._backend.read(
             lambda session: session.all(
@@ -174,7 +174,7 @@ class Roster:
                 " (SELECT seen_at FROM seen WHERE agent_id = agents.id) FROM agents ORDER BY name"
             )
         )
-        return [Listed(agent=_agent(row), timers=row[7], expires_at=row[8], seen_at=row[9]) for row in rows]
+        return [ListedAgent(agent=_agent(row), timers=row[7], expires_at=row[8], seen_at=row[9]) for row in rows]
 
 
 def _digest(token: str) -> str:

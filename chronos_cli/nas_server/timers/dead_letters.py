@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ConflictError, NotFoundError
-from chronos_cli.nas_server.timers.model import ArmedTimer, Dead, TimerState
+from chronos_cli.nas_server.timers.model import ArmedTimer, DeadDelivery, TimerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,19 +51,19 @@ class Operations:
             for row in rows
         ]
 
-    def dead(self, *, limit: int = 100) -> list[Dead]:
+    def dead(self, *, limit: int = 100) -> list[DeadDelivery]:
         """The dead list, the latest first."""
         rows = self._backend.read(lambda s: s.all(f"{_DEAD} ORDER BY died_at DESC LIMIT ?", (limit,)))
         return [_dead(row) for row in rows]
 
-    def show(self, schedule_id: str) -> Dead:
+    def show(self, schedule_id: str) -> DeadDelivery:
         """One entry of the dead list. Raises NotFoundError."""
         rows = self._backend.read(lambda s: s.all(f"{_DEAD} WHERE schedule_id = ?", (schedule_id,)))
         if not rows:
             raise NotFoundError(f"nothing dead is named {schedule_id}", hint="see `chronos-nas dead list`")
         return _dead(rows[0])
 
-    def redrive(self, schedule_id: str) -> Dead:
+    def redrive(self, schedule_id: str) -> DeadDelivery:
         """Deliver a dead one again, from now, under the same delivery id. Raises NotFoundError and ConflictError."""
         entry = self.show(schedule_id)
         now = self._clock()
@@ -95,15 +95,15 @@ class Operations:
         self._backend.write(work)
         return entry
 
-    def drop(self, schedule_id: str) -> Dead:
+    def drop(self, schedule_id: str) -> DeadDelivery:
         """Forget a dead one. Raises NotFoundError."""
         entry = self.show(schedule_id)
         self._backend.write(lambda s: s.run("DELETE FROM dead WHERE schedule_id = ?", (schedule_id,)))
         return entry
 
 
-def _dead(row: Row) -> Dead:
-    return Dead(
+def _dead(row: Row) -> DeadDelivery:
+    return DeadDelivery(
         schedule_id=row[0],
         agent=row[1],
         job_id=row[2],

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from chronos_cli.nas_server.timers.model import (
     Answer,
     Cancel,
-    Cancelled,
+    CancelEffect,
     Provision,
-    Provisioned,
-    Refused,
+    ProvisionEffect,
+    Refusal,
     TimerRequest,
     TimerState,
 )
@@ -87,7 +87,7 @@ def decide(slot: Slot, wish: TimerRequest, *, now: float, new_id: str, held: int
     """
     if wish.generation is not None:
         if slot.generation is not None and wish.generation < slot.generation:
-            return Refused(
+            return Refusal(
                 status=409,
                 error="stale_generation",
                 message=f"generation {wish.generation} of job {wish.job_id} is older than {slot.generation}",
@@ -100,11 +100,11 @@ def decide(slot: Slot, wish: TimerRequest, *, now: float, new_id: str, held: int
     return _provision(slot, wish, now=now, new_id=new_id, held=held, changes=changes)
 
 
-def _cancel(slot: Slot, changes: Changes) -> Cancelled:
+def _cancel(slot: Slot, changes: Changes) -> CancelEffect:
     dropped = len(slot.timers)
     for timer in list(slot.timers):
         _drop(slot, timer, changes)
-    return Cancelled(dropped=dropped)
+    return CancelEffect(dropped=dropped)
 
 
 def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: int, changes: Changes) -> Answer:
@@ -121,7 +121,7 @@ def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: in
             same.callback_url, same.host = wish.callback_url, wish.host
             if same.stored:
                 changes.updated[same.schedule_id] = same
-        return Provisioned(schedule_id=same.schedule_id, state=same.state, changed=changed, replaced=replaced)
+        return ProvisionEffect(schedule_id=same.schedule_id, state=same.state, changed=changed, replaced=replaced)
     if (
         wish.fire_at == slot.done_fire_at
         and wish.fire_at <= now
@@ -129,9 +129,9 @@ def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: in
         and slot.done_at is not None
         and now - slot.done_at < DELIVERED_MEMORY_S
     ):
-        return Provisioned(schedule_id=slot.done_schedule_id, state=TimerState.DELIVERED, changed=False)
+        return ProvisionEffect(schedule_id=slot.done_schedule_id, state=TimerState.DELIVERED, changed=False)
     if wish.max_timers is not None and held >= wish.max_timers and current is None:
-        return Refused(
+        return Refusal(
             status=422,
             error="too_many_timers",
             message=f"this agent holds {held} timers and may hold {wish.max_timers}",
@@ -152,7 +152,7 @@ def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: in
     )
     slot.timers.append(timer)
     changes.added[new_id] = timer
-    return Provisioned(
+    return ProvisionEffect(
         schedule_id=new_id,
         state=TimerState.ARMED,
         changed=True,

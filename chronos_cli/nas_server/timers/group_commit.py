@@ -27,7 +27,7 @@ class _Part(Generic[Item, Result]):
         self.error: Exception | None = None
 
 
-class Combiner(Generic[Item, Result]):
+class GroupCommit(Generic[Item, Result]):
     """Calls `work(items) -> results` (one result an item, in order) for many callers, at most `most` items at once."""
 
     def __init__(self, work: Callable[[Sequence[Item]], list[Result]], *, most: int = 1_000) -> None:

@@ -68,7 +68,7 @@ TimerRequest = Provision | Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provisioned:
+class ProvisionEffect:
     """A provision was taken. `changed`: it was not a no-op. `replaced`: the schedule id it took the place of."""
 
     schedule_id: str
@@ -78,14 +78,14 @@ class Provisioned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
+class CancelEffect:
     """A cancel was carried out. `dropped`: how many timers went."""
 
     dropped: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refusal:
     """A wish was not taken, and why."""
 
     status: int
@@ -94,11 +94,11 @@ class Refused:
     extra: dict[str, object] = field(default_factory=dict)
 
 
-Answer = Provisioned | Cancelled | Refused
+Answer = ProvisionEffect | CancelEffect | Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueTimer:
     """A timer whose moment has come: what is needed to decide whether it may be relayed now.
 
     `attempts` is how often it was tried; a claim succeeds only while that number still stands.
@@ -166,7 +166,7 @@ class ArmedTimer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dead:
+class DeadDelivery:
     """A delivery that was given up."""
 
     schedule_id: str

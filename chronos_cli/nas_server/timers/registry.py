@@ -10,14 +10,14 @@ import secrets
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.decide import DELIVERED_MEMORY_S, Changes, Slot, Timer, decide
-from chronos_cli.nas_server.timers.group_commit import Combiner
+from chronos_cli.nas_server.timers.group_commit import GroupCommit
 from chronos_cli.nas_server.timers.model import (
     Agent,
     Answer,
     ArmedTimer,
     Delivery,
     DeliveryOutcome,
-    Due,
+    DueTimer,
     Fate,
     TimerRequest,
     TimerState,
@@ -48,10 +48,10 @@ class TimerRegistry:
         self.backend = backend
         self._clock = clock
         self._claim_s = claim_s
-        self.apply: Callable[[Sequence[TimerRequest]], list[Answer]] = Combiner[TimerRequest, Answer](
+        self.apply: Callable[[Sequence[TimerRequest]], list[Answer]] = GroupCommit[TimerRequest, Answer](
             lambda wishes: backend.write(lambda session: self.apply_in(session, wishes))
         )
-        self.settle: Callable[[Sequence[DeliveryOutcome]], list[bool]] = Combiner[DeliveryOutcome, bool](
+        self.settle: Callable[[Sequence[DeliveryOutcome]], list[bool]] = GroupCommit[DeliveryOutcome, bool](
             lambda outcomes: backend.write(lambda session: self.settle_in(session, outcomes))
         )
         self._counts: dict[int, tuple[float, int]] = {}
@@ -167,7 +167,7 @@ class TimerRegistry:
         limit: int,
         skip_hosts: Collection[str],
         skip_agents: Collection[int],
-        admit: Callable[[Due], bool],
+        admit: Callable[[DueTimer], bool],
     ) -> list[Delivery]:
         """Claim at most `limit` due timers, longest waiting first, none of the hosts and agents named, as `admit` says.
 
@@ -186,12 +186,12 @@ class TimerRegistry:
 
         def work(session: Session) -> list[Delivery]:
             rows = session.all(statement + self.backend.skip_locked, parameters)
-            found = [Due(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
+            found = [DueTimer(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
             return self.claim_in(session, [(one.schedule_id, one.attempts) for one in found if admit(one)])
 
         return self.backend.write(work)
 
-    def look_up(self, schedule_ids: Sequence[str]) -> list[Due]:
+    def look_up(self, schedule_ids: Sequence[str]) -> list[DueTimer]:
         """The timers of these ids that are still there."""
         rows = self.backend.read(
             lambda session: session.all(
@@ -200,7 +200,7 @@ class TimerRegistry:
                 schedule_ids,
             )
         )
-        return [Due(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
+        return [DueTimer(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
 
     def next_due_at(self) -> float | None:
         """When the next timer is due, or None where there is none."""

@@ -21,7 +21,7 @@ from chronos_cli.operations.arming.arm import (
     request_of,
     stale,
 )
-from chronos_cli.operations.arming.packing import Noted, Packing, packable
+from chronos_cli.operations.arming.packing import Packing, SendNote, packable
 from chronos_cli.operations.evaluate import present_wake
 from chronos_cli.store.repository import no_arm
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
-    from chronos_cli.nas_client.interface import Nas, Result
+    from chronos_cli.nas_client.interface import CallResult, Nas
     from chronos_cli.operations.context import Context, NasTarget
-    from chronos_cli.operations.evaluate import Settled
+    from chronos_cli.operations.evaluate import EvaluationOfAll
     from chronos_cli.store.arms import ArmDocument
-    from chronos_cli.store.repository import Stored
+    from chronos_cli.store.repository import StoredDocument
 
     _Change = Callable[[ArmDocument], ArmDocument]
-    _Wish = tuple[Wake, Stored[ArmDocument], _Change]
+    _Wish = tuple[Wake, StoredDocument[ArmDocument], _Change]
     """What a job wants, its document as it was seen, and the change that notes what is being sent."""
 
 _IN_FLIGHT = timedelta(seconds=5)
 
 
 @frozen
-class Done:
+class StepResult:
     """What became of one step that called NAS."""
 
     step: Step
@@ -56,14 +56,14 @@ def apply_plan(
     wire: NasTarget,
     nas: Nas,
     changes: Iterable[Step],
-    settled: Settled,
+    settled: EvaluationOfAll,
     documents: Mapping[str, ArmDocument],
     held: Mapping[str, datetime | None],
     *,
     pack_from: int,
     renewed: set[str],
     progress: Callable[[int, int], None] | None,
-) -> list[Done]:
+) -> list[StepResult]:
     """Make NAS agree, step by step; the jobs whose documents were written in packs are added to `renewed`."""
     steps = {step.job_id: step for step in changes}
     wishes: dict[str, _Wish] = {}
@@ -80,7 +80,7 @@ def apply_plan(
     packed = packable(settled.index, wishes, pack_from)
     taken = packing.send({job_id: wishes[job_id][2](wishes[job_id][1].value) for job_id in steps if job_id in packed})
     renewed |= packed - taken
-    sent: dict[str, Stored[ArmDocument]] = {}
+    sent: dict[str, StoredDocument[ArmDocument]] = {}
     again: list[Step] = []
     for job_id, (wake, seen, change) in wishes.items():
         document = packing.sent(job_id)
@@ -99,10 +99,10 @@ def apply_plan(
         if noted.error is None and step.action is Action.CANCEL:
             certain = present_wake(ctx, step.job_id) is None
         if certain:
-            done.append(Done(step=step, error=noted.error))
+            done.append(StepResult(step=step, error=noted.error))
         else:
             again.append(step)
-    return done + [Done(step=step, error=_arm_again(ctx, nas, step.job_id)) for step in again]
+    return done + [StepResult(step=step, error=_arm_again(ctx, nas, step.job_id)) for step in again]
 
 
 def cancelled_at(now: datetime) -> _Change:
@@ -144,26 +144,28 @@ def _spent(document: ArmDocument | None, held: Mapping[str, datetime | None], no
     return held.get(document.job_id) != document.fire_at and document.fire_at > now + _IN_FLIGHT
 
 
-def _noted(ctx: Context, result: Result, packing: Packing, under_way: Mapping[str, Stored[ArmDocument]]) -> list[Noted]:
+def _noted(
+    ctx: Context, result: CallResult, packing: Packing, under_way: Mapping[str, StoredDocument[ArmDocument]]
+) -> list[SendNote]:
     """Write down one result. Of a job that was sent from a pack, it is known with the last of that pack."""
     job_id, error = result.request.job_id, result.error
     sent = packing.sent(job_id)
     if sent is not None:
         change, certain = _verdict(result, sent, ctx.clock())
-        return packing.note(Noted(job_id=job_id, error=error if certain else None, certain=certain), change)
+        return packing.note(SendNote(job_id=job_id, error=error if certain else None, certain=certain), change)
     if job_id not in under_way:
         if error is None:
             ctx.repository.change_arm(job_id, cancelled_at(ctx.clock()))
-        return [Noted(job_id=job_id, error=error, certain=True)]
+        return [SendNote(job_id=job_id, error=error, certain=True)]
     stored = under_way[job_id]
     change, certain = _verdict(result, stored.value, ctx.clock())
     if change is not None:
         document = ctx.repository.swap_arm(job_id, change, stored).value
         certain = certain and not (error is None and overtaken(document, stored.value))
-    return [Noted(job_id=job_id, error=error if certain else None, certain=certain)]
+    return [SendNote(job_id=job_id, error=error if certain else None, certain=certain)]
 
 
-def _verdict(result: Result, sent: ArmDocument, now: datetime) -> tuple[_Change | None, bool]:
+def _verdict(result: CallResult, sent: ArmDocument, now: datetime) -> tuple[_Change | None, bool]:
     """What NAS's answer to an arm changes, and whether NAS is certain not to hold somebody else's wish."""
     error = result.error
     if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:

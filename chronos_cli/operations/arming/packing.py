@@ -32,7 +32,7 @@ PACK_FROM: Final = 32
 
 
 @frozen
-class Noted:
+class SendNote:
     """What became of one job that was sent from a pack. `certain`: NAS surely holds no other wish than this one."""
 
     job_id: str
@@ -47,7 +47,7 @@ class _Chunk:
         self.pack = pack
         self.waiting = waiting
         self.changes: dict[str, Change] = {}
-        self.noted: list[Noted] = []
+        self.noted: list[SendNote] = []
 
 
 class Packing:
@@ -82,7 +82,7 @@ class Packing:
         """The document of a job that was sent from here, or None."""
         return self._sent[job_id] if job_id in self._chunks else None
 
-    def note(self, noted: Noted, change: Change | None) -> list[Noted]:
+    def note(self, noted: SendNote, change: Change | None) -> list[SendNote]:
         """Take what NAS said of one job, and what it changes. Returns all of a pack once the last of it is known."""
         chunk = self._chunks[noted.job_id]
         chunk.waiting.discard(noted.job_id)
@@ -91,7 +91,7 @@ class Packing:
             chunk.changes[noted.job_id] = change
         return [] if chunk.waiting else self._write(chunk)
 
-    def _write(self, chunk: _Chunk) -> list[Noted]:
+    def _write(self, chunk: _Chunk) -> list[SendNote]:
         done = [noted.job_id for noted in chunk.noted]
         after = {job_id: chunk.changes.get(job_id, _as_it_is)(self._sent[job_id]) for job_id in done}
         try:

@@ -16,9 +16,9 @@ from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
-from chronos_cli.operations.arming.apply_plan import Done, apply_plan, cancelled_at
+from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
-from chronos_cli.operations.evaluate import Settled, evaluate_all
+from chronos_cli.operations.evaluate import EvaluationOfAll, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
 if TYPE_CHECKING:
@@ -33,21 +33,21 @@ LIST_BUDGET_S: Final = 60.0
 
 
 @frozen
-class Reconciled:
+class ReconcileResult:
     """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`).
 
     `trust`: what NAS's clock made of this machine's.
     """
 
     plan: Plan
-    done: tuple[Done, ...] = ()
+    done: tuple[StepResult, ...] = ()
     settled: tuple[str, ...] = ()
     invalid: Mapping[str, str] | None = None
     dry_run: bool = False
     trust: Trust = Trust.UNHEARD
 
     @property
-    def failed(self) -> tuple[Done, ...]:
+    def failed(self) -> tuple[StepResult, ...]:
         """The steps that NAS did not take."""
         return tuple(item for item in self.done if item.error is not None)
 
@@ -60,7 +60,7 @@ def reconcile(
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
     pack_from: int = PACK_FROM,
-) -> Reconciled:
+) -> ReconcileResult:
     """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
 
     `pack_from`: from so many jobs on, their arm documents are written together.
@@ -89,7 +89,7 @@ def reconcile(
             store_has_jobs=settled.any_jobs,
             prune=prune,
         )
-        result = Reconciled(
+        result = ReconcileResult(
             plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run, trust=ctx.trust
         )
         if dry_run:
@@ -117,7 +117,7 @@ def reconcile(
     return replace(result, done=tuple(done))
 
 
-def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
+def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:
     """Drop the timers of jobs at NAS, whatever the store wishes; the next reconcile arms them again."""
     ctx.must_be_active("cancel")
     wire = _wire(ctx)
@@ -128,11 +128,11 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[Done]:
             step = Step(action=Action.CANCEL, job_id=result.request.job_id)
             if result.ok:
                 ctx.repository.change_arm(result.request.job_id, cancelled_at(ctx.clock()))
-            done.append(Done(step=step, error=result.error))
+            done.append(StepResult(step=step, error=result.error))
     return done
 
 
-def _documents(settled: Settled, listed: ArmList, chosen: frozenset[str] | None) -> dict[str, ArmDocument]:
+def _documents(settled: EvaluationOfAll, listed: ArmList, chosen: frozenset[str] | None) -> dict[str, ArmDocument]:
     """The arm documents that matter: of every job with a wish, as read with it, and of everything else NAS holds."""
     documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
     ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
@@ -168,7 +168,12 @@ def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:
 
 
 def _note_held(
-    ctx: Context, plan: Plan, settled: Settled, documents: Mapping[str, ArmDocument], listed: ArmList, pack_from: int
+    ctx: Context,
+    plan: Plan,
+    settled: EvaluationOfAll,
+    documents: Mapping[str, ArmDocument],
+    listed: ArmList,
+    pack_from: int,
 ) -> set[str]:
     """What NAS shows as held is confirmed, whoever's answer was lost. Returns the jobs for which a pack says so."""
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}

@@ -25,14 +25,14 @@ class Responder(StrEnum):
 
 
 @frozen
-class Reached:
+class ProbeReply:
     """Who answered at the fire route, and in a few words how."""
 
     who: Responder
     how: str
 
 
-def probe_callback(callback_url: str) -> Reached:
+def probe_callback(callback_url: str) -> ProbeReply:
     """Send an unsigned fire to the public address, following no redirect."""
     import requests
     import urllib3
@@ -47,13 +47,13 @@ def probe_callback(callback_url: str) -> Reached:
             where = answer.headers.get("Location", "").partition("?")[0]
             status = answer.status_code
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Reached(who=Responder.NOBODY, how=f"{url}: {innermost_reason(error) or type(error).__name__}")
+        return ProbeReply(who=Responder.NOBODY, how=f"{url}: {innermost_reason(error) or type(error).__name__}")
     how = f"{url} answers {status} {kind}" + (f", to {where!a}" if where else "")
     if status == 401 and _result_of(body) == "refused":
-        return Reached(who=Responder.OURS, how=how)
+        return ProbeReply(who=Responder.OURS, how=how)
     if status == 503 and _result_of(body) == "error":
-        return Reached(who=Responder.MISCONFIGURED, how=how)
-    return Reached(who=Responder.OTHER, how=how)
+        return ProbeReply(who=Responder.MISCONFIGURED, how=how)
+    return ProbeReply(who=Responder.OTHER, how=how)
 
 
 def _result_of(body: bytes) -> object:

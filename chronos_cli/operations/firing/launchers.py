@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.firing.run import Begun, RunTicket, begin
+from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
 from chronos_cli.operations.firing.run_end import wait_and_follow_up
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class InlineRun:
     """A run under this process."""
 
     ctx: Context
-    begun: Begun
+    begun: BegunRun
 
     def wait(self) -> Row:
         """See it through."""

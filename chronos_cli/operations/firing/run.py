@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import Job, Open, Policy, parse_job
-from chronos_cli.core.row import LEASE_MARGIN, Result, Row, RunState, lease_end
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunResult, RunState, lease_end
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.run_row import mark_running, record_end
-from chronos_cli.running.interface import Ended, Task
+from chronos_cli.running.interface import AttemptEnd, Task
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.streams import log
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Start
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
-    from chronos_cli.running.interface import Attempt, Held
+    from chronos_cli.running.interface import Attempt, RunHold
 
 _OUTPUT_TRIES: Final = 3
 _OUTPUT_PAUSES: Final = 3
@@ -64,19 +64,19 @@ class RunTicket:
 
 
 @frozen
-class Begun:
+class BegunRun:
     """A run that this process started and still has to see to its end."""
 
     claim: RunTicket
     row: Row
     version: str
     policy: Policy
-    held: Held
+    held: RunHold
     attempt: Attempt | None
     failure: str | None = None
 
 
-def begin(ctx: Context, claim: RunTicket) -> Begun | None:
+def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
     """Mark the run as running and begin its process; None when somebody else has started it.
 
     Raises ChronosError when no lock can be had or the ledger cannot be written; then nothing runs, and the claim is
@@ -109,12 +109,12 @@ def begin(ctx: Context, claim: RunTicket) -> Begun | None:
         held.release(keep=True)  # what is kept says whether the job was begun
         raise
     ctx.checkpoint("started")
-    return Begun(
+    return BegunRun(
         claim=claim, row=row, version=won.version, policy=job.policy, held=held, attempt=attempt, failure=failure
     )
 
 
-def finish(ctx: Context, run: Begun, *, waited_for: bool = False) -> Row:
+def finish(ctx: Context, run: BegunRun, *, waited_for: bool = False) -> Row:
     """Wait for the end of a begun run and record it. Returns the row as it then stands.
 
     The result comes first, beside the lock and then in the row; the output follows, and never decides. A row that
@@ -125,11 +125,11 @@ def finish(ctx: Context, run: Begun, *, waited_for: bool = False) -> Row:
     recorded = False
     try:
         if run.attempt is None:
-            ended = Ended(state=RunState.FAILED, reason=run.failure)
+            ended = AttemptEnd(state=RunState.FAILED, reason=run.failure)
         else:
             ended = run.attempt.wait()
         ctx.checkpoint("ended")
-        result = Result(
+        result = RunResult(
             state=ended.state,
             finished_at=ctx.clock(),
             exit_status=ended.exit_status,

@@ -12,7 +12,7 @@ from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.evaluate import present_wake
 from chronos_cli.operations.firing.fire import keeps_slot, rearm
-from chronos_cli.operations.firing.run import Begun, RunTicket, after_end, begin, finish
+from chronos_cli.operations.firing.run import BegunRun, RunTicket, after_end, begin, finish
 from chronos_cli.streams import log
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PAUSES: Final = 3
 
 def wait_and_follow_up(
     ctx: Context,
-    run: Begun,
+    run: BegunRun,
     *,
     ended: Callable[[Row], object] | None = None,
     settled: Callable[[], object] | None = None,

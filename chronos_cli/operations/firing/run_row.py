@@ -14,17 +14,17 @@ from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, lease
 from chronos_cli.errors import ChronosError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
-from chronos_cli.store.repository import Stored, row_key
+from chronos_cli.store.repository import StoredDocument, row_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
     from chronos_cli.core.job import Job, Policy
-    from chronos_cli.core.row import Result, Row
+    from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.run import Begun, RunTicket
-    from chronos_cli.running.interface import Held
+    from chronos_cli.operations.firing.run import BegunRun, RunTicket
+    from chronos_cli.running.interface import RunHold
 
 _CONFLICTS: Final = 20
 _ERRORS: Final = 3
@@ -36,7 +36,7 @@ _TRIES_WAITED_FOR: Final = 8
 _SYNC_MARGIN = timedelta(seconds=5)
 
 
-def mark_running(ctx: Context, job: Job, claim: RunTicket, held: Held) -> Stored[Row] | None:
+def mark_running(ctx: Context, job: Job, claim: RunTicket, held: RunHold) -> StoredDocument[Row] | None:
     """Swap the row to running; None when another process has it. Without a win the lock is let go of.
 
     Raises ChronosError. Where the row may then say `running` all the same, the lock's file stays and says that no job
@@ -56,7 +56,7 @@ def mark_running(ctx: Context, job: Job, claim: RunTicket, held: Held) -> Stored
 class _Marking:
     """One attempt to win a row. `in_doubt`: a write of ours may stand there though nobody has said so."""
 
-    def __init__(self, ctx: Context, job: Job, claim: RunTicket, held: Held) -> None:
+    def __init__(self, ctx: Context, job: Job, claim: RunTicket, held: RunHold) -> None:
         self.ctx, self.job, self.claim, self.held = ctx, job, claim, held
         self.in_doubt = False
         self._answer_lost = False
@@ -64,7 +64,7 @@ class _Marking:
         self._made = False
         self._first: Row | None = None
 
-    def won(self) -> Stored[Row] | None:
+    def won(self) -> StoredDocument[Row] | None:
         """The row, once it is certain.
 
         While the answer to a write is lost nothing is given up before the lease of the first attempt is over: on
@@ -87,7 +87,7 @@ class _Marking:
             self.ctx.repository.wait_to_retry(tried)
         raise AssertionError("unreachable")
 
-    def _once(self) -> Stored[Row] | None:
+    def _once(self) -> StoredDocument[Row] | None:
         ctx, claim = self.ctx, self.claim
         stored = ctx.repository.row(self.job.id, claim.entry.run)
         mine = stored is not None and is_ours(stored.value, claim.starter, self.held.owner)
@@ -116,10 +116,10 @@ class _Marking:
             self._unsynced = True  # if it stands, a power cut may still take it away: then it is written again
             raise
         self._unsynced = False
-        won = Stored(value=row, version=version)
+        won = StoredDocument(value=row, version=version)
         return self._if_in_hand(won) if self._made else won
 
-    def _begun(self, stored: Stored[Row] | None) -> Row:
+    def _begun(self, stored: StoredDocument[Row] | None) -> Row:
         now = self.ctx.clock()
         before = stored.value if stored is not None else row_of(self.job.id, self.claim.entry, self.job.policy)
         until = now + timedelta(seconds=_timeout_s(self.ctx, self.job.policy)) + LEASE_MARGIN
@@ -132,7 +132,7 @@ class _Marking:
     def _lease_is_over(self) -> bool:
         return self._first is None or _lease_is_over(self.ctx, self._first, self.held)
 
-    def _if_in_hand(self, made: Stored[Row]) -> Stored[Row] | None:
+    def _if_in_hand(self, made: StoredDocument[Row]) -> StoredDocument[Row] | None:
         """The row just made, if its run is still in hand; else it ended, and was pruned, before this row was made.
 
         An entry leaves `open` after its row is terminal, and no row is pruned before that. So whose claim still stands
@@ -153,7 +153,7 @@ def is_ours(row: Row, starter: str, owner: Mapping[str, Any]) -> bool:
     return row.state is RunState.RUNNING and row.starter == starter and theirs == owner["token"]
 
 
-def record_end(ctx: Context, run: Begun, result: Result, *, waited_for: bool = False) -> Row:
+def record_end(ctx: Context, run: BegunRun, result: RunResult, *, waited_for: bool = False) -> Row:
     """Write a run's result beside its lock, and then into its row; returns the row as it then stands.
 
     Where the row cannot be written it is tried again, with the lock held, until the lease ends. Whoever looks at the
@@ -191,7 +191,7 @@ def record_end(ctx: Context, run: Begun, result: Result, *, waited_for: bool = F
 class _Recording:
     """One end on its way into its row."""
 
-    def __init__(self, ctx: Context, run: Begun, result: Result) -> None:
+    def __init__(self, ctx: Context, run: BegunRun, result: RunResult) -> None:
         self.ctx, self.run = ctx, run
         self._after = concluded(run.row, result, retries=run.policy.retries)
         self._version = run.version
@@ -229,7 +229,7 @@ class _Recording:
         return None
 
 
-def _conclude(run: Begun, result: Result, *, durable: bool) -> bool:
+def _conclude(run: BegunRun, result: RunResult, *, durable: bool) -> bool:
     """Write the result beside the lock; whether that went well. Where it did not, the row alone can tell."""
     try:
         run.held.conclude(result, durable=durable)
@@ -238,7 +238,7 @@ def _conclude(run: Begun, result: Result, *, durable: bool) -> bool:
     return True
 
 
-def _lease_is_over(ctx: Context, row: Row, held: Held) -> bool:
+def _lease_is_over(ctx: Context, row: Row, held: RunHold) -> bool:
     now = ctx.clock()
     end = lease_end(row, ctx.processes.elapsed(held.owner), now)
     return end is None or now >= end

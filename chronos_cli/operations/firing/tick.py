@@ -35,7 +35,7 @@ TICK_KEY: Final = "cron/tick.json"
 
 
 @frozen
-class Ticked:
+class TickResult:
     """What one tick did: run ids started, rows of those that ended while it waited, jobs it could not look at.
 
     `unarmed`: jobs whose next wake NAS could not be told of; another tick will find them due all the same.
@@ -52,7 +52,7 @@ class Ticked:
         return tuple(row for row in self.rows if row.state is not RunState.OK)
 
 
-def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: float = 0.0) -> Ticked:
+def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: float = 0.0) -> TickResult:
     """Run everything due, at most `max_parallel` runs at once (0: all), and return when those runs have ended.
 
     Claims a job only when a slot is free for it, so what waits for one is still anybody's. How long runs are waited
@@ -105,7 +105,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
             alert(ctx, over)
     finally:
         _collect(running, rows, failed)
-    return Ticked(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
+    return TickResult(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
 
 
 def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:

@@ -44,7 +44,7 @@ class Machine:
 
 
 @frozen
-class Entry:
+class CrontabLine:
     """One line that becomes a job. `line` is its number; `text` the command as it stands there, its identity.
 
     `cron` is None where Debian's cron would not read the line's times.
@@ -65,7 +65,7 @@ class Entry:
 class Crontab:
     """The result of reading a crontab: its entries, the lines left out with the reason, and notes."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CrontabLine, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -149,7 +149,7 @@ def _entry(
     now: datetime,
     seconds: str | None,
     notes: dict[str, None],
-) -> Entry:
+) -> CrontabLine:
     settings = dict(line.settings)
     own_zone = settings.get("CRON_TZ") or zone_name
     zone = named_zone(own_zone)
@@ -167,7 +167,7 @@ def _entry(
     defaults = {"SHELL": "/bin/sh", "HOME": home, "PATH": "/usr/bin:/bin"}
     for note in _notes(line, text, settings, own_zone, machine, left):
         notes[note] = None
-    return Entry(
+    return CrontabLine(
         line=line.number,
         text=text,
         schedule=schedule,

@@ -19,14 +19,14 @@ from chronos_cli.core.schedule import Timetable, normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.jobs.edit import without_token
-from chronos_cli.operations.jobs.transfer import ImportVerdict, Item
+from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, tzinfo
 
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.foreign.crontab import Crontab, Entry
+    from chronos_cli.operations.foreign.crontab import Crontab, CrontabLine
     from chronos_cli.store.jobsfile import JobsFile
 
 _NAME_LENGTH: Final = 48
@@ -34,13 +34,13 @@ _FIRST_ID: Final = re.compile(r"cron-[0-9a-f]{8}\Z")
 
 
 @frozen
-class Planned:
+class LinePlan:
     """The fate of one line, or of a job whose line is gone (`line` None).
 
     `next`: its next two times here; `cron_next`: those at which Debian's cron would run the line.
     """
 
-    item: Item
+    item: ImportItem
     line: int | None
     zone_name: str
     next: tuple[datetime, ...] = ()
@@ -49,14 +49,14 @@ class Planned:
 
 def import_crontab(
     ctx: Context, table: Crontab, *, source: str, cron_zone: tzinfo, prune: bool, dry_run: bool
-) -> list[Planned]:
+) -> list[LinePlan]:
     """Bring the store to a crontab, in one change. `cron_zone` is the zone in which cron runs here.
 
     Raises UsageError naming a job that cannot be changed. `dry_run`: the same plan, nothing written.
     """
     token = ctx.token()
 
-    def once(jobs: JobsFile) -> list[Planned]:
+    def once(jobs: JobsFile) -> list[LinePlan]:
         known = _Known(jobs, source)
         now = ctx.clock()
         plan = []
@@ -64,10 +64,10 @@ def import_crontab(
             item = _bring(ctx, jobs, known.job_of(key, entry), key, entry, source, now=now, token=token)
             plan.append(_planned(item, entry, cron_zone, now))
         for job_id, name in known.left():
-            item = Item(
+            item = ImportItem(
                 verdict=ImportVerdict.REMOVE if prune else ImportVerdict.GONE, job_id=job_id, name=name, schedule=""
             )
-            plan.append(Planned(item=item, line=None, zone_name=""))
+            plan.append(LinePlan(item=item, line=None, zone_name=""))
             if prune:
                 jobs.remove(job_id)
         return plan
@@ -75,7 +75,7 @@ def import_crontab(
     return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
 
 
-def _keyed(entries: tuple[Entry, ...], source: str) -> Iterator[tuple[str, Entry]]:
+def _keyed(entries: tuple[CrontabLine, ...], source: str) -> Iterator[tuple[str, CrontabLine]]:
     """Each entry with its key: source, command, and place among equals."""
     counts: dict[str, int] = {}
     for entry in entries:
@@ -105,14 +105,14 @@ class _Known:
                 continue
             self._names[stored.id] = str(record.get("name") or stored.id)
 
-    def job_of(self, key: str, entry: Entry) -> str | None:
+    def job_of(self, key: str, entry: CrontabLine) -> str | None:
         """The id of the line's job, claimed by asking; None for a line that has none yet."""
         found = self._by_key.pop(key, None) or self._first_of(entry)
         if found is not None:
             self._names.pop(found, None)
         return found
 
-    def _first_of(self, entry: Entry) -> str | None:
+    def _first_of(self, entry: CrontabLine) -> str | None:
         same = [job_id for job_id, record in self._first.items() if _ran(record, entry)]
         schedule = normal_form(entry.schedule, entry.zone)
         same.sort(key=lambda job_id: _expression(self._first[job_id]) != schedule)
@@ -131,7 +131,7 @@ def _expression(record: dict[str, Any]) -> object:
     return schedule.get("expr") if isinstance(schedule, dict) else None
 
 
-def _ran(record: dict[str, Any], entry: Entry) -> bool:
+def _ran(record: dict[str, Any], entry: CrontabLine) -> bool:
     """Say if a job of the first way of importing runs this entry's command, whatever the settings were then."""
     action = ours_of(record).get("action")
     if not isinstance(action, dict):
@@ -156,19 +156,19 @@ def _bring(
     jobs: JobsFile,
     job_id: str | None,
     key: str,
-    entry: Entry,
+    entry: CrontabLine,
     source: str,
     *,
     now: datetime,
     token: str,
-) -> Item:
+) -> ImportItem:
     fields = {"workdir": entry.workdir}
     extras = {"env": entry.env, "imported": {"source": source, "line": key}}
     existing = None if job_id is None else jobs.get(job_id)
     name = _name(entry)
     try:
         if existing is None:
-            draft = edits.Draft(
+            draft = edits.JobDraft(
                 job_id=key,
                 name=name,
                 schedule=entry.schedule,
@@ -200,18 +200,20 @@ def _bring(
                 jobs.put(job.id, after)
     except ChronosError as error:
         raise UsageError(f"line {entry.line} of the crontab: {error.message}", hint=error.hint) from error
-    return Item(verdict=verdict, job_id=job_id or key, name=name, schedule=normal_form(entry.schedule, entry.zone))
+    return ImportItem(
+        verdict=verdict, job_id=job_id or key, name=name, schedule=normal_form(entry.schedule, entry.zone)
+    )
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: CrontabLine) -> str:
     name = " ".join(entry.text.split())
     return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 3]}..."
 
 
-def _planned(item: Item, entry: Entry, cron_zone: tzinfo, now: datetime) -> Planned:
+def _planned(item: ImportItem, entry: CrontabLine, cron_zone: tzinfo, now: datetime) -> LinePlan:
     here = Timetable(schedule=entry.schedule, zone=entry.zone, anchor=whole(now))
     there = None if entry.cron is None else Timetable(schedule=entry.cron, zone=cron_zone, anchor=whole(now))
-    return Planned(
+    return LinePlan(
         item=item,
         line=entry.line,
         zone_name=entry.zone_name,

@@ -69,7 +69,7 @@ class Piece:
 
 
 @frozen
-class Installed:
+class InstallResult:
     """What installing or removing came to."""
 
     changed: bool
@@ -83,15 +83,15 @@ def pieces(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> tuple[P
     return found
 
 
-def install(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> Installed:
+def install(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Write it, in place of what this home had there before. Raises UsageError and InstallError."""
-    done: Installed = _module(kind).install(tick, environ)
+    done: InstallResult = _module(kind).install(tick, environ)
     return done
 
 
-def remove(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> Installed:
+def remove(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Take away what this home has there, if anything. Raises InstallError."""
-    done: Installed = _module(kind).remove(tick, environ)
+    done: InstallResult = _module(kind).remove(tick, environ)
     return done
 
 

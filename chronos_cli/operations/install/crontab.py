@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import UsageError
-from chronos_cli.operations.install import Installed, Piece, cron_fields, refuse, run
+from chronos_cli.operations.install import InstallResult, Piece, cron_fields, refuse, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     return (Piece(where=_WHERE, text=_line(tick) + "\n"),)
 
 
-def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
+def install(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Put the line in place of the one this home has, or at the end. Raises UsageError and InstallError."""
     before = _read(environ)
     line = _line(tick)
@@ -41,7 +41,7 @@ def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
     return _put(before, kept, environ)
 
 
-def remove(tick: Tick, environ: Mapping[str, str]) -> Installed:
+def remove(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Take this home's line out. Raises InstallError."""
     before = _read(environ)
     return _put(before, [text for text in _lines(before) if not _is_ours(text, tick)], environ)
@@ -81,11 +81,11 @@ def _read(environ: Mapping[str, str]) -> str:
     raise refuse(_READ, done)  # one that cannot be read must not be written over
 
 
-def _put(before: str, lines: list[str], environ: Mapping[str, str]) -> Installed:
+def _put(before: str, lines: list[str], environ: Mapping[str, str]) -> InstallResult:
     after = "".join(f"{line}\n" for line in lines)
     if _lines(before) == lines:
-        return Installed(changed=False, where=_WHERE)
+        return InstallResult(changed=False, where=_WHERE)
     done = run(_WRITE, environ, text=after) if lines else run(_EMPTY, environ)
     if done.returncode != 0:
         raise refuse(_WRITE if lines else _EMPTY, done)
-    return Installed(changed=True, where=_WHERE)
+    return InstallResult(changed=True, where=_WHERE)

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import UsageError
-from chronos_cli.operations.install import Installed, Piece, cron_fields, refuse, run
+from chronos_cli.operations.install import InstallResult, Piece, cron_fields, refuse, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     return (Piece(where=f"CronJob {tick.name}", text=text),)
 
 
-def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
+def install(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Apply the manifest to the cluster that kubectl speaks to. Raises UsageError and InstallError."""
     if not tick.image:
         raise UsageError("which image has chronos is not known", hint="give --image")
@@ -97,13 +97,13 @@ def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
     done = run(command, environ, text=pieces(tick, environ)[0].text)
     if done.returncode != 0:
         raise refuse(command, done)
-    return Installed(changed="unchanged" not in done.stdout, where=f"CronJob {tick.name}", note=_NOTE)
+    return InstallResult(changed="unchanged" not in done.stdout, where=f"CronJob {tick.name}", note=_NOTE)
 
 
-def remove(tick: Tick, environ: Mapping[str, str]) -> Installed:
+def remove(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Delete the CronJob, if there is one. Raises InstallError."""
     command = ("kubectl", "delete", "cronjob", tick.name, "--ignore-not-found")
     done = run(command, environ)
     if done.returncode != 0:
         raise refuse(command, done)
-    return Installed(changed="deleted" in done.stdout, where=f"CronJob {tick.name}")
+    return InstallResult(changed="deleted" in done.stdout, where=f"CronJob {tick.name}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.files import place_at, write_file
-from chronos_cli.operations.install import Installed, InstallError, Piece, refuse, run
+from chronos_cli.operations.install import InstallError, InstallResult, Piece, refuse, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     )
 
 
-def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
+def install(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Write both files and start the timer; the same again changes nothing. Raises UsageError and InstallError."""
     changed = False
     for piece in pieces(tick, environ):
@@ -71,10 +71,10 @@ def install(tick: Tick, environ: Mapping[str, str]) -> Installed:
         _control(("systemctl", "--user", "daemon-reload"), environ)
         _control(("systemctl", "--user", "enable", timer), environ)
         _control(("systemctl", "--user", "restart", timer), environ)
-    return Installed(changed=changed or not running, where=str(_folder(environ) / timer), note=_LINGER)
+    return InstallResult(changed=changed or not running, where=str(_folder(environ) / timer), note=_LINGER)
 
 
-def remove(tick: Tick, environ: Mapping[str, str]) -> Installed:
+def remove(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Stop the timer and take both files away. Raises InstallError."""
     files = [Path(_folder(environ), f"{tick.name}.{suffix}") for suffix in ("timer", "service")]
     there = [path for path in files if path.exists()]
@@ -83,7 +83,7 @@ def remove(tick: Tick, environ: Mapping[str, str]) -> Installed:
         for path in there:
             path.unlink()
         _control(("systemctl", "--user", "daemon-reload"), environ)
-    return Installed(changed=bool(there), where=str(files[0]))
+    return InstallResult(changed=bool(there), where=str(files[0]))
 
 
 def _calendar(every_s: int) -> str:

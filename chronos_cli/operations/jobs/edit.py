@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Open
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
-    from chronos_cli.store.repository import Stored
+    from chronos_cli.store.repository import StoredDocument
 
 
 @frozen
-class Changed:
+class JobChange:
     """One job after a change; `changed` is False where it was so already."""
 
     job: Job
@@ -67,7 +67,7 @@ def find_job_id(jobs: JobsFile, reference: str) -> str:
     raise NotFoundError(f"there is no job '{reference}'", hint=hint)
 
 
-def add(ctx: Context, draft: edits.Draft) -> Changed:
+def add(ctx: Context, draft: edits.JobDraft) -> JobChange:
     """Add a job, or, where its id exists, bring that job to the draft (an upsert: the same again changes nothing).
 
     Raises UsageError for an id that cannot be one, or a schedule that never comes due.
@@ -80,7 +80,7 @@ def add(ctx: Context, draft: edits.Draft) -> Changed:
         raise UsageError(f"'{PROBE_ID}' is kept for `chronos doctor --probe`", hint="choose another id")
     token = ctx.token()
 
-    def once(jobs: JobsFile) -> Changed:
+    def once(jobs: JobsFile) -> JobChange:
         now = ctx.clock()
         existing = jobs.get(draft.job_id)
         if existing is not None and ours_of(existing).get("change") != token:
@@ -88,12 +88,12 @@ def add(ctx: Context, draft: edits.Draft) -> Changed:
         record = edits.new_record(draft, now=now, token=token, defaults=ctx.home.policy)
         if existing is None:
             jobs.add(record)
-        return Changed(job=parse_job(record, ctx.home), changed=True, created=True)
+        return JobChange(job=parse_job(record, ctx.home), changed=True, created=True)
 
     return ctx.repository.change(once)
 
 
-def edit(ctx: Context, job_id: str, change: edits.Edit) -> Changed:
+def edit(ctx: Context, job_id: str, change: edits.Edit) -> JobChange:
     """Change a job. An edit that changes nothing writes nothing."""
     token = ctx.token()
     return _change(
@@ -110,27 +110,27 @@ def preview_edit(ctx: Context, job_id: str, change: edits.Edit) -> tuple[Job, Jo
     return job, parse_job(record, ctx.home)
 
 
-def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> Changed:
+def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> JobChange:
     """Switch a job off until it is resumed. What runs goes on to its end."""
     token = ctx.token()
     return _change(ctx, job_id, lambda job: edits.paused(job, reason=reason, now=ctx.clock(), token=token))
 
 
-def resume(ctx: Context, job_id: str) -> Changed:
+def resume(ctx: Context, job_id: str) -> JobChange:
     """Switch a job on again at its next instant; what came due meanwhile is entered as skipped."""
     token = ctx.token()
     return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token))
 
 
-def realign(ctx: Context, job_id: str) -> Changed:
+def realign(ctx: Context, job_id: str) -> JobChange:
     """Bring a job back that a wrong clock has put ahead, by this machine's clock, for which a person vouches."""
     before = get(ctx, job_id)
     sure = replace(ctx, trust=Trust.CONFIRMED)
     if not is_ahead(before, ctx.clock()) and displaced(before) is None:
-        return Changed(job=before, changed=False)
+        return JobChange(job=before, changed=False)
     _look_and_tell(sure, job_id)
     after = get(ctx, job_id)
-    return Changed(job=after, changed=without_token(dict(after.record)) != without_token(dict(before.record)))
+    return JobChange(job=after, changed=without_token(dict(after.record)) != without_token(dict(before.record)))
 
 
 def remove(ctx: Context, job_id: str) -> None:
@@ -264,17 +264,17 @@ def _without_unreadable(ctx: Context, jobs: JobsFile, record: dict[str, Any], to
         return None
 
 
-def _row_to_free(ctx: Context, job: Job, entry: Open) -> Stored[Row] | None:
+def _row_to_free(ctx: Context, job: Job, entry: Open) -> StoredDocument[Row] | None:
     """The row of an entry; for one that cannot be read, whose bytes are kept aside, what its lock tells of it."""
     try:
         return ctx.repository.row(job.id, entry.run)
     except UnreadableError as error:
-        from chronos_cli.store.repository import Stored
+        from chronos_cli.store.repository import StoredDocument
 
         ctx.repository.set_aside(error)
         lock = ctx.processes.found(job.id, entry.run)
         row = replace(row_of(job.id, entry, job.policy), owner=None if lock is None else lock[0])
-        return Stored(value=row, version=error.version)
+        return StoredDocument(value=row, version=error.version)
 
 
 def settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> list[str]:
@@ -307,7 +307,7 @@ def settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> list
     return torn
 
 
-def _brought_to(ctx: Context, job: Job, draft: edits.Draft, token: str) -> dict[str, Any]:
+def _brought_to(ctx: Context, job: Job, draft: edits.JobDraft, token: str) -> dict[str, Any]:
     """The record of an existing job brought to a draft; what the draft does not name stays."""
     change = edits.Edit(
         name=draft.name,
@@ -322,8 +322,8 @@ def _brought_to(ctx: Context, job: Job, draft: edits.Draft, token: str) -> dict[
     return edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy)
 
 
-def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> Changed:
-    def once(jobs: JobsFile) -> Changed:
+def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> JobChange:
+    def once(jobs: JobsFile) -> JobChange:
         record = jobs.get(job_id)
         if record is None:
             raise NotFoundError(f"there is no job '{job_id}'")
@@ -335,13 +335,13 @@ def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> C
     return changed
 
 
-def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> Changed:
+def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> JobChange:
     job = parse_job(record, ctx.home)
     after = fn(job)
     if without_token(after) == without_token(record):
-        return Changed(job=job, changed=False)
+        return JobChange(job=job, changed=False)
     jobs.put(job.id, after)
-    return Changed(job=parse_job(after, ctx.home), changed=True)
+    return JobChange(job=parse_job(after, ctx.home), changed=True)
 
 
 def _write_owed(ctx: Context, job: Job) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from chronos_cli.core.clock import Doubt
+    from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.job import HomeDefaults, Job
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
@@ -51,29 +51,29 @@ class ImportVerdict(StrEnum):
 
 
 @frozen
-class Item:
+class ImportItem:
     """One job of an import."""
 
     verdict: ImportVerdict
     job_id: str
     name: str
     schedule: str
-    doubt: Doubt | None = None
+    doubt: TimeDoubt | None = None
 
 
 @frozen
-class Exported:
+class ExportResult:
     """The document, and the records that could not go into it, each with its reason."""
 
     document: dict[str, Any]
     left_out: Mapping[str, str]
 
 
-def export(ctx: Context, only: frozenset[str] | None = None) -> Exported:
+def export(ctx: Context, only: frozenset[str] | None = None) -> ExportResult:
     """Jobs (all, or `only` these) as one document that `bring_in` reads."""
     found, left_out = records_of(ctx.repository.jobs(), ctx, only)
     at = ctx.clock().isoformat(timespec="seconds")
-    return Exported(document={"schema": SCHEMA, "exported_at": at, "jobs": found}, left_out=left_out)
+    return ExportResult(document={"schema": SCHEMA, "exported_at": at, "jobs": found}, left_out=left_out)
 
 
 def records_of(
@@ -105,7 +105,7 @@ def records_in(document: object) -> list[dict[str, Any]]:
     return jobs
 
 
-def import_jobs(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[Item]:
+def import_jobs(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[ImportItem]:
     """Import records, all in one change or not at all. Raises UsageError naming a job that cannot come in.
 
     `dry_run`: the same plan, nothing written.
@@ -113,14 +113,16 @@ def import_jobs(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: 
     token = ctx.token()
     incoming = [dict(record) for record in records]
 
-    def once(jobs: JobsFile) -> list[Item]:
+    def once(jobs: JobsFile) -> list[ImportItem]:
         now = ctx.clock()
         return [_import_one(jobs, record, ctx.home, now=now, token=token) for record in incoming]
 
     return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
 
 
-def _import_one(jobs: JobsFile, incoming: dict[str, Any], home: HomeDefaults, *, now: datetime, token: str) -> Item:
+def _import_one(
+    jobs: JobsFile, incoming: dict[str, Any], home: HomeDefaults, *, now: datetime, token: str
+) -> ImportItem:
     job_id = str(incoming["id"])
     try:
         arriving = parse_job(incoming, home)
@@ -142,7 +144,9 @@ def _import_one(jobs: JobsFile, incoming: dict[str, Any], home: HomeDefaults, *,
     except ChronosError as error:
         raise UsageError(f"job {job_id} cannot be imported: {error.message}", hint=error.hint) from error
     schedule = normal_form(arriving.timetable.schedule, arriving.timetable.zone)
-    return Item(verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule, doubt=doubt_about(arriving, now))
+    return ImportItem(
+        verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule, doubt=doubt_about(arriving, now)
+    )
 
 
 def _new_record_from(job: Job, *, now: datetime, token: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime, tzinfo
 
-    from chronos_cli.core.clock import Doubt
+    from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.nas_client.interface import Arm, ArmList
@@ -123,7 +123,7 @@ class JobView:
     paused_reason: str | None = None
     arm: ArmView = ArmView(state=ArmedWake.NONE)
     will_fire: bool | None = None
-    doubt: Doubt | None = None
+    doubt: TimeDoubt | None = None
     unhandled: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     """The faults of the job's unreadable documents; its record is not one of them."""

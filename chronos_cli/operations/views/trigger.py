@@ -18,7 +18,7 @@ INSTALL: Final = "chronos tick --install crontab --yes"
 
 
 @frozen
-class Trigger:
+class TriggerHealth:
     """The trigger of jobs. `working`: None where no job waits for it, or where it cannot be told from here."""
 
     working: bool | None
@@ -35,26 +35,26 @@ class Trigger:
         }
 
 
-def trigger_of(found: Listing, ticked: str | None, *, active: str) -> Trigger:
+def trigger_of(found: Listing, ticked: str | None, *, active: str) -> TriggerHealth:
     """Judge what triggers jobs. `ticked`: when a tick last ran, as stored; `active`: the active provider's name."""
     at = _instant(ticked)
     ago = None if at is None else max(found.now - at, timedelta())
     when = "no tick has run yet" if ago is None else f"the last tick ran {_span(ago)} ago"
     live = [view for view in found.jobs if view.state == "live" and view.problem is None]
     if not live:
-        return Trigger(working=None, because=f"no job waits for one; {when}", last_tick_at=at)
+        return TriggerHealth(working=None, because=f"no job waits for one; {when}", last_tick_at=at)
     if ago is not None and ago <= LATELY:
-        return Trigger(working=True, because=when, last_tick_at=at)
+        return TriggerHealth(working=True, because=when, last_tick_at=at)
     if active == "builtin":
-        return Trigger(working=False, because=when, last_tick_at=at)
+        return TriggerHealth(working=False, because=when, last_tick_at=at)
     if active != "chronos":
-        return Trigger(working=None, because=f"{active} triggers jobs; {when}", last_tick_at=at)
+        return TriggerHealth(working=None, because=f"{active} triggers jobs; {when}", last_tick_at=at)
     armed = [view for view in live if view.arm.state is ArmedWake.ARMED]
     if not armed:
-        return Trigger(working=False, because=f"NAS holds no timer of theirs, and {when}", last_tick_at=at)
+        return TriggerHealth(working=False, because=f"NAS holds no timer of theirs, and {when}", last_tick_at=at)
     if not any(view.arm.checked for view in armed):
-        return Trigger(working=None, because=f"NAS was not asked; {when}", last_tick_at=at)
-    return Trigger(working=True, because=f"NAS holds their timers; {when}", last_tick_at=at)
+        return TriggerHealth(working=None, because=f"NAS was not asked; {when}", last_tick_at=at)
+    return TriggerHealth(working=True, because=f"NAS holds their timers; {when}", last_tick_at=at)
 
 
 def _instant(text: str | None) -> datetime | None:
