@@ -188,11 +188,7 @@ class TestMistakes:
             ("cron: {chronos: {callback_url: 'ftp://h'}}", "cron.chronos.callback_url must be"),
             ("cron: {chronos: {callback_url: 'https://h/api/cron/fire'}}", "NAS adds that path itself"),
             ("cron: {chronos: {callback_url: 'https://h/x/api/cron/fire/'}}", "NAS adds that path itself"),
-            (
-                "cron: {chronos: {portal: 'https://h'}}",
-                "cron.chronos.portal is not a setting: did you mean portal_url?",
-            ),
-            ("cron: {chronos: {zzz: 1}}", "it may be one of portal_url"),
+            ("trust: {zzz: 1}", "trust.zzz is not a setting: it may be one of verifier"),
             ("cron: {chronos: [1]}", "cron.chronos must hold `key: value` lines"),
             ("cron: chronos", "cron must hold `key: value` lines"),
             ("trust: {require_bound_tokens: true}", "trust.require_bound_tokens is not a setting"),
@@ -224,6 +220,15 @@ class TestMistakes:
         line = refusal(tmp_path, text)
         assert said in line
         assert str(tmp_path / "config.yaml") in line
+
+    @pytest.mark.parametrize(
+        ("key", "said"), [("portal", "did you mean portal_url?"), ("sweep_interval", "it is left alone")]
+    )
+    def test_an_unknown_key_of_the_shared_section_is_no_mistake(self, tmp_path, key, said):
+        """Hermes and its control plane write there too: the file is used, and the key is a warning."""
+        config = load(tmp_path, CONTRACT.replace("  chronos:\n", f"  chronos:\n    {key}: 1\n"))
+        assert config.portal_url == "https://portal.example.com"
+        assert config.warnings == (f"{config.path}: cron.chronos.{key} is not a setting: {said}",)
 
     def test_in_a_variable(self, tmp_path):
         """A mistake in a variable names the variable."""

@@ -90,6 +90,8 @@ class Homes:
 
     def _open(self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str]) -> ServedHome:
         context = open_home(config, ProcessEnvironment(environ=environ, secrets=secrets))
+        for text in config.warnings:
+            self._warn(f"warning: {text}")
         resolved = resolve_provider(config, context)
         if resolved.warning is not None:
             self._warn(f"warning: {resolved.warning}")

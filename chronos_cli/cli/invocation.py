@@ -66,6 +66,8 @@ class Invocation:
 
             self._config = load_config(environ=self.environ, home=self.home, flags={"lock_timeout": self.lock_timeout})
             self.output.detail(f"home {self._config.home} ({self._config.origin('home')})")
+            for text in self._config.warnings:
+                self.output.warn(text)
         return self._config
 
     def context(self, *, armed: bool = True, interrupts: Interrupts | None = None) -> Context:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 HOME_VARIABLE: Final = "CHRONOS_HOME"
 DEFAULT_HOME: Final = "~/.chronos"
 
-OWN_SECTIONS: Final = ("cron.chronos", "runners", "trust", "callback", "history", "policy")
+OWN_SECTIONS: Final = ("runners", "trust", "callback", "history", "policy")
 """Sections in which an unknown key is an error. A Hermes home has many more keys elsewhere, none of our business."""
+
+SHARED_SECTION: Final = "cron.chronos"
+"""The section that Hermes reads too and that a control plane may write: keys unknown here are warned of, and left."""
 
 
 def find_home(flag: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
@@ -60,6 +63,10 @@ def load_config(
             found[name] = _read(raw, item.metadata, origin, environ if in_file else {})
             origins[name] = origin
     _refuse_unknown(document, path)
+    warnings = tuple(
+        f"{path}: {SHARED_SECTION}.{key} is not a setting: {f'did you mean {near}?' if near else 'it is left alone'}"
+        for key, near, _ in _unknown_in(document, SHARED_SECTION, path)
+    )
     if not found.get("timezone"):
         from chronos_cli.config.zone import machine_zone
 
@@ -75,7 +82,7 @@ def load_config(
         jobs = os.path.join(store, "cron", "jobs.json")  # noqa: PTH118
         named = folder if store == folder else store
         require_own(named, (store, os.path.dirname(jobs), jobs), environ)  # noqa: PTH120
-    return Config(home=folder, origins=origins, **found)
+    return Config(home=folder, origins=origins, warnings=warnings, **found)
 
 
 def _pick(
@@ -120,24 +127,28 @@ def _read(raw: object, metadata: Mapping[str, Any], origin: str, environ: Mappin
 
 
 def _refuse_unknown(document: dict[str, object], path: str) -> None:
-    known = [item.metadata["key"] for item in declared(Config).values() if item.metadata]
     for section in OWN_SECTIONS:
-        held = _section(document, section, path)
-        if held is None or held == "":
-            continue
-        if not isinstance(held, dict):
-            raise ConfigError(f"{path}: {section} must hold `key: value` lines, not {values.shown(held)}")
-        allowed = [key.removeprefix(f"{section}.") for key in known if key.startswith(f"{section}.")]
-        for key in held:
-            if key not in allowed:
-                raise ConfigError(f"{path}: {section}.{key} is not a setting", hint=_suggest(str(key), allowed))
+        for key, near, allowed in _unknown_in(document, section, path):
+            hint = f"did you mean {near}?" if near else f"it may be one of {', '.join(allowed)}"
+            raise ConfigError(f"{path}: {section}.{key} is not a setting", hint=hint)
 
 
-def _suggest(key: str, allowed: list[str]) -> str:
+def _unknown_in(document: dict[str, object], section: str, path: str) -> list[tuple[str, str, list[str]]]:
+    """Return each key of a section that is no setting, the setting that is spelled nearly so ("": none), and all."""
+    held = _section(document, section, path)
+    if held is None or held == "":
+        return []
+    if not isinstance(held, dict):
+        raise ConfigError(f"{path}: {section} must hold `key: value` lines, not {values.shown(held)}")
+    known = [item.metadata["key"] for item in declared(Config).values() if item.metadata]
+    allowed = [key.removeprefix(f"{section}.") for key in known if key.startswith(f"{section}.")]
+    return [(str(key), _nearest(str(key), allowed), allowed) for key in held if key not in allowed]
+
+
+def _nearest(key: str, allowed: list[str]) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(key, allowed, n=1)
-    return f"did you mean {near[0]}?" if near else f"it may be one of {', '.join(allowed)}"
+    return next(iter(get_close_matches(key, allowed, n=1)), "")
 
 
 def _absolute(text: str, base: str) -> str:

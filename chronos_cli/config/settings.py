@@ -46,11 +46,13 @@ def _setting(key: str, env: str, kind: values.ValueKind, default: object, text: 
 class Config:
     """Every setting of a home, checked. Durations are in seconds, sizes in bytes, texts that are not set are empty.
 
-    `home`: the absolute path of the home. `origins`: where each attribute's value came from.
+    `home`: the absolute path of the home. `origins`: where each attribute's value came from. `warnings`: a sentence for
+    each key of the section shared with Hermes that is no setting.
     """
 
     home: str
     origins: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     timezone: str = _setting(
         "timezone", "TIMEZONE", values.ZONE, "", "the zone that schedules without one are meant in; else the machine's"

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from contextvars import ContextVar
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ from chronos_cli.providers.interface import Activation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chronos_cli.config import Config
     from chronos_cli.operations.arming.reconcile import ReconcileResult
     from chronos_cli.operations.firing.admission import AuthorizedFire
     from chronos_cli.trust.tokens import FireClaims
@@ -35,7 +37,7 @@ _VERIFIERS: Final = "plugins.cron_providers.chronos.verify"
 def own_provider(home: Path) -> ChronosScheduler:
     """Chronos' own provider for a home."""
     environ = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
-    config = load_config(environ=environ, home=str(home))
+    config = _loaded(environ, home)
     return ChronosScheduler(
         Activation(config=config, context=open_home(config, ProcessEnvironment(environ=environ, secrets={})))
     )
@@ -153,8 +155,20 @@ def _here() -> ChronosScheduler:
     return own_provider(_home())
 
 
-def _config() -> Any:
-    return load_config(environ={n: v for n, v in os.environ.items() if n != HOME_VARIABLE}, home=str(_home()))
+def _config() -> Config:
+    return _loaded({name: value for name, value in os.environ.items() if name != HOME_VARIABLE}, _home())
+
+
+def _loaded(environ: Mapping[str, str], home: Path) -> Config:
+    config = load_config(environ=environ, home=str(home))
+    for text in config.warnings:
+        _log_once(text)
+    return config
+
+
+@lru_cache(maxsize=256)
+def _log_once(text: str) -> None:
+    _log(text)
 
 
 def _home() -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chronos_cli.callback.wsgi import CallbackApplication
 from tests.callback.shim_home import PATH, ShimHome, add_job, write_config
 from tests.fire_tokens import AUDIENCE, SigningKey
 
@@ -139,3 +140,16 @@ def test_variables_and_tokens_of_the_launcher_stay_out_of_a_profile(tmp_path, ke
     assert {seen.headers["Authorization"] for seen in nas.calls} == {"Bearer second-token"}
     assert "CHRONOS_NAS_TOKEN" not in os.environ
     assert not Path(tmp_path / "elsewhere/cron").exists()
+
+
+def test_an_unknown_key_of_the_shared_section_stops_no_fire(tmp_path, key, nas, monkeypatch, capfd):
+    """A control plane's new key beside ours is logged once, and fires are answered as before."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    path = home.home / "config.yaml"
+    path.write_text(path.read_text().replace("  chronos:\n", "  chronos:\n    sweep_minutes: 10\n"))
+    home.add("ours", "every 1h", "true", ago=1)
+    home.application = CallbackApplication()
+    assert home.fire("ours").json["result"] == "claimed"
+    home.fire("ours")
+    home.wait_for_rows("ours", state="ok")
+    assert capfd.readouterr().err.count("cron.chronos.sweep_minutes is not a setting") == 1

@@ -34,6 +34,10 @@ def check_config(config: Config) -> Check:
     home = f"home {config.home} ({config.origin('home')})"
     variables = sorted({origin for origin in config.origins.values() if origin.startswith("CHRONOS_")})
     more = f"; also from {', '.join(variables)}" if variables else ""
+    if config.warnings:
+        keys = "; ".join(text.removeprefix(f"{config.path}: ") for text in config.warnings)
+        mend = f"take them out of {config.path}, unless another program reads them"
+        return warn("config", f"{config.path}: {keys}", code="unknown_keys", mend=mend)
     if os.path.lexists(config.path):
         return ok("config", f"{config.path}, {home}{more}")
     return ok("config", f"there is no {config.path}: defaults, {home}{more}")
