@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CONFIG_FILE: Final = "config.yaml"
+PROFILES: Final = "profiles"
+"""The folder of a home that has further homes in it, as Hermes has them."""
+
 _DAY = 86_400
 _CENTURY = 36_600 * _DAY
 

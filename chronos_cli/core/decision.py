@@ -97,6 +97,7 @@ class FireRequest:
 class Facts:
     """The facts beside the record: rows and owners of the open runs, the stop, the instants last armed.
 
+    `held_until`: when the stop ends by itself, None where it stands until it is lifted.
     `trust`: what is known of the clock; `ahead`: the instants still to come that have rows, where a clock was ahead.
     `leases`: when the leases of running ones end, where that differs from what their rows say.
     `results`: of runs that are over though their rows still say `running`.
@@ -108,6 +109,7 @@ class Facts:
     leases: Mapping[str, datetime] = field(default_factory=dict)
     results: Mapping[str, RunResult] = field(default_factory=dict)
     held: bool = False
+    held_until: datetime | None = None
     armed: frozenset[datetime] = frozenset()
     trust: Trust = Trust.ALONE
     ahead: frozenset[datetime] = frozenset()

@@ -314,7 +314,7 @@ def _standing(record: Mapping[str, Any], schedule: Schedule, cursor: datetime | 
     enabled = record.get("enabled")
     if state == "completed":
         return Standing.COMPLETED
-    if state == "paused":
+    if state == "paused" or record.get("paused_at"):  # hermes runs no job that bears either mark
         return Standing.PAUSED
     if enabled in (False, "false"):
         # Whoever switched it off may have meant a pause; only a spent schedule is done.

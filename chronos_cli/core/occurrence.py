@@ -315,7 +315,10 @@ class _Look:
             return None
         first = min(wakes, key=lambda wake: wake.at)
         if self.facts.held:
-            first = Wake(at=max(first.at, self.now + HOLD_AHEAD), purpose=Purpose.LOOK)
+            again = self.now + HOLD_AHEAD
+            if self.facts.held_until is not None:  # what came due under the hold is looked at when it ends
+                again = min(again, self.facts.held_until)
+            first = Wake(at=max(first.at, again), purpose=Purpose.LOOK)
         floor = whole(self.now) + SECOND
         return first if first.at >= floor else Wake(at=floor, purpose=first.purpose)
 

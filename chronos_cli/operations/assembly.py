@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chronos_cli.config.settings import PROFILES
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy
@@ -42,7 +43,7 @@ def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True
     """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
     documents = open_documents(config)
     wire = _wire(config, outside) if armed else None
-    repository = Repository(documents, sleep=time.sleep, random=random.random)
+    repository = Repository(documents, sleep=time.sleep, random=random.random, fleet=_fleet_of(config))
     return Context(
         home=home_of(config),
         repository=repository,
@@ -82,6 +83,12 @@ def open_documents(config: Config) -> DocumentStore:
     from chronos_cli.store.open import open_store
 
     return open_store(config.store, endpoint=config.store_endpoint or None, lock_timeout_s=config.lock_timeout)
+
+
+def _fleet_of(config: Config) -> DocumentStore | None:
+    """Return the documents of the home that this one is a profile of, `HOME/profiles/NAME`; None where it is none."""
+    folder = Path(config.home).parent
+    return LocalStore(folder.parent, lock_timeout_s=config.lock_timeout) if folder.name == PROFILES else None
 
 
 def checkpoint_of(environ: Mapping[str, str]) -> Callable[[str], None]:

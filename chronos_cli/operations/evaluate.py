@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import RunResult
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.holds import Hold
     from chronos_cli.store.jobsfile import JobsFile, Record
     from chronos_cli.store.repository import Arms, StoredDocument
 
@@ -146,19 +147,19 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _G
 
     `ending`: end what a dead owner left running, since its row is about to be settled. Who only shows never does.
     """
-    held = ctx.repository.stop_reason() is not None
+    hold = ctx.repository.hold(now)
     if job is None:
-        return _GatheredFacts(facts=Facts(held=held), versions={})
+        return _GatheredFacts(facts=_held(hold), versions={})
     # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
     try:
         arm = ctx.repository.arm(job.id)
     except DocumentError:
         arm = None  # what the job runs does not depend on it; who arms it says what is wrong
-    return _gather_rows(ctx, job, now, held=held, arm=arm, ending=ending)
+    return _gather_rows(ctx, job, now, hold=hold, arm=arm, ending=ending)
 
 
 def _gather_rows(
-    ctx: Context, job: Job, now: datetime, *, held: bool, arm: StoredDocument[ArmDocument] | None, ending: bool
+    ctx: Context, job: Job, now: datetime, *, hold: Hold | None, arm: StoredDocument[ArmDocument] | None, ending: bool
 ) -> _GatheredFacts:
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
@@ -189,12 +190,12 @@ def _gather_rows(
                 results[entry.run] = result
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
     return _GatheredFacts(
-        facts=Facts(
+        facts=replace(
+            _held(hold),
             rows=rows,
             liveness=liveness,
             leases=leases,
             results=results,
-            held=held,
             armed=frozenset(armed - {job.cursor}),
             trust=ctx.trust,
             ahead=_rows_ahead(ctx, job, now),
@@ -204,6 +205,10 @@ def _gather_rows(
         torn=torn,
         rebuilt=rebuilt,
     )
+
+
+def _held(hold: Hold | None) -> Facts:
+    return Facts(held=hold is not None, held_until=None if hold is None else hold.expires_at)
 
 
 def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
@@ -340,7 +345,7 @@ def _survey_all(
     invalid: dict[str, str] = {}
     over: list[tuple[Job, Row]] = []
     any_jobs = False
-    held = ctx.repository.stop_reason() is not None
+    hold = ctx.repository.hold(now)
     index = ctx.repository.arms()
     for record in jobs.records:
         any_jobs = True
@@ -358,7 +363,7 @@ def _survey_all(
             continue
         try:
             arms[job_id] = index.get(job.id)
-            found = _gather_rows(ctx, job, now, held=held, arm=arms[job_id], ending=write)
+            found = _gather_rows(ctx, job, now, hold=hold, arm=arms[job_id], ending=write)
         except DocumentError as error:
             invalid[job_id] = error.message
             arms.pop(job_id, None)

@@ -23,7 +23,9 @@ from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
 
+    from chronos_cli.store.holds import Hold
     from chronos_cli.store.interface import Document, DocumentStore
     from chronos_cli.store.packs import Line, Pack
 
@@ -34,7 +36,6 @@ STOP_KEY: Final = "ESTOP"
 ASIDE: Final = "cron/set-aside/"
 """Where the bytes of documents go that could not be read."""
 
-_MAX_REASON: Final = 1_000
 _ATTEMPTS: Final = 60
 
 
@@ -50,9 +51,16 @@ class Repository:
     """Jobs, rows, arm documents and the store's id, over any document store."""
 
     def __init__(
-        self, documents: DocumentStore, *, sleep: Callable[[float], None], random: Callable[[], float]
+        self,
+        documents: DocumentStore,
+        *,
+        sleep: Callable[[float], None],
+        random: Callable[[], float],
+        fleet: DocumentStore | None = None,
     ) -> None:
+        """`fleet`: the documents of the home that this one is a profile of; a hold there is a hold here too."""
         self.documents = documents
+        self._fleet = fleet
         self._sleep = sleep
         self._random = random
         self._jobs: StoredDocument[JobsFile] | None = None
@@ -326,15 +334,12 @@ class Repository:
 
     # -- the home ----------------------------------------------------------------------------------------------------
 
-    def stop_reason(self) -> str | None:
-        """Why all jobs are held, or None. A stop that is there but cannot be read is engaged."""
-        try:
-            found = self.documents.read(STOP_KEY)
-        except StoreError as error:
-            return f"ESTOP cannot be read ({error.message})"
-        if found is None:
-            return None
-        return found.data[:_MAX_REASON].decode("utf-8", "replace").strip(" \t\r\n\0") or "no reason given"
+    def hold(self, now: datetime) -> Hold | None:
+        """Return why all jobs are held, None where they are not. A stop that is there but cannot be read is engaged."""
+        from chronos_cli.store.holds import both
+
+        own = _hold_in(self.documents, now, None)
+        return own if self._fleet is None else both(own, _hold_in(self._fleet, now, self._fleet.location))
 
     def store_id(self, make: Callable[[], str]) -> str:
         """The store's id, made on first use, and anew where it cannot be read: each row names the lock of its run."""
@@ -393,6 +398,20 @@ class Arms:
         if stored is None and job_id in self.lines:
             return StoredDocument(value=_arm_of(job_id, self.lines[job_id]), version="")
         return stored
+
+
+def _hold_in(documents: DocumentStore, now: datetime, where: str | None) -> Hold | None:
+    """Return the hold that a store's document makes, None where there is none or its end is past."""
+    from chronos_cli.store.holds import Hold, read_hold
+
+    try:
+        found = documents.read(STOP_KEY)
+    except StoreError as error:
+        return Hold(reason=f"ESTOP cannot be read ({error.message})", where=where)
+    if found is None:
+        return None
+    hold = read_hold(found.data, where=where)
+    return None if hold.is_over(now) else hold
 
 
 def _arm_of(job_id: str, line: object) -> ArmDocument:

@@ -159,7 +159,7 @@ def test_documents_that_change_under_every_attempt(tmp_path):
     packs = context(Busy("arm-packs"), tmp_path).repository
     assert said(lambda: packs.create_pack("p", {})) == f"a pack of arm documents could not be made: {again}"
     ctx = context(Busy("ESTOP", "probe"), tmp_path)
-    assert said(lambda: hold.engage(ctx, "x")) == f"the hold changed under every attempt: {again}"
+    assert said(lambda: hold.engage(ctx, reason="x")) == f"the hold changed under every attempt: {again}"
     line = said(lambda: probe._change(ctx, lambda _: probe.Probe(fire_at=NOW, sent_at=NOW, callback_url="u")))
     assert line == f"the probe's document changed under every attempt: {again}"
     assert said(lambda: probe._arm_again(ctx, NOW)) == f"no NAS is configured where the callback runs: {again}"

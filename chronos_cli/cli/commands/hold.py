@@ -11,11 +11,15 @@ from chronos_cli.errors import ChronosError, UsageError
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.operations.context import Context
 
 
 def command(
     ctx: typer.Context,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="why, for whoever meets it")] = None,
+    ttl: Annotated[
+        str | None, typer.Option("--ttl", metavar="DURATION", help="when the hold ends by itself, counted from now")
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="lift the hold")] = False,
 ) -> int:
     """Hold all jobs: no fire, tick or manual run starts anything until the hold is lifted. What runs goes on.
@@ -24,30 +28,48 @@ def command(
 
     Examples:
       chronos hold --reason 'database migration'
+      chronos hold --reason 'database migration' --ttl 2h
       chronos hold --off
     """
     invocation: Invocation = ctx.obj
-    if off and reason is not None:
-        raise UsageError("--off and --reason contradict each other", hint="give one of them")
+    other = "--reason" if reason is not None else "--ttl" if ttl is not None else None
+    if off and other is not None:
+        raise UsageError(f"--off and {other} contradict each other", hint="give one of them")
     from chronos_cli.operations.jobs import hold
 
     context = invocation.context()
-    before = context.repository.stop_reason()
+    before = context.repository.hold(context.clock())
     error: ChronosError | None = None
     if not off:
-        hold.engage(context, reason or "held by hand")
+        from chronos_cli.durations import parse_duration
+
+        reason = reason or ("held by hand" if before is None else None)
+        hold.engage(context, reason=reason, ttl_s=None if ttl is None else parse_duration(ttl))
+        if ttl is not None and before is not None:
+            error = _follow(invocation, context, "held")  # what was armed under it may lie beyond its new end
     elif before is not None:
         hold.lift(context)
-        try:
-            invocation.provider(context).on_jobs_changed()
-        except ChronosError as failed:  # the hold is lifted either way; that nobody was told is the command's error
-            error = type(failed)(f"lifted, but not armed: {failed.message}", hint="run `chronos reconcile`")
-    now = context.repository.stop_reason()
+        error = _follow(invocation, context, "lifted")
+    now = context.repository.hold(context.clock())
 
     def render(out: Output) -> None:
         if now is not None:
-            out.line(f"all jobs are held: {now}")
+            out.line(f"all jobs are held: {now.text}")
         else:
             out.line("the hold is lifted" if before is not None else "no job was held")
 
-    return invocation.done({"held": now, "changed": now != before}, render, error=error)
+    document = {
+        "held": None if now is None else now.text,
+        "expires_at": None if now is None or now.expires_at is None else now.expires_at.isoformat(),
+        "changed": now != before,
+    }
+    return invocation.done(document, render, error=error)
+
+
+def _follow(invocation: Invocation, context: Context, done: str) -> ChronosError | None:
+    """Have the trigger follow. The hold stands as it was made either way: that nobody was told is what fails."""
+    try:
+        invocation.provider(context).on_jobs_changed()
+    except ChronosError as failed:
+        return type(failed)(f"{done}, but not armed: {failed.message}", hint="run `chronos reconcile`")
+    return None

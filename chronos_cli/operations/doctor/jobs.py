@@ -117,8 +117,8 @@ def _doubts(found: Listing) -> Check:
 
 
 def _hold(found: Listing) -> Check:
-    if found.held_reason is not None:
-        return warn("hold", f"ALL JOBS ARE HELD: {found.held_reason}", code="held", mend="chronos hold --off")
+    if found.hold is not None:
+        return warn("hold", f"ALL JOBS ARE HELD: {found.hold.text}", code="held", mend=found.hold.lifted_by)
     return ok("hold", "no job is held")
 
 

@@ -60,9 +60,9 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     Raises StandbyError, HeldError under a stop, StoreError where the store cannot be read.
     """
     ctx.must_be_active("a tick")
-    reason = ctx.repository.stop_reason()
-    if reason is not None:
-        raise HeldError(f"all jobs are held: {reason}")
+    hold = ctx.repository.hold(ctx.clock())
+    if hold is not None:
+        raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
     ctx.repository.mend_store_id(ctx.token)
     note_tick(ctx, ctx.clock())
     everything = read_all(ctx)

@@ -191,9 +191,9 @@ def get(ctx: Context, job_id: str) -> Job:
 def claim_manual(ctx: Context, job_id: str) -> Evaluation:
     """Claim a run outside the schedule. Raises StandbyError, HeldError under a stop, ConflictError if completed."""
     ctx.must_be_active("a run")
-    reason = ctx.repository.stop_reason()
-    if reason is not None:
-        raise HeldError(f"all jobs are held: {reason}")
+    hold = ctx.repository.hold(ctx.clock())
+    if hold is not None:
+        raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
     job = get(ctx, job_id)
     if job.standing is Standing.COMPLETED:
         raise ConflictError(

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from chronos_cli.errors import TemporaryError
+from chronos_cli.core.instant import whole
+from chronos_cli.errors import TemporaryError, UsageError
+from chronos_cli.store.holds import NO_REASON, Hold, read_hold
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.store.repository import STOP_KEY
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chronos_cli.operations.context import Context
+    from chronos_cli.store.interface import Document
 
 _TRIES = 20
 
 
-def engage(ctx: Context, reason: str) -> None:
-    """Hold all jobs, or change why they are held. Raises TemporaryError where others keep changing it."""
-    data = (reason.strip() + "\n").encode()
+def engage(ctx: Context, *, reason: str | None = None, ttl_s: int | None = None, by: str | None = None) -> None:
+    """Hold all jobs, or change the hold that stands.
+
+    `reason`, `ttl_s`: None keeps what a standing hold says. The end of a `ttl_s`, in seconds, counts from now. Raises
+    UsageError for one that has no length, TemporaryError where others keep changing it.
+    """
+    if ttl_s is not None and ttl_s <= 0:
+        raise UsageError(
+            "a hold that ends at once holds nothing", hint="give a --ttl above zero, or lift it with --off"
+        )
     for _ in range(_TRIES):
         found = ctx.repository.documents.read(STOP_KEY)
+        data = _after(found, reason, ttl_s, by, whole(ctx.clock())).to_bytes(ctx.token())
         try:
             if found is None:
                 ctx.repository.documents.create(STOP_KEY, data)
-            elif found.data != data:
+            else:
                 ctx.repository.documents.replace(STOP_KEY, data, found.version)
         except VersionConflict:
             continue
@@ -31,5 +45,19 @@ def engage(ctx: Context, reason: str) -> None:
 
 
 def lift(ctx: Context) -> None:
-    """Let jobs go on."""
+    """Let jobs go on, as far as this home has a say."""
     ctx.repository.documents.delete(STOP_KEY)
+
+
+def _after(found: Document | None, reason: str | None, ttl_s: int | None, by: str | None, now: datetime) -> Hold:
+    standing = None if found is None else read_hold(found.data)
+    if standing is not None and standing.is_over(now):
+        standing = None
+    ends = now + timedelta(seconds=ttl_s) if ttl_s is not None else standing.expires_at if standing else None
+    given = (reason or "").strip()
+    return Hold(
+        reason=given or (standing.reason if standing else NO_REASON),
+        engaged_at=(standing.engaged_at if standing else None) or now,
+        expires_at=ends,
+        by=(standing.by if standing and not given else None) or by,
+    )

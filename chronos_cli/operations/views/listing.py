@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_client.interface import Arm, ArmList
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.holds import Hold
     from chronos_cli.store.jobsfile import Record
     from chronos_cli.store.repository import Arms
 
@@ -179,7 +180,12 @@ class Listing:
     jobs: tuple[JobView, ...]
     orphans: tuple[Arm, ...]
     now: datetime
-    held_reason: str | None = None
+    hold: Hold | None = None
+
+    @property
+    def held_reason(self) -> str | None:
+        """Return why all jobs are held, None where they are not."""
+        return None if self.hold is None else self.hold.text
 
 
 def listing(
@@ -202,7 +208,7 @@ def listing(
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}
     orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
-    return Listing(jobs=tuple(views), orphans=orphans, now=now, held_reason=ctx.repository.stop_reason())
+    return Listing(jobs=tuple(views), orphans=orphans, now=now, hold=ctx.repository.hold(now))
 
 
 def _document(arms: Arms, job_id: str) -> ArmDocument | None:
