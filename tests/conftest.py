@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # The tests start thousands of short processes: compiling everything anew in each would be most of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# `nohup` and a script's `&` hand down that these are ignored: what tests start is to end by them all the same.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/nas_server/test_conf", "tests/e2e/",

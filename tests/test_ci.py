@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -52,6 +53,73 @@ def test_every_python_that_is_supported_is_run():
     assert project["requires-python"] == f">={said[0]}"
     assert f"for version in {' '.join(said)}; do" in (ROOT / ".ci" / "full").read_text(encoding="utf-8")
     assert f"Python {said[0]} or newer, up to {said[-1]} tried " in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _ci(folder, script, timeout=60):
+    """Run a script that begins like .ci/full, in a folder of its own."""
+    (folder / ".ci").mkdir()
+    for name in ("lib", "versions"):
+        shutil.copy(ROOT / ".ci" / name, folder / ".ci")
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f". .ci/lib\n{script}\nsummed_up"],
+        cwd=folder, env={**os.environ, "PY": sys.executable}, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def test_the_last_lines_say_what_ran_and_what_did_not(tmp_path):
+    """A step that fails or hangs, or leaves a process behind, holds nothing up; a skip says its reason."""
+    done = _ci(
+        tmp_path,
+        """CI_LIMIT=1
+        absent() { echo no such thing here; return 77; }
+        noted good sh -c 'sleep 30 & echo fine'
+        noted bad sh -c 'echo broken; exit 3'
+        noted none absent
+        noted hung bounded sh -c 'echo "  File \\"/src/tests/a/test_b.py\\", line 9 in test_c"; sleep 60'
+        CI_UNTIL=0 noted late true
+        words=(ot) && noted other echo yes && noted fine true""",
+    )
+    lines = [re.sub(r", \d+ s$", "", line) for line in done.stdout.partition("== what ran")[2].splitlines()[1:]]
+    assert lines == [
+        "ran      good: fine",
+        "FAILED   bad: exit 3: broken",
+        "skipped  none: no such thing here",
+        "FAILED   hung: exit 124: hung: ended after 1 s",
+        "HUNG     tests/a/test_b.py:9 test_c",
+        "skipped  late: 0 s are over",
+        "ran      other: yes",
+        "skipped  fine: not asked for",
+    ]
+    assert done.returncode == 1
+    assert "broken" in done.stdout.partition("== what ran")[0], "what a step prints is shown"
+
+
+@pytest.mark.soak
+def test_what_was_repeated_into_green_is_named_apart_from_what_failed_twice(tmp_path):
+    """By the names of the run and of the test; what only a busy machine made late is green the second time."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_some.py").write_text(
+        "import pathlib\nmark = pathlib.Path('mark')\n"
+        "def test_late():\n    there = mark.exists()\n    mark.touch()\n    assert there\n"
+        "def test_bad(): assert False\ndef test_good(): pass\n"
+    )
+    done = _ci(tmp_path, 'noted both tested here "$PY" -m pytest -q --rootdir . tests')
+    last = done.stdout.partition("== what ran")[2].splitlines()
+    assert last[2:] == [
+        "FAILED twice: tests/test_some.py::test_bad (here)",
+        "REPEATED once by itself: tests/test_some.py::test_late (here)",
+    ]
+
+
+def test_programs_that_tests_start_can_be_interrupted_wherever_tests_run():
+    """Under `nohup`, or as a script's background job, which hand down that signals are ignored."""
+    code = (
+        "import signal, tests.conftest\n"
+        "print([signal.getsignal(n) for n in (2, 1)] == [signal.default_int_handler, signal.SIG_DFL])"
+    )
+    command = ["sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.service

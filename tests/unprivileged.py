@@ -37,7 +37,7 @@ class User:
 
     def environment(self, **more: str) -> dict[str, str]:
         """An environment of its own, in which this package and what it needs can be imported."""
-        path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if "site-packages" in entry)])
+        path = os.pathsep.join(_imported())
         return {"PATH": os.environ["PATH"], "HOME": str(self.home), "TZ": "UTC", "PYTHONPATH": path, **more}
 
     def start(self, argv: list[str], **more: str) -> subprocess.Popen[str]:
@@ -57,7 +57,7 @@ class User:
 
 @contextmanager
 def unprivileged() -> Iterator[User]:
-    """A user without rights; the test is skipped where no Python is one that such a user may run."""
+    """A user without rights; the test is skipped where such a user may run no Python, or not read what it imports."""
     home = Path(tempfile.mkdtemp(prefix="unprivileged-", dir="/tmp"))
     try:
         home.chmod(0o700)
@@ -66,8 +66,16 @@ def unprivileged() -> Iterator[User]:
         shutil.rmtree(home)
 
 
+def _imported() -> list[str]:
+    """Where this package and what it needs are imported from."""
+    return [str(ROOT), *(entry for entry in sys.path if "site-packages" in entry)]
+
+
 def _python() -> str:
     """This Python, or the system's of the same version where this one lies in a folder that is closed to others."""
+    for folder in () if os.geteuid() else _imported():
+        if not _open_to_all(Path(folder).resolve()):
+            pytest.skip(f"{folder} is closed to a user without rights")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for found in (sys.executable, shutil.which(version, path="/usr/local/bin:/usr/bin:/bin")):
         if found and (os.geteuid() or _open_to_all(Path(found).resolve())):

@@ -242,6 +242,9 @@ def test_interrupting_a_command_exits_130(tmp_path):
     while time.monotonic() < until and not (opened.exists() and _holds(opened, tmp_path / "cron" / ".jobs.lock")):
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
-    os.close(lock)
+    try:
+        out, err = child.communicate(timeout=30)
+    finally:
+        os.close(lock)
+        child.kill()
     assert (child.returncode, out, err) == (130, "", "chronos: error: interrupted\n")
