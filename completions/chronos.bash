@@ -28,7 +28,7 @@ _chronos() {
         "list") options="--offline" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
         "fire") options="--job-id --token --token-file --fire-at --detach" ;;
-        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver" ;;
+        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --paused --workdir --skills --model --deliver" ;;
         "job show") options="" ;;
         "job list") options="" ;;
         "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;

@@ -99,6 +99,7 @@ complete -c chronos -n '__chronos_at "job add"' -l pause-after-failures -r -d 'p
 complete -c chronos -n '__chronos_at "job add"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
 complete -c chronos -n '__chronos_at "job add"' -l on-failure-again -r -d 'how soon again, while it goes on failing'
 complete -c chronos -n '__chronos_at "job add"' -l repeat -r -d 'how often it runs in all'
+complete -c chronos -n '__chronos_at "job add"' -l paused -d 'add it switched off: nothing is armed before `job resume`'
 complete -c chronos -n '__chronos_at "job add"' -l workdir -r -d 'the folder it runs in'
 complete -c chronos -n '__chronos_at "job add"' -l skills -r -d 'skills a prompts runner is told'
 complete -c chronos -n '__chronos_at "job add"' -l model -r -d 'the model a prompts runner is told'

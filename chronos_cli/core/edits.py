@@ -5,7 +5,7 @@ A new record has the fields of hermes-agent 0.19, in its order, so that hermes r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.claim import right_cursor, run_id_of, successor
 from chronos_cli.core.instant import SECOND, text_in, whole
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.job import Job
 
+PAUSED_FROM_START: Final = "added paused"
+
 
 @frozen
 class JobDraft:
     """A job as a person describes it.
 
     `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours, and so is what `extras`
-    holds (`env`, `imported`); `times` None repeats for ever.
+    holds (`env`, `imported`); `times` None repeats for ever; `paused` adds it switched off.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class JobDraft:
     fields: Mapping[str, Any] | None = None
     times: int | None = None
     extras: Mapping[str, Any] | None = None
+    paused: bool = False
 
 
 def new_record(draft: JobDraft, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
@@ -95,7 +98,13 @@ def new_record(draft: JobDraft, *, now: datetime, token: str, defaults: Policy) 
         "enabled_toolsets": None,
         "workdir": None,
     }
+    if draft.paused:
+        record |= _paused(text_in(whole(now), draft.zone), PAUSED_FROM_START)
     return record | dict(draft.fields or {}) | {OURS: ours}
+
+
+def _paused(at: str, reason: str | None) -> dict[str, Any]:
+    return {"enabled": False, "state": "paused", "paused_at": at, "paused_reason": reason}
 
 
 @frozen
@@ -160,8 +169,7 @@ def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[s
     if job.standing is Standing.COMPLETED:
         raise ConflictError(f"job {job.id} is completed", hint="there is nothing left to pause")
     at = text_in(whole(now), job.timetable.zone)
-    changes = {"enabled": False, "state": "paused", "paused_at": at, "paused_reason": reason}
-    return {**job.record, **changes, OURS: ours_of(job.record) | {"change": token}}
+    return {**job.record, **_paused(at, reason), OURS: ours_of(job.record) | {"change": token}}
 
 
 def resumed(job: Job, *, now: datetime, token: str) -> dict[str, Any]:

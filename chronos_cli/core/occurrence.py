@@ -49,6 +49,9 @@ MAX_RETRY_AFTER_S: Final = 900
 UNNAMED_AHEAD = timedelta(minutes=6)
 """The most a clock of NAS may run ahead of ours for a fire without an instant to count as early."""
 
+ASKED_RUNS: Final = frozenset({"pending_slot", "manual_run_at", "manual_run_prompt"})
+"""Where newer Hermes versions keep a run that was asked for, and the slot that it displaced, until one is claimed."""
+
 LEAPS_KEPT: Final = 4
 ECHO = timedelta(seconds=60)
 """For how long a fire that names no instant is taken for the one before it, delivered twice."""
@@ -241,7 +244,14 @@ class _Look:
         ours = ours_of(self.job.record) | self.ours | {"change": self.fire.token}
         if not ours.get("leapt_from"):
             ours.pop("leapt_from", None)
-        return {**self.job.record, **self.changes, OURS: ours}
+        return {**self._unasked(), **self.changes, OURS: ours}
+
+    def _unasked(self) -> Mapping[str, Any]:
+        """The record as it was, after a claim without what asks hermes for a run that this claim is, or replaces."""
+        record = self.job.record
+        if self.claimed_through == self.job.claimed_through:
+            return record
+        return {key: value for key, value in record.items() if key not in ASKED_RUNS}
 
     def _resumes(self) -> bool:
         """Return whether a run without a row is started that an earlier look claimed.

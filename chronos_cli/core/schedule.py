@@ -20,7 +20,7 @@ from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 NICKNAMES: Final = {
     "@hourly": "0 * * * *",
@@ -38,6 +38,7 @@ MAX_CRON: Final = 1_000
 """The longest cron expression that is read, in characters: one that lists every minute and every hour has 250."""
 
 _FIELDS = 5
+_SHOWN = 60
 _WINDOWS = tuple(
     timedelta(seconds=s) for s in (120, 7_200, 90_000, 8 * 86_400, 63 * 86_400, 367 * 86_400, MOST_YEARS * 366 * 86_400)
 )
@@ -162,14 +163,17 @@ class Timetable:
 def parse_schedule(text: str, *, now: datetime, zone: tzinfo, allow_past: bool = False) -> Schedule:
     """Read a schedule as a person writes it. Raises ScheduleError naming what to write instead.
 
-    Forms: five cron fields, `@hourly` ... `@yearly`, `every 30m` (or `@every 30m`), `in 90s`, `+90s`, an ISO 8601 time.
+    Forms: five cron fields, `@hourly` ... `@yearly`, `every 30m` (or `@every 30m`), `in 90s`, `+90s`, an ISO 8601 time,
+    and words with one reading, as `weekdays at 9am`.
     """
     try:
         return _parsed(text, now=now, zone=zone, allow_past=allow_past)
     except ScheduleError:
         from chronos_cli.core.foreign_schedules import told
 
-        known = told(text)
+        known = told(text) if (schedule := _in_words(text)) is None else None
+        if schedule is not None:
+            return schedule
         if known is None:
             raise
         raise ScheduleError(known[0], hint=known[1]) from None
@@ -238,31 +242,73 @@ def _checked_cron(expr: str) -> Cron:
 
 
 def from_record(value: object, zone: tzinfo) -> Schedule:
-    """The schedule of a stored job (`kind`: cron, interval, once). Raises ScheduleError with the reason."""
+    """The schedule of a stored job (`kind`: cron, interval, once; or a text). Raises ScheduleError with the reason."""
+    if isinstance(value, str):
+        return _from_text(value)
     if not isinstance(value, dict):
         raise ScheduleError("the job has no schedule")
     kind = value.get("kind")
     if kind == "cron":
-        expr = value.get("expr")
-        if not isinstance(expr, str):
-            raise ScheduleError("the cron schedule has no expression")
-        if len(expr) > MAX_CRON:
-            return check_cron(expr)
-        return _nickname(expr.lower()) if expr.startswith("@") else check_cron(" ".join(expr.split()))
+        return _stored_cron(value.get("expr"))
     if kind == "interval":
-        seconds = _stored_number(value.get("seconds"))
-        minutes = _stored_number(value.get("minutes"))
-        total = seconds if seconds is not None else minutes * 60 if minutes is not None else 0
-        if not 1 <= total <= _MAX_INTERVAL_S:
-            raise ScheduleError("the interval is not a positive length")
-        return Interval(seconds=round(total))
+        return _stored_interval(value)
     if kind == "once":
         at = value.get("run_at")
         try:
             return Once(at=parse_time(at, zone) if isinstance(at, str) and len(at) <= MAX_CRON else _missing_run_at())
         except UsageError as error:
             raise ScheduleError(error.message) from error
+    text = next((value[key] for key in ("expr", "value", "text", "display") if isinstance(value.get(key), str)), None)
+    if kind in (None, "natural") and text is not None:
+        return _from_text(text)
     raise ScheduleError(f"the schedule kind {kind!r:.40} is not known here")
+
+
+def _stored_cron(expr: object) -> Cron:
+    if not isinstance(expr, str):
+        raise ScheduleError("the cron schedule has no expression")
+    if len(expr) > MAX_CRON:
+        return check_cron(expr)
+    if expr.startswith("@"):
+        return _nickname(expr.lower())
+    in_words = None if _LOOKS_LIKE_CRON.match(expr) else _in_words(expr)
+    return in_words if isinstance(in_words, Cron) else check_cron(" ".join(expr.split()))
+
+
+def _stored_interval(value: Mapping[str, Any]) -> Interval:
+    seconds = _stored_number(value.get("seconds"))
+    minutes = _stored_number(value.get("minutes"))
+    total = seconds if seconds is not None else minutes * 60 if minutes is not None else 0
+    if not 1 <= total <= _MAX_INTERVAL_S:
+        raise ScheduleError("the interval is not a positive length")
+    return Interval(seconds=round(total))
+
+
+def _from_text(text: str) -> Schedule:
+    """Return the recurring schedule that a stored text names. One that counts from now is none, and is refused."""
+    body = " ".join(text[:MAX_CRON].split())
+    words = _in_words(body)
+    if words is not None:
+        return words
+    try:
+        if body.lower().startswith("every "):
+            return Interval(seconds=_positive(body[len("every ") :], body))
+        if body.startswith("@"):
+            return _nickname(body.lower())
+        if len(body.split()) == _FIELDS:
+            return check_cron(body)
+    except UsageError as error:
+        raise ScheduleError(error.message, hint=error.hint) from error
+    raise ScheduleError(f"the stored schedule '{body[:_SHOWN]}' has no one reading", hint="give it another schedule")
+
+
+def _in_words(text: str) -> Schedule | None:
+    from chronos_cli.core.natural import read_days, read_rate
+
+    if len(text) > MAX_CRON:
+        return None
+    rate, fields = read_rate(text), read_days(text)
+    return Interval(seconds=rate) if rate is not None else None if fields is None else check_cron(fields)
 
 
 def to_record(schedule: Schedule, zone: tzinfo) -> dict[str, Any]:

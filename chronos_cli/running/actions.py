@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,9 +28,12 @@ _BASH_SUFFIXES: Final = (".sh", ".bash")
 
 HANDED_ON: Final = (
     "id", "name", "skills", "skill", "model", "provider", "base_url", "deliver", "context_from", "enabled_toolsets",
-    "origin", "workdir",
+    "origin", "workdir", "failure_deliver", "quota_hold_until", "manual_run_prompt",
 )  # fmt: skip
 """What a prompt runner is told about the job, as JSON in CHRONOS_JOB; keys without a value are left out."""
+
+MONITOR: Final = ("monitor_script", "monitor_url", "monitor_tool")
+"""Each makes a job one that runs only when what it watches has changed, which hermes finds out."""
 
 _AGENT_ONLY: Final = ("skills", "skill", "model", "provider", "base_url", "context_from", "enabled_toolsets")
 
@@ -71,6 +75,11 @@ def action_kind(job: Mapping[str, Any]) -> str:
     return "prompt" if job.get("prompt") or job.get("script") or job.get("skills") or job.get("skill") else "none"
 
 
+def watched(job: Mapping[str, Any]) -> str | None:
+    """Return the field that makes a job one of hermes' monitors, None where it is none."""
+    return next((key for key in MONITOR if job.get(key)), None)
+
+
 def resolve_action(
     job: Mapping[str, Any], *, scripts_dir: Path, prompt_runner: Sequence[str] | None
 ) -> ProcessAction | HttpAction:
@@ -90,8 +99,14 @@ def _resolved(
     job: Mapping[str, Any], scripts_dir: Path, prompt_runner: Sequence[str] | None
 ) -> ProcessAction | HttpAction:
     kind = action_kind(job)
+    source = watched(job)
+    if source is not None and kind in ("script", "prompt"):
+        raise ActionError(
+            f"the job runs only when what {source} names has changed, and only hermes looks at that",
+            hint="fire it through hermes, or take that field out",
+        )
     if kind == "script":
-        argv, path = _script(job["script"], scripts_dir)
+        argv, path = _script(job["script"], scripts_dir, job.get("interpreter"))
         return ProcessAction(kind, argv, _folder(job, path.parent))
     cwd = _folder(job, scripts_dir.parent)
     if kind == "prompt":
@@ -113,17 +128,36 @@ def _resolved(
 def unhandled_fields(job: Mapping[str, Any], action: ProcessAction | HttpAction | None = None) -> tuple[str, ...]:
     """What the record asks for that nothing here carries out, as `deliver=telegram:-100123`; for `list` and the row.
 
-    A prompt's runner is handed everything, so there is nothing to name. `action` may be left out, where it cannot be
-    resolved for one.
+    A prompt's runner is handed everything, so there only what comes after a failure, or before the runner, is named.
+    `action` may be left out, where it cannot be resolved for one.
     """
     kind = action_kind(job) if not isinstance(action, ProcessAction) else action.kind
-    if kind in ("prompt", "none"):
-        return ()
-    named = [key for key in _AGENT_ONLY if job.get(key)]
-    deliver = job.get("deliver")
+    named = [key for key in _AGENT_ONLY if job.get(key)] if kind not in ("prompt", "none") else []
+    deliver = job.get("deliver") if kind not in ("prompt", "none") else None
     if deliver not in (None, "", "local", "none", ["local"]):
-        named.append(f"deliver={deliver if isinstance(deliver, str) else json.dumps(deliver)}")
+        named.append(f"deliver={_shown(deliver)}")
+    failing = job.get("failure_deliver")
+    if failing not in (None, "", "local", "none", ["local"]):
+        named.append(f"failure_deliver={_shown(failing)}")
+    source = watched(job)
+    if source is not None and kind in ("script", "prompt"):
+        named.append(source)
+    if _held_back(job):
+        named.append(f"quota_hold_until={job['quota_hold_until']}")
     return tuple(named)
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _held_back(job: Mapping[str, Any]) -> bool:
+    """Return whether hermes would hold the job beyond its next time, as a provider's quota is spent until then."""
+    try:
+        until, at = (datetime.fromisoformat(job[key]).timestamp() for key in ("quota_hold_until", "next_run_at"))
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return False
+    return until > at
 
 
 def _stdin(job: Mapping[str, Any]) -> bytes | None:
@@ -162,8 +196,11 @@ def _folder(job: Mapping[str, Any], otherwise: Path) -> str:
     return str(folder)
 
 
-def _script(given: object, scripts_dir: Path) -> tuple[tuple[str, ...], Path]:
-    """A script's argv and its real path. Never by its own shebang or mode: the ending decides, as in hermes."""
+def _script(given: object, scripts_dir: Path, interpreter: object) -> tuple[tuple[str, ...], Path]:
+    """A script's argv and its real path. Never by its own shebang or mode: the ending decides, as in hermes.
+
+    `interpreter`: the Python that the record names for it; a shell script has none.
+    """
     if not isinstance(given, str) or not given.strip() or "\0" in given:
         raise ActionError("the job's script is not the name of a file")
     try:
@@ -180,7 +217,23 @@ def _script(given: object, scripts_dir: Path) -> tuple[tuple[str, ...], Path]:
     require_own(str(Path(scripts_dir).parent), (str(inside), str(path)), os.environ)
     if path.suffix.lower() in _BASH_SUFFIXES:
         return (_bash(), str(path)), path
-    return (sys.executable, str(path)), path
+    return (_python(interpreter), str(path)), path
+
+
+def _python(interpreter: object) -> str:
+    if interpreter is None or interpreter == "":
+        return sys.executable
+    if not isinstance(interpreter, str) or "\0" in interpreter:
+        raise ActionError("the job's interpreter is not a text")
+    program = os.path.expanduser(interpreter.strip())
+    found = program if "/" in program else next(filter(_runs, (f"{at}/{program}" for at in os.get_exec_path())), "")
+    if not os.path.isabs(found) or not _runs(found):
+        raise ActionError(f"the job's interpreter {interpreter!r} is no program here", hint="give its whole path")
+    return found
+
+
+def _runs(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
 def _bash() -> str:
@@ -205,7 +258,7 @@ def _prompt(job: Mapping[str, Any], scripts_dir: Path, cwd: str, prompt_runner: 
     runner = tuple(str(part) for part in prompt_runner)
     if not job.get("script"):
         return ProcessAction("prompt", runner, cwd, _utf8(prompt), environment)
-    argv, path = _script(job["script"], scripts_dir)
+    argv, path = _script(job["script"], scripts_dir, job.get("interpreter"))
     spec = {"script": argv, "folder": str(path.parent), "prompt": prompt, "runner": runner}
     first = (sys.executable, "-I", str(_HERE / "scripted_prompt.py"))
     return ProcessAction("prompt", first, cwd, json.dumps(spec).encode(), environment)

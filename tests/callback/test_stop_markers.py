@@ -141,3 +141,26 @@ def test_of_two_holds_the_later_end_counts(tmp_path):
     (profile / "ESTOP").write_text("own, for good")
     found = ctx.repository.hold(ctx.clock())
     assert (found.text, found.lifted_by) == ("own, for good", "chronos hold --off")
+
+
+def test_a_claim_clears_what_asks_hermes_for_another_run(home):
+    """A slot kept for later, or a run that was asked for, would be restored once the claim is over: a second run."""
+    home.add("asked", "every 1h", "true", ago=1)
+    cursor = home.jobs()["asked"]["next_run_at"]
+    change(
+        home.home, "asked", pending_slot=iso(hours=1), manual_run_at=cursor, manual_run_prompt="now", kept="as it is"
+    )
+    assert home.fire("asked").json["result"] == "claimed"
+    home.wait_for_rows("asked", state="ok")
+    record = home.jobs()["asked"]
+    assert {"pending_slot", "manual_run_at", "manual_run_prompt"}.isdisjoint(record)
+    assert record["kept"] == "as it is"
+
+
+def test_a_look_that_claims_nothing_leaves_them(home):
+    """Without a claim of ours they are hermes' own business."""
+    home.add("asked", "every 1h", "true")
+    change(home.home, "asked", pending_slot=iso(hours=1), quota_hold_until=iso(hours=2), failure_deliver="telegram:1")
+    before = home.jobs()["asked"]
+    home.fire("asked")
+    assert home.jobs()["asked"] == before

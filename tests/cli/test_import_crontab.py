@@ -126,8 +126,8 @@ def test_every_and_hints_name_the_right_spelling(chronos, bring, table, home):
     assert [record["schedule"]["kind"] for record in records(home).values()] == ["cron", "interval"]
     assert chronos("next", "@every 1h30m", home=home).out.startswith("every 90m ")
     for text, write in (("rate(5 minutes)", "every 5m"), ("cron(0 12 ? * MON-FRI *)", "0 12 * * MON-FRI"),
-                        ("TZ=Asia/Tokyo 0 9 * * *", "--tz Asia/Tokyo"), ("daily", "@daily"), ("every hour", "every 1h"),
-                        ("every monday at 5:30pm", "30 17 * * mon"), ("weekdays at 9am", "0 9 * * 1-5"),
+                        ("TZ=Asia/Tokyo 0 9 * * *", "--tz Asia/Tokyo"), ("daily", "@daily"), ("every day", "every 1d"),
+                        ("monday at 5:30pm", "30 17 * * mon"), ("day at 9am", "0 9 * * *"),
                         ("0 9 ? * 1", "0 9 * * 1"), ("0 0 15W * *", "LW"), ("H 3 * * *", "--jitter"),
                         ("0~59 * * * *", "--jitter"), ("@reboot", "init"), ("0 22-2 * * *", "22-23,0-2"),
                         ("cron(0 12 ? * 2 *)", "there Sunday is 1"), ("cron(0 12 * * ? 2027)", "without the year")):  # fmt: skip

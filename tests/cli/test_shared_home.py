@@ -81,3 +81,73 @@ def test_an_end_that_cannot_be_meant_holds_nothing(chronos, home, words, line):
     done = chronos("hold", *words, home=home)
     assert (done.code, line in done.err) == (2, True), done.err
     assert not (home / "ESTOP").exists()
+
+
+def test_a_job_added_paused_waits_to_be_resumed(chronos, home):
+    """Nothing is armed or run before `job resume`; the same command again changes nothing, one without it leaves it."""
+    words = ("job", "add", "weekdays at 9am", "--id", "report", "--shell", "true")
+    done = chronos(*words, "--paused", "--json", home=home)
+    assert (done.json["job"]["state"], done.json["next"], done.json["schedule"]) == ("paused", [], "0 9 * * 1-5")
+    record = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]
+    assert (record["enabled"], record["state"], record["paused_reason"]) == (False, "paused", "added paused")
+    assert record["paused_at"]
+    assert chronos(*words, "--paused", "--json", home=home).json["changed"] is False
+    assert chronos(*words, "--json", home=home).json["job"]["state"] == "paused"
+    assert chronos("job", "resume", "report", "--json", home=home).json["job"]["state"] == "live"
+    assert chronos(*words, "--paused", "--json", home=home).json["job"]["state"] == "paused"
+
+
+def put(home, **fields):
+    """A job of hermes' own kind in the store, due an hour from now."""
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    record = {"id": "theirs", "name": "theirs", "schedule": {"kind": "interval", "minutes": 60}, "next_run_at": at,
+              "enabled": True, "state": "scheduled", **fields}  # fmt: skip
+    (home / "cron").mkdir(exist_ok=True)
+    (home / "cron" / "jobs.json").write_text(json.dumps({"jobs": [record]}))
+
+
+def test_a_script_runs_by_the_interpreter_that_its_job_names(chronos, home):
+    """The whole path of one, or one of the search path, is what runs it; any other is refused with the reason."""
+    (home / "scripts").mkdir()
+    (home / "scripts" / "who.py").write_text("import sys\nprint('by', sys.argv[0])\n")
+    python = home / "python"
+    python.write_text("#!/bin/sh\necho through ours\nexec /bin/true\n")
+    python.chmod(0o755)
+    put(home, script="who.py", no_agent=True, interpreter=str(python))
+    assert chronos("run", "theirs", home=home).code == 0
+    assert "through ours" in chronos("logs", "theirs", home=home).out
+    for named in ("/nowhere/python", "no-such-python", "../python", str(home)):
+        put(home, script="who.py", no_agent=True, interpreter=named)
+        done = chronos("run", "theirs", home=home)
+        assert done.code == 10
+        assert f"the job's interpreter {named!r} is no program here: give its whole path" in done.err
+    put(home, script="who.py", no_agent=True, interpreter=7)
+    assert "the job's interpreter is not a text" in chronos("run", "theirs", home=home).err
+
+
+@pytest.mark.parametrize("field", ["monitor_url", "monitor_script", "monitor_tool"])
+def test_a_monitor_is_never_run_as_a_plain_job(chronos, home, field):
+    """It would run at every instant instead of at a change: the run is refused with the reason, and `list` names it."""
+    (home / "scripts").mkdir()
+    (home / "scripts" / "who.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
+    put(home, script="who.py", no_agent=True, **{field: "x"})
+    done = chronos("run", "theirs", home=home)
+    assert done.code == 10
+    assert f"the job runs only when what {field} names has changed, and only hermes looks at that" in done.err
+    assert not (home / "ran").exists()
+    assert chronos("job", "show", "theirs", "--json", home=home).json["job"]["unhandled"] == [field]
+
+
+def test_what_would_change_the_course_of_a_job_in_hermes_is_said(chronos, home):
+    """Where a failure is delivered, and a quota that is spent beyond the next time, are kept and named."""
+    later, sooner = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (5, 0))
+    put(home, prompt="x", failure_deliver="telegram:1", quota_hold_until=later)
+    unhandled = chronos("list", "--offline", "--json", home=home).json["jobs"][0]["unhandled"]
+    assert unhandled[1:] == ["failure_deliver=telegram:1", f"quota_hold_until={later}"]
+    put(home, prompt="x", failure_deliver="local", quota_hold_until=sooner)
+    assert chronos("list", "--offline", "--json", home=home).json["jobs"][0]["unhandled"][1:] == []
+    record = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]
+    chronos("job", "pause", "theirs", home=home)
+    after = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]
+    assert [after[key] for key in ("failure_deliver", "quota_hold_until")] == ["local", sooner]
+    assert list(after)[: len(record)] == list(record)

@@ -225,7 +225,7 @@ def test_a_naive_time_means_the_jobs_zone_and_a_named_one_its_own():
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(None, "no schedule"), ("daily", "no schedule"), ({"kind": "lunar"}, "lunar"), ({"kind": "cron"}, "no expression"),
+    [(None, "no schedule"), ("daily", "the stored schedule 'daily' has no one reading"), ({"kind": "lunar"}, "lunar"), ({"kind": "cron"}, "no expression"),
      ({"kind": "cron", "expr": "* * * * * *"}, "six fields"), ({"kind": "interval", "minutes": 0}, "positive"),
      ({"kind": "once"}, "no time")],
 )  # fmt: skip

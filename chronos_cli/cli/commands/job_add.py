@@ -47,6 +47,9 @@ def command(
     on_failure: options.OnFailure = None,
     on_failure_again: options.OnFailureAgain = None,
     repeat: options.Repeat = None,
+    paused: Annotated[
+        bool, typer.Option("--paused", help="add it switched off: nothing is armed before `job resume`")
+    ] = False,
     workdir: options.Workdir = None,
     skills: options.Skills = None,
     model: options.Model = None,
@@ -62,6 +65,7 @@ def command(
       chronos job add '0 9 * * 1-5' --name digest --tz Europe/Berlin -- /usr/local/bin/digest --all
       chronos job add 'every 30m' --id disk --script disk.sh --retries 2
       chronos job add 'in 90s' --command echo hello
+      chronos job add 'weekdays at 9am' --id report --paused --shell 'make report'
     """
     del command_
     invocation: Invocation = ctx.obj
@@ -91,6 +95,7 @@ def command(
         action=action,
         fields=fields,
         times=options.times_of(repeat) or None,
+        paused=paused,
     )
     changed = jobs.add(context, _named(context, draft))
     verb = "added" if changed.created else "changed"

@@ -319,7 +319,10 @@ def _brought_to(ctx: Context, job: Job, draft: edits.JobDraft, token: str) -> di
         fields=draft.fields,
         times=draft.times or None,
     )
-    return edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy)
+    record = edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy)
+    if not draft.paused or job.standing is Standing.COMPLETED:
+        return record
+    return edits.paused(parse_job(record, ctx.home), reason=edits.PAUSED_FROM_START, now=ctx.clock(), token=token)
 
 
 def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> JobChange:

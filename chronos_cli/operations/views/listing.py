@@ -310,8 +310,8 @@ def _cursor(job: Job, now: datetime) -> datetime | None:
 
 def unhandled_of(record: Mapping[str, Any], kind: str, *, prompt_runner: bool) -> tuple[str, ...]:
     """Return what the record, whose action is of this kind, asks for that nothing here carries out."""
-    if kind == "prompt":
-        return () if prompt_runner else ("prompt (runners.prompt is not set)",)
+    if kind == "prompt" and not prompt_runner:
+        return ("prompt (runners.prompt is not set)", *unhandled_fields(record))
     return unhandled_fields(record) if kind != "none" else ()
 
 
