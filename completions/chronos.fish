@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --every --fire-at --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --count --deliver --every --fire-at --format --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -141,15 +141,18 @@ complete -c chronos -n '__chronos_at "job remove"' -l yes -s y -d 'do not ask'
 complete -c chronos -n '__chronos_at "job unlock"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job unlock"' -l yes -s y -d 'do not ask'
 complete -c chronos -n '__chronos_at "job realign"' -a '(__chronos_jobs)'
-complete -c chronos -n '__chronos_at "job import"' -l from -r -d 'read a crontab, or a chronos or Hermes home'
+complete -c chronos -n '__chronos_at "job import"' -l from -r -d 'crontab, kubernetes or systemd; or a chronos or Hermes home'
 complete -c chronos -n '__chronos_at "job import"' -l dry-run -d 'show the plan, change nothing'
-complete -c chronos -n '__chronos_at "job import"' -l tz -r -d 'of a crontab: the zone of its times; else the homes'
+complete -c chronos -n '__chronos_at "job import"' -l tz -r -d 'the zone of times that name none; else the homes, or UTC'
 complete -c chronos -n '__chronos_at "job import"' -l seconds -r -d 'of a crontab: lines may have six or seven fields of time'
-complete -c chronos -n '__chronos_at "job import"' -l system -d 'of a crontab: each line names its user, as in /etc/crontab'
-complete -c chronos -n '__chronos_at "job import"' -l prune -d 'of a crontab: remove the jobs whose lines are gone'
+complete -c chronos -n '__chronos_at "job import"' -l system -d 'of the machine: /etc/crontab, whose lines name users, or its units'
+complete -c chronos -n '__chronos_at "job import"' -l prune -d 'remove the jobs that are gone from the source'
+complete -c chronos -n '__chronos_at "job import"' -l local -d 'of CronJobs: run their commands here, not in the cluster'
 complete -c chronos -n '__chronos_at "job import"' -l disable-source -d 'of your own crontab: take the lines out, with a backup'
 complete -c chronos -n '__chronos_at "job export"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job export"' -l output -s o -r -d 'write it there'
+complete -c chronos -n '__chronos_at "job export"' -l format -r -d 'whose words it is in'
+complete -c chronos -n '__chronos_at "job export"' -l image -r -d 'of CronJobs: the image of containers that have none'
 complete -c chronos -n '__chronos_at "run"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "run"' -l detach -d 'return once the run has started; it goes on'
 complete -c chronos -n '__chronos_at "next"' -l tz -r -d 'the zone it is meant in; else the homes'

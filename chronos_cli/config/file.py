@@ -126,12 +126,25 @@ def _scalar(text: str) -> tuple[bool, object]:
 
 def read_yaml(text: str, path: str) -> dict[str, object]:
     """The mapping in a text of YAML, by the library. Raises ConfigError with the line of what is wrong."""
+    documents = yaml_documents(text, path)
+    if len(documents) > 1:
+        raise ConfigError(f"{path}: holds {len(documents)} documents", hint="a configuration is one")
+    document = documents[0] if documents else None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: must hold `key: value` lines at its top, not a {type(document).__name__}")
+    return document
+
+
+def yaml_documents(text: str, path: str) -> list[Any]:
+    """The documents in a text of YAML, bounded in depth and size. Raises ConfigError with the line of what is wrong."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _measure(text, loader, path)
-        document = yaml.load(text, loader)  # noqa: S506 - either loader is a safe one
+        return list(yaml.load_all(text, loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -141,11 +154,6 @@ def read_yaml(text: str, path: str) -> dict[str, object]:
         # Beside YAML's own: a date such as 2026-13-45, a number of too many digits, a key that is a list.
         problem = " ".join(str(error).split())[:200]
         raise ConfigError(f"{path}: not YAML: {problem}", hint="put the file right") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: must hold `key: value` lines at its top, not a {type(document).__name__}")
-    return document
 
 
 def _measure(text: str, loader: Any, path: str) -> None:

@@ -382,4 +382,4 @@ def test_a_crontab_that_changed_or_takes_nothing_is_left_as_it_is(chronos, home,
 def test_options_of_crontabs_are_for_crontabs(chronos, home, table):
     """`--prune` and its like mean nothing for a document."""
     done = chronos("job", "import", table("{}"), "--prune", home=home)
-    assert (done.code, "an option of crontabs is given: say --from crontab" in done.err) == (2, True)
+    assert (done.code, "an option of other schedulers is given: say --from crontab" in done.err) == (2, True)

@@ -18,16 +18,30 @@ def command(
     ctx: typer.Context,
     jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="only these; else all")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="write it there")] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="json|crontab|kubernetes|systemd", help="whose words it is in")
+    ] = "json",
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="of CronJobs: the image of containers that have none")
+    ] = None,
 ) -> int:
     """Write jobs as one JSON document that `chronos job import` reads. What is running is not part of it.
 
-    It holds what the jobs run as it is, headers of HTTP actions included: keep it as you keep the store.
+    It holds what the jobs run as it is, headers of HTTP actions included: keep it as you keep the store. With --format
+    it is a crontab, CronJobs (JSON, which is YAML) or units of systemd (-o names their folder); a job that the other
+    scheduler cannot say is named and left out.
 
     Examples:
       chronos job export > jobs.json
       chronos job export digest -o digest.json
+      chronos job export --format crontab
+      chronos job export --format systemd -o units
     """
     invocation: Invocation = ctx.obj
+    if form != "json":
+        from chronos_cli.cli.foreign_export import run
+
+        return run(invocation, form, jobs, output=output, image=image)
     from chronos_cli.files import write_output
     from chronos_cli.operations.jobs.transfer import export
 

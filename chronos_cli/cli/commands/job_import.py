@@ -24,44 +24,51 @@ def command(
     ctx: typer.Context,
     file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="what to read; - is stdin")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="crontab|DIR", help="read a crontab, or a chronos or Hermes home")
+        str | None,
+        typer.Option("--from", metavar="KIND|DIR", help="crontab, kubernetes or systemd; or a chronos or Hermes home"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
     tz: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="of a crontab: the zone of its times; else the home's")
+        str | None, typer.Option(metavar="ZONE", help="the zone of times that name none; else the home's, or UTC")
     ] = None,
     seconds: Annotated[
         str | None, typer.Option(metavar="first|last", help="of a crontab: lines may have six or seven fields of time")
     ] = None,
     system: Annotated[
-        bool, typer.Option("--system", help="of a crontab: each line names its user, as in /etc/crontab")
+        bool, typer.Option("--system", help="of the machine: /etc/crontab, whose lines name users, or its units")
     ] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="of a crontab: remove the jobs whose lines are gone")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="remove the jobs that are gone from the source")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="of CronJobs: run their commands here, not in the cluster")
+    ] = False,
     disable_source: Annotated[
         bool, typer.Option("--disable-source", help="of your own crontab: take the lines out, with a backup")
     ] = False,
 ) -> int:
     """Bring jobs in: those that are new are added, those that are here are brought to what arrives.
 
-    FILE is what `chronos job export` wrote, or a crontab with --from crontab (without FILE: `crontab -l`). It is all
-    one change: either every job comes in, or none. The same import again changes nothing. A line of a crontab stays
-    the same job for as long as its command does; a job whose line is gone is named.
+    FILE is what `chronos job export` wrote. With --from crontab it is a crontab (without FILE: `crontab -l`), with
+    --from kubernetes CronJobs in YAML or JSON, with --from systemd a .timer or a folder of them (without FILE: your own
+    units). It is all one change: either every job comes in, or none. The same import again changes nothing. What has
+    no counterpart here is named and left out; a job that is gone from its source is named.
 
     Examples:
       chronos job import jobs.json --dry-run
       chronos job import --from crontab --dry-run
       chronos job import /etc/cron.d/backup --from crontab --system
+      kubectl get cronjobs -o yaml | chronos job import - --from kubernetes
+      chronos job import --from systemd --dry-run
       chronos job import --from ~/.hermes
     """
     invocation: Invocation = ctx.obj
-    if source == "crontab":
-        from chronos_cli.cli.crontabs import Options, run
+    if source in ("crontab", "kubernetes", "systemd"):
+        from chronos_cli.cli.foreign import Options, run
 
-        options = Options(file=file, dry_run=dry_run, seconds=seconds, system=system, prune=prune,
-                          disable_source=disable_source, zone_name=tz)  # fmt: skip
+        options = Options(kind=source, file=file, dry_run=dry_run, seconds=seconds, system=system, prune=prune,
+                          disable_source=disable_source, local=local, zone_name=tz)  # fmt: skip
         return run(invocation, options)
-    if tz or seconds or system or prune or disable_source:
-        raise UsageError("an option of crontabs is given", hint="say --from crontab")
+    if tz or seconds or system or prune or disable_source or local:
+        raise UsageError("an option of other schedulers is given", hint="say --from crontab, kubernetes or systemd")
     from chronos_cli.operations.jobs.transfer import import_jobs
 
     context = invocation.context()
@@ -115,7 +122,9 @@ def _open(folder: str, invocation: Invocation) -> Context:
 
     home = Path(folder).expanduser()
     if not (home / "cron" / "jobs.json").is_file():
-        raise UsageError(f"{home} is no home: it has no cron/jobs.json", hint="name a folder, or say --from crontab")
+        raise UsageError(
+            f"{home} is no home: it has no cron/jobs.json", hint="name a folder, or crontab, kubernetes or systemd"
+        )
     # Variables and flags speak for the home we work in, not for that one.
     config = load_config(environ={key: invocation.environ[key] for key in ("HOME", "TZ") if key in invocation.environ},
                          home=str(home))  # fmt: skip

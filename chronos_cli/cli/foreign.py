@@ -1,0 +1,235 @@
+"""`chronos job import --from crontab|kubernetes|systemd`: what it reads, the plan that it shows, what it takes out."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.cli.notify import tell_of_import
+from chronos_cli.config.zone import machine_zone
+from chronos_cli.core.instant import named_zone, text_in
+from chronos_cli.errors import UsageError
+from chronos_cli.frozen import frozen
+from chronos_cli.operations.foreign.crontab import SECONDS, Machine
+from chronos_cli.operations.foreign.crontab_source import read_file, read_own, take_out
+from chronos_cli.operations.foreign.upsert import import_foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.cli.output import Output
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.foreign.upsert import EarlierWay, ForeignJobs, ForeignPlan
+
+KINDS: Final = ("crontab", "kubernetes", "systemd")
+SIGNS: Final = {
+    "add": "+ add   ", "change": "~ change", "keep": "= keep  ", "gone": "? gone  ", "remove": "- remove",
+}  # fmt: skip
+_SYSTEM: Final = "/etc/crontab"
+_SYSTEM_UNITS: Final = "/etc/systemd/system"
+
+
+@frozen
+class Options:
+    """The options of an import from another scheduler; `kind` is one of KINDS."""
+
+    kind: str
+    file: str | None
+    dry_run: bool
+    seconds: str | None
+    system: bool
+    prune: bool
+    disable_source: bool
+    local: bool
+    zone_name: str | None
+
+
+@frozen
+class _Source:
+    """What was read: the jobs, the source that they are known by, and of a crontab its bytes."""
+
+    jobs: ForeignJobs
+    name: str
+    earlier: EarlierWay | None = None
+    table: bytes = b""
+
+
+def run(invocation: Invocation, options: Options) -> int:
+    """Import what another scheduler has and show what became of each of its jobs."""
+    _check(options)
+    context, config = invocation.context(), invocation.config()
+    read = {"crontab": _crontab, "kubernetes": _kubernetes, "systemd": _systemd}[options.kind]
+    source = read(invocation, options, context)
+    plan = import_foreign(
+        context,
+        source.jobs.jobs,
+        source=source.name,
+        prune=options.prune,
+        dry_run=options.dry_run,
+        earlier=source.earlier,
+    )
+    error = None
+    if not options.dry_run and any(one.item.verdict.value not in ("keep", "gone") for one in plan):
+        error = tell_of_import(invocation, context)
+    kept = None
+    if options.disable_source and not options.dry_run and error is None:
+        taken = {one.job.line for one in plan if one.job is not None and one.job.line is not None}
+        kept = take_out(source.table, taken, invocation.environ, Path(config.home), context.clock())
+    for note in source.jobs.notes:
+        invocation.output.warn(note)
+    for text in source.jobs.left_out:
+        invocation.output.warn(f"left out: {text}")
+    for one in plan:
+        if one.item.verdict.value == "gone":
+            gone = f"{one.item.job_id} ({one.item.name})"
+            invocation.output.warn(f"no longer in {_place(options)}: {gone}; --prune removes it")
+    document: dict[str, Any] = {
+        "dry_run": options.dry_run,
+        "jobs": [_as_json(one, options.kind) for one in plan],
+        "left_out": list(source.jobs.left_out),
+        "notes": list(source.jobs.notes),
+        "backup": None if kept is None else str(kept),
+    }
+    return invocation.done(document, lambda out: _show(out, plan, kept, options), error=error)
+
+
+def _check(options: Options) -> None:
+    if options.seconds not in (None, *SECONDS):
+        raise UsageError(f"--seconds is first or last, not '{options.seconds}'", hint="say where the seconds stand")
+    of_crontabs = {"--seconds": options.seconds is not None, "--disable-source": options.disable_source}
+    for name, given in of_crontabs.items():
+        if given and options.kind != "crontab":
+            raise UsageError(f"{name} is for crontabs", hint="leave it out, or say --from crontab")
+    if options.local and options.kind != "kubernetes":
+        raise UsageError("--local is for CronJobs", hint="leave it out, or say --from kubernetes")
+    if options.system and options.kind == "kubernetes":
+        raise UsageError("--system is for crontabs and systemd", hint="leave it out")
+    if options.disable_source and (options.file is not None or options.system):
+        raise UsageError("--disable-source is for your own crontab", hint="leave out FILE and --system")
+
+
+def _place(options: Options) -> str:
+    return "the crontab" if options.kind == "crontab" else f"{options.file or 'the units'}"
+
+
+def _crontab(invocation: Invocation, options: Options, context: Context) -> _Source:
+    from chronos_cli.operations.foreign.crontab import read_crontab
+    from chronos_cli.operations.foreign.crontab_import import jobs_of
+
+    file = options.file or (_SYSTEM if options.system else None)
+    table = read_own(invocation.environ) if file is None else read_file(file)
+    machine = _machine(invocation.environ)
+    found = read_crontab(
+        table,
+        machine,
+        zone_name=options.zone_name or context.home.zone_name,
+        now=context.clock(),
+        seconds=options.seconds,
+        system=options.system,
+    )
+    name = f"system:{os.path.realpath(str(file))}" if options.system else "crontab"
+    jobs, earlier = jobs_of(found, source=name, cron_zone=named_zone(machine.zone_name))
+    return _Source(jobs=jobs, name=name, earlier=earlier, table=table)
+
+
+def _kubernetes(invocation: Invocation, options: Options, context: Context) -> _Source:
+    from chronos_cli.operations.foreign.kubernetes import read_cronjobs
+
+    del invocation
+    if options.file is None:
+        raise UsageError("which CronJobs is not said", hint="give FILE, or - for `kubectl get cronjobs -o yaml`")
+    try:
+        text = read_file(options.file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{options.file} is not UTF-8 text", hint="save it as UTF-8") from error
+    zone_name = options.zone_name or "UTC"
+    jobs = read_cronjobs(text, options.file, zone_name=zone_name, now=context.clock(), local=options.local)
+    return _Source(jobs=jobs, name="kubernetes")
+
+
+def _systemd(invocation: Invocation, options: Options, context: Context) -> _Source:
+    from chronos_cli.operations.foreign.systemd import read_timers
+
+    environ = invocation.environ
+    own = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~", ".config").expanduser())
+    place = Path(options.file or (_SYSTEM_UNITS if options.system else Path(own, "systemd", "user"))).expanduser()
+    jobs = read_timers(
+        place,
+        _machine(environ),
+        zone_name=options.zone_name or context.home.zone_name,
+        now=context.clock(),
+        system=options.system,
+    )
+    return _Source(jobs=jobs, name="systemd:system" if options.system else "systemd")
+
+
+def _machine(environ: Mapping[str, str]) -> Machine:
+    try:
+        own = pwd.getpwuid(os.geteuid())
+        user, folder = own.pw_name, own.pw_dir
+    except KeyError:  # a user without an entry, as in some containers
+        user, folder = str(os.geteuid()), "/"
+    search = f"{environ.get('PATH', '')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    given = environ.get("HOME", "")
+    return Machine(
+        user=user,
+        folder=given if given.startswith("/") else folder,
+        zone_name=machine_zone(environ, etc="/etc")[0],
+        is_user=_is_user,
+        is_program=lambda name: shutil.which(name, path=search) is not None,
+    )
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _times(moments: tuple[datetime, ...], zone_name: str) -> list[str]:
+    return [text_in(moment, named_zone(zone_name)) for moment in moments]
+
+
+def _as_json(one: ForeignPlan, kind: str) -> dict[str, Any]:
+    item, job = one.item, one.job
+    known = {"action": item.verdict.value, "job_id": item.job_id, "name": item.name, "schedule": item.schedule}
+    if job is None:
+        return known
+    theirs = {"line": job.line} if kind == "crontab" else {"where": job.where}
+    return (
+        known
+        | theirs
+        | {
+            "timezone": job.zone_name,
+            "next": _times(one.next, job.zone_name),
+            "cron_next" if kind == "crontab" else "their_next": _times(one.their_next, job.zone_name),
+        }
+    )
+
+
+def _show(out: Output, plan: list[ForeignPlan], kept: Path | None, options: Options) -> None:
+    if out.quiet:
+        return
+    other = {"crontab": "cron", "kubernetes": "the cluster", "systemd": "systemd"}[options.kind]
+    for one in plan:
+        item, job = one.item, one.job
+        named = item.job_id if item.name == item.job_id else f"{item.job_id} ({item.name})"
+        out.line(f"{SIGNS[item.verdict.value]} {named}  {item.schedule}".rstrip())
+        if options.dry_run and job is not None:
+            here, there = _times(one.next, job.zone_name), _times(one.their_next, job.zone_name)
+            said = "the same" if here == there else ", ".join(there) or "cannot read it"
+            where = job.where if job.line is None else f"line {job.line}"
+            out.line(f"           {where}, {job.zone_name}: {', '.join(here) or 'never'}; {other}: {said}")
+    counts = {word: sum(1 for one in plan if one.item.verdict.value == word) for word in SIGNS}
+    gone = f", {counts['remove']} to remove" if counts["remove"] else ""
+    out.line(f"Plan: {counts['add']} to add, {counts['change']} to change, {counts['keep']} to keep{gone}."
+             f"{' Nothing was changed.' if options.dry_run else ''}")  # fmt: skip
+    if kept is not None:
+        out.line(f"The lines are out of your crontab; what it held is in {kept}")

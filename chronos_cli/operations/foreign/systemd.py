@@ -1,0 +1,274 @@
+"""Timers of systemd with their services as jobs (systemd.timer(5), systemd.service(5)).
+
+A timer's key is its name; one with several calendar events is as many jobs. A setting that would make the program run
+differently and has no counterpart leaves the timer out, by name; what only limits or describes it is noted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.instant import named_zone
+from chronos_cli.core.schedule import Interval, parse_schedule
+from chronos_cli.durations import format_duration, parse_seconds
+from chronos_cli.errors import UsageError
+from chronos_cli.operations.foreign.calendar_events import from_event
+from chronos_cli.operations.foreign.units import read_unit, words_of
+from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from chronos_cli.core.schedule import Schedule
+    from chronos_cli.operations.foreign.crontab import Machine
+    from chronos_cli.operations.foreign.units import Unit
+
+_ACCURACY_S: Final = 60
+_SPANS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_WHOLE_SPANS: Final = re.compile(r"(?:\s*\d+(?:\.\d+)?\s*[A-Za-z]*)+\s*\Z")
+_LONG_UNITS: Final = {"month": 2_629_800, "months": 2_629_800, "M": 2_629_800, "year": 31_557_600, "years": 31_557_600,
+                      "y": 31_557_600, "hr": 3_600, "msec": 0.001, "ms": 0.001, "us": 1e-6, "usec": 1e-6}  # fmt: skip
+_NO_TIMER: Final = ("OnUnitInactiveSec",)
+_STARTS_ONLY: Final = ("OnBootSec", "OnStartupSec", "OnActiveSec")
+_CHANGES: Final = ("OnClockChange", "OnTimezoneChange", "WakeSystem")
+_NO_SERVICE: Final = ("ExecStartPre", "ExecStartPost", "ExecCondition", "ExecStop", "ExecStopPost", "EnvironmentFile",
+                      "PassEnvironment", "UnsetEnvironment", "SuccessExitStatus", "RootDirectory", "RootImage",
+                      "StandardInputText", "StandardInputData", "BusName", "DynamicUser", "LoadCredential")  # fmt: skip
+_HANDLED: Final = frozenset({
+    "Type", "ExecStart", "Environment", "WorkingDirectory", "User", "Group", "TimeoutStartSec", "TimeoutSec",
+    "RuntimeMaxSec", "TimeoutStopSec", "StandardOutput", "StandardError", "SyslogIdentifier", "StandardInput",
+    "Restart", "RemainAfterExit", "KillMode",
+})  # fmt: skip
+_TYPES: Final = ("simple", "exec", "oneshot", "idle")
+_VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def read_timers(place: Path, machine: Machine, *, zone_name: str, now: datetime, system: bool = False) -> ForeignJobs:
+    """Read the timers of a folder, or one `.timer` file, each with the service beside it.
+
+    `zone_name`: that of events that name none. `system`: services begin in `/`, else in the user's home. Raises
+    UsageError where there is no timer.
+    """
+    files = sorted(place.glob("*.timer")) if place.is_dir() else [place]
+    jobs: list[ForeignJob] = []
+    left_out: list[str] = []
+    notes: dict[str, None] = {}
+    for path in files:
+        said: list[str] = []
+        try:
+            jobs += _jobs(path, machine, zone_name, now, said, "/" if system else machine.folder)
+        except UsageError as error:
+            left_out.append(f"{path.name}: {error.message}: {error.hint}")
+            continue
+        notes |= dict.fromkeys(f"{path.name}: {note}" for note in said)
+    if not files:
+        raise UsageError(f"{place} has no timer", hint="name a folder of unit files, or a .timer file")
+    if not jobs:
+        raise UsageError(left_out[-1], hint="no timer can come in")
+    return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes))
+
+
+def _jobs(
+    path: Path, machine: Machine, zone_name: str, now: datetime, notes: list[str], begins_in: str
+) -> list[ForeignJob]:
+    if path.suffix != ".timer":
+        raise UsageError("its name does not end in .timer", hint="name the timer, not the service")
+    timer = _unit(path)
+    named = timer.last("Timer", "Unit") or f"{path.stem}.service"
+    if "@" in path.stem or not named.endswith(".service"):
+        raise UsageError(f"it starts {named}, which is no plain service", hint="add a job with its command")
+    service = _unit(path.with_name(named))
+    job_id = path.stem
+    if not is_job_id(job_id):
+        raise UsageError(f"'{job_id[:40]}' cannot be a job id", hint="rename the unit")
+    policy: dict[str, Any] = {}
+    schedules = _schedules(timer, zone_name, now, policy, notes)
+    env = _environment(service, machine, notes)
+    action = _action(service, env, machine)
+    _limits(service, policy)
+    ignored = sorted(service.keys("Service") - _HANDLED)
+    if ignored:
+        notes.append(f"not taken over: {', '.join(ignored)}")
+    folder = _folder(service, machine, begins_in)
+    found = []
+    for count, (schedule, zone_of, written) in enumerate(schedules):
+        zone = named_zone(zone_of)
+        key = path.name if count == 0 else f"{path.name}#{count + 1}"
+        found.append(
+            ForeignJob(
+                where=path.name,
+                key=key,
+                job_id=job_id if count == 0 else f"{job_id}-{count + 1}",
+                name=(service.last("Unit", "Description") or job_id)[:100] if count == 0 else f"{job_id}-{count + 1}",
+                schedule=schedule,
+                zone=zone,
+                zone_name=zone_of,
+                action=action,
+                env=env,
+                workdir=folder,
+                policy=policy,
+                kept={"written": written, "accuracy": timer.last("Timer", "AccuracySec")},
+                theirs=(schedule, zone),
+            )
+        )
+    return found
+
+
+def _unit(path: Path) -> Unit:
+    try:
+        return read_unit(path.read_bytes().decode(), path.name)
+    except OSError as error:
+        raise UsageError(f"{path.name} cannot be read: {error.strerror}", hint="put it beside the timer") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path.name} is not UTF-8 text", hint="save it as UTF-8") from error
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time span as systemd writes them (`5min 20s`; a bare number is seconds).
+
+    Raises UsageError.
+    """
+    if not _WHOLE_SPANS.match(text):
+        raise UsageError(f"'{text}' is no time span", hint="write it as 90s, 5min or 1h")
+    total = 0.0
+    for number, unit in _SPANS.findall(text):
+        factor = _LONG_UNITS.get(unit) or _LONG_UNITS.get(unit.lower() if unit != "M" else unit)
+        total += float(number) * factor if factor is not None else parse_seconds(f"{number}{unit}")
+    return total
+
+
+def _schedules(
+    timer: Unit, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]
+) -> list[tuple[Schedule, str, str]]:
+    """The timer's schedules, each with its zone's name and as it was written. Adds to `policy` and `notes`."""
+    for key in (*_NO_TIMER, *_CHANGES):
+        value = timer.last("Timer", key)
+        if value is not None and (key in _NO_TIMER or timer.flag("Timer", key, default=False)):
+            raise UsageError(f"{key}={value} has no counterpart", hint="add a job with `chronos job add`")
+    found: list[tuple[Schedule, str, str]] = []
+    for event in timer.all("Timer", "OnCalendar"):
+        text, zone_of = from_event(event)
+        named = zone_of or zone_name
+        found.append((parse_schedule(text, now=now, zone=named_zone(named)), named, event))
+    if not timer.flag("Timer", "Persistent", default=False):
+        # A time that passed while the machine was off is not made up for.
+        accuracy = seconds_of(timer.last("Timer", "AccuracySec") or f"{_ACCURACY_S}")
+        policy["grace"] = max(_ACCURACY_S, int(accuracy))
+    found += _rate(timer, zone_name, notes)
+    if not found:
+        raise UsageError("it has neither OnCalendar nor OnUnitActiveSec", hint="put the timer right")
+    delay = int(seconds_of(timer.last("Timer", "RandomizedDelaySec") or "0"))
+    if delay:
+        policy["jitter"] = delay
+        if not timer.flag("Timer", "FixedRandomDelay", default=False):
+            notes.append("RandomizedDelaySec becomes a delay that is the same each time, as with FixedRandomDelay")
+    return found
+
+
+def _rate(timer: Unit, zone_name: str, notes: list[str]) -> list[tuple[Schedule, str, str]]:
+    """The interval of a timer that goes by its last start, if it does. Raises UsageError."""
+    every = timer.last("Timer", "OnUnitActiveSec")
+    first = next((key for key in _STARTS_ONLY if timer.last("Timer", key)), None)
+    if every is None:
+        if first is not None:
+            raise UsageError(f"{first} is a start, once, of the machine or the timer", hint="keep it there")
+        return []
+    span = seconds_of(every)
+    if span < 1 or span != int(span):
+        raise UsageError(f"OnUnitActiveSec={every} is no whole number of seconds", hint="use whole seconds")
+    if first is not None:
+        notes.append(f"{first} is left out: it begins {format_duration(int(span))} after the import")
+    return [(Interval(seconds=int(span)), zone_name, every)]
+
+
+def _environment(service: Unit, machine: Machine, notes: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in service.all("Service", "Environment"):
+        for word in words_of(line, lambda text: _specified(text, machine, service)):
+            name, equals, value = word.partition("=")
+            if not equals or not name:
+                notes.append(f"Environment: '{name}' has no value and is left out")
+                continue
+            found[name] = value
+    return found
+
+
+def _specified(text: str, machine: Machine, service: Unit) -> str:
+    """The text with its specifiers (`%h`) replaced. Raises UsageError for one that is not known here."""
+    stem = service.name.removesuffix(".service")
+    known = {"%": "%", "h": machine.folder, "u": machine.user, "n": service.name, "N": stem, "p": stem, "i": "",
+             "U": str(os.geteuid())}  # fmt: skip
+
+    def one(match: re.Match[str]) -> str:
+        if match[1] not in known:
+            raise UsageError(f"the specifier %{match[1]} is not known here", hint="write its value")
+        return known[match[1]]
+
+    return re.sub(r"%(.)", one, text)
+
+
+def _action(service: Unit, env: Mapping[str, str], machine: Machine) -> dict[str, Any]:
+    kind = service.last("Service", "Type") or "simple"
+    if kind not in _TYPES:
+        raise UsageError(f"a service of Type={kind} does not end with its program", hint="use oneshot or exec")
+    user = service.last("Service", "User")
+    if user not in (None, machine.user, str(os.geteuid())):
+        raise UsageError(f"it runs as {user}, and this is {machine.user}", hint="import it as that user")
+    for key in _NO_SERVICE:
+        if service.last("Service", key) is not None:
+            raise UsageError(f"{key} has no counterpart", hint="put what it does into the command")
+    if service.last("Service", "Restart") not in (None, "no"):
+        raise UsageError("Restart starts it again by itself", hint="use --retries with `chronos job add`")
+    if service.last("Service", "StandardInput") not in (None, "null"):
+        raise UsageError("StandardInput has no counterpart", hint="put what it reads into the command")
+    lines = service.all("Service", "ExecStart")
+    if not lines or (len(lines) > 1 and kind != "oneshot"):
+        raise UsageError(f"it has {len(lines) or 'no'} ExecStart", hint="put the service right")
+    commands = [_command(line, env, machine, service) for line in lines]
+    if len(commands) == 1 and not commands[0][1]:
+        return {"command": commands[0][0]}
+    # The next starts where the one before went well, or began with a dash.
+    texts = [f"{{ {shlex.join(words)} || true; }}" if ignored else shlex.join(words) for words, ignored in commands]
+    return {"shell": " && ".join(texts)}
+
+
+def _command(line: str, env: Mapping[str, str], machine: Machine, service: Unit) -> tuple[list[str], bool]:
+    """The words of a command line, and whether its failure counts for nothing."""
+    body = line.lstrip("@-:+!|")
+    prefix = line[: len(line) - len(body)]
+    if set(prefix) - {"-"}:
+        raise UsageError(f"ExecStart begins with '{prefix}', which has no counterpart", hint="leave it out")
+    words: list[str] = []
+    for word in words_of(body, lambda text: _specified(text, machine, service)):
+        bare = re.fullmatch(r"\$([A-Za-z_][A-Za-z0-9_]*)", word)
+        if bare:
+            words += env.get(bare[1], "").split()  # a variable that is a whole word is split at its blanks
+        else:
+            words.append(_VARIABLE.sub(lambda match: "$" if match[1] is None else env.get(match[1], ""), word))
+    if not words:
+        raise UsageError("ExecStart has no program", hint="put the service right")
+    return words, bool(prefix)
+
+
+def _limits(service: Unit, policy: dict[str, Any]) -> None:
+    oneshot = (service.last("Service", "Type") or "simple") == "oneshot"
+    keys = ("TimeoutStartSec", "TimeoutSec") if oneshot else ("RuntimeMaxSec",)
+    for key in keys:
+        value = service.last("Service", key)
+        if value is not None and value != "infinity" and seconds_of(value):
+            policy["timeout"] = max(1, int(seconds_of(value)))
+            return
+
+
+def _folder(service: Unit, machine: Machine, begins_in: str) -> str:
+    given = service.last("Service", "WorkingDirectory")
+    if given is None:
+        return begins_in
+    folder = _specified(given.removeprefix("-"), machine, service)
+    return machine.folder if folder == "~" else folder

@@ -1,0 +1,83 @@
+"""Jobs as timers of systemd with their services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronos_cli.core.job import Overlap, Standing
+from chronos_cli.core.schedule import Cron, Interval, Once
+from chronos_cli.durations import format_duration
+from chronos_cli.errors import UsageError
+from chronos_cli.operations.foreign.calendar_events import from_event, to_events
+from chronos_cli.operations.foreign.exported import kept, own_action, own_env
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chronos_cli.core.job import Job
+
+_MINUTE = 60
+
+
+def units(job: Job) -> dict[str, str]:
+    """Return the timer and its service, by file name."""
+    kind, what, stdin = own_action(job)
+    if stdin is not None:
+        raise UsageError("a service has no such standard input", hint="put what it reads into the command")
+    if job.standing is not Standing.LIVE:
+        raise UsageError("it is paused, and a unit file cannot say so", hint="resume it, or disable the timer there")
+    timer = ["[Unit]", f"Description={_plain(job.name)}", "", "[Timer]", *_timer(job)]
+    words = ["/bin/sh", "-c", str(what)] if kind == "shell" else [str(word) for word in what]
+    service = ["[Unit]", f"Description={_plain(job.name)}", "", "[Service]", "Type=oneshot",
+               f"ExecStart={' '.join(_word(word) for word in words)}"]  # fmt: skip
+    service += [f"Environment={_quoted(f'{name}={value}')}" for name, value in own_env(job).items()]
+    if isinstance(job.record.get("workdir"), str):
+        service.append(f"WorkingDirectory={_plain(job.record['workdir'])}")
+    service.append(f"TimeoutStartSec={job.policy.timeout}")
+    timer += ["", "[Install]", "WantedBy=timers.target"]
+    return {f"{job.id}.timer": "\n".join(timer) + "\n", f"{job.id}.service": "\n".join(service) + "\n"}
+
+
+def _timer(job: Job) -> Iterator[str]:
+    schedule, policy = job.timetable.schedule, job.policy
+    if isinstance(schedule, Interval):
+        yield "OnActiveSec=0"
+        yield f"OnUnitActiveSec={schedule.seconds}"
+    else:
+        yield from (f"OnCalendar={event}" for event in _events(job, schedule))
+    accuracy = kept(job, "accuracy")
+    yield f"AccuracySec={accuracy or '1s'}"
+    if not isinstance(schedule, (Interval, Once)):
+        yield f"Persistent={'false' if policy.grace <= _MINUTE else 'true'}"
+    if policy.jitter:
+        yield f"RandomizedDelaySec={format_duration(policy.jitter)}"
+        yield "FixedRandomDelay=true"
+    if policy.overlap is not Overlap.SKIP:
+        raise UsageError(f"a service has no overlap: {policy.overlap.value}", hint="use skip")
+
+
+def _events(job: Job, schedule: Cron | Once) -> tuple[str, ...]:
+    """The job's events, as they came where they still mean this."""
+    written = kept(job, "written")
+    if isinstance(written, str) and isinstance(schedule, Cron):
+        text, zone_name = from_event(written)
+        if text == schedule.expr and zone_name in (None, job.zone_name):
+            return (written if zone_name else f"{written} {job.zone_name}",)
+    return to_events(schedule, job.zone_name)
+
+
+def _plain(text: str) -> str:
+    if not text.isprintable():
+        raise UsageError("a unit file cannot hold a line break or a control character", hint="rename the job")
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%") + '"'
+
+
+def _word(text: str) -> str:
+    """A word of a command line: quoted where it must be, its dollar signs doubled (systemd.service(5))."""
+    plain = text.replace("$", "$$")
+    safe = plain and all(letter.isalnum() or letter in "/._-+:=@,$" for letter in plain)
+    return plain if safe else _quoted(plain)

@@ -1,0 +1,114 @@
+"""Unit files of systemd, taken apart: sections, repeated keys, continued lines, quoted words (systemd.syntax(7))."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.errors import UsageError
+from chronos_cli.frozen import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"',
+                   "'": "'", "s": " "}  # fmt: skip
+
+
+@frozen
+class Unit:
+    """A unit: its name with its ending, and the values of each key of each section, in order."""
+
+    name: str
+    values: Mapping[tuple[str, str], tuple[str, ...]]
+
+    def last(self, section: str, key: str) -> str | None:
+        """Return the value that counts where a key has one: its last. None where it has none, or an empty one."""
+        found = self.values.get((section, key), ())
+        return found[-1] if found and found[-1] else None
+
+    def all(self, section: str, key: str) -> tuple[str, ...]:
+        """Return the values of a key that may stand several times; an empty one takes back those above it."""
+        found = self.values.get((section, key), ())
+        begin = max((place + 1 for place, value in enumerate(found) if not value), default=0)
+        return found[begin:]
+
+    def flag(self, section: str, key: str, *, default: bool) -> bool:
+        """Return a boolean. Raises UsageError for a value that is none."""
+        value = self.last(section, key)
+        if value is None:
+            return default
+        if value.lower() in ("1", "yes", "y", "true", "t", "on"):
+            return True
+        if value.lower() in ("0", "no", "n", "false", "f", "off"):
+            return False
+        raise UsageError(f"{key}={value} is neither yes nor no", hint=f"put {self.name} right")
+
+    def keys(self, section: str) -> frozenset[str]:
+        """Return the keys that say something in a section."""
+        return frozenset(key for (place, key), found in self.values.items() if place == section and any(found))
+
+
+def read_unit(text: str, name: str) -> Unit:
+    """Take a unit's text apart. Raises UsageError naming the line that is neither section, key nor comment."""
+    values: dict[tuple[str, str], tuple[str, ...]] = {}
+    section = ""
+    begun: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip() if not begun else raw.rstrip()
+        if line.lstrip().startswith(("#", ";")) or (not line and not begun):
+            continue
+        if line.endswith("\\"):
+            begun.append(line[:-1])
+            continue
+        line = " ".join([*begun, line]).strip()
+        begun = []
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1]
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not section:
+            raise UsageError(f"{name}, line {number}: '{line[:40]}' is no setting", hint="put that line right")
+        place = (section, key.strip())
+        values[place] = (*values.get(place, ()), value.strip())
+    return Unit(name=name, values=values)
+
+
+def words_of(text: str, expand: Callable[[str], str]) -> list[str]:
+    """Split a line into words, quotes and escapes taken away, each word expanded. Raises UsageError."""
+    words: list[str] = []
+    word: list[str] | None = None
+    quote = ""
+    rest = iter(text)
+    for letter in rest:
+        if letter == "\\":
+            word = [*(word or []), _escape(rest)]
+        elif quote:
+            if letter == quote:
+                quote = ""
+            else:
+                word = [*(word or []), letter]
+        elif letter in "\"'":
+            quote, word = letter, word or []
+        elif letter.isspace():
+            if word is not None:
+                words.append(expand("".join(word)))
+            word = None
+        else:
+            word = [*(word or []), letter]
+    if quote:
+        raise UsageError(f"a quote is open at the end of '{text[:60]}'", hint="close it")
+    if word is not None:
+        words.append(expand("".join(word)))
+    return words
+
+
+def _escape(rest: object) -> str:
+    letter = next(rest, "")  # type: ignore[call-overload]
+    if letter in _ESCAPES:
+        return _ESCAPES[letter]
+    length = {"x": 2, "u": 4, "U": 8}.get(letter, 0)
+    digits = "".join(next(rest, "") for _ in range(length or 2))  # type: ignore[call-overload]
+    try:
+        return chr(int(digits, 16) if length else int(letter + digits, 8))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"'\\{letter}{digits}' is no escape of systemd's", hint="put that line right") from error

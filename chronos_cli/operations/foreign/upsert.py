@@ -1,0 +1,226 @@
+"""Jobs of another scheduler brought into the store, again and again: the same one of theirs is the same one here.
+
+A job is known by its key within its source. What changed there changes it here, and nothing else of it; one that is
+gone there is named, and removed where that is asked for.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from chronos_cli.core import edits
+from chronos_cli.core.instant import whole
+from chronos_cli.core.job import Standing, ours_of, parse_job
+from chronos_cli.core.schedule import Timetable, normal_form
+from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.frozen import field, frozen, replace
+from chronos_cli.operations.jobs.edit import without_token
+from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.core.job import Job
+    from chronos_cli.core.schedule import Schedule
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.jobsfile import JobsFile
+
+SUSPENDED: Final = "it is suspended where it came from"
+
+
+@frozen
+class ForeignJob:
+    """One job of another scheduler, in our words.
+
+    `where` names it in messages, `key` is its identity within its source, `job_id` its id when it is new. `policy`:
+    the fields of a Policy that the source states. `kept`: what going back needs. `paused` None: the source has no such
+    state. `theirs`: the other program's reading of the schedule; None where it cannot read it.
+    """
+
+    where: str
+    key: str
+    job_id: str
+    name: str
+    schedule: Schedule
+    zone: tzinfo
+    zone_name: str
+    action: Mapping[str, Any]
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    paused: bool | None = None
+    line: int | None = None
+    theirs: tuple[Schedule, tzinfo] | None = None
+
+
+@frozen
+class ForeignJobs:
+    """The result of reading another scheduler's files: jobs, what is left out with its reason, and notes."""
+
+    jobs: tuple[ForeignJob, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class EarlierWay(Protocol):
+    """An earlier way of importing the same source: which jobs it made, and which of them is a given one."""
+
+    def made(self, job_id: str) -> bool:
+        """Return True for the id of a job that it may have made."""
+
+    def job_of(self, records: Mapping[str, Mapping[str, Any]], job: ForeignJob) -> str | None:
+        """Return the id of the job that it made of this one, None where there is none."""
+
+
+@frozen
+class ForeignPlan:
+    """The fate of one job of theirs, or of a job here whose source is gone (`job` None).
+
+    `next`: its next two times here; `their_next`: those of the other program.
+    """
+
+    item: ImportItem
+    job: ForeignJob | None = None
+    next: tuple[datetime, ...] = ()
+    their_next: tuple[datetime, ...] = ()
+
+
+def import_foreign(
+    ctx: Context,
+    found: Iterable[ForeignJob],
+    *,
+    source: str,
+    prune: bool,
+    dry_run: bool,
+    earlier: EarlierWay | None = None,
+) -> list[ForeignPlan]:
+    """Bring the store to what another scheduler has, in one change. Raises UsageError naming a job that cannot be had.
+
+    `earlier`: knows the jobs that an earlier way of importing made of the same source. `dry_run`: the same plan,
+    nothing written.
+    """
+    token = ctx.token()
+    arriving = tuple(found)
+
+    def once(jobs: JobsFile) -> list[ForeignPlan]:
+        now = ctx.clock()
+        by_key, before = _known(jobs, source, earlier)
+        plan = []
+        for job in arriving:
+            job_id = by_key.pop(job.key, None)
+            if job_id is None and earlier is not None:
+                job_id = earlier.job_of(before, job)
+                before.pop(job_id or "", None)
+            item = _bring(ctx, jobs, job_id, job, source, now=now, token=token)
+            plan.append(_planned(item, job, now))
+        for job_id in sorted([*by_key.values(), *before]):
+            name = str((jobs.get(job_id) or {}).get("name") or job_id)
+            verdict = ImportVerdict.REMOVE if prune else ImportVerdict.GONE
+            plan.append(ForeignPlan(item=ImportItem(verdict=verdict, job_id=job_id, name=name, schedule="")))
+            if prune:
+                jobs.remove(job_id)
+        return plan
+
+    return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
+
+
+def _known(
+    jobs: JobsFile, source: str, earlier: EarlierWay | None
+) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
+    """The ids of this source's jobs by their key, and the records of the earlier way by their id."""
+    by_key: dict[str, str] = {}
+    before: dict[str, Mapping[str, Any]] = {}
+    for stored in jobs.records:
+        record = stored.value
+        if stored.id is None or not isinstance(record, dict):
+            continue
+        imported = ours_of(record).get("imported")
+        if isinstance(imported, dict) and imported.get("source") == source:
+            by_key[str(imported.get("line"))] = stored.id
+        elif imported is None and earlier is not None and earlier.made(stored.id):
+            before[stored.id] = record
+    return by_key, before
+
+
+def _bring(
+    ctx: Context, jobs: JobsFile, job_id: str | None, arriving: ForeignJob, source: str, *, now: datetime, token: str
+) -> ImportItem:
+    existing = jobs.get(arriving.job_id if job_id is None else job_id)
+    name = arriving.name
+    try:
+        if existing is None:
+            jobs.add(_added(ctx, arriving, source, now=now, token=token))
+            verdict = ImportVerdict.ADD
+        elif ours_of(existing).get("change") == token:
+            verdict = ImportVerdict.ADD  # our own write, whose answer was lost
+        elif job_id is None:
+            raise UsageError(f"a job '{arriving.job_id}' is here already, from elsewhere", hint="rename one of the two")
+        else:
+            job = parse_job(existing, ctx.home)
+            name = job.name
+            after = _changed(ctx, job, arriving, source, now=now, token=token)
+            verdict = ImportVerdict.KEEP if without_token(after) == without_token(existing) else ImportVerdict.CHANGE
+            if verdict is ImportVerdict.CHANGE:
+                jobs.put(job.id, after)
+    except ChronosError as error:
+        raise UsageError(f"{arriving.where}: {error.message}", hint=error.hint) from error
+    schedule = normal_form(arriving.schedule, arriving.zone)
+    return ImportItem(verdict=verdict, job_id=job_id or arriving.job_id, name=name, schedule=schedule)
+
+
+def _added(ctx: Context, arriving: ForeignJob, source: str, *, now: datetime, token: str) -> dict[str, Any]:
+    home = ctx.home
+    draft = edits.JobDraft(
+        job_id=arriving.job_id,
+        name=arriving.name,
+        schedule=arriving.schedule,
+        zone=arriving.zone,
+        zone_name=arriving.zone_name,
+        policy=replace(home.policy, **arriving.policy),
+        action=arriving.action,
+        fields=_fields(arriving),
+        extras=_extras(arriving, source),
+    )
+    record = edits.new_record(draft, now=now, token=token, defaults=home.policy)
+    if arriving.paused:
+        record = edits.paused(parse_job(record, home), reason=SUSPENDED, now=now, token=token)
+    return record
+
+
+def _changed(ctx: Context, job: Job, arriving: ForeignJob, source: str, *, now: datetime, token: str) -> dict[str, Any]:
+    home = ctx.home
+    change = edits.Edit(
+        schedule=arriving.schedule,
+        zone=arriving.zone,
+        zone_name=arriving.zone_name,
+        policy=replace(job.policy, **arriving.policy) if arriving.policy else None,
+        action=arriving.action,
+        fields=_fields(arriving),
+        extras=_extras(arriving, source),
+    )
+    record = edits.edited(job, change, now=now, token=token, defaults=home.policy)
+    if arriving.paused and job.standing is Standing.LIVE:
+        return edits.paused(parse_job(record, home), reason=SUSPENDED, now=now, token=token)
+    if arriving.paused is False and job.standing is Standing.PAUSED and record.get("paused_reason") == SUSPENDED:
+        return edits.resumed(parse_job(record, home), now=now, token=token)
+    return record
+
+
+def _fields(arriving: ForeignJob) -> dict[str, Any]:
+    return {} if arriving.workdir is None else {"workdir": arriving.workdir}
+
+
+def _extras(arriving: ForeignJob, source: str) -> dict[str, Any]:
+    return {"env": dict(arriving.env), "imported": {"source": source, "line": arriving.key, **arriving.kept}}
+
+
+def _planned(item: ImportItem, job: ForeignJob, now: datetime) -> ForeignPlan:
+    there = () if job.theirs is None else _two(*job.theirs, now)
+    return ForeignPlan(item=item, job=job, next=_two(job.schedule, job.zone, now), their_next=there)
+
+
+def _two(schedule: Schedule, zone: tzinfo, now: datetime) -> tuple[datetime, ...]:
+    return tuple(islice(Timetable(schedule=schedule, zone=zone, anchor=whole(now)).walk(now), 2))
