@@ -57,7 +57,9 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         backend = settings.home.backend()
         if not settings.home.postgres:
             stack.enter_context(_sole(settings.home.sqlite_path))
-        backend.prepare()
+        done = backend.prepare()
+        if done:
+            journal.write("tables_upgraded", done=done)
         stack.callback(backend.close)
         keys = settings.home.key_ring(time.time, environ)
         keys.prepare()

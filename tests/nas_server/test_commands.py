@@ -114,18 +114,6 @@ def test_agents_are_listed_with_the_end_of_their_token_and_when_they_came(tmp_pa
     assert after["ends"]["expires_at"] is None, "its new token does not end"
 
 
-def test_a_database_of_before_gets_what_it_lacks(tmp_path):
-    """The table of who was seen is made in a registry that was written without it."""
-    backend = SqliteBackend(tmp_path / "nas.sqlite")
-    backend.prepare()
-    token = AgentRegister(backend, time.time).add("old").token
-    backend.write(lambda session: session.run("DROP TABLE seen"))
-    backend.prepare()
-    assert AgentRegister(backend, time.time).authenticate(token).name == "old"
-    assert AgentRegister(backend, time.time).all()[0].seen_at is not None
-    backend.close()
-
-
 def test_an_agent_is_let_in_where_its_coming_cannot_be_noted(tmp_path):
     """A registry that takes no change right now answers who may come in all the same."""
     backend = SqliteBackend(tmp_path / "nas.sqlite")

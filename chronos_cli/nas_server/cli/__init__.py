@@ -16,6 +16,7 @@ import typer
 from chronos_cli.errors import ChronosError, ExitCode, UsageError, machine_refused
 from chronos_cli.nas_server.cli import agents as cli_agents
 from chronos_cli.nas_server.cli import conformance as cli_conformance
+from chronos_cli.nas_server.cli import database as cli_database
 from chronos_cli.nas_server.cli import keys as cli_keys
 from chronos_cli.nas_server.cli import serve as cli_serve
 from chronos_cli.nas_server.cli import timers as cli_timers
@@ -39,6 +40,7 @@ def build() -> typer.Typer:
     app.command("serve")(cli_serve.serve)
     app.add_typer(cli_agents.build(), name="agent")
     app.add_typer(cli_keys.build(), name="keys")
+    app.add_typer(cli_database.build(), name="db")
     app.command("timers")(cli_timers.timers)
     app.add_typer(cli_timers.build_dead(), name="dead")
     app.command("conformance")(cli_conformance.conformance)

@@ -14,6 +14,8 @@ from chronos_cli.errors import TemporaryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from chronos_cli.nas_server.timers.schema import SchemaStatus
+
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
@@ -48,8 +50,15 @@ class Backend(ABC):
     """Appended to a select, to lock its rows and leave out those that another process holds."""
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Make the tables where they are missing. Raises ConfigError where the place can never be used."""
+    def prepare(self) -> list[str]:
+        """Bring the tables to the version known here, one process at a time; returns what that took, in words.
+
+        Raises ConfigError where the place can never be used, or a newer release made its tables.
+        """
+
+    @abstractmethod
+    def schema_status(self) -> SchemaStatus:
+        """Return what `prepare` would do, changing nothing. Raises ConfigError as it does."""
 
     @abstractmethod
     def write(self, work: Callable[[Session], T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.registry import CLAIM_S
+from chronos_cli.nas_server.timers.schema import read_meta, write_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,17 +23,11 @@ class NasMeta:
 
     def remember(self, name: str, value: str) -> None:
         """Keep a fact about this NAS for its other commands."""
-        self._backend.write(
-            lambda session: session.run(
-                "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
-        )
+        self._backend.write(lambda session: write_meta(session, name, value))
 
     def recall(self, name: str) -> str | None:
         """A fact that was remembered."""
-        rows = self._backend.read(lambda session: session.all("SELECT value FROM meta WHERE name = ?", (name,)))
-        return str(rows[0][0]) if rows else None
+        return self._backend.read(lambda session: read_meta(session, name))
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """Return what the tables hold, by metric name: (help, value)."""

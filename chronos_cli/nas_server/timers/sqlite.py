@@ -11,19 +11,20 @@ import sqlite3
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chronos_cli.errors import ConfigError
 from chronos_cli.files import open_named
 from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
-from chronos_cli.nas_server.timers.schema import TABLES
+from chronos_cli.nas_server.timers.schema import SQLITE, advance, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from chronos_cli.nas_server.timers.interface import Row
+    from chronos_cli.nas_server.timers.schema import SchemaStatus
 
 T = TypeVar("T")
 
@@ -65,22 +66,27 @@ class SqliteBackend(Backend):
         self._closing = False
         self._writer: threading.Thread | None = None
 
-    def prepare(self) -> None:
-        """Make the file (mode 0600) and its tables where they are missing."""
+    def prepare(self) -> list[str]:
+        """Make the file (mode 0600) where it is missing, and bring its tables to the version known here."""
+
+        def work(session: Session) -> list[str]:
+            return [step.does for step in advance(session, SQLITE)]
+
+        return self._alone(work, begin="BEGIN IMMEDIATE")
+
+    def schema_status(self) -> SchemaStatus:
+        """Return what `prepare` would do."""
+        return self._alone(lambda session: look(session, SQLITE), begin="BEGIN")
+
+    def _alone(self, work: Callable[[Session], T], *, begin: str) -> T:
+        """Run `work` in one transaction of a connection of its own, before the writer is there."""
         try:
             os.close(open_named(self.path, os.O_RDWR, make=True))
-            connection = self._connect()
+            with closing(self._connect()) as connection, connection:
+                connection.execute(begin)
+                return work(SqliteSession(connection))
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error
-        try:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                for statement in TABLES:
-                    connection.execute(statement.format(serial="INTEGER", real="REAL", bytewise="TEXT"))
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error
-        finally:
-            connection.close()
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction, shared with what else is waiting."""

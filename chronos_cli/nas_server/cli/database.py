@@ -1,0 +1,62 @@
+"""`chronos-nas db status|upgrade`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from chronos_cli.errors import ExitCode
+from chronos_cli.nas_server.cli.common import DbOption, HomeOption, JsonOption, existing, locate, say, show
+from chronos_cli.nas_server.timers.schema import STEPS
+
+
+def build() -> typer.Typer:
+    """The subcommands."""
+    app = typer.Typer(help="The tables, and the release they belong to.", no_args_is_help=True, rich_markup_mode=None)
+    app.command("status")(status)
+    app.command("upgrade")(upgrade)
+    return app
+
+
+def status(
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 3 where steps are missing.")
+    ] = False,
+    home: HomeOption = None,
+    db: DbOption = None,
+    json_output: JsonOption = False,
+) -> int:
+    """Show the version of the tables, and what an upgrade would do."""
+    backend = existing(locate(home, db)).backend()
+    found = backend.schema_status()
+    if json_output:
+        show(
+            "db.status",
+            {
+                "version": found.version,
+                "known": STEPS[-1].version,
+                "current": found.current,
+                "pending": [{"version": step.version, "does": step.does} for step in found.pending],
+                "queue": list(found.queue),
+            },
+        )
+    else:
+        say(f"version {found.version} of {STEPS[-1].version}: {'up to date' if found.current else 'behind'}")
+        for step in found.pending:
+            say(f"  {step.version}  {step.does}")
+        if found.queue:
+            say(f"  PgQueuer's tables need {len(found.queue)} statements")
+    return ExitCode.PENDING if detailed_exitcode and not found.current else ExitCode.OK
+
+
+def upgrade(home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
+    """Bring the tables to this release, one process at a time; what is up to date stays as it is."""
+    backend = locate(home, db).backend()
+    done = backend.prepare()
+    if json_output:
+        show("db.upgrade", {"version": STEPS[-1].version, "done": done})
+    else:
+        for one in done:
+            say(f"done: {one}")
+        say(f"version {STEPS[-1].version}: up to date")
