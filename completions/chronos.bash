@@ -8,7 +8,7 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--count|--deliver|--every|--fire-at|--format|--from|--grace|--header|--home|--http|--id|--image|--install|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--wait|--workdir|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--every|--fire-at|--format|--from|--grace|--header|--home|--http|--id|--image|--install|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--wait|--workdir|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
             'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
@@ -28,7 +28,7 @@ _chronos() {
         "list") options="--offline" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
         "fire") options="--job-id --token --token-file --fire-at --detach" ;;
-        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --paused --workdir --skills --model --deliver" ;;
+        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --paused --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
         "job show") options="" ;;
         "job list") options="" ;;
         "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
@@ -37,7 +37,7 @@ _chronos() {
         "job remove") options="--yes -y" ;;
         "job unlock") options="--yes -y" ;;
         "job realign") options="" ;;
-        "job import") options="--from --dry-run --tz --seconds --system --prune --local --disable-source" ;;
+        "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source" ;;
         "job export") options="--output -o --format --image" ;;
         "run") options="--detach" ;;
         "next") options="--tz --count -n" ;;

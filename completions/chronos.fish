@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --count --deliver --every --fire-at --format --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --every --fire-at --format --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -80,7 +80,7 @@ complete -c chronos -n '__chronos_at "fire"' -l fire-at -r -d 'the instant that 
 complete -c chronos -n '__chronos_at "fire"' -l detach -d 'answer once the run has started; it goes on'
 complete -c chronos -n '__chronos_at "job add"' -l name -r -d 'what people call it'
 complete -c chronos -n '__chronos_at "job add"' -l id -r -d 'its id; else made of the name'
-complete -c chronos -n '__chronos_at "job add"' -l command -d 'run the words that follow: --command ARGV..., or -- ARGV... at the end'
+complete -c chronos -n '__chronos_at "job add"' -l command -r -d 'run the words that follow, to the end; where one has a dash: -- PROGRAM ARG...'
 complete -c chronos -n '__chronos_at "job add"' -l shell -r -d 'run a line of /bin/sh'
 complete -c chronos -n '__chronos_at "job add"' -l script -r -d 'run a file of the homes scripts folder'
 complete -c chronos -n '__chronos_at "job add"' -l prompt -r -d 'hand a prompt to what runners.prompt names'
@@ -104,11 +104,13 @@ complete -c chronos -n '__chronos_at "job add"' -l workdir -r -d 'the folder it 
 complete -c chronos -n '__chronos_at "job add"' -l skills -r -d 'skills a prompts runner is told'
 complete -c chronos -n '__chronos_at "job add"' -l model -r -d 'the model a prompts runner is told'
 complete -c chronos -n '__chronos_at "job add"' -l deliver -r -d 'where a prompts runner delivers'
+complete -c chronos -n '__chronos_at "job add"' -l dry-run -d 'show the plan, change nothing'
+complete -c chronos -n '__chronos_at "job add"' -l detailed-exitcode -d 'with --dry-run: exit 3 when changes are pending'
 complete -c chronos -n '__chronos_at "job show"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job edit"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job edit"' -l schedule -r -d 'when it runs'
 complete -c chronos -n '__chronos_at "job edit"' -l name -r -d 'what people call it'
-complete -c chronos -n '__chronos_at "job edit"' -l command -d 'run the words that follow: --command ARGV..., or -- ARGV... at the end'
+complete -c chronos -n '__chronos_at "job edit"' -l command -r -d 'run the words that follow, to the end; where one has a dash: -- PROGRAM ARG...'
 complete -c chronos -n '__chronos_at "job edit"' -l shell -r -d 'run a line of /bin/sh'
 complete -c chronos -n '__chronos_at "job edit"' -l script -r -d 'run a file of the homes scripts folder'
 complete -c chronos -n '__chronos_at "job edit"' -l prompt -r -d 'hand a prompt to what runners.prompt names'
@@ -143,6 +145,7 @@ complete -c chronos -n '__chronos_at "job unlock"' -l yes -s y -d 'do not ask'
 complete -c chronos -n '__chronos_at "job realign"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job import"' -l from -r -d 'crontab, kubernetes or systemd; or a chronos or Hermes home'
 complete -c chronos -n '__chronos_at "job import"' -l dry-run -d 'show the plan, change nothing'
+complete -c chronos -n '__chronos_at "job import"' -l detailed-exitcode -d 'with --dry-run: exit 3 when changes are pending'
 complete -c chronos -n '__chronos_at "job import"' -l tz -r -d 'the zone of times that name none; else the homes, or UTC'
 complete -c chronos -n '__chronos_at "job import"' -l seconds -r -d 'of a crontab: lines may have six or seven fields of time'
 complete -c chronos -n '__chronos_at "job import"' -l system -d 'of the machine: /etc/crontab, whose lines name users, or its units'

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.cli import field_plans
 from chronos_cli.cli.notify import tell_of_import
 from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.instant import named_zone, text_in
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.core.job import HomeDefaults
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.foreign.upsert import EarlierWay, ForeignJobs, ForeignPlan
 
 KINDS: Final = ("crontab", "kubernetes", "systemd")
-SIGNS: Final = {
-    "add": "+ add   ", "change": "~ change", "keep": "= keep  ", "gone": "? gone  ", "remove": "- remove",
-}  # fmt: skip
 _SYSTEM: Final = "/etc/crontab"
 _SYSTEM_UNITS: Final = "/etc/systemd/system"
 
@@ -41,6 +40,7 @@ class Options:
     kind: str
     file: str | None
     dry_run: bool
+    detailed: bool
     seconds: str | None
     system: bool
     prune: bool
@@ -95,7 +95,12 @@ def run(invocation: Invocation, options: Options) -> int:
         "notes": list(source.jobs.notes),
         "backup": None if kept is None else str(kept),
     }
-    return invocation.done(document, lambda out: _show(out, plan, kept, options), error=error)
+
+    def render(out: Output) -> None:
+        _show(out, plan, kept, context.home, options)
+
+    code = field_plans.pending((one.item for one in plan), detailed=options.detailed and options.dry_run)
+    return invocation.done(document, render, error=error, exit_code=code)
 
 
 def _check(options: Options) -> None:
@@ -199,7 +204,7 @@ def _times(moments: tuple[datetime, ...], zone_name: str) -> list[str]:
 
 def _as_json(one: ForeignPlan, kind: str) -> dict[str, Any]:
     item, job = one.item, one.job
-    known = {"action": item.verdict.value, "job_id": item.job_id, "name": item.name, "schedule": item.schedule}
+    known = field_plans.item_json(item)
     if job is None:
         return known
     theirs = {"line": job.line} if kind == "crontab" else {"where": job.where}
@@ -214,22 +219,18 @@ def _as_json(one: ForeignPlan, kind: str) -> dict[str, Any]:
     )
 
 
-def _show(out: Output, plan: list[ForeignPlan], kept: Path | None, options: Options) -> None:
+def _show(out: Output, plan: list[ForeignPlan], kept: Path | None, home: HomeDefaults, options: Options) -> None:
     if out.quiet:
         return
     other = {"crontab": "cron", "kubernetes": "the cluster", "systemd": "systemd"}[options.kind]
     for one in plan:
-        item, job = one.item, one.job
-        named = item.job_id if item.name == item.job_id else f"{item.job_id} ({item.name})"
-        out.line(f"{SIGNS[item.verdict.value]} {named}  {item.schedule}".rstrip())
+        field_plans.show_items(out, (one.item,), home)
+        job = one.job
         if options.dry_run and job is not None:
             here, there = _times(one.next, job.zone_name), _times(one.their_next, job.zone_name)
             said = "the same" if here == there else ", ".join(there) or "cannot read it"
             where = job.where if job.line is None else f"line {job.line}"
-            out.line(f"           {where}, {job.zone_name}: {', '.join(here) or 'never'}; {other}: {said}")
-    counts = {word: sum(1 for one in plan if one.item.verdict.value == word) for word in SIGNS}
-    gone = f", {counts['remove']} to remove" if counts["remove"] else ""
-    out.line(f"Plan: {counts['add']} to add, {counts['change']} to change, {counts['keep']} to keep{gone}."
-             f"{' Nothing was changed.' if options.dry_run else ''}")  # fmt: skip
+            out.line(f"    {where}, {job.zone_name}: {', '.join(here) or 'never'}; {other}: {said}")
+    field_plans.show_counts(out, field_plans.counts_of(one.item for one in plan), dry_run=options.dry_run)
     if kept is not None:
         out.line(f"The lines are out of your crontab; what it held is in {kept}")

@@ -35,3 +35,17 @@ def relative(moment: datetime, now: datetime) -> str:
 def local(moment: datetime, zone: tzinfo) -> str:
     """An instant on a job's wall clock, with the zone's own abbreviation: `Fri 2026-11-20 09:00:00 EST`."""
     return moment.astimezone(zone).strftime("%a %Y-%m-%d %H:%M:%S %Z")
+
+
+def instant(moment: datetime, zone: tzinfo) -> str:
+    """An instant on a wall clock, its zone with it: `2026-11-20 09:00:00 EST`."""
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def from_to(before: datetime, after: datetime, zone: tzinfo) -> str:
+    """Two instants on a wall clock: the day is said again where it differs, the zone once unless it does."""
+    old, new = before.astimezone(zone), after.astimezone(zone)
+    if old.tzname() != new.tzname() or old.utcoffset() != new.utcoffset():
+        return f"{instant(before, zone)} -> {instant(after, zone)}"
+    form = "%H:%M:%S %Z" if old.date() == new.date() else "%Y-%m-%d %H:%M:%S %Z"
+    return f"{old:%Y-%m-%d %H:%M:%S} -> {new.strftime(form)}"

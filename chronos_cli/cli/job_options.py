@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 # The types below are what typer builds options from: a function's parameters only name them.
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="what people call it")]
 CommandJson = Annotated[str | None, typer.Option("--command-json", hidden=True)]
-CommandHelp = Annotated[
-    bool, typer.Option("--command", help="run the words that follow: --command ARGV..., or -- ARGV... at the end")
+Command = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROGRAM ARG...", help="run the words that follow, to the end; where one has a dash: -- PROGRAM ARG..."
+    ),
 ]
 Argv = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGV...]", help="the command, after --")]
 Shell = Annotated[str | None, typer.Option(metavar="LINE", help="run a line of /bin/sh")]
@@ -57,36 +61,41 @@ Repeat = Annotated[str | None, typer.Option(metavar="N|forever", help="how often
 Workdir = Annotated[str | None, typer.Option(metavar="DIR", help="the folder it runs in")]
 Skills = Annotated[str | None, typer.Option(metavar="A,B", help="skills a prompt's runner is told")]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="the model a prompt's runner is told")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")]
+Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")]
 Deliver = Annotated[str | None, typer.Option(metavar="WHERE", help="where a prompt's runner delivers")]
 
 CALL: Final = "--command"
 
 
-def gather_command(args: list[str], known: frozenset[str]) -> list[str]:
-    """Make `--command ARGV...` one option: it takes every word up to an option of ours, or to `--`.
+def gather_command(args: list[str]) -> list[str]:
+    """Make `--command PROGRAM ARG...`, or `-- PROGRAM ARG...`, one option with the words as a list.
 
-    Called with the raw words before they are parsed. A command whose own options look like ours goes after `--`.
+    Called with the raw words before they are parsed. The words after `--command` go to the end, so none of them may be
+    an option: one that begins with a dash could be the command's or ours. Raises UsageError for it.
     """
-    before = args[: args.index("--")] if "--" in args else args
-    at = next((index for index, word in enumerate(before) if word == CALL or word.startswith(f"{CALL}=")), None)
-    if at is None:
+    end = args.index("--") if "--" in args else len(args)
+    options, words = args[:end], args[end + 1 :]
+    at = options.index(CALL) if CALL in options else len(options)
+    called = options[at + 1 :]
+    for word in called:
+        if word.startswith("-") and word != "-":
+            raise UsageError(
+                f"after {CALL} stands {word}, which could be the command's or chronos' own",
+                hint=f"put options of chronos before {CALL}, or the command after --",
+            )
+    if (called or any(word.startswith(f"{CALL}=") for word in options)) and end < len(args):
+        raise UsageError(f"a command is given twice: with {CALL}, and after --", hint="give it once, after --")
+    if at == end == len(args):
         return args
-    words: list[str] = []
-    if before[at] != CALL:
-        import shlex
-
-        words = shlex.split(before[at].partition("=")[2])
-    end = at + 1
-    while end < len(before) and before[end].partition("=")[0] not in known:
-        words.append(before[end])
-        end += 1
-    return [*args[:at], f"--command-json={json.dumps(words)}", *args[end:]]
+    return [*options[:at], f"--command-json={json.dumps(called or words)}"]
 
 
 @frozen
 class ActionOptions:
     """What was said about a job's action; None and empty were not said."""
 
+    command: str | None = None
     command_json: str | None = None
     argv: list[str] | None = None
     shell: str | None = None
@@ -103,9 +112,7 @@ class ActionOptions:
 
     def action(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Our action, or None, and the fields of hermes' own. Raises UsageError for two actions, or half of one."""
-        command = list(self.argv or ()) + (json.loads(self.command_json) if self.command_json else [])
-        if self.command_json is not None and not command:
-            raise UsageError("--command names no command", hint="write --command PROGRAM ARG..., or -- PROGRAM ARG...")
+        command = self._words()
         said = {
             "a command": bool(command),
             "--shell": self.shell is not None,
@@ -125,6 +132,21 @@ class ActionOptions:
         if self.http is not None:
             return {"http": self._request(self.http)}, fields
         return None, fields
+
+    def _words(self) -> list[str]:
+        if self.argv:
+            raise UsageError(
+                f"'{self.argv[0]}' is one word too many", hint="a command goes after --, or after --command at the end"
+            )
+        if self.command is None and self.command_json is None:
+            return []
+        try:
+            words = json.loads(self.command_json) if self.command_json else shlex.split(self.command or "")
+        except ValueError as error:
+            raise UsageError(f"--command cannot be read: {error}", hint="quote it as for a shell") from error
+        if not isinstance(words, list) or not words or not words[0] or not all(isinstance(word, str) for word in words):
+            raise UsageError("--command names no command", hint="write --command PROGRAM ARG..., or -- PROGRAM ARG...")
+        return words
 
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}

@@ -6,6 +6,7 @@ written here, plain and within 80 columns: it needs no other library and looks t
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -63,13 +64,13 @@ class LazyCommand(TyperCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *global_options()]
-        self.prepare: Callable[[list[str], frozenset[str]], list[str]] | None = None
+        self.prepare: Callable[[list[str]], list[str]] | None = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words; a command's module may have a `prepare` that is handed them first."""
         if self.prepare is not None:
-            known = frozenset(name for param in self.params for name in param.opts if name.startswith("--"))
-            args = self.prepare(args, known)
+            args = self.prepare(args)
+        refuse_swallowed(self.params, args)
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -103,6 +104,12 @@ class LazyGroup(TyperGroup):
         super().__init__(**kwargs)
         self.params = [*self.params, *global_options()]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words up to the command."""
+        own = next((at for at, word in enumerate(args) if word in {entry.name for entry in self.entries}), len(args))
+        refuse_swallowed(self.params, args[:own])
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of the commands, in the order of the table."""
         del ctx
@@ -130,6 +137,18 @@ class LazyGroup(TyperGroup):
         else:
             lines += ["", *(f"  {entry.name:<10}{entry.help}" for entry in self.entries)]
         formatter.write("\n".join(lines) + "\n")
+
+
+def refuse_swallowed(params: list[Any], args: list[str]) -> None:
+    """Refuse an option as the value of the option before it: `--name --dry-run`. Raises UsageError."""
+    options = [param for param in params if param.param_type_name == "option"]
+    takes = {name for param in options if not param.is_flag and not param.count for name in param.opts}
+    known = {name for param in options for name in param.opts} | {"--help", "-h"}
+    for word, following in pairwise(args[: args.index("--")] if "--" in args else args):
+        if word in takes and following.partition("=")[0] in known:
+            raise UsageError(
+                f"{word} has no value: {following} follows it", hint=f"give one; if that is it, {word}={following}"
+            )
 
 
 def build(entry: CommandEntry) -> Any:

@@ -25,7 +25,7 @@ COMMANDS = [
     (("hold", "--off", "--reason", "x"), 2, "--off and --reason contradict each other: "),
     (("reconcile",), 2, "no NAS is configured: cron.chronos.portal_url is not set: "),
     (("fire", "--job-id", "a", "--token", "x", "--token-file", "y"), 2, "--token and --token-file are both given: give one"),
-    (("job", "import", "--from", "/nowhere"), 2, "/nowhere is no home: it has no cron/jobs.json: name a folder, or say"),
+    (("job", "import", "--from", "/nowhere"), 2, "/nowhere is no home: it has no cron/jobs.json: name a folder, or crontab"),
     (("job", "edit", "a", "--jitter", "2h"), 2, "the jitter is not shorter than the shortest gap of the schedule: use a smaller"),
     (("tick", "--install", "crontab", "--every", "0s"), 2, "--every must be longer than 0: write --every 1m"),
     (("next", "0 0 9 * * *"), 2, "has six fields, which some read as seconds first and others as seconds last: use five"),

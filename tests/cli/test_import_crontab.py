@@ -290,7 +290,7 @@ def test_a_line_that_is_gone_is_named_and_pruned_where_asked(chronos, bring, tab
     (("--shell", "/usr/local/bin/backup"), "0 4 * * * /usr/local/bin/backup"),
     (("--shell", "export A='b c' B=d; /usr/local/bin/backup"), "0 3 * * * /usr/local/bin/backup"),
     (("--shell", "{ cat\n} <<'CHRONOS_STDIN'\na\nb %\nCHRONOS_STDIN"), "0 3 * * * cat%a%b \\%"),
-    (("--command", "/bin/bash", "-c", "export A=b; echo {1..2}"), "0 3 * * * echo {1..2}"),
+    (("--", "/bin/bash", "-c", "export A=b; echo {1..2}"), "0 3 * * * echo {1..2}"),
 ])  # fmt: skip
 def test_jobs_of_the_first_way_of_importing_are_taken_over(chronos, bring, table, home, action, line):
     """They were known by a hash of everything: the line's command finds them, whatever its hour and settings are now."""

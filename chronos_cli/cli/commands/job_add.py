@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import job_options as options
+from chronos_cli.cli.action_words import action_json
+from chronos_cli.cli.field_plans import plan_json
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.edits import JobDraft
@@ -27,7 +29,7 @@ def command(
     argv: options.Argv = None,
     name: options.Name = None,
     job_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="its id; else made of the name")] = None,
-    command_: options.CommandHelp = False,
+    command: options.Command = None,
     command_json: options.CommandJson = None,
     shell: options.Shell = None,
     script: options.Script = None,
@@ -54,12 +56,15 @@ def command(
     skills: options.Skills = None,
     model: options.Model = None,
     deliver: options.Deliver = None,
+    dry_run: options.DryRun = False,
+    detailed: options.Detailed = False,
 ) -> int:
     """Add a job, and make NAS follow at once.
 
-    With the --id of a job that is there, that job is brought to what is said here: the same command again changes
-    nothing. The schedule is echoed in its normal form with the next five times. What follows --command is the command,
-    up to an option of chronos; a command with such options of its own goes after --.
+    With the --id of a job that is there, that job is brought to what is said here, and every field that differs is
+    shown: the same again changes nothing. The schedule is echoed in its normal form with the next five times, and the
+    command as a shell would be given it. What follows --command, to the end, is the command; one whose words begin with
+    a dash goes after --, and so stands clear of the options here.
 
     Examples:
       chronos job add '0 9 * * 1-5' --name digest --tz Europe/Berlin -- /usr/local/bin/digest --all
@@ -67,14 +72,13 @@ def command(
       chronos job add 'in 90s' --command echo hello
       chronos job add 'weekdays at 9am' --id report --paused --shell 'make report'
     """
-    del command_
     invocation: Invocation = ctx.obj
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
 
     given = options.ActionOptions(
-        command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http, method=method,
-        body=body, header=header, workdir=workdir, skills=skills, model=model, deliver=deliver,
+        command=command, command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http,
+        method=method, body=body, header=header, workdir=workdir, skills=skills, model=model, deliver=deliver,
     )  # fmt: skip
     action, fields = given.action()
     if action is None and not fields.get("script") and not fields.get("prompt"):
@@ -97,11 +101,16 @@ def command(
         times=options.times_of(repeat) or None,
         paused=paused,
     )
-    changed = jobs.add(context, _named(context, draft))
-    verb = "added" if changed.created else "changed"
+    changed = jobs.add(context, _named(context, draft), dry_run=dry_run)
+    if dry_run:
+        return changes.planned(invocation, context, changed, detailed=detailed, created=changed.created)
+    if changed.changes and not invocation.json:
+        changes.show_plan(invocation.output, changed, dry_run=False)
     return changes.finish(
-        invocation, context, changed.job, verb, changed=changed.changed, always=True, created=changed.created
-    )
+        invocation, context, changed.job, "added" if changed.created else "changed", changed=changed.changed,
+        always=True, brief=True, created=changed.created, dry_run=False, plan=plan_json(changed.changes),
+        runs=action_json(changed.job.record),
+    )  # fmt: skip
 
 
 def _named(context: Context, draft: JobDraft) -> JobDraft:

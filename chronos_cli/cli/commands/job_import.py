@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chronos_cli.cli import field_plans
+from chronos_cli.cli import job_options as options
 from chronos_cli.cli.notify import tell_of_import
 from chronos_cli.errors import UsageError
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.jobs.transfer import ImportItem
-
-_SIGN = {"add": "+ add   ", "change": "~ change", "keep": "= keep  "}
 
 
 def command(
@@ -27,7 +26,8 @@ def command(
         str | None,
         typer.Option("--from", metavar="KIND|DIR", help="crontab, kubernetes or systemd; or a chronos or Hermes home"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
+    dry_run: options.DryRun = False,
+    detailed: options.Detailed = False,
     tz: Annotated[
         str | None, typer.Option(metavar="ZONE", help="the zone of times that name none; else the home's, or UTC")
     ] = None,
@@ -49,8 +49,9 @@ def command(
 
     FILE is what `chronos job export` wrote. With --from crontab it is a crontab (without FILE: `crontab -l`), with
     --from kubernetes CronJobs in YAML or JSON, with --from systemd a .timer or a folder of them (without FILE: your own
-    units). It is all one change: either every job comes in, or none. The same import again changes nothing. What has
-    no counterpart here is named and left out; a job that is gone from its source is named.
+    units). It is all one change: either every job comes in, or none. Every field that differs is shown, and the same
+    import again changes nothing. What has no counterpart here is named and left out; a job that is gone from its source
+    is named.
 
     Examples:
       chronos job import jobs.json --dry-run
@@ -64,9 +65,10 @@ def command(
     if source in ("crontab", "kubernetes", "systemd"):
         from chronos_cli.cli.foreign import Options, run
 
-        options = Options(kind=source, file=file, dry_run=dry_run, seconds=seconds, system=system, prune=prune,
-                          disable_source=disable_source, local=local, zone_name=tz)  # fmt: skip
-        return run(invocation, options)
+        return run(invocation, Options(
+            kind=source, file=file, dry_run=dry_run, detailed=detailed, seconds=seconds, system=system, prune=prune,
+            disable_source=disable_source, local=local, zone_name=tz,
+        ))  # fmt: skip
     if tz or seconds or system or prune or disable_source or local:
         raise UsageError("an option of other schedulers is given", hint="say --from crontab, kubernetes or systemd")
     from chronos_cli.operations.jobs.transfer import import_jobs
@@ -79,7 +81,9 @@ def command(
         error = tell_of_import(invocation, context)
 
     def render(out: Output) -> None:
-        _show(out, plan, dry_run=dry_run)
+        if not out.quiet:
+            field_plans.show_items(out, plan, context.home)
+            field_plans.show_counts(out, field_plans.counts_of(plan), dry_run=dry_run)
 
     for item in plan:
         if item.doubt is not None:
@@ -88,13 +92,11 @@ def command(
         invocation.output.warn(f"left out: {text}")
     document: dict[str, Any] = {
         "dry_run": dry_run,
-        "jobs": [
-            {"action": item.verdict.value, "job_id": item.job_id, "name": item.name, "schedule": item.schedule}
-            for item in plan
-        ],
+        "jobs": [field_plans.item_json(item) for item in plan],
         "left_out": left_out,
     }
-    return invocation.done(document, render, error=error)
+    code = field_plans.pending(plan, detailed=detailed and dry_run)
+    return invocation.done(document, render, error=error, exit_code=code)
 
 
 def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple[list[dict[str, Any]], list[str]]:
@@ -138,14 +140,3 @@ def _text(file: str) -> str:
         return read_file(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text", hint="save it as UTF-8") from error
-
-
-def _show(out: Output, plan: list[ImportItem], *, dry_run: bool) -> None:
-    for item in plan:
-        if not out.quiet:
-            named = item.job_id if item.name == item.job_id else f"{item.job_id} ({item.name})"
-            out.line(f"{_SIGN[item.verdict.value]} {named}  {item.schedule}")
-    counts = [sum(1 for item in plan if item.verdict.value == word) for word in ("add", "change", "keep")]
-    if not out.quiet:
-        out.line(f"Plan: {counts[0]} to add, {counts[1]} to change, {counts[2]} to keep."
-                 f"{' Nothing was changed.' if dry_run else ''}")  # fmt: skip

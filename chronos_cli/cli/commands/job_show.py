@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
+from chronos_cli.cli.action_words import action_json
+from chronos_cli.cli.field_plans import SPANS
 from chronos_cli.cli.handlers.list import arm_words, last_words, state_words
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import NotFoundError
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.views.listing import JobView
-
-_TIMES: Final = frozenset({"grace", "timeout", "jitter", "on_failure_again"})
 
 
 def command(
@@ -62,23 +62,6 @@ def _policy(invocation: Invocation, record: Mapping[str, Any]) -> dict[str, Any]
     return policy | {"repeat": job.times, "completed": job.completed}
 
 
-def action_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record runs, without the values of headers and variables, which may be secrets."""
-    ours = record.get("chronos")
-    ours = ours if isinstance(ours, dict) else {}
-    action, env = ours.get("action"), ours.get("env")
-    around = {"workdir": record["workdir"]} if record.get("workdir") else {}
-    if isinstance(env, dict):
-        around["env"] = dict.fromkeys(env, "***")
-    if isinstance(action, dict):
-        shown = dict(action) | around
-        http = shown.get("http")
-        if isinstance(http, dict) and isinstance(http.get("headers"), dict):
-            shown["http"] = {**http, "headers": dict.fromkeys(http["headers"], "***")}
-        return shown
-    return {key: record[key] for key in ("script", "prompt") if record.get(key)} | around
-
-
 def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, Any], now: Any) -> None:
     title = view.id if view.name == view.id else f"{view.id}  {words.brief(view.name)}"
     out.line(out.style(f"{title}  [{state_words(view)}]  {last_words(view, now, whole=True)}", "bold"))
@@ -101,13 +84,17 @@ def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, 
 
 
 def _text(kind: str, value: Any) -> str:
+    if kind == "command" and isinstance(value, list):
+        import shlex
+
+        return shlex.join(map(str, value))
     if kind == "env" and isinstance(value, dict):
         return ", ".join(value)
     return value if isinstance(value, str) else str(value)
 
 
 def _shown(name: str, value: Any) -> str:
-    if name in _TIMES:
+    if name in SPANS:
         return format_duration(value)
     if isinstance(value, tuple):
         import shlex

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chronos_cli.cli import field_plans
 from chronos_cli.cli import humanize as words
+from chronos_cli.cli.action_words import action_json, action_words
 from chronos_cli.cli.notify import tell
 from chronos_cli.core.job import Standing
+from chronos_cli.errors import ExitCode
 from chronos_cli.operations.views.preview import preview_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from chronos_cli.cli.invocation import Invocation
-    from chronos_cli.cli.notify import NotifyReport
     from chronos_cli.cli.output import Output
     from chronos_cli.core.job import Job
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.jobs.edit import JobChange
     from chronos_cli.operations.views.preview import Preview
 
 
@@ -33,38 +34,76 @@ def job_json(job: Job) -> dict[str, Any]:
 
 
 def finish(
-    invocation: Invocation, ctx: Context, job: Job, verb: str, *, changed: bool, always: bool = False, **more: Any
+    invocation: Invocation,
+    ctx: Context,
+    job: Job,
+    verb: str,
+    *,
+    changed: bool,
+    always: bool = False,
+    brief: bool = False,
+    **more: Any,
 ) -> int:
-    """Tell the trigger, then show what became of the job. `always`: tell it even where nothing changed."""
+    """Tell the trigger, then show what became of the job.
+
+    `always`: tell it even where nothing changed; `brief`: then that is all that is said.
+    """
     told = tell(invocation, ctx, job.id) if changed or always else None
     seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
-    document: dict[str, Any] = {"job": job_json(job), "changed": changed, **more}
-    document |= {key: value for key, value in seen.as_json().items() if key != "timezone"}
-    if job.standing is not Standing.LIVE:
-        document["next"] = []
+    document: dict[str, Any] = {"job": job_json(job), "changed": changed, **more, **_times(job, seen)}
     document["arm"] = told.as_json() if told is not None else None
-    return invocation.done(
-        document, shower(job, seen, told, verb, changed=changed), error=told.error if told is not None else None
-    )
-
-
-def shower(job: Job, seen: Preview, told: NotifyReport | None, verb: str, *, changed: bool) -> Callable[[Output], None]:
-    """What shows the outcome to people."""
 
     def show(out: Output) -> None:
         if out.quiet:
             out.line(job.id)
             return
-        named = job.id if job.name == job.id else f"{job.id} ({job.name})"
+        named = job.id if job.name == job.id else f"{job.id} ({words.brief(job.name)})"
         out.line(f"{verb} {named}" if changed else f"{named} is so already: nothing changed")
-        for warning in seen.warnings:
-            out.warn(warning)
-        if job.standing is Standing.LIVE:
-            out.line(f"  {seen.schedule}  ({job.zone_name})")
-            for moment in seen.times:
-                utc = moment.strftime("%Y-%m-%d %H:%M:%SZ")
-                out.line(f"  {words.local(moment, seen.zone)}  {utc}  {words.relative(moment, seen.now)}")
-        if told is not None and told.armed:
-            out.line("  armed at NAS")
+        if changed or not brief:
+            _show_times(out, job, seen)
+            if told is not None and told.armed:
+                out.line("  armed at NAS")
 
-    return show
+    return invocation.done(document, show, error=told.error if told is not None else None)
+
+
+def planned(invocation: Invocation, ctx: Context, change: JobChange, *, detailed: bool, **more: Any) -> int:
+    """Show what a change would do, which nobody made. `detailed`: exit 3 where it would do anything."""
+    job = change.job
+    seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
+    document: dict[str, Any] = {"job": job_json(job), "changed": change.changed, "dry_run": True, **more}
+    document |= {"plan": field_plans.plan_json(change.changes), "runs": action_json(job.record), **_times(job, seen)}
+
+    def show(out: Output) -> None:
+        show_plan(out, change, seen, dry_run=True)
+
+    return invocation.done(document, show, exit_code=ExitCode.PENDING if detailed and change.changed else None)
+
+
+def show_plan(out: Output, change: JobChange, seen: Preview | None = None, *, dry_run: bool) -> None:
+    """Write the plan of one job: a line for each field, or a new job with its times (`seen`), and the count."""
+    if out.quiet:
+        return
+    if change.created and seen is not None:
+        field_plans.show_head(out, "add", change.job.id, change.job.name, seen.schedule)
+        _show_times(out, change.job, seen)
+    field_plans.show_changes(out, change.changes, change.job.timetable.zone)
+    counts = {"add": int(change.created), "change": int(bool(change.changes))}
+    field_plans.show_counts(out, {word: count for word, count in counts.items() if count}, dry_run=dry_run)
+
+
+def _times(job: Job, seen: Preview) -> dict[str, Any]:
+    """The schedule and the next times of a job, as documents have them; none where it is switched off."""
+    told = {key: value for key, value in seen.as_json().items() if key != "timezone"}
+    return told if job.standing is Standing.LIVE else told | {"next": []}
+
+
+def _show_times(out: Output, job: Job, seen: Preview) -> None:
+    """Write what a job runs and when, and what about that may surprise."""
+    for warning in seen.warnings:
+        out.warn(warning)
+    out.line(f"  {seen.schedule}  ({job.zone_name})")
+    out.line(f"  runs: {action_words(job.record)}")
+    for moment in seen.times if job.standing is Standing.LIVE else ():
+        utc = moment.strftime("%Y-%m-%d %H:%M:%SZ")
+        out.line(f"  {words.local(moment, seen.zone)}  {utc}  {words.relative(moment, seen.now)}")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from chronos_cli.core import edits
 from chronos_cli.core.instant import whole
 from chronos_cli.core.job import Standing, ours_of, parse_job
+from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import Timetable, normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import field, frozen, replace
-from chronos_cli.operations.jobs.edit import without_token
 from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from chronos_cli.core.job import Job
+    from chronos_cli.core.record_changes import FieldChange
     from chronos_cli.core.schedule import Schedule
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
@@ -150,6 +151,7 @@ def _bring(
 ) -> ImportItem:
     existing = jobs.get(arriving.job_id if job_id is None else job_id)
     name = arriving.name
+    changes: tuple[FieldChange, ...] = ()
     try:
         if existing is None:
             jobs.add(_added(ctx, arriving, source, now=now, token=token))
@@ -162,13 +164,17 @@ def _bring(
             job = parse_job(existing, ctx.home)
             name = job.name
             after = _changed(ctx, job, arriving, source, now=now, token=token)
-            verdict = ImportVerdict.KEEP if without_token(after) == without_token(existing) else ImportVerdict.CHANGE
-            if verdict is ImportVerdict.CHANGE:
+            changes = record_changes(existing, after, ctx.home)
+            verdict = ImportVerdict.CHANGE if changes else ImportVerdict.KEEP
+            if changes:
                 jobs.put(job.id, after)
     except ChronosError as error:
         raise UsageError(f"{arriving.where}: {error.message}", hint=error.hint) from error
     schedule = normal_form(arriving.schedule, arriving.zone)
-    return ImportItem(verdict=verdict, job_id=job_id or arriving.job_id, name=name, schedule=schedule)
+    job_id = job_id or arriving.job_id
+    return ImportItem(
+        verdict=verdict, job_id=job_id, name=name, schedule=schedule, changes=changes, record=jobs.get(job_id)
+    )
 
 
 def _added(ctx: Context, arriving: ForeignJob, source: str, *, now: datetime, token: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from chronos_cli.core.claim import instant_of, run_id_of
 from chronos_cli.core.clock import Trust, displaced, is_ahead
 from chronos_cli.core.decision import FireRequest, Trigger
 from chronos_cli.core.job import OURS, Job, OpenKind, Standing, ours_of, parse_job, readable_open
+from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.row import Row, RunState, Timing, concluded, given_up, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
 from chronos_cli.frozen import frozen, replace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from chronos_cli.core.job import Open
+    from chronos_cli.core.record_changes import FieldChange
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
     from chronos_cli.store.repository import StoredDocument
@@ -32,11 +34,16 @@ if TYPE_CHECKING:
 
 @frozen
 class JobChange:
-    """One job after a change; `changed` is False where it was so already."""
+    """One job after a change, or after one that is only planned. `changes` has every field that differs."""
 
     job: Job
-    changed: bool
+    changes: tuple[FieldChange, ...] = ()
     created: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Return whether anything differs; False where it was so already."""
+        return self.created or bool(self.changes)
 
 
 def find_job_id(jobs: JobsFile, reference: str) -> str:
@@ -67,10 +74,11 @@ def find_job_id(jobs: JobsFile, reference: str) -> str:
     raise NotFoundError(f"there is no job '{reference}'", hint=hint)
 
 
-def add(ctx: Context, draft: edits.JobDraft) -> JobChange:
+def add(ctx: Context, draft: edits.JobDraft, *, dry_run: bool = False) -> JobChange:
     """Add a job, or, where its id exists, bring that job to the draft (an upsert: the same again changes nothing).
 
-    Raises UsageError for an id that cannot be one, or a schedule that never comes due.
+    `dry_run`: the same answer, nothing written. Raises UsageError for an id that cannot be one, or a schedule that
+    never comes due.
     """
     if not is_job_id(draft.job_id):
         raise UsageError(
@@ -88,26 +96,20 @@ def add(ctx: Context, draft: edits.JobDraft) -> JobChange:
         record = edits.new_record(draft, now=now, token=token, defaults=ctx.home.policy)
         if existing is None:
             jobs.add(record)
-        return JobChange(job=parse_job(record, ctx.home), changed=True, created=True)
+        return JobChange(job=parse_job(record, ctx.home), created=True)
 
-    return ctx.repository.change(once)
+    return _made(ctx, once, dry_run=dry_run)
 
 
-def edit(ctx: Context, job_id: str, change: edits.Edit) -> JobChange:
-    """Change a job. An edit that changes nothing writes nothing."""
+def edit(ctx: Context, job_id: str, change: edits.Edit, *, dry_run: bool = False) -> JobChange:
+    """Change a job. An edit that changes nothing writes nothing; `dry_run`: the same answer, and nothing does."""
     token = ctx.token()
     return _change(
         ctx,
         job_id,
         lambda job: edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy),
+        dry_run=dry_run,
     )
-
-
-def preview_edit(ctx: Context, job_id: str, change: edits.Edit) -> tuple[Job, Job]:
-    """The job before and after an edit that is not made."""
-    job = get(ctx, job_id)
-    record = edits.edited(job, change, now=ctx.clock(), token="", defaults=ctx.home.policy)
-    return job, parse_job(record, ctx.home)
 
 
 def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> JobChange:
@@ -127,10 +129,10 @@ def realign(ctx: Context, job_id: str) -> JobChange:
     before = get(ctx, job_id)
     sure = replace(ctx, trust=Trust.CONFIRMED)
     if not is_ahead(before, ctx.clock()) and displaced(before) is None:
-        return JobChange(job=before, changed=False)
+        return JobChange(job=before)
     _look_and_tell(sure, job_id)
     after = get(ctx, job_id)
-    return JobChange(job=after, changed=without_token(dict(after.record)) != without_token(dict(before.record)))
+    return JobChange(job=after, changes=record_changes(before.record, after.record, ctx.home))
 
 
 def remove(ctx: Context, job_id: str) -> None:
@@ -325,13 +327,20 @@ def _brought_to(ctx: Context, job: Job, draft: edits.JobDraft, token: str) -> di
     return edits.paused(parse_job(record, ctx.home), reason=edits.PAUSED_FROM_START, now=ctx.clock(), token=token)
 
 
-def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> JobChange:
+def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]], *, dry_run: bool = False) -> JobChange:
     def once(jobs: JobsFile) -> JobChange:
         record = jobs.get(job_id)
         if record is None:
             raise NotFoundError(f"there is no job '{job_id}'")
         return _put(ctx, jobs, record, fn)
 
+    return _made(ctx, once, dry_run=dry_run)
+
+
+def _made(ctx: Context, once: Callable[[JobsFile], JobChange], *, dry_run: bool) -> JobChange:
+    """Make a change of the store, and settle what it leaves over; a dry run changes a copy that nobody writes."""
+    if dry_run:
+        return once(ctx.repository.jobs())
     changed = ctx.repository.change(once)
     if changed.changed:
         _write_owed(ctx, changed.job)
@@ -341,10 +350,11 @@ def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]]) -> J
 def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> JobChange:
     job = parse_job(record, ctx.home)
     after = fn(job)
-    if without_token(after) == without_token(record):
-        return JobChange(job=job, changed=False)
+    changes = record_changes(record, after, ctx.home)
+    if not changes:
+        return JobChange(job=job)
     jobs.put(job.id, after)
-    return JobChange(job=parse_job(after, ctx.home), changed=True)
+    return JobChange(job=parse_job(after, ctx.home), changes=changes)
 
 
 def _write_owed(ctx: Context, job: Job) -> None:
@@ -360,9 +370,3 @@ def _look_and_tell(ctx: Context, job_id: str) -> None:
         from chronos_cli.operations.alerts import alert
 
         alert(ctx, looked.over)
-
-
-def without_token(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without what a mere attempt at a change leaves: two that are equal so are the same job."""
-    ours = {key: value for key, value in ours_of(record).items() if key != "change" and value not in ({}, 0, [])}
-    return {key: value for key, value in record.items() if key != OURS} | ({OURS: ours} if ours else {})

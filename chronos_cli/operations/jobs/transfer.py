@@ -16,11 +16,11 @@ from chronos_cli.core.claim import successor
 from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.instant import text_in
 from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
+from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.evaluate import read_record
-from chronos_cli.operations.jobs.edit import without_token
 from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.job import HomeDefaults, Job
+    from chronos_cli.core.record_changes import FieldChange
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
 
@@ -52,13 +53,15 @@ class ImportVerdict(StrEnum):
 
 @frozen
 class ImportItem:
-    """One job of an import."""
+    """One job of an import; `changes`: every field that differs, `record`: the job afterwards, if it stays."""
 
     verdict: ImportVerdict
     job_id: str
     name: str
     schedule: str
     doubt: TimeDoubt | None = None
+    changes: tuple[FieldChange, ...] = ()
+    record: Mapping[str, Any] | None = None
 
 
 @frozen
@@ -124,6 +127,7 @@ def _import_one(
     jobs: JobsFile, incoming: dict[str, Any], home: HomeDefaults, *, now: datetime, token: str
 ) -> ImportItem:
     job_id = str(incoming["id"])
+    changes: tuple[FieldChange, ...] = ()
     try:
         arriving = parse_job(incoming, home)
         if action_kind(incoming) == "none":
@@ -138,14 +142,21 @@ def _import_one(
             after = edits.edited(
                 parse_job(existing, home), _edit_to(arriving), now=now, token=token, defaults=home.policy
             )
-            verdict = ImportVerdict.KEEP if without_token(after) == without_token(existing) else ImportVerdict.CHANGE
-            if verdict is ImportVerdict.CHANGE:
+            changes = record_changes(existing, after, home)
+            verdict = ImportVerdict.CHANGE if changes else ImportVerdict.KEEP
+            if changes:
                 jobs.put(job_id, after)
     except ChronosError as error:
         raise UsageError(f"job {job_id} cannot be imported: {error.message}", hint=error.hint) from error
     schedule = normal_form(arriving.timetable.schedule, arriving.timetable.zone)
     return ImportItem(
-        verdict=verdict, job_id=job_id, name=arriving.name, schedule=schedule, doubt=doubt_about(arriving, now)
+        verdict=verdict,
+        job_id=job_id,
+        name=arriving.name,
+        schedule=schedule,
+        doubt=doubt_about(arriving, now),
+        changes=changes,
+        record=jobs.get(job_id),
     )
 
 
