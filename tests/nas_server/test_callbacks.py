@@ -26,6 +26,11 @@ NETWORK = CallbackPolicy(networks=(ipaddress.ip_network("10.0.0.0/8"),))
         "127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "[::1]", "[::]", "[fe80::1]", "[fc00::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]",
         "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "localhost", "a.localhost", "2130706433", "0x7f000001", "127.1",
+        "localhost.", "127.0.0.1.", "192.0.0.9", "192.0.2.1", "198.51.100.1", "203.0.113.1", "198.18.0.1", "192.88.99.1",
+        "192.31.196.1", "192.52.193.1", "192.175.48.1", "240.0.0.1", "[fec0::1]", "[2001:db8::1]", "[3fff::1]",
+        "[2001::1]", "[2001:2::1]", "[2001:10::1]", "[2001:20::1]", "[2001:1ff::1]", "[2002:5db8:d822::1]",
+        "[64:ff9b:1::1]", "[64:ff9b::a00:1]", "[100::1]", "[5f00::1]", "[2620:4f:8000::1]", "[::5db8:d822]", "[ff0e::1]",
+        "[::ffff:0:5db8:d822]", "[4000::1]",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_refused(host):
@@ -34,7 +39,36 @@ def test_an_address_that_is_not_public_is_refused(host):
         PUBLIC.check_url(f"https://{host}/")
 
 
-@pytest.mark.parametrize("host", ["agent.example.com", "93.184.216.34", "[2606:2800:220:1::1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        'a"b.example', "a{b}.example", "a,b.example", "a..example", ".example", "-a.example", "a-.example", "a_b.example",
+        "a%2eb.example", "x" * 64 + ".example", "a." * 130 + "example", "a!b", "[fe80::1%25eth0]", "[2606:2800::1%1]",
+        "ex<script>.example", "a'b.example", "*.example", "a\\b.example",
+    ],
+)  # fmt: skip
+def test_a_callback_host_is_a_host(host):
+    """What no host is called is refused where it comes in, and so stands in no log, no metric and no query for a name."""
+    for policy in (PUBLIC, LOCAL):
+        with pytest.raises(CallbackRefusedError):
+            policy.check_url(f"https://{host}/")
+
+
+def test_a_port_below_1024_is_a_service_of_the_system():
+    """443, 80 and those above 1023 are taken, others where the operator allows them, and 0 never."""
+    for port in (443, 80, 1024, 8443, 65535):
+        PUBLIC.check_url(f"https://agent.example.com:{port}")
+    for port in (1, 22, 25, 389, 445, 1023):
+        with pytest.raises(CallbackRefusedError, match=f"port {port} is none for a callback: 443, 80 or above 1023"):
+            PUBLIC.check_url(f"https://agent.example.com:{port}")
+        CallbackPolicy(ports=frozenset({port})).check_url(f"https://agent.example.com:{port}")
+        LOCAL.check_url(f"http://127.0.0.1:{port}")
+    for policy in (PUBLIC, LOCAL):
+        with pytest.raises(CallbackRefusedError, match="port 0 is none for a callback"):
+            policy.check_url("https://agent.example.com:0")
+
+
+@pytest.mark.parametrize("host", ["agent.example.com", "93.184.216.34", "[2606:2800:220:1::1]", "[64:ff9b::5db8:d822]"])
 def test_a_public_https_callback_is_taken(host):
     """Names and public addresses over https are fine; plain http to them never is, whatever is allowed."""
     assert PUBLIC.check_url(f"https://{host}/base/") == (f"https://{host}/base", f"https://{host}:443")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -14,12 +15,13 @@ from pathlib import Path
 import jwt
 import pytest
 
-from chronos_cli.errors import ConfigError, ConflictError
+from chronos_cli.errors import ChronosError, ConfigError, ConflictError
 from chronos_cli.nas_server.cli import main
 from chronos_cli.nas_server.keys import KeyAlgorithm, KeyRing, generate
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.sqlite import SqliteBackend
+from chronos_cli.trust import TrustSettings, verify_fire_token
 from tests.conftest import ROOT
 from tests.nas_process import Callback, run_nas, running_nas
 
@@ -53,6 +55,55 @@ def test_keys_rotate_under_a_running_nas(tmp_path):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (nas.home / "keys").iterdir()}
     assert set(modes.values()) == {0o600}
     assert f"{old['kid']}.pem" not in modes
+
+
+def test_a_home_of_before_goes_from_rs256_to_es256_without_a_refused_fire(tmp_path):
+    """New keys are ES256, RS256 on request; an agent that checks every token takes each fire while they change."""
+    ring = KeyRing(tmp_path / "nas-home" / "keys", time.time)
+    ring.rotate(KeyAlgorithm.RS256, after=0)
+    refused, seen = [], []
+
+    def answer(fire):
+        try:
+            verify_fire_token(fire.token, settings)
+        except ChronosError as error:
+            refused.append(error.line())
+            return 401
+        seen.append(jwt.get_unverified_header(fire.token)["alg"])
+        return 200
+
+    with Callback(answer) as callback, running_nas(tmp_path) as nas:
+        agent = nas.add_agent("a")
+        settings = TrustSettings(
+            expected_audience=agent.audience,
+            issuer=nas.url,
+            keys=agent.config["nas_jwks_url"],
+            cache_dir=tmp_path / "cache",
+            cooldown_s=1,
+        )
+        count = 0
+        for flags in ((), ("--after", "1s"), ("--after", "1s", "--alg", "RS256")):
+            if flags:
+                nas.command("keys", "rotate", *flags)
+            for _ in range(12):
+                nas.provision(agent, f"job-{count}", PAST, callback.url)
+                count += 1
+                time.sleep(0.25)
+        callback.wait(count)
+    assert refused == []
+    assert [alg for alg, _ in itertools.groupby(seen)] == ["RS256", "ES256", "RS256"]
+    assert len(seen) == count
+
+
+def test_the_first_key_and_a_new_one_are_es256(tmp_path):
+    """Nobody has to ask for the quick one."""
+    ring = KeyRing(tmp_path / "keys", time.time)
+    ring.prepare()
+    assert ring.signing().alg == "ES256"
+    done = run_nas("keys", "rotate", "--json", home=tmp_path)
+    assert json.loads(done.stdout)["key"]["alg"] == "ES256"
+    done = run_nas("keys", "rotate", "--alg", "RS256", "--json", home=tmp_path)
+    assert json.loads(done.stdout)["key"]["alg"] == "RS256"
 
 
 def test_a_rotated_key_signs_only_once_clients_may_know_it(tmp_path):

@@ -47,7 +47,7 @@ def test_a_due_timer_is_relayed_at_its_second_with_a_bound_token(nas, agent):
     assert fire.body == {"job_id": "job-1", "fire_at": when.isoformat()}
     assert 0 <= fire.at - when.timestamp() < 5
     key = jwt.PyJWKClient(nas.url + "/.well-known/jwks.json").get_signing_key_from_jwt(fire.token)
-    claims = jwt.decode(fire.token, key.key, algorithms=["RS256"], audience=agent.audience, issuer=nas.url)
+    claims = jwt.decode(fire.token, key.key, algorithms=["ES256"], audience=agent.audience, issuer=nas.url)
     assert claims["purpose"] == "cron_fire"
     assert claims["job_id"] == "job-1"
     assert claims["fire_at"] == when.isoformat()
@@ -87,7 +87,7 @@ def test_the_keys_may_be_kept_for_five_minutes(nas):
     """The JWKS says how long it may be kept, and holds no private member."""
     reply = nas.call("GET", "/.well-known/jwks.json")
     assert reply.headers["cache-control"] == "public, max-age=300"
-    assert set(reply.json["keys"][0]) == {"kty", "n", "e", "kid", "alg", "use"}
+    assert set(reply.json["keys"][0]) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
 
 
 def test_the_same_wish_again_is_a_no_op_and_another_time_replaces(nas, agent):

@@ -44,7 +44,7 @@ def list_keys(home: HomeOption = None, db: DbOption = None, json_output: JsonOpt
 
 
 def rotate(
-    alg: Annotated[str, typer.Option(help="RS256 or ES256.")] = "RS256",
+    alg: Annotated[str, typer.Option(help="ES256, or RS256.")] = "ES256",
     after: Annotated[str, typer.Option(help="When the new key begins to sign; agents keep the old list 5m.")] = "5m",
     now: Annotated[bool, typer.Option("--now", help="Let the new key sign at once.")] = False,
     home: HomeOption = None,
@@ -55,7 +55,7 @@ def rotate(
     from chronos_cli.nas_server.keys import KeyAlgorithm
 
     if alg not in set(KeyAlgorithm):
-        raise UsageError(f"--alg {alg} is unknown", hint="choose RS256 or ES256")
+        raise UsageError(f"--alg {alg} is unknown", hint="choose ES256 or RS256")
     ring = locate(home, db).key_ring(clock, os.environ)
     record = ring.rotate(KeyAlgorithm(alg), after=0.0 if now else seconds(after) or 0.0)
     if json_output:

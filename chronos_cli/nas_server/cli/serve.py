@@ -35,6 +35,10 @@ def serve(
     allow_callback_network: Annotated[
         list[str] | None, typer.Option(help="Allow https callbacks to this network (CIDR) too; may be repeated.")
     ] = None,
+    allow_callback_port: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=65535, help="Allow callbacks to this port too, beside 80, 443 and those above 1023."),
+    ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the URL here once it listens.")] = None,
     log_file: Annotated[Path | None, typer.Option(help="Append the JSON-line log here [stdout].")] = None,
     relays: Annotated[int, typer.Option(min=1, max=1000, help="How many callbacks may go on at once.")] = 64,
@@ -80,7 +84,9 @@ def serve(
         port=port,
         role=Role(role),
         portal_url=portal_url,
-        policy=CallbackPolicy(allow_private=allow_private_callbacks, networks=networks),
+        policy=CallbackPolicy(
+            allow_private=allow_private_callbacks, networks=networks, ports=frozenset(allow_callback_port or ())
+        ),
         limits=Limits(max_timers=max_timers, rate=rate),
         bounds=Bounds(per_host=per_host, per_agent=per_agent),
         backoff=Backoff(
