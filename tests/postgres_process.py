@@ -66,6 +66,11 @@ class Postgres:
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-l", log, "-w", "-o", options, "start")
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
+        return int((self._data / "postmaster.pid").read_text(encoding="ascii").split()[0])
+
     def stop(self, mode: str = "immediate") -> None:
         """Stop it."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", mode, "stop")

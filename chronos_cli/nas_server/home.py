@@ -42,12 +42,13 @@ class NasHome:
         """The SQLite file."""
         return Path(self.database.removeprefix("sqlite:///"))
 
-    def backend(self) -> Backend:
-        """The place for timers, not prepared yet."""
+    def backend(self, *, serving: bool = False) -> Backend:
+        """The place for timers, not prepared yet. `serving`: for a process whose callers wait for their answers."""
         if self.postgres:
             from chronos_cli.nas_server.timers.postgres import PostgresBackend
+            from chronos_cli.nas_server.timers.postgres_pool import COMMAND_DEADLINE_S, DEADLINE_S
 
-            return PostgresBackend(self.database)
+            return PostgresBackend(self.database, deadline_s=DEADLINE_S if serving else COMMAND_DEADLINE_S)
         from chronos_cli.nas_server.timers.sqlite import SqliteBackend
 
         return SqliteBackend(self.sqlite_path)

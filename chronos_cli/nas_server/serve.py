@@ -18,9 +18,11 @@ from chronos_cli.nas_server.http.listener import Server
 from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.metrics import Metrics
 from chronos_cli.nas_server.options import Role, Settings
+from chronos_cli.nas_server.pulse import Pulse
 from chronos_cli.nas_server.relay.limits import CallLimits
 from chronos_cli.nas_server.relay.relay_service import Relaying
 from chronos_cli.nas_server.timers.agents import AgentRegister
+from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.meta import NasMeta
 from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.private_memory import hide_memory
@@ -36,11 +38,14 @@ if TYPE_CHECKING:
 CLAIM_MARGIN_S = 15.0
 """The time a claim holds beyond the longest relay: names are looked up and outcomes written down meanwhile."""
 
+START_WAIT_S = 60.0
+"""The time that a database may take to come up before this gives up (exit 75)."""
+
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT; returns after the relays in flight have ended.
 
-    Raises ConfigError and ConflictError where it cannot start.
+    Raises ConfigError, ConflictError and RegistryUnavailableError where it cannot start.
     """
     hide_memory()  # it holds the keys that sign
     with ExitStack() as stack:
@@ -54,17 +59,35 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
                     f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
                 ) from error
         journal = EventLog(stream, time.time)
-        backend = settings.home.backend()
+        backend = settings.home.backend(serving=True)
         if not settings.home.postgres:
             stack.enter_context(_sole(settings.home.sqlite_path))
-        done = backend.prepare()
-        if done:
-            journal.write("tables_upgraded", done=done)
+        _prepare(backend, journal)
         stack.callback(backend.close)
         keys = settings.home.key_ring(time.time, environ)
         keys.prepare()
         keys.signing()
         _run(settings, backend, keys, journal)
+
+
+def _prepare(backend: Backend, journal: EventLog) -> None:
+    """Bring the tables up, waiting for a database that starts. Raises RegistryUnavailableError."""
+    until = time.monotonic() + START_WAIT_S
+    said = None
+    while True:
+        try:
+            done = backend.prepare()
+        except RegistryUnavailableError as error:
+            if time.monotonic() > until:
+                raise
+            if error.line() != said:
+                said = error.line()
+                journal.write("error", where="start", message=said)
+            time.sleep(0.5)
+        else:
+            if done:
+                journal.write("tables_upgraded", done=done)
+            return
 
 
 def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog) -> None:
@@ -73,6 +96,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     facts = NasMeta(backend, time.time, claim_s=claim_s)
     counts = Metrics()
     gate = CallLimits(settings.bounds, time.monotonic)
+    pulse = Pulse(registry.next_due_at, journal)
     relaying: Relaying | None = None
 
     def nudge(due_at: float) -> None:
@@ -80,7 +104,9 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
             relaying.nudge(due_at)
 
     def ready() -> str | None:
-        registry.next_due_at()
+        # From what is known: a probe must never wait for a store that does not answer.
+        if not pulse.alive:
+            return "the timers cannot be reached"
         starting = settings.role is not Role.WEB and relaying is None
         return "due timers are not being relayed" if starting or (relaying and not relaying.alive) else None
 
@@ -115,6 +141,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         _write_ready(settings.ready_file, url)
     server.run()
     journal.write("stopping")
+    pulse.stop()
     finished = relaying is None or relaying.stop()
     journal.write("stopped", relays_finished=finished)
 

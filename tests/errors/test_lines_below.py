@@ -716,17 +716,16 @@ def test_a_postgresql_that_cannot_be_used(monkeypatch):
 
     backend = PostgresBackend("postgresql://user:canary@127.0.0.1:9/x")
     line = said(backend.prepare)
-    assert line.startswith("cannot use the PostgreSQL database: ")
+    assert line.startswith("PostgreSQL cannot be reached: ")
     assert "canary" not in line
+    assert said(PostgresBackend("postgresql://x?nonsense=1").prepare).startswith("cannot use the PostgreSQL database: ")
     line = said(lambda: backend.read(lambda session: session.all("SELECT 1")))
     assert line.startswith("PostgreSQL cannot be reached: ")
 
-    @contextlib.contextmanager
-    def deadlocked():
+    def deadlocked(*_, **__):
         raise psycopg.errors.DeadlockDetected("deadlock detected")
-        yield
 
-    monkeypatch.setattr(backend, "_borrowed", deadlocked)
+    monkeypatch.setattr(backend._pool, "call", deadlocked)
     line = said(lambda: backend.write(lambda _: None))
     assert line.startswith("PostgreSQL is too busy: deadlock detected: ")
     monkeypatch.setitem(sys.modules, "pgqueuer.queries", None)

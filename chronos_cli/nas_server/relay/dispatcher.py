@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
@@ -23,6 +24,9 @@ BLOCKED_S = 0.1
 """The sleep while due timers may not be called yet, unless a place comes free."""
 
 SWEEP_S = 300.0
+
+ALIVE_S = 8.0
+"""The greatest age of the last look that ended well, for this to count as alive."""
 
 
 class Dispatcher:
@@ -51,6 +55,7 @@ class Dispatcher:
         self._swept_at = clock()
         self._lag = lag
         self._behind = False
+        self._looked_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         workers.freed = self._freed
 
@@ -80,8 +85,8 @@ class Dispatcher:
 
     @property
     def alive(self) -> bool:
-        """Return whether due timers are being looked for."""
-        return self._thread.is_alive() and not self._stopping
+        """Return whether due timers are being looked for: the last look ended well, and not long ago."""
+        return self._thread.is_alive() and time.monotonic() - self._looked_at < ALIVE_S
 
     def _freed(self) -> None:
         with self._changed:
@@ -92,6 +97,7 @@ class Dispatcher:
         while not self._stopping:
             try:
                 wait = self._look()
+                self._looked_at = time.monotonic()
                 if self._clock() - self._swept_at > SWEEP_S:
                     self._swept_at = self._clock()
                     self._registry.sweep()

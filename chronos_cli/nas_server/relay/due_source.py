@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.postgres import ENTRYPOINT, PROMOTE_S
+from chronos_cli.nas_server.timers.postgres_pool import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,8 +131,8 @@ class Reminders:
 
         try:
             async with (
-                await psycopg.AsyncConnection.connect(self._backend.url, autocommit=True, connect_timeout=5) as ear,
-                await psycopg.AsyncConnection.connect(self._backend.url, autocommit=True, connect_timeout=5) as hand,
+                await psycopg.AsyncConnection.connect(self._backend.url, autocommit=True, **LINE) as ear,
+                await psycopg.AsyncConnection.connect(self._backend.url, autocommit=True, **LINE) as hand,
             ):
                 manager = QueueManager(Queries(_driver(ear, hand)))
                 manager.min_dequeue_poll_interval = timedelta(seconds=POLL_S)

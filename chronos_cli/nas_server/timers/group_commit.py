@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -64,8 +66,10 @@ class GroupCommit(Generic[Item, Result]):
         try:
             results = self._work([item for part in group for item in part.items])
         except Exception as error:  # noqa: BLE001 - raised again in the callers whose work it was
-            if len(group) == 1:
-                group[0].error = error
+            if len(group) == 1 or isinstance(error, RegistryUnavailableError):
+                # The store itself is away: asked once for all, or the last would wait as often as there are callers.
+                for part in group:
+                    part.error = error
                 return
             # One of them failed and nothing was done: each on its own, so that only that one fails.
             for part in group:

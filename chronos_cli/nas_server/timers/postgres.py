@@ -6,8 +6,7 @@ that writes the row, and one that comes when the row is gone or has moved on is 
 
 from __future__ import annotations
 
-import threading
-from contextlib import closing, contextmanager
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chronos_cli.errors import ConfigError
 from chronos_cli.nas_server.timers import queue_schema
 from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
+from chronos_cli.nas_server.timers.postgres_pool import COMMAND_DEADLINE_S, Pool, line
 from chronos_cli.nas_server.timers.schema import POSTGRES, advance, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import psycopg
 
@@ -42,8 +42,6 @@ PROMOTE_S = 20.0
 REPEATS = 5
 """The most times a transaction begins again after a deadlock or a serialization failure."""
 
-_CONNECT_S = 5
-_IDLE = 16
 _MIGRATION_WAIT_S = 60
 _INSTALL_LOCK = 0x6368726F
 _PROMOTE_LOCK = 0x63687270
@@ -74,15 +72,13 @@ class PostgresSession(Session):
 
 
 class PostgresBackend(Backend):
-    """A PostgreSQL database. `url`: what libpq takes; it is never shown, since it may hold a password."""
+    """A PostgreSQL database. `url`: what libpq takes; `deadline_s`: how long one transaction may take."""
 
     skip_locked = " FOR UPDATE SKIP LOCKED"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, deadline_s: float = COMMAND_DEADLINE_S) -> None:
         self.url = url
-        self._idle: list[psycopg.Connection[Any]] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._pool = Pool(url, deadline_s=deadline_s)
 
     def prepare(self) -> list[str]:
         """Bring our tables and PgQueuer's to the version known here. Raises ConfigError."""
@@ -112,44 +108,47 @@ class PostgresBackend(Backend):
         except ImportError as error:
             hint = "install the extra: in the checkout, pip install '.[nas]'"
             raise ConfigError("PostgreSQL needs psycopg and PgQueuer", hint=hint) from error
-        try:
-            connection = psycopg.connect(self.url, autocommit=True, connect_timeout=_CONNECT_S)
-            with closing(connection), connection.transaction():
-                connection.execute(f"SET LOCAL lock_timeout = '{_MIGRATION_WAIT_S}s'".encode())
-                return work(PostgresSession(connection))
-        except psycopg.errors.LockNotAvailable as error:
-            raise RegistryUnavailableError(f"another process holds the tables: {_line(error)}") from error
-        except psycopg.Error as error:
-            raise ConfigError(f"cannot use the PostgreSQL database: {_line(error)}", hint="see --db") from error
+        with self._pool.connect() as connection:
+            try:
+                with connection.transaction():
+                    connection.execute(
+                        "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+                    )
+                    connection.execute(f"SET LOCAL lock_timeout = '{_MIGRATION_WAIT_S}s'".encode())
+                    return work(PostgresSession(connection))
+            except psycopg.errors.LockNotAvailable as error:
+                raise RegistryUnavailableError(f"another process holds the tables: {line(error)}") from error
+            except psycopg.OperationalError as error:
+                raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {line(error)}") from error
+            except psycopg.Error as error:
+                raise ConfigError(f"cannot use the PostgreSQL database: {line(error)}", hint="see --db") from error
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction."""
         import psycopg
 
         begun = False
+
+        def transaction(connection: psycopg.Connection[Any]) -> T:
+            nonlocal begun
+            with connection.transaction():
+                begun = True
+                return work(PostgresSession(connection))
+
         for repeat in range(REPEATS):
-            last = repeat == REPEATS - 1
             try:
-                with self._borrowed() as connection, connection.transaction():
-                    begun = True
-                    return work(PostgresSession(connection))
+                return self._pool.call(transaction, may_repeat=lambda: not begun)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
-                if last:
-                    raise RegistryUnavailableError(f"PostgreSQL is too busy: {_line(error)}") from error
-            except RegistryUnavailableError:
-                # A connection that had died while it was idle: nothing was done yet, so a fresh one may do it.
-                if begun or repeat > 0:
-                    raise
+                if repeat == REPEATS - 1:
+                    raise RegistryUnavailableError(f"PostgreSQL is too busy: {line(error)}") from error
         raise AssertionError
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` on what is committed."""
-        try:
-            with self._borrowed() as connection:
-                return work(PostgresSession(connection))
-        except RegistryUnavailableError:
-            with self._borrowed() as connection:
-                return work(PostgresSession(connection))
+        began = time.monotonic()
+        return self._pool.call(
+            lambda connection: work(PostgresSession(connection)), may_repeat=lambda: time.monotonic() - began < 1
+        )
 
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
         """Make the rows of these (agent, job) where they are missing, and hold them, always in the same order."""
@@ -172,8 +171,6 @@ class PostgresBackend(Backend):
 
     def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
         """Enqueue an entry for each that is near, in the same transaction; `promote` does it for the others in time."""
-        import time
-
         from pgqueuer.adapters.drivers.psycopg import SyncPsycopgDriver
         from pgqueuer.queries import SyncQueries
 
@@ -219,52 +216,7 @@ class PostgresBackend(Backend):
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection of the pool; one that failed is not put back."""
-        import psycopg
-
-        with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        try:
-            if connection is None or connection.closed:
-                connection = psycopg.connect(self.url, autocommit=True, connect_timeout=_CONNECT_S)
-            yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
-                self._put_back(connection)
-                raise
-            if connection is not None:
-                connection.close()
-            # The others were most likely cut off with it.
-            self._drop_idle()
-            raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {_line(error)}") from error
-        except BaseException:
-            self._put_back(connection)
-            raise
-        self._put_back(connection)
-
-    def _put_back(self, connection: psycopg.Connection[Any] | None) -> None:
-        if connection is None:
-            return
-        with self._lock:
-            keep = not self._closed and not connection.closed and len(self._idle) < _IDLE
-            if keep:
-                self._idle.append(connection)
-        if not keep:
-            connection.close()
-
-    def _drop_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._pool.close()
 
 
 def _columns(keys: Sequence[tuple[int, str]]) -> tuple[list[int], list[str]]:
@@ -274,7 +226,3 @@ def _columns(keys: Sequence[tuple[int, str]]) -> tuple[list[int], list[str]]:
 def _percent(statement: str) -> bytes:
     """The statement as psycopg wants its parameters; ours hold no percent sign."""
     return statement.replace("?", "%s").encode()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

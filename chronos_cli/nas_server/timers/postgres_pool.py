@@ -1,0 +1,182 @@
+"""Connections to PostgreSQL on which no wait is without end.
+
+Keepalives and `tcp_user_timeout` find a line that is dead. They say nothing of a server that acknowledges and never
+answers (stopped, or a proxy gone silent), so a watchdog cuts a connection that is lent for longer than its deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chronos_cli.errors import ConfigError
+from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import psycopg
+
+T = TypeVar("T")
+
+CONNECT_S = 3
+DEADLINE_S = 5.0
+"""The time that a transaction of a serving process may take: an agent waits 15 s for its answer."""
+
+COMMAND_DEADLINE_S = 300.0
+"""The same for an operator's command, which may look at a whole table."""
+
+IDLE = 16
+"""The connections kept open while nobody uses them."""
+
+LINE: dict[str, Any] = {
+    "connect_timeout": CONNECT_S, "keepalives": 1, "keepalives_idle": 3, "keepalives_interval": 1,
+    "keepalives_count": 3, "tcp_user_timeout": 5_000,
+}  # fmt: skip
+_FOR_GOOD = (
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "no password supplied",
+    "not permitted to log in",
+    "connection is bad: invalid",
+)
+"""Words of PostgreSQL where waiting does not help. All else may pass: a server that starts, a name not known yet."""
+
+
+class Pool:
+    """Connections to `url`, which is never shown, since it may hold a password. `deadline_s`: how long one is lent."""
+
+    def __init__(self, url: str, *, deadline_s: float) -> None:
+        self.url = url
+        self._deadline_s = deadline_s
+        self._plain = False
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._lent: dict[psycopg.Connection[Any], float] = {}
+        self._changed = threading.Condition()
+        self._watching = False
+        self._closed = False
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Return a fresh connection, in autocommit. Raises ConfigError and RegistryUnavailableError."""
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+
+        # A process that is stopped in a transaction must not hold its locks for ever either.
+        limit = int(self._deadline_s * 1000)
+        options = f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit}"
+        try:
+            asked: dict[str, Any] = {**LINE, **({} if self._plain else {"options": options})}
+            asked |= conninfo_to_dict(self.url)
+            return psycopg.connect(autocommit=True, **asked)
+        except psycopg.ProgrammingError as error:
+            raise ConfigError(f"cannot use the PostgreSQL database: {line(error)}", hint="see --db") from error
+        except psycopg.OperationalError as error:
+            said = line(error)
+            if "startup parameter" in said and not self._plain:
+                # A pooler in between that takes no options: the watchdog here has to do.
+                self._plain = True
+                return self.connect()
+            if any(words in said for words in _FOR_GOOD):
+                raise ConfigError(f"cannot use the PostgreSQL database: {said}", hint="see --db") from error
+            raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {said}") from error
+
+    def call(self, work: Callable[[psycopg.Connection[Any]], T], *, may_repeat: Callable[[], bool]) -> T:
+        """Return what `work` returns for a connection; on a fresh one where an idle one had died meanwhile."""
+        stale = bool(self._idle)
+        try:
+            with self._borrowed() as connection:
+                return work(connection)
+        except RegistryUnavailableError:
+            # Not where the deadline has passed: nobody waits for two of them.
+            if not stale or not may_repeat():
+                raise
+        with self._borrowed() as connection:
+            return work(connection)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._closed = True
+        self._drop_idle()
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection for at most the deadline; one that failed is not put back."""
+        import psycopg
+
+        with self._changed:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None or connection.closed:
+            connection = self.connect()
+        until = time.monotonic() + self._deadline_s
+        self._watch(connection, until)
+        try:
+            yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+                raise
+            self._done(connection)
+            connection.close()
+            # The others were most likely cut off with it.
+            self._drop_idle()
+            said = "no answer in time" if time.monotonic() >= until else line(error)
+            raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {said}") from error
+        finally:
+            self._done(connection)
+            self._put_back(connection)
+
+    def _put_back(self, connection: psycopg.Connection[Any]) -> None:
+        with self._changed:
+            keep = not self._closed and not connection.closed and len(self._idle) < IDLE
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+
+    def _drop_idle(self) -> None:
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _watch(self, connection: psycopg.Connection[Any], until: float) -> None:
+        with self._changed:
+            self._lent[connection] = until
+            if self._watching:
+                return
+            self._watching = True
+        threading.Thread(target=self._cut_late, name="postgres-deadlines", daemon=True).start()
+
+    def _done(self, connection: psycopg.Connection[Any]) -> None:
+        with self._changed:
+            self._lent.pop(connection, None)
+
+    def _cut_late(self) -> None:
+        """Cut what is lent beyond its deadline; ends when nothing was lent for a while."""
+        idle = 0
+        while idle < 40:
+            time.sleep(0.25)
+            with self._changed:
+                idle = 0 if self._lent else idle + 1
+                now = time.monotonic()
+                for connection in [one for one, until in self._lent.items() if until <= now]:
+                    # Under the lock, so that it is not closed and its number somebody else's in between.
+                    del self._lent[connection]
+                    _cut(connection)
+                if idle >= 40:
+                    self._watching = False
+
+
+def _cut(connection: psycopg.Connection[Any]) -> None:
+    """End both directions: whoever waits on the connection is told that it ended."""
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line_out:
+        line_out.shutdown(socket.SHUT_RDWR)
+
+
+def line(error: Exception) -> str:
+    """Return the error on one line."""
+    return " ".join(str(error).split())[:200]
