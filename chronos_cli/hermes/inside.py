@@ -1,37 +1,40 @@
 """The work of the Hermes plug-in inside hermes-agent: arm and reconcile at NAS, judge fire tokens, start due runs.
 
 hermes may serve several profiles in one process, so every call asks hermes which home is meant just now. A run has a
-process of its own (`hermes_run`), which may be killed when its time is over without taking hermes along.
+process of its own (`hermes.run`), which may be killed when its time is over without taking hermes along.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from contextvars import ContextVar
+import threading
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from chronos_cli.config import load_config
 from chronos_cli.config.load import HOME_VARIABLE
-from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.core.plan import ArmState
+from chronos_cli.errors import ChronosError, RefusedError, TemporaryError
+from chronos_cli.hermes import judging
+from chronos_cli.hermes.started import FireProcess
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from threading import Event
 
     from chronos_cli.config import Config
     from chronos_cli.operations.arming.reconcile import ReconcileResult
-    from chronos_cli.operations.firing.admission import AuthorizedFire
-    from chronos_cli.trust.tokens import FireClaims
 
-_VERIFIERS: Final = "plugins.cron_providers.chronos.verify"
-"""Where hermes' door looks, at each fire, for what judges the token."""
+_GUARD = threading.Lock()
+_BEGUN: dict[str, FireProcess] = {}
+"""The processes whose runs have begun, until somebody waits for their end."""
 
 
 def own_provider(home: Path) -> ChronosScheduler:
@@ -61,94 +64,95 @@ def reconcile_home() -> ReconcileResult:
     return result
 
 
-def follow() -> None:
-    """Reconcile, from where hermes cannot take an error: it is logged, and the next reconcile mends it."""
+def follow() -> bool:
+    """Reconcile, from where hermes cannot take an error: it is logged, and the next reconcile mends it.
+
+    Returns whether NAS refuses this agent for good: then nothing that is armed will ever fire.
+    """
     try:
-        reconcile_home()
+        result = reconcile_home()
     except ChronosError as error:
         _log(f"NAS was not told of the jobs: {error.line()}")
+        return isinstance(error, RefusedError)
+    return any(isinstance(done.error, RefusedError) for done in result.failed)
 
 
-class TokenJudge:
-    """Judges fire tokens as hermes' door asks for it, and keeps the claims for the fire that follows in its context."""
+def register(job: Mapping[str, Any] | str) -> None:
+    """Arm one job that was just made, its record or its id. Raises what NAS and the store raise."""
+    job_id = job if isinstance(job, str) else str(job["id"])
+    document = _here().register_job(job_id).document
+    if document is not None and document.state is ArmState.REFUSED:
+        said = dict(document.error or {})
+        raise RefusedError(str(said.get("message") or "NAS refuses this agent for good"), hint=said.get("hint"))
 
-    def __init__(self) -> None:
-        self._claims: ContextVar[FireClaims | None] = ContextVar("chronos_fire", default=None)
 
-    def __call__(self, token: str = "", **kwargs: Any) -> Mapping[str, Any] | None:
-        """The claims of a token that holds here, else None. What the door read from its config, the home's own says.
+def start_ticker(stop_event: Event, given: Mapping[str, Any]) -> Thread:
+    """Start hermes' own ticker in a thread, as hermes would have without us. `given`: what hermes gave `start`."""
+    import inspect
 
-        On standby none holds: the door then answers with a refusal, which NAS repeats, and not with a yes that is lost.
-        """
-        from chronos_cli.operations.firing.admission import trust_settings
-        from chronos_cli.trust.verifier import fire_verifier
-
-        del kwargs
-        self._claims.set(None)
-        try:
-            config = _config()
-        except ChronosError as error:
-            _log(f"fire refused: {error.line()}")
-            return None
-        if config.standby:
-            _log("fire refused: this machine is on standby")
-            return None
-        try:
-            claims = fire_verifier(trust_settings(config))(token or None)
-        except ChronosError as error:
-            _log(f"fire refused: {error.code}")
-            return None
-        self._claims.set(claims)
-        return dict(claims.claims)
-
-    def admitted(self, job_id: str) -> AuthorizedFire | None:
-        """Return the scope of this request's token; None where there was none. Raises TokenError, UsageError."""
-        from chronos_cli.operations.firing.admission import admit, trust_settings
-
-        claims = self._claims.get()
-        return None if claims is None else admit(claims, trust_settings(_config()), job_id=job_id, fire_at=None)
+    ticker = import_module("cron.scheduler_provider").InProcessCronScheduler()
+    known = inspect.signature(ticker.start).parameters
+    wanted = {name: value for name, value in given.items() if name in known}
+    _log(
+        "NAS refuses this agent for good, so nothing that it holds fires: hermes' own ticker runs the jobs from now on"
+    )
+    thread = Thread(target=ticker.start, args=(stop_event,), kwargs=wanted, daemon=True, name="cron-ticker")
+    thread.start()
+    return thread
 
 
 def take_verifier() -> None:
-    """Have hermes' door ask a `TokenJudge` from now on, in this process."""
-    module = import_module(_VERIFIERS)
-    if not isinstance(module.get_fire_verifier(), TokenJudge):
-        judge = TokenJudge()
-        module.get_fire_verifier = lambda: judge  # type: ignore[attr-defined]
+    """Have hermes' door ask our judge from now on, in this process."""
+    judging.take_verifier(_JUDGE)
 
 
-def fire_due(job_id: str) -> bool:
-    """Settle a fire of a job in a process of its own, and wait for its end; whether anything was started.
+def claim(job_id: str, *, asked: bool = False) -> dict[str, Any] | None:
+    """Settle a fire of a job in a process of its own, and return once what it starts has begun and is armed again.
 
-    A token that is not for this job starts nothing. Raises TemporaryError where the process could not do its work.
+    `asked`: a person wants a run now, outside the schedule. Returns what `finish` takes; None where nothing was
+    started: it was taken before, or the token is not for this job. Raises TemporaryError where NAS must come again.
     """
-    import subprocess
-
-    judge = import_module(_VERIFIERS).get_fire_verifier()
     try:
-        admitted = judge.admitted(job_id) if isinstance(judge, TokenJudge) else None
+        admitted = None if asked else _JUDGE.admitted(job_id)
     except ChronosError as error:
         _log(f"fire of job {job_id} refused: {error.code}")
-        return False
+        return None
     given = {
         "job_id": job_id,
+        "asked": asked,
         "fire_at": admitted.fire_at.isoformat() if admitted and admitted.fire_at else None,
         "delivery": admitted.delivery if admitted else None,
         "heard": admitted.heard.isoformat() if admitted and admitted.heard else None,
     }
-    home = str(_home())
-    env = {**os.environ, "HERMES_HOME": home, HOME_VARIABLE: home}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "chronos_cli.hermes.run"],
-        input=json.dumps(given), stdout=subprocess.PIPE, text=True, env=env, check=False, start_new_session=True,
-    )  # fmt: skip
-    try:
-        report = json.loads(done.stdout.rstrip().rpartition("\n")[2])
-    except ValueError:
-        raise TemporaryError(f"the run of job {job_id} ended with {done.returncode} and no report") from None
+    process = FireProcess(str(_home()), given)
+    report = process.heard()
     if report.get("reason"):
         _log(f"job {job_id}: {report['outcome']}: {report['reason']}")
-    return bool(report["started"])
+    claimed = {"id": job_id, "chronos_run": uuid4().hex}
+    with _GUARD:
+        _BEGUN[claimed["chronos_run"]] = process
+    if report["again"]:
+        Thread(target=finish, args=(claimed,), daemon=True).start()
+        raise TemporaryError(f"job {job_id}: {report['reason'] or report['outcome']}")
+    if report["started"]:
+        return claimed
+    finish(claimed)
+    return None
+
+
+def finish(claimed: Mapping[str, Any], stop: Event | None = None) -> bool:
+    """Wait for the end of what a claim has started, or for `stop`; False where this is no claim that is waited for."""
+    with _GUARD:
+        process = _BEGUN.pop(str(claimed.get("chronos_run")), None)
+    if process is not None:
+        process.wait(stop)
+    return process is not None
+
+
+def fire_due(job_id: str) -> bool:
+    """Settle a fire of a job and wait for its end; whether anything was started. Older copies of the folder ask so."""
+    claimed = claim(job_id)
+    return claimed is not None and finish(claimed)
 
 
 def _here() -> ChronosScheduler:
@@ -180,3 +184,6 @@ def _log(text: str) -> None:
     import logging
 
     logging.getLogger("cron.chronos_cron").warning("%s", text)
+
+
+_JUDGE = judging.TokenJudge(_config, _log)

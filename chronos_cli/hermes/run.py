@@ -1,8 +1,9 @@
 """One fire inside hermes' environment, in a process of its own: `python -m chronos_cli.hermes.run`.
 
-It reads {"job_id", "fire_at", "delivery"} on stdin, settles the fire under chronos' claim, and writes the report as the
-last line of stdout. hermes' jobs are run by hermes, with its agent and its delivery; what chronos added to hermes'
-store, commands and requests, by chronos.
+It reads {"job_id", "fire_at", "delivery", "heard", "asked", "reports"} on stdin, settles the fire under chronos' claim
+and, once what it starts has begun and NAS knows the next wake, writes one line of JSON to the descriptor `reports`.
+hermes' jobs are run by hermes, with its agent and its delivery; what chronos added to hermes' store, commands and
+requests, by chronos.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.config import load_config
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, ExitCode
 from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import ProcessEnvironment, locks_of, open_home
 from chronos_cli.operations.firing.fire import fire
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Liveness
     from chronos_cli.core.row import Row, RunResult
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.firing.fire import FireReport
     from chronos_cli.running.lock_place import LockPlace
 
 OURS = ("command", "shell", "http")
@@ -113,19 +117,51 @@ class _HermesAttempt(Attempt):
             return AttemptEnd(state=RunState.FAILED, reason=f"it could not be started: {error}")
         marked: list[AttemptEnd] = []
 
-        def mark(_: str, success: bool, error: str | None = None, delivery_error: str | None = None) -> None:
+        def mark(
+            _: str, success: bool = True, error: Any = None, delivery_error: Any = None, *__: Any, **___: Any
+        ) -> bool:
             reason = error or (f"it was not delivered: {delivery_error}" if delivery_error else None)
-            marked.append(AttemptEnd(state=RunState.OK if success else RunState.FAILED, reason=reason))
+            state = RunState.OK if success else RunState.FAILED
+            marked.append(AttemptEnd(state=state, reason=None if reason is None else str(reason)))
+            return True
 
         # The claim and the record of its end are chronos' here: hermes' two writes of the store give way to them.
-        scheduler.mark_job_run = mark  # type: ignore[attr-defined]
-        scheduler.claim_dispatch = lambda _: True  # type: ignore[attr-defined]
+        _put_everywhere("mark_job_run", mark)
+        _put_everywhere("claim_dispatch", lambda *_, **__: True)
+        record = _as_claimed(self._task.record)
         try:
             with _at_most(self._timeout_s):
-                scheduler.run_one_job(dict(self._task.record))
+                scheduler.run_one_job(record)
         except _OutOfTimeError:
             return AttemptEnd(state=RunState.TIMEOUT, reason=f"it ran for more than {self._timeout_s:.0f} s")
-        return marked[0] if marked else AttemptEnd(state=RunState.INTERRUPTED, reason="hermes recorded no end of it")
+        return marked[-1] if marked else AttemptEnd(state=RunState.INTERRUPTED, reason="hermes recorded no end of it")
+
+
+def _put_everywhere(name: str, stand_in: Any) -> None:
+    """Replace a function of hermes' in each module of its cron package that has it by this name."""
+    for module in [module for key, module in sys.modules.items() if key == "cron" or key.startswith("cron.")]:
+        if hasattr(module, name):
+            setattr(module, name, stand_in)
+
+
+def _as_claimed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record as the claim left it for hermes, which looks once more whether the job may run.
+
+    A claim of ours switches a job off whose last occurrence it took; to hermes it is live while that one runs.
+    """
+    jobs = import_module("cron.jobs")
+    stored = jobs.get_job(record["id"]) or {}
+    live = {"enabled": True, "state": "scheduled"}
+    if stored.get("fire_claim"):
+        live["fire_claim"] = stored["fire_claim"]
+    looked_up = jobs.get_job
+
+    def get_job(job_id: str, *args: Any, **kwargs: Any) -> Any:
+        found = looked_up(job_id, *args, **kwargs)
+        return {**found, **live} if isinstance(found, dict) and job_id == record["id"] else found
+
+    _put_everywhere("get_job", get_job)
+    return {**record, **live}
 
 
 class _OutOfTimeError(BaseException):
@@ -149,27 +185,38 @@ def _at_most(seconds: float) -> Iterator[None]:
 def main() -> int:
     """Settle the fire on stdin; the exit code of `chronos fire`."""
     given = json.load(sys.stdin)
+    os.set_inheritable(given["reports"], False)  # no job keeps the pipe to the plug-in open
     # hermes needs its own secrets, and this process is hermes; ours are taken out, so that no job inherits them.
     secrets = take_secrets(os.environ)
     config = load_config(environ=os.environ)
     context = open_home(config, ProcessEnvironment(environ=dict(os.environ), secrets=secrets))
     processes = HermesProcesses(context.processes, locks_of(config, context.repository))
-    fire_at = datetime.fromisoformat(given["fire_at"]) if given["fire_at"] else None
     context = replace(context, processes=processes)
+
+    def tell(report: FireReport) -> None:
+        _say(
+            given,
+            report.outcome.value,
+            report.started,
+            report.reason,
+            again=report.http_status >= HTTPStatus.BAD_REQUEST,
+        )
+
     try:
+        if given.get("asked"):
+            return _run_now(context, given)
         report = fire(
             context,
             given["job_id"],
-            fire_at=fire_at,
-            delivery=given["delivery"],
+            fire_at=_moment(given.get("fire_at")),
+            delivery=given.get("delivery"),
             launcher=InlineLauncher(),
-            heard=datetime.fromisoformat(given["heard"]) if given.get("heard") else None,
+            heard=_moment(given.get("heard")),
+            begun=tell,
         )
     except ChronosError as error:
-        _say({"outcome": "error", "started": [], "reason": error.line()})
+        _say(given, "error", (), error.line(), again=True)
         return int(error.exit_code)
-    _say({"outcome": report.outcome.value, "started": list(report.started), "reason": report.reason})
-    sys.stdout.flush()
     if report.over:
         from chronos_cli.operations.alerts import alert
 
@@ -177,8 +224,34 @@ def main() -> int:
     return int(report.exit_code)
 
 
-def _say(report: Mapping[str, Any]) -> None:
-    sys.stdout.write("\n" + json.dumps(report) + "\n")
+def _run_now(context: Context, given: Mapping[str, Any]) -> int:
+    """Make a run that a person asked for, outside the schedule."""
+    from chronos_cli.operations.firing.fire import launch_each, wait_for
+    from chronos_cli.operations.jobs.edit import claim_manual
+
+    looked = claim_manual(context, given["job_id"])
+    running = list(launch_each(context, looked, InlineLauncher()))
+    started = [start.entry.run for start in looked.decision.starts] if running else []
+    _say(given, "manual", started, None, again=False)
+    rows, trouble = wait_for(running)
+    return int(
+        ExitCode.TEMPORARY
+        if trouble
+        else ExitCode.OK
+        if all(row.state is RunState.OK for row in rows)
+        else ExitCode.JOB_FAILED
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _say(given: Mapping[str, Any], outcome: str, started: Sequence[str], reason: str | None, *, again: bool) -> None:
+    """Tell the plug-in; it may be gone, and what runs goes on."""
+    line = json.dumps({"outcome": outcome, "started": list(started), "reason": reason, "again": again})
+    with suppress(OSError), os.fdopen(given["reports"], "w") as reports:
+        reports.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,34 @@
 """Finding providers that others wrote: entry points in the group `chronos.schedulers`, and folders in the home.
 
-A folder is `<home>/plugins/<name>/` with a `plugin.yaml` and an `__init__.py` whose `register(ctx)` calls
-`ctx.register_cron_scheduler(provider)`: the shape of a hermes plug-in, whose providers work here too. An entry point
+A folder is `<home>/plugins/<name>/` with an `__init__.py` whose `register(ctx)` calls
+`ctx.register_cron_scheduler(provider)`, or that has a class derived from `CronScheduler`: the shapes of a hermes
+plug-in, whose providers work here too, with a `plugin.yaml` or without. An entry point
 names a class (called with the `Activation`, or with nothing), a provider, or such a `register` function.
 
-What is bundled here keeps its name. A plug-in that fails is a reason in a warning, never an error of a command.
+What is bundled here keeps its name. A plug-in that fails is a reason in a warning, never an error of a command. Where
+logs are those of a CI, which anybody may read, nothing that it said or printed is repeated.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.owners import below, require_own
-from chronos_cli.providers.interface import CronScheduler, Notified
+from chronos_cli.providers.adopted import THEIR_BASE, THEIR_MODULES, AdoptedProvider, subclass_in, their_interface
+from chronos_cli.providers.interface import CronScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     from chronos_cli.providers.interface import Activation
 
@@ -32,6 +37,7 @@ T = TypeVar("T")
 GROUP: Final = "chronos.schedulers"
 BUNDLED: Final = ("builtin", "chronos")
 MANIFEST: Final = "plugin.yaml"
+_LOOKED_AT: Final = 8_192
 
 
 @frozen
@@ -60,53 +66,6 @@ class PluginRegistry:
         return lambda *_, **__: None
 
 
-class AdoptedProvider(CronScheduler):
-    """A provider made for hermes, or another that only looks like one: what it lacks has the default."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    @property
-    def name(self) -> str:
-        """Its own name."""
-        return str(self._inner.name)
-
-    def is_available(self) -> bool:
-        """Its own word, if it has one."""
-        return bool(self._call("is_available", default=True))
-
-    def start(self, *args: Any, **kwargs: Any) -> None:
-        """Start it."""
-        self._inner.start(*args, **kwargs)
-
-    def stop(self) -> None:
-        """Stop it."""
-        self._call("stop")
-
-    def on_jobs_changed(self) -> None:
-        """Tell it."""
-        self._call("on_jobs_changed")
-
-    def register_job(self, job_id: str) -> Notified:
-        """Tell it of one job, or, where it knows no single jobs, of all."""
-        if hasattr(self._inner, "register_job"):
-            told = self._inner.register_job(job_id)
-            return told if isinstance(told, Notified) else Notified(armed=None)
-        self.on_jobs_changed()
-        return Notified(armed=None)
-
-    def fire_due(self, job_id: str, **kwargs: Any) -> bool:
-        """Have it run a job."""
-        return bool(self._inner.fire_due(job_id, **kwargs)) if hasattr(self._inner, "fire_due") else False
-
-    def reconcile(self) -> object:
-        """Have it reconcile."""
-        return self._call("reconcile")
-
-    def _call(self, method: str, *, default: object = None) -> object:
-        return getattr(self._inner, method)() if hasattr(self._inner, method) else default
-
-
 def find_plugins(home: str) -> Iterator[FoundPlugin]:
     """Every plug-in there is, entry points first; the first of a name counts, and no bundled name can be taken."""
     seen = set(BUNDLED)
@@ -122,35 +81,56 @@ def load_plugin(name: str, activation: Activation) -> tuple[CronScheduler | None
     if found is None:
         return None, "there is no such provider; see `chronos provider list`"
     try:
-        with redirect_stdout(sys.stderr):  # where a command's own document goes nobody else may write
-            return _as_provider(found.load(activation), name), None
+        with _heard():
+            return _as_provider(found.load(activation), name, activation), None
     except ForeignHomeError as error:
         return None, f"{error.message}: {error.hint}"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and must not break a command
-        return None, f"{found.origin} failed: {type(error).__name__}: {error}"
+        return None, f"{found.origin} failed: {_said(error)}"
 
 
 def ask_plugin(provider: CronScheduler) -> str | None:
     """Why a provider is not available, None where it is. Never raises."""
     try:
-        with redirect_stdout(sys.stderr):
+        with _heard():
             return None if provider.is_available() else provider.unavailable_because() or "it is not available"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        return f"asking whether it is available failed: {type(error).__name__}: {error}"
+        return f"asking whether it is available failed: {_said(error)}"
 
 
 def tell_plugin(name: str, call: Callable[[], T]) -> T:
     """Tell a provider of something. Raises ChronosError; whatever else it raises is one too from here on."""
     try:
-        with redirect_stdout(sys.stderr):
+        with _heard():
             return call()
     except ChronosError:
         raise
     except (Exception, SystemExit) as error:
         raise TemporaryError(
-            f"the trigger provider {name} failed: {type(error).__name__}: {error}",
+            f"the trigger provider {name} failed: {_said(error)}",
             hint="put the plug-in right, see `chronos provider list`",
         ) from error
+
+
+def _is_public() -> bool:
+    """Return whether what is printed here may be read by anybody: a CI says so of itself."""
+    return os.environ.get("CI", "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Keep what a plug-in prints off the command's own document, and out of logs that anybody may read."""
+    if not _is_public():
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
+        yield
+
+
+def _said(error: BaseException) -> str:
+    kind = type(error).__name__
+    return f"{kind} (its words are kept out of a CI's log)" if _is_public() else f"{kind}: {error}"
 
 
 def _entry_points() -> Iterator[FoundPlugin]:
@@ -178,8 +158,18 @@ def _folders(home: Path) -> Iterator[FoundPlugin]:
     except OSError:
         return  # no plug-ins, or none that we may see
     for folder in folders:
-        if is_job_id(folder.name) and (folder / MANIFEST).is_file() and (folder / "__init__.py").is_file():
+        if is_job_id(folder.name) and _is_provider(folder):
             yield FoundPlugin(name=folder.name, origin=str(folder), load=_from_folder(folder))
+
+
+def _is_provider(folder: Path) -> bool:
+    """Return whether a folder is a provider's, by its manifest, or by its text where it has none, as in hermes."""
+    try:
+        with (folder / "__init__.py").open(errors="replace") as file:
+            text = file.read(_LOOKED_AT)
+    except OSError:
+        return False
+    return (folder / MANIFEST).is_file() or THEIR_BASE in text or "register_cron_scheduler" in text
 
 
 def _from_folder(folder: Path) -> Callable[[Activation], object]:
@@ -193,26 +183,52 @@ def _from_folder(folder: Path) -> Callable[[Activation], object]:
         module = util.module_from_spec(spec)
         sys.modules[name] = module  # its own relative imports look there
         try:
-            spec.loader.exec_module(module)
+            _run(spec.loader.exec_module, module)
+            if not hasattr(module, "register"):
+                return _of_class(module, "there is no register(ctx)")
+            return _registered(module.register)
+        except NothingRegisteredError as error:
+            return _of_class(module, str(error))
         except BaseException:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
             raise
-        return _registered(module.register)
 
     return load
+
+
+def _run(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Run a module. One that needs hermes' interface gets a stand-in where hermes is not installed."""
+    try:
+        execute(module)
+    except ModuleNotFoundError as error:
+        if error.name not in THEIR_MODULES:
+            raise
+        with their_interface():
+            execute(module)
+
+
+def _of_class(module: ModuleType, why: str) -> object:
+    provider = subclass_in(module)
+    if provider is None:
+        raise LookupError(f"{why}, and no class that is a cron scheduler")
+    return provider
+
+
+class NothingRegisteredError(LookupError):
+    """A `register(ctx)` registered no provider."""
 
 
 def _registered(register: Callable[[PluginRegistry], object]) -> object:
     registry = PluginRegistry()
     register(registry)
     if not registry.providers:
-        raise LookupError("register(ctx) registered no cron scheduler")
+        raise NothingRegisteredError("register(ctx) registered no cron scheduler")
     return registry.providers[0]
 
 
-def _as_provider(provider: object, name: str) -> CronScheduler:
+def _as_provider(provider: object, name: str, activation: Activation) -> CronScheduler:
     if isinstance(provider, CronScheduler):
         return provider
     if not hasattr(provider, "name") or not hasattr(provider, "start"):
         raise TypeError(f"{name} is no cron scheduler: it lacks name or start")
-    return AdoptedProvider(provider)
+    return AdoptedProvider(provider, lambda job_id: activation.context.repository.jobs().get(job_id))

@@ -38,6 +38,7 @@ def clean_environment(monkeypatch):
     for name in list(os.environ):
         if name.startswith("CHRONOS_") and name != "CHRONOS_TEST_REQUIRE_ALL":
             monkeypatch.delenv(name)
+    monkeypatch.delenv("CI", raising=False)  # there commands keep to themselves what plug-ins say
     monkeypatch.setenv("COLUMNS", "1000")
     return monkeypatch
 

@@ -69,7 +69,7 @@ BROKEN = {
     "raises": ("raise RuntimeError('broken at import')", "RuntimeError: broken at import"),
     "exits": ("import sys\nprint('so long')\nsys.exit('leaving')", "SystemExit: leaving"),
     "registers-nothing": ("def register(ctx): pass", "registered no cron scheduler"),
-    "has-no-register": ("x = 1", "AttributeError: "),
+    "has-no-register": ("x = 1", "LookupError: there is no register(ctx), and no class that is a cron scheduler"),
     "asks-wrongly": (HERMES.replace("return True", "print('hm')\n        raise OSError('asked too much')"), "asked too much"),
     "leaves-when-asked": (HERMES.replace("return True", "raise SystemExit('bye')"), "SystemExit: bye"),
     "says-no": (HERMES.replace("return True", "return False"), "not configured"),
@@ -313,3 +313,86 @@ def test_the_document_of_a_command_is_its_own(chronos, home):  # noqa: F811
     done = chronos("job", "add", "@daily", "--id", "a", "--shell", "true", "--json", home=home)
     assert json.loads(done.out)["ok"] is True
     assert done.err.splitlines() == ["loading", "asked", "told"]
+
+
+RECORDS = """
+from cron.scheduler_provider import CronScheduler
+
+class Base(CronScheduler):
+    pass
+
+class Newer(Base):
+    name = "newer"
+
+    def start(self, stop_event, **kwargs):
+        pass
+
+    def on_jobs_changed(self):
+        self.tell("changed")
+
+    def register_job(self, job):
+        self.tell(f"{job['id']} at {job['schedule']['display']}")
+
+    def tell(self, text):
+        from pathlib import Path
+        with (Path(__file__).parent / "told").open("a") as file:
+            print(text, file=file)
+"""
+
+
+def drop_in_bare(folder, name, body):
+    """A plug-in folder without a manifest, chosen."""
+    drop_in(folder, name, body)
+    (folder / "plugins" / name / "plugin.yaml").unlink()
+    return folder / "plugins" / name
+
+
+def test_a_newer_providers_folder_loads_as_in_hermes_and_gets_records(chronos, home):  # noqa: F811
+    """No manifest, no register, only a class of hermes' interface: it is told of a job by its record, and of others as changes."""
+    folder = drop_in_bare(home, "newer", RECORDS)
+    added = chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home)
+    assert (added.code, added.err) == (0, "")
+    assert chronos("job", "pause", "a", home=home).code == 0
+    assert chronos("job", "remove", "a", "--yes", home=home).code == 0
+    assert (folder / "told").read_text() == "a at @daily\nchanged\nchanged\n"
+    assert "cron" not in sys.modules
+
+
+def test_a_provider_that_inherits_hermes_default_hears_of_changes(chronos, home):  # noqa: F811
+    """What hermes' own class does for a made job is nothing; such a provider is told that jobs changed."""
+    start, end = RECORDS.index("    def register_job"), RECORDS.index("    def tell")
+    folder = drop_in_bare(home, "newer", RECORDS[:start] + RECORDS[end:])
+    assert chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home).code == 0
+    assert (folder / "told").read_text() == "changed\n"
+
+
+def test_a_provider_of_ids_goes_on_getting_them(chronos, home):  # noqa: F811
+    """Which of the two a provider wants is told by the name of its parameter."""
+    folder = drop_in_bare(home, "newer", RECORDS.replace("register_job(self, job)", "register_job(self, job_id)")
+                          .replace("f\"{job['id']} at {job['schedule']['display']}\"", "job_id"))  # fmt: skip
+    assert chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home).code == 0
+    assert (folder / "told").read_text() == "a\n"
+
+
+@pytest.mark.parametrize("name", ["_private", ".hidden", "tools"])
+def test_other_folders_are_no_providers(chronos, home, name):  # noqa: F811
+    """A plug-in of another kind, without a manifest, or one that is hidden, is passed by as hermes does."""
+    body = "def register(ctx): ctx.register_tool('x')" if name == "tools" else RECORDS
+    drop_in_bare(home, name, body)
+    listed = chronos("provider", "list", "--json", home=home).json["providers"]
+    assert [row["name"] for row in listed] == ["builtin", "chronos"]
+
+
+@pytest.mark.parametrize("body", [HERMES.replace("return True", "print('pa55word')\n        raise OSError('pa55word')"),
+                                  "import sys\nprint('pa55word', file=sys.stderr)\nraise OSError('pa55word')",
+                                  HERMES.replace('with open(self._home + "/told", "a") as file:', "raise OSError('pa55word')")
+                                  .replace('print("changed", file=file)', "")])  # fmt: skip
+def test_what_a_broken_plug_in_said_stays_out_of_a_public_log(chronos, home, body):  # noqa: F811
+    """A CI's log is read by anybody: the kind of error is named there, and its words, which may quote a secret, are not."""
+    drop_in(home, "mine", body)
+    words = ("job", "add", "@daily", "--id", "a", "--shell", "true")
+    for more in ((), ("--json",)):
+        done = chronos(*words, *more, home=home, env={"CI": "true"})
+        assert "pa55word" not in done.out + done.err
+        assert "OSError (its words are kept out of a CI's log)" in done.err
+    assert "pa55word" in chronos(*words, home=home, env={"CI": "false"}).err

@@ -25,7 +25,7 @@ from chronos_cli.operations.firing.probe import PROBE_ID, receive
 from chronos_cli.operations.firing.run import RunTicket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from chronos_cli.core.decision import Decision, Wake
@@ -97,10 +97,12 @@ def fire(
     delivery: str | None,
     launcher: Launcher,
     heard: datetime | None = None,
+    begun: Callable[[FireReport], None] = lambda _: None,
 ) -> FireReport:
     """Settle everything due for a job, whatever instant the fire names, and say what to answer.
 
-    `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token.
+    `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token. `begun`: is
+    told what was decided once it has begun and is armed, before any run is waited for.
 
     Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
     the report (503 and a retry), since the redelivery finds what is left to do.
@@ -128,7 +130,9 @@ def fire(
         # Into the list one by one: what has started is waited for, also when the next one cannot start.
         running.extend(launch_each(ctx, looked, launcher))
     except (ChronosError, OSError) as error:
-        return _ended(ctx, _not_started(ctx, report, error), running)
+        report = _not_started(ctx, report, error)
+        begun(report)
+        return _ended(ctx, report, running)
     if running or report.outcome is not Outcome.CLAIMED:
         report = replace(report, started=tuple(start.entry.run for start in decision.starts))
     else:  # another fire started it between our look and our start
@@ -138,6 +142,7 @@ def fire(
             report = _arm_and_note(ctx, looked, report, came, began=began)
         except ChronosError as error:  # its arm document cannot be written: what runs goes on to its end all the same
             report = _unarmed(report, None, error.message)
+    begun(report)
     return _ended(ctx, report, running)
 
 
