@@ -108,6 +108,7 @@ class Callback:
         self._homes.main.context.must_be_active("a fire")  # of whichever home: it is the machine that stands by
         home = self._homes.named(named) if named else self._homes.with_job(admitted.job_id)
         if home is None:
+            self._homes.must_not_have(admitted.job_id, profile=named)
             return _json(200, {"result": Outcome.GONE.value, "job_id": admitted.job_id})
         return self._fire(admitted, home, self._budget(environ))
 

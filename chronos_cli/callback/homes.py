@@ -1,4 +1,6 @@
-"""The homes that one callback serves: that of the launching configuration, and the profiles that it names.
+"""The homes that one callback serves: that of the launching configuration, and its profiles.
+
+Profiles are those that the setting names, else all that are found in the home when a fire comes.
 
 What judges tokens is not found here: it comes from the launching configuration alone.
 """
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.callback.nas_pool import NasPool
 from chronos_cli.config import load_config, settings
-from chronos_cli.errors import ChronosError
+from chronos_cli.config.profiles import served_profiles, unserved_profiles
+from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.resolve import resolve_provider
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
 
 HOME_VARIABLE: Final = "CHRONOS_HOME"
+
+
+class UnservedError(TemporaryError):
+    """The job is one of a profile that this callback does not serve."""
+
+    code = "unserved_profile"
+    default_hint = "name the profile under profiles in config.yaml, or serve its own callback"
 
 
 @frozen
@@ -43,7 +53,7 @@ class Homes:
     def __init__(
         self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str], warn: Callable[[str], None]
     ) -> None:
-        self._profiles = dict(config.profiles)
+        self._config = config
         self._warn = warn
         ours = {HOME_VARIABLE, *(setting.env for setting in settings())}
         self._bare = {name: value for name, value in environ.items() if name not in ours}
@@ -53,7 +63,7 @@ class Homes:
 
     def named(self, profile: str) -> ServedHome | None:
         """The home of a profile, None where none has this name. Raises ConfigError."""
-        path = self._profiles.get(profile)
+        path = served_profiles(self._config).get(profile)
         if path is None:
             return None
         with self._guard:
@@ -66,18 +76,20 @@ class Homes:
 
         A name that is not served here was meant for a proxy in front, which sorts by path and takes it away.
         """
-        return name if name in self._profiles else None
+        return name if name in served_profiles(self._config) else None
 
     def with_job(self, job_id: str) -> ServedHome:
         """The home that has this job; the launching one where none has it.
 
         A profile that cannot be read is in nobody's way, unless the job is found nowhere else: then it may be there.
-        Raises what reading the homes raises.
+        Raises what reading the homes raises, and UnservedError.
         """
-        if not self._profiles or self.main.context.repository.jobs().get(job_id) is not None:
+        served = served_profiles(self._config)
+        alone = not served and not unserved_profiles(self._config)
+        if alone or self.main.context.repository.jobs().get(job_id) is not None:
             return self.main
         unread: ChronosError | None = None
-        for profile in self._profiles:
+        for profile in served:
             try:
                 home = self.named(profile)
                 if home is not None and home.context.repository.jobs().get(job_id) is not None:
@@ -86,7 +98,24 @@ class Homes:
                 unread = error
         if unread is not None:
             raise unread
+        self.must_not_have(job_id)
         return self.main
+
+    def must_not_have(self, job_id: str, *, profile: str | None = None) -> None:
+        """Refuse to call a job gone that a profile has which is not served here (or `profile` alone is asked).
+
+        Raises UnservedError, and what reading that home raises. The home of another user has no job of ours.
+        """
+        for name, path in unserved_profiles(self._config).items():
+            if profile not in (None, name):
+                continue
+            try:
+                config = load_config(environ=self._bare, home=path)
+            except ForeignHomeError:
+                continue
+            context = open_home(config, ProcessEnvironment(environ=self._bare, secrets={}), armed=False)
+            if context.repository.jobs().get(job_id) is not None:
+                raise UnservedError(f"job {job_id} is one of the profile {name}, which is not served here")
 
     def _open(self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str]) -> ServedHome:
         context = open_home(config, ProcessEnvironment(environ=environ, secrets=secrets))

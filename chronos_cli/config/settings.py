@@ -201,7 +201,11 @@ class Config:
         "how much of a run's output is kept",
     )
     profiles: tuple[tuple[str, str], ...] = _setting(
-        "profiles", "PROFILES", values.HOMES, (), "other homes that this callback serves, by name"
+        "profiles",
+        "PROFILES",
+        values.HOMES,
+        (),
+        "other homes that this callback serves, by name; else those in the folder profiles",
     )
     overlap: str = _setting(
         "policy.overlap",

@@ -153,3 +153,57 @@ def test_an_unknown_key_of_the_shared_section_stops_no_fire(tmp_path, key, nas, 
     home.fire("ours")
     home.wait_for_rows("ours", state="ok")
     assert capfd.readouterr().err.count("cron.chronos.sweep_minutes is not a setting") == 1
+
+
+def profile_of(home, nas, name):
+    """A profile where Hermes keeps them, with a configuration of its own."""
+    folder = home.home / "profiles" / name
+    folder.mkdir(parents=True)
+    write_config(folder, nas.url, "", audience=f"agent:{name}")
+    return folder
+
+
+def test_profiles_are_found_as_hermes_finds_them(tmp_path, key, nas, monkeypatch):
+    """In the folder `profiles`, by Hermes' names, also one that is made while the callback serves; by path as well."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    assert home.fire("theirs").json["result"] == "gone"
+    folder = profile_of(home, nas, "work")
+    add_job(folder, "theirs", "every 1h", "true", ago=1)
+    for name in ("default", "Upper", ".hidden", "a b"):
+        add_job(profile_of(home, nas, name), "nowhere", "every 1h", "true", ago=1)
+    assert home.fire("theirs").json["result"] == "claimed"
+    wait_for_end(folder, "theirs")
+    assert set(nas.armed) == {"theirs"}
+    assert home.fire("theirs", path=f"/p/work{PATH}").json["result"] == "duplicate"
+    assert home.fire("nowhere").json["result"] == "gone"
+
+
+def test_a_job_of_a_profile_that_is_not_served_is_never_gone(tmp_path, key, nas, monkeypatch, capfd):
+    """NAS comes again, and the log says which profile it is; a job that nobody has is gone as ever."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  second: {tmp_path / 'second'}\n")
+    folder = profile_of(home, nas, "work")
+    add_job(folder, "theirs", "every 1h", "true", ago=1)
+    for path in (PATH, f"/p/work{PATH}"):
+        reply = home.fire("theirs", path=path)
+        assert (reply.status, reply.json["error"]["code"]) == (503, "unserved_profile")
+        assert home.fire("nobodys", path=path).json["result"] == "gone"
+    assert "job theirs is one of the profile work, which is not served here: name the profile" in capfd.readouterr().err
+    assert rows(folder, "theirs") == []
+
+
+@pytest.mark.parametrize("where", ["default", "other"])
+def test_a_callback_of_one_profile_knows_its_fleet(tmp_path, key, nas, monkeypatch, where):
+    """A job of the fleet's root, or of a sibling, is another gateway's: put off, not lost."""
+    root = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    work = root.home / "profiles" / "work"
+    work.parent.mkdir()
+    other = profile_of(root, nas, "other")
+    add_job(root.home if where == "default" else other, "theirs", "every 1h", "true", ago=1)
+    launched = ShimHome(tmp_path / "x", key, nas.url, monkeypatch)
+    launched.home.rename(work)
+    config = (work / "config.yaml").read_text().replace(str(launched.home), str(work))
+    (work / "config.yaml").write_text(config)
+    monkeypatch.setenv("CHRONOS_HOME", str(work))
+    launched.application = CallbackApplication()
+    assert launched.fire("theirs").status == 503
+    assert launched.fire("nobodys").json["result"] == "gone"

@@ -151,3 +151,26 @@ def test_what_would_change_the_course_of_a_job_in_hermes_is_said(chronos, home):
     after = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]
     assert [after[key] for key in ("failure_deliver", "quota_hold_until")] == ["local", sooner]
     assert list(after)[: len(record)] == list(record)
+
+
+def test_doctor_lists_the_profiles_and_their_jobs(chronos, home):
+    """Those that are served, with the number of their jobs, and as a warning those that are not."""
+
+    def check(**env):
+        checks = chronos("doctor", "--json", home=home, env=env).json["checks"]
+        return next((check for check in checks if check["name"] == "profiles"), None)
+
+    assert check() is None
+    for name in ("play", "work"):
+        (home / "profiles" / name / "cron").mkdir(parents=True)
+    jobs = {"jobs": [{"id": "a", "schedule": {"kind": "interval", "minutes": 5}}]}
+    (home / "profiles" / "work" / "cron" / "jobs.json").write_text(json.dumps(jobs))
+    found = check()
+    assert (found["level"], found["text"]) == (
+        "OK", f"play: 0 jobs at {home}/profiles/play; work: 1 job at {home}/profiles/work"
+    )  # fmt: skip
+    (home / "profiles" / "play" / "cron" / "jobs.json").write_text("{")
+    found = check(CHRONOS_PROFILES=f"work={home}/profiles/work")
+    assert (found["level"], found["code"]) == ("WARN", "unserved_profiles")
+    assert "work: 1 job at" in found["text"]
+    assert "play, not served: cannot be read (" in found["text"]

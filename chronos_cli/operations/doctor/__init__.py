@@ -23,6 +23,7 @@ from chronos_cli.operations.doctor.home import (
 )
 from chronos_cli.operations.doctor.jobs import check_jobs
 from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys, check_token_memory
+from chronos_cli.operations.doctor.profiles import check_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     readable = store[0].level is Level.OK
     yield from check_claims(config, ctx, last_accepted(ctx) if readable else None)
     yield _callback(subject)
+    yield from check_profiles(config, ctx)
     if readable:
         yield check_documents(ctx)
         yield from check_jobs(config, ctx, held, active=subject.provider)
