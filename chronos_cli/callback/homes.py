@@ -8,14 +8,14 @@ What judges tokens is not found here: it comes from the launching configuration 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from chronos_cli.callback.nas_pool import NasPool
-from chronos_cli.config import load_config, settings
+from chronos_cli.config import load_config
 from chronos_cli.config.profiles import served_profiles, unserved_profiles
 from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, bare_environment, open_home
 from chronos_cli.providers.resolve import resolve_provider
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
-
-HOME_VARIABLE: Final = "CHRONOS_HOME"
 
 
 class UnservedError(TemporaryError):
@@ -55,8 +53,7 @@ class Homes:
     ) -> None:
         self._config = config
         self._warn = warn
-        ours = {HOME_VARIABLE, *(setting.env for setting in settings())}
-        self._bare = {name: value for name, value in environ.items() if name not in ours}
+        self._bare = bare_environment(environ)
         self._guard = threading.Lock()
         self._opened: dict[str, ServedHome] = {}
         self.main = self._open(config, environ, secrets)

@@ -28,7 +28,7 @@ VERIFIERS: Final = "plugins.cron_providers.chronos.verify"
 """The module in which hermes' door looks, at each fire, for what judges the token."""
 
 ASTRAY_S: Final = 30.0
-"""How long a judged token is waited for by a fire that cannot be told to be its own."""
+"""Seconds for which a judged token is waited for by a fire that cannot be told to be its own."""
 
 
 class OtherTokenError(ChronosError):

@@ -3,7 +3,8 @@
 The first of these that is configured is the only one asked: a token_file that cannot be read is an error, not a reason
 to try somebody else's credentials. A token is kept in memory only, never on disk. So commands that run at the same time
 each run the token_command, but one after another: it holds a lock on the home meanwhile, and a command that spends a
-refresh token finds on its next run what it saved on this one.
+refresh token finds on its next run what it saved on this one. A login that has expired is renewed by Hermes itself,
+where it is installed beside us: by a command as well, never by a copy of its login here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,20 @@ _SECRETS = (TOKEN_VARIABLE, "CHRONOS_FIRE_TOKEN")
 _MAX_TOKEN = 16 * 1024
 _MAX_AUTH_FILE = 4 * 2**20
 _HINT = f"set {TOKEN_VARIABLE}, cron.chronos.token_file or cron.chronos.token_command"
+
+
+class ExpiredLoginError(AuthError):
+    """The Hermes login is over, until Hermes renews it."""
+
+
+def renewal_command() -> tuple[str, ...] | None:
+    """Return the command that has Hermes renew its login; None where Hermes is not installed beside us."""
+    import sys
+    from importlib.util import find_spec
+
+    if find_spec("hermes_cli") is None:
+        return None
+    return (sys.executable, "-P", "-m", "chronos_cli.hermes.login")
 
 
 class HomeTokens:
@@ -84,6 +99,8 @@ class HomeTokens:
         if not self.origin.startswith("token_command"):
             try:
                 self._read()
+            except ExpiredLoginError as error:
+                return None if renewal_command() is not None else error.message
             except (AuthError, ConfigError) as error:  # the very answer that was asked for
                 return error.message
         return None
@@ -121,18 +138,25 @@ class HomeTokens:
         return os.path.join(self._home, AUTH_FILE)  # noqa: PTH118 - plain text in, plain text out
 
     def _fetch(self, within_s: float) -> str:
+        command = self._command
         if not self.origin.startswith("token_command"):
-            return self._read()
+            try:
+                return self._read()
+            except ExpiredLoginError:
+                renewal = renewal_command()
+                if renewal is None:
+                    raise
+                command = renewal
         from chronos_cli.nas_client.token_command import run_token_command
 
         text = run_token_command(
-            self._command,
+            command,
             home=self._home,
             environ={name: value for name, value in self._environ.items() if name not in _SECRETS},
             timeout_s=self._command_timeout_s,
             within_s=within_s,
         )
-        return _check(text, self.origin)
+        return _check(text, f"token_command {command[0]}")
 
     def _read(self) -> str:
         variable = self._environ.get(TOKEN_VARIABLE, "").strip()
@@ -143,7 +167,7 @@ class HomeTokens:
         return self._from_login()
 
     def _from_login(self) -> str:
-        """The access token of `providers.nous` in auth.json, as hermes 0.19 keeps it; we never refresh it."""
+        """The access token of `providers.nous` in auth.json, as hermes 0.19 keeps it; hermes alone refreshes it."""
         import json
 
         path = self._auth_path
@@ -162,7 +186,7 @@ class HomeTokens:
         expires = _expiry(state.get("expires_at"), token)
         if expires is not None and expires <= self._now():
             ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
-            raise AuthError(f"the login in {path} expired at {ended}", hint=f"let hermes renew it, or {_HINT}")
+            raise ExpiredLoginError(f"the login in {path} expired at {ended}", hint=f"let hermes renew it, or {_HINT}")
         return _check(token, path)
 
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chronos_cli.config import load_config, settings
+from chronos_cli.config.load import HOME_VARIABLE
 from chronos_cli.config.settings import PROFILES
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
@@ -58,6 +60,19 @@ def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True
         standby=config.origin("standby") if config.standby else "",
         checkpoint=checkpoint_of(outside.environ),
     )
+
+
+def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what speaks for the launching home alone: for another home, its own files do."""
+    ours = {HOME_VARIABLE, *(setting.env for setting in settings())}
+    return {name: value for name, value in environ.items() if name not in ours}
+
+
+def count_jobs(home: str, environ: Mapping[str, str]) -> int:
+    """Return how many jobs another home has. Raises ConfigError, ForeignHomeError and StoreError."""
+    bare = bare_environment(environ)
+    context = open_home(load_config(environ=bare, home=home), ProcessEnvironment(environ=bare, secrets={}), armed=False)
+    return len(context.repository.jobs().records)
 
 
 def home_of(config: Config) -> HomeDefaults:

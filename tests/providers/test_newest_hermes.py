@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from chronos_cli.errors import AuthError
 from chronos_cli.hermes import inside
 from chronos_cli.hermes.judging import TokenJudge
 from tests.callback.shim_home import ROOT, ShimHome
@@ -19,7 +20,7 @@ from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
 
 STAND_IN = ROOT / "tests" / "newest_hermes"
-NAMES = ("cron", "plugins", "hermes_constants", "door")
+NAMES = ("cron", "plugins", "hermes_constants", "hermes_cli", "door")
 FOLDER = ROOT / "chronos_cli" / "hermes" / "plugin" / "chronos-cron" / "__init__.py"
 
 
@@ -246,3 +247,70 @@ def test_start_recovers_what_hermes_has_in_hand(home, hermes):
     put(home, "job", ago=-3600)
     start(hermes)
     assert importlib.import_module("cron.executions").RECOVERED == [True]
+
+
+def log_in(home, **state):
+    """A login of a month ago, and no other source of a token."""
+    ended = (datetime.now(UTC) - timedelta(days=30)).isoformat()
+    state = {"access_token": "old", "refresh_token": "again", "expires_at": ended, **state}
+    (home.home / "auth.json").write_text(json.dumps({"providers": {"nous": state}}))
+    config = home.home / "config.yaml"
+    config.write_text(config.read_text().replace("    token_file: token\n", ""))
+
+
+def bearers(nas):
+    return {call.headers["Authorization"] for call in nas.calls}
+
+
+def test_after_a_months_sleep_hermes_renews_its_login_and_the_fire_arms(home, hermes, nas):
+    """Our provider stays available, the token is the renewed one, and it is Hermes that keeps it."""
+    log_in(home)
+    at = put(home, "job")
+    assert hermes.provider.is_available()
+    start(hermes)
+    assert hermes.door.post(hermes.provider, token(home, "job", at), "job") == 202
+    assert bearers(nas) == {"Bearer renewed"}
+    assert datetime.fromisoformat(nas.armed["job"]["fire_at"]) == at + timedelta(hours=2)
+    assert json.loads((home.home / "auth.json").read_text())["providers"]["nous"]["access_token"] == "renewed"
+
+
+def test_our_own_callback_beside_hermes_renews_it_as_well(home, hermes, nas):
+    """So does every command of ours in that environment, without any setting."""
+    log_in(home)
+    put(home, "job", ago=1)
+    assert home.fire("job").json["result"] == "claimed"
+    home.wait_for_rows("job", state="ok")
+    assert bearers(nas) == {"Bearer renewed"}
+
+
+@pytest.mark.parametrize(
+    "command", [["-P", "-m", "chronos_cli.hermes.login"], [str(ROOT / "chronos_cli" / "hermes" / "login.py")]]
+)
+def test_it_is_a_token_command_for_a_hermes_elsewhere(home, hermes, nas, command):
+    """Named with the Python that hermes is installed for, as a module or as a file; it prints the token alone."""
+    log_in(home)
+    config = home.home / "config.yaml"
+    argv = json.dumps([sys.executable, *command])
+    config.write_text(config.read_text().replace("  chronos:\n", f"  chronos:\n    token_command: {argv}\n"))
+    put(home, "job", ago=-3600)
+    hermes.provider.register_job("job")
+    assert bearers(nas) == {"Bearer renewed"}
+
+
+def test_a_login_that_hermes_cannot_renew_says_why(home, hermes, nas):
+    """In one line: a person has to log in again."""
+    log_in(home, refresh_token=None)
+    put(home, "job", ago=-3600)
+    with pytest.raises(
+        AuthError, match=r"ended with status 1 \(AuthError: Session expired and no refresh token is available"
+    ):
+        hermes.provider.register_job("job")
+
+
+def test_without_hermes_an_expired_login_stays_an_error(home, nas):
+    """Nothing of hermes' login is done here: where it is not installed, the login is over until it is renewed there."""
+    log_in(home)
+    put(home, "job", ago=-3600)
+    with pytest.raises(AuthError, match=r"the login in .* expired at ") as caught:
+        inside.own_provider(home.home).register_job("job")
+    assert "let hermes renew it" in caught.value.line()

@@ -26,7 +26,7 @@ from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys,
 from chronos_cli.operations.doctor.profiles import check_profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from chronos_cli.config import Config
@@ -47,6 +47,8 @@ class Subject:
     provider_warning: str | None
     callback_mode: str
     callback_because: str
+    count_jobs: Callable[[str], int]
+    """Return how many jobs another home has. Raises ChronosError."""
 
 
 def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
@@ -73,7 +75,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     readable = store[0].level is Level.OK
     yield from check_claims(config, ctx, last_accepted(ctx) if readable else None)
     yield _callback(subject)
-    yield from check_profiles(config, ctx)
+    yield from check_profiles(config, subject.count_jobs)
     if readable:
         yield check_documents(ctx)
         yield from check_jobs(config, ctx, held, active=subject.provider)
