@@ -43,6 +43,29 @@ def test_what_strangers_reach_has_floors():
         assert tuple(map(int, found[1].split("."))) >= floor, name
 
 
+PLATFORMS = {
+    "lambda": ("aws-lambda.md", {"apig_wsgi": "apig-wsgi"}),
+    "azure": ("azure-functions.md", {"azure": "azure-functions"}),
+    "google": ("google-cloud-functions.md", {"functions_framework": "functions-framework"}),
+}
+
+
+@pytest.mark.parametrize("extra", PLATFORMS)
+def test_a_platforms_extra_has_what_its_entry_imports_and_the_store(extra):
+    """What the page's code and our handler import comes with the extra, beside the bucket's client and nothing else."""
+    page, modules = PLATFORMS[extra]
+    text = (ROOT / "docs" / "deploy" / page).read_text(encoding="utf-8")
+    assert f"./chronos_cron-0.1.0-py3-none-any.whl[{extra}]\n```" in text
+    extras = PROJECT["optional-dependencies"]
+    assert set(names(extras[extra])) == {*modules.values(), *names(extras["bucket"])}
+    assert [one for one in extras[extra] if one in extras["bucket"]] == extras["bucket"]
+    code = text + ((ROOT / "chronos_cli/callback/aws_lambda.py").read_text() if extra == "lambda" else "")
+    imported = re.findall(r"^\s*(?:from|import) ([a-z_]+)", code, re.MULTILINE)
+    assert set(modules) <= set(imported)
+    known = {*sys.stdlib_module_names, "chronos_cli", *modules, "werkzeug"}  # werkzeug: of functions-framework
+    assert set(imported) <= known
+
+
 @in_a_checkout
 def test_everything_is_pinned_by_hash():
     """Each distribution that CI installs has one version and its hashes, and none that the project asks for is absent."""

@@ -1,6 +1,6 @@
 """`chronos_cli.callback.aws_lambda:handler`, for AWS Lambda: function URLs, API Gateway (v1 and v2), load balancers.
 
-Needs `apig-wsgi` in the function's package, which turns their events into WSGI requests.
+Needs the extra `lambda` in the function's package: `apig-wsgi` turns their events into WSGI requests.
 """
 
 from __future__ import annotations
