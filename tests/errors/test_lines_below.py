@@ -29,6 +29,7 @@ from chronos_cli.demo import environment as stage
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
 from chronos_cli.hermes import inside as inside_hermes
+from chronos_cli.hermes import started
 from chronos_cli.nas_client.client import NasClient
 from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.nas_client.tokens import HomeTokens
@@ -388,9 +389,8 @@ def test_programs_of_the_machine_that_fail(tmp_path):
 def test_a_run_inside_hermes_without_a_report(tmp_path, monkeypatch):
     """The process that runs a job for hermes must say what came of it."""
     monkeypatch.setenv("HERMES_HOME", str(tmp_path))
-    monkeypatch.setattr(inside_hermes.sys, "executable", "/bin/false")
+    monkeypatch.setattr(started.sys, "executable", "/bin/false")
     monkeypatch.setattr(inside_hermes, "_home", lambda: tmp_path)
-    monkeypatch.setattr(inside_hermes, "import_module", lambda _: SimpleNamespace(get_fire_verifier=lambda: None))
     line = said(lambda: inside_hermes.fire_due("a"))
     assert line == "the run of job a ended with 1 and no report: try again later"
 

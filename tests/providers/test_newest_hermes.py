@@ -1,5 +1,6 @@
 """Our plug-in in the newest hermes-agent, as a stand-in of its interface: what is found there is used, and nothing is bypassed."""
 
+import contextvars
 import importlib
 import importlib.util
 import json
@@ -14,7 +15,7 @@ import pytest
 
 from chronos_cli.errors import AuthError
 from chronos_cli.hermes import inside
-from chronos_cli.hermes.judging import TokenJudge
+from chronos_cli.hermes.judging import OtherTokenError, TokenJudge
 from tests.callback.shim_home import ROOT, ShimHome
 from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
@@ -314,3 +315,19 @@ def test_without_hermes_an_expired_login_stays_an_error(home, nas):
     with pytest.raises(AuthError, match=r"the login in .* expired at ") as caught:
         inside.own_provider(home.home).register_job("job")
     assert "let hermes renew it" in caught.value.line()
+
+
+def test_a_fire_whose_token_is_not_its_own_is_refused(home, hermes):
+    """A second call of one request, and one that may belong to the token of another job."""
+    at = put(home, "job")
+    judge = TokenJudge(inside._config, inside._log)
+    assert judge.admitted("job") is None  # nothing was judged: hermes itself asks
+    elsewhere = contextvars.copy_context()
+    judge.verifier()(token=token(home, "job", at))
+    request = contextvars.copy_context()
+    with pytest.raises(OtherTokenError, match="a token is judged for another job than second"):
+        elsewhere.run(judge.admitted, "second")
+    assert request.run(judge.admitted, "job").fire_at == at
+    with pytest.raises(OtherTokenError, match="the token of this request has served a fire, or was refused"):
+        judge.admitted("job")
+    assert elsewhere.run(judge.admitted, "second") is None
