@@ -324,7 +324,7 @@ def test_nor_does_hermes_plug_in_work_in_one(place, monkeypatch, caplog):
     """Inside hermes: not available, no token holds, nothing is armed; each time the log says why."""
     monkeypatch.setattr(inside_hermes, "_home", lambda: place / "strangers")
     assert inside_hermes.is_available() is False
-    assert inside_hermes.TokenJudge()("token") is None
+    assert inside_hermes._JUDGE.verifier()("token") is None
     inside_hermes.follow()
     assert caplog.text.count("belongs to") == 3
     assert list((place / "marks").iterdir()) == []

@@ -81,7 +81,8 @@ def load_config(
     if "://" not in store:
         jobs = os.path.join(store, "cron", "jobs.json")  # noqa: PTH118
         named = folder if store == folder else store
-        require_own(named, (store, os.path.dirname(jobs), jobs), environ)  # noqa: PTH120
+        beside = os.path.join(store, "cron", "runtime.db")  # noqa: PTH118 - a newer Hermes keeps half of its jobs there
+        require_own(named, (store, os.path.dirname(jobs), jobs, beside), environ)  # noqa: PTH120
     return Config(home=folder, origins=origins, warnings=warnings, **found)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 JOBS_KEY: Final = "cron/jobs.json"
 """The document of all jobs: the one that other programs write too."""
@@ -31,10 +31,14 @@ class OutcomeUnknown(VersionConflict):
 
 @frozen
 class Document:
-    """A document's bytes and the version they were read at."""
+    """A document's bytes and the version they were read at.
+
+    `beside`: of the jobs alone, what another program keeps of each elsewhere; a field that the bytes have wins.
+    """
 
     data: bytes
     version: str
+    beside: Mapping[str, Mapping[str, Any]] | None = None
 
 
 class DocumentStore(ABC):

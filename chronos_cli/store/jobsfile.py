@@ -38,7 +38,7 @@ from chronos_cli.store.stamp import refreshed
 from chronos_cli.strict_json import MAX_DEPTH, is_deep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _BOM: Final = "\ufeff"
 _UPDATED: Final = "updated_at"
@@ -80,6 +80,7 @@ class JobsFile:
         self._removed: set[int] = set()
         self._added: dict[str, dict[str, Any]] = {}
         self._parsed: list[Record] | None = None
+        self._beside: Mapping[str, Mapping[str, Any]] = {}
         # Two dicts rather than one of lists: ten thousand new lists would set the garbage collector going.
         self._first: dict[str, int] | None = None
         self._again: dict[str, list[int]] = {}
@@ -91,14 +92,25 @@ class JobsFile:
         return cls("", top=None, jobs=None, holder=None)
 
     @classmethod
-    def parse(cls, data: bytes, *, where: str = JOBS_KEY) -> Self:
-        """Read a file's bytes. Raises StoreError, naming `where`, for whatever is not certainly a file of jobs."""
+    def parse(
+        cls, data: bytes, *, where: str = JOBS_KEY, beside: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Self:
+        """Read a file's bytes. Raises StoreError, naming `where`, for whatever is not certainly a file of jobs.
+
+        `beside`: fields of jobs, by id, that another program keeps elsewhere; those that the file has win. What is put
+        is written to the file as far as it differs from both.
+        """
         text = _decode(data, where)
         try:
             with collector_paused():
-                return cls._read(text, where)
+                return cls._read(text, where).beside(beside or {})
         except ValueError as error:
             raise StoreError(f"{where} cannot be parsed: {error}") from error
+
+    def beside(self, fields: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return these jobs, with the fields of each that another program keeps elsewhere."""
+        self._beside = fields
+        return self
 
     @classmethod
     def _read(cls, text: str, where: str) -> Self:
@@ -180,6 +192,7 @@ class JobsFile:
         job_id = value.get("id")
         if not is_job_id(job_id):
             raise ValueError(f"not a job id: {job_id!r}")
+        value = value | dict.fromkeys(self._beside.get(str(job_id), {}).keys() - value.keys())
         taken = [name for name in self._added if name.lower() == str(job_id).lower()]
         taken += [str(self._id(index)) for index in self._alike(str(job_id))]
         if taken:
@@ -217,7 +230,7 @@ class JobsFile:
         text = self._text
         edits: list[Edit] = []
         for index, value in self._put.items():
-            edits += edit_object(text, self._items[index].value_start, value, style)
+            edits += edit_object(text, self._items[index].value_start, self._for_the_file(index, value), style)
         if self._jobs is not None:
             gone = {self._places[index]: None for index in self._removed}
             return edits + edit_items(text, self._jobs, gone, self._new_entries(self._jobs, style), style)
@@ -249,8 +262,24 @@ class JobsFile:
 
     def _stored(self, index: int) -> dict[str, Any]:
         """A fresh value of a usable record, from the text: nobody can have changed that."""
+        return self._with_beside(self._in_the_file(index))
+
+    def _in_the_file(self, index: int) -> dict[str, Any]:
         value, _ = scan_value(self._text, self._items[index].value_start)
         return _with_id(self._key(index), value)  # type: ignore[no-any-return]
+
+    def _with_beside(self, value: dict[str, Any]) -> dict[str, Any]:
+        row = self._beside.get(str(value.get("id")))
+        return value if row is None else {**value, **{key: _copied(row[key]) for key in row.keys() - value.keys()}}
+
+    def _for_the_file(self, index: int, value: dict[str, Any]) -> dict[str, Any]:
+        """What the file is to hold of a record, so that with what lies beside it the whole is `value`."""
+        row = self._beside.get(str(value.get("id")))
+        if row is None:
+            return value
+        before = self._in_the_file(index)
+        kept = {key: item for key, item in value.items() if key in before or key not in row or item != row[key]}
+        return kept | dict.fromkeys(row.keys() - value.keys())
 
     def _find(self, job_id: str) -> int | None:
         """The usable record of this id: without a look at `records`, which takes longer than all the rest of a change.
@@ -286,10 +315,19 @@ class JobsFile:
         own = value.get("id") if isinstance(value, dict) else None
         return self._key(index) if own is None else own
 
+    def _whole(self, record: Record) -> Record:
+        if record.problem is not None or not self._beside:
+            return record
+        return replace(record, value=self._with_beside(record.value))
+
     def _original(self) -> list[Record]:
         if self._parsed is None:
-            self._parsed = list(_records(self._values, self._keys))
+            self._parsed = [self._whole(record) for record in _records(self._values, self._keys)]
         return self._parsed
+
+
+def _copied(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def _any_member(_: str, text: str, at: int) -> tuple[Any, int]:

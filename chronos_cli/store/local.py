@@ -34,6 +34,8 @@ from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, Versi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chronos_cli.store.split import RuntimeRows
+
 LOCK_NAME: Final = ".jobs.lock"
 BACKUP_SUFFIX: Final = ".bak"
 MAX_FILE_BYTES: Final = 256 * 2**20
@@ -45,8 +47,8 @@ RUNS: Final = "runs"
 _OF_JOBS: Final = frozenset({RUNS, "output"})
 """Folders of which each entry is a folder named as a job, which may end as a document does."""
 
-FOREIGN_STATE: Final = "runtime.db"
-"""A newer hermes keeps its jobs' state in this file beside jobs.json, which then no longer tells the whole truth."""
+_AND: Final = "+"
+"""Between the version of jobs.json and that of what a newer hermes keeps beside it."""
 
 
 class LocalStore(DocumentStore):
@@ -82,7 +84,6 @@ class LocalStore(DocumentStore):
     def read(self, key: str) -> Document | None:
         """The file's bytes; None only when it certainly is not there."""
         path = self._path(key)
-        self._refuse_foreign_state(key)
         try:
             with place_of(self._home, key) as place:
                 fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
@@ -105,11 +106,15 @@ class LocalStore(DocumentStore):
             raise _not_read(key, path, error) from error
         finally:
             os.close(fd)
-        return Document(data=data, version=signature(found))
+        split = self._split(key)
+        if split is None:
+            return Document(data=data, version=signature(found))
+        return Document(data=data, version=f"{signature(found)}{_AND}{split.mark}", beside=split.rows)
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
         """Make the file, private to its owner. Raises VersionConflict if it exists."""
         path = self._path(key)
+        self._split(key)  # jobs are not added to a store of which one half cannot be read
         with self.exclusive(key), _reported("create", path), place_of(self._home, key, make=True) as place:
             try:
                 return write_new(place, data, durable=durable)
@@ -123,11 +128,13 @@ class LocalStore(DocumentStore):
             try:
                 with place_of(self._home, key) as place, self._guard(key, place):
                     found = place.stat()
-                    if signature(found) != version:
+                    own, _, mark = version.partition(_AND)
+                    split = self._split(key)
+                    if signature(found) != own or mark != ("" if split is None else split.mark):
                         raise VersionConflict(key)
                     if key == JOBS_KEY:
                         self._first_change_of_a_day(place, found)
-                    return write_over(place, data, found, durable=durable)
+                    return write_over(place, data, found, durable=durable) + (f"{_AND}{mark}" if mark else "")
             except FileNotFoundError:
                 if path.exists():
                     raise
@@ -191,7 +198,6 @@ class LocalStore(DocumentStore):
         if key != JOBS_KEY or getattr(self._held, "jobs", False):
             yield
             return
-        self._refuse_foreign_state(key)
         path = self._path(key).with_name(LOCK_NAME)
         # Threads of one process take turns among themselves: each is woken at once, and one alone asks for the file's.
         if not self._turn.acquire(timeout=self._lock_timeout_s):
@@ -275,12 +281,14 @@ class LocalStore(DocumentStore):
             self._tidied.add(folder)
             remove_leftovers(folder, now=self._wall())
 
-    def _refuse_foreign_state(self, key: str) -> None:
-        if key == JOBS_KEY and os.path.lexists(self._home / "cron" / FOREIGN_STATE):
-            raise StoreError(
-                f"{self._home} belongs to a newer hermes that keeps its jobs' state in cron/{FOREIGN_STATE}",
-                hint="chronos reads cron/jobs.json alone; use another home and import the jobs there",
-            )
+    def _split(self, key: str) -> RuntimeRows | None:
+        """Return what a newer hermes keeps of its jobs beside jobs.json; None where there is no such thing."""
+        if key != JOBS_KEY or not os.path.lexists(self._home / "cron" / "runtime.db"):
+            return None
+        from chronos_cli.store.split import STATE_NAME, read_rows
+
+        path = str(self._home / "cron" / STATE_NAME)
+        return read_rows(path, home=str(self._home), timeout_s=self._lock_timeout_s)
 
     def _path(self, key: str) -> Path:
         return self._home / check_key(key)

@@ -82,7 +82,7 @@ class Repository:
         if found is None:
             return JobsFile.empty()
         if self._jobs is None or self._jobs.version != found.version:
-            self._jobs = StoredDocument(value=JobsFile.parse(found.data), version=found.version)
+            self._jobs = StoredDocument(value=JobsFile.parse(found.data, beside=found.beside), version=found.version)
         return self._jobs.value
 
     def change(self, fn: Callable[[JobsFile], T]) -> T:
@@ -107,7 +107,7 @@ class Repository:
 
     def _change_once(self, fn: Callable[[JobsFile], T]) -> T:
         found = self.documents.read(JOBS_KEY)
-        jobs = JobsFile.empty() if found is None else JobsFile.parse(found.data)
+        jobs = JobsFile.empty() if found is None else JobsFile.parse(found.data, beside=found.beside)
         result = fn(jobs)
         if jobs.changed:
             data = jobs.render()

@@ -295,11 +295,10 @@ def test_a_store_that_cannot_be_read_is_never_no_jobs(chronos, store, data, line
     assert path.read_bytes() == data
 
 
-def test_a_home_of_a_newer_hermes_is_left_alone(chronos, store):
-    """Where hermes keeps the jobs' state in a file that chronos does not read, nothing is touched."""
-    from chronos_cli.store.local import FOREIGN_STATE
-
-    (store / "cron" / FOREIGN_STATE).write_bytes(b"")
-    done = chronos("list", home=store)
-    ended(done, 1, "belongs to a newer hermes that keeps its jobs' state in cron/")
-    assert "use another home and import the jobs there" in done.err
+def test_the_half_of_a_store_that_cannot_be_read_names_the_way(chronos, store):
+    """Where hermes keeps when its jobs are due in a database, and this one is broken: how the jobs can be had."""
+    (store / "cron" / "runtime.db").write_bytes(b"no database")
+    for words in (("list",), ("tick",), ("job", "pause", "a")):
+        done = chronos(*words, home=store)
+        ended(done, 1, "where hermes keeps when its jobs are due, cannot be read: file is not a database")
+        assert f"`chronos job import --from {store}` brings the jobs into another home" in done.err

@@ -460,8 +460,8 @@ def test_one_backup_a_day(home, jobs_path):
     assert backup.read_bytes() == b"third"
 
 
-def test_a_store_with_state_elsewhere_is_refused(home, store, jobs_path):
-    """A newer hermes keeps its jobs' state in cron/runtime.db: its jobs are neither read nor written, and nothing is touched."""
+def test_a_store_whose_other_half_cannot_be_read_is_refused(home, store, jobs_path):
+    """What a newer hermes keeps in cron/runtime.db is a half of its jobs: without it nothing is read or written."""
     version = store.create(JOBS_KEY, b"1")
     (home / "cron" / "runtime.db").write_bytes(b"SQLite format 3\0")
     before = snapshot(jobs_path.parent)
@@ -469,7 +469,6 @@ def test_a_store_with_state_elsewhere_is_refused(home, store, jobs_path):
         lambda: store.read(JOBS_KEY),
         lambda: store.replace(JOBS_KEY, b"2", version),
         lambda: store.create(JOBS_KEY, b"2"),
-        lambda: store.exclusive(JOBS_KEY).__enter__(),
     ):
         with pytest.raises(StoreError, match=r"cron/runtime\.db"):
             attempt()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.context import Context
+    from chronos_cli.store.jobsfile import JobsFile
 
 
 def command(
@@ -106,8 +107,9 @@ def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple
         if file is not None:
             raise UsageError("FILE and a home are both given", hint="give one of them")
         other = _open(source, invocation)
-        records, unusable = transfer.records_of(other.repository.jobs(), other)
-        return records, [f"{job_id}: {reason}" for job_id, reason in unusable.items()]
+        jobs, left_out = _jobs_of(other)
+        records, unusable = transfer.records_of(jobs, other)
+        return records, [*left_out, *(f"{job_id}: {reason}" for job_id, reason in unusable.items())]
     if file is None:
         raise UsageError("nothing to import is named", hint="give FILE, --from crontab, or --from DIR")
     try:
@@ -131,6 +133,21 @@ def _open(folder: str, invocation: Invocation) -> Context:
     config = load_config(environ={key: invocation.environ[key] for key in ("HOME", "TZ") if key in invocation.environ},
                          home=str(home))  # fmt: skip
     return open_home(config, ProcessEnvironment(environ={}, secrets={}), armed=False)
+
+
+def _jobs_of(other: Context) -> tuple[JobsFile, list[str]]:
+    """The jobs of another home; without the half that hermes keeps in a database, where that cannot be read."""
+    from chronos_cli.store.split import SplitStoreError
+
+    try:
+        return other.repository.jobs(), []
+    except SplitStoreError as error:
+        from chronos_cli.store.interface import JOBS_KEY
+        from chronos_cli.store.jobsfile import JobsFile
+
+        file = Path(other.repository.documents.location, JOBS_KEY)
+        said = f"{error.message}; when its jobs are due is counted from now, and how often they ran is not known"
+        return JobsFile.parse(file.read_bytes(), where=str(file)), [said]
 
 
 def _text(file: str) -> str:
