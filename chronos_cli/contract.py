@@ -39,8 +39,10 @@ MAX_BATCH: Final = 1_000
 FEATURE_BATCH: Final = "batch"
 FEATURE_GENERATION: Final = "generation"
 FEATURE_KEEPS_SLOT: Final = "keeps-slot"
+FEATURE_DELIVERIES: Final = "deliveries"
 """Optional abilities a NAS may name under `features` in its answers to provision and list; absent means none.
-`keeps-slot`: the outcome of a delivery never touches an arm that arrived while it was under way."""
+`keeps-slot`: the outcome of a delivery never touches an arm that arrived while it was under way. `deliveries`: an entry
+of a list tells of failed attempts."""
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 

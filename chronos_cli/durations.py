@@ -18,6 +18,8 @@ _NAMES = {name: _UNITS[unit] for unit, names in _LONG.items() for name in names}
 _NUMBER = r"([0-9]{1,18})(?:\.([0-9]{1,3}))?"  # patterns are texts: compiling them all would slow every start
 _TERM = _NUMBER + r"\s*([a-z]+)\s*"
 
+_STEPS = ((86_400 * 2, 86_400, "d"), (3_600 * 2, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
+
 MAX_SECONDS = 100 * 366 * 86_400
 """A century: longer spans overflow calendars somewhere down the line."""
 
@@ -59,3 +61,10 @@ def format_duration(seconds: int) -> str:
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds // _UNITS[unit]}{unit}"
     return f"{seconds}s"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest sensible unit, for people: `45 s`, `3 h`, `12 d`."""
+    whole = abs(round(seconds))
+    unit, name = next((unit, name) for least, unit, name in _STEPS if whole >= least)
+    return f"{whole // unit} {name}"

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from chronos_cli.durations import span
 from chronos_cli.streams import LINE, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
-_STEPS: Final = ((86_400 * 2, 86_400, "d"), (3_600 * 2, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
-
 
 def brief(text: str) -> str:
     """A text of a record, or of somebody else, as it stands among others: on one line, and cut."""
     return one_line(text, LINE)
-
-
-def span(seconds: float) -> str:
-    """A length of time in its largest sensible unit: `45 s`, `3 h`, `12 d`."""
-    whole = abs(round(seconds))
-    unit, name = next((unit, name) for least, unit, name in _STEPS if whole >= least)
-    return f"{whole // unit} {name}"
 
 
 def relative(moment: datetime, now: datetime) -> str:

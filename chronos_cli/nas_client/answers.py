@@ -164,7 +164,22 @@ def _read_arm(reply: NasReply, item: object) -> Arm:
         fire_at_text=text if isinstance(text, str) else "",
         schedule_id=schedule_id if isinstance(schedule_id, str) else None,
         state=state if isinstance(state, str) else "",
+        **_deliveries(item.get("deliveries")),
     )
+
+
+def _deliveries(told: object) -> dict[str, Any]:
+    """What an entry tells of failed deliveries; anything that is not as it should be tells nothing."""
+    if not isinstance(told, dict):
+        return {}
+    attempts, error = told.get("attempts"), told.get("last_error")
+    if type(attempts) is not int or attempts < 1 or not isinstance(error, str) or not error.strip():
+        return {}
+    try:
+        next_try = parse_fire_at(told.get("next_try"))
+    except ValueError:
+        next_try = None
+    return {"attempts": attempts, "failed": clean(error, ""), "next_try": next_try}
 
 
 def read_wait(header: str | None, date: datetime | None, now: float) -> float | None:

@@ -61,7 +61,8 @@ class Arm:
     """One one-shot that NAS says it holds.
 
     `fire_at` is None where `fire_at_text` is no readable instant. `state`: in NAS's own words, empty where it gave
-    none; ours says `armed`, `in_flight` or `retrying`.
+    none; ours says `armed`, `in_flight` or `retrying`. `failed`: what came of the last try to call, empty where none
+    failed or NAS does not tell; `attempts`: how many tries there were, `next_try`: when the next one is.
     """
 
     job_id: str
@@ -69,6 +70,9 @@ class Arm:
     fire_at_text: str
     schedule_id: str | None
     state: str = ""
+    failed: str = ""
+    attempts: int = 0
+    next_try: datetime | None = None
 
 
 @frozen

@@ -10,6 +10,7 @@ import typer
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
 from chronos_cli.core.row import RunState
+from chronos_cli.durations import span
 from chronos_cli.errors import DocumentError, NotFoundError
 from chronos_cli.frozen import frozen
 
@@ -114,7 +115,7 @@ def _cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
     if isinstance(row, UnreadableRow):
         return row.job_id, row.run_id, _UNREADABLE, "-", "-", "-", row.reason
     took = "-" if row.started_at is None else _length((row.finished_at or now) - row.started_at)
-    late = "-" if row.lateness_s is None or row.lateness_s < 1 else words.span(row.lateness_s)
+    late = "-" if row.lateness_s is None or row.lateness_s < 1 else span(row.lateness_s)
     started = "-" if row.started_at is None else f"{row.started_at:%Y-%m-%d %H:%M:%S}Z"
     why = row.reason or row.because or ""
     if row.count > 1:
@@ -126,7 +127,7 @@ def _cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
 
 def _length(took: object) -> str:
     seconds = took.total_seconds()  # type: ignore[attr-defined]
-    return f"{seconds:.1f} s" if seconds < 120 else words.span(seconds)
+    return f"{seconds:.1f} s" if seconds < 120 else span(seconds)
 
 
 def sparkline(rows: list[Row], *, unicode: bool) -> str:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
 from chronos_cli.cli.handlers.fire import detached
 from chronos_cli.core.row import RunState
+from chronos_cli.durations import span
 from chronos_cli.errors import ExitCode, JobFailedError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def command(
             if data:
                 out.text(data.rstrip(b"\n") + b"\n")
             took = (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else 0
-            out.note(f"{job_id} {row.run_id}: {row.state.value} in {words.span(took)}")
+            out.note(f"{job_id} {row.run_id}: {row.state.value} in {span(took)}")
         for run_id in started if not rows else ():
             out.line(f"{job_id}/{run_id}")
             out.note(f"started; follow it with `chronos logs {job_id}/{run_id} -f`")

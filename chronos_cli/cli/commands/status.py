@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from chronos_cli.cli import humanize as words
-from chronos_cli.cli.handlers.list import last_words, look_at, standby_words, state_words
+from chronos_cli.cli.handlers.list import last_words, look_at, not_reached_words, standby_words, state_words
 from chronos_cli.core.clock import AHEAD, DISPLACED
 from chronos_cli.operations.firing.tick import last_tick
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.views.listing import JobView, Listing
+
+
+CONDITION_WORDS: Final = {
+    "arm_missing": "not armed",
+    "arm_different": "armed for another time",
+    "arm_orphan": "armed, but wants no timer",
+    "arm_refused": "refused by NAS",
+    "arm_unconfirmed": "not known to be armed",
+    "unreadable": "cannot be read",
+    "overrun": "outlasts its timeout",
+    "ahead": "next time is far ahead",
+    "displaced": "next time is not of its schedule",
+}
+"""The conditions of a job as people read them."""
 
 
 def command(
@@ -109,6 +123,8 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
         out.line(out.style(standby_words(document["standby"]), "red"))
     if document["held"] is not None:
         out.line(out.style(f"ALL JOBS ARE HELD: {words.brief(document['held'])}", "red"))
+    if (lost := not_reached_words(found)) is not None:
+        out.line(out.style(f"{lost}; `chronos doctor --probe` tries the way", "red"))
     if document["trigger"]["working"] is False:
         where = " on the active machine" if document["standby"] is not None else ""
         words_of_it = f"NO WORKING TRIGGER: {document['trigger']['because']}; `{INSTALL}`{where} installs one"
@@ -117,7 +133,7 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
         ("home", document["home"]),
         ("trigger", f"{provider['active']}: {document['trigger']['because']}"),
         ("stored", f"{counts['stored']} {'job' if counts['stored'] == 1 else 'jobs'}, {counts['live']} live"),
-        ("at NAS", _nas_words(document)),
+        ("at NAS", _nas_words(document, found)),
         ("last call", _ago(document["last_callback_at"], now)),
         ("last success", _ago(document["last_success_at"], now)),
         ("next", _ago(document["next_run_at"], now)),
@@ -128,20 +144,26 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
         words_ = conditions(view)
         if words_:
             named = f"{view.id} ({words.brief(view.name)})"
-            text = f"! {named}: {', '.join(words_)}  [{state_words(view)}]  {last_words(view, now)}"
+            said = ", ".join(CONDITION_WORDS.get(word, word) for word in words_)
+            text = f"! {named}: {said}  [{state_words(view)}]  {last_words(view, now)}"
             out.line(out.style(text, "yellow"))
             if view.doubt is not None:
                 out.line(f"    {view.doubt.text}; {view.doubt.mend}")
 
 
-def _nas_words(document: dict[str, Any]) -> str:
+def _nas_words(document: dict[str, Any], found: Listing) -> str:
     nas, counts = document["nas"], document["counts"]
-    if nas["known"]:
-        text = f"{counts['armed']} armed and verified now: these will fire"
-        return text + (f"; {counts['orphans']} for no job here" if counts["orphans"] else "")
-    if nas["asked"]:
-        return "unknown: NAS did not say"
-    return f"not asked; {counts['armed']} were armed when last verified"
+    if not nas["known"]:
+        if nas["asked"]:
+            return "unknown: NAS did not say"
+        return f"not asked; {counts['armed']} were armed when last verified"
+    text = f"{counts['armed']} armed and verified now"
+    if counts["armed"] and counts["will_fire"] == counts["armed"]:
+        text += ": these will fire"
+    else:
+        reasons = [view.why_not for view in found.jobs if view.arm.state.value == "armed" and view.why_not]
+        text += "".join(f"; {reason}" for reason in dict.fromkeys(reasons[:1]))
+    return text + (f"; {counts['orphans']} for no job here" if counts["orphans"] else "")
 
 
 def _ago(text: str | None, now: datetime) -> str:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.collector import collector_paused
+from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError
-from chronos_cli.operations.views.listing import BAD, ArmedWake, listing
+from chronos_cli.operations.views.armed_wake import BAD, ArmedWake
+from chronos_cli.operations.views.listing import listing
+from chronos_cli.operations.views.settled import settled
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.config import Config
     from chronos_cli.nas_client.interface import ArmList
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.views.listing import JobView, Listing
 
 _LIST_BUDGET_S = 30.0
+_ARM_WORDS: Final = {ArmedWake.ORPHAN: "held for nothing"}
 
 
 def show_listing(invocation: Invocation, *, offline: bool) -> int:
@@ -63,24 +68,56 @@ def look_at(
     # What the configuration wants counts, not whether it can be had: a missing token must not make NAS look empty.
     arming = config.provider.strip() == "chronos"
     asking = not offline and (arming or bool(context.wire and context.repository.arm_ids()))
+    refused = _last_refused(config)
+
+    def look(held: ArmList | None) -> Listing:
+        prompts = bool(config.prompt_runner)
+        return listing(context, arming=arming or asking, held=held, prompt_runner=prompts, refused=refused)
+
     held, failure = _ask(invocation, context) if asking else (None, None)
-    found = listing(context, arming=arming or asking, held=held, prompt_runner=bool(config.prompt_runner))
+    found = settled(look, held, lambda: _asked(invocation, context))
     nas: dict[str, object] = {"asked": asking, "known": held is not None}
     if failure is not None:
         nas["error"] = failure.message
+    if found.not_reached_since is not None:
+        nas["not_reached"] = {"since": found.not_reached_since.isoformat(), "error": found.unreachable}
     return found, nas, failure
 
 
 def _ask(invocation: Invocation, context: Context) -> tuple[ArmList | None, ChronosError | None]:
-    from chronos_cli.cli.guards import require_nas
-
     try:
-        require_nas(invocation, context)
-        assert context.wire is not None  # noqa: S101 - just required
-        with context.wire.connect(_LIST_BUDGET_S) as nas:
-            return nas.list(), None
+        return _asked(invocation, context), None
     except ChronosError as error:
         return None, error  # the store's side is still worth showing; the error becomes the command's
+
+
+def _asked(invocation: Invocation, context: Context) -> ArmList:
+    from chronos_cli.cli.guards import require_nas
+
+    require_nas(invocation, context)
+    assert context.wire is not None  # noqa: S101 - just required
+    with context.wire.connect(_LIST_BUDGET_S) as nas:
+        return nas.list()
+
+
+def _last_refused(config: Config) -> tuple[datetime, str] | None:
+    """When and why the token of a call was last refused here, where that is written down."""
+    if not os.path.exists(os.path.join(config.home, "cache", "refused.json")):  # noqa: PTH110, PTH118 - as above
+        return None
+    from pathlib import Path
+
+    from chronos_cli.operations.firing.refused_token import last_refused
+
+    found = last_refused(Path(config.home, "cache"))
+    return None if found is None else (found.at, f"token refused: {found.message}")
+
+
+def not_reached_words(found: Listing) -> str | None:
+    """The line that says for how long NAS has called in vain, and why; None where it does not tell of that."""
+    if found.not_reached_since is None:
+        return None
+    ago = span((found.now - found.not_reached_since).total_seconds())
+    return f"NAS has not reached us for {ago}: {words.brief(found.unreachable or '')}"
 
 
 def standby_words(where: str) -> str:
@@ -145,11 +182,11 @@ def state_words(view: JobView) -> str:
     if view.problem is not None:
         return "invalid"
     if view.overrun_s is not None:
-        return f"overrun {words.span(view.overrun_s)}"
+        return f"overrun {span(view.overrun_s)}"
     if view.running:
         return "running"
     if view.overdue_s is not None:
-        return f"overdue {words.span(view.overdue_s)}"
+        return f"overdue {span(view.overdue_s)}"
     return view.state
 
 
@@ -172,9 +209,11 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
     arm = view.arm
     if view.will_fire:
         return "armed, will fire"
+    if view.why_not is not None:
+        return view.why_not
     if arm.state is ArmedWake.NONE:
         return "-"
-    text = arm.state.value
+    text = _ARM_WORDS.get(arm.state, arm.state.value)
     if arm.state is ArmedWake.DIFFERENT and arm.held is not None and view.zone is not None:
         same = arm.held == arm.wanted and arm.callback_url is not None
         text += (

@@ -6,6 +6,7 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from chronos_cli.contract import (
     BATCH_PATH,
     CANCEL_PATH,
     FEATURE_BATCH,
+    FEATURE_DELIVERIES,
     FEATURE_GENERATION,
     FEATURE_KEEPS_SLOT,
     JWKS_PATH,
@@ -39,10 +41,10 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.http.rates import Rates
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.timers.agents import AgentRegister
-    from chronos_cli.nas_server.timers.model import Answer, TimerRequest
+    from chronos_cli.nas_server.timers.model import Answer, ArmedTimer, TimerRequest
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
-FEATURES: Final = [FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT]
+FEATURES: Final = [FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, FEATURE_DELIVERIES]
 MAX_BODY: Final = 64 * 1024
 MAX_BATCH_BODY: Final = 2 * 1024 * 1024
 MAX_PAGE: Final = 10_000
@@ -226,11 +228,7 @@ class NasApplication:
             raise BadRequestError("limit must be at least 1")
         after = _read_cursor(query["cursor"]) if "cursor" in query else ""
         found = self._registry.armed(agent, after=after, limit=limit + 1)
-        entries = [
-            {"job_id": one.job_id, "fire_at": one.fire_text, "schedule_id": one.schedule_id, "state": one.state.value}
-            for one in found[:limit]
-        ]
-        document: dict[str, Any] = {"armed": entries, "features": FEATURES}
+        document: dict[str, Any] = {"armed": [_entry(one) for one in found[:limit]], "features": FEATURES}
         if len(found) > limit:
             document["next_cursor"] = base64.urlsafe_b64encode(found[limit - 1].job_id.encode()).decode()
         return web.answer(document)
@@ -283,6 +281,20 @@ def _document(result: ProvisionEffect | CancelEffect) -> dict[str, Any]:
     if isinstance(result, ProvisionEffect):
         return {"schedule_id": result.schedule_id, "state": result.state.value}
     return {"cancelled": result.dropped}
+
+
+def _entry(one: ArmedTimer) -> dict[str, Any]:
+    """One entry of a list; of a fire that was tried in vain, what came of it and when it is tried next."""
+    entry: dict[str, Any] = {
+        "job_id": one.job_id,
+        "fire_at": one.fire_text,
+        "schedule_id": one.schedule_id,
+        "state": one.state.value,
+    }
+    if one.attempts and one.last_error:
+        next_try = datetime.fromtimestamp(one.due_at, UTC).isoformat(timespec="seconds")
+        entry["deliveries"] = {"attempts": one.attempts, "last_error": one.last_error, "next_try": next_try}
+    return entry
 
 
 def _read_cursor(text: str) -> str:

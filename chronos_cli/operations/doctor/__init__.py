@@ -6,11 +6,13 @@ folder of run locks.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.doctor.check import Check, Level, ok, warn
+from chronos_cli.operations.doctor.check import Check, Level, fail, ok, warn
 from chronos_cli.operations.doctor.documents import check_documents
 from chronos_cli.operations.doctor.filesystem import mount_table
 from chronos_cli.operations.doctor.home import (
@@ -24,12 +26,14 @@ from chronos_cli.operations.doctor.home import (
 from chronos_cli.operations.doctor.jobs import check_jobs
 from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys, check_token_memory
 from chronos_cli.operations.doctor.profiles import check_profiles
+from chronos_cli.operations.views.prospect import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from chronos_cli.config import Config
+    from chronos_cli.nas_client.interface import ArmList
     from chronos_cli.operations.context import Context
     from chronos_cli.running.lock_place import LockPlace
 
@@ -74,7 +78,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     yield check_token_memory(config)
     readable = store[0].level is Level.OK
     yield from check_claims(config, ctx, last_accepted(ctx) if readable else None)
-    yield _callback(subject)
+    yield _callback(subject, held)
     yield from check_profiles(config, subject.count_jobs)
     if readable:
         yield check_documents(ctx)
@@ -114,7 +118,7 @@ def _provider(subject: Subject) -> Check:
     return ok("provider", f"{subject.provider} ({'cron.provider is empty' if not wanted else origin})")
 
 
-def _callback(subject: Subject) -> Check:
+def _callback(subject: Subject, held: ArmList | None) -> Check:
     from urllib.parse import urlsplit
 
     from chronos_cli.config import is_loopback
@@ -126,5 +130,11 @@ def _callback(subject: Subject) -> Check:
         text = f"{url} is this machine's own address, which {portal} cannot reach"
         mend = "set cron.chronos.callback_url to the public https address of the callback"
         return warn("callback", text, code="callback_loopback", mend=mend)
+    lost = None if held is None else next((arm for arm in held.arms if arm.failed == unreachable(held.arms)), None)
+    if lost is not None:
+        late = subject.context.clock() - lost.fire_at if lost.fire_at is not None else timedelta()
+        text = f"NAS has not reached {url} for {span(late.total_seconds())}: {lost.failed}"
+        mend = "start the callback there, or set cron.chronos.callback_url to where it is; then chronos doctor --probe"
+        return fail("callback", text, code="callback_unreachable", mend=mend)
     mode = "answers when the run has " + ("ended" if subject.callback_mode == "sync" else "started")
     return ok("callback", f"{url}; {mode} ({subject.callback_because}); `chronos doctor --probe` proves the way here")

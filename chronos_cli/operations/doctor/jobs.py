@@ -7,12 +7,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.clock import AHEAD
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, ConfigError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
 from chronos_cli.operations.evaluate import read_all
+from chronos_cli.operations.firing.admission import trust_settings
+from chronos_cli.operations.firing.refused_token import last_refused
 from chronos_cli.operations.firing.tick import last_tick
-from chronos_cli.operations.views.listing import BAD, listing
+from chronos_cli.operations.views.armed_wake import BAD, ArmedWake
+from chronos_cli.operations.views.listing import listing
+from chronos_cli.operations.views.settled import settled
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ AGAIN_AFTER_S: Final = 1.0
 """How long a fire that is under way is given to arm its next wake."""
 
 _SHOWN: Final = 5
+_PROBE: Final = "chronos doctor --probe"
 
 
 def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: str) -> Iterator[Check]:
@@ -48,14 +53,21 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
 
 
 def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, arming: bool) -> Listing:
-    """The jobs beside what NAS holds, looked at once more where they differ: a fire under way is no fault."""
+    """The jobs beside what NAS holds, looked at again where they differ: a fire under way is no fault."""
     prompts = bool(config.prompt_runner)
-    found = listing(ctx, arming=arming, held=held, prompt_runner=prompts)
-    if held is None or ctx.wire is None or not any(_is_unarmed(view) for view in found.jobs):
-        return found
-    time.sleep(AGAIN_AFTER_S)
-    with ctx.wire.connect(NAS_BUDGET_S) as nas:
-        return listing(ctx, arming=arming, held=nas.list(), prompt_runner=prompts)
+    last = last_refused(trust_settings(config).cache_dir)
+    refused = None if last is None else (last.at, f"token refused: {last.message}")
+
+    def look(now: ArmList | None) -> Listing:
+        return listing(ctx, arming=arming, held=now, prompt_runner=prompts, refused=refused)
+
+    def ask() -> ArmList:
+        if ctx.wire is None:
+            raise ConfigError("no NAS is configured")
+        with ctx.wire.connect(NAS_BUDGET_S) as nas:
+            return nas.list()
+
+    return settled(look, held, ask, sleep=time.sleep, again_after_s=AGAIN_AFTER_S)
 
 
 def _is_unarmed(view: JobView) -> bool:
@@ -94,7 +106,7 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
 def _overdue(found: Listing, *, arming: bool) -> Check:
     late = [view for view in found.jobs if view.overdue_s is not None]
     if late:
-        mend = "chronos reconcile" if arming else "chronos tick"
+        mend = "chronos tick" if not arming else _PROBE if _is_called_for(late) else "chronos reconcile"
         most = max(view.overdue_s or 0.0 for view in late)
         return fail("overdue", f"{_many(late)} should have started up to {most:.0f} s ago", code="overdue", mend=mend)
     over = [view for view in found.jobs if view.overrun_s is not None]
@@ -102,7 +114,12 @@ def _overdue(found: Listing, *, arming: bool) -> Check:
         return warn(
             "overdue", f"{_many(over)} outlast their timeout", code="overrun", mend=f"chronos job unlock {over[0].id}"
         )
-    return ok("overdue", "every start was on time")
+    return ok("overdue", "no start is overdue")
+
+
+def _is_called_for(late: Sequence[JobView]) -> bool:
+    """Say if NAS holds all that is overdue: then the way from it to here fails, and arming anew changes nothing."""
+    return all(view.arm.state is ArmedWake.ARMED for view in late)
 
 
 def _doubts(found: Listing) -> Check:

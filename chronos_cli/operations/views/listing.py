@@ -7,17 +7,17 @@ decides and starts is imported for jobs that have a run in hand only: a listing 
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job, readable_open
-from chronos_cli.core.plan import ArmState
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import opaque
+from chronos_cli.operations.views.armed_wake import BAD, ArmedWake, ArmView, arm_view
+from chronos_cli.operations.views.prospect import Surroundings, obstacle, unreachable
 from chronos_cli.running.actions import action_kind, unhandled_fields
 
 if TYPE_CHECKING:
@@ -37,57 +37,11 @@ if TYPE_CHECKING:
 _MOST_SAID: Final = 300
 """The longest text about the fault of a record, which may quote it."""
 
-OVERDUE_AFTER: Final = timedelta(seconds=60)
-"""The time after which an occurrence is called overdue: a relay and a retry fit in."""
+OVERDUE_AFTER: Final = timedelta(seconds=5)
+"""The time after which an occurrence is called overdue, where NAS calls."""
 
-
-class ArmedWake(StrEnum):
-    """The comparison of NAS's arm for a job with the one the job wants."""
-
-    ARMED = "armed"
-    MISSING = "missing"
-    DIFFERENT = "different"
-    ORPHAN = "orphan"
-    UNCONFIRMED = "unconfirmed"
-    REFUSED = "refused"
-    NONE = "none"
-
-
-BAD: Final = frozenset(
-    {ArmedWake.MISSING, ArmedWake.DIFFERENT, ArmedWake.ORPHAN, ArmedWake.UNCONFIRMED, ArmedWake.REFUSED}
-)
-
-
-@opaque
-class ArmView:
-    """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store.
-
-    `callback_url`: where NAS was told to call; another than the one configured now makes the arm a different one.
-    """
-
-    state: ArmedWake
-    wanted: datetime | None = None
-    held: datetime | None = None
-    verified_at: datetime | None = None
-    checked: bool = False
-    error: Mapping[str, Any] | None = None
-    last_callback_at: datetime | None = None
-    last_fire_error: Mapping[str, Any] | None = None
-    callback_url: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """As `list` and `job show` say it."""
-        return {
-            "state": self.state,
-            "wanted": _text(self.wanted),
-            "held": _text(self.held),
-            "verified_at": _text(self.verified_at),
-            "checked_with_nas": self.checked,
-            "error": dict(self.error) if self.error else None,
-            "last_callback_at": _text(self.last_callback_at),
-            "last_fire_error": dict(self.last_fire_error) if self.last_fire_error else None,
-            "callback_url": self.callback_url,
-        }
+TICK_INTERVAL: Final = timedelta(seconds=60)
+"""How far ticks are apart, as they are installed: where only they look, an occurrence may be due for so long."""
 
 
 @opaque
@@ -124,6 +78,9 @@ class JobView:
     paused_reason: str | None = None
     arm: ArmView = ArmView(state=ArmedWake.NONE)
     will_fire: bool | None = None
+    why_not: str | None = None
+    touched_at: datetime | None = None
+    """When it was made or claimed, or its arm sent or called: just now, what is seen may be half of a change."""
     doubt: TimeDoubt | None = None
     unhandled: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -167,6 +124,7 @@ class JobView:
             "paused_reason": self.paused_reason,
             "arm": self.arm.as_json(),
             "will_fire": self.will_fire,
+            "why_not": self.why_not,
             "doubt": None if self.doubt is None else self.doubt.as_json(),
             "unhandled": list(self.unhandled),
             "unreadable": list(self.unreadable),
@@ -181,6 +139,14 @@ class Listing:
     orphans: tuple[Arm, ...]
     now: datetime
     hold: Hold | None = None
+    unreachable: str | None = None
+    """What comes of NAS's calls, where it tells that they do not get through at all."""
+
+    @property
+    def not_reached_since(self) -> datetime | None:
+        """Return since when at least NAS has not reached the callback, None where it tells of no such call."""
+        due = [view.arm.held for view in self.jobs if view.arm.failed and view.arm.held is not None]
+        return None if self.unreachable is None else min(due, default=self.now)
 
     @property
     def held_reason(self) -> str | None:
@@ -189,26 +155,41 @@ class Listing:
 
 
 def listing(
-    ctx: Context, *, arming: bool, held: ArmList | None, prompt_runner: bool, only: frozenset[str] | None = None
+    ctx: Context,
+    *,
+    arming: bool,
+    held: ArmList | None,
+    prompt_runner: bool,
+    only: frozenset[str] | None = None,
+    refused: tuple[datetime, str] | None = None,
 ) -> Listing:
     """Look at every job (or `only` these).
 
     `arming`: whether the active provider arms at NAS at all. `held`: what NAS says it holds, None where it was not
-    asked or did not say. Raises StoreError where the store cannot be read.
+    asked or did not say. `refused`: when and why the token of a call was last refused. Raises StoreError where the
+    store cannot be read.
     """
     now = ctx.clock()
     jobs = ctx.repository.jobs()
     arms = ctx.repository.arms() if arming else None
     by_id = None if held is None else {arm.job_id: arm for arm in held.arms}
-    views = []
-    for record in jobs.records:
-        if only is None or record.id in only or record.number in only:
-            document = _document(arms, record.id) if arms is not None and record.id is not None else None
-            views.append(_view(ctx, record, document, by_id, now, arming, prompt_runner))
+    chosen = [record for record in jobs.records if only is None or record.id in only or record.number in only]
+    documents = {} if arms is None else {one.id: _document(arms, one.id) for one in chosen if one.id is not None}
+    hold = ctx.repository.hold(now)
+    called = max((one.last_callback_at for one in documents.values() if one and one.last_callback_at), default=None)
+    around = Surroundings(
+        now=now,
+        zone=ctx.home.zone,
+        standby=ctx.standby,
+        hold=hold,
+        refused=refused[1] if refused is not None and (called is None or refused[0] > called) else None,
+        unreachable=unreachable(held.arms) if held is not None else None,
+    )
+    views = [_view(ctx, one, documents.get(one.id or ""), by_id, around, arming, prompt_runner) for one in chosen]
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}
     orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
-    return Listing(jobs=tuple(views), orphans=orphans, now=now, hold=ctx.repository.hold(now))
+    return Listing(jobs=tuple(views), orphans=orphans, now=now, hold=hold, unreachable=around.unreachable)
 
 
 def _document(arms: Arms, job_id: str) -> ArmDocument | None:
@@ -226,10 +207,11 @@ def _view(
     record: Record,
     document: ArmDocument | None,
     held: Mapping[str, Arm] | None,
-    now: datetime,
+    around: Surroundings,
     arming: bool,
     prompt_runner: bool,
 ) -> JobView:
+    now = around.now
     job, problem = _read(ctx, record)
     job_id = record.id or record.number
     if job is None:
@@ -255,7 +237,11 @@ def _view(
         unreadable.append(str((document.error or {}).get("message")))
     kind = action_kind(job.record)
     doubt = doubt_about(job, now)
-    late = None if cursor is None or now - cursor <= OVERDUE_AFTER else (now - cursor).total_seconds()
+    why_not = obstacle(arm, around) if live else None
+    if doubt is not None and doubt.code == AHEAD:
+        why_not = why_not or doubt.text
+    created = parse_stored(job.record.get("created_at"), job.timetable.zone)
+    touched = [*(entry.claimed_at for entry in job.open), *(at for at in (arm.moved_at, created) if at is not None)]
     return JobView(
         id=job.id,
         name=job.name,
@@ -267,16 +253,26 @@ def _view(
         next_at=cursor,
         last=_last(job),
         failures=job.failures,
-        overdue_s=late,
+        overdue_s=_overdue(cursor, around, arming=arming),
         overrun_s=overrun,
         running=running,
         paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
         arm=arm,
-        will_fire=_will_fire(job, arm) and not (doubt is not None and doubt.code == AHEAD),
+        will_fire=_will_fire(job, arm, why_not),
+        why_not=why_not,
+        touched_at=max(touched, default=None),
         doubt=doubt,
         unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
         unreadable=tuple(unreadable),
     )
+
+
+def _overdue(cursor: datetime | None, around: Surroundings, *, arming: bool) -> float | None:
+    """Return for how many seconds an occurrence should have begun, None where it need not: yet, or under a hold."""
+    if cursor is None or around.hold is not None:
+        return None
+    late = around.now - cursor
+    return late.total_seconds() if late > OVERDUE_AFTER + (timedelta() if arming else TICK_INTERVAL) else None
 
 
 def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
@@ -315,66 +311,9 @@ def unhandled_of(record: Mapping[str, Any], kind: str, *, prompt_runner: bool) -
     return unhandled_fields(record) if kind != "none" else ()
 
 
-def arm_view(
-    wish: datetime | None,
-    document: ArmDocument | None,
-    held: Mapping[str, Arm] | None,
-    job_id: str,
-    now: datetime,
-    callback_url: str | None = None,
-) -> ArmView:
-    """Compare a job's wish with what NAS holds, or, where NAS was not asked, with what it last confirmed.
-
-    `callback_url`: where NAS should call, None where that is not known.
-    """
-    if document is None and held is None:  # as a new job stands, and every job of a home without NAS
-        return ArmView(state=_stored_state(wish, None), wanted=wish)
-    more: dict[str, Any] = {"wanted": wish, "error": None}
-    if document is not None:
-        more |= {
-            "error": document.error,
-            "verified_at": document.confirmed_at if document.state is ArmState.CONFIRMED else None,
-            "last_callback_at": document.last_callback_at,
-            "last_fire_error": document.last_fire_error,
-            "callback_url": document.callback_url if document.wake is not None else None,
-        }
-    moved = callback_url is not None and more.get("callback_url") not in (None, callback_url)
-    if held is None:
-        state = _stored_state(wish, document)
-        state = ArmedWake.DIFFERENT if moved and state is ArmedWake.ARMED else state
-        return ArmView(state=state, held=_stored_held(document), **more)
-    arm = held.get(job_id)
-    more |= {"checked": True, "held": arm.fire_at if arm else None}
-    if arm is None:
-        refused = document is not None and document.state is ArmState.REFUSED
-        absent = ArmedWake.NONE if wish is None else ArmedWake.REFUSED if refused else ArmedWake.MISSING
-        return ArmView(state=absent, **more)
-    if wish is None:
-        return ArmView(state=ArmedWake.ORPHAN, **more)
-    stands_for_it = document is not None and document.fire_at == arm.fire_at and document.wake == wish
-    agrees = (arm.fire_at == wish or stands_for_it) and not moved
-    return ArmView(state=ArmedWake.ARMED if agrees else ArmedWake.DIFFERENT, **(more | {"verified_at": now}))
-
-
-def _stored_state(wish: datetime | None, document: ArmDocument | None) -> ArmedWake:
-    if wish is None:
-        return ArmedWake.NONE
-    if document is None or document.state is ArmState.CANCELLED:
-        return ArmedWake.MISSING
-    if document.state is ArmState.REFUSED:
-        return ArmedWake.REFUSED
-    if document.state is ArmState.UNCONFIRMED:
-        return ArmedWake.UNCONFIRMED
-    return ArmedWake.ARMED if document.wake == wish else ArmedWake.DIFFERENT
-
-
-def _stored_held(document: ArmDocument | None) -> datetime | None:
-    return document.fire_at if document is not None and document.state is ArmState.CONFIRMED else None
-
-
-def _will_fire(job: Job, arm: ArmView) -> bool | None:
+def _will_fire(job: Job, arm: ArmView, why_not: str | None) -> bool | None:
     """True is said of an arm that NAS has just shown, and of nothing else; None is not known."""
-    if job.standing is not Standing.LIVE:
+    if job.standing is not Standing.LIVE or why_not is not None:
         return False
     if arm.checked:
         return arm.state is ArmedWake.ARMED

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.durations import span
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.views.listing import ArmedWake
+from chronos_cli.operations.views.armed_wake import ArmedWake
 
 if TYPE_CHECKING:
     from chronos_cli.operations.views.listing import Listing
@@ -39,7 +40,7 @@ def trigger_of(found: Listing, ticked: str | None, *, active: str) -> TriggerHea
     """Judge what triggers jobs. `ticked`: when a tick last ran, as stored; `active`: the active provider's name."""
     at = _instant(ticked)
     ago = None if at is None else max(found.now - at, timedelta())
-    when = "no tick has run yet" if ago is None else f"the last tick ran {_span(ago)} ago"
+    when = "no tick has run yet" if ago is None else f"the last tick ran {span(ago.total_seconds())} ago"
     live = [view for view in found.jobs if view.state == "live" and view.problem is None]
     if not live:
         return TriggerHealth(working=None, because=f"no job waits for one; {when}", last_tick_at=at)
@@ -63,10 +64,3 @@ def _instant(text: str | None) -> datetime | None:
     except ValueError:
         return None  # nothing that we wrote
     return moment if moment is not None and moment.tzinfo is not None else None
-
-
-def _span(span: timedelta) -> str:
-    seconds = span.total_seconds()
-    steps = ((172_800, 86_400, "d"), (7_200, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
-    unit, name = next((unit, name) for least, unit, name in steps if seconds >= least)
-    return f"{seconds // unit:.0f} {name}"

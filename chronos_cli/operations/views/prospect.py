@@ -1,0 +1,73 @@
+"""The prospect of a job: its next occurrence will fire, or the reason why that cannot be said.
+
+It is said only of what was just found to be so: NAS holds exactly the wake that the job wants, it lies ahead, nothing
+holds the jobs back, this machine is the active one, and the last call did not fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.durations import span
+from chronos_cli.frozen import opaque
+from chronos_cli.operations.views.armed_wake import ArmedWake
+
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
+
+    from chronos_cli.nas_client.interface import Arm
+    from chronos_cli.operations.views.armed_wake import ArmView
+    from chronos_cli.store.holds import Hold
+
+_ANSWERED: Final = "answered "
+"""How NAS begins its word on a call that the other side did answer."""
+
+
+@opaque
+class Surroundings:
+    """What is so for every job of a home. `refused`: why the last call was refused, None where it was accepted.
+
+    `unreachable`: why NAS cannot reach the callback, as its failed calls of any job show it.
+    """
+
+    now: datetime
+    zone: tzinfo
+    standby: str = ""
+    hold: Hold | None = None
+    refused: str | None = None
+    unreachable: str | None = None
+
+
+def unreachable(arms: tuple[Arm, ...]) -> str | None:
+    """Return why NAS's calls do not get through at all, as far as an entry of its list tells of one that failed."""
+    return next((arm.failed for arm in arms if arm.failed and not arm.failed.startswith(_ANSWERED)), None)
+
+
+def obstacle(arm: ArmView, around: Surroundings) -> str | None:
+    """Return why a live job's next occurrence cannot be promised, None where NAS holds it and nothing is against it."""
+    if around.standby:
+        return "standby"
+    if around.hold is not None:
+        return held_words(around.hold, around.now, around.zone)
+    if not arm.checked or arm.state is not ArmedWake.ARMED or arm.held is None:
+        return None
+    late = (around.now - arm.held).total_seconds()
+    failed = arm.failed or str((arm.last_fire_error or {}).get("detail") or "") or around.refused or around.unreachable
+    due = f"due {span(late)} ago" if late >= 0 else ""
+    if failed:
+        said = f"last call failed: {failed}"
+        if arm.next_try is not None and arm.next_try > around.now:
+            said += f", next try in {span((arm.next_try - around.now).total_seconds())}"
+        return f"{due}, {said}" if due else said
+    return f"{due}, waiting for NAS's call" if due else None
+
+
+def held_words(hold: Hold, now: datetime, zone: tzinfo) -> str:
+    """Return since when all jobs are held, by whom, and why: `held since 01:12 UTC by ann: db migration`."""
+    since = ""
+    if hold.engaged_at is not None:
+        at = hold.engaged_at.astimezone(zone)
+        form = "%H:%M %Z" if at.date() == now.astimezone(zone).date() else "%Y-%m-%d %H:%M %Z"
+        since = f" since {at.strftime(form)}"
+    by = f" by {hold.by}" if hold.by else ""
+    return f"held{since}{by}: {hold.text}"

@@ -1,0 +1,162 @@
+"""What the views say is so: nothing is promised that was not just found, and nothing healthy alarms."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.cli import main
+from tests.agent_home import AgentHome, running_agent
+from tests.cli.conftest import StepResult
+from tests.nas_process import running_nas
+
+
+@pytest.fixture(scope="module")
+def nas(tmp_path_factory):
+    """One NAS for all tests here; each test is an agent of its own."""
+    with running_nas(tmp_path_factory.mktemp("nas")) as running:
+        yield running
+
+
+@pytest.fixture
+def said(clean_environment, capsys):
+    """Run a command of a home in this process."""
+    del clean_environment
+
+    def run(home, *words):
+        capsys.readouterr()
+        code = main(["--home", str(home), *words])
+        captured = capsys.readouterr()
+        return StepResult(int(code), captured.out, captured.err)
+
+    return run
+
+
+def wait_for(find, timeout=20.0):
+    """The first true thing that `find` gives."""
+    until = time.monotonic() + timeout
+    while not (found := find()):
+        assert time.monotonic() < until, "it never came to be so"
+        time.sleep(0.1)
+    return found
+
+
+def view_of(said, home, job_id="beat"):
+    document = said(home, "list", "--json").json
+    return next(view for view in document["jobs"] if view["id"] == job_id)
+
+
+@pytest.fixture
+def down(tmp_path, nas, said, request):
+    """A home whose callback is down, with a job that came due and one that is far ahead."""
+    agent = AgentHome(tmp_path / "home", nas, name=f"down-{abs(hash(request.node.name)) % 10**8}")
+    for words in (("in 1s", "--id", "beat"), ("@yearly", "--id", "far")):
+        assert said(agent.home, "job", "add", *words, "--shell", "true").code == 0
+    wait_for(lambda: view_of(said, agent.home)["arm"]["last_error"])
+    return agent
+
+
+def test_a_callback_that_is_down_is_said_with_its_reason(down, said):
+    """NAS calls in vain: no job will fire, since when and why is said, and `reconcile` is not the cure."""
+    home = down.home
+    view = view_of(said, home)
+    assert view["will_fire"] is False
+    assert view["why_not"].startswith("due ")
+    assert "last call failed: " in view["why_not"]
+    assert "refused" in view["why_not"]
+    assert view["arm"]["failed_attempts"] >= 1
+    assert view_of(said, home, "far")["will_fire"] is False
+    listed, status = said(home, "list"), said(home, "status")
+    assert "will fire" not in listed.out + status.out
+    assert "NAS has not reached us for " in status.out
+    assert "refused" in status.out
+    assert json.loads(said(home, "status", "--json").out)["nas"]["not_reached"]["error"]
+    checks = {check["name"]: check for check in said(home, "doctor", "--json").json["checks"]}
+    assert (checks["callback"]["level"], checks["callback"]["code"]) == ("FAIL", "callback_unreachable")
+    assert "chronos doctor --probe" in checks["callback"]["mend"]
+
+
+def test_what_is_due_waits_for_the_call_and_is_overdue_after_five_seconds(tmp_path, nas, said):
+    """A job whose instant has passed is never said to fire; after five seconds it is overdue."""
+    agent = AgentHome(tmp_path / "home", nas, name="waits")
+    assert said(agent.home, "job", "add", "in 1h", "--id", "beat", "--shell", "true").code == 0
+    assert view_of(said, agent.home)["will_fire"] is True
+    path = agent.home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    for late, overdue in ((2, None), (6, True)):
+        due = (datetime.now(UTC) - timedelta(seconds=late)).replace(microsecond=0)
+        document["jobs"][0]["next_run_at"] = due.isoformat()
+        path.write_text(json.dumps(document))
+        nas.provision(agent.access, "beat", due, f"http://127.0.0.1:{agent.port}")
+        view = view_of(said, agent.home)
+        assert view["will_fire"] is not True
+        assert (view["overdue_s"] is not None) is bool(overdue)
+        assert "will fire" not in said(agent.home, "list").out
+
+
+@pytest.mark.parametrize("why", ["held", "standby", "refused"])
+def test_will_fire_is_not_said_under(tmp_path, nas, said, monkeypatch, why):
+    """A hold, standby, and a token that was refused: each is the reason, in `list`, and in `status`."""
+    agent = AgentHome(tmp_path / "home", nas, name=f"under-{why}")
+    home = agent.home
+    assert said(home, "job", "add", "@yearly", "--id", "beat", "--shell", "true").code == 0
+    assert view_of(said, home)["why_not"] is None
+    assert "armed, will fire" in said(home, "list").out
+    if why == "held":
+        assert said(home, "hold", "--reason", "db migration").code == 0
+        expected = "held since "
+    elif why == "standby":
+        monkeypatch.setenv("CHRONOS_STANDBY", "1")
+        expected = "standby"
+    else:
+        cache = home / "cache"
+        cache.mkdir(mode=0o700, exist_ok=True)
+        told = {"at": datetime.now(UTC).isoformat(), "code": "audience", "message": "the audience is b", "hint": "x"}
+        (cache / "refused.json").write_text(json.dumps(told))
+        expected = "last call failed: token refused: the audience is b"
+    view = view_of(said, home)
+    assert view["will_fire"] is False
+    assert view["why_not"].startswith(expected)
+    assert "db migration" in view["why_not"] or why != "held"
+    for command in ("list", "status"):
+        out = said(home, command).out
+        assert "will fire" not in out
+        assert expected in out
+    assert said(home, "status", "--json").json["counts"]["will_fire"] == 0
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory, nas):
+    """A healthy home with a job every second, and one that is far ahead."""
+    with running_agent(tmp_path_factory.mktemp("busy"), nas, name="busy") as agent:
+        for words in (("every 1s", "--id", "beat"), ("@yearly", "--id", "far")):
+            assert agent.chronos("job", "add", *words, "--shell", "true").returncode == 0
+        agent.wait_for_row("beat", state="ok")
+        yield agent
+
+
+ALARMS = ("NO WORKING TRIGGER", "arm_", "not armed", "armed for another", "overdue", "missing", "different")
+
+
+@pytest.mark.parametrize("calls", [60, pytest.param(1_000, marks=pytest.mark.soak)])
+def test_a_healthy_home_does_not_alarm(busy, said, calls):
+    """`status`, `list` and `doctor` beside a job that fires every second: none cries."""
+    commands = (("status",), ("list",), ("status",), ("list",), ("status",), ("doctor",))
+    for number in range(calls):
+        done = said(busy.home, *commands[number % len(commands)])
+        alarms = ALARMS if "doctor" not in commands[number % len(commands)] else ("FAIL",)
+        assert [word for word in alarms if word in done.out] == [], (number, done.out)
+        time.sleep(0.06)
+
+
+def test_a_timer_that_is_gone_is_found_all_the_same(busy, said):
+    """Looking twice hides no fault: what NAS no longer holds is missing at once."""
+    busy.chronos("cancel", "far")
+    try:
+        assert view_of(said, busy.home, "far")["arm"]["state"] == "missing"
+        assert "far (far): not armed" in said(busy.home, "status").out
+    finally:
+        assert busy.chronos("reconcile").returncode == 0
