@@ -169,7 +169,7 @@ def _read_arm(reply: NasReply, item: object) -> Arm:
 
 
 def _deliveries(told: object) -> dict[str, Any]:
-    """What an entry tells of failed deliveries; anything that is not as it should be tells nothing."""
+    """Return what an entry tells of failed deliveries; anything that is not as it should be tells nothing."""
     if not isinstance(told, dict):
         return {}
     attempts, error = told.get("attempts"), told.get("last_error")
