@@ -22,6 +22,8 @@ PRIVATE_FOLDER: Final = 0o700
 _STREAMS: Final = frozenset({"/dev", "/dev/fd", "/proc/self/fd"})
 """Folders of root's alone, whose names are streams: `/dev/stdout` is written, and no file takes its place."""
 _READABLE: Final = 0o444
+_FRESH: Final = PRIVATE_FOLDER | stat.S_ISVTX
+"""The mode of a folder whose name may not be durable yet: whoever means to write there makes it so first."""
 _LINKS: Final = 16
 _WALK: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -266,7 +268,7 @@ def _enter(fd: int, name: str, path: str, *, make: bool, give: bool) -> int:
             else:
                 owner = os.fstat(found).st_uid
                 if all(uid == owner for uid in suspects):
-                    return found
+                    return _made_durable(found, at) if make else found
                 os.close(found)
                 raise _not_followed(suspects[-1], path)
     except OSError as error:
@@ -281,16 +283,35 @@ def _enter(fd: int, name: str, path: str, *, make: bool, give: bool) -> int:
 def _make(fd: int, name: str, *, give: bool) -> None:
     """Make one folder. What stands there once it is opened is given away only if it is the empty one just made."""
     with suppress(FileExistsError):  # another process was faster; that it is a folder shows when it is entered
-        os.mkdir(name, PRIVATE_FOLDER, dir_fd=fd)
+        os.mkdir(name, _FRESH, dir_fd=fd)
         made = os.open(name, _READ, dir_fd=fd)
         try:
             if os.fstat(made).st_uid == os.geteuid() and not os.listdir(made):
                 if give:
                     give_to_folder(made, fd)
-                os.fchmod(made, PRIVATE_FOLDER)
+                os.fchmod(made, _FRESH)
         finally:
             os.close(made)
-        sync_folder(fd)
+
+
+def _made_durable(found: int, fd: int) -> int:
+    """Return a folder found in `fd`, its name durable: whoever has just made it may not have come to that.
+
+    Where that fails, the folder is closed. Raises OSError.
+    """
+    try:
+        status = os.fstat(found)
+        if stat.S_IMODE(status.st_mode) == _FRESH and os.geteuid() in (0, status.st_uid):
+            sync_folder(fd)
+            opened = os.open(".", _READ, dir_fd=found)
+            try:
+                os.fchmod(opened, PRIVATE_FOLDER)
+            finally:
+                os.close(opened)
+    except OSError:
+        os.close(found)
+        raise
+    return found
 
 
 def _not_followed(uid: int, path: str) -> OSError:

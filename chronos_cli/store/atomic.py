@@ -58,7 +58,7 @@ def write_new(place: Place, data: bytes, *, durable: bool) -> str:
             os.unlink(temporary, dir_fd=place.folder)
         version = signature(os.fstat(fd))
     if durable:
-        _sync(place)
+        sync(place)
     return version
 
 
@@ -71,8 +71,16 @@ def write_over(place: Place, data: bytes, kept: os.stat_result, *, durable: bool
         os.replace(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
         version = signature(os.fstat(fd))
     if durable:
-        _sync(place)
+        sync(place)
     return version
+
+
+def sync(place: Place) -> None:
+    """Make the names in a place's folder durable. Raises NotDurableError."""
+    try:
+        sync_folder(place.folder)
+    except OSError as error:
+        raise NotDurableError(error.strerror or str(error)) from error
 
 
 def remove_leftovers(folder: Path, *, now: float) -> None:
@@ -173,13 +181,6 @@ def _sync_file(fd: int) -> None:
             fcntl.fcntl(fd, _FULL_SYNC)
             return
     os.fsync(fd)
-
-
-def _sync(place: Place) -> None:
-    try:
-        sync_folder(place.folder)
-    except OSError as error:
-        raise NotDurableError(error.strerror or str(error)) from error
 
 
 def _rename_new(temporary: str, place: Place) -> None:

@@ -116,10 +116,11 @@ class BucketStore(DocumentStore):
         except BaseError as error:
             raise self._read_error("list", prefix, error) from error
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         """Remove the object; one that is not there is fine."""
         from obstore.exceptions import BaseError
 
+        del durable  # As above.
         try:
             self._place.delete(check_key(key))
         except FileNotFoundError as error:

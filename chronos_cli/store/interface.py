@@ -76,8 +76,11 @@ class DocumentStore(ABC):
         """The keys below `prefix` (which ends in a slash), sorted."""
 
     @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove a document; one that is not there is fine."""
+    def delete(self, key: str, *, durable: bool = True) -> None:
+        """Remove a document; one that is not there is fine.
+
+        `durable`: no power cut brings it back once this returns. False is for what does no harm and is deleted again.
+        """
 
     def exclusive(self, key: str) -> AbstractContextManager[None]:
         """Keep other writers of `key` out for a load-change-save, where the place can.

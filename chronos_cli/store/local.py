@@ -24,6 +24,7 @@ from chronos_cli.store.atomic import (
     NotDurableError,
     remove_leftovers,
     signature,
+    sync,
     write_new,
     write_over,
 )
@@ -169,8 +170,8 @@ class LocalStore(DocumentStore):
                 keys.append(f"{base}.json")
         return sorted(keys)
 
-    def delete(self, key: str) -> None:
-        """Remove the file. A power cut may bring it back; whoever deletes, deletes again."""
+    def delete(self, key: str, *, durable: bool = True) -> None:
+        """Remove the file. Without `durable` a power cut may bring it back."""
         path = self._path(key)
         with self.exclusive(key), _reported("delete", path):
             try:
@@ -185,6 +186,8 @@ class LocalStore(DocumentStore):
                         if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
                             raise
                         os.unlink(place.name, dir_fd=folder)
+                    if durable:
+                        sync(place)
             except FileNotFoundError:
                 return
             self._tidy(path.parent)

@@ -45,8 +45,9 @@ class MemoryStore(DocumentStore):
         """The keys below `prefix`, sorted."""
         return sorted(key for key in self._documents if key.startswith(prefix))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         """Remove a document if it is there."""
+        del durable
         self._documents.pop(key, None)
 
     def _put(self, key: str, data: bytes) -> str:

@@ -208,8 +208,8 @@ class Repository:
                 continue  # kept; also a range of long ago that was settled lately
             for attempt in found.value.attempts:
                 if attempt.get("output"):  # one of this run's own: row() leaves no other
-                    self.documents.delete(attempt["output"])
-            self.documents.delete(row_key(job_id, name))
+                    self.documents.delete(attempt["output"], durable=False)
+            self.documents.delete(row_key(job_id, name), durable=False)
             gone += 1
         return gone
 
@@ -275,7 +275,7 @@ class Repository:
 
     def drop_pack(self, pack: Pack) -> None:
         """Delete a pack whose every line is superseded."""
-        self.documents.delete(pack.key)
+        self.documents.delete(pack.key, durable=False)
 
     def change_arm(self, job_id: str, fn: Callable[[ArmDocument], ArmDocument]) -> ArmDocument:
         """Change a job's arm document by a pure function, again on conflict; returns what is stored then."""
@@ -330,7 +330,7 @@ class Repository:
 
     def drop_arm(self, job_id: str) -> None:
         """Forget the wire side of a job that is gone."""
-        self.documents.delete(arm_key(job_id))
+        self.documents.delete(arm_key(job_id), durable=False)
 
     # -- the home ----------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Far(DocumentStore):
     def list(self, prefix: str) -> Any:
         return self._near.list(prefix)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         self._near.delete(key)
 
 

@@ -40,15 +40,18 @@ class World:
         self.moved = timedelta()
         self.documents = documents
         self.nas = KindNas() if nas else None
-        zone = ZoneInfo("UTC")
+        self.policy = Policy(timeout=30, on_crash=on_crash)
         for job_id in job_ids:
-            draft = edits.JobDraft(
-                job_id=job_id, name=job_id, schedule=Interval(seconds=int(PERIOD.total_seconds())), zone=zone,
-                zone_name="UTC", policy=Policy(timeout=30, on_crash=on_crash), times=None,
-                action={"shell": f"echo $CHRONOS_FIRE_AT >> {self.diary_of(job_id)}"},
-            )  # fmt: skip
-            jobs.add(self.context(), draft)
+            jobs.add(self.context(), self.draft(job_id))
         self.moved += PERIOD
+
+    def draft(self, job_id):
+        """What a job is made from."""
+        return edits.JobDraft(
+            job_id=job_id, name=job_id, schedule=Interval(seconds=int(PERIOD.total_seconds())), zone=ZoneInfo("UTC"),
+            zone_name="UTC", policy=self.policy, times=None,
+            action={"shell": f"echo $CHRONOS_FIRE_AT >> {self.diary_of(job_id)}"},
+        )  # fmt: skip
 
     def clock(self):
         return datetime.now(UTC) + self.moved

@@ -84,7 +84,7 @@ class SimStore(DocumentStore):
     def list(self, prefix: str) -> Iterable[str]:
         return self.world.store.list(prefix)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         self.world.pause(self.task, label_of(key, "delete"))
         self.world.deleting(key)
         self.world.store.delete(key)
