@@ -39,10 +39,24 @@ MAX_BATCH: Final = 1_000
 FEATURE_BATCH: Final = "batch"
 FEATURE_GENERATION: Final = "generation"
 FEATURE_KEEPS_SLOT: Final = "keeps-slot"
+FEATURE_ARM_IN_ANSWER: Final = "arm-in-answer"
+FEATURE_SPREAD: Final = "spread"
 FEATURE_DELIVERIES: Final = "deliveries"
 """Optional abilities a NAS may name under `features` in its answers to provision and list; absent means none.
-`keeps-slot`: the outcome of a delivery never touches an arm that arrived while it was under way. `deliveries`: an entry
-of a list tells of failed attempts."""
+`keeps-slot`: the outcome of a delivery never touches an arm that arrived while it was under way. `arm-in-answer`: a
+fire whose token says `arm: answer` takes the job's next wake from the body of its 2xx. `spread`: a wish may state a
+tolerance in seconds, within which its fire may come. `deliveries`: a list tells of failed attempts."""
+
+ARM_CLAIM: Final = "arm"
+ARM_BY_ANSWER: Final = "answer"
+"""The claim of a fire token, and its value, by which the answer has to carry `next`."""
+
+KEEP: Final = "keep"
+"""The `next` of an answer that leaves NAS's slot for the job as it is."""
+
+MAX_GENERATION: Final = 2**63 - 1
+MAX_DEDUP_KEY: Final = 512
+MAX_TOLERANCE_S: Final = 86_400
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 

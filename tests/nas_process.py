@@ -265,11 +265,11 @@ class Fire:
         return self.headers["authorization"].removeprefix("Bearer ")
 
 
-Answer = tuple[int, dict[str, str]] | int
+Answer = tuple[int, dict[str, str], Any] | tuple[int, dict[str, str]] | int
 
 
 class Callback:
-    """An agent's callback: records each fire and answers what `answer(fire)` says (a status, or status and headers).
+    """An agent's callback: records each fire and answers what `answer(fire)` says (a status, with headers, with a JSON body).
 
     Used as a context manager; `.url` is its base URL. `answer` may block; each connection has its own thread.
     """
@@ -289,11 +289,13 @@ class Callback:
                 fire = Fire(urlsplit(self.path).path, headers, json.loads(body), time.time())
                 outer.fires.append(fire)
                 result = outer.answer(fire) if callable(outer.answer) else outer.answer
-                status, more = result if isinstance(result, tuple) else (result, {})
+                status, more, *bodies = result if isinstance(result, tuple) else (result, {})
+                answer = json.dumps(bodies[0]).encode() if bodies else b""
                 self.send_response(status)
-                for key, value in ({"Content-Length": "0"} | more).items():
+                for key, value in ({"Content-Length": str(len(answer))} | more).items():
                     self.send_header(key, value)
                 self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

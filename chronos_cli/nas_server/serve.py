@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.home import NasHome
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.timers.interface import Backend
+    from chronos_cli.nas_server.timers.model import Delivery
 
 CLAIM_MARGIN_S = 15.0
 """The time a claim holds beyond the longest relay: names are looked up and outcomes written down meanwhile."""
@@ -110,13 +111,18 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         starting = settings.role is not Role.WEB and relaying is None
         return "due timers are not being relayed" if starting or (relaying and not relaying.alive) else None
 
+    rates = Rates(time.monotonic)
+
+    def pay(delivery: Delivery) -> float:
+        return rates.wait_s(delivery.agent_id, delivery.rate or settings.limits.rate)
+
     application = NasApplication(
         registry=registry,
         roster=AgentRegister(backend, time.time),
         keys=keys,
         policy=settings.policy,
         limits=settings.limits,
-        rates=Rates(time.monotonic),
+        rates=rates,
         journal=journal,
         counts=counts,
         nudge=nudge,
@@ -130,7 +136,14 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     portal_url = _portal_url(settings, facts, url)
     if settings.role is not Role.WEB:
         relaying = Relaying(
-            settings, registry=registry, keys=keys, gate=gate, journal=journal, counts=counts, issuer=portal_url
+            settings,
+            registry=registry,
+            keys=keys,
+            gate=gate,
+            journal=journal,
+            counts=counts,
+            issuer=portal_url,
+            pay=pay,
         )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())

@@ -23,9 +23,9 @@ from chronos_cli.core.job import parse_job
 from chronos_cli.errors import ChronosError, ConfigError, UsageError
 from chronos_cli.nas_client import answers
 from chronos_cli.nas_client.answers import NasReply
+from chronos_cli.nas_server import bodies
 from chronos_cli.nas_server.addresses import CallbackPolicy
-from chronos_cli.nas_server.http import requests as bodies
-from chronos_cli.nas_server.http.requests import BadRequestError
+from chronos_cli.nas_server.bodies import BadRequestError
 from chronos_cli.nas_server.relay.callbacks import retry_after_s
 from chronos_cli.nas_server.timers.model import Agent
 from chronos_cli.operations.firing.refused_token import last_refused

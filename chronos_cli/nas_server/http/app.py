@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.contract import (
     BATCH_PATH,
     CANCEL_PATH,
+    FEATURE_ARM_IN_ANSWER,
     FEATURE_BATCH,
     FEATURE_DELIVERIES,
     FEATURE_GENERATION,
     FEATURE_KEEPS_SLOT,
+    FEATURE_SPREAD,
     JWKS_PATH,
     LIST_PATH,
     MAX_BATCH,
@@ -24,10 +26,9 @@ from chronos_cli.contract import (
     REFUSED_FOR_GOOD,
     is_job_id,
 )
-from chronos_cli.nas_server import metrics
-from chronos_cli.nas_server.http import requests as bodies
+from chronos_cli.nas_server import bodies, metrics
+from chronos_cli.nas_server.bodies import BadRequestError
 from chronos_cli.nas_server.http import web
-from chronos_cli.nas_server.http.requests import BadRequestError
 from chronos_cli.nas_server.keys import JWKS_MAX_AGE_S
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import Agent, Cancel, CancelEffect, Provision, ProvisionEffect, Refusal
@@ -44,7 +45,14 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.model import Answer, ArmedTimer, TimerRequest
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
-FEATURES: Final = [FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, FEATURE_DELIVERIES]
+FEATURES: Final = [
+    FEATURE_BATCH,
+    FEATURE_GENERATION,
+    FEATURE_KEEPS_SLOT,
+    FEATURE_ARM_IN_ANSWER,
+    FEATURE_SPREAD,
+    FEATURE_DELIVERIES,
+]
 MAX_BODY: Final = 64 * 1024
 MAX_BATCH_BODY: Final = 2 * 1024 * 1024
 MAX_PAGE: Final = 10_000
@@ -228,7 +236,8 @@ class NasApplication:
             raise BadRequestError("limit must be at least 1")
         after = _read_cursor(query["cursor"]) if "cursor" in query else ""
         found = self._registry.armed(agent, after=after, limit=limit + 1)
-        document: dict[str, Any] = {"armed": [_entry(one) for one in found[:limit]], "features": FEATURES}
+        entries = [_entry(one) for one in found[:limit]]
+        document: dict[str, Any] = {"armed": entries, "features": FEATURES}
         if len(found) > limit:
             document["next_cursor"] = base64.urlsafe_b64encode(found[limit - 1].job_id.encode()).decode()
         return web.answer(document)
@@ -284,17 +293,25 @@ def _document(result: ProvisionEffect | CancelEffect) -> dict[str, Any]:
 
 
 def _entry(one: ArmedTimer) -> dict[str, Any]:
-    """One entry of a list; of a fire that was tried in vain, what came of it and when it is tried next."""
+    """Return an entry of a list: what is armed, and of a fire that failed and is owed what came of it."""
     entry: dict[str, Any] = {
         "job_id": one.job_id,
         "fire_at": one.fire_text,
         "schedule_id": one.schedule_id,
         "state": one.state.value,
     }
-    if one.attempts and one.last_error:
-        next_try = datetime.fromtimestamp(one.due_at, UTC).isoformat(timespec="seconds")
-        entry["deliveries"] = {"attempts": one.attempts, "last_error": one.last_error, "next_try": next_try}
+    if one.owed is not None:
+        entry["deliveries"] = {
+            "fire_at": one.owed.fire_text,
+            "attempts": one.owed.failed,
+            "last_error": one.owed.last_error,
+            "next_try": None if one.owed.next_try is None else _moment(one.owed.next_try),
+        }
     return entry
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(int(at), UTC).isoformat()
 
 
 def _read_cursor(text: str) -> str:

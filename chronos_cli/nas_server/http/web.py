@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from chronos_cli.nas_server.http.requests import BadRequestError
+from chronos_cli.nas_server.bodies import BadRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

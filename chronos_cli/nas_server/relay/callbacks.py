@@ -39,11 +39,16 @@ class CallbackFailedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackReply:
-    """An agent's answer. `retry_after`: the header as it came; `text`: the beginning of the body."""
+    """An agent's answer. `retry_after`: the header as it came; `body`: at most 64 KiB of it."""
 
     status: int
     retry_after: str | None
-    text: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The beginning of the body."""
+        return self.body[:200].decode("utf-8", "replace")
 
 
 class _Connection(http.client.HTTPConnection):
@@ -145,7 +150,7 @@ class CallbackClient:
             return CallbackReply(
                 status=response.status,
                 retry_after=response.headers.get("Retry-After"),
-                text=text[:200].decode("utf-8", "replace"),
+                body=text,
             )
         except (OSError, http.client.HTTPException) as error:
             if time.monotonic() >= deadline:

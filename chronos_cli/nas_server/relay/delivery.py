@@ -6,8 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chronos_cli.contract import FIRE_PATH, FIRE_PURPOSE, home_named_by
+from chronos_cli.contract import (
+    ARM_BY_ANSWER,
+    ARM_CLAIM,
+    FEATURE_ARM_IN_ANSWER,
+    FIRE_PATH,
+    FIRE_PURPOSE,
+    home_named_by,
+)
 from chronos_cli.nas_server.addresses import CallbackRefusedError
+from chronos_cli.nas_server.bodies import BadRequestError, next_wake
 from chronos_cli.nas_server.relay.callbacks import CallbackFailedError, retry_after_s
 from chronos_cli.nas_server.timers.model import DeliveryOutcome, Fate
 
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.relay.backoff import Backoff
-    from chronos_cli.nas_server.relay.callbacks import CallbackClient
+    from chronos_cli.nas_server.relay.callbacks import CallbackClient, CallbackReply
     from chronos_cli.nas_server.timers.model import Delivery
 
 TOKEN_S = 90
@@ -28,7 +36,10 @@ DELIVERY_HEADER = "Chronos-Delivery"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
-    """Parts of a delivery. `issuer`: our public URL; `clock`: seconds since the epoch; `draw`: uniform in [0, 1)."""
+    """Parts of a delivery. `issuer`: our public URL; `clock`: seconds since the epoch; `draw`: uniform in [0, 1).
+
+    `pay`: takes the price of a provision from the agent's rate, and returns how many seconds to wait if it is spent.
+    """
 
     keys: KeyRing
     client: CallbackClient
@@ -36,6 +47,7 @@ class Relay:
     issuer: str
     clock: Callable[[], float]
     draw: Callable[[], float]
+    pay: Callable[[Delivery], float] = lambda _: 0.0
 
     def mint(self, delivery: Delivery) -> str:
         """A token for this delivery, good for the one job and instant it names, and the home if its URL names one."""
@@ -53,6 +65,10 @@ class Relay:
             "job_id": delivery.job_id,
             "fire_at": delivery.fire_text,
         }
+        if delivery.generation is not None:
+            claims["generation"] = delivery.generation
+        if FEATURE_ARM_IN_ANSWER in delivery.accepts:
+            claims[ARM_CLAIM] = ARM_BY_ANSWER
         home = home_named_by(delivery.callback_url)
         if home is not None:
             claims["home"] = home
@@ -74,13 +90,30 @@ class Relay:
         except CallbackFailedError as error:
             return self._failed(delivery, str(error)), False
         if 200 <= reply.status < 300:
-            return DeliveryOutcome(delivery=delivery, fate=Fate.DELIVERED, at=self.clock(), status=reply.status), True
+            return self._answered(delivery, reply), True
         asked = retry_after_s(reply.retry_after, self.clock())
         said = " ".join(reply.text.split())
         error_text = f"answered {reply.status}{': ' if said else ''}{said}"
         # A 5xx that says when to come back is the agent at work; without, it looks like a proxy before a dead one.
         healthy = reply.status < 500 or asked is not None
         return self._failed(delivery, error_text, status=reply.status, asked=asked), healthy
+
+    def _answered(self, delivery: Delivery, reply: CallbackReply) -> DeliveryOutcome:
+        """Return what a 2xx means: delivered, unless it had to carry the next wake and does not, or may not yet."""
+        wake = None
+        if FEATURE_ARM_IN_ANSWER in delivery.accepts:
+            try:
+                wake = next_wake(reply.body)
+            except BadRequestError as error:
+                text = f"answered {reply.status} without a next that could be armed: {error}"
+                return self._failed(delivery, text, status=reply.status)
+            wait = 0.0 if wake is None or wake.fire_at is None else self.pay(delivery)
+            if wait > 0:
+                text = f"answered {reply.status}, its next wake is over the agent's rate of requests"
+                return self._failed(delivery, text, status=reply.status, asked=wait)
+        return DeliveryOutcome(
+            delivery=delivery, fate=Fate.DELIVERED, at=self.clock(), status=reply.status, next_wake=wake
+        )
 
     def _failed(
         self, delivery: Delivery, error: str, *, status: int | None = None, asked: float | None = None

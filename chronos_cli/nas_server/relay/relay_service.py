@@ -13,11 +13,14 @@ from chronos_cli.nas_server.relay.workers import Workers
 from chronos_cli.nas_server.timers.postgres import PostgresBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.metrics import Metrics
     from chronos_cli.nas_server.options import Settings
     from chronos_cli.nas_server.relay.limits import CallLimits
+    from chronos_cli.nas_server.timers.model import Delivery
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
 CATCH_UP_S = 3.0
@@ -58,6 +61,7 @@ class Relaying:
         journal: EventLog,
         counts: Metrics,
         issuer: str,
+        pay: Callable[[Delivery], float],
     ) -> None:
         self._timeout = settings.relay_timeout_s
         client = CallbackClient(settings.policy, timeout=settings.relay_timeout_s)
@@ -68,6 +72,7 @@ class Relaying:
             issuer=issuer,
             clock=time.time,
             draw=random.random,
+            pay=pay,
         )
         self._workers = workers = Workers(
             size=settings.relays,
@@ -78,6 +83,7 @@ class Relaying:
             metrics=counts,
             clock=time.time,
         )
+        workers.armed = self.nudge
         lag = CATCH_UP_S if settings.home.postgres else 0.0
         dispatcher = Dispatcher(
             registry=registry, workers=workers, gate=gate, journal=journal, clock=time.time, lag=lag

@@ -28,7 +28,10 @@ SETTLE_WAITS_S = (0.1, 0.3, 1.0, 2.0, 3.0, 4.0)
 
 
 class Workers:
-    """`size` threads. `freed` is called whenever a place comes free; `clock`: seconds since the epoch."""
+    """`size` threads. `freed` is called whenever a place comes free, `armed` when an answer armed a wake.
+
+    `clock`: seconds since the epoch.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Workers:
     ) -> None:
         self.size = size
         self.freed: Callable[[], None] = lambda: None
+        self.armed: Callable[[float], None] = lambda _: None
         self._registry, self._relay, self._gate = registry, relay, gate
         self._journal, self._metrics, self._clock = journal, metrics, clock
         self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
@@ -96,6 +100,9 @@ class Workers:
         started = self._clock()
         outcome, healthy = self._relay.deliver(delivery)
         kept = self._settle(outcome)
+        wake = outcome.next_wake
+        if wake is not None and wake.fire_at is not None:
+            self.armed(wake.fire_at)
         lateness = max(0.0, started - delivery.due_at)
         self._metrics.relayed(outcome, lateness=lateness, seconds=outcome.at - started)
         self._journal.write(
@@ -112,6 +119,7 @@ class Workers:
             took_ms=round((outcome.at - started) * 1000, 1),
             retry_in_s=None if outcome.next_at is None else round(outcome.next_at - outcome.at, 1),
             superseded=not kept,
+            next=None if wake is None else wake.fire_text or "none",
         )
         if outcome.fate is Fate.DEAD and kept:
             self._journal.write(

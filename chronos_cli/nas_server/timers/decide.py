@@ -6,12 +6,15 @@ yet. A wish replaces the current timer only while that was never tried; else the
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from chronos_cli.nas_server.timers.model import (
     Answer,
     Cancel,
     CancelEffect,
+    Delivery,
+    NextWake,
     Provision,
     ProvisionEffect,
     Refusal,
@@ -39,6 +42,14 @@ class Timer:
     in_flight: bool = False
     current: bool = True
     stored: bool = True
+    accepts: frozenset[str] = frozenset()
+    tolerance: int = 0
+    generation: int | None = None
+
+    @property
+    def due_at(self) -> float:
+        """When it is to be relayed first: `fire_at`, spread over its tolerance."""
+        return self.fire_at + spread_s(self.agent_id, self.job_id, self.tolerance)
 
     @property
     def state(self) -> TimerState:
@@ -100,6 +111,45 @@ def decide(slot: Slot, wish: TimerRequest, *, now: float, new_id: str, held: int
     return _provision(slot, wish, now=now, new_id=new_id, held=held, changes=changes)
 
 
+def take_answer(slot: Slot, delivery: Delivery, wake: NextWake, *, now: float, new_id: str, changes: Changes) -> bool:
+    """Carry out what the answer to a settled fire asks for; False where it does not count.
+
+    Only one that is newer than any wish seen counts, and only while the job's arm leads to the callback that answered.
+    A fire that is owed stays owed. The job's own place is filled again, so no limit is passed.
+    """
+    current = slot.current
+    if slot.generation is not None and wake.generation <= slot.generation:
+        return False
+    if current is not None and current.callback_url != delivery.callback_url:
+        return False
+    if wake.fire_at is not None:
+        wish = Provision(
+            agent_id=delivery.agent_id,
+            job_id=delivery.job_id,
+            fire_at=wake.fire_at,
+            fire_text=wake.fire_text,
+            callback_url=delivery.callback_url,
+            host=delivery.host,
+            generation=wake.generation,
+            accepts=delivery.accepts,
+            tolerance=wake.tolerance,
+        )
+        decide(slot, wish, now=now, new_id=new_id, held=0, changes=changes)
+        return True
+    slot.generation = changes.generations[(slot.agent_id, slot.job_id)] = wake.generation
+    if current is not None:
+        _supersede(slot, current, changes)
+    return True
+
+
+def spread_s(agent_id: int, job_id: str, tolerance: int) -> float:
+    """The seconds by which a job's fires come after their instants: the same each time, at most `tolerance`."""
+    if not tolerance:
+        return 0.0
+    digest = hashlib.blake2b(f"{agent_id}/{job_id}".encode(), digest_size=4).digest()
+    return round(int.from_bytes(digest, "big") / 2**32 * tolerance, 3)
+
+
 def _cancel(slot: Slot, changes: Changes) -> CancelEffect:
     dropped = len(slot.timers)
     for timer in list(slot.timers):
@@ -115,10 +165,12 @@ def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: in
         if current is not None and current is not same:
             replaced = current.schedule_id
             _supersede(slot, current, changes)
-        changed = not same.current or (same.fire_text, same.callback_url) != (wish.fire_text, wish.callback_url)
-        if changed:
-            same.current, same.fire_text = True, wish.fire_text
+        wanted = (wish.fire_text, wish.callback_url, wish.accepts, wish.tolerance)
+        changed = not same.current or (same.fire_text, same.callback_url, same.accepts, same.tolerance) != wanted
+        if changed or same.generation != wish.generation:
+            same.current, same.fire_text, same.generation = True, wish.fire_text, wish.generation
             same.callback_url, same.host = wish.callback_url, wish.host
+            same.accepts, same.tolerance = wish.accepts, wish.tolerance
             if same.stored:
                 changes.updated[same.schedule_id] = same
         return ProvisionEffect(schedule_id=same.schedule_id, state=same.state, changed=changed, replaced=replaced)
@@ -149,6 +201,9 @@ def _provision(slot: Slot, wish: Provision, *, now: float, new_id: str, held: in
         host=wish.host,
         armed_at=now,
         stored=False,
+        accepts=wish.accepts,
+        tolerance=wish.tolerance,
+        generation=wish.generation,
     )
     slot.timers.append(timer)
     changes.added[new_id] = timer

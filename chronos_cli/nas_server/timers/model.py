@@ -42,7 +42,8 @@ class Provision:
     """The wish of an agent to be called back about a job at `fire_at`.
 
     `fire_text`: the instant as the agent wrote it. `host`: scheme, name and port of the callback, what breakers and
-    bounds go by. `generation`: orders the wishes for one job, None where the agent does not say.
+    bounds go by. `generation`: orders the wishes for one job, None where the agent does not say. `accepts`: the
+    features that it may be called back with. `tolerance`: the seconds after `fire_at` within which it may be called.
     """
 
     agent_id: int
@@ -53,6 +54,8 @@ class Provision:
     host: str
     generation: int | None = None
     max_timers: int | None = None
+    accepts: frozenset[str] = frozenset()
+    tolerance: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,19 @@ class Delivery:
     due_at: float
     armed_at: float
     first_attempt_at: float
+    accepts: frozenset[str] = frozenset()
+    generation: int | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextWake:
+    """The wake of a job as the answer to its fire names it; `fire_at` None where the job has none."""
+
+    generation: int
+    fire_at: int | None = None
+    fire_text: str = ""
+    tolerance: int = 0
 
 
 class Fate(StrEnum):
@@ -139,7 +155,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOutcome:
-    """The outcome of one delivery. `next_at`: when it is tried again; `error`: one line, for people."""
+    """The outcome of one delivery. `next_at`: when it is tried again; `error`: one line, for people.
+
+    `next_wake`: what the answer wants armed, in the transaction that settles the delivery.
+    """
 
     delivery: Delivery
     fate: Fate
@@ -147,6 +166,7 @@ class DeliveryOutcome:
     status: int | None = None
     error: str | None = None
     next_at: float | None = None
+    next_wake: NextWake | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +183,17 @@ class ArmedTimer:
     due_at: float = 0.0
     attempts: int = 0
     last_error: str | None = None
+    owed: OwedFire | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedFire:
+    """A fire that failed and is still owed. `failed`: attempts so far; `next_try`: None while one is under way."""
+
+    fire_text: str
+    failed: int
+    last_error: str | None
+    next_try: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

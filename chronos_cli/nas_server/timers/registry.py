@@ -9,7 +9,16 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from chronos_cli.nas_server.timers.decide import DELIVERED_MEMORY_S, Changes, Slot, Timer, decide
+from chronos_cli.nas_server.timers.agent_list import list_armed
+from chronos_cli.nas_server.timers.decide import (
+    DELIVERED_MEMORY_S,
+    Changes,
+    Slot,
+    Timer,
+    decide,
+    spread_s,
+    take_answer,
+)
 from chronos_cli.nas_server.timers.group_commit import GroupCommit
 from chronos_cli.nas_server.timers.model import (
     Agent,
@@ -20,13 +29,12 @@ from chronos_cli.nas_server.timers.model import (
     DueTimer,
     Fate,
     TimerRequest,
-    TimerState,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from chronos_cli.nas_server.timers.interface import Backend, Row, Session
+    from chronos_cli.nas_server.timers.interface import Backend, Session
 
 CLAIM_S = 90.0
 """The time a claim holds: longer than any relay may take. After it, another worker may take the timer."""
@@ -34,7 +42,10 @@ CLAIM_S = 90.0
 COUNT_AGE_S = 1.0
 """The greatest age of the count of an agent's timers that its limit is compared with."""
 
-_TIMER = "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, attempts, in_flight, current"
+_TIMER = (
+    "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, attempts, in_flight, current,"
+    " accepts, tolerance, generation"
+)
 
 
 class TimerRegistry:
@@ -70,7 +81,7 @@ class TimerRegistry:
         for wish in wishes:
             slot = slots[wish.agent_id, wish.job_id]
             before = len(slot.timers)
-            new_id = f"{int(now * 1000):012x}{secrets.token_hex(8)}"
+            new_id = _new_id(now)
             count = held.get(wish.agent_id, 0)
             answers.append(decide(slot, wish, now=now, new_id=new_id, held=count, changes=changes))
             if wish.agent_id in held:
@@ -106,6 +117,9 @@ class TimerRegistry:
                 attempts=row[8],
                 in_flight=bool(row[9]),
                 current=bool(row[10]),
+                accepts=_features(row[11]),
+                tolerance=row[12],
+                generation=row[13],
             )
             slots[timer.agent_id, timer.job_id].timers.append(timer)
         return slots
@@ -124,16 +138,27 @@ class TimerRegistry:
             self.backend.forget(session, changes.removed)
         if changes.updated:
             session.many(
-                "UPDATE timers SET fire_text = ?, callback_url = ?, host = ?, current = ? WHERE schedule_id = ?",
+                "UPDATE timers SET fire_text = ?, callback_url = ?, host = ?, current = ?, accepts = ?, tolerance = ?,"
+                " generation = ?, due_at = CASE WHEN attempts = 0 THEN ? ELSE due_at END WHERE schedule_id = ?",
                 [
-                    (t.fire_text, t.callback_url, t.host, int(t.current), t.schedule_id)
+                    (
+                        t.fire_text,
+                        t.callback_url,
+                        t.host,
+                        int(t.current),
+                        _named(t.accepts),
+                        t.tolerance,
+                        t.generation,
+                        t.due_at,
+                        t.schedule_id,
+                    )
                     for t in changes.updated.values()
                 ],
             )
         if changes.added:
             session.many(
                 "INSERT INTO timers (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at,"
-                " due_at, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " due_at, current, accepts, tolerance, generation) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         t.schedule_id,
@@ -144,13 +169,16 @@ class TimerRegistry:
                         t.callback_url,
                         t.host,
                         t.armed_at,
-                        float(t.fire_at),
+                        t.due_at,
                         int(t.current),
+                        _named(t.accepts),
+                        t.tolerance,
+                        t.generation,
                     )
                     for t in changes.added.values()
                 ],
             )
-            self.backend.remind(session, [(t.schedule_id, 0, float(t.fire_at)) for t in changes.added.values()])
+            self.backend.remind(session, [(t.schedule_id, 0, t.due_at) for t in changes.added.values()])
         if changes.generations:
             session.many(
                 "INSERT INTO slots (agent_id, job_id, generation) VALUES (?, ?, ?)"
@@ -221,7 +249,8 @@ class TimerRegistry:
             " first_attempt_at = COALESCE(first_attempt_at, ?)"
             f" WHERE schedule_id IN ({_marks(len(entries))}) AND {self._still(len(entries))}"
             " RETURNING schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts, armed_at,"
-            " first_attempt_at, (SELECT audience FROM agents WHERE agents.id = timers.agent_id AND revoked_at IS NULL)",
+            " first_attempt_at, (SELECT audience FROM agents WHERE agents.id = timers.agent_id AND revoked_at IS NULL),"
+            " (SELECT rate FROM agents WHERE agents.id = timers.agent_id), accepts, tolerance, generation",
             (
                 now + self._claim_s,
                 now,
@@ -243,10 +272,13 @@ class TimerRegistry:
                 callback_url=row[5],
                 host=row[6],
                 attempt=row[7],
-                due_at=max(float(row[3]), row[8]),
+                due_at=max(row[3] + spread_s(row[1], row[2], row[13]), row[8]),
                 armed_at=row[8],
                 first_attempt_at=row[9],
                 audience=row[10],
+                rate=row[11],
+                accepts=_features(row[12]),
+                generation=row[14],
             )
             for row in rows
             if row[10] is not None
@@ -272,10 +304,11 @@ class TimerRegistry:
         if not outcomes:
             return set()
         rows = session.all(
-            f"DELETE FROM timers WHERE schedule_id IN ({_marks(len(outcomes))}) RETURNING schedule_id",  # noqa: S608
+            f"DELETE FROM timers WHERE schedule_id IN ({_marks(len(outcomes))})"  # noqa: S608 - only question marks
+            " RETURNING schedule_id, callback_url",
             [outcome.delivery.schedule_id for outcome in outcomes],
         )
-        gone = {row[0] for row in rows}
+        gone = {row[0]: row[1] for row in rows}
         session.many(
             "INSERT INTO slots (agent_id, job_id, done_fire_at, done_schedule_id, done_at) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (agent_id, job_id) DO UPDATE SET done_fire_at = excluded.done_fire_at,"
@@ -286,7 +319,27 @@ class TimerRegistry:
                 if one.delivery.schedule_id in gone
             ],
         )
-        return gone
+        self._take_answers(session, [one for one in outcomes if one.next_wake is not None], gone)
+        return set(gone)
+
+    def _take_answers(self, session: Session, outcomes: Sequence[DeliveryOutcome], gone: Mapping[str, str]) -> None:
+        """Arm what the answers name, in the transaction that settles them. `gone`: settled now, by callback URL."""
+        if not outcomes:
+            return
+        now = self._clock()
+        slots = self._load(session, sorted({(one.delivery.agent_id, one.delivery.job_id) for one in outcomes}))
+        changes = Changes()
+        for one in outcomes:
+            delivery = one.delivery
+            slot = slots[delivery.agent_id, delivery.job_id]
+            # Gone before without having been delivered: it was cancelled, and its answer with it.
+            url = gone.get(
+                delivery.schedule_id,
+                delivery.callback_url if slot.done_schedule_id == delivery.schedule_id else None,
+            )
+            if url == delivery.callback_url and one.next_wake is not None:
+                take_answer(slot, delivery, one.next_wake, now=now, new_id=_new_id(now), changes=changes)
+        self._store(session, changes)
 
     def _settle_retries(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
         kept = set()
@@ -339,48 +392,19 @@ class TimerRegistry:
 
     def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[ArmedTimer]:
         """Return what one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
-        found: dict[str, ArmedTimer] = {}
-        while len(found) < limit:
-            rows = self._page(agent, after, limit)
-            for row in rows:
-                # The newest wish of a job comes first; what is owed beside it is not shown.
-                if row[0] not in found and len(found) < limit:
-                    found[row[0]] = _armed(row, agent.name)
-            if len(rows) < limit:
-                break
-            after = rows[-1][0]
-        return list(found.values())
-
-    def _page(self, agent: Agent, after: str, limit: int) -> list[Row]:
-        return self.backend.read(
-            lambda session: session.all(
-                "SELECT job_id, fire_at, fire_text, schedule_id, in_flight, attempts, callback_url, due_at, last_error"
-                " FROM timers WHERE agent_id = ? AND job_id > ?"
-                " ORDER BY job_id, current DESC, schedule_id DESC LIMIT ?",
-                (agent.id, after, limit),
-            )
-        )
+        return list_armed(self.backend, agent, after=after, limit=limit)
 
 
-def _armed(row: Row, agent: str) -> ArmedTimer:
-    return ArmedTimer(
-        job_id=row[0],
-        fire_at=row[1],
-        fire_text=row[2],
-        schedule_id=row[3],
-        state=_state(row[4], row[5]),
-        attempts=row[5],
-        callback_url=row[6],
-        due_at=row[7],
-        last_error=row[8],
-        agent=agent,
-    )
+def _new_id(now: float) -> str:
+    return f"{int(now * 1000):012x}{secrets.token_hex(8)}"
 
 
-def _state(in_flight: int, attempts: int) -> TimerState:
-    if in_flight:
-        return TimerState.IN_FLIGHT
-    return TimerState.RETRYING if attempts else TimerState.ARMED
+def _features(text: str) -> frozenset[str]:
+    return frozenset(text.split(",")) if text else frozenset()
+
+
+def _named(features: frozenset[str]) -> str:
+    return ",".join(sorted(features))
 
 
 def _marks(count: int, mark: str = "?") -> str:

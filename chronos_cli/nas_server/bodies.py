@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from chronos_cli.contract import is_job_id, parse_fire_at
+from chronos_cli.contract import (
+    FEATURE_ARM_IN_ANSWER,
+    KEEP,
+    MAX_DEDUP_KEY,
+    MAX_GENERATION,
+    MAX_TOLERANCE_S,
+    is_job_id,
+    parse_fire_at,
+)
 from chronos_cli.nas_server.addresses import CallbackRefusedError
-from chronos_cli.nas_server.timers.model import Cancel, Provision, Refusal
+from chronos_cli.nas_server.timers.model import Cancel, NextWake, Provision, Refusal
 
 if TYPE_CHECKING:
     from chronos_cli.nas_server.addresses import CallbackPolicy
     from chronos_cli.nas_server.timers.model import Agent, TimerRequest
 
-MAX_GENERATION = 2**63 - 1
-MAX_DEDUP_KEY = 512
+MAX_ACCEPTS = 32
 _JOB_ID = "job_id must match [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
@@ -42,16 +49,8 @@ def provision(document: dict[str, Any], agent: Agent, policy: CallbackPolicy, ma
     job_id = document.get("job_id")
     if not is_job_id(job_id):
         raise BadRequestError(_JOB_ID)
-    text = document.get("fire_at")
-    try:
-        moment = parse_fire_at(text)
-    except ValueError as error:
-        raise BadRequestError("fire_at must be ISO 8601 with an offset, like 2026-11-20T15:34:15+00:00") from error
-    if not isinstance(text, str) or not text.isascii() or not text.isprintable():
-        raise BadRequestError("fire_at must be printable ASCII")
-    key = document.get("dedup_key")
-    if key is not None and (not isinstance(key, str) or not 0 < len(key) <= MAX_DEDUP_KEY):
-        raise BadRequestError(f"dedup_key must be a text of 1 to {MAX_DEDUP_KEY} characters")
+    fire_at, text = _instant(document)
+    _check_key(document.get("dedup_key"))
     try:
         url, host = policy.check_url(document.get("agent_callback_url"))
     except CallbackRefusedError as error:
@@ -59,12 +58,14 @@ def provision(document: dict[str, Any], agent: Agent, policy: CallbackPolicy, ma
     return Provision(
         agent_id=agent.id,
         job_id=str(job_id),
-        fire_at=int(moment.timestamp()),
+        fire_at=fire_at,
         fire_text=text,
         callback_url=url,
         host=host,
         generation=_generation(document),
         max_timers=agent.max_timers or max_timers,
+        accepts=_accepts(document),
+        tolerance=_tolerance(document),
     )
 
 
@@ -97,6 +98,60 @@ def batch(
         except BadRequestError as error:
             wishes.append(error.refusal)
     return wishes
+
+
+def next_wake(body: bytes) -> NextWake | None:
+    """Return what the 2xx to a fire wants armed, None for `keep`. Raises BadRequestError where it does not say."""
+    document = read_object(body).get("next")
+    if document == KEEP:
+        return None
+    if not isinstance(document, dict):
+        raise BadRequestError("next must be an object, or keep")
+    generation = _generation(document)
+    if generation is None:
+        raise BadRequestError("next needs a generation")
+    if document.get("none") is True:
+        return NextWake(generation=generation)
+    fire_at, text = _instant(document)
+    if document.get("dedup_key") is None:
+        raise BadRequestError("next needs a dedup_key")
+    _check_key(document["dedup_key"])
+    return NextWake(generation=generation, fire_at=fire_at, fire_text=text, tolerance=_tolerance(document))
+
+
+def _instant(document: dict[str, Any]) -> tuple[int, str]:
+    text = document.get("fire_at")
+    try:
+        moment = parse_fire_at(text)
+    except ValueError as error:
+        raise BadRequestError("fire_at must be ISO 8601 with an offset, like 2026-11-20T15:34:15+00:00") from error
+    if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+        raise BadRequestError("fire_at must be printable ASCII")
+    return int(moment.timestamp()), text
+
+
+def _check_key(key: object) -> None:
+    if key is not None and (not isinstance(key, str) or not 0 < len(key) <= MAX_DEDUP_KEY):
+        raise BadRequestError(f"dedup_key must be a text of 1 to {MAX_DEDUP_KEY} characters")
+
+
+def _accepts(document: dict[str, Any]) -> frozenset[str]:
+    """Return the features in `accepts` that are known here; what is not known is somebody else's."""
+    value = document.get("accepts")
+    if value is None:
+        return frozenset()
+    if not isinstance(value, list) or len(value) > MAX_ACCEPTS or not all(isinstance(one, str) for one in value):
+        raise BadRequestError(f"accepts must be a list of at most {MAX_ACCEPTS} texts")
+    return frozenset(value) & {FEATURE_ARM_IN_ANSWER}
+
+
+def _tolerance(document: dict[str, Any]) -> int:
+    value = document.get("tolerance")
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOLERANCE_S:
+        raise BadRequestError(f"tolerance must be whole seconds from 0 to {MAX_TOLERANCE_S}")
+    return value
 
 
 def _generation(document: dict[str, Any]) -> int | None:
