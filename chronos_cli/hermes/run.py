@@ -8,6 +8,7 @@ requests, by chronos.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -25,7 +26,8 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import ProcessEnvironment, locks_of, open_home
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
-from chronos_cli.running.actions import action_kind
+from chronos_cli.running.actions import MONITOR, action_kind
+from chronos_cli.running.errors import ActionError
 from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.secrecy import take_secrets
@@ -89,6 +91,7 @@ class _HermesHeld(RunHold):
 
     def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
         del lease_ends_at
+        must_be_known(self._task.record)
         return _HermesAttempt(self._task, timeout_s, self._lock)
 
     def conclude(self, result: RunResult, *, durable: bool) -> None:
@@ -96,6 +99,25 @@ class _HermesHeld(RunHold):
 
     def release(self, *, keep: bool = False) -> None:
         self._lock.release(keep=keep)
+
+
+def must_be_known(record: Mapping[str, Any]) -> None:
+    """Refuse a job that this version of hermes would run differently. Raises ActionError naming the field.
+
+    A version knows the fields that its jobs can be made with.
+    """
+    asked = [name for name in ("interpreter", *MONITOR) if record.get(name)]
+    if not asked:
+        return
+    parameters = inspect.signature(import_module("cron.jobs").create_job).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    unknown = next((name for name in asked if name not in parameters), None)
+    if unknown is not None:
+        raise ActionError(
+            f"the job has the field {unknown}, which this version of hermes does not know and would run without",
+            hint="run it in the version that made it, or take that field out",
+        )
 
 
 class _HermesAttempt(Attempt):

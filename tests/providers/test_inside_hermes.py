@@ -4,9 +4,13 @@
 """
 
 import json
+import os
 import shutil
+import subprocess
+import threading
 import time
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
@@ -227,3 +231,58 @@ def test_a_hermes_job_past_its_time_is_ended(agent, hermes):
     make_due(agent, job_id)
     assert hermes.run(START + "answer = provider.fire_due(given[0])", job_id) is True
     assert [row["state"] for row in agent.rows(job_id)] == ["timeout"]
+
+
+@pytest.mark.parametrize("field", ["interpreter", "monitor_url"])
+def test_what_only_newer_versions_know_is_not_run_without_it(agent, hermes, tmp_path, field):
+    """A monitor, and a script that names its interpreter, fail with the reason where hermes would run them plainly."""
+    job_id = made_by_hermes(agent, hermes)
+    path = agent.home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    next(job for job in document["jobs"] if job["id"] == job_id)[field] = "x"
+    path.write_text(json.dumps(document))
+    make_due(agent, job_id)
+    assert hermes.run(START + "answer = provider.fire_due(given[0])", job_id) is True
+    assert f"the job has the field {field}" in agent.job(job_id)["last_error"]
+    assert not (tmp_path / "diary").exists()
+
+
+class Portal(BaseHTTPRequestHandler):
+    """Where a login is renewed: whatever is posted is answered with a new token."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        body = json.dumps({"access_token": "renewed", "refresh_token": "next", "expires_in": 3600}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+def test_an_expired_login_is_renewed_by_hermes_own_resolver(agent, hermes, monkeypatch):
+    """The token_command that we ship, run by hermes' Python, prints what hermes renewed and keeps itself."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    state = {"access_token": "old", "refresh_token": "again", "expires_at": "2026-01-01T00:00:00+00:00"}
+    (agent.home / "auth.json").write_text(
+        json.dumps({"version": 1, "providers": {"nous": state}, "active_provider": "nous"})
+    )
+    env = {"PATH": os.environ["PATH"], "HOME": str(agent.home.parent), "HERMES_PORTAL_BASE_URL": url}
+    try:
+        done = subprocess.run([hermes.python, str(ROOT / "chronos_cli" / "hermes" / "login.py")], cwd=agent.home, env=env,
+                              capture_output=True, text=True, timeout=90, check=False)  # fmt: skip
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (done.returncode, done.stdout) == (0, "renewed\n"), done.stderr
+    assert json.loads((agent.home / "auth.json").read_text())["providers"]["nous"]["refresh_token"] == "next"
+    (agent.home / "auth.json").unlink()
+    lost = subprocess.run([hermes.python, str(ROOT / "chronos_cli" / "hermes" / "login.py")], cwd=agent.home,
+                          env=env | {"HERMES_HOME": str(agent.home)}, capture_output=True, text=True, timeout=90, check=False)  # fmt: skip
+    assert lost.returncode == 1
+    assert "AuthError: Hermes is not logged into" in lost.stderr.splitlines()[-1]

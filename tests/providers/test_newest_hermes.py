@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from chronos_cli.errors import AuthError
-from chronos_cli.hermes import inside
+from chronos_cli.hermes import inside, run
 from chronos_cli.hermes.judging import OtherTokenError, TokenJudge
+from chronos_cli.running.errors import ActionError
 from tests.callback.shim_home import ROOT, ShimHome
 from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
@@ -331,3 +332,29 @@ def test_a_fire_whose_token_is_not_its_own_is_refused(home, hermes):
     with pytest.raises(OtherTokenError, match="the token of this request has served a fire, or was refused"):
         judge.admitted("job")
     assert elsewhere.run(judge.admitted, "second") is None
+
+
+@pytest.mark.parametrize("field", ["interpreter", "monitor_url", "monitor_tool"])
+def test_a_field_that_its_version_does_not_know_is_refused(home, hermes, monkeypatch, field):
+    """A job is not run without what it asks for; what the version knows is its to honour."""
+    jobs = importlib.import_module("cron.jobs")
+    if field != "monitor_tool":
+        run.must_be_known({"id": "job", field: "x"})
+        monkeypatch.setattr(jobs, "create_job", lambda prompt, schedule: None)
+    line = f"the job has the field {field}, which this version of hermes does not know and would run without"
+    with pytest.raises(ActionError, match=line):
+        run.must_be_known({"id": "job", field: "x"})
+    run.must_be_known({"id": "job", field: None})
+    monkeypatch.setattr(jobs, "create_job", lambda prompt, schedule, **more: None)
+    run.must_be_known({"id": "job", field: "x"})
+
+
+def test_such_a_job_fails_with_the_reason(home, hermes):
+    """It is claimed and armed as any other, and its row says why it was not run."""
+    start(hermes)
+    put(home, "job", monitor_tool={"name": "x"})
+    assert hermes.provider.fire_due("job") is True
+    (row,) = home.rows("job")
+    assert row["state"] == "failed"
+    assert "the job has the field monitor_tool" in row["reason"]
+    assert not home.diary.exists()

@@ -23,3 +23,7 @@ def claim_dispatch(job_id, *, expected_fire_owner=None):
 
 def claim_job_for_fire(job_id, **kwargs):
     raise AssertionError("a claim that is not chronos'")
+
+
+def create_job(prompt, schedule, *, script=None, interpreter=None, monitor_script=None, monitor_url=None):
+    raise AssertionError("no job is made here")
