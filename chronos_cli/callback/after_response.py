@@ -1,19 +1,17 @@
-"""Work that follows a callback's answer: arm again at a NAS that may have cleared its slot, and alert.
+"""Work that follows a callback's answer: look whether NAS still holds what was armed before it, and alert.
 
-The contract lets a 2xx delete whatever is in a job's slot, the arm made a moment before it too; only what is
-provisioned after the answer has arrived is safe then. A runner does this at the end of its run, which may be far off,
-and a duplicate has no runner. A NAS that promises to keep its slot costs nothing here.
+The contract lets a 2xx delete whatever is in a job's slot, the arm made a moment before it too. A NAS that promises to
+keep its slot, or has been seen to keep it, costs nothing here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ChronosError
-from chronos_cli.operations.evaluate import present_wake
-from chronos_cli.operations.firing.fire import keeps_slot, rearm
+from chronos_cli.operations.arming.slot_memory import keeps_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,44 +19,35 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.fire import FireReport
 
-ARRIVES_WITHIN_S: Final = 1.0
-"""The time an answer may be on its way once the server has let go of it."""
 
+def look_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None]) -> threading.Thread | None:
+    """Look, in a thread, whether NAS still holds the job's wake, and arm it anew if not; None where nothing is owed.
 
-def arm_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None]) -> threading.Thread | None:
-    """Arm the job's present wake again, in a thread, once the answer has arrived; None where nothing is owed.
-
-    A failure is one line and stays in the arm document as unconfirmed, for reconcile or the next fire to mend.
+    A failure is one line: what is armed is then as the arm document says, or the next reconcile finds that it is not.
     """
-    if not may_have_cleared(ctx, report):
+    if not may_have_deleted(ctx, report):
         return None
 
     def work() -> None:
-        time.sleep(ARRIVES_WITHIN_S)
+        from chronos_cli.operations.firing.after_answer import arm_again_if_deleted
+
         try:
-            arm_again(ctx, report)
+            arm_again_if_deleted(ctx, report.job_id, time.sleep)
         except ChronosError as error:
-            log(f"{report.job_id}: its wake was not armed again after the answer: {error.line()}")
+            log(f"{report.job_id}: its wake was not looked at again after the answer: {error.line()}")
 
     thread = threading.Thread(target=work, name="chronos-afterwards", daemon=True)
     thread.start()
     return thread
 
 
-def may_have_cleared(ctx: Context, report: FireReport) -> bool:
+def may_have_deleted(ctx: Context, report: FireReport) -> bool:
     """Return whether NAS may delete what is in the job's slot as it takes this answer.
 
     Also one about a job that wanted nothing when it was looked at: it may have been resumed and armed since.
     """
-    cleared = ctx.wire is not None and 200 <= report.http_status < 300
-    return cleared and report.arm is not None and not keeps_slot(report.arm)
-
-
-def arm_again(ctx: Context, report: FireReport) -> None:
-    """Provision the wake that the job needs by now, by a key that NAS has not seen. Raises what `rearm` raises."""
-    wake = present_wake(ctx, report.job_id)
-    if wake is not None:
-        rearm(ctx, report.job_id, wake, force=True)
+    taken = ctx.wire is not None and 200 <= report.http_status < 300
+    return taken and report.arm is not None and not keeps_slot(ctx, report.arm)
 
 
 def alert_afterwards(ctx: Context, report: FireReport) -> threading.Thread | None:

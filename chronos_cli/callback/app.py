@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli import streams
-from chronos_cli.callback.after_response import alert_afterwards, alert_now, arm_afterwards
+from chronos_cli.callback.after_response import alert_afterwards, alert_now, look_afterwards
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
@@ -169,7 +169,7 @@ class Callback:
         def sent() -> None:
             launcher.answered()
             if not self.chosen.freezes:
-                arm_afterwards(home.context, report, streams.log)
+                look_afterwards(home.context, report, streams.log)
                 alert_afterwards(home.context, report)
 
         return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)

@@ -28,6 +28,7 @@ class ArmDocument:
     """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose.
 
     `owed`: the instant of a fire of this wake that was told that it is early: NAS comes again for it without an arm.
+    `in_answer`: it was sent in the request of a fire, before that was answered, and not again since.
     """
 
     job_id: str
@@ -48,6 +49,7 @@ class ArmDocument:
     idle: int = 0
     spent: bool = False
     owed: datetime | None = None
+    in_answer: bool = False
     last_callback_at: datetime | None = None
     last_callback: str | None = None
     last_fire_error: Mapping[str, Any] | None = None
@@ -90,6 +92,7 @@ class ArmDocument:
             unreadable=False,
             spent=False,
             owed=None,
+            in_answer=False,
             keys={**newest, fire_at: wake.purpose.value},
         )
 
@@ -176,7 +179,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("generation", "idle"), _number),
     "state": ArmState,
     "purpose": lambda value: Purpose(value).value,
-    "spent": _a(bool),
+    **dict.fromkeys(("spent", "in_answer"), _a(bool)),
     "keys": _keys,
     "notes": _each(dict),
     "features": _each(str),

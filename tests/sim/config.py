@@ -74,6 +74,8 @@ class Config:
     p_orphan: float = 0.2
     p_unseen: float = 0.0
     keep: int = 50
+    knows: int = 0
+    """So many wakes that an answer left in the slot were seen before this world begins."""
     p_operation: float = 0.06
     operations: tuple[str, ...] = OPERATIONS
 
@@ -119,6 +121,8 @@ def draw(rng: random.Random) -> Config:
         found.jumps = found.jumps or (may_jump and rng.random() < 0.3)
         found.start = found.put_at - rng.choice((600.0, 2_400.0, 5_400.0, 10_000.0))
     found.leaps = found.put_at is None and rng.random() < 0.25
+    # A NAS that clears its slot was never seen to keep it; one wake that counts though it proves nothing is too many.
+    found.knows = min({1: 0, 2: 4, 50: 5}[found.keep], 4 if "2xx clears slot" in characters else 5)
     return found
 
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.callback.after_response import ARRIVES_WITHIN_S, arm_again, may_have_cleared
+from chronos_cli.callback.after_response import may_have_deleted
 from chronos_cli.callback.request import parse_fire
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TemporaryError, TokenError
-from chronos_cli.operations.firing import admission
+from chronos_cli.operations.firing import admission, after_answer
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import run as running
 from chronos_cli.operations.firing import run_end as through
@@ -132,7 +132,7 @@ class _Answer:
         world, task = self.world, self.task
         world.pause(task, "answer")
         world.log("%r answers %s %s", task, self.status, self.word)
-        owes = self.report is not None and may_have_cleared(self.ctx, self.report) and self.outlives
+        owes = self.report is not None and may_have_deleted(self.ctx, self.report) and self.outlives
         task.after, task.held = owes, self.word == "held"
         world.nas.answered(self.delivery, token, self.status, self.retry_after, task)
         task.last = "answer"
@@ -140,10 +140,11 @@ class _Answer:
             self.launcher.answered = True
         if world.cfg.mode == "frozen":
             self._freeze()
-        world.pause(task, "answered", until=world.now + ARRIVES_WITHIN_S if owes else None)
+        world.pause(task, "answered")
         if owes:
-            world.cover("outcome", "armed again after the answer")
-            arm_again(self.ctx, self.report)
+            pause = lambda seconds: world.pause(task, "looks", until=world.now + seconds)  # noqa: E731
+            if after_answer.arm_again_if_deleted(self.ctx, self.report.job_id, pause):
+                world.cover("outcome", "armed again after the answer")
 
     @property
     def outlives(self) -> bool:
@@ -194,7 +195,9 @@ class SimDetached:
                 # It waits until the answer has left, or whoever was to give it is gone, but not for ever.
                 world.pause(me, "await answer", until=world.now + 15.0, cond=lambda: self.answered or task.done)
 
-            through.wait_and_follow_up(mine, begun, ended=said.append, settled=settled)
+            through.wait_and_follow_up(
+                mine, begun, ended=said.append, settled=settled, waited_for=self.until > world.now
+            )
 
         runner = world.spawn("runner", task.job, body, machine=task.machine, budget=ctx.budget_s)
         task.runners.append(runner)

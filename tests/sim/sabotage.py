@@ -16,7 +16,8 @@ from chronos_cli.core.row import begun
 from chronos_cli.operations import context
 from chronos_cli.operations import evaluate as look
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.firing import fire, run_row, tick
+from chronos_cli.operations.arming import slot_memory
+from chronos_cli.operations.firing import after_answer, fire, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
 from tests.sim.config import LEAPING
 
@@ -81,7 +82,20 @@ def _settles_all_the_same(job, cursor, now, trust):
     return True
 
 
+def _never_looks(ctx, job_id, pause):
+    """Without the look after an answer: what it deleted stays deleted."""
+    return False
+
+
+def _proves_whatever_came(document):
+    """Without the condition on what counts: a wake that was sent after an answer, or due right after it, does as well."""
+    return document.fire_at is not None
+
+
+_CLEARS = {"characters": frozenset({"2xx clears slot"}), "mode": "detached", "nas": True}
 WORLDS = {
+    "look after the answer": _CLEARS,
+    "proof of a kept slot": _CLEARS | {"knows": 4},
     "claimed_through": {
         "jumps": True,
         "machines": 1,
@@ -106,6 +120,8 @@ RULES = {
     "start before arm": ((fire, "launch_each", _arms_first),),
     "change token": ((look, "decide", _takes_its_own_claim_for_anothers),),
     "starter token": ((run_row, "begun", _nobody_is_the_starter),),
+    "look after the answer": ((after_answer, "arm_again_if_deleted", _never_looks),),
+    "proof of a kept slot": ((slot_memory, "_proves", _proves_whatever_came),),
     "wake recomputation": ((arming, "_same", _believes_the_first_wake),),
 }
 """Where each rule stands in the code, and what takes its place."""

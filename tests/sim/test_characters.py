@@ -105,6 +105,59 @@ def test_every_character_is_met_in_peace(characters, seconds):
         world.tasks.kill_all()
 
 
+class Counted(Server):
+    """Counts what it is asked, and keeps what it was sent."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.sent, self.lists = [], 0
+
+    def provision(self, request):
+        self.sent.append(request.fire_at)
+        return super().provision(request)
+
+    def list(self):
+        self.lists += 1
+        return super().list()
+
+
+@pytest.mark.parametrize(("seconds", "fires"), [(2, 30), (60, 12), (3_600, 12)])
+def test_a_nas_that_keeps_to_the_contract_is_asked_once_a_fire_for_the_exact_instant(seconds, fires):
+    """Nothing is promised and the slot is kept: one provision a fire, at the very instant, none missed; then no list either."""
+    world = Calm(())
+    world.nas = Counted(world, world.nas.char)
+    try:
+        world.add("job1", seconds)
+        world.go_on(30 if seconds > 30 else 0.5)
+        begun = world.nas.sent[0]
+        world.go_on(seconds * fires + 10)
+        ran = len({run for job, run, _ in world.check.starts if job == "job1"})
+        assert ran in (fires, fires + 1, fires + 5)
+        assert len(world.nas.sent) == ran + 1
+        assert [(moment - begun).total_seconds() / seconds for moment in world.nas.sent] == list(range(ran + 1))
+        before = world.nas.lists
+        assert before <= (2 * ran if seconds <= 60 else 2 * 6)
+        world.go_on(seconds * 3)
+        assert world.nas.lists == before or seconds <= 60
+    finally:
+        world.tasks.kill_all()
+
+
+def test_a_nas_that_clears_its_slot_pays_for_it_alone():
+    """Every wake is missed at both looks and sent again, a second later; nothing is ever learned from it."""
+    world = Calm(("2xx clears slot",))
+    world.nas = Counted(world, world.nas.char)
+    try:
+        world.add("job1", 3_600)
+        world.go_on(3_600 * 8 + 60)
+        ran = len({run for job, run, _ in world.check.starts if job == "job1"})
+        assert ran == 8
+        assert len(world.nas.sent) == 2 * ran + 1
+        assert world.nas.lists == 2 * ran
+    finally:
+        world.tasks.kill_all()
+
+
 def test_a_forced_arm_never_uses_a_key_twice():
     """What NAS may have dropped goes a second later: it may remember the key it was dropped under."""
     world = Calm(("keys for ever", "2xx clears slot"))

@@ -20,6 +20,7 @@ from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.operations import evaluate as looking
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile as reconciling
+from chronos_cli.operations.arming.slot_memory import MEMORY_KEY, SlotMemory
 from chronos_cli.operations.context import Context, NasTarget, Retention
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import probe
@@ -92,6 +93,10 @@ class World:
         self.zone = ZoneInfo(self.cfg.zone)
         self.home = HomeDefaults(zone=self.zone, zone_name=self.cfg.zone)
         self.made = 0
+        if self.cfg.knows:
+            known = SlotMemory(portal_url="https://nas", audience="agent:1", delivered=self.cfg.knows,
+                               since=datetime.fromtimestamp(self.now, UTC))  # fmt: skip
+            self.store.create(MEMORY_KEY, json.dumps(known.to_json()).encode())
 
     # -- what the parts ask for --------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def carry_out(
 
         launcher: InlineLauncher | DetachedLauncher = InlineLauncher()
         if detach:
-            launcher = detached(invocation)
+            launcher = detached(invocation, looks=True)
         report = fire(
             context,
             admitted.job_id,
@@ -94,12 +94,13 @@ def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | No
     return admit(claims, settings, job_id=job_id, fire_at=fire_at)
 
 
-def detached(invocation: Invocation) -> Any:
-    """What starts runs in processes that outlive this one."""
+def detached(invocation: Invocation, *, looks: bool = False) -> Any:
+    """What starts runs in processes that outlive this one; `looks`: they also look at NAS after the answer."""
     from chronos_cli.operations.firing.launchers import DetachedLauncher
     from chronos_cli.running.detach import Runners
 
-    launching = {"home": invocation.config().home, "flags": {"lock_timeout": invocation.lock_timeout}}
+    flags = {"lock_timeout": invocation.lock_timeout}
+    launching = {"home": invocation.config().home, "flags": flags, "looks": looks}
     return DetachedLauncher(
         Runners(), launching=launching, environment=invocation.environ, secrets=invocation.secrets, wait_s=0.0
     )

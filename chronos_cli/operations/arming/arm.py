@@ -47,11 +47,13 @@ def arm(
     named: datetime | None = None,
     fresh: bool = False,
     behind: timedelta | None = None,
+    in_answer: bool = False,
 ) -> ArmDocument:
     """Provision a job's wake, whatever was armed before (None: drop what is armed), and return the arm document.
 
     `fresh`: NAS may have dropped what was sent last, so the same instant must not be sent again. `behind`: NAS owes a
-    redelivery for this wake; what is sent stands behind that one, at least so far from now.
+    redelivery for this wake; what is sent stands behind that one, at least so far from now. `in_answer`: this is the
+    request of a fire that is still to be answered.
     Its `state` is confirmed, or refused where NAS refuses this identity for good; every other failure is written down
     and raised (AuthError, NasUnavailableError, TemporaryError).
     """
@@ -60,7 +62,9 @@ def arm(
             # What was sent in an earlier round may have reached NAS after the cancel that the document tells of.
             document, certain, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0), True, False
         else:
-            document, certain, stale = _send(ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind)
+            document, certain, stale = _send(
+                ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind, in_answer=in_answer
+            )
         ctx.checkpoint("armed")
         needed = present_wake(ctx, job_id)
         if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
@@ -101,6 +105,7 @@ def _send(
     named: datetime | None,
     fresh: bool,
     behind: timedelta | None,
+    in_answer: bool,
 ) -> tuple[ArmDocument, bool, bool]:
     """Send one wake. Returns the document, whether NAS is certain to hold what it says, and whether it has a newer."""
     wire = _wire(ctx)
@@ -118,7 +123,12 @@ def _send(
             audience=wire.audience,
             now=now,
         )
-        return replace(after, idle=document.idle + 1 if idle else 0, owed=document.owed if behind is not None else None)
+        return replace(
+            after,
+            idle=document.idle + 1 if idle else 0,
+            owed=document.owed if behind is not None else None,
+            in_answer=in_answer,
+        )
 
     sent = ctx.repository.change_arm(job_id, sending)
     request = request_of(sent)

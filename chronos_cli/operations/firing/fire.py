@@ -9,9 +9,9 @@ answer  only now NAS may forget the fire
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.clock import Trust, judged
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, FireRequest, Outcome, Trigger
 from chronos_cli.core.occurrence import UNNAMED_AHEAD
@@ -20,6 +20,7 @@ from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming.arm import AGREES_WITHIN, arm, is_armed
+from chronos_cli.operations.arming.slot_memory import keeps_slot, note_delivered
 from chronos_cli.operations.evaluate import evaluate, present_wake
 from chronos_cli.operations.firing.probe import PROBE_ID, receive
 from chronos_cli.operations.firing.run import RunTicket
@@ -143,7 +144,11 @@ def fire(
         except ChronosError as error:  # its arm document cannot be written: what runs goes on to its end all the same
             report = _unarmed(report, None, error.message)
     begun(report)
-    return _ended(ctx, report, running)
+    report = _ended(ctx, report, running)
+    if report.arm is not None and report.arm.in_answer and report.http_status == 503:
+        with suppress(ChronosError):  # a refusal leaves the slot as it is: what then comes proves nothing
+            ctx.repository.change_arm(job_id, lambda document: replace(document, in_answer=False))
+    return report
 
 
 def _probed(fire_at: datetime | None, reason: str) -> FireReport:
@@ -178,8 +183,10 @@ def _arm_and_note(
 ) -> FireReport:
     """Arm the present wake, within the budget, and note the delivery on the job."""
     decision, now = looked.decision, ctx.clock()
+    seen: list[ArmDocument] = []
 
     def note(document: ArmDocument) -> ArmDocument:
+        seen[:] = [document]
         after = replace(document, last_callback_at=now, last_callback=decision.outcome.value)
         if decision.outcome in NO_EFFECT_OUTCOMES:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
@@ -194,7 +201,11 @@ def _arm_and_note(
         return after
 
     document = ctx.repository.change_arm(report.job_id, note)
+    if document.spent and not seen[0].spent:
+        note_delivered(ctx, seen[0])
     if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
+        return replace(report, arm=document)
+    if _is_armed_already(ctx, document, decision, came, began=began):
         return replace(report, arm=document)
     another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
     owed = another and decision.outcome in NO_EFFECT_OUTCOMES and _waits_for(document, decision.wake)
@@ -207,7 +218,8 @@ def _arm_and_note(
                 decision.wake,
                 idle=decision.outcome is Outcome.IDLE,
                 named=came.fire_at,
-                fresh=_is_displaced(document, decision, came),
+                fresh=_is_displaced(ctx, document, decision, came),
+                in_answer=True,
                 # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that
                 # it does not, and so far ahead that it is not fired too early as well.
                 behind=UNNAMED_AHEAD if owed else None,
@@ -241,19 +253,38 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return stored.value
     if wake is None and stored is None:
         return None
+    if not force and stored is not None and _is_under_way(stored.value, wake, ctx.clock()):
+        return stored.value  # a fire is at it, and answers 503 where it fails
     if force and stored is not None and stored.value.owed is not None and _waits_for(stored.value, wake):
         return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         return arm(ctx, nas, job_id, wake, fresh=force)
 
 
-def _is_displaced(document: ArmDocument, decision: Decision, came: FireRequest) -> bool:
+def _is_under_way(document: ArmDocument, wake: Wake | None, now: datetime) -> bool:
+    """Say if a fire that is still to be answered is sending just this wake."""
+    sending = document.in_answer and document.state is ArmState.UNCONFIRMED and not document.error
+    recent = document.sent_at is not None and timedelta() <= now - document.sent_at < timedelta(seconds=FIRE_BUDGET_S)
+    return sending and recent and _waits_for(document, wake)
+
+
+def _is_armed_already(
+    ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest, *, began: datetime
+) -> bool:
+    """Say if the present wake was provisioned since this fire came, by its own run's end: then once is enough."""
+    if ctx.wire is None or decision.wake is None or document.sent_at is None or document.sent_at < began:
+        return False
+    mine = decision.outcome is Outcome.CLAIMED and not _is_displaced(ctx, document, decision, came)
+    return mine and is_armed(document, decision.wake, ctx.wire, ctx.clock())
+
+
+def _is_displaced(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> bool:
     """Whether this fire may show that NAS no longer holds what was sent last, so that its key must not be sent again.
 
     One that names no instant may have been the very one that is armed, before its time by our clock. One of another
     instant that was sent once came from a call that reached NAS late, and took the place of the newer.
     """
-    if keeps_slot(document):
+    if keeps_slot(ctx, document):
         return False
     late = came.fire_at in document.keys and came.fire_at != document.fire_at
     return came.fire_at is None or (late and decision.outcome is not Outcome.DUPLICATE)
@@ -262,11 +293,6 @@ def _is_displaced(document: ArmDocument, decision: Decision, came: FireRequest) 
 def _waits_for(document: ArmDocument, wake: Wake | None) -> bool:
     """Whether what was sent last was sent for this wake."""
     return wake is not None and document.wake == wake.at
-
-
-def keeps_slot(document: ArmDocument) -> bool:
-    """Whether NAS has promised that an answer of ours leaves in its slot what was provisioned before it."""
-    return FEATURE_KEEPS_SLOT in document.features
 
 
 def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError) -> FireReport:

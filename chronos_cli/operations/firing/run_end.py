@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,8 +11,8 @@ from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.evaluate import present_wake
-from chronos_cli.operations.firing.fire import keeps_slot, rearm
+from chronos_cli.operations.arming.slot_memory import keeps_slot
+from chronos_cli.operations.firing.fire import rearm
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, after_end, begin, finish
 from chronos_cli.streams import log
 
@@ -35,14 +36,15 @@ def wait_and_follow_up(
     ended: Callable[[Row], object] | None = None,
     settled: Callable[[], object] | None = None,
     waited_for: bool = True,
+    looks: bool = False,
 ) -> Row:
     """Wait for a run's end, record it, run what was queued behind it, and arm the job's next wake.
 
     With `ended` (called with the row once the end is on record) this is a runner that outlives the answer to its fire.
-    A NAS that clears its slot on a 2xx drops our arm with that answer, so unless NAS promised to keep it the wake is
-    provisioned once more: after `settled`, which is called when nothing else is left to do and returns when the answer
-    has left. A wake that cannot be armed here is written down as unconfirmed, and one line on stderr says so:
-    reconcile, the next fire or a tick mends it. Returns the row.
+    `settled` is called when nothing is left to do that the answer may wait for, and returns when it has left: a runner
+    that nobody waits for arms after that, and so finds what the fire itself has armed. `looks`: nobody else looks
+    whether NAS still holds that after the answer. A wake that cannot be armed here is written down as unconfirmed, and
+    one line on stderr says so: reconcile, the next fire or a tick mends it. Returns the row.
 
     `waited_for`: whether somebody waits for `settled`; then the on-failure command, if there is one, runs before that,
     since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
@@ -59,18 +61,19 @@ def wait_and_follow_up(
     with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
         wake = _follow(ctx, job_id, over, waited_for=inline)
         followed = True
-    again = not inline and not _keeps_slot(ctx, job_id)
-    if followed:
-        _arm(ctx, job_id, wake, force=again and settled is None)
     if waited_for:
+        if followed:
+            _arm(ctx, job_id, wake)
         _alert(ctx, over)
     if settled is not None:
         settled()
-        if again:
-            with _said(job_id, "its wake was not armed again"):
-                _arm(ctx, job_id, present_wake(ctx, job_id), force=True)
     if not waited_for:
+        if followed:
+            _arm(ctx, job_id, wake)
         _alert(ctx, over)
+    if looks:
+        with _said(job_id, "its wake was not looked at again"):
+            _look_again(ctx, job_id)
     with _said(job_id, "its old rows were left"):
         _prune(ctx, job_id)
     return row
@@ -113,10 +116,18 @@ def _said(job_id: str, what: str) -> Iterator[None]:
         log(f"job {job_id} ended, but {what}: {error.line()}")
 
 
-def _arm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool) -> None:
+def _arm(ctx: Context, job_id: str, wake: Wake | None) -> None:
     with _said(job_id, "its wake was not armed"):
         ctx.must_be_active("arming")
-        rearm(ctx, job_id, wake, force=force and wake is not None)
+        rearm(ctx, job_id, wake)
+
+
+def _look_again(ctx: Context, job_id: str) -> None:
+    stored = ctx.repository.arm(job_id)
+    if ctx.wire is not None and stored is not None and not keeps_slot(ctx, stored.value):
+        from chronos_cli.operations.firing.after_answer import arm_again_if_deleted
+
+        arm_again_if_deleted(ctx, job_id, time.sleep)
 
 
 def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
@@ -126,13 +137,6 @@ def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
 
         with _said(over[0][0].id, "its on-failure command was not told of it"):
             alert(ctx, over, each_within_s=EACH_WITHIN_S if ctx.budget_s is None else FROZEN_WITHIN_S)
-
-
-def _keeps_slot(ctx: Context, job_id: str) -> bool:
-    with suppress(ChronosError):
-        stored = ctx.repository.arm(job_id)
-        return stored is not None and keeps_slot(stored.value)
-    return False
 
 
 def _note(ctx: Context, row: Row) -> None:

@@ -63,5 +63,6 @@ def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: 
         ended=lambda row: reporter.send({"event": "ended", "row": row.to_json()}),
         settled=settled,
         waited_for=bool(launching.get("waited_for")),
+        looks=bool(launching.get("looks")),
     )
     return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

@@ -1,0 +1,173 @@
+"""Knowledge of one NAS: whether an answer of ours leaves in a job's slot what was provisioned before it.
+
+The contract lets a 2xx delete whatever is in the slot. A NAS that names `keeps-slot` does not. Of another it is
+learned: a wake that was sent *only before* an answer, and was due long after it, and came, was not deleted. After
+enough of them nothing is looked at any more after an answer; one that is missing ends that. A list proves nothing: it
+may hide what is in flight, or be older than the deletion.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import FEATURE_KEEPS_SLOT
+from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import frozen, names
+from chronos_cli.store.interface import VersionConflict
+from chronos_cli.strict_json import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chronos_cli.operations.context import Context, NasTarget
+    from chronos_cli.store.arms import ArmDocument
+
+MEMORY_KEY: Final = "cron/nas.json"
+ENOUGH: Final = 5
+LONG_AFTER: Final = timedelta(seconds=60)
+"""A wake due within this of its answer proves nothing: it may have been in flight before NAS took the answer."""
+
+KEPT_FOR: Final = timedelta(days=30)
+RENEWED_AFTER: Final = timedelta(days=15)
+_TRIES: Final = 5
+
+
+@frozen
+class SlotMemory:
+    """What was seen of one portal under one identity: `delivered` wakes that an answer left in place, since `since`.
+
+    `missed_at`: when one was missing last.
+    """
+
+    portal_url: str
+    audience: str
+    delivered: int
+    since: datetime
+    missed_at: datetime | None = None
+
+    def keeps(self, wire: NasTarget | ArmDocument, now: datetime) -> bool:
+        """Return True where enough was seen of just this NAS, and not too long ago."""
+        return self.delivered >= ENOUGH and self.is_of(wire) and abs(now - self.since) < KEPT_FOR
+
+    def is_of(self, wire: NasTarget | ArmDocument) -> bool:
+        """Return True where this is about the portal and identity of a wire, or of what was sent."""
+        return (self.portal_url, self.audience) == (wire.portal_url, wire.audience)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored form."""
+        found = ((name, getattr(self, name)) for name in names(self))
+        return {
+            key: value.isoformat() if isinstance(value, datetime) else value
+            for key, value in found
+            if value is not None
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SlotMemory:
+        """Read the stored form. Raises KeyError, TypeError or ValueError."""
+        missed = document.get("missed_at")
+        memory = cls(
+            portal_url=str(document["portal_url"]),
+            audience=str(document["audience"]),
+            delivered=max(0, min(int(document["delivered"]), ENOUGH)),
+            since=datetime.fromisoformat(document["since"]),
+            missed_at=None if missed is None else datetime.fromisoformat(missed),
+        )
+        if memory.since.tzinfo is None or (memory.missed_at is not None and memory.missed_at.tzinfo is None):
+            raise ValueError("an instant needs a UTC offset")
+        return memory
+
+
+def recall(ctx: Context) -> SlotMemory | None:
+    """Return what is known of the NAS of this home, None where nothing is, or nothing that can be read."""
+    try:
+        found = ctx.repository.documents.read(MEMORY_KEY)
+    except ChronosError:
+        return None
+    return None if found is None else _read(found.data)
+
+
+def keeps_slot(ctx: Context, document: ArmDocument) -> bool:
+    """Return True where an answer leaves in the slot what was provisioned before it: promised by NAS, or learned."""
+    if FEATURE_KEEPS_SLOT in document.features:
+        return True
+    memory = recall(ctx)
+    return memory is not None and memory.keeps(document, ctx.clock())
+
+
+def note_delivered(ctx: Context, document: ArmDocument) -> None:
+    """Count a wake that came, as `document` tells of it before: sent in an answer's request, and due long after it.
+
+    Nothing is written where that changes nothing.
+    """
+    now = ctx.clock()
+    if not _proves(document):
+        return
+
+    def count(memory: SlotMemory | None) -> SlotMemory | None:
+        before = memory if memory is not None and memory.is_of(document) and now - memory.since < KEPT_FOR else None
+        if before is not None and before.delivered >= ENOUGH and now - before.since < RENEWED_AFTER:
+            return memory
+        return SlotMemory(
+            portal_url=str(document.portal_url),
+            audience=str(document.audience),
+            delivered=min(ENOUGH, 1 + (0 if before is None else before.delivered)),
+            since=now,
+            missed_at=None if before is None else before.missed_at,
+        )
+
+    _change(ctx, count)
+
+
+def note_missing(ctx: Context, document: ArmDocument) -> None:
+    """Forget what was learned: a wake that was sent before an answer is not there after it."""
+    now = ctx.clock()
+
+    def forget(memory: SlotMemory | None) -> SlotMemory | None:
+        if memory is None or not memory.is_of(document):
+            return memory
+        return (
+            SlotMemory(portal_url=memory.portal_url, audience=memory.audience, delivered=0, since=now, missed_at=now)
+            if memory.delivered
+            else memory
+        )
+
+    _change(ctx, forget)
+
+
+def _proves(document: ArmDocument) -> bool:
+    if FEATURE_KEEPS_SLOT in document.features or not document.in_answer:
+        return False
+    due, sent = document.fire_at, document.sent_at
+    return due is not None and sent is not None and due - sent > LONG_AFTER
+
+
+def _read(data: bytes) -> SlotMemory | None:
+    try:
+        return SlotMemory.from_json(read_json(data))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # what is learned anew replaces it
+
+
+def _change(ctx: Context, fn: Callable[[SlotMemory | None], SlotMemory | None]) -> None:
+    """Write what changed, if anything did. It is a help, not a record: a store that takes no write is left alone."""
+    documents = ctx.repository.documents
+    with suppress(ChronosError):
+        for _ in range(_TRIES):
+            found = documents.read(MEMORY_KEY)
+            before = None if found is None else _read(found.data)
+            after = fn(before)
+            if after is None or after == before:
+                return
+            data = (json.dumps(after.to_json(), indent=1) + "\n").encode()
+            try:
+                if found is None:
+                    documents.create(MEMORY_KEY, data, durable=False)
+                else:
+                    documents.replace(MEMORY_KEY, data, found.version, durable=False)
+            except VersionConflict:
+                continue
+            return

@@ -1,0 +1,66 @@
+"""A look at NAS after the answer to a fire, and a new arm where the answer has deleted the one made before it.
+
+Needed only at a NAS of which nobody knows yet whether it keeps its slot (`arming/slot_memory.py`). About one and five
+seconds after the answer NAS is listed and the store read after it; a wake that is not there at the end is provisioned
+anew, by a key that NAS has not seen.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from chronos_cli.core.plan import ArmState
+from chronos_cli.operations.arming.slot_memory import note_missing
+from chronos_cli.operations.evaluate import present_wake
+from chronos_cli.operations.firing.fire import FIRE_BUDGET_S, rearm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chronos_cli.operations.context import Context
+    from chronos_cli.store.arms import ArmDocument
+
+LOOKS_S: Final = (1.0, 5.0)
+"""Seconds after the answer at which is looked."""
+
+_IN_FLIGHT: Final = timedelta(seconds=1)
+
+
+def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], object]) -> bool:
+    """Look, and provision the job's present wake anew where NAS holds it no longer. Returns True where it did.
+
+    `pause` waits so many seconds. Raises what listing and arming raise; the job's arm then stays as it is written.
+    """
+    waited, first = 0.0, None
+    missing = False
+    for at in LOOKS_S:
+        pause(at - waited)
+        waited = at
+        held, document = _look(ctx, job_id)
+        if document is None or (first is not None and document.fire_at != first.fire_at):
+            return False  # it was delivered, or something else was sent since
+        # One that was seen and is due by now is rather in flight than deleted.
+        due = document.fire_at is not None and document.fire_at <= ctx.clock() + _IN_FLIGHT
+        missing = not held and not (due and first is not None and not missing)
+        first = document
+    if not missing or first is None:
+        return False
+    note_missing(ctx, first)
+    wake = present_wake(ctx, job_id)
+    if wake is not None:
+        rearm(ctx, job_id, wake, force=True)
+    return True
+
+
+def _look(ctx: Context, job_id: str) -> tuple[bool, ArmDocument | None]:
+    """Whether NAS lists what was sent last, and its document; None where nothing is meant to be there any more."""
+    if ctx.wire is None:
+        return True, None
+    with ctx.wire.connect(FIRE_BUDGET_S) as nas:
+        listed = nas.list()
+    stored = ctx.repository.arm(job_id)
+    if stored is None or stored.value.state in (ArmState.CANCELLED, ArmState.REFUSED) or stored.value.spent:
+        return True, None
+    document = stored.value
+    return any(arm.job_id == job_id and arm.fire_at == document.fire_at for arm in listed.arms), document
