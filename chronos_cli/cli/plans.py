@@ -85,7 +85,7 @@ def _what(step: Step, zone: tzinfo) -> str:
         return f"{_times(step.held, step.wanted, zone)}  ({step.reason})"
     at = step.wanted if step.action in (Action.ARM, Action.KEEP) else step.held
     text = "" if at is None else at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{text}  ({step.reason})" if step.action is Action.ORPHAN and step.reason else text
+    return f"{text}  ({step.reason})" if step.action in (Action.ORPHAN, Action.KEEP) and step.reason else text
 
 
 def _times(held: datetime | None, wanted: datetime | None, zone: tzinfo) -> str:

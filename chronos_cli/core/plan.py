@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.instant import SECOND, whole
-from chronos_cli.frozen import field, frozen
+from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,8 +134,11 @@ def make_plan(
     callback_url: str,
     store_has_jobs: bool,
     prune: bool = False,
+    several: Mapping[str, int] | None = None,
 ) -> Plan:
     """Compare wishes with what NAS holds (job id to instant; None: unreadable).
+
+    `several`: the jobs of which NAS holds more than one timer still to come, which no contract allows, and how many.
 
     Cancels only what this store armed, unless `prune`. Jobs that vanished from the store are suspicious in numbers:
     an empty store, or more than half of all arms, cancels nothing without `prune`.
@@ -145,6 +148,9 @@ def make_plan(
     for job_id in sorted(by_id.keys() | held.keys()):
         wish = by_id.get(job_id)
         step = _step(job_id, wish, held, callback_url, prune=prune)
+        count = (several or {}).get(job_id)
+        if count is not None and step is not None and step.action in (Action.KEEP, Action.MOVE):
+            step = replace(step, action=Action.MOVE, reason=f"NAS holds {count} timers for it")
         if step is not None:
             steps.append(step)
     unknown = [s for s in steps if s.action is Action.CANCEL and not (s.job_id in by_id and by_id[s.job_id].known)]
@@ -177,8 +183,16 @@ def _step(
     if sent.callback_url is not None and sent.callback_url != callback_url:
         return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="the callback URL changed")
     if at == wanted.at or (at is not None and at == sent.fire_at and sent.wake == wanted.at):
-        return Step(action=Action.KEEP, job_id=job_id, held=at, wanted=wanted.at)
+        return Step(action=Action.KEEP, job_id=job_id, held=at, wanted=wanted.at, reason=off_by(at, wanted.at))
     return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="armed for another time")
+
+
+def off_by(held: datetime | None, wanted: datetime) -> str:
+    """Return how far from the wanted instant NAS holds a timer, in words; "" within a second."""
+    seconds = 0 if held is None else int((held - wanted).total_seconds())
+    if abs(seconds) <= 1:
+        return ""
+    return f"held {abs(seconds)} s {'later' if seconds > 0 else 'earlier'} than wanted"
 
 
 def _guard(unknown: int, held: int, *, store_has_jobs: bool) -> str | None:

@@ -115,7 +115,8 @@ def _item(request: Request) -> dict[str, Any]:
 
 def _batch(client: NasClient, items: list[Request]) -> list[CallResult]:
     """One batch call. Raises what befell it as a whole."""
-    reply = client.call("POST", BATCH_PATH, body={"items": [_item(request) for request in items]})
+    body = {"items": [_item(request) for request in items]}
+    reply = client.bounded(lambda: client.call("POST", BATCH_PATH, body=body))
     document = read_object(reply)
     listed = document.get("results")
     if not isinstance(listed, list) or len(listed) != len(items):
@@ -147,8 +148,8 @@ def _result(client: NasClient, reply: NasReply, request: Request, item: object, 
 def _one(client: NasClient, request: Request) -> CallResult:
     try:
         if isinstance(request, ArmRequest):
-            return CallResult(request=request, answer=client.provision_once(request))
-        client.cancel_once(request)
+            return CallResult(request=request, answer=client.provision(request))
+        client.cancel(request.job_id, request.generation)
     except ChronosError as error:  # handed on: it is this request's result
         return CallResult(request=request, error=error)
     return CallResult(request=request)

@@ -115,12 +115,12 @@ class NasClient(Nas):
 
     def provision(self, request: ArmRequest) -> ArmAnswer:
         """Arm one job. The same request again is a no-op at NAS."""
-        return self._bounded(lambda: self.provision_once(request))
+        return self.bounded(lambda: self._provision(request))
 
     def cancel(self, job_id: str, generation: int | None = None) -> None:
         """Drop a job's one-shot. A job unknown to NAS is a no-op."""
         request = CancelRequest(job_id=job_id, generation=generation)
-        self._bounded(lambda: self.cancel_once(request))
+        self.bounded(lambda: self._cancel(request))
 
     def list(self) -> ArmList:
         """All that NAS holds for this agent, through all pages. Any page that fails fails the list."""
@@ -130,7 +130,7 @@ class NasClient(Nas):
         features: frozenset[str] = frozenset()
         cursor: str | None = None
         while True:
-            reply = self._bounded(partial(self._list_page, cursor))
+            reply = self.bounded(partial(self._list_page, cursor))
             page, cursor, named = read_page(reply)
             if first is None:
                 first, features = reply, named
@@ -161,15 +161,13 @@ class NasClient(Nas):
         if transport is not None:
             transport.close()
 
-    def provision_once(self, request: ArmRequest) -> ArmAnswer:
-        """`provision` in the caller's own thread, so with soft bounds only: for `apply`, which has many."""
+    def _provision(self, request: ArmRequest) -> ArmAnswer:
         reply = self.call("POST", PROVISION_PATH, body=provision_body(request))
         answer = read_arm_answer(reply, read_object(reply))
         self._features = answer.features
         return answer
 
-    def cancel_once(self, request: CancelRequest) -> None:
-        """`cancel` in the caller's own thread."""
+    def _cancel(self, request: CancelRequest) -> None:
         reply = self.call("POST", CANCEL_PATH, body=cancel_body(request))
         if reply.body.strip() and read_object(reply).get("ok") is False:
             raise garbage(reply, "says that it is not ok")
@@ -178,7 +176,7 @@ class NasClient(Nas):
         params = None if cursor is None else {"cursor": cursor}
         return self.call("GET", LIST_PATH, params=params, max_bytes=_MAX_PAGE)
 
-    def _bounded(self, work: Callable[[], Value]) -> Value:
+    def bounded(self, work: Callable[[], Value]) -> Value:
         """Give up on `work` when the budget is spent. The grace lets its own bounds speak first: they know more."""
         late = NasUnavailableError(f"NAS at {self._url} was not done within {self._budget_s:.3g} s in all")
         return within(self._budget_s + _GRACE_S, work, late)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
@@ -103,3 +105,26 @@ def test_a_wake_with_nothing_to_do_backs_off():
         (instant_to_send(look, LastArm(idle=idle), T, idle=True, named=T) - T).total_seconds() for idle in (0, 1, 2, 20)
     ]
     assert waits == [5, 10, 20, 900]
+
+
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [(0, ""), (1, ""), (-1, ""), (3, "held 3 s later than wanted"), (-60, "held 60 s earlier than wanted")],
+)
+def test_a_timer_held_beside_its_instant_is_said(off, said):
+    """More than a second from the wanted instant is in the plan's line, also where the timer is kept."""
+    wanted = at(300)
+    sent = LastArm(wake=wanted, fire_at=wanted + timedelta(seconds=off), purpose="cursor", state=ArmState.CONFIRMED)
+    wish = DesiredArm(job_id="a", wake=Wake(at=wanted, purpose=Purpose.CURSOR), sent=sent)
+    (step,) = make_plan(
+        [wish], {"a": wanted + timedelta(seconds=off)}, callback_url="https://me", store_has_jobs=True
+    ).steps
+    assert (step.action, step.reason) == (Action.KEEP, said)
+
+
+def test_several_timers_of_a_job_are_one_too_many():
+    """Even where one of them is the wanted one, the plan moves it and says how many there are."""
+    wanted = at(300)
+    wish = DesiredArm(job_id="a", wake=Wake(at=wanted, purpose=Purpose.CURSOR))
+    (step,) = make_plan([wish], {"a": wanted}, callback_url="https://me", store_has_jobs=True, several={"a": 3}).steps
+    assert (step.action, step.reason) == (Action.MOVE, "NAS holds 3 timers for it")

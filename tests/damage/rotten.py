@@ -74,6 +74,7 @@ def make_home(home, nas_url: str) -> dict[str, str]:
         "store id": "cron/store.json",
         "tick": "cron/tick.json",
         "probe": "cron/probe.json",
+        "memory of NAS": "cron/nas.json",
     }
     contents = {
         "row of a run": row | {"run_id": run_id_of(ran), "state": "accepted", "scheduled_at": ran.isoformat()},
@@ -83,6 +84,12 @@ def make_home(home, nas_url: str) -> dict[str, str]:
         "pack": {SICK: {"job_id": SICK, "state": "cancelled"}},
         "store id": {"id": "0123456789abcdef"},
         "tick": {"at": now.isoformat()},
+        "memory of NAS": {
+            "portal_url": "https://portal.example.com",
+            "audience": "agent:1",
+            "delivered": 5,
+            "since": now.isoformat(),
+        },
         "probe": {"fire_at": now.isoformat(), "sent_at": now.isoformat(), "callback_url": "https://agent.example.com"},
     }
     for kind, path in paths.items():

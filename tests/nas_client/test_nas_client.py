@@ -210,6 +210,19 @@ class TestTemporary:
         assert "was not done within 0.3 s in all" in error.message
         assert time.monotonic() - start < 2
 
+    @pytest.mark.parametrize("features", [None, ["batch"]])
+    def test_drip_of_many(self, nas, connect, features):
+        """Nor where many requests are carried out, side by side or as a batch: each ends within the budget."""
+        client = connect(budget_s=0.3, attempts=1)
+        if features is not None:
+            nas.answer = lambda call: Answer(body={"armed": [], "features": features})
+            client.list()
+        nas.answer = lambda call: Answer(raw=nas.drip)
+        start = time.monotonic()
+        results = list(client.apply([request(job_id="a"), request(job_id="b")]))
+        assert ["was not done within 0.3 s in all" in result.error.message for result in results] == [True, True]
+        assert time.monotonic() - start < 3
+
     def test_slow_body(self, nas, connect):
         """The same in the body, where the call itself notices."""
 

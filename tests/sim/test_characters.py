@@ -6,7 +6,9 @@ fires too soon, or drops what it is sent, must not be asked over and over.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,11 +17,15 @@ from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import Interval
 from chronos_cli.nas_client.answers import read_generation
-from chronos_cli.nas_client.interface import ArmAnswer
+from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest
 from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.arming import reconcile as reconciling
+from chronos_cli.operations.arming import slot_memory
+from chronos_cli.operations.context import NasTarget
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.memory import MemoryStore
 from tests.sim.config import ORDINARY
 from tests.sim.nas import CHARACTERS, Server
 from tests.sim.world import World
@@ -219,3 +225,114 @@ def test_an_answer_that_names_no_features_has_none():
     """What NAS could do last week says nothing about the one that answers today."""
     sent = ArmDocument(job_id="j", features=("batch", "generation", "keeps-slot"), generation=7)
     assert arming.confirmation(sent, ArmAnswer(schedule_id="s1"), NOW)(sent).features == ()
+
+
+class NeverReplaces(Counted):
+    """Keeps a timer for each key, as one backend is planned to: a new wish stands beside the old one."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.beside = {}
+
+    def provision(self, request):
+        before = self.slots.get(request.job_id)
+        answer = super().provision(request)
+        if before is not None and before.fire_at != request.fire_at.timestamp():
+            self.beside.setdefault(request.job_id, []).append(before)
+        return answer
+
+    def cancel(self, job, generation):
+        self.beside.pop(job, None)
+        super().cancel(job, generation)
+
+    def list(self):
+        listed = super().list()
+        more = [self._arm(job, slot.fire_at, slot.name) for job, slots in self.beside.items() for slot in slots]
+        return replace(listed, arms=(*listed.arms, *more))
+
+
+def test_reconcile_leaves_one_timer_where_nas_held_several():
+    """A NAS that never replaces has two timers after an edit; reconcile drops both and sends the one that is wanted."""
+    world = Calm(())
+    world.nas = NeverReplaces(world, world.nas.char)
+    results = []
+    try:
+        world.add("job1", 3_600)
+        world.go_on(30)
+        world.spawn("edit", "job1", lambda _, ctx: world.nas.provision(ArmRequest(
+            job_id="job1", fire_at=datetime.fromtimestamp(world.now + 900, UTC), callback_url="https://me")))  # fmt: skip
+        world.go_on(30)
+        assert len(world.nas.list().arms) == 2
+        world.spawn("reconcile", None, lambda _, ctx: results.append(reconciling.reconcile(ctx)))
+        world.go_on(30)
+        (step,) = results[0].plan.steps
+        assert step.reason == "NAS holds 2 timers for it"
+        (arm,) = world.nas.list().arms
+        assert 0 <= (arm.fire_at - step.wanted).total_seconds() <= 1
+        world.spawn("reconcile", None, lambda _, ctx: results.append(reconciling.reconcile(ctx)))
+        world.go_on(30)
+        assert results[1].plan.changes == ()
+    finally:
+        world.tasks.kill_all()
+
+
+NAS = NasTarget(portal_url="https://nas", callback_url="https://me", audience="agent:1", connect=lambda _: None)
+SENT = ArmDocument(
+    job_id="j", state=arming.ArmState.CONFIRMED, fire_at=NOW + timedelta(hours=1), sent_at=NOW, portal_url="https://nas",
+    audience="agent:1", in_answer=True,
+)  # fmt: skip
+
+
+def context_at(store, now):
+    """The outside as the memory of a slot needs it."""
+    return SimpleNamespace(
+        repository=SimpleNamespace(documents=store), clock=lambda: now, wire=NAS, checkpoint=lambda _: None
+    )
+
+
+def test_five_wakes_teach_that_a_slot_is_kept_and_one_missing_ends_it():
+    """What counts is written while it changes something, and no more; a missing wake begins it anew; a month forgets it."""
+    store = MemoryStore()
+    ctx = context_at(store, NOW)
+    for count in range(1, 6):
+        assert not slot_memory.keeps_slot(ctx, SENT)
+        slot_memory.note_delivered(ctx, SENT)
+        assert slot_memory.recall(ctx).delivered == count
+    assert slot_memory.keeps_slot(ctx, SENT)
+    version = store.read(slot_memory.MEMORY_KEY).version
+    slot_memory.note_delivered(ctx, SENT)
+    assert store.read(slot_memory.MEMORY_KEY).version == version
+    assert not slot_memory.keeps_slot(context_at(store, NOW + timedelta(days=31)), SENT)
+    slot_memory.note_delivered(context_at(store, NOW + timedelta(days=20)), SENT)
+    assert slot_memory.keeps_slot(context_at(store, NOW + timedelta(days=31)), SENT)
+    other = firing.replace(SENT, audience="agent:2")
+    assert not slot_memory.keeps_slot(ctx, other)
+    slot_memory.note_missing(ctx, other)
+    assert slot_memory.keeps_slot(ctx, SENT)
+    slot_memory.note_missing(ctx, SENT)
+    assert not slot_memory.keeps_slot(ctx, SENT)
+    assert slot_memory.recall(ctx).missed_at == NOW
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"in_answer": False}, {"fire_at": NOW + timedelta(seconds=60)}, {"fire_at": None}, {"features": ("keeps-slot",)}],
+)
+def test_what_proves_nothing_teaches_nothing(change):
+    """A wake sent again after an answer, one that was due soon, and one of a NAS that promises it anyway."""
+    store = MemoryStore()
+    slot_memory.note_delivered(context_at(store, NOW), firing.replace(SENT, **change))
+    assert store.read(slot_memory.MEMORY_KEY) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"portal_url": 1}', b'{"delivered": "x"}', b"null"])
+def test_a_memory_that_cannot_be_read_is_none(data):
+    """It is learned anew, over what stood there."""
+    store = MemoryStore()
+    store.create(slot_memory.MEMORY_KEY, data)
+    ctx = context_at(store, NOW)
+    assert slot_memory.recall(ctx) is None
+    slot_memory.note_probed(ctx, keeps=True)
+    assert slot_memory.keeps_slot(ctx, SENT)
+    slot_memory.note_probed(ctx, keeps=False)
+    assert not slot_memory.keeps_slot(ctx, SENT)

@@ -8,6 +8,7 @@ changes nothing. Safe from any number of places at once.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
@@ -18,6 +19,7 @@ from chronos_cli.frozen import frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
+from chronos_cli.operations.arming.slot_memory import note_missing
 from chronos_cli.operations.evaluate import EvaluationOfAll, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
-    from chronos_cli.nas_client.interface import ArmList
+    from chronos_cli.nas_client.interface import ArmList, Nas
     from chronos_cli.operations.context import Context, NasTarget
 
 LIST_BUDGET_S: Final = 60.0
+_SOON: Final = timedelta(seconds=5)
+_LONG: Final = timedelta(minutes=2)
 
 
 @frozen
@@ -88,6 +92,7 @@ def reconcile(
             callback_url=wire.callback_url,
             store_has_jobs=settled.any_jobs,
             prune=prune,
+            several=_several(listed, ctx.clock(), chosen),
         )
         result = ReconcileResult(
             plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run, trust=ctx.trust
@@ -96,11 +101,16 @@ def reconcile(
             return result
         renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
         held = {arm.job_id: arm.fire_at for arm in listed.arms}
-        done = apply_plan(
+        _learn(ctx, documents, held)
+        crowded = _several(listed, ctx.clock(), chosen).keys() & {step.job_id for step in plan.changes}
+        refused = _dropped(nas, crowded)
+        for job_id in crowded:
+            held.pop(job_id)
+        done = list(refused.values()) + apply_plan(
             ctx,
             wire,
             nas,
-            plan.changes,
+            [step for step in plan.changes if step.job_id not in refused],
             settled,
             documents,
             held,
@@ -115,6 +125,44 @@ def reconcile(
 
         alert(ctx, settled.over)
     return replace(result, done=tuple(done))
+
+
+def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> dict[str, int]:
+    """The jobs of which NAS lists more than one timer still to come, and how many: one NAS never replaced a timer.
+
+    A redelivery that is owed beside the new timer is past already, or in flight, and stays.
+    """
+    ahead: dict[str, set[datetime]] = {}
+    for arm in listed.arms:
+        if arm.fire_at is not None and arm.fire_at > now + _SOON and arm.state != "in_flight":
+            ahead.setdefault(arm.job_id, set()).add(arm.fire_at)
+    return {job_id: len(found) for job_id, found in ahead.items()
+            if len(found) > 1 and (chosen is None or job_id in chosen)}  # fmt: skip
+
+
+def _dropped(nas: Nas, job_ids: Iterable[str]) -> dict[str, StepResult]:
+    """Drop every timer of these jobs, so that the one to be sent is the only one; the failures by job."""
+    results = nas.apply([CancelRequest(job_id=job_id) for job_id in sorted(job_ids)])
+    return {
+        result.request.job_id: StepResult(
+            step=Step(action=Action.MOVE, job_id=result.request.job_id), error=result.error
+        )
+        for result in results
+        if not result.ok
+    }
+
+
+def _learn(ctx: Context, documents: Mapping[str, ArmDocument], held: Mapping[str, datetime | None]) -> None:
+    """Forget that NAS keeps its slot where a wake that was sent before an answer alone is not there any more."""
+    now = ctx.clock()
+    for job_id, document in documents.items():
+        if not document.in_answer or document.spent or document.state is not ArmState.CONFIRMED:
+            continue
+        due, sent = document.fire_at, document.sent_at
+        settled = sent is not None and now - sent > _LONG
+        if settled and due is not None and job_id not in held and not now - _LONG < due < now + _SOON:
+            note_missing(ctx, document)
+            return
 
 
 def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:

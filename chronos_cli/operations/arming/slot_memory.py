@@ -138,6 +138,24 @@ def note_missing(ctx: Context, document: ArmDocument) -> None:
     _change(ctx, forget)
 
 
+def note_probed(ctx: Context, *, keeps: bool) -> None:
+    """Write down what a probe of the whole way has shown, where no wake of a job has shown it yet."""
+    now, wire = ctx.clock(), ctx.wire
+
+    def change(memory: SlotMemory | None) -> SlotMemory | None:
+        if wire is None or (keeps and memory is not None and memory.keeps(wire, now)):
+            return memory
+        return SlotMemory(
+            portal_url=wire.portal_url,
+            audience=wire.audience,
+            delivered=ENOUGH if keeps else 0,
+            since=now,
+            missed_at=None if keeps else now,
+        )
+
+    _change(ctx, change)
+
+
 def _proves(document: ArmDocument) -> bool:
     if FEATURE_KEEPS_SLOT in document.features or not document.in_answer:
         return False

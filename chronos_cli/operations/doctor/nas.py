@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_LEEWAY_S
+from chronos_cli.contract import FEATURE_KEEPS_SLOT, FIRE_ALGORITHMS, FIRE_LEEWAY_S
 from chronos_cli.errors import AuthError, ChronosError, RefusedError
+from chronos_cli.operations.arming.slot_memory import ENOUGH, recall
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.firing.admission import trust_settings
 from chronos_cli.operations.firing.refused_token import last_refused
@@ -50,6 +51,23 @@ def _answered(ctx: Context, nas: Nas, held: ArmList, took_s: float) -> Iterator[
     )
     yield ok("token", f"accepted (from {getattr(nas, 'token_origin', 'its source')})")
     yield _clock(ctx.clock(), held.server_time)
+    yield _slot(ctx, held)
+
+
+def _slot(ctx: Context, held: ArmList) -> Check:
+    """Whether NAS leaves in its slot what was armed before an answer: promised, learned, or not known yet."""
+    memory = recall(ctx)
+    if FEATURE_KEEPS_SLOT in held.features:
+        return ok("slot", "NAS promises to keep what is armed before an answer")
+    if memory is None or ctx.wire is None or not memory.is_of(ctx.wire):
+        text = "whether NAS keeps what is armed before an answer is not known yet"
+    elif memory.keeps(ctx.wire, ctx.clock()):
+        return ok("slot", f"NAS keeps what is armed before an answer, as seen on {memory.since:%Y-%m-%d}")
+    elif memory.missed_at is not None:
+        text = f"NAS dropped what was armed before an answer on {memory.missed_at:%Y-%m-%d}"
+    else:
+        text = f"NAS kept what was armed before an answer {memory.delivered} of {ENOUGH} times"
+    return ok("slot", f"{text}: it is looked for after each")
 
 
 def _not_answered(portal: str, error: ChronosError) -> list[Check]:

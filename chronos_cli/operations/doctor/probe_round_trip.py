@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.errors import AuthError, ChronosError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.operations.arming.slot_memory import note_probed
 from chronos_cli.operations.doctor.callback_probe import Responder, probe_callback
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.firing.probe import PROBE_ID, Probe, expect, read_probe
@@ -163,7 +164,8 @@ def _slot(ctx: Context, nas: Nas, probe: Probe) -> Check:
         while True:
             arm = _held(nas)
             if arm is None:
-                return ok("probe_slot", "NAS drops what is armed during a fire; each run's end arms again")
+                note_probed(ctx, keeps=False)
+                return ok("probe_slot", "NAS drops what is armed during a fire: it is looked for after each answer")
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_S * 3)
@@ -172,9 +174,10 @@ def _slot(ctx: Context, nas: Nas, probe: Probe) -> Check:
             "probe_slot", f"whether NAS keeps the slot is not known: {error.message}", code=error.code, mend=error.hint
         )
     if arm.fire_at != found.again:
-        return ok(
-            "probe_slot", f"NAS puts its own redelivery in the slot ({arm.fire_at_text}); each run's end arms again"
-        )
+        note_probed(ctx, keeps=False)
+        when = arm.fire_at_text
+        return ok("probe_slot", f"NAS puts its own redelivery in the slot ({when}): it is looked at after each answer")
+    note_probed(ctx, keeps=True)
     return ok("probe_slot", "NAS keeps what is armed during a fire")
 
 
