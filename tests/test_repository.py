@@ -226,6 +226,12 @@ def test_the_core_is_pure():
             assert ours or (first in sys.stdlib_module_names and first not in io), (path, module)
 
 
+def test_documents_are_reached_by_the_repository():
+    """Outside the store nobody reaches past the repository, which knows what a conflict and a lost answer ask for."""
+    files = [path for path in (ROOT / "chronos_cli").rglob("*.py") if "store" not in path.parts]
+    assert [str(path) for path in files if "repository.documents" in path.read_text(encoding="utf-8")] == []
+
+
 def test_the_nas_shares_only_the_ground():
     """The NAS is a program of its own: of the agent's side it knows the wire contract, the errors and the records."""
     allowed = (

@@ -169,7 +169,8 @@ def _processes(config: Config, outside: ProcessEnvironment, repository: Reposito
     remote = "://" in config.store
 
     def keep(key: str, file: Path) -> None:
-        repository.documents.create(key, file.read_bytes())
+        data = file.read_bytes()
+        repository.update(key, lambda _: data)
         file.unlink()
 
     return LocalProcesses(

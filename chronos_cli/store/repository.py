@@ -22,7 +22,8 @@ from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from chronos_cli.store.holds import Hold
@@ -97,27 +98,82 @@ class Repository:
 
             ensure_proven(self.documents)
             self._proven = True
+
+        def once() -> T:
+            with self.exclusive():
+                found = self.documents.read(JOBS_KEY)
+                jobs = JobsFile.empty() if found is None else JobsFile.parse(found.data, beside=found.beside)
+                result = fn(jobs)
+                if jobs.changed:
+                    version = self._write(JOBS_KEY, jobs.render(), found)
+                    # It reads as what was just written would, so nobody need parse that again.
+                    self._jobs = StoredDocument(value=jobs, version=version)
+                return result
+
+        return self._until_stored(JOBS_KEY, once, waited=2)
+
+    # -- any document ------------------------------------------------------------------------------------------------
+
+    @property
+    def location(self) -> str:
+        """The place of the documents, for people: a path or a URL without credentials."""
+        return self.documents.location
+
+    def read(self, key: str) -> Document | None:
+        """Return a document as it is stored, None where there is none. Raises StoreError."""
+        return self.documents.read(key)
+
+    def keys(self, prefix: str) -> Iterable[str]:
+        """Return the keys below `prefix`, sorted. Raises StoreError."""
+        return self.documents.list(prefix)
+
+    def update(self, key: str, fn: Callable[[Document | None], bytes | None], *, durable: bool = True) -> None:
+        """Store what `fn` makes of a document (None: there is none), again from what is there then on every conflict.
+
+        `fn` may run several times, and may find its own write, whose answer was lost. None from it leaves the document
+        as it is. Raises StoreError, or TemporaryError when conflicts do not clear.
+        """
+
+        def once() -> None:
+            found = self.documents.read(key)
+            data = fn(found)
+            if data is not None:
+                self._write(key, data, found, durable=durable)
+
+        self._until_stored(key, once)
+
+    def delete(self, key: str) -> None:
+        """Remove a document, durably; one that is not there is fine. Raises StoreError."""
+        self.documents.delete(key)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other writers of the jobs out, where the place can. Raises LockTimeoutError."""
+        return self.documents.exclusive(JOBS_KEY)
+
+    def prove(self, token: Callable[[], str]) -> None:
+        """Find out whether the store refuses writes with an old version. Raises StoreError where it takes them."""
+        from chronos_cli.store.proof import prove_compare_and_swap
+
+        prove_compare_and_swap(self.documents, token=token)
+
+    def _write(
+        self, key: str, data: bytes, found: Document | StoredDocument[Any] | None, *, durable: bool = True
+    ) -> str:
+        if found is None or not found.version:
+            return self.documents.create(key, data, durable=durable)
+        return self.documents.replace(key, data, found.version, durable=durable)
+
+    def _until_stored(self, key: str, once: Callable[[], T], *, waited: int = 0) -> T:
+        """Load, change and write by `once` until nobody else has written meanwhile. Raises TemporaryError.
+
+        `waited`: how often this is taken to have waited already, so that the first wait is longer.
+        """
         for attempt in range(_ATTEMPTS):
             try:
-                with self.documents.exclusive(JOBS_KEY):
-                    return self._change_once(fn)
+                return once()
             except VersionConflict:
-                self.pause(attempt + 2)
-        raise TemporaryError("the job store changed under every attempt", hint="try again; see docs on contention")
-
-    def _change_once(self, fn: Callable[[JobsFile], T]) -> T:
-        found = self.documents.read(JOBS_KEY)
-        jobs = JobsFile.empty() if found is None else JobsFile.parse(found.data, beside=found.beside)
-        result = fn(jobs)
-        if jobs.changed:
-            data = jobs.render()
-            if found is None:
-                version = self.documents.create(JOBS_KEY, data)
-            else:
-                version = self.documents.replace(JOBS_KEY, data, found.version)
-            # It reads as what was just written would, so nobody need parse that again.
-            self._jobs = StoredDocument(value=jobs, version=version)
-        return result
+                self.pause(attempt + waited)
+        raise TemporaryError(f"{key} changed under every attempt")
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -258,14 +314,17 @@ class Repository:
 
         key, lines = pack_key(name), {job_id: document.to_json() for job_id, document in documents.items()}
         data = render(lines)
-        for _ in range(_ATTEMPTS):
+
+        def once() -> str:
             try:
-                return Pack(key=key, version=self.documents.create(key, data), lines=lines)
+                return self.documents.create(key, data)
             except VersionConflict:
                 found = self.documents.read(key)  # nobody else has that name: the answer to our write was lost
                 if found is not None and found.data == data:
-                    return Pack(key=key, version=found.version, lines=lines)
-        raise TemporaryError("a pack of arm documents could not be made")
+                    return found.version
+                raise
+
+        return Pack(key=key, version=self._until_stored(key, once), lines=lines)
 
     def replace_pack(self, pack: Pack, lines: Mapping[str, Line]) -> None:
         """Write a pack again. Raises VersionConflict where somebody else did so, or deleted it, since it was read."""
@@ -289,27 +348,21 @@ class Repository:
         `seen`: the document as it was last read or written, its version empty where there was none. It is tried first,
         which spares a read where nobody else writes; where somebody did, the version tells.
         """
-        for attempt in range(_ATTEMPTS):
-            guessed, found = seen is not None, seen or self.arm(job_id) or no_arm(job_id)
-            seen = None
+
+        def change(found: StoredDocument[ArmDocument]) -> StoredDocument[ArmDocument]:
             after = fn(found.value)
             if after == found.value:
-                if guessed:
-                    continue
                 return found
-            try:
-                data = _dump(after.to_json())
-                if found.version:
-                    version = self.documents.replace(arm_key(job_id), data, found.version, durable=False)
-                else:
-                    version = self.documents.create(arm_key(job_id), data, durable=False)
-            except VersionConflict:
-                if not guessed:
-                    self.pause(attempt)
-            else:
-                stored = StoredDocument(value=after, version=version)
-                return stored if found.version else self._with_keys(job_id, stored, found.value)
-        raise TemporaryError("the arm document changed under every attempt")
+            version = self._write(arm_key(job_id), _dump(after.to_json()), found, durable=False)
+            stored = StoredDocument(value=after, version=version)
+            return stored if found.version else self._with_keys(job_id, stored, found.value)
+
+        if seen is not None:
+            with suppress(VersionConflict):
+                stored = change(seen)
+                if stored is not seen:
+                    return stored
+        return self._until_stored(arm_key(job_id), lambda: change(self.arm(job_id) or no_arm(job_id)))
 
     def _with_keys(
         self, job_id: str, made: StoredDocument[ArmDocument], base: ArmDocument
@@ -343,30 +396,33 @@ class Repository:
 
     def store_id(self, make: Callable[[], str]) -> str:
         """The store's id, made on first use, and anew where it cannot be read: each row names the lock of its run."""
-        for _ in range(_ATTEMPTS):
+        known: str | None = None
+
+        def once(found: Document | None) -> bytes | None:
+            nonlocal known
             try:
-                found = self.documents.read(STORE_KEY)
-            except DocumentError:  # closed to us: doctor says so, and jobs run by an id that all like us make alike
-                return f"unreadable-{crc32(self.documents.location.encode()):08x}"
-            try:
-                if found is None:
-                    self.documents.create(STORE_KEY, _dump({"id": make()}))
-                    continue
-                try:
-                    return _parse(STORE_KEY, found, id_in, "the next run that starts makes it anew")
-                except UnreadableError as error:
-                    self.set_aside(error)
-                    self.documents.replace(STORE_KEY, _dump({"id": make()}), found.version)
-            except VersionConflict:
-                continue
-        raise TemporaryError("the store's id could not be made")
+                known = _store_id(found)
+            except UnreadableError as error:
+                self.set_aside(error)
+            if known is not None:
+                return None
+            known = make()
+            return _dump({"id": known})
+
+        try:
+            known = _store_id(self.documents.read(STORE_KEY))
+        except UnreadableError:
+            known = None
+        except DocumentError:  # closed to us: doctor says so, and jobs run by an id that all like us make alike
+            return f"unreadable-{crc32(self.documents.location.encode()):08x}"
+        if known is None:
+            self.update(STORE_KEY, once)
+        return str(known)
 
     def mend_store_id(self, make: Callable[[], str]) -> None:
         """Make the store's id anew where there is one that cannot be read."""
         try:
-            found = self.documents.read(STORE_KEY)
-            if found is not None:
-                _parse(STORE_KEY, found, id_in, "")
+            _store_id(self.documents.read(STORE_KEY))
         except UnreadableError:
             self.store_id(make)
         except DocumentError:
@@ -442,6 +498,11 @@ def id_in(document: Any) -> str:
     if not is_job_id(document["id"]):
         raise ValueError("its id is not one")
     return str(document["id"])
+
+
+def _store_id(found: Document | None) -> str | None:
+    hint = "the next run that starts makes it anew"
+    return None if found is None else _parse(STORE_KEY, found, id_in, hint)
 
 
 def no_arm(job_id: str) -> StoredDocument[ArmDocument]:

@@ -153,16 +153,16 @@ def test_documents_that_change_under_every_attempt(tmp_path):
     again = "try again later"
     repository = context(Busy("jobs.json", "arms", "store.json"), tmp_path).repository
     line = said(lambda: repository.change(lambda found: found.add({"id": "a"})))
-    assert line.startswith("the job store changed under every attempt: try again")
+    assert line == f"cron/jobs.json changed under every attempt: {again}"
     line = said(lambda: repository.change_arm("a", lambda found: replace(found, generation=5)))
-    assert line == f"the arm document changed under every attempt: {again}"
-    assert said(lambda: repository.store_id(lambda: "x")) == f"the store's id could not be made: {again}"
+    assert line == f"cron/arms/a.json changed under every attempt: {again}"
+    assert said(lambda: repository.store_id(lambda: "x")) == f"cron/store.json changed under every attempt: {again}"
     packs = context(Busy("arm-packs"), tmp_path).repository
-    assert said(lambda: packs.create_pack("p", {})) == f"a pack of arm documents could not be made: {again}"
+    assert said(lambda: packs.create_pack("p", {})).endswith(f" changed under every attempt: {again}")
     ctx = context(Busy("ESTOP", "probe"), tmp_path)
-    assert said(lambda: hold.engage(ctx, reason="x")) == f"the hold changed under every attempt: {again}"
+    assert said(lambda: hold.engage(ctx, reason="x")) == f"ESTOP changed under every attempt: {again}"
     line = said(lambda: probe._change(ctx, lambda _: probe.Probe(fire_at=NOW, sent_at=NOW, callback_url="u")))
-    assert line == f"the probe's document changed under every attempt: {again}"
+    assert line == f"cron/probe.json changed under every attempt: {again}"
     assert said(lambda: probe._arm_again(ctx, NOW)) == f"no NAS is configured where the callback runs: {again}"
 
 

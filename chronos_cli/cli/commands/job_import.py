@@ -145,7 +145,7 @@ def _jobs_of(other: Context) -> tuple[JobsFile, list[str]]:
         from chronos_cli.store.interface import JOBS_KEY
         from chronos_cli.store.jobsfile import JobsFile
 
-        file = Path(other.repository.documents.location, JOBS_KEY)
+        file = Path(other.repository.location, JOBS_KEY)
         said = f"{error.message}; when its jobs are due is counted from now, and how often they ran is not known"
         return JobsFile.parse(file.read_bytes(), where=str(file)), [said]
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, names
-from chronos_cli.store.interface import VersionConflict
 from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.interface import Document
 
 MEMORY_KEY: Final = "cron/nas.json"
 ENOUGH: Final = 5
@@ -32,7 +32,6 @@ LONG_AFTER: Final = timedelta(seconds=60)
 
 KEPT_FOR: Final = timedelta(days=30)
 RENEWED_AFTER: Final = timedelta(days=15)
-_TRIES: Final = 5
 
 
 @frozen
@@ -84,7 +83,7 @@ class SlotMemory:
 def recall(ctx: Context) -> SlotMemory | None:
     """Return what is known of the NAS of this home, None where nothing is, or nothing that can be read."""
     try:
-        found = ctx.repository.documents.read(MEMORY_KEY)
+        found = ctx.repository.read(MEMORY_KEY)
     except ChronosError:
         return None
     return None if found is None else _read(found.data)
@@ -172,20 +171,11 @@ def _read(data: bytes) -> SlotMemory | None:
 
 def _change(ctx: Context, fn: Callable[[SlotMemory | None], SlotMemory | None]) -> None:
     """Write what changed, if anything did. It is a help, not a record: a store that takes no write is left alone."""
-    documents = ctx.repository.documents
+
+    def once(found: Document | None) -> bytes | None:
+        before = None if found is None else _read(found.data)
+        after = fn(before)
+        return None if after is None or after == before else (json.dumps(after.to_json(), indent=1) + "\n").encode()
+
     with suppress(ChronosError):
-        for _ in range(_TRIES):
-            found = documents.read(MEMORY_KEY)
-            before = None if found is None else _read(found.data)
-            after = fn(before)
-            if after is None or after == before:
-                return
-            data = (json.dumps(after.to_json(), indent=1) + "\n").encode()
-            try:
-                if found is None:
-                    documents.create(MEMORY_KEY, data, durable=False)
-                else:
-                    documents.replace(MEMORY_KEY, data, found.version, durable=False)
-            except VersionConflict:
-                continue
-            return
+        ctx.repository.update(MEMORY_KEY, once, durable=False)

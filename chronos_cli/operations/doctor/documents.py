@@ -53,10 +53,10 @@ def check_documents(ctx: Context) -> Check:
 
 
 def _small(ctx: Context) -> Iterator[tuple[str, str]]:
-    packs = [(key, _lines, "chronos reconcile") for key in ctx.repository.documents.list(PREFIX)]
+    packs = [(key, _lines, "chronos reconcile") for key in ctx.repository.keys(PREFIX)]
     for key, read, mend in (*_SMALL, *packs):
         try:
-            stored = ctx.repository.documents.read(key)
+            stored = ctx.repository.read(key)
             if stored is not None:
                 read(read_json(stored.data, max_bytes=MAX_PACK_BYTES))
         except DocumentError as error:

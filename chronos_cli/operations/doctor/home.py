@@ -128,27 +128,24 @@ def check_file_system(config: Config, mounts: str) -> Check:
 
 def check_store(config: Config, ctx: Context, locks: LockPlace) -> Iterator[Check]:
     """Whether the jobs can be read, a write with an old version is refused, and the locks can be had."""
-    documents = ctx.repository.documents
     try:
         count = len(ctx.repository.jobs().records)
     except ChronosError as error:
         yield failed_with("store", error)
         return
-    yield ok("store", f"{count} {'job' if count == 1 else 'jobs'} at {documents.location}")
+    yield ok("store", f"{count} {'job' if count == 1 else 'jobs'} at {ctx.repository.location}")
     if "://" not in config.store and not Path(config.store or config.home, "cron").is_dir():
         yield ok("compare_and_swap", "not tried: the store is made with the first job")
         yield ok("lock", "not tried: the store is made with the first job")
         return
-    from chronos_cli.store.proof import prove_compare_and_swap
-
     try:
-        prove_compare_and_swap(documents, token=ctx.token)
+        ctx.repository.prove(ctx.token)
         yield ok("compare_and_swap", "writes with an old version are refused, so no run can be claimed twice")
     except ChronosError as error:
         yield failed_with("compare_and_swap", error)
     started = time.monotonic()
     try:
-        with documents.exclusive(JOBS_KEY):
+        with ctx.repository.exclusive():
             waited = time.monotonic() - started
         yield ok("lock", f"had after {waited * 1000:.0f} ms; a run's is had in {_take_run_lock(locks)}")
     except LockDirError as error:

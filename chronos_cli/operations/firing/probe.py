@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.frozen import frozen, names, replace
 from chronos_cli.nas_client.interface import ArmRequest
-from chronos_cli.store.interface import VersionConflict
 from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chronos_cli.operations.context import Context
+    from chronos_cli.store.interface import Document
 
 PROBE_ID: Final = "chronos.probe"
 """The job id that is reserved for it."""
@@ -29,7 +29,6 @@ PROBE_KEY: Final = "cron/probe.json"
 LATER: Final = timedelta(hours=1)
 """How far ahead the second instant is: never reached, since the probe cancels it."""
 
-_TRIES: Final = 20
 _BUDGET_S: Final = 10.0
 _INSTANTS: Final = ("fire_at", "sent_at", "received_at", "again")
 
@@ -74,7 +73,7 @@ class Probe:
 def read_probe(ctx: Context) -> Probe | None:
     """The last probe's document, None where there is none that can be read."""
     try:
-        found = ctx.repository.documents.read(PROBE_KEY)
+        found = ctx.repository.read(PROBE_KEY)
     except ChronosError:
         return None  # as good as none: what then reads or writes it says why
     return None if found is None else _read(found.data)
@@ -123,20 +122,9 @@ def _arm_again(ctx: Context, now: datetime) -> datetime:
 
 
 def _change(ctx: Context, fn: Callable[[Probe | None], Probe | None]) -> None:
-    documents = ctx.repository.documents
-    for _ in range(_TRIES):
-        found = documents.read(PROBE_KEY)
+    def once(found: Document | None) -> bytes | None:
         before = None if found is None else _read(found.data)
         after = fn(before)
-        if after is None or after == before:
-            return
-        data = (json.dumps(after.to_json(), indent=1) + "\n").encode()
-        try:
-            if found is None:
-                documents.create(PROBE_KEY, data, durable=False)
-            else:
-                documents.replace(PROBE_KEY, data, found.version, durable=False)
-        except VersionConflict:
-            continue
-        return
-    raise TemporaryError("the probe's document changed under every attempt")
+        return None if after is None or after == before else (json.dumps(after.to_json(), indent=1) + "\n").encode()
+
+    ctx.repository.update(PROBE_KEY, once, durable=False)

@@ -139,11 +139,10 @@ class _Marking:
         in the record after the row was made has not run yet. The claim's token is looked for in the bytes: no need to
         parse.
         """
-        documents = self.ctx.repository.documents
-        jobs = documents.read(JOBS_KEY)
+        jobs = self.ctx.repository.read(JOBS_KEY)
         if jobs is not None and self.claim.entry.claim.encode() in jobs.data:
             return made
-        documents.delete(row_key(made.value.job_id, made.value.run_id))
+        self.ctx.repository.delete(row_key(made.value.job_id, made.value.run_id))
         return None
 
 

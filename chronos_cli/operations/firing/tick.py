@@ -6,6 +6,7 @@ No lock is held while jobs run. A tick and a NAS may both be live: an occurrence
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,6 @@ from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming.arm import is_armed
 from chronos_cli.operations.evaluate import evaluate, read_all
 from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
-from chronos_cli.store.interface import VersionConflict
 from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
 def last_tick(ctx: Context) -> str | None:
     """When a tick last ran, ISO 8601, or None. Something unreadable there means none is known."""
     try:
-        found = ctx.repository.documents.read(TICK_KEY)
+        found = ctx.repository.read(TICK_KEY)
         if found is None:
             return None
         return str(read_json(found.data)["at"])
@@ -180,17 +180,10 @@ def last_tick(ctx: Context) -> str | None:
 
 
 def note_tick(ctx: Context, now: datetime) -> None:
-    """Write down that a tick runs, where that can be; a conflict means that another one has just done so."""
+    """Write down that a tick runs, where that can be."""
     data = json.dumps({"at": now.isoformat()}).encode()
-    documents = ctx.repository.documents
-    try:
-        found = documents.read(TICK_KEY)
-        if found is None:
-            documents.create(TICK_KEY, data, durable=False)
-        else:
-            documents.replace(TICK_KEY, data, found.version, durable=False)
-    except (VersionConflict, DocumentError):
-        return
+    with suppress(DocumentError, TemporaryError):
+        ctx.repository.update(TICK_KEY, lambda _: data, durable=False)
 
 
 def _collect(

@@ -6,9 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.instant import whole
-from chronos_cli.errors import TemporaryError, UsageError
+from chronos_cli.errors import UsageError
 from chronos_cli.store.holds import NO_REASON, Hold, read_hold
-from chronos_cli.store.interface import VersionConflict
 from chronos_cli.store.repository import STOP_KEY
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
     from chronos_cli.operations.context import Context
     from chronos_cli.store.interface import Document
-
-_TRIES = 20
 
 
 def engage(ctx: Context, *, reason: str | None = None, ttl_s: int | None = None, by: str | None = None) -> None:
@@ -30,23 +27,14 @@ def engage(ctx: Context, *, reason: str | None = None, ttl_s: int | None = None,
         raise UsageError(
             "a hold that ends at once holds nothing", hint="give a --ttl above zero, or lift it with --off"
         )
-    for _ in range(_TRIES):
-        found = ctx.repository.documents.read(STOP_KEY)
-        data = _after(found, reason, ttl_s, by, whole(ctx.clock())).to_bytes(ctx.token())
-        try:
-            if found is None:
-                ctx.repository.documents.create(STOP_KEY, data)
-            else:
-                ctx.repository.documents.replace(STOP_KEY, data, found.version)
-        except VersionConflict:
-            continue
-        return
-    raise TemporaryError("the hold changed under every attempt")
+    ctx.repository.update(
+        STOP_KEY, lambda found: _after(found, reason, ttl_s, by, whole(ctx.clock())).to_bytes(ctx.token())
+    )
 
 
 def lift(ctx: Context) -> None:
     """Let jobs go on, as far as this home has a say."""
-    ctx.repository.documents.delete(STOP_KEY)
+    ctx.repository.delete(STOP_KEY)
 
 
 def _after(found: Document | None, reason: str | None, ttl_s: int | None, by: str | None, now: datetime) -> Hold:

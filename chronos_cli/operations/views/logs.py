@@ -24,7 +24,7 @@ _RUNS = "cron/runs/"
 
 def job_ids_with_rows(ctx: Context) -> list[str]:
     """Every job that has rows, the removed ones too."""
-    keys = ctx.repository.documents.list(_RUNS)
+    keys = ctx.repository.keys(_RUNS)
     return sorted({key[len(_RUNS) :].partition("/")[0] for key in keys if key.endswith(".json")})
 
 
@@ -77,7 +77,7 @@ def output_key(row: Row) -> str | None:
 def read_output(ctx: Context, row: Row) -> bytes:
     """Return what a run printed."""
     key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
-    found = ctx.repository.documents.read(key)
+    found = ctx.repository.read(key)
     return b"" if found is None else found.data
 
 
