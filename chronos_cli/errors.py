@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 5
     CONFLICT = 6
     JOB_FAILED = 10
+    NEEDS_A_LOOK = 11
     TEMPORARY = 75
     INTERRUPTED = 130
 
@@ -145,6 +146,15 @@ class JobFailedError(ChronosError):
     exit_code = ExitCode.JOB_FAILED
     http_status = 200
     default_hint = "see `chronos logs` for its output"
+
+
+class NeedsALookError(ChronosError):
+    """A job needs a look."""
+
+    code = "needs_a_look"
+    exit_code = ExitCode.NEEDS_A_LOOK
+    http_status = 200
+    default_hint = "see `chronos status`"
 
 
 class StoreError(ChronosError):

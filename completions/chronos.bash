@@ -42,12 +42,12 @@ _chronos() {
         "run") options="--detach" ;;
         "next") options="--tz --count -n" ;;
         "tick") options="--max-parallel --detach --install --every --image --yes --remove" ;;
-        "status") options="--offline" ;;
+        "status") options="--offline --exit-code" ;;
         "doctor") options="--probe --wait" ;;
         "history") options="--count -n" ;;
         "logs") options="--follow -f" ;;
         "timeline") options="--last --next --svg" ;;
-        "hold") options="--reason --ttl --off" ;;
+        "hold") options="--reason --ttl --on --off" ;;
         "provider list") options="" ;;
         "init") options="--portal-url --callback-url --audience --jwks-url --timezone --agent --force" ;;
         "config show") options="--origin" ;;

@@ -43,10 +43,20 @@ def carry_out(
     if remove:
         invocation.confirm(f"taking the tick of {config.home} out of {pieces[0].where}", yes=yes)
         done = units.remove(chosen, tick, invocation.environ)
+        _note(invocation, installed=False)
     elif yes:
         done = units.install(chosen, tick, invocation.environ)
+        _note(invocation, installed=True)
     document = {"started": [], "runs": [], "failed": {}, "unarmed": {}, "install": _json(chosen, pieces, done, remove)}
     return invocation.done(document, lambda out: _show(out, pieces, done, removed=remove))
+
+
+def _note(invocation: Invocation, *, installed: bool) -> None:
+    """Write down that ticks come by themselves, so that the views need not wait for two of them to say so."""
+    from chronos_cli.store.ticks import note_installed
+
+    context = invocation.context(armed=False)
+    note_installed(context.repository, context.clock() if installed else None)
 
 
 def _tick(config: Config, every_s: int, image: str, environ: Mapping[str, str]) -> Tick:

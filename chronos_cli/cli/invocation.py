@@ -41,6 +41,13 @@ class Invocation:
         """Whether one JSON object is wanted on stdout."""
         return self.output.json
 
+    @property
+    def user(self) -> str:
+        """The name of who runs this, for those who read it later."""
+        import os
+
+        return self.environ.get("USER") or str(os.getuid())
+
     def note_option(self, name: str, value: Any) -> None:
         """Take over a global option as given, before or after the command."""
         match name:

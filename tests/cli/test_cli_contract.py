@@ -42,7 +42,7 @@ def test_the_exit_codes_are_those_of_the_design():
     """The numbers are a promise: they do not change."""
     assert {code.name: int(code) for code in ExitCode} == {
         "OK": 0, "FAULT": 1, "USAGE": 2, "PENDING": 3, "REFUSED": 4, "NOT_FOUND": 5, "CONFLICT": 6, "JOB_FAILED": 10,
-        "TEMPORARY": 75, "INTERRUPTED": 130,
+        "NEEDS_A_LOOK": 11, "TEMPORARY": 75, "INTERRUPTED": 130,
     }  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def test_the_exit_codes_of_the_table(chronos, fire_home, job_id, code, result):
     """Unknown, early, malformed and held fires answer as the protocol's table says."""
     at = due(fire_home, ago=-3000)
     if job_id == "held":
-        assert chronos("hold", home=fire_home).code == 0
+        assert chronos("hold", "--on", home=fire_home).code == 0
         job_id = "a"
     env = {"CHRONOS_FIRE_TOKEN": KEY.token(fire_at=at)}
     done = chronos("fire", "--job-id", job_id, "--fire-at", at, "--json", home=fire_home, env=env)

@@ -222,7 +222,7 @@ def test_hold_stops_runs_and_lifting_lets_them_go_on(chronos, home):
     """Under a hold nothing is started, with the reason said; without one it goes on."""
     add(chronos, home)
     assert chronos("hold", "--reason", "upgrade", "--json", home=home).json == {
-        "schema": "chronos.hold/1", "ok": True, "held": "upgrade", "changed": True,
+        "schema": "chronos.hold/1", "ok": True, "held": "upgrade", "expires_at": None, "changed": True,
     }  # fmt: skip
     for words in (("run", "a"), ("tick",)):
         stopped = chronos(*words, "--json", home=home)

@@ -160,3 +160,82 @@ def test_a_timer_that_is_gone_is_found_all_the_same(busy, said):
         assert "far (far): not armed" in said(busy.home, "status").out
     finally:
         assert busy.chronos("reconcile").returncode == 0
+
+
+def test_nothing_triggers_is_said_where_a_person_looks(chronos, home):
+    """`init`, `job add` and `list` say it, one tick by hand does not turn it off, and a second one later does."""
+    made = chronos("init", home=home / "new")
+    assert "nothing triggers the jobs of this home" in made.err
+    added = chronos("job", "add", "@yearly", "--id", "a", "--shell", "true", home=home)
+    assert "nothing triggers the jobs of this home (no tick has run yet): `chronos tick --install" in added.err
+    assert "nothing triggers" in chronos("list", home=home).err
+    assert chronos("tick", home=home).code == 0
+    assert "nothing is known to run the next" in chronos("list", home=home).err
+    assert chronos("status", "--exit-code", home=home).code == 11
+    assert chronos("status", home=home).code == 0
+    path = home / "cron" / "tick.json"
+    path.write_text(json.dumps({"at": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}))
+    assert chronos("tick", home=home).code == 0
+    assert chronos("list", home=home).err == ""
+    assert chronos("status", "--exit-code", home=home).code == 0
+
+
+def test_a_tick_that_was_installed_counts_from_the_start(chronos, home, tmp_path, monkeypatch):
+    """Right after `tick --install` nothing alarms, and after `--remove` it does."""
+    (tmp_path / "bin").mkdir()
+    crontab = tmp_path / "bin" / "crontab"
+    crontab.write_text(f'#!/bin/sh\n[ "$1" = - ] && exec cat > {tmp_path}/tab\nexec cat {tmp_path}/tab\n')
+    crontab.chmod(0o755)
+    (tmp_path / "tab").write_text("")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    assert chronos("job", "add", "@yearly", "--id", "a", "--shell", "true", home=home).code == 0
+    assert chronos("tick", "--install", "crontab", "--yes", home=home).code == 0
+    assert chronos("status", "--exit-code", home=home).code == 0
+    assert chronos("tick", "--install", "crontab", "--remove", "--yes", home=home).code == 0
+    assert chronos("status", "--exit-code", home=home).code == 11
+
+
+@pytest.mark.parametrize(("what", "code"), [("failing", 11), ("overdue", 11), ("well", 0), ("config", 1)])
+def test_exit_codes_that_watch(chronos, home, what, code):
+    """`doctor` exits 11 where only jobs need a look and 1 for all else; `status` says it with --exit-code."""
+    assert chronos("job", "add", "@yearly", "--id", "a", "--shell", "exit 3", home=home).code == 0
+    (home / "cron" / "tick.json").write_text(json.dumps({"installed": datetime.now(UTC).isoformat()}))
+    if what in ("failing", "config"):
+        assert chronos("run", "a", home=home).code == 10
+    elif what == "overdue":
+        path = home / "cron" / "jobs.json"
+        document = json.loads(path.read_text())
+        document["jobs"][0]["next_run_at"] = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
+        path.write_text(json.dumps(document))
+    if what == "config":
+        (home / "cron" / "jobs.json").chmod(0o666)
+        home.chmod(0o777)
+    done = chronos("doctor", "--json", home=home)
+    assert done.code == code, [check for check in done.json["checks"] if check["level"] == "FAIL"]
+    if code == 11:
+        assert done.json["error"]["code"] == "needs_a_look"
+    if what != "config":
+        assert chronos("status", "--exit-code", home=home).code == code
+
+
+def test_hold_shows_and_holds_and_says_who_and_since_when(chronos, home):
+    """Bare it shows the hold, and with none it is exit 2 naming --on; a standing reason is not overwritten."""
+    bare = chronos("hold", home=home)
+    assert bare.code == 2
+    assert "no job is held; `chronos hold` alone shows the hold: to hold all jobs, give --on" in bare.err
+    assert not (home / "ESTOP").exists()
+    ann = {"USER": "ann"}
+    assert chronos("hold", "--reason", "db migration", home=home, env=ann).code == 0
+    document = json.loads((home / "ESTOP").read_text())
+    assert (document["by"], document["reason"]) == ("ann", "db migration")
+    for words in ((), ("--on",), ("--ttl", "2h")):
+        shown = chronos("hold", *words, home=home, env={"USER": "bob"})
+        assert shown.code == 0
+        assert "all jobs are held since " in shown.out
+        assert " by ann: db migration" in shown.out
+    document = json.loads((home / "ESTOP").read_text())
+    assert (document["by"], document["reason"]) == ("ann", "db migration")
+    assert chronos("hold", "--on", "--off", home=home).code == 2
+    assert chronos("hold", "--off", home=home).code == 0
+    assert chronos("hold", "--ttl", "1h", home=home, env=ann).code == 0
+    assert json.loads((home / "ESTOP").read_text())["by"] == "ann"

@@ -23,6 +23,7 @@ MEANINGS = {
     ExitCode.NOT_FOUND: "no such job",
     ExitCode.CONFLICT: "ambiguous, or in conflict with what is stored",
     ExitCode.JOB_FAILED: "the job ran and failed",
+    ExitCode.NEEDS_A_LOOK: "a job needs a look (`doctor`, `status --exit-code`)",
     ExitCode.TEMPORARY: "try again later: network, lock, 5xx, hold",
     ExitCode.INTERRUPTED: "interrupted",
 }

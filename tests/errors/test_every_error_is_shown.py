@@ -13,7 +13,6 @@ MADE_ELSEWHERE = {
     "nas_server/cli/__init__.py": "No such command",
     "cli/app.py": "missing argument",
     "cli/commands/demo.py": "was due and never ran",
-    "cli/commands/doctor.py": "is no folder",
     "cli/commands/init.py": "nothing was written",
     "cli/commands/run.py": "the job's command is not a list of texts",
     "cli/handlers/fire.py": "exited with status 3: broken",

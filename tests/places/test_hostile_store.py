@@ -14,7 +14,7 @@ from tests.places.hostile import RUN, holding, owner_of, put_run
 
 SHOWING = [
     ("list",), ("list", "--offline", "--json"), ("job", "list"), ("job", "show", "a"), ("status",), ("doctor",),
-    ("history",), ("history", "a", "--json"), ("logs", "a"), ("timeline",), ("next", "every 1h"), ("hold",),
+    ("history",), ("history", "a", "--json"), ("logs", "a"), ("timeline",), ("next", "every 1h"), ("hold", "--on"),
     ("provider", "list"), ("config", "show"), ("job", "export"), ("reconcile", "--dry-run"), ("__complete", "jobs", ""),
 ]  # fmt: skip
 

@@ -58,7 +58,7 @@ def test_what_runs_goes_on_under_a_hold(agent):
     agent.put_due("going", due)
     with agent.start_fire("going", due.isoformat()) as fire:
         agent.wait_until("it runs", lambda: agent.diary("going"))
-        agent.ok("hold")
+        agent.ok("hold", "--on")
         fire.communicate(timeout=60)
     assert agent.rows("going")[0]["state"] == "ok"
     code, document = agent.fire("going", None)

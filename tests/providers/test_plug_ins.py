@@ -204,7 +204,7 @@ def test_a_provider_that_fails_when_told_leaves_the_change_stored(chronos, home)
     assert added.code == 75
     assert "saved, not armed: the trigger provider mine failed: KeyError: 'no such queue'" in added.err
     assert chronos("job", "show", "a", home=home).code == 0
-    assert chronos("hold", home=home).code == 0
+    assert chronos("hold", "--on", home=home).code == 0
     lifted = chronos("hold", "--off", home=home)
     assert lifted.code == 75
     assert "lifted, but not armed: the trigger provider mine failed: " in lifted.err

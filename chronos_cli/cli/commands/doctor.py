@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.errors import ChronosError, ConfigError
+from chronos_cli.errors import ChronosError, ConfigError, NeedsALookError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def command(
 
     It changes no job and no timer. With --probe NAS is asked to call in two seconds: the call has to come in through
     the public callback_url and be verified; if it does not, the hop that failed is named. It exits with 0 unless a
-    check FAILs.
+    check FAILs: with 11 where only jobs need a look, else with 1.
 
     Examples:
       chronos doctor
@@ -54,10 +54,13 @@ def command(
             _show(invocation.output, len(checks), check)
     counts = Counter(check.level.value for check in checks)
     failing = [check for check in checks if check.level.value == "FAIL"]
-    error = None
+    error: ChronosError | None = None
     if failing:
+        from chronos_cli.operations.doctor.jobs import NAMES
+
         others = f", and {len(failing) - 1} more" if len(failing) > 1 else ""
-        error = UnwellError(f"{failing[0].name}: {failing[0].text}{others}", hint=failing[0].mend)
+        kind: type[ChronosError] = NeedsALookError if all(check.name in NAMES for check in failing) else UnwellError
+        error = kind(f"{failing[0].name}: {failing[0].text}{others}", hint=failing[0].mend)
     document = {
         "checks": [check.as_json(number) for number, check in enumerate(checks, start=1)],
         "counts": {level: counts[level] for level in _STYLE},

@@ -41,11 +41,12 @@ def command(
 
     Examples:
       chronos init
-      chronos-nas agent add laptop --json | chronos init --agent - --callback-url http://127.0.0.1:8787
+      chronos-nas agent add laptop --json | chronos init --agent - --callback-url http://127.0.0.1:8900
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.config import find_home
     from chronos_cli.files import open_folder, place_of, write_file
+    from chronos_cli.operations.views.trigger import INSTALL
     from chronos_cli.owners import require_own
 
     home = Path(find_home(invocation.home, invocation.environ)[0])
@@ -73,6 +74,8 @@ def command(
     def render(out: Output) -> None:
         for name in written:
             out.line(f"wrote {name}")
+        if not (chosen.get("portal_url") and chosen.get("callback_url")):
+            out.note(f"nothing triggers the jobs of this home yet: `{INSTALL}` installs a tick")
         out.note("next: `chronos job add 'every 1h' --name hello --command echo hello`, then `chronos list`")
 
     return invocation.done({"home": str(home), "written": written}, render)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,10 +41,9 @@ def command(
             raise
         job_id = job  # it was removed, and has rows that cannot be read
     invocation.confirm(f"settle the runs of job {job_id} as lost?", yes=yes)
-    user = invocation.environ.get("USER") or str(os.getuid())
-    freed = jobs.unlock(context, job_id, who=f"{user}@{socket.gethostname()}")
+    freed = jobs.unlock(context, job_id, who=f"{invocation.user}@{socket.gethostname()}")
     told = tell(invocation, context, job_id)
-    text = f"settled as lost: {', '.join(freed)}" if freed else f"job {job_id} had no run in hand"
+    text = f"settled as lost: {', '.join(freed)}" if freed else f"job {job_id} had no run under way"
     return invocation.done(
         {"job_id": job_id, "lost": freed, "arm": told.as_json()}, lambda out: out.line(text), error=told.error
     )

@@ -9,8 +9,9 @@ import typer
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli.handlers.list import last_words, look_at, not_reached_words, standby_words, state_words
 from chronos_cli.core.clock import AHEAD, DISPLACED
-from chronos_cli.operations.firing.tick import last_tick
+from chronos_cli.errors import ExitCode
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
+from chronos_cli.store.ticks import read_ticks
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,6 +38,9 @@ CONDITION_WORDS: Final = {
 def command(
     ctx: typer.Context,
     offline: Annotated[bool, typer.Option("--offline", help="what the store knows; NAS is not asked")] = False,
+    watch_code: Annotated[
+        bool, typer.Option("--exit-code", help="exit 11 where a job needs a look, or nothing triggers the jobs")
+    ] = False,
 ) -> int:
     """Say how it stands: where the jobs are, what triggers them, what NAS holds, and which jobs need a look.
 
@@ -45,6 +49,7 @@ def command(
 
     Examples:
       chronos status
+      chronos status --exit-code -q || echo 'a job needs a look'
       chronos status --json | jq .needs_a_look
     """
     invocation: Invocation = ctx.obj
@@ -52,7 +57,7 @@ def command(
     resolved = invocation.provider(context)
     found, nas, failure = look_at(invocation, context, offline=offline)
     active = resolved.wanted if context.standby else resolved.provider.name  # what the active machine should have
-    trigger = trigger_of(found, last_tick(context), active=active)
+    trigger = trigger_of(found, read_ticks(context.repository), active=active)
     live = [view for view in found.jobs if view.state == "live"]
     calls = [view.arm.last_callback_at for view in found.jobs if view.arm.last_callback_at is not None]
     good = [view.last.at for view in found.jobs if view.last and view.last.status == "ok" and view.last.at]
@@ -85,7 +90,9 @@ def command(
             if conditions(view)
         ],
     }
-    return invocation.done(document, lambda out: _show(out, document, found), error=failure)
+    look = bool(document["needs_a_look"]) or trigger.working is False
+    code = ExitCode.NEEDS_A_LOOK if watch_code and look and failure is None else None
+    return invocation.done(document, lambda out: _show(out, document, found), error=failure, exit_code=code)
 
 
 def conditions(view: JobView) -> list[str]:

@@ -63,8 +63,18 @@ def finish(
             _show_times(out, job, seen)
             if told is not None and told.armed:
                 out.line("  armed at NAS")
+            elif job.standing is Standing.LIVE and verb == "added":
+                _warn_of_no_trigger(invocation, ctx, out)
 
     return invocation.done(document, show, error=told.error if told is not None else None)
+
+
+def _warn_of_no_trigger(invocation: Invocation, ctx: Context, out: Output) -> None:
+    from chronos_cli.cli.handlers.list import nothing_triggers
+
+    nothing = nothing_triggers(invocation.config(), ctx, ctx.clock())
+    if nothing is not None:
+        out.note(nothing)
 
 
 def planned(invocation: Invocation, ctx: Context, change: JobChange, *, detailed: bool, **more: Any) -> int:

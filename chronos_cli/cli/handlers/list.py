@@ -39,6 +39,8 @@ def _show_listing(invocation: Invocation, *, offline: bool) -> int:
     if config.token_file and _read_by_others(config.token_file):
         invocation.output.warn(f"others can read the token in {config.token_file}: chmod 600 {config.token_file}")
     found, nas, failure = look_at(invocation, context, offline=offline)
+    waiting = any(view.state == "live" for view in found.jobs)
+    nothing = nothing_triggers(config, context, found.now) if waiting and not invocation.json else None
     document = {
         "now": found.now.isoformat(),
         "standby": context.standby or None,
@@ -49,7 +51,9 @@ def _show_listing(invocation: Invocation, *, offline: bool) -> int:
         "orphans": [{"job_id": arm.job_id, "fire_at": arm.fire_at_text} for arm in found.orphans],
     }
     return invocation.done(
-        document, lambda out: _show(out, found, context.standby, unknown=failure is not None), error=failure
+        document,
+        lambda out: _show(out, found, context.standby, unknown=failure is not None, nothing=nothing),
+        error=failure,
     )
 
 
@@ -125,7 +129,20 @@ def standby_words(where: str) -> str:
     return f"ON STANDBY: nothing is armed or fires here ({where}); that is left to the active machine"
 
 
-def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
+def nothing_triggers(config: Config, context: Context, now: datetime) -> str | None:
+    """The line that says that nothing will ever start a job of this home; None where something may."""
+    if config.provider.strip() not in ("", "builtin") or context.standby:
+        return None
+    from chronos_cli.operations.views.trigger import INSTALL, is_ticking, ticks_words
+    from chronos_cli.store.ticks import read_ticks
+
+    ticks = read_ticks(context.repository)
+    if is_ticking(ticks, now):
+        return None
+    return f"nothing triggers the jobs of this home ({ticks_words(ticks, now)}): `{INSTALL}` installs a tick"
+
+
+def _show(out: Output, found: Listing, standby: str, *, unknown: bool, nothing: str | None) -> None:
     if out.quiet:
         for view in found.jobs:
             out.line(view.id)
@@ -147,6 +164,8 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool) -> None:
             out.line(out.style(f"{job_id}  {name}  [{state}]  {last}", style))
             out.line(f"    {schedule}  next {following}  arm {arm}")
     _show_doubts(out, found)
+    if nothing is not None:
+        out.note(nothing)
     _show_orphans(out, found)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok
 from chronos_cli.operations.firing.probe import PROBE_KEY, Probe
-from chronos_cli.operations.firing.tick import TICK_KEY
 from chronos_cli.operations.views.logs import job_ids_with_rows
 from chronos_cli.store.packs import MAX_PACK_BYTES, PREFIX
 from chronos_cli.store.repository import NOT_READ, STORE_KEY, id_in, why_not
+from chronos_cli.store.ticks import TICK_KEY
 from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ ROWS_AT_MOST: Final = 5_000
 _EACH: Final = 50
 _SMALL: Final = (
     (STORE_KEY, id_in, "chronos tick"),
-    (TICK_KEY, lambda document: datetime.fromisoformat(document["at"]), "chronos tick"),
+    (TICK_KEY, lambda document: datetime.fromisoformat(document.get("at") or document["installed"]), "chronos tick"),
     (PROBE_KEY, Probe.from_json, "chronos doctor --probe"),
 )
 """Documents of which there is one, how each is read, and the command that makes it anew."""

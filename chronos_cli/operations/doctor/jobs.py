@@ -13,11 +13,12 @@ from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
 from chronos_cli.operations.evaluate import read_all
 from chronos_cli.operations.firing.admission import trust_settings
 from chronos_cli.operations.firing.refused_token import last_refused
-from chronos_cli.operations.firing.tick import last_tick
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.operations.views.settled import settled
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
+from chronos_cli.store.ticks import read_ticks
+from chronos_cli.streams import LINE, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from chronos_cli.nas_client.interface import ArmList
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.views.listing import JobView, Listing
+    from chronos_cli.store.ticks import Ticks
 
 AGAIN_AFTER_S: Final = 1.0
 """How long a fire that is under way is given to arm its next wake."""
+
+NAMES: Final = frozenset({"jobs", "records", "armed", "overdue", "failing", "next", "tick"})
+"""The checks that say that a job needs a look; a home whose others are well is in order."""
 
 _SHOWN: Final = 5
 _PROBE: Final = "chronos doctor --probe"
@@ -39,17 +44,18 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     try:
         arming = active == "chronos"
         found = _settled_listing(config, ctx, held if arming else None, arming=arming)
-        ticked = last_tick(ctx)
+        ticks = read_ticks(ctx.repository)
     except ChronosError as error:
         yield failed_with("jobs", error)
         return
     yield _records(found)
     yield _armed(found, held, arming=arming)
     yield _overdue(found, arming=arming)
+    yield from _failing(found)
     yield _doubts(found)
     yield _hold(found)
     yield from _alerts(ctx)
-    yield _tick(found, ticked, active=active)
+    yield _tick(found, ticks, active=active)
 
 
 def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, arming: bool) -> Listing:
@@ -117,6 +123,17 @@ def _overdue(found: Listing, *, arming: bool) -> Check:
     return ok("overdue", "no start is overdue")
 
 
+def _failing(found: Listing) -> Iterator[Check]:
+    """Name the jobs whose last run failed; nothing is said where there are none."""
+    bad = [view for view in found.jobs if view.failing and view.state == "live"]
+    if not bad:
+        return
+    reason = bad[0].last.reason if bad[0].last is not None else None
+    ran = "it" if len(bad) == 1 else "they"
+    text = f"{_many(bad)} failed when {ran} last ran: {one_line(reason or 'no reason', LINE)}"
+    yield fail("failing", text, code="failing", mend=f"chronos logs {bad[0].id}")
+
+
 def _is_called_for(late: Sequence[JobView]) -> bool:
     """Say if NAS holds all that is overdue: then the way from it to here fails, and arming anew changes nothing."""
     return all(view.arm.state is ArmedWake.ARMED for view in late)
@@ -155,9 +172,9 @@ def _alerts(ctx: Context) -> Iterator[Check]:
         yield ok("on_failure", f"failures are told to {', '.join(sorted(named))}")
 
 
-def _tick(found: Listing, ticked: str | None, *, active: str) -> Check:
+def _tick(found: Listing, ticks: Ticks, *, active: str) -> Check:
     """Without NAS a tick is all there is; beside NAS it is the net below."""
-    trigger = trigger_of(found, ticked, active=active)
+    trigger = trigger_of(found, ticks, active=active)
     if trigger.working is not False:
         return ok("tick", trigger.because)
     text = f"these jobs have no working trigger: {trigger.because}"

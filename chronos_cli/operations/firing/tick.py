@@ -5,8 +5,6 @@ No lock is held while jobs run. A tick and a NAS may both be live: an occurrence
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +17,7 @@ from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming.arm import is_armed
 from chronos_cli.operations.evaluate import evaluate, read_all
 from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
-from chronos_cli.strict_json import read_json
+from chronos_cli.store.ticks import note_tick, read_ticks
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from chronos_cli.operations.firing.fire import Launcher, Running
 
 WITNESS_BUDGET_S: Final = 10.0
-TICK_KEY: Final = "cron/tick.json"
-"""When a tick last ran, for `status`: not in the job store, which it must not rewrite for that."""
 
 
 @frozen
@@ -64,7 +60,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     if hold is not None:
         raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
     ctx.repository.mend_store_id(ctx.token)
-    note_tick(ctx, ctx.clock())
+    note_tick(ctx.repository, ctx.clock())
     everything = read_all(ctx)
     if ctx.trust is Trust.UNHEARD and any(needs_witness(job, ctx.clock()) for job in everything):
         ctx = _heard(ctx)
@@ -169,21 +165,9 @@ def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
 
 
 def last_tick(ctx: Context) -> str | None:
-    """When a tick last ran, ISO 8601, or None. Something unreadable there means none is known."""
-    try:
-        found = ctx.repository.read(TICK_KEY)
-        if found is None:
-            return None
-        return str(read_json(found.data)["at"])
-    except (ValueError, KeyError, TypeError, DocumentError):
-        return None
-
-
-def note_tick(ctx: Context, now: datetime) -> None:
-    """Write down that a tick runs, where that can be."""
-    data = json.dumps({"at": now.isoformat()}).encode()
-    with suppress(DocumentError, TemporaryError):
-        ctx.repository.update(TICK_KEY, lambda _: data, durable=False)
+    """Return when a tick last ran, ISO 8601, or None where none is known."""
+    at = read_ticks(ctx.repository).at
+    return None if at is None else at.isoformat()
 
 
 def _collect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.durations import span
@@ -10,10 +10,16 @@ from chronos_cli.frozen import frozen
 from chronos_cli.operations.views.armed_wake import ArmedWake
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chronos_cli.operations.views.listing import Listing
+    from chronos_cli.store.ticks import Ticks
 
 LATELY: Final = timedelta(minutes=10)
 """The greatest age of the last tick for ticks to count as running: a few of the usual intervals."""
+
+APART: Final = timedelta(seconds=20)
+"""The least time between two ticks that nobody has run by hand."""
 
 INSTALL: Final = "chronos tick --install crontab --yes"
 
@@ -36,15 +42,13 @@ class TriggerHealth:
         }
 
 
-def trigger_of(found: Listing, ticked: str | None, *, active: str) -> TriggerHealth:
-    """Judge what triggers jobs. `ticked`: when a tick last ran, as stored; `active`: the active provider's name."""
-    at = _instant(ticked)
-    ago = None if at is None else max(found.now - at, timedelta())
-    when = "no tick has run yet" if ago is None else f"the last tick ran {span(ago.total_seconds())} ago"
+def trigger_of(found: Listing, ticks: Ticks, *, active: str) -> TriggerHealth:
+    """Judge what triggers jobs. `active`: the active provider's name."""
+    at, when = ticks.at, ticks_words(ticks, found.now)
     live = [view for view in found.jobs if view.state == "live" and view.problem is None]
     if not live:
         return TriggerHealth(working=None, because=f"no job waits for one; {when}", last_tick_at=at)
-    if ago is not None and ago <= LATELY:
+    if is_ticking(ticks, found.now):
         return TriggerHealth(working=True, because=when, last_tick_at=at)
     if active == "builtin":
         return TriggerHealth(working=False, because=when, last_tick_at=at)
@@ -58,9 +62,20 @@ def trigger_of(found: Listing, ticked: str | None, *, active: str) -> TriggerHea
     return TriggerHealth(working=True, because=f"NAS holds their timers; {when}", last_tick_at=at)
 
 
-def _instant(text: str | None) -> datetime | None:
-    try:
-        moment = None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        return None  # nothing that we wrote
-    return moment if moment is not None and moment.tzinfo is not None else None
+def is_ticking(ticks: Ticks, now: datetime) -> bool:
+    """Say if ticks run by themselves: two came lately, one after the other, or one since they were installed."""
+    last = ticks.at
+    if ticks.installed is not None and now - max(ticks.installed, last or ticks.installed) <= LATELY:
+        return True
+    if last is None or ticks.before is None or now - last > LATELY:
+        return False
+    return APART <= last - ticks.before <= LATELY
+
+
+def ticks_words(ticks: Ticks, now: datetime) -> str:
+    """Return when a tick last ran, and, of one that may have been run by hand, that it is alone."""
+    if ticks.at is None:
+        return "no tick has run yet"
+    when = f"the last tick ran {span(max(now - ticks.at, timedelta()).total_seconds())} ago"
+    alone = now - ticks.at <= LATELY and not is_ticking(ticks, now)
+    return f"{when}, and nothing is known to run the next" if alone else when
