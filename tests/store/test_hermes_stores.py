@@ -1,6 +1,7 @@
 """Hermes stores of the shapes that are in public use, made anew: they load, list, fire, export, and go back to Hermes."""
 
 import json
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -13,6 +14,9 @@ from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtur
 from tests.fire_tokens import SigningKey
 from tests.hermes_process import Hermes
 from tests.nas_client.played_nas import PlayedNas
+
+PYTHON = os.environ.get("CHRONOS_HERMES_PYTHON")
+"""Looked up before the fixtures take our variables away."""
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DUE = (NOW - timedelta(seconds=1)).isoformat()
@@ -154,13 +158,15 @@ def test_it_loads_lists_fires_exports_and_goes_back(chronos, home, nas, tmp_path
 
 @pytest.mark.interop
 @pytest.mark.parametrize("home", ["plain", "by_hand", "newer"], indirect=True)
-def test_hermes_itself_goes_on_with_it(chronos, home):  # noqa: F811
+def test_hermes_itself_goes_on_with_it(chronos, home, monkeypatch):  # noqa: F811
     """Version 0.19 lists what we have fired from, the paused one paused, the due one at its next time, and can change it."""
     assert home.fire("due").json["result"] == "claimed"
     until = datetime.now(UTC) + timedelta(seconds=20)
     while [row["state"] for row in home.rows("due")] != ["ok"]:
         assert datetime.now(UTC) < until
         time.sleep(0.02)
+    if PYTHON is not None:
+        monkeypatch.setenv("CHRONOS_HERMES_PYTHON", PYTHON)
     hermes = Hermes(home.home)
     jobs = {job["id"]: job for job in hermes.run("from cron.jobs import load_jobs\nanswer = load_jobs()")}
     assert jobs.keys() == stored(home).keys()
