@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chronos_cli.durations import span
 from chronos_cli.streams import LINE, one_line
 
 if TYPE_CHECKING:
-    from datetime import datetime, tzinfo
+    from datetime import datetime, timedelta, tzinfo
+
+DRIFT_S: Final = 5.0
+"""Clocks this close are not worth a word: NAS's Date has whole seconds, and an answer takes its time."""
 
 
 def brief(text: str) -> str:
     """A text of a record, or of somebody else, as it stands among others: on one line, and cut."""
     return one_line(text, LINE)
+
+
+def drift(ahead: timedelta | None) -> str:
+    """How this machine's clock stands to NAS's, where that is worth a word; empty where it is not, or not known."""
+    if ahead is None or abs(ahead.total_seconds()) <= DRIFT_S:
+        return ""
+    seconds = ahead.total_seconds()
+    return f"this machine's clock is {span(seconds)} {'ahead of' if seconds > 0 else 'behind'} NAS's"
 
 
 def relative(moment: datetime, now: datetime) -> str:

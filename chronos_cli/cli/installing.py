@@ -47,7 +47,14 @@ def carry_out(
     elif yes:
         done = units.install(chosen, tick, invocation.environ)
         _note(invocation, installed=True)
-    document = {"started": [], "runs": [], "failed": {}, "unarmed": {}, "install": _json(chosen, pieces, done, remove)}
+    document = {
+        "started": [],
+        "runs": [],
+        "failed": {},
+        "unarmed": {},
+        "doubts": {},
+        "install": _json(chosen, pieces, done, remove),
+    }
     return invocation.done(document, lambda out: _show(out, pieces, done, removed=remove))
 
 

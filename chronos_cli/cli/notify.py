@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
-from chronos_cli.frozen import frozen
+from chronos_cli.frozen import frozen, replace
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.operations.context import Context
+    from chronos_cli.providers.resolve import ActiveProvider
 
 
 class NotArmedError(TemporaryError):
@@ -31,6 +34,8 @@ class NotifyReport:
     armed: bool | None
     state: str
     error: ChronosError | None = None
+    server_time: datetime | None = None
+    """NAS's clock, as it was heard with its answer."""
 
     def as_json(self) -> dict[str, Any]:
         """The `arm` member of the documents of commands that change jobs."""
@@ -40,6 +45,11 @@ class NotifyReport:
 def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = False) -> NotifyReport:
     """Make the active trigger follow a change of one job."""
     resolved = invocation.provider(ctx)
+    told = _told(resolved, ctx, job_id, gone=gone)
+    return replace(told, server_time=resolved.provider.server_time)
+
+
+def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool) -> NotifyReport:
     try:
         notified = resolved.register_job(job_id)
     except ChronosError as error:

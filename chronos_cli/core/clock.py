@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.instant import SECOND, first_valid, text_in, whole
 from chronos_cli.core.job import Standing
-from chronos_cli.core.schedule import Cron, normal_form
+from chronos_cli.core.schedule import Cron, Interval, normal_form
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ AGREES_WITHIN: Final = timedelta(minutes=10)
 UNCHECKED: Final = timedelta(days=1)
 """So long after its time an occurrence is settled without a witness: a wrong clock then costs a day at most."""
 
-_AHEAD_ENOUGH: Final = timedelta(days=8)
+_ZONES_SPAN: Final = timedelta(hours=26)
+"""So far apart may the dates of two zones be: what has run where it came from may be ahead of us in another."""
+
+_SOON: Final = timedelta(days=8)
 AHEAD: Final = "ahead"
 DISPLACED: Final = "displaced"
 
@@ -71,14 +74,22 @@ def is_ahead(job: Job, now: datetime) -> bool:
     through, latest = job.claimed_through, now + AGREES_WITHIN
     if through is not None and through > latest:
         return True
-    return job.cursor is not None and job.cursor - now > _AHEAD_ENOUGH and _is_beyond(job, job.cursor, latest)
+    if job.cursor is None or job.cursor <= latest or job.cursor == job.aligned:
+        return False
+    meant = displaced(job)
+    return _is_beyond(job, job.cursor, latest) if meant is None else _is_beyond(job, meant, latest + _ZONES_SPAN)
 
 
 def _is_beyond(job: Job, cursor: datetime, latest: datetime) -> bool:
-    """Whether a next time is later than the second one after `latest`: one may be passed over, as it has a row."""
-    following = job.timetable.after(latest)
-    second = None if following is None else job.timetable.after(following)
-    return second is None or cursor > second
+    """Whether a next time is later than the schedule's own next one after `latest`.
+
+    A hermes on the same home counts an interval from its last run, and knows no jitter: that much later may it be.
+    """
+    table = job.timetable
+    if isinstance(table.schedule, Interval):
+        return cursor > latest + timedelta(seconds=table.schedule.seconds)
+    following = table.after(latest + table.offset)
+    return following is None or cursor > following
 
 
 def mended_by(job: Job, now: datetime, trust: Trust) -> bool:
@@ -92,14 +103,56 @@ def mended_by(job: Job, now: datetime, trust: Trust) -> bool:
     return any(_is_about(job, came_next, now) for came_next in job.leapt_from)
 
 
+def leaps_left(job: Job, now: datetime, trust: Trust) -> tuple[datetime, ...]:
+    """Return the leaps that stay noted once what is ahead was put right: those before the one that is undone.
+
+    A clock that is ahead as well, only less, may have undone the last of several.
+    """
+    if trust is not Trust.ALONE:
+        return ()
+    undone = next((n for n, came_next in enumerate(job.leapt_from) if _is_about(job, came_next, now)), 0)
+    return job.leapt_from[:undone]
+
+
 def _is_about(job: Job, came_next: datetime, now: datetime) -> bool:
-    soon = came_next - now <= _AHEAD_ENOUGH or not _is_beyond(job, came_next, now + AGREES_WITHIN)
+    # A job that leapt twice slept past rows: past one of a slow schedule, or some of a fast one.
+    following = job.timetable.after(now + AGREES_WITHIN) or now
+    soon = came_next - now <= _SOON or not _is_beyond(job, came_next, following)
     return soon and is_near(job, came_next, now)
 
 
-def lease_is_over(end: datetime | None, now: datetime, trust: Trust) -> bool:
-    """Whether a lease is over: one that only a clock without its witness calls long over is not."""
-    return end is not None and now >= end and (trust is not Trust.UNHEARD or now - end <= UNCHECKED)
+@frozen
+class Lease:
+    """The time that a run has, as far as it is known.
+
+    `counted`: its end was worked out by a clock that nobody sets. `doubted_at`: when a clock without a witness found it
+    long over, if one did.
+    """
+
+    end: datetime | None
+    length: timedelta = timedelta()
+    counted: bool = False
+    doubted_at: datetime | None = None
+
+    def is_over(self, now: datetime, trust: Trust) -> bool:
+        """Return whether it is over: one that only a wall clock without its witness calls long over is not.
+
+        Where there is no witness at all, it is once its whole length has passed since that was found: by then it is
+        over by any clock, unless that one leapt meanwhile.
+        """
+        if self.end is None or now < self.end:
+            return False
+        if self.counted or trust in (Trust.CONFIRMED, Trust.CORRECTED) or now - self.end <= UNCHECKED:
+            return True
+        if trust is Trust.UNHEARD or self.doubted_at is None:
+            return False
+        return timedelta() <= now - self.doubted_at - self.length <= UNCHECKED
+
+    def is_doubted(self, now: datetime, trust: Trust) -> bool:
+        """Return whether to note that a clock without a witness finds it long over, unless that is noted already."""
+        if trust is not Trust.ALONE or self.end is None or now < self.end or self.is_over(now, trust):
+            return False
+        return self.doubted_at is None or not timedelta() <= now - self.doubted_at <= self.length + UNCHECKED
 
 
 def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[datetime, datetime | None]:

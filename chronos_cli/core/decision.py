@@ -99,7 +99,7 @@ class Facts:
 
     `held_until`: when the stop ends by itself, None where it stands until it is lifted.
     `trust`: what is known of the clock; `ahead`: the instants still to come that have rows, where a clock was ahead.
-    `leases`: when the leases of running ones end, where that differs from what their rows say.
+    `leases`: when the leases of running ones end, where a clock that nobody sets tells.
     `results`: of runs that are over though their rows still say `running`.
     `settled_at`: when the last callback came, if it settled something; None if it did not.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.claim import right_cursor, run_id_of, successor
+from chronos_cli.core.clock import Trust, may_settle
 from chronos_cli.core.instant import SECOND, text_in, whole
 from chronos_cli.core.job import OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
 from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
@@ -122,12 +123,14 @@ class Edit:
     extras: Mapping[str, Any] | None = None
 
 
-def edited(job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
+def edited(
+    job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy, trust: Trust = Trust.ALONE
+) -> dict[str, Any]:
     """The record after an edit.
 
     Only a changed schedule, zone or jitter moves the cursor, to the first instant later than now and than everything
-    claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed. The count
-    of `repeat` is kept.
+    claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed, unless only
+    a clock whose witness was not heard says so. The count of `repeat` is kept.
     """
     record, ours = dict(job.record), ours_of(job.record)
     zone = edit.zone or job.timetable.zone
@@ -158,7 +161,7 @@ def edited(job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy)
     if edit.times is not None:
         record["repeat"] = {**_repeat(record), "times": edit.times or None}
     if moved:
-        record, ours = _moved(job, record, ours, schedule, zone, policy, now, token)
+        record, ours = _moved(job, record, ours, schedule, zone, policy, now, token, trust)
     return record | {OURS: ours | {"change": token}}
 
 
@@ -172,10 +175,11 @@ def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[s
     return {**job.record, **_paused(at, reason), OURS: ours_of(job.record) | {"change": token}}
 
 
-def resumed(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
+def resumed(job: Job, *, now: datetime, token: str, trust: Trust = Trust.ALONE) -> dict[str, Any]:
     """The record of a job whose schedule goes on at its next instant.
 
-    What came due while it was paused is entered as skipped, one range. Raises ConflictError where nothing is left to
+    What came due while it was paused is entered as skipped, one range; not so where it is long ago by a clock whose
+    witness was not heard. Raises ConflictError where nothing is left to
     come: a completed job, or a one-shot whose time has passed.
     """
     if job.standing is Standing.LIVE:
@@ -184,7 +188,7 @@ def resumed(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
         raise ConflictError(f"job {job.id} is completed", hint="give it a new schedule with `chronos job edit`")
     ours = ours_of(job.record)
     through = job.claimed_through
-    entry = _passed(job, now, token, OpenKind.SKIPPED, "the job was paused")
+    entry = _passed(job, now, token, OpenKind.SKIPPED, "the job was paused", trust)
     if entry is not None:
         through = entry.through
         ours |= {"open": [*_open_records(job), entry.to_record()], "claimed_through": (through or now).isoformat()}
@@ -213,12 +217,15 @@ def _moved(
     policy: Policy,
     now: datetime,
     token: str,
+    trust: Trust,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     stored = to_record(schedule, zone)
     record |= {"schedule": stored, "schedule_display": stored["display"]}
     through = job.claimed_through
     entry = (
-        _passed(job, now, token, OpenKind.MISSED, "the schedule was changed") if job.standing is Standing.LIVE else None
+        _passed(job, now, token, OpenKind.MISSED, "the schedule was changed", trust)
+        if job.standing is Standing.LIVE
+        else None
     )
     if entry is not None:
         through = entry.through
@@ -261,10 +268,12 @@ def _settled(job: Job, through: datetime, schedule: Schedule, zone: tzinfo, tabl
     return max(through, through - job.timetable.offset + table.offset)
 
 
-def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str) -> Open | None:
+def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str, trust: Trust) -> Open | None:
     """The range of instants from the cursor to now that nobody claimed, as an entry whose row is owed."""
     cursor = right_cursor(job, now)
     if cursor is None or cursor > now or (job.claimed_through is not None and cursor <= job.claimed_through):
+        return None
+    if not may_settle(job, cursor, now, trust):
         return None
     last = job.timetable.latest(now) or cursor
     count, exact = job.timetable.count(cursor, last)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from chronos_cli.core.clock import lease_is_over
+from chronos_cli.core.clock import Lease
 from chronos_cli.core.decision import Liveness, Start
 from chronos_cli.core.job import OpenKind, Standing
 from chronos_cli.core.row import LONGEST_RETRY, Row, RunState, concluded, died, given_up, row_of, unstarted
+from chronos_cli.frozen import replace
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from chronos_cli.core.claim import ClaimEffect
     from chronos_cli.core.decision import Facts
     from chronos_cli.core.job import Job, Open
 
@@ -43,20 +46,22 @@ class OpenRuns:
         """Return whether a run is in hand, and not only a row that is owed."""
         return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)
 
-    def survey(self, *, newer: bool) -> None:
-        """Settle every entry of `open` as far as time has settled it. `newer`: the cursor is about to be claimed."""
+    def survey(self, *, newer: ClaimEffect | None) -> None:
+        """Settle every entry of `open` as far as time has settled it. `newer`: the claim about to be made, if any."""
         for entry in self.job.open:
             row = self.facts.rows.get(entry.run)
             if row is None and entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED, OpenKind.QUEUED):
                 row = row_of(self.job.id, entry, self.job.policy)
                 self.settle.append(row)
-            self._survey_one(entry, row, newer=newer)
+            self._survey_one(entry, row, newer=newer is not None and newer.taken != entry.fire_at)
 
     def _survey_one(self, entry: Open, row: Row | None, *, newer: bool) -> None:
         if row is not None and row.state is RunState.RUNNING:
-            after = self._after_running(row)
+            after = self._after_running(entry, row)
             if after is None:
-                self._keep(entry, self.running, row)
+                lease = self._lease(entry, row)
+                doubted = lease.is_doubted(self.now, self.facts.trust)
+                self._keep(replace(entry, doubted_at=self.now) if doubted else entry, self.running, row)
                 return
             row = after
             self.settle.append(row)
@@ -119,7 +124,7 @@ class OpenRuns:
         self.settle.append(closed)
         self.dropped.append((entry, closed))
 
-    def _after_running(self, row: Row) -> Row | None:
+    def _after_running(self, entry: Open, row: Row) -> Row | None:
         """The row of a run that no longer runs, or None while it does.
 
         It is over when its runner has written down how it ended, when its lock is free, or, wherever its owner is, when
@@ -130,14 +135,16 @@ class OpenRuns:
             return concluded(row, result, retries=self.job.policy.retries)
         if self.facts.liveness.get(row.run_id) is Liveness.UNSTARTED:
             return unstarted(row)
-        if not self._is_over(row):
+        if not self._is_over(entry, row):
             return None
         return died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
 
-    def _is_over(self, row: Row) -> bool:
-        if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
-            return True
-        return lease_is_over(self.lease_end(row), self.now, self.facts.trust)
+    def _is_over(self, entry: Open, row: Row) -> bool:
+        dead = self.facts.liveness.get(row.run_id) is Liveness.DEAD
+        return dead or self._lease(entry, row).is_over(self.now, self.facts.trust)
+
+    def _lease(self, entry: Open, row: Row) -> Lease:
+        return lease_of(row, entry, self.facts.leases.get(row.run_id))
 
     def lease_end(self, row: Row) -> datetime | None:
         """When the lease of a run ends."""
@@ -147,3 +154,14 @@ class OpenRuns:
         if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
             return "its process died without a word"
         return "its lease ended without a word"
+
+
+def lease_of(row: Row, entry: Open, counted: datetime | None) -> Lease:
+    """Return the lease of a run in hand. `counted`: its end by a clock that nobody sets, None if that is not known."""
+    length = row.lease_ends_at - row.started_at if row.lease_ends_at and row.started_at else timedelta()
+    return Lease(
+        end=row.lease_ends_at if counted is None else counted,
+        length=length,
+        counted=counted is not None,
+        doubted_at=entry.doubted_at,
+    )

@@ -11,6 +11,7 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
     anchor           the instant an interval counts from
     claimed_through  the latest instant ever claimed or settled
     leapt_from       the last few next times from which a tick, without a witness for its clock, went far ahead
+    aligned          the next time that was set past instants which have rows, when a claim was brought back
     open             the runs in hand, and ranges whose row is still owed
     failures         how many runs in a row have failed
     change           the token of the last change
@@ -136,6 +137,8 @@ class Open:
     exact: bool = True
     because: str | None = None
     delivery: str | None = None
+    doubted_at: datetime | None = None
+    """When a clock that has no witness found its lease long over; see `core.clock.Lease`."""
 
     @property
     def manual(self) -> bool:
@@ -158,12 +161,13 @@ class Open:
             exact=bool(value.get("exact", True)),
             because=_text_or_none(value.get("because")),
             delivery=_text_or_none(value.get("delivery")),
+            doubted_at=parse_stored(value.get("doubted_at"), UTC),
         )
 
     def to_record(self) -> dict[str, Any]:
         """The stored form, without what it need not say."""
         record: dict[str, Any] = {"run": self.run, "kind": self.kind.value, "claim": self.claim}
-        for name in ("fire_at", "claimed_at", "received_at", "through"):
+        for name in ("fire_at", "claimed_at", "received_at", "through", "doubted_at"):
             moment = getattr(self, name)
             if moment is not None:
                 record[name] = moment.isoformat()
@@ -218,6 +222,7 @@ class Job:
     cursor_unreadable: bool
     claimed_through: datetime | None
     leapt_from: tuple[datetime, ...] = ()
+    aligned: datetime | None = None
     open: tuple[Open, ...] = ()
     times: int | None = None
     completed: int = 0
@@ -289,7 +294,8 @@ def _parse(record: Mapping[str, Any], home: HomeDefaults) -> Job:
         cursor=cursor,
         cursor_unreadable=cursor is None and bool(record.get("next_run_at")),
         claimed_through=parse_stored(ours.get("claimed_through"), UTC),
-        leapt_from=_instants(ours.get("leapt_from")),
+        leapt_from=instants_of(ours.get("leapt_from")),
+        aligned=parse_stored(ours.get("aligned"), UTC),
         open=_open(ours.get("open")),
         times=_positive(repeat.get("times")),
         completed=_positive(repeat.get("completed")) or 0,
@@ -335,7 +341,7 @@ def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cu
     return anchor or parse_stored(record.get("created_at"), zone) or datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def _instants(value: object) -> tuple[datetime, ...]:
+def instants_of(value: object) -> tuple[datetime, ...]:
     """The instants of a list of ours; whatever cannot be read is none."""
     found = [parse_stored(item, UTC) for item in value] if isinstance(value, list) else []
     return tuple(moment for moment in found if moment is not None)

@@ -19,7 +19,7 @@ from chronos_cli.core.claim import (
     run_id_of,
     successor,
 )
-from chronos_cli.core.clock import Trust, is_ahead, is_near, may_settle, mended_by, put_right
+from chronos_cli.core.clock import Trust, displaced, is_ahead, is_near, leaps_left, may_settle, mended_by, put_right
 from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Trigger, Wake
 from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.instant import SECOND, text_in, whole
@@ -74,8 +74,11 @@ class _Look:
         self.claimed_through = job.claimed_through
         self.changes: dict[str, Any] = {}
         self.ours: dict[str, Any] = {}
+        if self.cursor not in (None, job.cursor) and self.cursor == displaced(job):
+            self.ours["aligned"] = self.cursor.isoformat()
         self._mend_ahead()
         self.target = self._target()
+        self.effect = None if self.target is None else claim_of(self.job, self.target, now)
         self.hand = OpenRuns(job, facts, now)
         self.owed: list[Row] = []
         self.claimed: OpenKind | None = None
@@ -88,7 +91,10 @@ class _Look:
             return
         if mended_by(self.job, self.now, self.facts.trust):
             self.claimed_through, self.cursor = put_right(self.job, self.facts.ahead, self.now)
-            self.ours["leapt_from"] = []
+            passed = self.cursor is not None and self.cursor != self.job.timetable.after(self.now)
+            leaps = leaps_left(self.job, self.now, self.facts.trust)
+            self.ours["leapt_from"] = [moment.isoformat() for moment in leaps]
+            self.ours |= {"aligned": self.cursor.isoformat() if passed and self.cursor else None}
 
     def _note_leap(self, cursor: datetime) -> None:
         """Note from where a clock without a witness goes far ahead, for the case that it is wrong."""
@@ -106,16 +112,17 @@ class _Look:
 
     def claim(self) -> None:
         """Take the cursor, in the same write that moves it on."""
-        if self.target is None or not self.may_start:
+        claim = self.effect
+        if self.target is None or claim is None or not self.may_start:
             return
-        claim = claim_of(self.job, self.target, self.now)
         self.claimed_through = claim.through
         self._note_leap(self.target)
         if claim.missed is not None:
             self._owe_missed(*claim.missed)
         if claim.taken is None:
             self.claimed = OpenKind.MISSED
-        else:
+        elif all(entry.fire_at != claim.taken for entry in self.hand.open):
+            # Else it was taken under a clock that was ahead, then brought back, and goes on as it is.
             self._take(claim.taken, caught_up=claim.missed is not None)
         self._advance()
 
@@ -241,10 +248,14 @@ class _Look:
             self.ours["completed_at"] = whole(self.now).isoformat()
         if not self.changes and not self.ours and not self._resumes():
             return None
+        return {**self._unasked(), **self.changes, OURS: self._ours_after()}
+
+    def _ours_after(self) -> dict[str, Any]:
+        """Return our part of the record as it must be stored, without what counts no more."""
         ours = ours_of(self.job.record) | self.ours | {"change": self.fire.token}
-        if not ours.get("leapt_from"):
-            ours.pop("leapt_from", None)
-        return {**self._unasked(), **self.changes, OURS: ours}
+        if self.cursor != self.job.cursor and "aligned" not in self.ours:
+            ours.pop("aligned", None)
+        return {name: value for name, value in ours.items() if value or name not in ("leapt_from", "aligned")}
 
     def _unasked(self) -> Mapping[str, Any]:
         """The record as it was, after a claim without what asks hermes for a run that this claim is, or replaces."""
@@ -334,7 +345,7 @@ class _Look:
 
     def decision(self) -> Decision:
         """Survey, claim, start, and put it together."""
-        self.hand.survey(newer=self.target is not None and self.may_start)
+        self.hand.survey(newer=self.effect if self.may_start else None)
         self.move_overdue()
         self.claim()
         starts = self.starts()
@@ -355,9 +366,9 @@ class _Look:
 
     def move_overdue(self) -> None:
         """Where nothing may be claimed (reconcile), still move a cursor past its grace to the newest instant."""
-        if self.target is None or self.fire.via is not Trigger.RECONCILE:
+        claim = self.effect
+        if self.target is None or claim is None or self.fire.via is not Trigger.RECONCILE:
             return
-        claim = claim_of(self.job, self.target, self.now)
         if claim.taken == self.target:
             return
         self._note_leap(self.target)

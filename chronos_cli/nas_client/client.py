@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,6 +25,7 @@ from chronos_cli.nas_client.interface import ArmList, ArmRequest, CancelRequest,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from chronos_cli.config import Config
     from chronos_cli.nas_client.answers import NasReply
@@ -86,6 +88,7 @@ class NasClient(Nas):
         self._transport: Transport | None = None
         self._not_before = 0.0
         self._features: frozenset[str] | None = None
+        self._heard: tuple[datetime, float] | None = None
 
     @classmethod
     def of(cls, config: Config, token: TokenSource, *, budget_s: float = BUDGET_S) -> NasClient:
@@ -102,6 +105,14 @@ class NasClient(Nas):
     def features(self) -> frozenset[str] | None:
         """The optional abilities NAS named so far; None while it was not heard."""
         return self._features
+
+    @property
+    def server_time(self) -> datetime | None:
+        """NAS's clock: the Date of its last answer, and what has passed since."""
+        if self._heard is None:
+            return None
+        date, at = self._heard
+        return date + timedelta(seconds=self._clock() - at)
 
     @property
     def token_origin(self) -> str:
@@ -213,6 +224,8 @@ class NasClient(Nas):
             except NasUnavailableError as failure:
                 error: NasUnavailableError = failure
             else:
+                if reply.date is not None:
+                    self._heard = reply.date, self._clock()
                 trouble = judge(reply, token=token, origin=self._token.origin)
                 if trouble is None:
                     return reply

@@ -124,6 +124,11 @@ class Nas(ABC):
     where the configuration lets no call be made. A call that raised may still have had its effect.
     """
 
+    @property
+    def server_time(self) -> datetime | None:
+        """NAS's clock, by the Date of its last answer to whatever was asked; None where none was heard."""
+        return None
+
     @abstractmethod
     def provision(self, request: ArmRequest) -> ArmAnswer:
         """Arm one job. The same request again is a no-op at NAS."""

@@ -63,6 +63,8 @@ class Context:
     """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where it has one."""
     trust: Trust = Trust.ALONE
     """What is known of the clock, here and now."""
+    ahead: timedelta | None = None
+    """By how much this machine's clock was ahead of the witness's; None where none was heard."""
     retention: Retention = field(default_factory=Retention)
     budget_s: float | None = None
     """The platform's deadline for a synchronous run, which caps its lease; None where there is none."""
@@ -82,7 +84,21 @@ class Context:
         now = self.clock()
         back, trust = judged(now, witness)
         right, since = now - back, self.steady()
-        return replace(self, trust=trust, clock=lambda: right + timedelta(seconds=self.steady() - since))
+        return replace(
+            self, trust=trust, ahead=now - witness, clock=lambda: right + timedelta(seconds=self.steady() - since)
+        )
+
+    def by_witness(self, witness: datetime | None) -> Context:
+        """Return the same outside by NAS's clock where ours contradicts it: for what a person asks for, here and now.
+
+        NAS fires by its own clock, and what comes next can be changed again; nothing is brought back by it.
+        """
+        if witness is None or judged(self.clock(), witness)[1] is Trust.CONFIRMED:
+            return self.heard(witness)
+        ahead, since = self.clock() - witness, self.steady()
+        return replace(
+            self, trust=Trust.CORRECTED, ahead=ahead, clock=lambda: witness + timedelta(seconds=self.steady() - since)
+        )
 
     def must_be_active(self, doing: str) -> None:
         """Refuse what only the active machine may do: claim, start, arm, cancel. Raises StandbyError."""

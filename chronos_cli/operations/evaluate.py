@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
-from chronos_cli.core.clock import Trust, is_ahead, lease_is_over
+from chronos_cli.core.clock import Trust, doubt_about, is_ahead
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
+from chronos_cli.core.in_hand import lease_of
 from chronos_cli.core.job import Job, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import Row, RunState, concluded, lease_end, over, row_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.job import Open
     from chronos_cli.core.row import RunResult
     from chronos_cli.operations.context import Context
@@ -181,10 +183,11 @@ def _gather_rows(
             continue
         rows[entry.run], versions[entry.run] = stored.value, stored.version
         if stored.value.state is RunState.RUNNING:
-            end = lease_end(stored.value, ctx.processes.elapsed(stored.value.owner or {}), now)
-            if end is not None:
+            elapsed = ctx.processes.elapsed(stored.value.owner or {})
+            end = lease_end(stored.value, elapsed, now)
+            if end is not None and elapsed is not None:
                 leases[entry.run] = end
-            over = lease_is_over(end, now, ctx.trust)
+            over = lease_of(stored.value, entry, leases.get(entry.run)).is_over(now, ctx.trust)
             liveness[entry.run], result = _ended(ctx, stored.value, over=over, ending=ending)
             if result is not None:
                 results[entry.run] = result
@@ -299,6 +302,12 @@ def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
         ctx.processes.forget(before)  # what became of it is on record now
 
 
+def _doubt_left(job: Job, decision: Decision, now: datetime) -> dict[str, TimeDoubt]:
+    """What is strange about a next time that a look left as it is, by the job's id."""
+    doubt = doubt_about(job, now) if decision.record is None else None
+    return {} if doubt is None else {job.id: doubt}
+
+
 @frozen
 class EvaluationOfAll:
     """What looking at all jobs found: their wakes, which records were put right, which cannot be read.
@@ -314,6 +323,8 @@ class EvaluationOfAll:
     any_jobs: bool
     index: Arms
     over: tuple[tuple[Job, Row], ...] = ()
+    doubts: Mapping[str, TimeDoubt] = field(default_factory=dict)
+    """What is strange about next times that were not put right."""
 
 
 def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> EvaluationOfAll:
@@ -344,6 +355,7 @@ def _survey_all(
     changed: list[str] = []
     invalid: dict[str, str] = {}
     over: list[tuple[Job, Row]] = []
+    doubts: dict[str, TimeDoubt] = {}
     any_jobs = False
     hold = ctx.repository.hold(now)
     index = ctx.repository.arms()
@@ -370,6 +382,7 @@ def _survey_all(
             continue
         decision = decide(job, found.facts, FireRequest(via=Trigger.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
+        doubts |= _doubt_left(job, decision, now)
         over += _over(ctx, job, decision, found.facts)
         if decision.record is None and not decision.settle and not found.rebuilt:
             continue
@@ -387,4 +400,5 @@ def _survey_all(
         any_jobs=any_jobs,
         index=index,
         over=tuple(over),
+        doubts=doubts,
     )

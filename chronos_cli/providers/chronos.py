@@ -12,6 +12,8 @@ from chronos_cli.operations.firing.fire import FIRE_BUDGET_S, fire
 from chronos_cli.providers.interface import CronScheduler, Notified
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chronos_cli.providers.interface import Activation
 
 
@@ -21,11 +23,17 @@ class ChronosScheduler(CronScheduler):
     def __init__(self, activation: Activation) -> None:
         self._config = activation.config
         self._context = activation.context
+        self._heard: datetime | None = None
 
     @property
     def name(self) -> str:
         """`chronos`."""
         return "chronos"
+
+    @property
+    def server_time(self) -> datetime | None:
+        """NAS's clock, by its last answer about a job."""
+        return self._heard
 
     def is_available(self) -> bool:
         """Return whether both URLs and a token source are configured."""
@@ -59,7 +67,10 @@ class ChronosScheduler(CronScheduler):
             return Notified(armed=None)
         wake = present_wake(self._context, job_id)
         with wire.connect(FIRE_BUDGET_S) as nas:
-            document = arm(self._context, nas, job_id, wake)
+            try:
+                document = arm(self._context, nas, job_id, wake)
+            finally:
+                self._heard = nas.server_time
         return Notified(armed=wake is not None and document.state is ArmState.CONFIRMED, document=document)
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
@@ -35,6 +37,11 @@ class CronScheduler(ABC):
     @abstractmethod
     def name(self) -> str:
         """Return its name in `cron.provider`."""
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The authority's clock as it was last heard; None where there is none, or it was not heard."""
+        return None
 
     def is_available(self) -> bool:
         """Return whether it is configured here. Looks at configuration only, never at the network, and runs nothing."""

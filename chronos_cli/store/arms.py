@@ -75,7 +75,9 @@ class ArmDocument:
         self, wake: Wake, fire_at: datetime, *, callback_url: str, portal_url: str, audience: str, now: datetime
     ) -> ArmDocument:
         """As it stands while an arm is under way: whether NAS took it is not known."""
-        recent = {at: why for at, why in self.keys.items() if (now - at).total_seconds() < KEY_MEMORY_S}
+        # A clock that was ahead at one send must not have keys forgotten that are still to come.
+        by_both = now if self.sent_at is None else min(now, self.sent_at)
+        recent = {at: why for at, why in self.keys.items() if (by_both - at).total_seconds() < KEY_MEMORY_S}
         newest = dict(sorted(recent.items())[-MAX_KEYS + 1 :])
         return replace(
             self,

@@ -265,18 +265,26 @@ class LocalStore(DocumentStore):
             kept = None
         if kept is not None and _day(kept.st_mtime) == _day(now):
             return
+        if kept is not None and kept.st_mtime > now:
+            # What a clock that was ahead has done since is not to take the place of what was before it: not today.
+            with self._beside_jobs(backup) as beside:
+                os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
+            return
         # The backup takes the owner and mode of what it copies, whatever an older backup had.
         fd = place.open(os.O_RDONLY)
         try:
             data = _read_all(fd, found.st_size)
         finally:
             os.close(fd)
-        with Place(open_folder(self._home, *Path(JOBS_KEY).parts[:-1]), backup.name, str(backup)) as beside:
+        with self._beside_jobs(backup) as beside:
             write_over(beside, data, found, durable=True)
             os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
         cron = self._home / "cron"
         for folder in (Path(place.path).parent, backup.parent, cron / "arms", cron / "arm-packs"):
             self._tidy(folder)
+
+    def _beside_jobs(self, path: Path) -> Place:
+        return Place(open_folder(self._home, *Path(JOBS_KEY).parts[:-1]), path.name, str(path))
 
     def _tidy(self, folder: Path) -> None:
         """Look for leftovers, once per folder in the life of this object: each look is a scan of the folder."""

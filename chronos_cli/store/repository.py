@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from zlib import crc32
 
 from chronos_cli.contract import is_job_id
-from chronos_cli.core.job import OURS
+from chronos_cli.core.job import OURS, instants_of, ours_of
 from chronos_cli.core.row import Row, kept_at
 from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import frozen, replace
@@ -24,7 +24,6 @@ from chronos_cli.strict_json import NotJsonError, read_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.interface import Document, DocumentStore
@@ -38,6 +37,7 @@ ASIDE: Final = "cron/set-aside/"
 """Where the bytes of documents go that could not be read."""
 
 _ATTEMPTS: Final = 60
+_LONGEST_GAP: Final = timedelta(hours=25)
 
 
 @frozen
@@ -234,22 +234,37 @@ class Repository:
             self.documents.create(aside, data)
         return aside
 
-    def prune_rows(self, job_id: str, *, keep: int, horizon: str) -> int:
+    def prune_rows(
+        self, job_id: str, *, keep: int, horizon: str, now: datetime | None = None, sure: bool = True
+    ) -> int:
         """Delete terminal rows, with their output, beyond the newest `keep`, or named and settled before `horizon`.
 
         One whose run the job still has in `open` stays: without its row that run would look as if it had never
         started. So do the newest row, and the newest settled one of the schedule and of a person's runs, however few
-        are kept: history and logs have the last of each. `horizon` is a run id's time, `20261120T153415Z`. Returns how
-        many went.
+        are kept: history and logs have the last of each. `horizon` is a run id's time, `20261120T153415Z`.
+
+        Rows named for later than `now`, by whatever clock was ahead, take nobody's place. `sure` False: no witness
+        knows that clock: the rows alone tell how old they are, and those since it leapt take no place of those before.
+        Returns how many went.
         """
         names = self.run_ids(job_id)
         if len(names) <= keep and all(name.removeprefix("manual-") >= horizon for name in names[:1]):
             return 0
-        newest = set(names[-keep:]) if keep else set()
         # Read after the names: whoever has a row by then was in `open` before, and never comes back to it.
-        in_hand = open_runs(self.jobs().get(job_id))
-        gone, last = 0, {True, False}
+        record = self.jobs().get(job_id)
+        in_hand = open_runs(record)
+        past = [name for name in names if now is None or _time_of(name, now) <= now]
+        parts = [past, names[len(past) :]]
+        if now is not None and not sure:
+            horizon = min(horizon, _lived_horizon(past, now, now - _time_of(horizon, now)))
+            leap = min(instants_of(ours_of(record or {}).get("leapt_from")), default=now)
+            before = [name for name in past if _time_of(name, now) < leap]
+            parts = [before, past[len(before) :], parts[1]]
+        newest = {name for part in parts for name in part[-keep:]} if keep else set()
+        gone, last = 0, set[bool]()
         for name in reversed(names):
+            if name in (names[-1], *past[-1:]):
+                last = {True, False}
             manual = name.startswith("manual-")
             young = name in newest and name.removeprefix("manual-") >= horizon
             if name in in_hand or (young and manual not in last):
@@ -262,12 +277,15 @@ class Repository:
                 continue
             if young or (name in newest and _settled_at(found.value) >= horizon):
                 continue  # kept; also a range of long ago that was settled lately
-            for attempt in found.value.attempts:
-                if attempt.get("output"):  # one of this run's own: row() leaves no other
-                    self.documents.delete(attempt["output"], durable=False)
-            self.documents.delete(row_key(job_id, name), durable=False)
+            self._drop_row(found.value)
             gone += 1
         return gone
+
+    def _drop_row(self, row: Row) -> None:
+        for attempt in row.attempts:
+            if attempt.get("output"):  # one of this run's own: row() leaves no other
+                self.documents.delete(attempt["output"], durable=False)
+        self.documents.delete(row_key(row.job_id, row.run_id), durable=False)
 
     # -- arms --------------------------------------------------------------------------------------------------------
 
@@ -478,6 +496,30 @@ def _arm_of(job_id: str, line: object) -> ArmDocument:
     except NOT_READ as error:
         return unreadable_arm(job_id, why_not(error))
     return document
+
+
+def _time_of(name: str, otherwise: datetime) -> datetime:
+    """Return the time in the name of a row, or `otherwise` where it tells none."""
+    try:
+        return datetime.fromisoformat(name.removeprefix("manual-")[:16]).astimezone(UTC)
+    except ValueError:
+        return otherwise
+
+
+def _lived_horizon(names: Sequence[str], now: datetime, span: timedelta) -> str:
+    """Return the time before which rows are older than `span`, as far as they tell; empty where none is.
+
+    `names`: oldest first. What lies between two runs counts, unless it is longer than a day: then a clock may have
+    leapt, and it counts for nothing.
+    """
+    age, later = timedelta(), now
+    for name in reversed(names):
+        at = _time_of(name, later)
+        age += later - at if later - at <= _LONGEST_GAP else timedelta()
+        if age > span:
+            return f"{later:%Y%m%dT%H%M%SZ}"
+        later = at
+    return ""
 
 
 def _settled_at(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from datetime import UTC, datetime, timedelta
 
@@ -207,3 +208,158 @@ def test_a_store_of_another_zone_is_named_and_put_right(chronos, tmp_path, home)
     assert chronos("tick", home=home).code == 0
     assert stored(home, "j")["next_run_at"] == f"{day}T17:00:00+00:00"
     assert view_of(chronos, home)["doubt"] is None
+    assert (
+        chronos("job", "realign", "j", "--json", home=home).json["changed"] is False
+    )  # today it ran where it came from
+
+
+@pytest.mark.parametrize(
+    ("schedule", "ahead"),
+    [("every 5m", timedelta(hours=3)), ("@daily", timedelta(hours=50)), ("0 9 * * *", timedelta(days=3))],
+)
+def test_a_next_time_a_little_further_ahead_than_its_schedule_explains_is_named(chronos, home, schedule, ahead):
+    """Not years: some hours, of a job that is due each few minutes. List, status, doctor and the tick say so."""
+    chronos("job", "add", schedule, "--id", "j", "--shell", "true", home=home)
+    assert view_of(chronos, home)["doubt"] is None
+    change(home, "j", next_run_at=(datetime.now(UTC).replace(microsecond=0) + ahead).isoformat())
+    assert view_of(chronos, home)["doubt"]["code"] == "ahead"
+    assert "ahead" in conditions(chronos, home)
+    assert doctor(chronos, home) == ("FAIL", "next_ahead", "chronos job realign j")
+    ticked = chronos("tick", "--json", home=home).json
+    assert ticked["doubts"]["j"]["mend"] == "chronos job realign j"
+    assert "job j: it sleeps until" in chronos("tick", home=home).err
+    chronos("job", "realign", "j", home=home)
+    assert chronos("tick", "--json", home=home).json["doubts"] == {}
+    assert view_of(chronos, home)["doubt"] is None
+
+
+@pytest.mark.parametrize("off", [LEAP, timedelta(hours=3), -timedelta(days=20_000)])
+def test_who_adds_edits_or_resumes_under_a_wrong_clock_hears_of_it_and_nas_clock_counts(
+    chronos, home, nas, agent, clock, off
+):
+    """NAS's answer bears its Date: the change is made by it, what is shown as next is what is stored and held."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+
+    def check(done, *, words):
+        document = done.json
+        assert [text for text in document["warnings"] if "NAS's" in text] != [], document
+        assert words in str(document["warnings"])
+        times = [datetime.fromisoformat(item["at"]) for item in document["next"]]
+        assert times[0] == datetime.fromisoformat(stored(home, document["job"]["id"])["next_run_at"])
+        assert abs(times[0] - datetime.now(UTC)) < timedelta(days=1, minutes=1)
+        assert times[0] > datetime.now(UTC)
+        return times[0]
+
+    words = "ahead of NAS's" if off > timedelta() else "behind NAS's"
+    clock(off)
+    added = check(chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", "--json", home=home), words=words)
+    soon_ = check(chronos("job", "add", "in 20h", "--id", "k", "--shell", "true", "--json", home=home), words=words)
+    assert abs(soon_ - datetime.now(UTC) - timedelta(hours=20)) < timedelta(minutes=1)
+    held = nas.armed(agent)
+    assert abs(datetime.fromisoformat(held["j"]["fire_at"]) - added) < timedelta(seconds=5)
+    check(chronos("job", "edit", "j", "--schedule", "0 10 * * *", "--json", home=home), words=words)
+    said = chronos("job", "edit", "j", "--schedule", "0 11 * * *", home=home)
+    assert "set it: `date -u` shows it" in said.err
+    assert "~ move" in said.out
+    assert f" -> {datetime.fromisoformat(stored(home, 'j')['next_run_at']):%H:%M:%S}" in said.out
+    clock()
+    chronos("job", "pause", "j", home=home)
+    clock(off)
+    check(chronos("job", "resume", "j", "--json", home=home), words=words)
+    assert not list((home / "cron/runs").glob("j/*"))
+    clock()
+    assert chronos("reconcile", "--json", home=home).json["doubts"] == {}
+    assert view_of(chronos, home)["will_fire"] is True
+    assert stored(home, "j")["chronos"].get("claimed_through", "2026") < "2036"
+
+
+@pytest.mark.parametrize("verb", ["edit", "resume"])
+def test_what_a_person_passes_over_is_settled_by_nas_clock_too(chronos, home, nas, agent, clock, verb):
+    """At 2038 nothing of the years between is entered as missed or skipped."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", home=home)
+    if verb == "resume":
+        chronos("job", "pause", "j", home=home)
+    clock(LEAP)
+    chronos("job", verb, "j", *(("--schedule", "0 10 * * *") if verb == "edit" else ()), home=home)
+    assert soon(stored(home, "j")["next_run_at"])
+    assert "claimed_through" not in stored(home, "j")["chronos"]
+    assert not list((home / "cron/runs").glob("j/*"))
+
+
+def test_an_answer_a_few_seconds_off_is_said_and_changes_nothing(chronos, home, nas, agent, clock):
+    """Half a minute is worth a word, and no more."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    clock(timedelta(seconds=40))
+    document = chronos("job", "add", "every 1h", "--id", "j", "--shell", "true", "--json", home=home).json
+    assert re.search("clock is (39|40|41) s ahead of NAS's", str(document["warnings"]))
+    clock()
+    assert chronos("job", "edit", "j", "--name", "k", "--json", home=home).json["warnings"] == []
+
+
+@pytest.mark.parametrize("off", [LEAP, -LEAP])
+def test_reconcile_says_that_the_clocks_disagree(chronos, home, nas, agent, clock, off):
+    """In words and in JSON, and what it does about that."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", home=home)
+    done = chronos("reconcile", "--json", home=home)
+    assert done.json["clock"] == {"trust": "confirmed", "ahead_s": done.json["clock"]["ahead_s"]}
+    assert abs(done.json["clock"]["ahead_s"]) <= 5
+    assert "clock" not in chronos("reconcile", home=home).err
+    clock(off)
+    said = chronos("reconcile", home=home).err
+    assert re.search(
+        f"this machine's clock is (4099|4100) d {'ahead of' if off > timedelta() else 'behind'} NAS's", said
+    )
+    assert "realign" not in said
+    assert "set it" in said
+    found = chronos("reconcile", "--json", home=home).json
+    assert found["clock"]["trust"] == "corrected"
+    assert abs(found["clock"]["ahead_s"] - off.total_seconds()) < 60
+
+
+def test_a_run_by_hand_under_a_wrong_clock_leaves_the_timer_where_it_was(chronos, home, nas, agent, clock):
+    """NAS's Date is heard with its answer: what only this clock calls due is sent as it is meant."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", home=home)
+    right = stored(home, "j")["next_run_at"]
+    chronos("cancel", "j", home=home)
+    clock(LEAP)
+    assert chronos("run", "j", home=home).code == 0
+    clock()
+    assert stored(home, "j")["next_run_at"] == right
+    assert abs(datetime.fromisoformat(nas.armed(agent)["j"]["fire_at"]) - datetime.fromisoformat(right)) < timedelta(
+        seconds=10
+    )
+    chronos("reconcile", home=home)
+    assert view_of(chronos, home)["will_fire"] is True
+
+
+def test_realign_is_refused_where_nas_contradicts_the_clock(chronos, home, nas, agent, clock):
+    """Who vouches for a clock at 1970 is told by how much it is off."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", home=home)
+    before = stored(home, "j")
+    clock(-timedelta(days=20_000))
+    done = chronos("job", "realign", "j", home=home)
+    assert done.code == 6
+    assert "this machine's clock and NAS's disagree" in done.err
+    assert stored(home, "j") == before
+
+
+def test_a_tick_under_a_wrong_clock_drops_no_row_of_a_real_run(chronos, home, clock):
+    """Nothing is too old only because a clock without a witness is at 2038, or has been."""
+    (home / "config.yaml").write_text("history:\n  days: 1\n  keep: 4\n")
+    chronos("job", "add", "every 1h", "--id", "j", "--shell", "true", home=home)
+    for _ in range(2):
+        assert chronos("run", "j", home=home).code == 0
+    real = {path.name for path in (home / "cron/runs/j").iterdir()}
+    clock(LEAP)
+    assert chronos("tick", home=home).code == 0
+    assert chronos("run", "j", home=home).code == 0
+    assert real <= {path.name for path in (home / "cron/runs/j").iterdir()}
+    clock()
+    for _ in range(2):
+        assert chronos("run", "j", home=home).code == 0
+    year = f"manual-{datetime.now(UTC).year}"
+    assert len([path for path in (home / "cron/runs/j").iterdir() if path.name.startswith(year)]) == 4

@@ -43,10 +43,10 @@ class Ledger:
         found = row_of("j", self.open[-1], Policy())
         self.repository.create_row(begun(found, starter="s", owner={}, now=at(minutes), lease_ends_at=at(minutes + 60)))
 
-    def pruned(self, keep, horizon=NEVER):
+    def pruned(self, keep, horizon=NEVER, **clock):
         records = [{"id": "j", "chronos": {"open": [item.to_record() for item in self.open]}}]
         self.repository.documents.create("cron/jobs.json", json.dumps({"jobs": records}).encode())
-        self.repository.prune_rows("j", keep=keep, horizon=horizon)
+        self.repository.prune_rows("j", keep=keep, horizon=horizon, **clock)
         return [name.removesuffix("-0000cafe") for name in self.repository.run_ids("j")]
 
 
@@ -81,6 +81,45 @@ def test_what_is_in_hand_stays_however_old_it_is():
     assert ledger.pruned(1, horizon="20261121T000000Z") == [
         "20261120T120000Z", "manual-20261120T120200Z", "20261120T120300Z",
     ]  # fmt: skip
+
+
+LEAP = 12 * 365 * 1_440
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_rows_that_a_clock_ahead_has_made_take_nobodys_place(sure):
+    """With the clock right again the newest real runs are kept, and beside them as many that are named for later."""
+    ledger = Ledger()
+    for minutes in (*range(5), *range(LEAP, LEAP + 4)):
+        ledger.ended(minutes)
+    left = ledger.pruned(2, now=at(10), sure=sure)
+    assert [name[:4] for name in left] == ["2026", "2026", "2038", "2038"]
+    assert left[:2] == ["20261120T120300Z", "20261120T120400Z"]
+
+
+@pytest.mark.parametrize("leap", [LEAP, 26 * 60, -LEAP])
+def test_no_row_is_too_old_by_a_clock_that_no_witness_knows(leap):
+    """Hourly runs of two days, then one by a clock that leapt: all of them stay. A witness makes them old."""
+    ledger = Ledger()
+    for hours in range(48):
+        ledger.ended(60 * hours)
+    ledger.ended(60 * 48 + leap)
+    now = at(60 * 48 + leap + 1)
+    horizon = f"{now - timedelta(days=3):%Y%m%dT%H%M%SZ}"
+    assert len(ledger.pruned(100, horizon, now=now, sure=False)) == 49
+    if leap == LEAP:
+        ledger.repository.prune_rows("j", keep=100, horizon=horizon, now=now, sure=True)
+        assert len(ledger.repository.run_ids("j")) == 1
+
+
+def test_without_a_witness_rows_grow_old_by_one_another():
+    """Of a job that runs each six hours, what is older than thirty days goes all the same."""
+    ledger = Ledger()
+    for number in range(160):
+        ledger.ended(360 * number)
+    now = at(360 * 159 + 10)
+    left = ledger.pruned(1_000, f"{now - timedelta(days=30):%Y%m%dT%H%M%SZ}", now=now, sure=False)
+    assert len(left) == 30 * 4
 
 
 def test_with_one_row_kept_history_and_logs_still_know_the_last_runs(nas, tmp_path):

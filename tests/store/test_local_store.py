@@ -460,6 +460,24 @@ def test_one_backup_a_day(home, jobs_path):
     assert backup.read_bytes() == b"third"
 
 
+def test_a_clock_that_was_ahead_for_a_while_does_not_cost_the_copy_of_what_was_before(home, jobs_path):
+    """What it left takes its place no sooner than a day after the clock is right again."""
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+    now = [noon]
+    store = LocalStore(home, lock_timeout_s=1, wall=lambda: now[0])
+    backup = jobs_path.with_name("jobs.json.bak")
+    version = store.create(JOBS_KEY, b"good")
+    now[0] = noon + 4_000 * 86_400
+    version = store.replace(JOBS_KEY, b"as a clock at 2037 left it", version)
+    for later in (60, 120, 3_600):
+        now[0] = noon + later
+        version = store.replace(JOBS_KEY, b"right again", version)
+        assert backup.read_bytes() == b"good"
+    now[0] = noon + 86_400
+    store.replace(JOBS_KEY, b"the next day", version)
+    assert backup.read_bytes() == b"right again"
+
+
 def test_a_store_whose_other_half_cannot_be_read_is_refused(home, store, jobs_path):
     """What a newer hermes keeps in cron/runtime.db is a half of its jobs: without it nothing is read or written."""
     version = store.create(JOBS_KEY, b"1")

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import job_options as options
-from chronos_cli.cli.action_words import action_json
-from chronos_cli.cli.field_plans import plan_json
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.edits import JobDraft
@@ -19,6 +17,7 @@ from chronos_cli.frozen import replace
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.jobs.edit import JobChange
 
 prepare = options.gather_command
 
@@ -101,15 +100,18 @@ def command(
         times=options.times_of(repeat) or None,
         paused=paused,
     )
-    changed = jobs.add(context, _named(context, draft), dry_run=dry_run)
+    draft = _named(context, draft)
+    changed = jobs.add(context, draft, dry_run=dry_run)
     if dry_run:
         return changes.planned(invocation, context, changed, detailed=detailed, created=changed.created)
-    if changed.changes and not invocation.json:
-        changes.show_plan(invocation.output, changed, dry_run=False)
+
+    def again(right: Context) -> JobChange:
+        jobs.undo(right, changed)
+        return jobs.add(right, replace(draft, schedule=parse_schedule(schedule, now=right.clock(), zone=zone)))
+
     return changes.finish(
         invocation, context, changed.job, "added" if changed.created else "changed", changed=changed.changed,
-        always=True, brief=True, created=changed.created, dry_run=False, plan=plan_json(changed.changes),
-        runs=action_json(changed.job.record),
+        always=True, brief=True, again=again, plan=changed, created=changed.created,
     )  # fmt: skip
 
 

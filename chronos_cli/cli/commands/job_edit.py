@@ -8,15 +8,16 @@ import typer
 
 from chronos_cli.cli import job_options as options
 from chronos_cli.cli import references
-from chronos_cli.cli.action_words import action_json
-from chronos_cli.cli.field_plans import plan_json
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.core.edits import Edit
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import UsageError
+from chronos_cli.frozen import replace
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.jobs.edit import JobChange
 
 prepare = options.gather_command
 
@@ -66,6 +67,7 @@ def command(
     invocation: Invocation = ctx.obj
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
+    from chronos_cli.operations.witness import hear_for_change
 
     given = options.ActionOptions(
         command=command, command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http,
@@ -73,6 +75,8 @@ def command(
     )  # fmt: skip
     job_id = references.one(context, job)
     before = jobs.get(context, job_id)
+    if not dry_run:
+        context = hear_for_change(context, before)
     action, fields = given.action()
     policy = options.policy_of(
         before.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
@@ -97,9 +101,13 @@ def command(
     changed = jobs.edit(context, job_id, edit, dry_run=dry_run)
     if dry_run:
         return changes.planned(invocation, context, changed, detailed=detailed)
-    if changed.changed and not invocation.json:
-        changes.show_plan(invocation.output, changed, dry_run=False)
+
+    def again(right: Context) -> JobChange:
+        jobs.undo(right, changed)
+        zoned = zone or before.timetable.zone
+        meant = None if schedule is None else parse_schedule(schedule, now=right.clock(), zone=zoned)
+        return jobs.edit(right, job_id, replace(edit, schedule=meant))
+
     return changes.finish(
-        invocation, context, changed.job, "changed", changed=changed.changed, always=True, dry_run=False,
-        plan=plan_json(changed.changes), runs=action_json(changed.job.record),
-    )  # fmt: skip
+        invocation, context, changed.job, "changed", changed=changed.changed, always=True, again=again, plan=changed
+    )

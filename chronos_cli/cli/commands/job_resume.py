@@ -11,6 +11,8 @@ from chronos_cli.cli.handlers import job_change as changes
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.jobs.edit import JobChange
 
 
 def command(
@@ -25,6 +27,16 @@ def command(
     invocation: Invocation = ctx.obj
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
+    from chronos_cli.operations.witness import hear_for_change
 
-    changed = jobs.resume(context, references.one(context, job))
-    return changes.finish(invocation, context, changed.job, "resumed", changed=changed.changed, always=True)
+    job_id = references.one(context, job)
+    context = hear_for_change(context, jobs.get(context, job_id))
+    changed = jobs.resume(context, job_id)
+
+    def again(right: Context) -> JobChange:
+        jobs.undo(right, changed)
+        return jobs.resume(right, job_id)
+
+    return changes.finish(
+        invocation, context, changed.job, "resumed", changed=changed.changed, always=True, again=again
+    )

@@ -84,6 +84,7 @@ def _document(ticked: TickResult) -> dict[str, object]:
         "runs": [row.to_json() for row in ticked.rows],
         "failed": {job_id: error.as_json() for job_id, error in ticked.failed.items()},
         "unarmed": {job_id: error.as_json() for job_id, error in ticked.unarmed.items()},
+        "doubts": {job_id: doubt.as_json() for job_id, doubt in ticked.doubts.items()},
         "install": None,
     }
 
@@ -98,3 +99,5 @@ def _show(out: Output, ticked: TickResult) -> None:
         out.line(f"{len(ticked.started) - len(ticked.rows)} started")
     for job_id, error in ticked.failed.items():
         out.warn(f"job {job_id}: {error.message}")
+    for job_id, doubt in ticked.doubts.items():
+        out.warn(f"job {job_id}: {doubt.text}; {doubt.mend}")

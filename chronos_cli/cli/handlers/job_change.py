@@ -8,11 +8,15 @@ from chronos_cli.cli import field_plans
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli.action_words import action_json, action_words
 from chronos_cli.cli.notify import tell
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.job import Standing
 from chronos_cli.errors import ExitCode
+from chronos_cli.frozen import replace
 from chronos_cli.operations.views.preview import preview_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.core.job import Job
@@ -42,14 +46,29 @@ def finish(
     changed: bool,
     always: bool = False,
     brief: bool = False,
+    again: Callable[[Context], JobChange] | None = None,
+    plan: JobChange | None = None,
     **more: Any,
 ) -> int:
     """Tell the trigger, then show what became of the job.
 
-    `always`: tell it even where nothing changed; `brief`: then that is all that is said.
+    `always`: tell it even where nothing changed; `brief`: then that is all that is said. `again`: makes the change anew
+    by NAS's clock, where NAS's answer shows that this machine's is far from it. `plan`: what is shown field by field.
     """
     told = tell(invocation, ctx, job.id) if changed or always else None
+    if told is not None and ctx.ahead is None:
+        right = ctx.by_witness(told.server_time)
+        if right.trust is Trust.CORRECTED and again is not None and changed:
+            made = again(right)
+            job, plan = made.job, made if plan is not None else None
+            told = tell(invocation, right, job.id)
+        ctx = right
     seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
+    if clock := words.drift(ctx.ahead):
+        by = f"{clock}, by which this was done" if ctx.trust is Trust.CORRECTED and again is not None else clock
+        seen = replace(seen, warnings=(*seen.warnings, f"{by}; set it: `date -u` shows it"))
+    if plan is not None:
+        more |= {"dry_run": False, "plan": field_plans.plan_json(plan.changes), "runs": action_json(job.record)}
     document: dict[str, Any] = {"job": job_json(job), "changed": changed, **more, **_times(job, seen)}
     document["arm"] = told.as_json() if told is not None else None
 
@@ -57,6 +76,8 @@ def finish(
         if out.quiet:
             out.line(job.id)
             return
+        if plan is not None and plan.changes:
+            show_plan(out, plan, dry_run=False)
         named = job.id if job.name == job.id else f"{job.id} ({words.brief(job.name)})"
         out.line(f"{verb} {named}" if changed else f"{named} is so already: nothing changed")
         if changed or not brief:

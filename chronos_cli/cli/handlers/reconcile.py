@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from chronos_cli.cli import humanize as words
 from chronos_cli.cli import plans
 from chronos_cli.cli.guards import require_nas
 from chronos_cli.cli.progress import progress_line
 from chronos_cli.collector import collector_paused
+from chronos_cli.core.clock import Trust
 from chronos_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.context import Context
+
+SETTLED_BY_BOTH: Final = ", so only what is past by both was settled, and nothing was brought back"
 
 
 def show_reconcile(
@@ -46,6 +50,7 @@ def show_reconcile(
     planned = {step.job_id for step in result.plan.steps}
     idle = sorted((only or frozenset()) - planned - set(result.invalid or {})) if strict else []
     pending = bool(result.plan.changes or (dry_run and result.settled))
+    ahead = result.ahead
     failed = {done.step.job_id: done.error for done in result.failed if done.error is not None}
     document = {
         "dry_run": dry_run,
@@ -54,11 +59,18 @@ def show_reconcile(
         "invalid": dict(result.invalid or {}),
         "failed": {job_id: problem.as_json() for job_id, problem in failed.items()},
         "pending": pending if dry_run else bool(failed),
+        "clock": {"trust": result.trust.value, "ahead_s": None if ahead is None else round(ahead.total_seconds())},
+        "doubts": {job_id: doubt.as_json() for job_id, doubt in result.doubts.items()},
     }
 
     def render(out: Output) -> None:
         from chronos_cli.cli import references
 
+        clock = words.drift(ahead)
+        if clock:
+            out.warn(f"{clock}{SETTLED_BY_BOTH if result.trust is Trust.CORRECTED else ''}; set it: `date -u` shows it")
+        for job_id, doubt in result.doubts.items():
+            out.warn(f"job {job_id}: {doubt.text}; {doubt.mend}")
         names = references.names_of(context.repository.jobs())
         plans.show_plan(out, result.plan, names, context.home.zone, dry_run=dry_run)
         for job_id in idle:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import FEATURE_GENERATION, FEATURE_KEEPS_SLOT
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import ArmState, instant_to_send
@@ -66,6 +67,8 @@ def arm(
                 ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind, in_answer=in_answer
             )
         ctx.checkpoint("armed")
+        if ctx.trust is Trust.UNHEARD:
+            ctx = ctx.heard(nas.server_time)  # a wake that only a wrong clock calls due is sent as it is meant
         needed = present_wake(ctx, job_id)
         if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
             return document

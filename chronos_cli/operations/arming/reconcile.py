@@ -15,7 +15,7 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make_plan
 from chronos_cli.errors import ChronosError, DocumentError
-from chronos_cli.frozen import frozen, replace
+from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import ArmList, Nas
     from chronos_cli.operations.context import Context, NasTarget
@@ -40,7 +41,8 @@ _LONG: Final = timedelta(minutes=2)
 class ReconcileResult:
     """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`).
 
-    `trust`: what NAS's clock made of this machine's.
+    `trust`: what NAS's clock made of this machine's; `ahead`: by how much this one is ahead of it, None where NAS did
+    not say. `doubts`: next times that are strange, and that this reconcile leaves as they are.
     """
 
     plan: Plan
@@ -49,6 +51,8 @@ class ReconcileResult:
     invalid: Mapping[str, str] | None = None
     dry_run: bool = False
     trust: Trust = Trust.UNHEARD
+    ahead: timedelta | None = None
+    doubts: Mapping[str, TimeDoubt] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
@@ -78,7 +82,8 @@ def reconcile(
     chosen = None if only is None else frozenset(only)
     with wire.connect(LIST_BUDGET_S) as nas:
         listed = nas.list()
-        ctx = ctx.heard(listed.server_time)
+        witness, said = listed.server_time, ctx.clock()
+        ctx = ctx.heard(witness)
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         plan = make_plan(
@@ -95,7 +100,14 @@ def reconcile(
             several=_several(listed, ctx.clock(), chosen),
         )
         result = ReconcileResult(
-            plan=plan, settled=settled.changed, invalid=settled.invalid, dry_run=dry_run, trust=ctx.trust
+            plan=plan,
+            settled=settled.changed,
+            invalid=settled.invalid,
+            dry_run=dry_run,
+            trust=ctx.trust,
+            ahead=None if witness is None else said - (nas.server_time or witness),
+            # By a clock that is behind NAS's everything is ahead.
+            doubts={} if ctx.trust is Trust.CORRECTED and witness is not None and said < witness else settled.doubts,
         )
         if dry_run:
             return result

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import run_id_of
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
@@ -147,6 +148,7 @@ def _note(ctx: Context, row: Row) -> None:
 
 
 def _prune(ctx: Context, job_id: str) -> None:
-    horizon = run_id_of(ctx.clock() - timedelta(days=ctx.retention.days))
+    now = ctx.clock()
+    horizon, sure = run_id_of(now - timedelta(days=ctx.retention.days)), ctx.trust in (Trust.CONFIRMED, Trust.CORRECTED)
     with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
-        ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon)
+        ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon, now=now, sure=sure)

@@ -6,9 +6,9 @@ No lock is held while jobs run. A tick and a NAS may both be live: an occurrence
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from chronos_cli.core.clock import UNCHECKED, Trust, displaced, is_ahead, is_near, may_settle, mended_by
+from chronos_cli.core.clock import Trust, displaced, doubt_about, is_ahead, may_settle, mended_by
 from chronos_cli.core.decision import FireRequest, Purpose, Trigger, Wake
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState
@@ -17,17 +17,17 @@ from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming.arm import is_armed
 from chronos_cli.operations.evaluate import evaluate, read_all
 from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
+from chronos_cli.operations.witness import hear, needs_witness
 from chronos_cli.store.ticks import note_tick, read_ticks
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.fire import Launcher, Running
-
-WITNESS_BUDGET_S: Final = 10.0
 
 
 @frozen
@@ -41,6 +41,8 @@ class TickResult:
     rows: tuple[Row, ...]
     failed: dict[str, ChronosError]
     unarmed: dict[str, ChronosError]
+    doubts: dict[str, TimeDoubt]
+    """What is strange about next times that no look of this tick has put right."""
 
     @property
     def unsuccessful(self) -> tuple[Row, ...]:
@@ -56,14 +58,13 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     Raises StandbyError, HeldError under a stop, StoreError where the store cannot be read.
     """
     ctx.must_be_active("a tick")
-    hold = ctx.repository.hold(ctx.clock())
-    if hold is not None:
-        raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
+    _refuse_held(ctx)
     ctx.repository.mend_store_id(ctx.token)
     note_tick(ctx.repository, ctx.clock())
     everything = read_all(ctx)
     if ctx.trust is Trust.UNHEARD and any(needs_witness(job, ctx.clock()) for job in everything):
-        ctx = _heard(ctx)
+        ctx = hear(ctx)
+        _refuse_held(ctx)  # only a clock that was ahead may have said that the hold is over
     now = ctx.clock()
     due = [job for job in everything if is_due(job, now, ctx.trust) and not _left_to_nas(ctx, job, leave_s)]
     running: list[tuple[str, Running]] = []
@@ -101,7 +102,21 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
             alert(ctx, over)
     finally:
         _collect(running, rows, failed)
-    return TickResult(started=tuple(started), rows=tuple(rows), failed=failed, unarmed=unarmed)
+    looked_at = {job.id for job in due}
+    doubts = {job.id: doubt_about(job, now) for job in everything if job.id not in looked_at}
+    return TickResult(
+        started=tuple(started),
+        rows=tuple(rows),
+        failed=failed,
+        unarmed=unarmed,
+        doubts={job_id: doubt for job_id, doubt in doubts.items() if doubt is not None},
+    )
+
+
+def _refuse_held(ctx: Context) -> None:
+    hold = ctx.repository.hold(ctx.clock())
+    if hold is not None:
+        raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
 
 
 def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
@@ -113,15 +128,6 @@ def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
     if job.cursor is None or job.cursor <= now or displaced(job) is not None:
         return True
     return is_ahead(job, now) and mended_by(job, now, trust)
-
-
-def needs_witness(job: Job, now: datetime) -> bool:
-    """Whether it matters for a job whether the clock is right: long past its time, or ahead of what explains it."""
-    if any(now - entry.claimed_at > UNCHECKED for entry in job.open):
-        return True
-    if job.standing is not Standing.LIVE or job.cursor is None:
-        return False
-    return (job.cursor <= now and not is_near(job, job.cursor, now)) or is_ahead(job, now)
 
 
 def _is_doubtful(job: Job, now: datetime, trust: Trust) -> bool:
@@ -137,17 +143,6 @@ def _unconfirmed(job: Job, now: datetime) -> ChronosError:
         f"job {job.id} is left alone: by this clock it is {days} days late, and NAS did not confirm the clock",
         hint="compare the clock (date -u), and try again when NAS answers",
     )
-
-
-def _heard(ctx: Context) -> Context:
-    """The context once NAS was asked for its clock, or as it was where NAS does not answer."""
-    if ctx.wire is None:
-        return ctx
-    try:
-        with ctx.wire.connect(WITNESS_BUDGET_S) as nas:
-            return ctx.heard(nas.list().server_time)
-    except ChronosError:
-        return ctx  # then nothing is settled that needs a witness, and each such job says so
 
 
 def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:

@@ -20,10 +20,11 @@ from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundE
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.evaluate import TORN, Evaluation, evaluate
 from chronos_cli.operations.firing.probe import PROBE_ID
+from chronos_cli.operations.witness import hear
 from chronos_cli.store.repository import open_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from chronos_cli.core.job import Open
     from chronos_cli.core.record_changes import FieldChange
@@ -39,6 +40,8 @@ class JobChange:
     job: Job
     changes: tuple[FieldChange, ...] = ()
     created: bool = False
+    before: Mapping[str, Any] | None = None
+    """The record as it was before; None where there was none, or nothing changed."""
 
     @property
     def changed(self) -> bool:
@@ -107,7 +110,7 @@ def edit(ctx: Context, job_id: str, change: edits.Edit, *, dry_run: bool = False
     return _change(
         ctx,
         job_id,
-        lambda job: edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy),
+        lambda job: edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy, trust=ctx.trust),
         dry_run=dry_run,
     )
 
@@ -121,11 +124,33 @@ def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> JobChange:
 def resume(ctx: Context, job_id: str) -> JobChange:
     """Switch a job on again at its next instant; what came due meanwhile is entered as skipped."""
     token = ctx.token()
-    return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token))
+    return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token, trust=ctx.trust))
+
+
+def undo(ctx: Context, change: JobChange) -> None:
+    """Take a change back that was just made, unless somebody has changed the job since."""
+    token = change.job.change
+
+    def once(jobs: JobsFile) -> None:
+        record = jobs.get(change.job.id)
+        if record is None or not change.changed or ours_of(record).get("change") != token:
+            return
+        if change.before is None:
+            jobs.remove(change.job.id)
+        else:
+            jobs.put(change.job.id, dict(change.before))
+
+    ctx.repository.change(once)
 
 
 def realign(ctx: Context, job_id: str) -> JobChange:
-    """Bring a job back that a wrong clock has put ahead, by this machine's clock, for which a person vouches."""
+    """Bring a job back that a wrong clock has put ahead, by this machine's clock, for which a person vouches.
+
+    Raises ConflictError where NAS's clock contradicts.
+    """
+    ctx = hear(ctx)
+    if ctx.trust is Trust.CORRECTED:
+        raise ConflictError("this machine's clock and NAS's disagree", hint="put it right first: `date -u` shows it")
     before = get(ctx, job_id)
     sure = replace(ctx, trust=Trust.CONFIRMED)
     if not is_ahead(before, ctx.clock()) and displaced(before) is None:
@@ -321,7 +346,7 @@ def _brought_to(ctx: Context, job: Job, draft: edits.JobDraft, token: str) -> di
         fields=draft.fields,
         times=draft.times or None,
     )
-    record = edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy)
+    record = edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy, trust=ctx.trust)
     if not draft.paused or job.standing is Standing.COMPLETED:
         return record
     return edits.paused(parse_job(record, ctx.home), reason=edits.PAUSED_FROM_START, now=ctx.clock(), token=token)
@@ -354,7 +379,7 @@ def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job
     if not changes:
         return JobChange(job=job)
     jobs.put(job.id, after)
-    return JobChange(job=parse_job(after, ctx.home), changes=changes)
+    return JobChange(job=parse_job(after, ctx.home), changes=changes, before=record)
 
 
 def _write_owed(ctx: Context, job: Job) -> None:
