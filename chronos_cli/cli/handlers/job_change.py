@@ -64,9 +64,7 @@ def finish(
             told = tell(invocation, right, job.id)
         ctx = right
     seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
-    if clock := words.drift(ctx.ahead):
-        by = f"{clock}, by which this was done" if ctx.trust is Trust.CORRECTED and again is not None else clock
-        seen = replace(seen, warnings=(*seen.warnings, f"{by}; set it: `date -u` shows it"))
+    seen = replace(seen, warnings=(*seen.warnings, *_warned_of_clock(ctx, corrected=again is not None)))
     if plan is not None:
         more |= {"dry_run": False, "plan": field_plans.plan_json(plan.changes), "runs": action_json(job.record)}
     document: dict[str, Any] = {"job": job_json(job), "changed": changed, **more, **_times(job, seen)}
@@ -88,6 +86,13 @@ def finish(
                 _warn_of_no_trigger(invocation, ctx, out)
 
     return invocation.done(document, show, error=told.error if told is not None else None)
+
+
+def _warned_of_clock(ctx: Context, *, corrected: bool) -> tuple[str, ...]:
+    """Return the warning that this machine's clock is not NAS's. `corrected`: such a change goes by NAS's then."""
+    clock = words.drift(ctx.ahead)
+    by = ", by which this was done" if corrected and ctx.trust is Trust.CORRECTED else ""
+    return (f"{clock}{by}; set it: `date -u` shows it",) if clock else ()
 
 
 def _warn_of_no_trigger(invocation: Invocation, ctx: Context, out: Output) -> None:
