@@ -92,7 +92,6 @@ class Postgres:
 def running_postgres() -> Iterator[Postgres]:
     """A server that runs for the length of the block."""
     require_module("psycopg")
-    require_module("pgqueuer")
     find_binaries()
     user = "nobody" if os.geteuid() == 0 else None
     # Not in pytest's own folder: that is closed to other users.

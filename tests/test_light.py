@@ -41,7 +41,7 @@ sys.exit(code)
 HEAVY = {
     "typer", "rich", "requests", "urllib3", "jwt", "cryptography", "yaml", "obstore", "asyncio", "sqlite3", "logging",
     "ssl", "socket", "http.client", "subprocess", "inspect", "dataclasses", "difflib", "textwrap", "tempfile",
-    "importlib.metadata", "email",
+    "importlib.metadata", "email", "aiohttp",
 }  # fmt: skip
 
 

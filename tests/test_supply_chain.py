@@ -22,6 +22,7 @@ FLOORS = {
     "urllib3": (2, 6),
     "requests": (2, 32, 4),
     "waitress": (3, 0, 1),
+    "aiohttp": (3, 13),
     "pyjwt": (2, 12),
 }
 

@@ -38,7 +38,6 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     bounds: Bounds = field(default_factory=Bounds)
     backoff: Backoff = field(default_factory=Backoff)
-    relays: int = 64
     relay_timeout_s: float = 30.0
     ready_file: Path | None = None
     log_file: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import signal
 import sys
 import time
@@ -19,8 +20,10 @@ from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.metrics import Metrics
 from chronos_cli.nas_server.options import Role, Settings
 from chronos_cli.nas_server.pulse import Pulse
+from chronos_cli.nas_server.relay.callbacks import CallbackClient
+from chronos_cli.nas_server.relay.delivery import Relay
+from chronos_cli.nas_server.relay.engine import RelayEngine
 from chronos_cli.nas_server.relay.limits import CallLimits
-from chronos_cli.nas_server.relay.relay_service import Relaying
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.meta import NasMeta
@@ -28,7 +31,7 @@ from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.private_memory import hide_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from chronos_cli.nas_server.home import NasHome
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 CLAIM_MARGIN_S = 15.0
 """The time a claim holds beyond the longest relay: names are looked up and outcomes written down meanwhile."""
+
+_AHEAD = "This host's clock against the one that decides."
 
 START_WAIT_S = 60.0
 """The time that a database may take to come up before this gives up (exit 75)."""
@@ -65,7 +70,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
             stack.enter_context(_sole(settings.home.sqlite_path))
         _prepare(backend, journal)
         stack.callback(backend.close)
-        keys = settings.home.key_ring(time.time, environ)
+        keys = settings.home.key_ring(backend.now, environ)
         keys.prepare()
         keys.signing()
         _run(settings, backend, keys, journal)
@@ -93,21 +98,24 @@ def _prepare(backend: Backend, journal: EventLog) -> None:
 
 def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog) -> None:
     claim_s = settings.relay_timeout_s + CLAIM_MARGIN_S
-    registry = TimerRegistry(backend, time.time, claim_s=claim_s)
-    facts = NasMeta(backend, time.time, claim_s=claim_s)
+    registry = TimerRegistry(backend, backend.now, claim_s=claim_s)
+    facts = NasMeta(backend, backend.now)
     counts = Metrics()
     gate = CallLimits(settings.bounds, time.monotonic)
-    pulse = Pulse(registry.next_due_at, journal)
-    relaying: Relaying | None = None
+    pulse = Pulse(backend.measure, journal)
+    relaying: RelayEngine | None = None
 
-    def nudge(due_at: float) -> None:
+    def nudge(due_at: float, hosts: set[str]) -> None:
         if relaying is not None:
             relaying.nudge(due_at)
+        for host in hosts:
+            # Whoever provisions is alive: a host that was given up is asked soon.
+            gate.seen(host)
 
     def ready() -> str | None:
         # From what is known: a probe must never wait for a store that does not answer.
-        if not pulse.alive:
-            return "the timers cannot be reached"
+        if (missing := pulse.missing()) is not None:
+            return missing
         starting = settings.role is not Role.WEB and relaying is None
         return "due timers are not being relayed" if starting or (relaying and not relaying.alive) else None
 
@@ -127,7 +135,9 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         counts=counts,
         nudge=nudge,
         ready=ready,
-        gauges=lambda: counts.render(facts.gauges(), gate.circuits()),
+        gauges=lambda: counts.render(
+            {**facts.gauges(), "chronos_nas_clock_ahead_seconds": (_AHEAD, pulse.ahead_s)}, gate.circuits()
+        ),
         agents_served=settings.role is not Role.WORKER,
     )
     server = Server(application, settings.host, settings.port)
@@ -135,16 +145,8 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     url = f"http://{shown}:{server.port}"
     portal_url = _portal_url(settings, facts, url)
     if settings.role is not Role.WEB:
-        relaying = Relaying(
-            settings,
-            registry=registry,
-            keys=keys,
-            gate=gate,
-            journal=journal,
-            counts=counts,
-            issuer=portal_url,
-            pay=pay,
-        )
+        relaying = _relaying(settings, registry, keys, gate, journal, counts, portal_url, pay)
+        relaying.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     journal.write("listening", url=url, portal_url=portal_url, role=settings.role.value, pid=os.getpid())
@@ -157,6 +159,33 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     pulse.stop()
     finished = relaying is None or relaying.stop()
     journal.write("stopped", relays_finished=finished)
+
+
+def _relaying(
+    settings: Settings,
+    registry: TimerRegistry,
+    keys: KeyRing,
+    gate: CallLimits,
+    journal: EventLog,
+    counts: Metrics,
+    issuer: str,
+    pay: Callable[[Delivery], float],
+) -> RelayEngine:
+    if not settings.home.postgres:
+        # This process is the only one: what was claimed, was claimed by one that died.
+        registry.release_claims()
+    relay = Relay(
+        keys=keys, backoff=settings.backoff, issuer=issuer, clock=registry.backend.now, draw=random.random, pay=pay
+    )
+    return RelayEngine(
+        registry=registry,
+        relay=relay,
+        make_client=lambda: CallbackClient(settings.policy, timeout=settings.relay_timeout_s),
+        gate=gate,
+        journal=journal,
+        metrics=counts,
+        stop_s=settings.relay_timeout_s + 5,
+    )
 
 
 def _portal_url(settings: Settings, facts: NasMeta, url: str) -> str:

@@ -698,7 +698,7 @@ def test_a_dead_one_whose_instant_is_armed_again(tmp_path):
         host="https://a.example:443",
     )  # fmt: skip
     registry.apply([wish])
-    (delivery,) = registry.take(lag=0.0, limit=10, skip_hosts=(), skip_agents=(), admit=lambda _: True)
+    (delivery,) = registry.claim([(due.schedule_id, due.attempts) for due in registry.due().timers])
     registry.settle([DeliveryOutcome(delivery=delivery, fate=Fate.DEAD, at=now, error="x")])
     registry.apply([wish])
     line = said(lambda: Operations(backend, lambda: now).redrive(delivery.schedule_id))
@@ -709,7 +709,6 @@ def test_a_dead_one_whose_instant_is_armed_again(tmp_path):
 def test_a_postgresql_that_cannot_be_used(monkeypatch):
     """Nobody listens, it is too busy, or its packages are not installed; a password is in no line."""
     require_module("psycopg")
-    require_module("pgqueuer")
     import psycopg
 
     from chronos_cli.nas_server.timers.postgres import PostgresBackend
@@ -728,9 +727,9 @@ def test_a_postgresql_that_cannot_be_used(monkeypatch):
     monkeypatch.setattr(backend._pool, "call", deadlocked)
     line = said(lambda: backend.write(lambda _: None))
     assert line.startswith("PostgreSQL is too busy: deadlock detected: ")
-    monkeypatch.setitem(sys.modules, "pgqueuer.queries", None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
     line = said(backend.prepare)
-    assert line == "PostgreSQL needs psycopg and PgQueuer: install the extra: in the checkout, pip install '.[nas]'"
+    assert line == "PostgreSQL needs psycopg: install the extra: in the checkout, pip install '.[nas]'"
 
 
 def test_a_key_file_of_a_nas_that_cannot_be_read(tmp_path):

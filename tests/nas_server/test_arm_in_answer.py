@@ -35,7 +35,7 @@ def wish(agent, fire_at=NOW - 1, job_id="job", **more):
 
 
 def take(registry):
-    return registry.take(lag=0.0, limit=10, skip_hosts=(), skip_agents=(), admit=lambda _: True)
+    return registry.claim([(due.schedule_id, due.attempts) for due in registry.due(most=10).timers])
 
 
 def answer(registry, delivery, fire_at=NOW + 60, generation=9, **more):
@@ -159,7 +159,7 @@ def test_a_fire_is_spread_within_its_tolerance_and_the_same_each_time(registry, 
     assert len({int(offset // 20) for offset in offsets}) == 10, "spread over the whole of it"
     assert spread_s(agent.id, "j1", 200) != spread_s(agent.id + 1, "j1", 200)
     assert spread_s(agent.id, "j1", 0) == 0
-    due = registry.take(lag=0.0, limit=500, skip_hosts=(), skip_agents=(), admit=lambda _: True)
+    due = registry.claim([(due.schedule_id, due.attempts) for due in registry.due(most=500).timers])
     assert {one.job_id for one in due} == {f"j{n}" for n, offset in enumerate(offsets) if offset <= 100}
     assert {one.fire_at for one in due} == {NOW - 100}
     assert all(one.due_at == max(NOW, NOW - 100 + spread_s(agent.id, one.job_id, 200)) for one in due)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import ipaddress
 import socket
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from chronos_cli.nas_server.addresses import CallbackPolicy, CallbackRefusedError
-from chronos_cli.nas_server.relay.callbacks import CallbackClient, CallbackFailedError, retry_after_s
+from chronos_cli.nas_server.relay.callbacks import MAX_ANSWER, CallbackClient, CallbackFailedError, retry_after_s
 from tests.nas_process import Callback, running_nas
 
 PUBLIC = CallbackPolicy()
@@ -97,11 +98,21 @@ def test_a_name_that_comes_to_mean_a_private_address_is_not_connected_to(monkeyp
 
         monkeypatch.setattr(socket, "getaddrinfo", rebound)
         with pytest.raises(CallbackRefusedError, match="no address that may be called"):
-            CallbackClient(PUBLIC, timeout=2).post(f"https://rebound.example:{port}/api/cron/fire", b"{}", {})
+            posted(PUBLIC, f"https://rebound.example:{port}/api/cron/fire")
         assert asked == ["rebound.example"]
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):
             server.accept()
+
+
+def posted(policy, url, body=b"{}", *, timeout=2, context=None):
+    """The reply to one call."""
+
+    async def call():
+        async with CallbackClient(policy, timeout=timeout, context=context) as client:
+            return await client.post(url, body, {})
+
+    return asyncio.run(call())
 
 
 def read_request(connection):
@@ -149,7 +160,7 @@ def test_an_answer_that_drips_is_cut_off():
     server, url = raw_server(drip)
     began = time.monotonic()
     with server, pytest.raises(CallbackFailedError, match="in time"):
-        CallbackClient(LOCAL, timeout=1).post(url, b"{}", {})
+        posted(LOCAL, url, timeout=1)
     assert time.monotonic() - began < 4
 
 
@@ -163,8 +174,8 @@ def test_an_endless_answer_is_read_only_so_far():
 
     server, url = raw_server(flood)
     with server:
-        reply = CallbackClient(LOCAL, timeout=5).post(url, b"{}", {})
-    assert (reply.status, len(reply.text)) == (200, 200)
+        reply = posted(LOCAL, url)
+    assert (reply.status, len(reply.body)) == (200, MAX_ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +185,7 @@ def test_an_answer_that_is_none_is_a_failure(answer):
     """What is no HTTP answer counts as a failed delivery, never as a fault of ours."""
     server, url = raw_server(lambda connection: connection.sendall(answer))
     with server, pytest.raises(CallbackFailedError):
-        CallbackClient(LOCAL, timeout=2).post(url, b"{}", {})
+        posted(LOCAL, url)
 
 
 def test_a_connection_is_kept_and_a_stale_one_replaced():
@@ -189,15 +200,49 @@ def test_a_connection_is_kept_and_a_stale_one_replaced():
             connection.sendall(ok)
 
     server, url = raw_server(twice)
-    client = CallbackClient(LOCAL, timeout=5)
+
+    async def three_times():
+        async with CallbackClient(LOCAL, timeout=5) as client:
+            for _ in range(2):
+                assert (await client.post(url, b"{}", {})).status == 200
+            assert len(accepted) == 1
+            time.sleep(0.1)  # noqa: ASYNC251 - so that the loop has not seen the connection's end yet
+            assert (await client.post(url, b"{}", {})).status == 200
+            assert len(accepted) == 2
+
     with server:
-        for _ in range(2):
-            assert client.post(url, b"{}", {}).status == 200
-        assert len(accepted) == 1
-        time.sleep(0.1)
-        assert client.post(url, b"{}", {}).status == 200
-        assert len(accepted) == 2
-        client.close()
+        asyncio.run(three_times())
+
+
+def test_a_redirect_is_an_answer_and_no_second_call(tmp_path):
+    """Where a callback points to is not followed: it was not vetted, and the token is not for it."""
+    with Callback(lambda _: (307, {"Location": f"{callback.url}/elsewhere"})) as callback:
+        assert posted(LOCAL, f"{callback.url}/api/cron/fire", b'{"job_id": "x"}').status == 307
+        assert [fire.path for fire in callback.fires] == ["/api/cron/fire"]
+
+
+def test_plain_http_to_a_name_leads_to_loopback_only(monkeypatch):
+    """`localhost` that a resolver leads elsewhere is not called in the clear."""
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))]
+    )
+    with pytest.raises(CallbackRefusedError, match="no address that may be called"):
+        posted(LOCAL, "http://localhost:80/api/cron/fire")
+
+
+def test_proxies_and_cookies_of_the_environment_play_no_part(monkeypatch):
+    """A relay goes straight to the agent, and nothing that one answer set is sent with the next."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    async def twice(url):
+        async with CallbackClient(LOCAL, timeout=5) as client:
+            for _ in range(2):
+                await client.post(f"{url}/api/cron/fire", b'{"job_id": "x"}', {})
+
+    with Callback(lambda _: (200, {"Set-Cookie": "a=b"})) as callback:
+        asyncio.run(twice(callback.url))
+        assert ["cookie" in fire.headers for fire in callback.fires] == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -256,14 +301,13 @@ def test_https_is_verified(tmp_path):
             context.load_cert_chain(path)
             callback._server.socket = context.wrap_socket(callback._server.socket, server_side=True)
             port = callback.url.rsplit(":", 1)[1]
-            client = CallbackClient(policy, timeout=5, context=ssl.create_default_context(cafile=trusted))
+            trusting = ssl.create_default_context(cafile=trusted)
             url = f"https://localhost:{port}/api/cron/fire"
             if good:
-                assert client.post(url, b'{"job_id": "x"}', {"Content-Type": "application/json"}).status == 200
+                assert posted(policy, url, b'{"job_id": "x"}', context=trusting).status == 200
             else:
                 with pytest.raises(CallbackFailedError, match="certificate does not hold"):
-                    client.post(url, b"{}", {})
-            client.close()
+                    posted(policy, url, context=trusting)
 
 
 def test_a_nas_without_the_flag_refuses_private_callbacks(tmp_path):

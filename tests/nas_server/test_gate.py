@@ -30,21 +30,87 @@ def fail(gate, times, host="h"):
         gate.leave(host, 1, healthy=False)
 
 
+def full(gate, host="h", agent=1):
+    """How many places there are."""
+    return next(number for number in range(10_000) if not gate.enter(host, agent))
+
+
 def test_a_host_gets_few_places_until_it_answered(clock):
-    """A host that never answered holds at most the probation's places, then as many as the bound allows."""
+    """A host that never answered holds at most the probation's places; one that did, more."""
     gate = CallLimits(Bounds(per_host=6, per_agent=99, probation=2), clock)
-    assert [gate.enter("h", 1) for _ in range(3)] == [True, True, False]
+    assert full(gate) == 2
     gate.leave("h", 1, healthy=True)
-    assert sum(gate.enter("h", 1) for _ in range(10)) == 5
-    assert gate.blocked() == (["h"], [])
+    assert full(gate) == 5
+
+
+def answer_all(gate, count, took_s, healthy=True):
+    for _ in range(count):
+        gate.leave("h", 1, healthy=healthy, took_s=took_s)
+
+
+def test_the_window_follows_how_fast_and_healthy_a_host_answers(clock):
+    """Quick answers triple it a round, slow ones leave the floor, failures halve it."""
+    gate = CallLimits(Bounds(total=10_000, per_agent=5_000, per_host=500), clock)
+    rounds = []
+    for _ in range(5):
+        rounds.append(full(gate))
+        answer_all(gate, rounds[-1], 0.2)
+    assert rounds[0] == 4
+    assert rounds == sorted(rounds)
+    assert rounds[-1] > 400
+    assert full(gate) == 500
+    answer_all(gate, 1, 0.2, healthy=False)
+    answer_all(gate, 499, 1.5)
+    assert full(gate) == 250
+    answer_all(gate, 250, 25.0)
+    assert full(gate) == 16
 
 
 def test_an_agent_has_its_own_bound_over_all_hosts(clock):
     """One agent with many hosts holds no more places than its bound."""
     gate = CallLimits(Bounds(per_agent=3), clock)
     assert sum(gate.enter(f"h{n}", 1) for n in range(9)) == 3
-    assert gate.blocked()[1] == [1]
     assert gate.enter("h0", 2)
+
+
+def test_no_agent_holds_more_than_is_left_for_the_others(clock):
+    """Whatever five agents hold on to, a sixth finds places; one alone gets half of all."""
+    gate = CallLimits(Bounds(total=96, per_agent=96, probation=1), clock)
+    held = [sum(gate.enter(f"h{agent}-{n}", agent) for n in range(96)) for agent in range(5)]
+    assert held[0] == 48
+    assert sum(gate.enter(f"honest-{n}", 9) for n in range(3)) >= 2
+    # And once the first have ended a call each, the places are shared evenly.
+    for _ in range(300):
+        for agent in range(5):
+            if held[agent]:
+                gate.leave(f"h{agent}-{held[agent] - 1}", agent, healthy=None)
+                held[agent] -= 1
+            while gate.enter(f"h{agent}-{held[agent]}", agent):
+                held[agent] += 1
+    assert max(held) <= 24
+    assert gate.free >= 12
+
+
+def test_a_breaker_lets_one_probe_through_in_five_seconds_whoever_provisions(clock):
+    """An agent that shows life has its host probed soon, and never more often than the shortest pause."""
+    gate = CallLimits(Bounds(), clock)
+    fail(gate, 5)
+    for _ in range(4):
+        clock.now += 60
+        fail(gate, 1)
+    assert not gate.enter("h", 1)
+    gate.seen("h")
+    assert not gate.enter("h", 1)
+    clock.now += 5
+    probes = 0
+    for _ in range(100):
+        gate.seen("h")
+        if gate.enter("h", 1):
+            probes += 1
+            gate.leave("h", 1, healthy=False)
+        clock.now += 0.1
+    assert probes == 2
+    gate.seen("elsewhere")
 
 
 def test_the_breaker_opens_lets_one_through_and_closes(clock):
@@ -53,14 +119,14 @@ def test_the_breaker_opens_lets_one_through_and_closes(clock):
     fail(gate, 5)
     assert gate.circuits() == {"h": Circuit.OPEN}
     assert not gate.enter("h", 1)
-    assert gate.wait_s("h") == 5
     clock.now += 5
     assert gate.circuits() == {"h": Circuit.HALF_OPEN}
     assert gate.enter("h", 1)
     assert not gate.enter("h", 1)
     gate.leave("h", 1, healthy=False)
-    assert gate.wait_s("h") == 8
-    clock.now += 8
+    clock.now += 7.9
+    assert not gate.enter("h", 1)
+    clock.now += 0.1
     assert gate.enter("h", 1)
     gate.leave("h", 1, healthy=True)
     assert gate.circuits() == {}

@@ -10,7 +10,7 @@ import pytest
 
 from chronos_cli.errors import ConfigError
 from chronos_cli.nas_server.home import find_home
-from chronos_cli.nas_server.timers import queue_schema, schema
+from chronos_cli.nas_server.timers import schema
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.dead_letters import Operations
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
@@ -53,6 +53,7 @@ def rows(backend, tables=TABLES):
         "meta": "name, value",
         "timers": "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, due_at, attempts,"
         " first_attempt_at, in_flight, current, last_error",
+        "slots": "agent_id, job_id, generation, done_fire_at, done_schedule_id, done_at",
     }
     return {
         table: sorted(
@@ -72,7 +73,7 @@ def test_the_tables_of_an_earlier_release_are_brought_up_without_loss(old, tmp_p
     assert backend.prepare() == []
     after = rows(backend)
     added = set(after.pop("meta")) - set(before.pop("meta"))
-    assert len(added) == (1 if old.startswith("sqlite") else 2)
+    assert len(added) == 1
     assert after == before
     clock = lambda: NOW + 1  # noqa: E731
     agent = AgentRegister(backend, clock).authenticate(TOKEN)
@@ -81,7 +82,7 @@ def test_the_tables_of_an_earlier_release_are_brought_up_without_loss(old, tmp_p
     registry = TimerRegistry(backend, lambda: NOW + 100)
     listed = {one.job_id: one.state.value for one in registry.armed(agent, limit=10)}
     assert listed == {"armed": "armed", "far": "armed", "in-flight": "in_flight", "retrying": "armed"}
-    taken = registry.take(lag=0.0, limit=10, skip_hosts=(), skip_agents=(), admit=lambda _: True)
+    taken = registry.claim([(due.schedule_id, due.attempts) for due in registry.due().timers])
     assert {(one.job_id, one.attempt) for one in taken} == {("retrying", 2), ("in-flight", 2), ("armed", 1)}
     assert Operations(backend, clock).dead()[0].job_id == "dead"
     backend.close()
@@ -154,28 +155,6 @@ def test_the_tables_of_a_later_release_are_refused(backend, database, tmp_path):
 
 
 @pytest.mark.service
-def test_the_queue_of_an_earlier_release_is_brought_up_too(postgres, tmp_path, monkeypatch):
-    """PgQueuer's tables are compared with what it declares, once for each release of it; a newer one is refused."""
-    backend = opened(postgres.new_database(), tmp_path)
-    assert "install PgQueuer" in backend.prepare()
-    index = backend.read(
-        lambda s: s.all("SELECT indexname FROM pg_indexes WHERE tablename = ? AND indexdef NOT LIKE ?",
-                        ("pgqueuer_log", "%UNIQUE%"))
-    )[0][0]  # fmt: skip
-    backend.write(lambda s: s.run(f"DROP INDEX {index}"))
-    assert backend.schema_status().current, "compared once per release, not at every start"
-    backend.write(lambda s: write_meta(s, "pgqueuer_version", "1.5.9"))
-    assert backend.schema_status().queue
-    assert any("bring PgQueuer to" in one for one in backend.prepare())
-    assert backend.read(lambda s: s.all("SELECT 1 FROM pg_indexes WHERE indexname = ?", (index,)))
-    monkeypatch.setattr(queue_schema, "version", lambda _: "1.5.0")
-    for check in (backend.prepare, backend.schema_status):
-        with pytest.raises(ConfigError, match="PgQueuer's tables of this database are of version"):
-            check()
-    backend.close()
-
-
-@pytest.mark.service
 def test_tables_that_another_process_holds_are_waited_for_a_while(postgres, tmp_path, monkeypatch):
     """Waiting for ever would look like starting: the line says what holds it up, and that it may pass."""
     from chronos_cli.nas_server.timers import postgres as place
@@ -189,14 +168,3 @@ def test_tables_that_another_process_holds_are_waited_for_a_while(postgres, tmp_
             opened(url, tmp_path).prepare()
     assert caught.value.exit_code == 75
     assert opened(url, tmp_path).prepare()
-
-
-@pytest.mark.service
-def test_a_queue_that_cannot_be_brought_up_is_named(postgres, tmp_path):
-    """Tables under PgQueuer's name that are none of its are not touched."""
-    psycopg = pytest.importorskip("psycopg")
-    url = postgres.new_database()
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE pgqueuer (id BIGINT PRIMARY KEY, priority JSONB)")
-    with pytest.raises(ConfigError, match="PgQueuer's tables cannot be brought up: "):
-        opened(url, tmp_path).prepare()

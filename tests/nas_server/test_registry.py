@@ -19,7 +19,7 @@ from chronos_cli.nas_server.timers.model import (
     Refusal,
     TimerState,
 )
-from chronos_cli.nas_server.timers.registry import TimerRegistry
+from chronos_cli.nas_server.timers.registry import FIRST, TimerRegistry
 
 NOW = 1_800_000_000.0
 
@@ -57,8 +57,7 @@ def wish(agent, job_id="job", fire_at=NOW + 60, **more):
 
 
 def claim(registry, **more):
-    options = {"lag": 0.0, "limit": 10, "skip_hosts": (), "skip_agents": (), "admit": lambda _: True} | more
-    return registry.take(**options)
+    return registry.claim([(due.schedule_id, due.attempts) for due in registry.due(**({"most": 10} | more)).timers])
 
 
 def settle(registry, delivery, fate, clock, **more):
@@ -100,13 +99,40 @@ def test_only_what_is_due_is_claimed_and_only_once(registry, agent, clock):
     assert {one.job_id: one.attempt for one in again} == {"late": 2, "later": 2, "ahead": 1}
 
 
-def test_hosts_and_agents_without_a_place_are_left_out(registry, agent):
+def test_lanes_that_want_no_more_are_passed_by(registry, agent):
     """What may not be called now is neither claimed nor in the way of the others."""
     registry.apply([wish(agent, "a", NOW - 9), wish(agent, "b", NOW - 1, host="https://b.example:443")])
-    assert [one.job_id for one in claim(registry, skip_hosts=["https://a.example:443"], limit=1)] == ["b"]
-    assert claim(registry, skip_agents=[agent.id]) == []
-    assert claim(registry, admit=lambda _: False) == []
+    assert [one.job_id for one in claim(registry, skip=[(agent.id, "https://a.example:443")], most=1)] == ["b"]
+    assert claim(registry, skip=[(agent.id, "https://a.example:443"), (7, "x"), (agent.id, "y")]) == []
     assert [one.job_id for one in claim(registry)] == ["a"]
+
+
+def test_what_is_due_is_read_page_by_page_without_gap_or_repeat(registry, agent):
+    """Rows that fall due in one second are many; a page looks at so many rows and the next goes on behind them."""
+    registry.apply([wish(agent, f"j{n:02}", NOW - n // 20) for n in range(50)] + [wish(agent, "ahead", NOW + 1)])
+    for scan, most, skip in ((7, 100, ()), (100, 7, ()), (9, 4, ((99, "other"),))):
+        seen, edge, ended = [], FIRST, False
+        while not ended:
+            page = registry.due(after=edge, scan=scan, most=most, skip=skip)
+            assert len(page.timers) <= min(scan, most)
+            seen += [one.schedule_id for one in page.timers]
+            edge, ended = page.edge, page.ended
+        assert len(seen) == len(set(seen)) == 50
+        assert edge == FIRST
+
+
+def test_a_page_of_what_is_passed_by_costs_only_its_scan(registry, agent):
+    """A backlog that may not be called now is walked in steps, and what stands behind it is reached."""
+    registry.apply([wish(agent, f"j{n}", NOW - 9) for n in range(30)])
+    registry.apply([wish(agent, "free", NOW - 1, host="https://b.example:443")])
+    blocked = [(agent.id, "https://a.example:443")]
+    pages, edge, ended = [], FIRST, False
+    while not ended:
+        page = registry.due(after=edge, scan=10, skip=blocked)
+        pages.append([one.host for one in page.timers])
+        edge, ended = page.edge, page.ended
+    assert pages[:3] == [[], [], []]
+    assert sum(pages, []) == ["https://b.example:443"]  # noqa: RUF017 - four of them
 
 
 def test_a_superseded_timer_is_dropped_before_its_first_attempt(registry, agent):
@@ -173,6 +199,23 @@ def test_a_delivered_instant_is_remembered_for_a_day_and_arms_again_while_ahead(
     clock.now += 25 * 3600
     assert registry.sweep() >= 1
     assert registry.apply([wish(agent, fire_at=NOW - 1)])[0].state is TimerState.ARMED
+
+
+def test_slots_go_when_nothing_needs_them(registry, backend, agent, clock):
+    """A job that is gone leaves nothing: its delivery for a day, its generation for a week, and never while it holds."""
+    registry.apply([wish(agent, "plain", NOW - 1), wish(agent, "numbered", NOW - 1, generation=5)])
+    registry.apply([wish(agent, "held", NOW + 1e7, generation=1), wish(agent, "cancelled", generation=3)])
+    registry.apply([Cancel(agent_id=agent.id, job_id="cancelled", generation=4)])
+    for delivery in claim(registry):
+        assert settle(registry, delivery, Fate.DELIVERED, clock)
+    slots = lambda: {row[0] for row in backend.read(lambda s: s.all("SELECT job_id FROM slots"))}  # noqa: E731
+    clock.now += 25 * 3600
+    registry.sweep()
+    assert slots() == {"numbered", "held", "cancelled"}
+    clock.now += 7 * 24 * 3600
+    registry.sweep()
+    assert slots() == {"held"}
+    assert registry.sweep() == 0
 
 
 def test_an_older_generation_is_refused(registry, agent):
@@ -295,7 +338,7 @@ def test_racing_upserts_cancels_and_relays_never_lose_the_newest_wish(registry, 
         draw = random.Random(seed)
         try:
             while not stop.is_set():
-                for delivery in claim(registry, limit=3):
+                for delivery in claim(registry, most=3):
                     settle(registry, delivery, draw.choice([Fate.DELIVERED, Fate.RETRY]), clock, next_at=NOW, error="x")
         except Exception as error:  # noqa: BLE001 - shown by the test
             errors.append(error)

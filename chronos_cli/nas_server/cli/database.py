@@ -38,15 +38,12 @@ def status(
                 "known": STEPS[-1].version,
                 "current": found.current,
                 "pending": [{"version": step.version, "does": step.does} for step in found.pending],
-                "queue": list(found.queue),
             },
         )
     else:
         say(f"version {found.version} of {STEPS[-1].version}: {'up to date' if found.current else 'behind'}")
         for step in found.pending:
             say(f"  {step.version}  {step.does}")
-        if found.queue:
-            say(f"  PgQueuer's tables need {len(found.queue)} statements")
     return ExitCode.PENDING if detailed_exitcode and not found.current else ExitCode.OK
 
 

@@ -11,7 +11,6 @@ from chronos_cli.nas_server.cli.common import (
     HomeOption,
     JsonOption,
     brief,
-    clock,
     existing,
     locate,
     moment,
@@ -40,7 +39,7 @@ def timers(
     from chronos_cli.nas_server.timers.dead_letters import Operations
 
     with opened(existing(locate(home, db))) as backend:
-        found = Operations(backend, clock).timers(agent=agent, limit=limit)
+        found = Operations(backend, backend.now).timers(agent=agent, limit=limit)
     if json_output:
         entries = [
             {
@@ -80,7 +79,7 @@ def dead_list(
     from chronos_cli.nas_server.timers.dead_letters import Operations
 
     with opened(existing(locate(home, db))) as backend:
-        found = Operations(backend, clock).dead(limit=limit)
+        found = Operations(backend, backend.now).dead(limit=limit)
     if json_output:
         show("dead.list", {"dead": [_entry(one) for one in found]})
         return
@@ -110,7 +109,7 @@ def _one(verb: str, schedule_id: str, home: Path | None, db: str | None, *, json
     from chronos_cli.nas_server.timers.dead_letters import Operations
 
     with opened(existing(locate(home, db))) as backend:
-        entry: DeadDelivery = getattr(Operations(backend, clock), verb)(schedule_id)
+        entry: DeadDelivery = getattr(Operations(backend, backend.now), verb)(schedule_id)
     if json_output:
         show(f"dead.{verb}", {"dead": _entry(entry)})
         return

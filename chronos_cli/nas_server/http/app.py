@@ -84,7 +84,7 @@ class NasApplication:
         rates: Rates,
         journal: EventLog,
         counts: metrics.Metrics,
-        nudge: Callable[[float], None],
+        nudge: Callable[[float, set[str]], None],
         ready: Callable[[], str | None],
         gauges: Callable[[], str],
         agents_served: bool = True,
@@ -197,12 +197,13 @@ class NasApplication:
 
     def _apply(self, agent: Agent, wishes: Sequence[TimerRequest]) -> list[Answer]:
         answers = self._registry.apply(wishes)
-        soonest = math.inf
+        soonest, hosts = math.inf, set()
         for wish, result in zip(wishes, answers, strict=True):
             self._note(agent, wish, result)
             if isinstance(wish, Provision):
                 soonest = min(soonest, wish.fire_at)
-        self._nudge(soonest)
+                hosts.add(wish.host)
+        self._nudge(soonest, hosts)
         return answers
 
     def _note(self, agent: Agent, wish: TimerRequest, result: Answer) -> None:

@@ -42,7 +42,6 @@ class Relay:
     """
 
     keys: KeyRing
-    client: CallbackClient
     backoff: Backoff
     issuer: str
     clock: Callable[[], float]
@@ -74,7 +73,7 @@ class Relay:
             claims["home"] = home
         return jwt.encode(claims, key.private, algorithm=key.alg, headers={"kid": key.kid})
 
-    def deliver(self, delivery: Delivery) -> tuple[DeliveryOutcome, bool | None]:
+    async def deliver(self, client: CallbackClient, delivery: Delivery) -> tuple[DeliveryOutcome, bool | None]:
         """Call the agent back once. Returns the outcome, and whether the host showed itself alive (None: not asked)."""
         headers = {
             "Authorization": f"Bearer {self.mint(delivery)}",
@@ -84,7 +83,7 @@ class Relay:
         }
         body = json.dumps({"job_id": delivery.job_id, "fire_at": delivery.fire_text}).encode()
         try:
-            reply = self.client.post(delivery.callback_url + FIRE_PATH, body, headers)
+            reply = await client.post(delivery.callback_url + FIRE_PATH, body, headers)
         except CallbackRefusedError as error:
             return self._failed(delivery, f"refused: {error}"), None
         except CallbackFailedError as error:
@@ -127,6 +126,6 @@ class Relay:
             fate=Fate.DEAD if next_at is None else Fate.RETRY,
             at=now,
             status=status,
-            error=error[:300],
+            error=error[:300].replace("\0", " "),  # PostgreSQL keeps no NUL
             next_at=next_at,
         )

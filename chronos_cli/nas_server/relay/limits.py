@@ -1,7 +1,7 @@
-"""Limits on calls under way: bounds per host and per agent, and a circuit breaker per host.
+"""Limits on calls under way: fair shares between agents, a window and a circuit breaker per host.
 
-So that one agent that is dead or slow delays nobody else: it holds a few workers at most, and while its breaker is open
-it holds none. A host that has not answered yet in this process is given few connections at first.
+An agent may hold as many calls as are free besides: one alone gets half of all, five greedy ones leave a sixth for
+others. A host's window opens with each quick and healthy answer and closes with failures: slow answers cost the slow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+QUICK_S = 1.0
+SLOW_S = 2.0
+
 
 class Circuit(StrEnum):
     """Closed lets calls through, open none, half open a single one."""
@@ -25,14 +28,17 @@ class Circuit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """At most so many relays at once per host and agent; `probation` for a host that has not answered yet.
+    """At most so many calls at once in `total`, per host and per agent.
 
-    The breaker opens after `failures` in a row, for `open_s`, then twice that, up to `open_max_s`.
+    A host begins with `probation` places until it answered, then has `floor` to `per_host` of them. The breaker opens
+    after `failures` in a row, for `open_s`, then twice that, up to `open_max_s`; then one call is the probe.
     """
 
-    per_host: int = 16
-    per_agent: int = 16
+    total: int = 1024
+    per_host: int = 512
+    per_agent: int = 512
     probation: int = 4
+    floor: int = 16
     failures: int = 5
     open_s: float = 5.0
     open_max_s: float = 60.0
@@ -41,10 +47,11 @@ class Bounds:
 @dataclass(slots=True)
 class _Host:
     busy: int = 0
+    window: int = 0
     failures: int = 0
-    answered: bool = False
     opened: int = 0
     open_until: float = 0.0
+    probed_at: float = float("-inf")
 
 
 class CallLimits:
@@ -53,49 +60,57 @@ class CallLimits:
     def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:
         self.bounds = bounds
         self._clock = clock
+        self._busy = 0
         self._hosts: dict[str, _Host] = {}
         self._agents: dict[int, int] = {}
         self._lock = threading.Lock()
 
+    @property
+    def free(self) -> int:
+        """Return how many calls could start, if they were of many agents and hosts."""
+        return self.bounds.total - self._busy
+
     def enter(self, host: str, agent_id: int) -> bool:
-        """Take a place for one relay, if there is one."""
+        """Take a place for one call, if there is one."""
         with self._lock:
-            state = self._hosts.setdefault(host, _Host())
-            if not self._open_to(state) or self._agents.get(agent_id, 0) >= self.bounds.per_agent:
+            state = self._hosts.get(host)
+            if state is None:
+                window = min(self.bounds.probation, self.bounds.per_host)
+                state = self._hosts[host] = _Host(window=window)
+            held = self._agents.get(agent_id, 0)
+            if held >= min(self.bounds.per_agent, self.bounds.total - self._busy) or not self._open_to(state):
                 return False
+            if state.opened:
+                state.probed_at = self._clock()
             state.busy += 1
-            self._agents[agent_id] = self._agents.get(agent_id, 0) + 1
+            self._busy += 1
+            self._agents[agent_id] = held + 1
             return True
 
-    def leave(self, host: str, agent_id: int, *, healthy: bool | None) -> None:
+    def leave(self, host: str, agent_id: int, *, healthy: bool | None, took_s: float = 0.0) -> None:
         """Give the place back. `healthy`: whether the host answered as a live one does; None says nothing about it."""
         with self._lock:
             state = self._hosts[host]
             state.busy -= 1
+            self._busy -= 1
             left = self._agents[agent_id] - 1
             if left:
                 self._agents[agent_id] = left
             else:
                 del self._agents[agent_id]
             if healthy:
-                state.failures, state.opened, state.answered, state.open_until = 0, 0, True, 0.0
+                self._answered(state, took_s)
             elif healthy is False:
                 self._failed(state)
             if not state.busy and not state.failures and not state.opened and len(self._hosts) > 10_000:
                 del self._hosts[host]
 
-    def blocked(self) -> tuple[list[str], list[int]]:
-        """The hosts and agents that have no place just now."""
-        with self._lock:
-            hosts = [name for name, state in self._hosts.items() if not self._open_to(state)]
-            agents = [agent for agent, busy in self._agents.items() if busy >= self.bounds.per_agent]
-            return hosts, agents
-
-    def wait_s(self, host: str) -> float:
-        """Return how long until it is worth asking again for a place at this host."""
+    def seen(self, host: str) -> None:
+        """Note that a host shows life in another way (its agent provisions): probe it soon, if it was given up."""
         with self._lock:
             state = self._hosts.get(host)
-            return 0.0 if state is None else max(0.0, state.open_until - self._clock())
+            if state is not None and state.opened:
+                state.open_until = min(state.open_until, state.probed_at + self.bounds.open_s)
 
     def circuits(self) -> dict[str, Circuit]:
         """The breakers that are not closed, by host."""
@@ -109,15 +124,28 @@ class CallLimits:
 
     def _open_to(self, state: _Host) -> bool:
         if state.opened:
-            return state.open_until <= self._clock() and state.busy == 0
-        return state.busy < (
-            self.bounds.per_host if state.answered else min(self.bounds.probation, self.bounds.per_host)
-        )
+            now = self._clock()
+            return state.open_until <= now and now - state.probed_at >= self.bounds.open_s and state.busy == 0
+        return state.busy < state.window
+
+    def _answered(self, state: _Host, took_s: float) -> None:
+        floor = min(self.bounds.floor, self.bounds.per_host)
+        window = state.window if not state.opened else 0
+        if took_s <= QUICK_S:
+            # So that a window triples with each round of answers.
+            window += 2
+        elif took_s > SLOW_S:
+            window -= 1
+        state.window = min(self.bounds.per_host, max(floor, window))
+        state.failures, state.opened, state.open_until = 0, 0, 0.0
 
     def _failed(self, state: _Host) -> None:
         state.failures += 1
+        state.window = max(min(self.bounds.probation, self.bounds.per_host), state.window // 2)
         now = self._clock()
         if state.failures < self.bounds.failures or state.open_until > now:
             return
+        if not state.opened:
+            state.probed_at = now
         state.opened += 1
         state.open_until = now + min(self.bounds.open_max_s, self.bounds.open_s * 2 ** min(state.opened - 1, 16))

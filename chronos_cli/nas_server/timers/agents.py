@@ -168,10 +168,12 @@ class AgentRegister:
         """All agents by name."""
         rows = self._backend.read(
             lambda session: session.all(
-                f"SELECT {_AGENT}, (SELECT count(*) FROM timers WHERE agent_id = agents.id),"  # noqa: S608 - constants
-                " (SELECT CASE WHEN count(*) = count(expires_at) THEN max(expires_at) END"
-                " FROM tokens WHERE agent_id = agents.id),"
-                " (SELECT seen_at FROM seen WHERE agent_id = agents.id) FROM agents ORDER BY name"
+                f"SELECT {_AGENT}, COALESCE(held.number, 0), ends.at, seen_at FROM agents"  # noqa: S608 - constants
+                " LEFT JOIN (SELECT agent_id, count(*) AS number FROM timers GROUP BY agent_id) AS held"
+                " ON held.agent_id = agents.id"
+                " LEFT JOIN (SELECT agent_id, CASE WHEN count(*) = count(expires_at) THEN max(expires_at) END AS at"
+                " FROM tokens GROUP BY agent_id) AS ends ON ends.agent_id = agents.id"
+                " LEFT JOIN seen ON seen.agent_id = agents.id ORDER BY name"
             )
         )
         return [ListedAgent(agent=_agent(row), timers=row[7], expires_at=row[8], seen_at=row[9]) for row in rows]

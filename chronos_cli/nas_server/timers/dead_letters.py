@@ -90,7 +90,7 @@ class Operations:
                 " due_at, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (schedule_id, *row[0], now, now, current),
             )
-            self._backend.remind(session, [(schedule_id, 0, now)])
+            self._backend.announce(session, now)
 
         self._backend.write(work)
         return entry

@@ -1,17 +1,20 @@
 """Interface of a place for timers, and the records that it takes and returns.
 
-The registry's rules are written once (`registry.py`, `wishes.py`) in SQL that SQLite and PostgreSQL both understand.
-A backend adds what differs: how a transaction is had, how rows are locked, and how a due timer makes itself known.
+The registry's rules are written once (`registry.py`, `decide.py`) in SQL that SQLite and PostgreSQL both understand.
+A backend adds what differs: how a transaction is had, how rows are locked, how many rows are given to one statement,
+whose clock counts, and how a timer that is due sooner than anybody looks makes itself known.
 """
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from chronos_cli.errors import TemporaryError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
     from chronos_cli.nas_server.timers.schema import SchemaStatus
@@ -78,12 +81,29 @@ class Backend(ABC):
         return [row for key in keys for row in session.all(statement, key)]
 
     @abstractmethod
-    def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
-        """See to it that `(schedule id, attempts so far, due at)` is looked at when it is due."""
+    def given(self, **columns: str) -> str:
+        """Return a table expression `given` of rows bound by one parameter each or for all; see `bind`.
+
+        `columns`: each one's name and type (text, bigint, float8). The text is the same for any number of rows.
+        """
 
     @abstractmethod
-    def forget(self, session: Session, schedule_ids: Sequence[str]) -> None:
-        """Take back the reminders of timers that were never tried and are gone."""
+    def bind(self, rows: Sequence[Sequence[object]], width: int) -> list[object]:
+        """Return the parameters of one `given` of `width` columns."""
+
+    def now(self) -> float:
+        """Return the time by the clock that decides what is due: this host's, where nobody else uses the store."""
+        return time.time()
+
+    def measure(self) -> float:
+        """Look at the store, and return how many seconds this host's clock is ahead of the one that decides."""
+        return 0.0
+
+    def announce(self, session: Session, due_at: float) -> None:  # noqa: B027 - nobody to tell, by default
+        """Tell the other processes, once this transaction holds, that something is due then."""
+
+    def listen(self, heard: Callable[[float], None], stopping: threading.Event) -> None:  # noqa: B027 - likewise
+        """Call `heard` for each announcement until `stopping`; returns at once where there are none."""
 
     @abstractmethod
     def close(self) -> None:

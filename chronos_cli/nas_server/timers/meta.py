@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from chronos_cli.nas_server.timers.registry import CLAIM_S
 from chronos_cli.nas_server.timers.schema import read_meta, write_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chronos_cli.nas_server.timers.interface import Backend, Session
+    from chronos_cli.nas_server.timers.interface import Backend
+
+
+_GAUGES = (
+    ("chronos_nas_armed", "Timers held."),
+    ("chronos_nas_due", "Timers whose moment has come, not being relayed."),
+    ("chronos_nas_in_flight", "Timers being relayed."),
+    ("chronos_nas_retrying", "Timers that wait for another attempt."),
+    ("chronos_nas_dead", "Deliveries given up."),
+    ("chronos_nas_agents", "Agents not revoked."),
+)
 
 
 class NasMeta:
-    """The facts in one backend. `clock`: seconds since the epoch; `claim_s`: how long a claim holds."""
+    """The facts in one backend. `clock`: seconds since the epoch."""
 
-    def __init__(self, backend: Backend, clock: Callable[[], float], *, claim_s: float = CLAIM_S) -> None:
+    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._clock = clock
-        self._claim_s = claim_s
+        self._counted: dict[str, tuple[str, float]] = {}
+        self._counted_until = 0.0
 
     def remember(self, name: str, value: str) -> None:
         """Keep a fact about this NAS for its other commands."""
@@ -30,36 +41,21 @@ class NasMeta:
         return self._backend.read(lambda session: read_meta(session, name))
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        """Return what the tables hold, by metric name: (help, value)."""
+        """Return what the tables hold, by metric name: (help, value), counted in one pass.
+
+        A count is as old as ten times what it cost, so that scrapes of a large table stay a small part of its work.
+        """
+        began = time.monotonic()
+        if began < self._counted_until:
+            return self._counted
         now = self._clock()
-
-        def work(session: Session) -> dict[str, tuple[str, float]]:
-            def count(statement: str, *parameters: object) -> float:
-                return float(session.all(statement, parameters)[0][0])
-
-            return {
-                "chronos_nas_armed": ("Timers held.", count("SELECT count(*) FROM timers")),
-                "chronos_nas_due": (
-                    "Timers whose moment has come, not being relayed.",
-                    count("SELECT count(*) FROM timers WHERE due_at <= ?", now),
-                ),
-                "chronos_nas_in_flight": (
-                    "Timers being relayed.",
-                    count(
-                        "SELECT count(*) FROM timers WHERE due_at > ? AND due_at <= ? AND in_flight = 1",
-                        now,
-                        now + CLAIM_S,
-                    ),
-                ),
-                "chronos_nas_retrying": (
-                    "Timers that wait for another attempt.",
-                    count("SELECT count(*) FROM timers WHERE attempts > 0 AND in_flight = 0"),
-                ),
-                "chronos_nas_dead": ("Deliveries given up.", count("SELECT count(*) FROM dead")),
-                "chronos_nas_agents": (
-                    "Agents not revoked.",
-                    count("SELECT count(*) FROM agents WHERE revoked_at IS NULL"),
-                ),
-            }
-
-        return self._backend.read(work)
+        statement = (
+            "SELECT count(*), sum(CASE WHEN in_flight = 0 AND due_at <= ? THEN 1 ELSE 0 END), sum(in_flight),"
+            " sum(CASE WHEN attempts > 0 AND in_flight = 0 THEN 1 ELSE 0 END), (SELECT count(*) FROM dead),"
+            " (SELECT count(*) FROM agents WHERE revoked_at IS NULL) FROM timers"
+        )
+        row = self._backend.read(lambda session: session.all(statement, (now,)))[0]
+        counts = [float(value or 0) for value in row]
+        self._counted = {name: (text, count) for (name, text), count in zip(_GAUGES, counts, strict=True)}
+        self._counted_until = time.monotonic() + min(60.0, 10 * (time.monotonic() - began))
+        return self._counted

@@ -1,23 +1,22 @@
-"""Timers in PostgreSQL, for any number of processes: the same tables, with a PgQueuer entry as each one's reminder.
+"""Timers in PostgreSQL, for any number of processes, by the database's clock.
 
-The rows are the truth. A reminder carries a schedule id and how often it was tried; it is enqueued in the transaction
-that writes the row, and one that comes when the row is gone or has moved on is dropped.
+The rows are the queue: a worker claims due ones with SKIP LOCKED. What is due at once is announced with NOTIFY.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from datetime import timedelta
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chronos_cli.errors import ConfigError
-from chronos_cli.nas_server.timers import queue_schema
 from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
 from chronos_cli.nas_server.timers.postgres_pool import COMMAND_DEADLINE_S, Pool, line
 from chronos_cli.nas_server.timers.schema import POSTGRES, advance, look
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
     import psycopg
@@ -27,24 +26,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ENTRYPOINT = "relay"
-"""The name under which reminders are enqueued."""
-
-LEAD_S = 0.1
-"""The time by which a reminder comes before it is due, so that the worker can wait for the very moment."""
-
-HORIZON_S = 60.0
-"""Only what is due within this has an entry: the queue stays small, and what is armed anew all day leaves no trail."""
-
-PROMOTE_S = 20.0
-"""The interval at which timers that are near are given their entries."""
+CHANNEL = "chronos_nas_due"
+"""The channel on which arms are announced that are due sooner than anybody looks."""
 
 REPEATS = 5
 """The most times a transaction begins again after a deadlock or a serialization failure."""
 
 _MIGRATION_WAIT_S = 60
 _INSTALL_LOCK = 0x6368726F
-_PROMOTE_LOCK = 0x63687270
 
 
 class PostgresSession(Session):
@@ -79,35 +68,28 @@ class PostgresBackend(Backend):
     def __init__(self, url: str, *, deadline_s: float = COMMAND_DEADLINE_S) -> None:
         self.url = url
         self._pool = Pool(url, deadline_s=deadline_s)
+        self._zeros: deque[float] = deque(maxlen=8)
 
     def prepare(self) -> list[str]:
-        """Bring our tables and PgQueuer's to the version known here. Raises ConfigError."""
+        """Bring the tables to the version known here. Raises ConfigError and RegistryUnavailableError."""
 
         def work(session: Session) -> list[str]:
             session.all("SELECT pg_advisory_xact_lock(?)", (_INSTALL_LOCK,))
-            done = [step.does for step in advance(session, POSTGRES)]
-            return [*done, *queue_schema.bring_up(session, self.url)]
+            return [step.does for step in advance(session, POSTGRES)]
 
         return self._alone(work)
 
     def schema_status(self) -> SchemaStatus:
         """Return what `prepare` would do."""
-
-        def work(session: Session) -> SchemaStatus:
-            status = look(session, POSTGRES)
-            made = session.all(POSTGRES.has_table, ("meta",))
-            return replace(status, queue=tuple(queue_schema.pending(session, self.url) if made else ()))
-
-        return self._alone(work)
+        return self._alone(lambda session: look(session, POSTGRES))
 
     def _alone(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction of a connection of its own, which waits for no lock for long."""
         try:
-            import pgqueuer.queries  # noqa: F401 - said here, once, rather than in the midst of a transaction
             import psycopg
         except ImportError as error:
             hint = "install the extra: in the checkout, pip install '.[nas]'"
-            raise ConfigError("PostgreSQL needs psycopg and PgQueuer", hint=hint) from error
+            raise ConfigError("PostgreSQL needs psycopg", hint=hint) from error
         with self._pool.connect() as connection:
             try:
                 with connection.transaction():
@@ -154,9 +136,9 @@ class PostgresBackend(Backend):
         """Make the rows of these (agent, job) where they are missing, and hold them, always in the same order."""
         if keys:
             session.run(
-                "INSERT INTO slots (agent_id, job_id) SELECT * FROM unnest(?::bigint[], ?::text[]) ORDER BY 1, 2"
-                " ON CONFLICT DO NOTHING",
-                _columns(keys),
+                "INSERT INTO slots (agent_id, job_id, changed_at) SELECT *, ? FROM unnest(?::bigint[], ?::text[])"
+                " ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+                (self.now(), *_columns(keys)),
             )
             session.all(
                 "SELECT 1 FROM slots WHERE (agent_id, job_id) IN (SELECT * FROM unnest(?::bigint[], ?::text[]))"
@@ -169,50 +151,38 @@ class PostgresBackend(Backend):
         where = "(agent_id, job_id) IN (SELECT * FROM unnest(?::bigint[], ?::text[]))"
         return session.all(f"{select} WHERE {where} ORDER BY 1 FOR UPDATE", _columns(keys))
 
-    def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
-        """Enqueue an entry for each that is near, in the same transaction; `promote` does it for the others in time."""
-        from pgqueuer.adapters.drivers.psycopg import SyncPsycopgDriver
-        from pgqueuer.queries import SyncQueries
+    def given(self, **columns: str) -> str:
+        """Return the rows of one array for each column."""
+        return f"unnest({', '.join(f'?::{kind}[]' for kind in columns.values())}) AS given({', '.join(columns)})"
 
-        now = time.time()
-        reminders = [one for one in reminders if one[2] < now + HORIZON_S]
-        if not reminders or not isinstance(session, PostgresSession):
-            return
-        queries = SyncQueries(SyncPsycopgDriver(session.connection))
-        # The registry's clock is the wall clock here: a reminder that comes early waits, a late one is caught up with.
-        queries.enqueue(
-            [ENTRYPOINT] * len(reminders),
-            [f"{schedule_id} {attempts} {due_at!r}".encode() for schedule_id, attempts, due_at in reminders],
-            [0] * len(reminders),
-            [timedelta(seconds=max(0.0, due_at - now - LEAD_S)) for _, _, due_at in reminders],
-            [f"{schedule_id}:{attempts}" for schedule_id, attempts, _ in reminders],
-            on_conflict="skip",
-        )
+    def bind(self, rows: Sequence[Sequence[object]], width: int) -> list[object]:
+        """Return the columns of the rows as arrays."""
+        return [[row[n] for row in rows] for n in range(width)]
 
-    def forget(self, session: Session, schedule_ids: Sequence[str]) -> None:
-        """Delete the entries of timers that were never tried: what is armed anew all day must not pile up."""
-        from pgqueuer.domain.settings import db_settings
+    def now(self) -> float:
+        """Return the database's time: as it was when last measured, and what has passed since then."""
+        if not self._zeros:
+            self.measure()
+        return max(self._zeros) + time.monotonic()
 
-        table = db_settings().qualified.queue_table
-        session.run(
-            f"DELETE FROM {table} WHERE status = 'queued' AND dedupe_key = ANY(?)",  # noqa: S608 - PgQueuer's own name
-            ([f"{schedule_id}:0" for schedule_id in schedule_ids],),
-        )
+    def measure(self) -> float:
+        """Ask for the database's time; returns how far this host's clock is ahead of it."""
+        statement = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        at = float(self.read(lambda session: session.all(statement))[0][0])
+        # Counted from the answer's arrival, so late by the way it took and never early; the quickest of a few counts.
+        self._zeros.append(at - time.monotonic())
+        return time.time() - self.now()
 
-    def promote(self, now: float) -> int:
-        """Enqueue what has come near, and return how many timers that are; one process does it at a time."""
+    def announce(self, session: Session, due_at: float) -> None:
+        """Notify whoever listens."""
+        session.all("SELECT pg_notify(?, ?)", (CHANNEL, repr(due_at)))
 
-        def work(session: Session) -> int:
-            if not session.all("SELECT pg_try_advisory_xact_lock(?)", (_PROMOTE_LOCK,))[0][0]:
-                return 0
-            near = session.all(
-                "SELECT schedule_id, attempts, due_at FROM timers WHERE due_at >= ? AND due_at < ?",
-                (now, now + HORIZON_S),
-            )
-            self.remind(session, [(row[0], row[1], row[2]) for row in near])
-            return len(near)
-
-        return self.write(work)
+    def listen(self, heard: Callable[[float], None], stopping: threading.Event) -> None:
+        """Listen on a connection of its own, begun again when it is lost; a pooler may pass nothing on."""
+        while not stopping.is_set():
+            with suppress(RegistryUnavailableError, ConfigError):
+                self._pool.listen(CHANNEL, lambda payload: heard(float(payload)), stopping)
+            stopping.wait(1.0)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -30,6 +30,7 @@ DEADLINE_S = 5.0
 COMMAND_DEADLINE_S = 300.0
 """The same for an operator's command, which may look at a whole table."""
 
+LISTEN_S = 2.0
 IDLE = 16
 """The connections kept open while nobody uses them."""
 
@@ -97,6 +98,25 @@ class Pool:
                 raise
         with self._borrowed() as connection:
             return work(connection)
+
+    def listen(self, channel: str, heard: Callable[[str], None], stopping: threading.Event) -> None:
+        """Call `heard` with each notification's payload. Raises RegistryUnavailableError when the line is lost."""
+        import psycopg
+
+        with self.connect() as connection:
+            try:
+                connection.execute(f"LISTEN {channel}".encode())
+                while not stopping.is_set():
+                    for one in connection.notifies(timeout=LISTEN_S, stop_after=1):
+                        heard(one.payload)
+                    # A line that went silent is found here: nothing else is ever sent on it.
+                    self._watch(connection, time.monotonic() + self._deadline_s)
+                    connection.execute(b"SELECT 1")
+                    self._done(connection)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {line(error)}") from error
+            finally:
+                self._done(connection)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -7,6 +7,7 @@ cost of reaching the disk is shared.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.agent_list import list_armed
@@ -32,12 +33,22 @@ from chronos_cli.nas_server.timers.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chronos_cli.nas_server.timers.interface import Backend, Session
 
 CLAIM_S = 90.0
 """The time a claim holds: longer than any relay may take. After it, another worker may take the timer."""
+
+GENERATION_MEMORY_S = 7 * 24 * 3600.0
+SOON_S = 2.0
+"""Arms that are due within this are announced: sooner than every worker looks by itself."""
+
+SCAN = 5_000
+"""The rows that one look reads through at most, so that no backlog makes a look long."""
+
+Edge = tuple[float, str]
+FIRST: Edge = (-1e300, "")
 
 COUNT_AGE_S = 1.0
 """The greatest age of the count of an agent's timers that its limit is compared with."""
@@ -46,6 +57,15 @@ _TIMER = (
     "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, attempts, in_flight, current,"
     " accepts, tolerance, generation"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuePage:
+    """Due timers, where the next page begins, and whether all that was due has been read (`edge` is then the first)."""
+
+    timers: list[DueTimer]
+    edge: Edge
+    ended: bool
 
 
 class TimerRegistry:
@@ -135,7 +155,6 @@ class TimerRegistry:
     def _store(self, session: Session, changes: Changes) -> None:
         if changes.removed:
             session.many("DELETE FROM timers WHERE schedule_id = ?", [(one,) for one in changes.removed])
-            self.backend.forget(session, changes.removed)
         if changes.updated:
             session.many(
                 "UPDATE timers SET fire_text = ?, callback_url = ?, host = ?, current = ?, accepts = ?, tolerance = ?,"
@@ -178,85 +197,68 @@ class TimerRegistry:
                     for t in changes.added.values()
                 ],
             )
-            self.backend.remind(session, [(t.schedule_id, 0, t.due_at) for t in changes.added.values()])
+            soonest = min(t.due_at for t in changes.added.values())
+            if soonest < self._clock() + SOON_S:
+                self.backend.announce(session, soonest)
         if changes.generations:
+            now = self._clock()
             session.many(
-                "INSERT INTO slots (agent_id, job_id, generation) VALUES (?, ?, ?)"
-                " ON CONFLICT (agent_id, job_id) DO UPDATE SET generation = excluded.generation",
-                [(agent_id, job_id, generation) for (agent_id, job_id), generation in changes.generations.items()],
+                "INSERT INTO slots (agent_id, job_id, generation, changed_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (agent_id, job_id) DO UPDATE SET generation = excluded.generation,"
+                " changed_at = excluded.changed_at",
+                [(agent_id, job_id, number, now) for (agent_id, job_id), number in changes.generations.items()],
             )
 
     # -- relays ----------------------------------------------------------------------------------------------------
 
-    def take(
-        self,
-        *,
-        lag: float,
-        limit: int,
-        skip_hosts: Collection[str],
-        skip_agents: Collection[int],
-        admit: Callable[[DueTimer], bool],
-    ) -> list[Delivery]:
-        """Claim at most `limit` due timers, longest waiting first, none of the hosts and agents named, as `admit` says.
+    def due(
+        self, *, after: Edge = FIRST, scan: int = SCAN, most: int = 1_000, skip: Sequence[tuple[int, str]] = ()
+    ) -> DuePage:
+        """Read timers that are due, longest waiting first, from behind `after`: at most `scan` rows are looked at.
 
-        `lag`: only what has been due for so many seconds. `admit` may be asked about a timer twice when the store
-        repeats the transaction.
+        `skip`: (agent id, host) that are passed by without cost. Claims nothing.
         """
-        statement = "SELECT schedule_id, agent_id, host, due_at, attempts FROM timers WHERE due_at <= ?"
-        if skip_hosts:
-            statement += f" AND host NOT IN ({_marks(len(skip_hosts))})"
-        if skip_agents:
-            statement += f" AND agent_id NOT IN ({_marks(len(skip_agents))})"
-        statement += " ORDER BY due_at LIMIT ?"
-        parameters = (self._clock() - lag, *skip_hosts, *skip_agents, limit)
-        if not self.backend.read(lambda session: session.all(statement, parameters)):
-            return []
-
-        def work(session: Session) -> list[Delivery]:
-            rows = session.all(statement + self.backend.skip_locked, parameters)
-            found = [DueTimer(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
-            return self.claim_in(session, [(one.schedule_id, one.attempts) for one in found if admit(one)])
-
-        return self.backend.write(work)
-
-    def look_up(self, schedule_ids: Sequence[str]) -> list[DueTimer]:
-        """The timers of these ids that are still there."""
-        rows = self.backend.read(
-            lambda session: session.all(
-                "SELECT schedule_id, agent_id, host, due_at, attempts FROM timers"  # noqa: S608 - only question marks
-                f" WHERE schedule_id IN ({_marks(len(schedule_ids))})",
-                schedule_ids,
-            )
+        given = self.backend.given(agent_id="bigint", host="text")
+        statement = (
+            "WITH page AS MATERIALIZED (SELECT due_at, schedule_id, host, agent_id, attempts FROM timers"  # noqa: S608
+            " WHERE (due_at, schedule_id) > (?, ?) AND due_at <= ? ORDER BY due_at, schedule_id LIMIT ?),"
+            " seen AS MATERIALIZED (SELECT count(*) AS number, max(due_at) AS last FROM page)"
+            " SELECT due_at, schedule_id, host, agent_id, attempts, 0 FROM page"
+            f" WHERE (agent_id, host) NOT IN (SELECT agent_id, host FROM {given})"
+            " UNION ALL SELECT last, (SELECT max(schedule_id) FROM page WHERE due_at = last), NULL, NULL, number, 1"
+            " FROM seen ORDER BY 6 DESC, 1, 2 LIMIT ?"
         )
-        return [DueTimer(schedule_id=r[0], agent_id=r[1], host=r[2], due_at=r[3], attempts=r[4]) for r in rows]
+        parameters = (*after, self._clock(), scan, *self.backend.bind(skip, 2), most + 1)
+        edge, *rows = self.backend.read(lambda session: session.all(statement, parameters))
+        timers = [DueTimer(schedule_id=r[1], agent_id=r[3], host=r[2], due_at=r[0], attempts=r[4]) for r in rows]
+        if len(timers) == most:
+            return DuePage(timers=timers, edge=(timers[-1].due_at, timers[-1].schedule_id), ended=False)
+        if edge[4] < scan:
+            return DuePage(timers=timers, edge=FIRST, ended=True)
+        return DuePage(timers=timers, edge=(edge[0], edge[1]), ended=False)
 
-    def next_due_at(self) -> float | None:
-        """When the next timer is due, or None where there is none."""
-        rows = self.backend.read(lambda session: session.all("SELECT min(due_at) FROM timers"))
+    def next_due_at(self, after: float = float("-inf")) -> float | None:
+        """When the next timer later than `after` is due, or None where there is none."""
+        statement = "SELECT min(due_at) FROM timers WHERE due_at > ?"
+        rows = self.backend.read(lambda session: session.all(statement, (max(after, -1e300),)))
         return None if rows[0][0] is None else float(rows[0][0])
 
     def claim(self, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
         """Claim `(schedule id, attempts so far)` for one attempt each; what has moved on meanwhile is left out."""
-        return self.backend.write(lambda session: self.claim_in(session, entries))
+        return self.backend.write(lambda session: self.claim_in(session, entries)) if entries else []
 
     def claim_in(self, session: Session, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
-        """`claim` within a transaction of the caller's."""
-        if not entries:
-            return []
+        """`claim` within a transaction of the caller's: one statement, whatever their number."""
         now = self._clock()
+        given = self.backend.given(id="text", attempt="bigint")
         rows = session.all(
-            "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"  # noqa: S608 - only question marks
-            " first_attempt_at = COALESCE(first_attempt_at, ?)"
-            f" WHERE schedule_id IN ({_marks(len(entries))}) AND {self._still(len(entries))}"
+            "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"  # noqa: S608 - words of ours
+            " first_attempt_at = COALESCE(first_attempt_at, ?) WHERE schedule_id IN (SELECT schedule_id FROM timers"
+            f" WHERE (schedule_id, attempts) IN (SELECT id, attempt FROM {given}){self.backend.skip_locked})"
             " RETURNING schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts, armed_at,"
             " first_attempt_at, (SELECT audience FROM agents WHERE agents.id = timers.agent_id AND revoked_at IS NULL),"
             " (SELECT rate FROM agents WHERE agents.id = timers.agent_id), accepts, tolerance, generation",
-            (
-                now + self._claim_s,
-                now,
-                *(entry[0] for entry in entries),
-                *(part for entry in entries for part in entry),
-            ),
+            (now + self._claim_s, now, *self.backend.bind(entries, 2)),
         )
         orphans = [(row[0],) for row in rows if row[10] is None]
         if orphans:
@@ -283,41 +285,44 @@ class TimerRegistry:
             for row in rows
             if row[10] is not None
         ]
-        return sorted(deliveries, key=lambda one: one.due_at)
-
-    @staticmethod
-    def _still(count: int) -> str:
-        """The condition that these (schedule id, attempts) still stand."""
-        return f"(schedule_id, attempts) IN (VALUES {_marks(count, '(?, ?)')})"
+        return sorted(deliveries, key=lambda one: (one.due_at, one.fire_at))
 
     def settle_in(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> list[bool]:
         """Write down what became of deliveries within a transaction; False where it changed nothing."""
         keys = sorted({(outcome.delivery.agent_id, outcome.delivery.job_id) for outcome in outcomes})
         self.backend.lock_slots(session, keys)
-        kept = self._settle_delivered(session, [one for one in outcomes if one.fate is Fate.DELIVERED])
-        kept |= self._settle_retries(session, [one for one in outcomes if one.fate is Fate.RETRY])
-        kept |= self._settle_dead(session, [one for one in outcomes if one.fate is Fate.DEAD])
+        kept: set[str] = set()
+        for fate, write in (
+            (Fate.DELIVERED, self._settle_delivered),
+            (Fate.RETRY, self._settle_retries),
+            (Fate.DEAD, self._settle_dead),
+        ):
+            some = [one for one in outcomes if one.fate is fate]
+            kept |= write(session, some) if some else set()
         return [outcome.delivery.schedule_id in kept for outcome in outcomes]
 
     def _settle_delivered(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
         """A 2xx ends the timer, whoever else may have claimed it meanwhile."""
-        if not outcomes:
-            return set()
         rows = session.all(
-            f"DELETE FROM timers WHERE schedule_id IN ({_marks(len(outcomes))})"  # noqa: S608 - only question marks
-            " RETURNING schedule_id, callback_url",
-            [outcome.delivery.schedule_id for outcome in outcomes],
+            "DELETE FROM timers WHERE schedule_id IN"  # noqa: S608 - words of ours
+            f" (SELECT id FROM {self.backend.given(id='text')}) RETURNING schedule_id, callback_url",
+            self.backend.bind([(one.delivery.schedule_id,) for one in outcomes], 1),
         )
         gone = {row[0]: row[1] for row in rows}
-        session.many(
-            "INSERT INTO slots (agent_id, job_id, done_fire_at, done_schedule_id, done_at) VALUES (?, ?, ?, ?, ?)"
+        # The last of a job counts where two instants of it ended together.
+        done = {
+            (one.delivery.agent_id, one.delivery.job_id): (one.delivery.fire_at, one.delivery.schedule_id, one.at)
+            for one in outcomes
+            if one.delivery.schedule_id in gone
+        }
+        given = self.backend.given(agent="bigint", job="text", fire_at="bigint", id="text", at="float8")
+        session.run(
+            "INSERT INTO slots (agent_id, job_id, done_fire_at, done_schedule_id, done_at, changed_at)"  # noqa: S608
+            f" SELECT agent, job, fire_at, id, at, at FROM {given} WHERE true"
             " ON CONFLICT (agent_id, job_id) DO UPDATE SET done_fire_at = excluded.done_fire_at,"
-            " done_schedule_id = excluded.done_schedule_id, done_at = excluded.done_at",
-            [
-                (one.delivery.agent_id, one.delivery.job_id, one.delivery.fire_at, one.delivery.schedule_id, one.at)
-                for one in outcomes
-                if one.delivery.schedule_id in gone
-            ],
+            " done_schedule_id = excluded.done_schedule_id, done_at = excluded.done_at,"
+            " changed_at = excluded.changed_at",
+            self.backend.bind([(*key, *value) for key, value in sorted(done.items())], 5),
         )
         self._take_answers(session, [one for one in outcomes if one.next_wake is not None], gone)
         return set(gone)
@@ -342,33 +347,31 @@ class TimerRegistry:
         self._store(session, changes)
 
     def _settle_retries(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
-        kept = set()
-        for one in outcomes:
-            mine = (one.delivery.schedule_id, one.delivery.attempt)
-            touched = session.run(
-                "UPDATE timers SET in_flight = 0, due_at = ?, last_error = ? WHERE schedule_id = ? AND attempts = ?",
-                (one.next_at, one.error, *mine),
-            )
-            if touched and one.next_at is not None:
-                self.backend.remind(session, [(*mine, one.next_at)])
-                kept.add(one.delivery.schedule_id)
-        return kept
+        given = self.backend.given(id="text", attempt="bigint", next_at="float8", error="text")
+        rows = session.all(
+            "UPDATE timers SET in_flight = 0, due_at = given.next_at, last_error = given.error"  # noqa: S608
+            f" FROM {given} WHERE schedule_id = given.id AND attempts = given.attempt RETURNING schedule_id",
+            self.backend.bind([(*_mine(one), one.next_at, one.error) for one in outcomes], 4),
+        )
+        return {row[0] for row in rows}
 
     def _settle_dead(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
-        kept = set()
-        for one in outcomes:
-            mine = (one.delivery.schedule_id, one.delivery.attempt)
-            moved = session.run(
-                "INSERT INTO dead (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, attempts,"
-                " first_attempt_at, died_at, last_error) SELECT schedule_id, agent_id, job_id, fire_at, fire_text,"
-                " callback_url, host, attempts, first_attempt_at, ?, ? FROM timers"
-                " WHERE schedule_id = ? AND attempts = ? ON CONFLICT (schedule_id) DO NOTHING",
-                (one.at, one.error, *mine),
-            )
-            if moved:
-                session.run("DELETE FROM timers WHERE schedule_id = ? AND attempts = ?", mine)
-                kept.add(one.delivery.schedule_id)
-        return kept
+        given = self.backend.given(id="text", attempt="bigint", at="float8", error="text")
+        session.run(
+            "INSERT INTO dead (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host,"  # noqa: S608
+            " attempts, first_attempt_at, died_at, last_error) SELECT schedule_id, agent_id, job_id, fire_at,"
+            " fire_text, callback_url, host, attempts, first_attempt_at, given.at, given.error"
+            f" FROM timers JOIN {given} ON schedule_id = given.id AND attempts = given.attempt"
+            " WHERE true ON CONFLICT (schedule_id) DO NOTHING",
+            self.backend.bind([(*_mine(one), one.at, one.error) for one in outcomes], 4),
+        )
+        given = self.backend.given(id="text", attempt="bigint")
+        rows = session.all(
+            f"DELETE FROM timers WHERE (schedule_id, attempts) IN (SELECT id, attempt FROM {given})"  # noqa: S608
+            " RETURNING schedule_id",
+            self.backend.bind([_mine(one) for one in outcomes], 2),
+        )
+        return {row[0] for row in rows}
 
     def release_claims(self) -> int:
         """Make every claimed timer due now: for a store with one process, when that process starts."""
@@ -377,16 +380,20 @@ class TimerRegistry:
             lambda session: session.run("UPDATE timers SET in_flight = 0, due_at = ? WHERE in_flight = 1", (now,))
         )
 
-    def sweep(self, limit: int = 1_000) -> int:
-        """Forget deliveries that are too old to matter, and return how many."""
-        before = self._clock() - DELIVERED_MEMORY_S
-        return self.backend.write(
-            lambda session: session.run(
-                "DELETE FROM slots WHERE (agent_id, job_id) IN (SELECT agent_id, job_id FROM slots"
-                " WHERE done_at < ? AND generation IS NULL LIMIT ?)",
-                (before, limit),
-            )
+    def sweep(self, limit: int = 5_000) -> int:
+        """Forget slots of jobs that hold nothing and have not changed for long, and return how many.
+
+        A delivery is remembered for a day, a generation for a week: an older request is on no wire any more.
+        """
+        now = self._clock()
+        statement = (
+            "DELETE FROM slots WHERE (agent_id, job_id) IN (SELECT agent_id, job_id FROM slots"  # noqa: S608
+            " WHERE changed_at < ? AND (generation IS NULL OR changed_at < ?) AND NOT EXISTS (SELECT 1 FROM timers"
+            " WHERE timers.agent_id = slots.agent_id AND timers.job_id = slots.job_id)"
+            f" LIMIT ?{self.backend.skip_locked})"
         )
+        parameters = (now - DELIVERED_MEMORY_S, now - GENERATION_MEMORY_S, limit)
+        return self.backend.write(lambda session: session.run(statement, parameters))
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
@@ -407,6 +414,5 @@ def _named(features: frozenset[str]) -> str:
     return ",".join(sorted(features))
 
 
-def _marks(count: int, mark: str = "?") -> str:
-    """So many question marks."""
-    return ", ".join([mark] * count)
+def _mine(one: DeliveryOutcome) -> tuple[str, int]:
+    return one.delivery.schedule_id, one.delivery.attempt

@@ -110,6 +110,18 @@ STEPS: Final = (
         PRIMARY KEY (agent_id, callback_url))""",
         ),
     ),
+    SchemaStep(
+        version=3,
+        does="read what is due page by page, and know when a slot last changed",
+        statements=(
+            "CREATE INDEX timers_next ON timers (due_at, schedule_id, host, agent_id, attempts)",
+            "DROP INDEX timers_due",
+            "ALTER TABLE slots ADD COLUMN changed_at {real} NOT NULL DEFAULT 0",
+            "UPDATE slots SET changed_at = done_at WHERE done_at IS NOT NULL",
+            "CREATE INDEX slots_changed ON slots (changed_at)",
+            "DROP INDEX slots_done",
+        ),
+    ),
 )
 
 _VERSION = "schema_version"
@@ -117,19 +129,15 @@ _VERSION = "schema_version"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaStatus:
-    """The version of the tables that are there (0: none, or those of the first release), and what is still to be done.
-
-    `queue`: of the queue's own tables, where there is a queue.
-    """
+    """The version of the tables (0: none, or those of the first release), and what is still to be done."""
 
     version: int
     pending: tuple[SchemaStep, ...]
-    queue: tuple[str, ...] = ()
 
     @property
     def current(self) -> bool:
         """Return whether nothing is left to do."""
-        return not self.pending and not self.queue
+        return not self.pending
 
 
 def look(session: Session, dialect: Dialect, steps: Sequence[SchemaStep] = STEPS) -> SchemaStatus:

@@ -6,6 +6,7 @@ in the next one, so the disk is paid once for all of them.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -119,11 +120,15 @@ class SqliteBackend(Backend):
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
         """Nothing to do: there is one writer."""
 
-    def remind(self, session: Session, reminders: Sequence[tuple[str, int, float]]) -> None:
-        """Nothing to do: the dispatcher asks for the next due time."""
+    def given(self, **columns: str) -> str:
+        """Return the rows of one JSON parameter."""
+        fields = ", ".join(f"json_extract(value, '$[{n}]') AS {name}" for n, name in enumerate(columns))
+        return f"(SELECT {fields} FROM json_each(?)) AS given"  # noqa: S608 - names of ours
 
-    def forget(self, session: Session, schedule_ids: Sequence[str]) -> None:
-        """Nothing to do: there are no reminders beside the rows."""
+    def bind(self, rows: Sequence[Sequence[object]], width: int) -> list[object]:
+        """Return all rows as one JSON text."""
+        del width
+        return [json.dumps([list(row) for row in rows])]
 
     def close(self) -> None:
         """Finish what waits, then close."""

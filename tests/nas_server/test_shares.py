@@ -1,0 +1,223 @@
+"""Fair shares of what is under way, on both stores, and whose clock decides."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.nas_server.addresses import CallbackPolicy
+from chronos_cli.nas_server.relay.waiting import LANE, LOW, MOST, WaitingTimers
+from chronos_cli.nas_server.timers.agents import AgentRegister
+from chronos_cli.nas_server.timers.model import DueTimer, Provision
+from chronos_cli.nas_server.timers.registry import TimerRegistry
+from tests import nas_process
+from tests.nas_process import Callback, running_nas
+
+PAST = "2020-01-01T00:00:00+00:00"
+
+
+def due(agent: int, number: int, host: str = "h") -> DueTimer:
+    return DueTimer(schedule_id=f"{agent}-{host}-{number}", agent_id=agent, host=host, due_at=float(number), attempts=0)
+
+
+def test_lanes_are_served_in_turn():
+    """An agent with few comes between the many of another, and the next batch goes on with whoever had least."""
+    waiting = WaitingTimers()
+    waiting.add([due(1, n) for n in range(50)] + [due(2, n) for n in range(3)])
+    taken = waiting.take(6, lambda *_: True)
+    assert [one.agent_id for one in taken] == [1, 2, 1, 2, 1, 2]
+    waiting.add([due(3, 0)])
+    assert 3 in [one.agent_id for one in waiting.take(2, lambda *_: True)]
+    assert waiting.take(9, lambda _host, agent: agent == 9) == []
+
+
+def test_a_lane_is_bounded_and_filled_again_when_it_has_drained():
+    """What a lane does not take is left in the store, and asked for once there is room, once."""
+    waiting = WaitingTimers()
+    waiting.add([due(1, n) for n in range(LANE + 100)])
+    waiting.add([due(1, n) for n in range(LANE + 100)])
+    assert len(waiting) == LANE
+    assert waiting.busy() == [(1, "h")]
+    assert not waiting.drained()
+    assert len(waiting.take(LANE - LOW, lambda *_: True)) == LANE - LOW
+    assert waiting.drained()
+    assert not waiting.drained()
+    assert waiting.busy() == []
+
+
+def test_an_agent_with_hosts_without_number_holds_a_bounded_part():
+    """Lanes are short where there are many, and one agent's are a part of all."""
+    waiting = WaitingTimers()
+    waiting.add([due(1, n, f"h{n}") for n in range(MOST)])
+    assert len(waiting) == MOST // 4
+    waiting.add([due(2, 0)])
+    assert len(waiting) == MOST // 4 + 1
+
+
+@pytest.fixture
+def flags(database):
+    return ("--db", database, "--relay-timeout", "30s")
+
+
+def items(count: int, url: str, when: str = PAST) -> list[dict[str, str]]:
+    return [
+        {"op": "provision", "job_id": f"job-{n}", "fire_at": when, "agent_callback_url": url, "dedup_key": f"{n}"}
+        for n in range(count)
+    ]
+
+
+def test_greedy_agents_leave_an_honest_one_its_places(tmp_path, flags):
+    """Five agents with hundreds due each, whose callbacks hang, and one with twelve: all twelve within 2 s."""
+    release = threading.Event()
+    with (
+        Callback(lambda _: (release.wait(20), 200)[1]) as slow,
+        Callback() as quick,
+        running_nas(tmp_path, *flags) as nas,
+    ):
+        for number in range(5):
+            greedy = nas.add_agent(f"greedy-{number}", "--rate", "100000")
+            for host in range(4):
+                batch = items(100, slow.url.replace("127.0.0.1", f"127.0.{number}.{host + 1}"))
+                batch = [one | {"job_id": f"{one['job_id']}-{host}"} for one in batch]
+                reply = nas.call("POST", "/api/agent-cron/batch", greedy.token, {"items": batch})
+                assert all(one["ok"] for one in reply.json["results"])
+        honest = nas.add_agent("honest")
+        began = time.time()
+        nas.call("POST", "/api/agent-cron/batch", honest.token, {"items": items(12, quick.url)})
+        fires = quick.wait(12, timeout=5)
+        late = max(fire.at for fire in fires) - began
+        release.set()
+    assert len({fire.body["job_id"] for fire in fires}) == 12
+    assert late < 2
+
+
+def test_a_host_that_answers_quickly_is_given_more_at_once(tmp_path):
+    """Hundreds of deliveries to one gateway are under way together, not sixteen."""
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def answer(_):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.3)
+        with lock:
+            now[0] -= 1
+        return 200
+
+    with Callback(answer) as gateway, running_nas(tmp_path) as nas:
+        agent = nas.add_agent("a")
+        nas.call("POST", "/api/agent-cron/batch", agent.token, {"items": items(300, gateway.url)})
+        gateway.wait(300, timeout=20)
+        assert Counter(fire.body["job_id"] for fire in gateway.fires).most_common(1)[0][1] == 1
+    assert most[0] > 32
+
+
+def test_a_look_past_a_backlog_reads_only_its_scan(backend):
+    """Fifty blocked hosts with many overdue are passed by in steps: a look returns nothing of theirs."""
+    registry = TimerRegistry(backend, lambda: 1_000.0)
+    agent = AgentRegister(backend, lambda: 1_000.0).add("a").agent
+    hosts = [f"https://h{n}.example:443" for n in range(50)]
+    wishes = [
+        Provision(
+            agent_id=agent.id, job_id=f"j{n}", fire_at=900, fire_text="t", callback_url="https://x", host=hosts[n % 50]
+        )
+        for n in range(1_000)
+    ]
+    registry.apply(wishes)
+    page = registry.due(scan=400, skip=[(agent.id, host) for host in hosts])
+    assert page.timers == []
+    assert not page.ended
+    assert page.edge > (0.0, "")
+
+
+@pytest.mark.service
+def test_the_databases_clock_decides_whatever_the_workers_think(postgres, tmp_path, monkeypatch):
+    """A worker 40 s ahead fires nothing early, says that its clock is off, and is not ready; a bit off only says so."""
+    url = postgres.new_database()
+    home = tmp_path / "home"
+    program = "import time; real = time.time; time.time = lambda: real() + {ahead};"
+    with Callback() as callback, running_nas(tmp_path / "web", "--db", url, "--role", "web", home=home) as web:
+        agent = web.add_agent("a")
+        with monkeypatch.context() as patch:
+            patch.setattr(nas_process, "_MAIN", program.format(ahead=40) + nas_process._MAIN)
+            ahead = running_nas(tmp_path / "ahead", "--db", url, "--role", "worker", home=home)
+            with ahead as wrong:
+                base = datetime.now(UTC).replace(microsecond=0)
+                for number in range(20):
+                    web.provision(agent, f"job-{number}", base + timedelta(seconds=2 + number % 3), callback.url)
+                callback.wait(20, timeout=15)
+                assert wrong.wait_for("clock_off")["ahead_s"] == pytest.approx(40, abs=2)
+                reply = wrong.call("GET", "/readyz")
+                assert (reply.status, "clock is 40 s off" in reply.json["message"]) == (503, True)
+                metrics = wrong.call("GET", "/metrics").body.decode()
+        early = [fire.at - datetime.fromisoformat(fire.body["fire_at"]).timestamp() for fire in callback.fires]
+        assert min(early) > -0.05
+        assert "chronos_nas_clock_ahead_seconds 40" in metrics or "chronos_nas_clock_ahead_seconds 39.9" in metrics
+        with monkeypatch.context() as patch:
+            patch.setattr(nas_process, "_MAIN", program.format(ahead=-5) + nas_process._MAIN)
+            with running_nas(tmp_path / "behind", "--db", url, "--role", "worker", home=home) as behind:
+                assert behind.wait_for("clock_off")["ahead_s"] == pytest.approx(-5, abs=2)
+                deadline = time.monotonic() + 10
+                while behind.call("GET", "/readyz").status != 200:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+
+
+@pytest.mark.service
+def test_an_arm_that_is_due_at_once_is_heard_of_by_a_worker_elsewhere(postgres, tmp_path):
+    """What one process arms for now is called by another without waiting for its next look."""
+    url, home = postgres.new_database(), tmp_path / "home"
+    with (
+        Callback() as callback,
+        running_nas(tmp_path / "web", "--db", url, "--role", "web", home=home) as web,
+        running_nas(tmp_path / "worker", "--db", url, "--role", "worker", home=home) as worker,
+    ):
+        agent = web.add_agent("a")
+        while worker.call("GET", "/readyz").status != 200:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        delays = []
+        for number in range(5):
+            time.sleep(0.13)
+            began = time.time()
+            web.provision(agent, f"job-{number}", PAST, callback.url)
+            delays.append(callback.wait(number + 1)[-1].at - began)
+    # Five looks once a second would come half a second late on average.
+    assert sum(delays) < 1.5
+
+
+def test_names_that_nobody_answers_for_hold_up_no_call(tmp_path, monkeypatch):
+    """A name server that is silent is waited for in threads of its own; addresses are called meanwhile."""
+    import asyncio
+
+    from chronos_cli.nas_server.relay.callbacks import CallbackClient, CallbackFailedError
+
+    slow = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host, *more, **named):
+        if host == "silent.localhost":
+            slow.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return real(host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    async def both(url):
+        async with CallbackClient(CallbackPolicy(allow_private=True), timeout=8) as client:
+            hung = [asyncio.create_task(client.post("http://silent.localhost:9/x", b"{}", {})) for _ in range(8)]
+            await asyncio.sleep(0.1)
+            assert (await client.post(f"{url}/api/cron/fire", b"{}", {})).status == 200
+            assert not any(task.done() for task in hung)
+            slow.set()
+            for task in hung:
+                with pytest.raises(CallbackFailedError):
+                    await task
+
+    with Callback() as callback:
+        asyncio.run(both(callback.url))
