@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
+METRICS_TOKEN = "of-the-operators"
 _MAIN = "import sys; from chronos_cli.nas_server.cli import main; sys.exit(main())"
 
 
@@ -89,7 +90,7 @@ class NasProcess:
         self.home = home or folder / "nas-home"
         self.log = folder / "nas.log"
         self._flags = flags
-        self._env = _env(self.home) | (env or {})
+        self._env = _env(self.home) | {"CHRONOS_NAS_METRICS_TOKEN": METRICS_TOKEN} | (env or {})
         self._ready = folder / "nas.url"
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0

@@ -27,7 +27,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Serving options. `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs."""
+    """Serving options. `operator_listen`: host and port where operators need no token, elsewhere `metrics_token`.
+
+    `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs.
+    """
 
     home: NasHome
     host: str
@@ -40,4 +43,6 @@ class Settings:
     backoff: Backoff = field(default_factory=Backoff)
     relay_timeout_s: float = 30.0
     ready_file: Path | None = None
+    operator_listen: tuple[str, int] | None = None
+    metrics_token: str | None = None
     log_file: Path | None = None

@@ -139,8 +139,9 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
             {**facts.gauges(), "chronos_nas_clock_ahead_seconds": (_AHEAD, pulse.ahead_s)}, gate.circuits()
         ),
         agents_served=settings.role is not Role.WORKER,
+        metrics_token=settings.metrics_token,
     )
-    server = Server(application, settings.host, settings.port)
+    server = Server(application, settings.host, settings.port, operator=settings.operator_listen)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{shown}:{server.port}"
     portal_url = _portal_url(settings, facts, url)
@@ -149,7 +150,8 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         relaying.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
-    journal.write("listening", url=url, portal_url=portal_url, role=settings.role.value, pid=os.getpid())
+    operators = {} if server.operator_port is None else {"operator_port": server.operator_port}
+    journal.write("listening", url=url, portal_url=portal_url, role=settings.role.value, pid=os.getpid(), **operators)
     sys.stderr.write(f"chronos-nas: listening on {url} (timers in {_where(settings.home)})\n")
     sys.stderr.flush()
     if settings.ready_file is not None:

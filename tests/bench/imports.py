@@ -13,7 +13,8 @@ from importlib import metadata
 MODULES = {
     "typer": "typer", "rich": "rich.console", "requests": "requests", "pyjwt": "jwt",
     "cryptography": "cryptography.hazmat.primitives.asymmetric.rsa", "pyyaml": "yaml", "waitress": "waitress",
-    "tzdata": "tzdata", "obstore": "obstore.store", "aiohttp": "aiohttp", "psycopg": "psycopg",
+    "tzdata": "tzdata", "obstore": "obstore.store", "aiohttp": "aiohttp",
+    "prometheus-client": "prometheus_client", "psycopg": "psycopg",
     "sphinx": "sphinx.application", "myst-parser": "myst_parser", "furo": "furo",
 }  # fmt: skip
 RUNS = 11

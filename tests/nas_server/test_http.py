@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import require_module
-from tests.nas_process import running_nas
+from tests.nas_process import METRICS_TOKEN, running_nas
 
 PROVISION, CANCEL, LIST, BATCH = (f"/api/agent-cron/{name}" for name in ("provision", "cancel", "list", "batch"))
 FAR = "2031-01-01T00:00:00+00:00"
@@ -81,9 +81,10 @@ def test_every_answer_has_the_shape_that_the_document_says(nas, agent):
     results = checked(nas, "POST", BATCH, agent.token, {"items": items}).json["results"]
     assert [one["ok"] for one in results] == [True, True, False, False, False, False]
     assert checked(nas, "POST", CANCEL, agent.token, {"job_id": "b"}).json == {"ok": True, "cancelled": 1}
-    for path in ("/healthz", "/readyz", "/.well-known/jwks.json"):
+    for path in ("/healthz", "/.well-known/jwks.json"):
         assert checked(nas, "GET", path).status == 200
-    assert nas.call("GET", "/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
+    reply = nas.call("GET", "/metrics", METRICS_TOKEN)
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_a_kept_alive_connection_serves_many_calls(nas, agent):
 def test_metrics_follow_what_happens(nas, agent):
     """Counters move with requests, and every line is one that Prometheus can read."""
     nas.provision(agent, "counted", FAR, "http://127.0.0.1:9")
-    lines = nas.call("GET", "/metrics").body.decode().splitlines()
+    lines = nas.call("GET", "/metrics", METRICS_TOKEN).body.decode().splitlines()
     assert any(re.match(r'chronos_nas_wishes_total\{result="provisioned"\} \d+', line) for line in lines)
     pattern = re.compile(r"(# (HELP|TYPE) .+|[a-z_]+(\{[^}]*\})? [0-9.e+-]+)")
     assert [line for line in lines if not pattern.fullmatch(line)] == []

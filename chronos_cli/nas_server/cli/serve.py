@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_cli.errors import UsageError
+from chronos_cli.errors import ConfigError, UsageError
 from chronos_cli.nas_server.cli.common import DbOption, HomeOption, JsonOption, locate, seconds
 from chronos_cli.nas_server.home import DEFAULT_HOST, DEFAULT_PORT
 
@@ -38,6 +38,14 @@ def serve(
     allow_callback_port: Annotated[
         list[int] | None,
         typer.Option(min=1, max=65535, help="Allow callbacks to this port too, beside 80, 443 and those above 1023."),
+    ] = None,
+    operator_listen: Annotated[
+        str | None,
+        typer.Option(envvar="CHRONOS_NAS_OPERATOR_LISTEN", help="HOST:PORT for operators: /metrics is open there."),
+    ] = None,
+    metrics_token_file: Annotated[
+        Path | None,
+        typer.Option(help="The token that opens /metrics on the agents' address [$CHRONOS_NAS_METRICS_TOKEN]."),
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the URL here once it listens.")] = None,
     log_file: Annotated[Path | None, typer.Option(help="Append the JSON-line log here [stdout].")] = None,
@@ -97,6 +105,27 @@ def serve(
         ),
         relay_timeout_s=timeout,
         ready_file=ready_file,
+        operator_listen=None if operator_listen is None else _host_and_port(operator_listen),
+        metrics_token=_metrics_token(metrics_token_file),
         log_file=log_file,
     )
     run(settings, os.environ)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--operator-listen {text} is no HOST:PORT", hint="write it like 127.0.0.1:9787")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _metrics_token(path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get("CHRONOS_NAS_METRICS_TOKEN") or None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the token {path}: {error}", hint="see --metrics-token-file") from error
+    if not token:
+        raise ConfigError(f"the token {path} is empty", hint="see --metrics-token-file")
+    return token

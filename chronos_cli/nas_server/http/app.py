@@ -1,14 +1,15 @@
-"""NAS over HTTP, as a WSGI application: the agents' three calls, batch, keys, and what operators look at."""
+"""NAS over HTTP: the agents' three calls, batch, keys, and what operators look at."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from chronos_cli.contract import (
     BATCH_PATH,
@@ -34,8 +35,7 @@ from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import Agent, Cancel, CancelEffect, Provision, ProvisionEffect, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from collections.abc import Callable, Sequence
 
     from chronos_cli.nas_server.addresses import CallbackPolicy
     from chronos_cli.nas_server.event_log import EventLog
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.timers.agents import AgentRegister
     from chronos_cli.nas_server.timers.model import Answer, ArmedTimer, TimerRequest
     from chronos_cli.nas_server.timers.registry import TimerRegistry
+
+T = TypeVar("T")
 
 FEATURES: Final = [
     FEATURE_BATCH,
@@ -70,8 +72,41 @@ class Limits:
     page: int = MAX_PAGE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A path's method, handler, and largest body; 0 where none is read."""
+
+    method: str
+    handler: Callable[[Admission], web.Response]
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A request that was let in by its header: of an agent, or to a path that is open."""
+
+    request: web.Request
+    route: Route
+    agent: Agent | None = None
+
+    @property
+    def most(self) -> int:
+        """The largest body that is read."""
+        return self.route.most
+
+    @property
+    def admitted(self) -> Agent:
+        """The agent, on the paths that only agents reach."""
+        if self.agent is None:
+            raise TypeError(f"{self.request.path} is open to everybody")
+        return self.agent
+
+
 class NasApplication:
-    """The WSGI application. `nudge` is told when something was armed, `ready` says what is not, if anything."""
+    """The answers of NAS, apart from how requests come. `metrics_token`: opens /metrics on the agents' address too.
+
+    `nudge` is told when something was armed, `ready` says what is not, if anything.
+    """
 
     def __init__(
         self,
@@ -86,49 +121,79 @@ class NasApplication:
         counts: metrics.Metrics,
         nudge: Callable[[float, set[str]], None],
         ready: Callable[[], str | None],
-        gauges: Callable[[], str],
+        gauges: Callable[[], bytes],
         agents_served: bool = True,
+        metrics_token: str | None = None,
     ) -> None:
         self._registry, self._roster, self._keys, self._policy = registry, roster, keys, policy
         self._limits, self._rates, self._journal, self._counts = limits, rates, journal, counts
         self._nudge, self._ready, self._gauges = nudge, ready, gauges
-        self._routes: dict[str, tuple[str, Callable[[web.Request], web.Response]]] = {
-            "/healthz": ("GET", self._healthz),
-            "/readyz": ("GET", self._readyz),
-            "/metrics": ("GET", self._metrics),
+        self._metrics_token, self._agents_served = metrics_token, agents_served
+        self._unready: str | None = None
+        self._agents_routes: dict[str, Route] = {
+            PROVISION_PATH: Route(method="POST", handler=self._provision, most=MAX_BODY),
+            CANCEL_PATH: Route(method="POST", handler=self._cancel, most=MAX_BODY),
+            LIST_PATH: Route(method="GET", handler=self._list),
+            BATCH_PATH: Route(method="POST", handler=self._batch, most=MAX_BATCH_BODY),
+        }
+        self._open_routes: dict[str, Route] = {
+            "/healthz": Route(method="GET", handler=self._healthz),
+            "/readyz": Route(method="GET", handler=self._readyz),
+            "/metrics": Route(method="GET", handler=self._metrics),
         }
         if agents_served:
-            self._routes |= {
-                PROVISION_PATH: ("POST", self._provision),
-                CANCEL_PATH: ("POST", self._cancel),
-                LIST_PATH: ("GET", self._list),
-                BATCH_PATH: ("POST", self._batch),
-                JWKS_PATH: ("GET", self._jwks),
-                "/openapi.yaml": ("GET", self._openapi),
+            self._open_routes |= {
+                JWKS_PATH: Route(method="GET", handler=self._jwks),
+                "/openapi.yaml": Route(method="GET", handler=self._openapi),
             }
+        else:
+            self._agents_routes = {}
+        self._routes = self._agents_routes | self._open_routes
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request (PEP 3333)."""
-        path, method = str(environ.get("PATH_INFO", "")), str(environ["REQUEST_METHOD"])
-        response = self._answer(path, "GET" if method == "HEAD" else method, web.Request(environ))
-        self._counts.request(path if path in self._routes else "other", response.status)
-        return response.start(start_response, head=method == "HEAD")
+    def is_for_agents(self, path: str) -> bool:
+        """Return whether a path is one that agents call with their token."""
+        return path in self._agents_routes
 
-    def _answer(self, path: str, method: str, request: web.Request) -> web.Response:
-        route = self._routes.get(path)
+    def admits_at_once(self, request: web.Request) -> bool:
+        """Return whether `admit` needs no look into the store: the loop that reads requests may call it."""
+        token = request.bearer()
+        return not self.is_for_agents(request.path) or token is None or self._roster.remembers(token)
+
+    def admit(self, request: web.Request) -> Admission | web.Response:
+        """Judge a request by its header: who is let in, and how large a body is read; else the answer."""
+        route = self._routes.get(request.path)
         if route is None:
-            return web.refuse(Refusal(status=404, error="not_found", message="there is nothing at this path"))
-        if route[0] != method:
-            refused = Refusal(status=405, error="method_not_allowed", message=f"only {route[0]} is answered here")
-            return web.refuse(refused, ("Allow", route[0]))
+            refused = Refusal(status=404, error="not_found", message="there is nothing at this path")
+            return self.counted(request, web.refuse(refused))
+        if route.method != request.method:
+            refused = Refusal(status=405, error="method_not_allowed", message=f"only {route.method} is answered here")
+            return self.counted(request, web.refuse(refused, ("Allow", route.method)))
+        if not self.is_for_agents(request.path):
+            return Admission(request=request, route=route)
+        found = self._guarded(request, lambda: Admission(request=request, route=route, agent=self._agent(request)))
+        return self.counted(request, found) if isinstance(found, web.Response) else found
+
+    def answer(self, admission: Admission, body: bytes) -> web.Response:
+        """Answer a request that was let in, with its body."""
+        admission = replace(admission, request=replace(admission.request, body=body))
+        reply = self._guarded(admission.request, lambda: admission.route.handler(admission))
+        return self.counted(admission.request, reply)
+
+    def counted(self, request: web.Request, reply: web.Response) -> web.Response:
+        """Count a request by its answer."""
+        self._counts.request(request.path if request.path in self._routes else "other", reply.status)
+        return reply
+
+    def _guarded(self, request: web.Request, work: Callable[[], T]) -> T | web.Response:
+        """Run `work`; its refusals and a store that cannot be used are answers."""
         try:
-            return route[1](request)
+            return work()
         except BadRequestError as error:
             return web.refuse(error.refusal)
         except _RefusedRequestError as error:
             return web.refuse(error.refusal, *error.headers)
         except RegistryUnavailableError as error:
-            self._journal.write("error", where=path, message=error.line())
+            self._journal.write("error", where=request.path, message=error.line())
             refused = Refusal(status=503, error="temporary", message="the timers cannot be reached right now")
             return web.refuse(refused, ("Retry-After", "1"))
 
@@ -157,15 +222,15 @@ class NasApplication:
             refused = Refusal(status=429, error="slow_down", message=f"over {rate:g} requests a second")
             raise _RefusedRequestError(refused, ("Retry-After", str(math.ceil(wait))))
 
-    def _provision(self, request: web.Request) -> web.Response:
-        agent = self._agent(request)
-        document = bodies.read_object(request.body(MAX_BODY))
+    def _provision(self, admission: Admission) -> web.Response:
+        agent = admission.admitted
+        document = bodies.read_object(admission.request.body)
         wish = bodies.provision(document, agent, self._policy, self._limits.max_timers)
         return self._one(agent, wish)
 
-    def _cancel(self, request: web.Request) -> web.Response:
-        agent = self._agent(request)
-        return self._one(agent, bodies.cancel(bodies.read_object(request.body(MAX_BODY)), agent))
+    def _cancel(self, admission: Admission) -> web.Response:
+        agent = admission.admitted
+        return self._one(agent, bodies.cancel(bodies.read_object(admission.request.body), agent))
 
     def _one(self, agent: Agent, wish: TimerRequest) -> web.Response:
         result = self._apply(agent, [wish])[0]
@@ -178,9 +243,9 @@ class NasApplication:
             document = {"ok": True, **document}
         return web.answer(document)
 
-    def _batch(self, request: web.Request) -> web.Response:
-        agent = self._agent(request)
-        document = bodies.read_object(request.body(MAX_BATCH_BODY))
+    def _batch(self, admission: Admission) -> web.Response:
+        agent = admission.admitted
+        document = bodies.read_object(admission.request.body)
         items = bodies.batch(document, agent, self._policy, self._limits.max_timers, most=MAX_BATCH)
         self._pay(agent, len(items) * _BATCH_COST)
         wishes = [item for item in items if not isinstance(item, Refusal)]
@@ -226,9 +291,9 @@ class NasApplication:
                 replaced=result.replaced,
             )
 
-    def _list(self, request: web.Request) -> web.Response:
-        agent = self._agent(request)
-        query = request.query()
+    def _list(self, admission: Admission) -> web.Response:
+        agent = admission.admitted
+        query = admission.request.query()
         try:
             limit = min(int(query.get("limit", self._limits.page)), self._limits.page)
         except ValueError as error:
@@ -243,31 +308,37 @@ class NasApplication:
             document["next_cursor"] = base64.urlsafe_b64encode(found[limit - 1].job_id.encode()).decode()
         return web.answer(document)
 
-    def _jwks(self, request: web.Request) -> web.Response:
-        del request
+    def _jwks(self, _: Admission) -> web.Response:
         return web.answer(self._keys.jwks(), headers=(("Cache-Control", f"public, max-age={JWKS_MAX_AGE_S}"),))
 
     # -- the operators ---------------------------------------------------------------------------------------------
 
-    def _healthz(self, request: web.Request) -> web.Response:
-        del request
+    def _healthz(self, _: Admission) -> web.Response:
         return web.answer({"ok": True})
 
-    def _readyz(self, request: web.Request) -> web.Response:
-        del request
+    def _readyz(self, _: Admission) -> web.Response:
+        """Answer anybody, so with nothing but the status; the reason stands in the log."""
         missing = self._ready()
+        if missing != self._unready:
+            self._unready = missing
+            self._journal.write("ready" if missing is None else "not_ready", message=missing)
         if missing is None:
-            return web.answer({"ok": True})
-        return web.answer(
-            {"ok": False, "error": "not_ready", "message": missing}, status=503, headers=(("Retry-After", "1"),)
-        )
+            return web.Response(content_type="text/plain")
+        return web.Response(status=503, content_type="text/plain", headers=(("Retry-After", "1"),))
 
-    def _metrics(self, request: web.Request) -> web.Response:
-        del request
-        return web.Response(body=self._gauges().encode(), content_type=metrics.CONTENT_TYPE)
+    def _metrics(self, admission: Admission) -> web.Response:
+        """Answer on the operators' address (a worker's is one), or to their token; others learn nothing."""
+        if self._agents_served and not admission.request.operator:
+            if self._metrics_token is None:
+                refused = Refusal(status=404, error="not_found", message="there is nothing at this path")
+                return web.refuse(refused)
+            token = admission.request.bearer() or ""
+            if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._metrics_token.encode()):
+                refused = Refusal(status=401, error="invalid_token", message="the operators' token is needed")
+                return web.refuse(refused, ("WWW-Authenticate", 'Bearer realm="chronos-nas"'))
+        return web.Response(body=self._gauges(), content_type=metrics.CONTENT_TYPE)
 
-    def _openapi(self, request: web.Request) -> web.Response:
-        del request
+    def _openapi(self, _: Admission) -> web.Response:
         return web.Response(body=openapi(), content_type="application/yaml")
 
 

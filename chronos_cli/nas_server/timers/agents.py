@@ -69,6 +69,11 @@ class AgentRegister:
         self._seen: dict[int, float] = {}
         self._lock = threading.Lock()
 
+    def remembers(self, token: str) -> bool:
+        """Return whether a token was accepted just now, so that `authenticate` needs no look into the store."""
+        cached = self._cache.get(_digest(token))
+        return cached is not None and 0 <= self._clock() - cached[0] < CACHE_S
+
     def authenticate(self, token: str) -> Agent | None:
         """The agent whose live token this is (it may be a revoked agent), or None."""
         digest = _digest(token)
