@@ -50,19 +50,10 @@ def may_have_deleted(ctx: Context, report: FireReport) -> bool:
     return taken and report.arm is not None and not keeps_slot(ctx, report.arm)
 
 
-def alert_afterwards(ctx: Context, report: FireReport) -> threading.Thread | None:
-    """Tell the on-failure command, in a thread, what this fire found over; None where nothing is to be told."""
-    if not report.over:
+def alert_afterwards(ctx: Context) -> threading.Thread | None:
+    """Tell the on-failure command, in a thread, what a fire found over; None where nothing is to be told."""
+    if not ctx.outbox:
         return None
-    from chronos_cli.operations.alerts import alert
-
-    thread = threading.Thread(target=alert, args=(ctx, report.over), name="chronos-alert", daemon=True)
+    thread = threading.Thread(target=ctx.send_alerts, name="chronos-alert", daemon=True)
     thread.start()
     return thread
-
-
-def alert_now(ctx: Context, report: FireReport) -> None:
-    """The same before the answer leaves, and shorter, where the platform freezes what goes on after it."""
-    from chronos_cli.operations.alerts import FROZEN_WITHIN_S, alert
-
-    alert(ctx, report.over, each_within_s=FROZEN_WITHIN_S)

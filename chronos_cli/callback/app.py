@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli import streams
-from chronos_cli.callback.after_response import alert_afterwards, alert_now, look_afterwards
+from chronos_cli.callback.after_response import alert_afterwards, look_afterwards
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chronos_cli.callback.homes import ServedHome
+    from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.admission import AuthorizedFire
 
 TIME_LEFT: Final = "chronos.time_left_s"
@@ -148,9 +149,10 @@ class Callback:
             secrets=home.secrets,
             wait_s=budget if sync else 0.0,
         )
+        context = replace(home.context, outbox=[])  # each fire has its own: several are served at once
         try:
             report = fire(
-                home.context,
+                context,
                 admitted.job_id,
                 fire_at=admitted.fire_at,
                 delivery=admitted.delivery,
@@ -159,20 +161,28 @@ class Callback:
             )
         except BaseException:
             launcher.answered()  # there will be no report whose leaving could be waited for
+            self._alert(context)
             raise
         if report.reason is not None:
             streams.log(f"{admitted.job_id}: {report.outcome.value}: {report.reason}")
 
-        if report.over and self.chosen.freezes:
-            alert_now(home.context, report)
+        if self.chosen.freezes:
+            self._alert(context)
 
         def sent() -> None:
             launcher.answered()
             if not self.chosen.freezes:
-                look_afterwards(home.context, report, streams.log)
-                alert_afterwards(home.context, report)
+                look_afterwards(context, report, streams.log)
+                self._alert(context)
 
         return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
+
+    def _alert(self, context: Context) -> None:
+        """Tell the on-failure command: in a thread, or, where the platform freezes those, briefly before the answer."""
+        if self.chosen.freezes:
+            context.send_alerts(frozen=True)
+        else:
+            alert_afterwards(context)
 
 
 def fault(error: Exception, environ: Mapping[str, str]) -> HttpAnswer:

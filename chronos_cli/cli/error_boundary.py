@@ -25,7 +25,10 @@ def begin() -> Invocation:
 def carry_out(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
     """Run `body` and return its exit code. Never raises, but for what ends the process."""
     try:
-        result = body()
+        try:
+            result = body()
+        finally:
+            invocation.send_alerts()
     except ChronosError as error:
         return _fail(invocation, arguments, error)
     except KeyboardInterrupt as stopped:

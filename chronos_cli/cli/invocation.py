@@ -31,6 +31,7 @@ class Invocation:
         self.debug = environ.get("CHRONOS_DEBUG", "").lower() in _TRUE
         self._config: Config | None = None
         self._warned = False
+        self._outboxes: list[Context] = []
         output.json = environ.get("CHRONOS_JSON", "").lower() in _TRUE
         output.quiet = environ.get("CHRONOS_QUIET", "").lower() in _TRUE
         level = environ.get("CHRONOS_VERBOSE", "").strip()
@@ -82,7 +83,14 @@ class Invocation:
         from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
         outside = ProcessEnvironment(environ=self.environ, secrets=self.secrets, interrupts=interrupts)
-        return open_home(self.config(), outside, armed=armed)
+        context = open_home(self.config(), outside, armed=armed)
+        self._outboxes.append(context)
+        return context
+
+    def send_alerts(self) -> None:
+        """Tell the on-failure command what this command has found over and has not told yet."""
+        for context in self._outboxes:
+            context.send_alerts()
 
     def must_be_active(self, doing: str) -> None:
         """Refuse, before anything is read or asked, what a machine on standby leaves to others. Raises StandbyError."""

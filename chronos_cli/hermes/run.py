@@ -239,10 +239,8 @@ def main() -> int:
     except ChronosError as error:
         _say(given, "error", (), error.line(), again=True)
         return int(error.exit_code)
-    if report.over:
-        from chronos_cli.operations.alerts import alert
-
-        alert(context, report.over)
+    finally:
+        context.send_alerts()
     return int(report.exit_code)
 
 

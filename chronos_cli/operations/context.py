@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from chronos_cli.core.job import HomeDefaults
+    from chronos_cli.core.job import HomeDefaults, Job
+    from chronos_cli.core.row import Row
     from chronos_cli.nas_client.interface import Nas
     from chronos_cli.running.interface import Processes
     from chronos_cli.store.repository import Repository
@@ -72,6 +73,22 @@ class Context:
     """Where it is said that another machine has the jobs of this store; empty where this one is active."""
     checkpoint: Callable[[str], None] = _no_stop
     """Called at every named step; a test hook stops the process there."""
+
+    outbox: list[tuple[Job, Row]] = field(default_factory=list)
+    """Rows found over, each with its job, of which the on-failure command is still to be told."""
+
+    def send_alerts(self, *, frozen: bool = False) -> None:
+        """Tell the on-failure command what is in the outbox; every door does so once its caller waits for nothing else.
+
+        `frozen`: the platform freezes what goes on after the answer, so the command has less time, as it has where
+        there is a deadline.
+        """
+        over = [self.outbox.pop(0) for _ in range(len(self.outbox))]
+        if over:
+            from chronos_cli.operations.alerts import EACH_WITHIN_S, FROZEN_WITHIN_S, alert
+
+            hurried = frozen or self.budget_s is not None
+            alert(self, over, each_within_s=FROZEN_WITHIN_S if hurried else EACH_WITHIN_S)
 
     def heard(self, witness: datetime | None) -> Context:
         """Return the same outside once another clock was heard (None: it was not); ours is set back where it is ahead.

@@ -37,15 +37,11 @@ _MOST_SAID: Final = 300
 
 @frozen
 class Evaluation:
-    """What one look found and decided. `invalid` says why the record cannot be run, if it cannot.
-
-    `over`: rows that are terminal now, each with its job, where the job has an on-failure command to tell of them.
-    """
+    """What one look found and decided. `invalid` says why the record cannot be run, if it cannot."""
 
     decision: Decision
     job: Job | None
     invalid: str | None = None
-    over: tuple[tuple[Job, Row], ...] = ()
 
 
 @frozen
@@ -66,16 +62,17 @@ def evaluate(ctx: Context, job_id: str, fire: FireRequest) -> Evaluation:
 
     The runs to start and the wake to arm are left to the caller. Raises StoreError, LockTimeoutError or
     TemporaryError; then nothing was taken, or what was taken is found again by the next look. StandbyError where
-    the look could take something.
+    the look could take something. Rows that are over now are in the context's outbox.
     """
     if fire.via in (Trigger.RELAY, Trigger.TICK, Trigger.MANUAL):
         ctx.must_be_active(f"looking at job {job_id}")
     tried = False
+    over: tuple[tuple[Job, Row], ...] = ()
 
     def once(jobs: JobsFile) -> Evaluation:
-        nonlocal tried
+        nonlocal tried, over
         came = replace(fire, via=Trigger.RUN_ENDED) if tried and _already_run(ctx, job_id, fire) else fire
-        tried = True
+        tried, over = True, ()
         now = ctx.clock()
         job, invalid = read_job(ctx, jobs, job_id)
         if invalid is not None:
@@ -86,9 +83,11 @@ def evaluate(ctx: Context, job_id: str, fire: FireRequest) -> Evaluation:
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
-        return Evaluation(decision=decision, job=job, over=_over(ctx, job, decision, found.facts))
+        over = _over(ctx, job, decision, found.facts)
+        return Evaluation(decision=decision, job=job)
 
     looked = ctx.repository.change(once)
+    ctx.outbox.extend(over)
     ctx.checkpoint("claimed")
     owed = looked.decision.owed
     _create_owed(ctx, owed)
@@ -322,33 +321,34 @@ class EvaluationOfAll:
     invalid: Mapping[str, str]
     any_jobs: bool
     index: Arms
-    over: tuple[tuple[Job, Row], ...] = ()
     doubts: Mapping[str, TimeDoubt] = field(default_factory=dict)
     """What is strange about next times that were not put right."""
 
 
 def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> EvaluationOfAll:
     """Look at all jobs (or `only` these) without starting anything; all that must be put right is one write."""
-    snapshot = _survey_all(ctx, ctx.repository.jobs(), only, write=False)
+    snapshot, _ = _survey_all(ctx, ctx.repository.jobs(), only, write=False)
     if not snapshot.changed or not write:
         return snapshot
     owed: list[Row] = []
 
-    def once(jobs: JobsFile) -> EvaluationOfAll:
+    def once(jobs: JobsFile) -> tuple[EvaluationOfAll, list[tuple[Job, Row]]]:
         owed.clear()
         return _survey_all(ctx, jobs, only, write=True, owed=owed)
 
-    settled = ctx.repository.change(once)
+    settled, over = ctx.repository.change(once)
+    ctx.outbox.extend(over)
     _create_owed(ctx, owed)
     if not owed:
         return settled
     # Now that their rows exist, the entries that owed them go; a schedule that is spent is then complete.
-    return replace(ctx.repository.change(once), changed=settled.changed, over=settled.over)
+    return replace(ctx.repository.change(once)[0], changed=settled.changed)
 
 
 def _survey_all(
     ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
-) -> EvaluationOfAll:
+) -> tuple[EvaluationOfAll, list[tuple[Job, Row]]]:
+    """What all jobs need, and the rows that are over after this look."""
     now, token = ctx.clock(), ctx.token()
     wakes: dict[str, Wake | None] = {}
     arms: dict[str, StoredDocument[ArmDocument] | None] = {}
@@ -399,6 +399,5 @@ def _survey_all(
         invalid=invalid,
         any_jobs=any_jobs,
         index=index,
-        over=tuple(over),
         doubts=doubts,
-    )
+    ), over

@@ -34,9 +34,8 @@ class BuiltinScheduler(CronScheduler):
         from chronos_cli.operations.firing.launchers import InlineLauncher
 
         del kwargs
-        report = fire(self._activation.context, job_id, fire_at=None, delivery=None, launcher=InlineLauncher())
-        if report.over:
-            from chronos_cli.operations.alerts import alert
-
-            alert(self._activation.context, report.over)
+        try:
+            report = fire(self._activation.context, job_id, fire_at=None, delivery=None, launcher=InlineLauncher())
+        finally:
+            self._activation.context.send_alerts()
         return bool(report.started)

@@ -78,13 +78,15 @@ class ChronosScheduler(CronScheduler):
         from chronos_cli.operations.firing.launchers import InlineLauncher
 
         del kwargs
-        report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=InlineLauncher())
-        if report.over:
-            from chronos_cli.operations.alerts import alert
-
-            alert(self._context, report.over)
+        try:
+            report = fire(self._context, job_id, fire_at=None, delivery=None, launcher=InlineLauncher())
+        finally:
+            self._context.send_alerts()
         return bool(report.started)
 
     def reconcile(self) -> ReconcileResult:
         """Make NAS's arms equal to the store's wishes."""
-        return reconcile(self._context)
+        try:
+            return reconcile(self._context)
+        finally:
+            self._context.send_alerts()

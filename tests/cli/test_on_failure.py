@@ -12,10 +12,16 @@ from datetime import UTC, datetime, timedelta
 import jsonschema
 import pytest
 
+from chronos_cli.cli.error_boundary import carry_out
+from chronos_cli.cli.invocation import Invocation
+from chronos_cli.cli.output import Output
 from chronos_cli.config import load_config
+from chronos_cli.core.decision import FireRequest, Trigger
+from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.hermes.run import HermesProcesses
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.evaluate import evaluate
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.providers.builtin import BuiltinScheduler
@@ -296,3 +302,30 @@ def test_inside_hermes_the_command_is_run_by_this_machine(home, told):
     inside = HermesProcesses(ctx.processes, ctx.processes.locks)
     assert inside.alert(("/bin/sh", "-c", f"cat > {home}/seen"), b"{}", facts={}, timeout_s=5) is None
     assert (home / "seen").read_text() == "{}"
+
+
+def test_an_edit_tells_what_it_enters_as_missed(home, told):
+    """A person's change settles what was missed before it, and that is told as any other end is."""
+    told("true", "--grace", "10m")
+    due(home, ago=3 * 3600 - 60)
+    assert spawn("job", "edit", "a", "--schedule", "every 2h", home=home).code == 0
+    assert [event["state"] for event in told.events()] == ["missed"]
+    assert spawn("tick", home=home).code == 0
+    assert len(told.events()) == 1
+
+
+def test_a_command_that_fails_tells_what_it_had_found(home, told):
+    """Whatever a command ends with: the run it took out of hand is told, since nobody else will come upon it."""
+    told("true", "--grace", "10m")
+    due(home, ago=3 * 3600 - 60)
+    invocation = Invocation({"PATH": "/usr/bin:/bin"}, {}, Output({}))
+    invocation.home = str(home)
+
+    def body():
+        context = invocation.context()
+        evaluate(context, "a", FireRequest(via=Trigger.RECONCILE, token="t"))
+        assert told.events() == []
+        raise TemporaryError("the disk went away")
+
+    assert carry_out(invocation, [], body) == TemporaryError.exit_code
+    assert [event["state"] for event in told.events()] == ["missed"]

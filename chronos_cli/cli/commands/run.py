@@ -57,10 +57,7 @@ def command(
         started = [start.entry.run for start in looked.decision.starts]
         if isinstance(launcher, DetachedLauncher):
             launcher.answered()
-        if looked.over:
-            from chronos_cli.operations.alerts import alert
-
-            alert(context, looked.over)
+        context.send_alerts()
         stopped = interrupts.signal is not None
     failed = [row for row in rows if row.state not in (RunState.OK, RunState.RUNNING)]
     error = None

@@ -53,10 +53,7 @@ def carry_out(
         )
         if isinstance(launcher, DetachedLauncher):
             launcher.answered()
-        if report.over:
-            from chronos_cli.operations.alerts import alert
-
-            alert(context, report.over)
+        context.send_alerts()
         stopped = interrupts.signal is not None
     return answer(invocation, report, stopped=stopped)
 

@@ -132,10 +132,6 @@ def reconcile(
         )
         if chosen is None:
             tidy(ctx, settled.index, settled.wakes.keys() | held.keys(), renewed)
-    if settled.over:
-        from chronos_cli.operations.alerts import alert
-
-        alert(ctx, settled.over)
     return replace(result, done=tuple(done))
 
 

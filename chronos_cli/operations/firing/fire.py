@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.decision import Decision, Wake
-    from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
@@ -73,8 +72,6 @@ class FireReport:
     arm: ArmDocument | None = None
     runs: tuple[Row, ...] = ()
     started: tuple[str, ...] = ()
-    over: tuple[tuple[Job, Row], ...] = ()
-    """What this fire found over, to be told to the on-failure command once it is answered."""
 
     def as_json(self) -> dict[str, Any]:
         """What the callback's body and `--json` say."""
@@ -124,7 +121,6 @@ def fire(
         fire_at=fire_at,
         reason=decision.reason,
         retry_after=decision.retry_after,
-        over=looked.over,
     )
     running: list[Running] = []
     try:

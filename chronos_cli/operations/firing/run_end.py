@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chronos_cli.core.decision import Wake
-    from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
@@ -52,7 +51,7 @@ def wait_and_follow_up(
     """
     inline = ended is None
     row = finish(ctx, run, waited_for=inline)
-    job_id, over = row.job_id, list[tuple["Job", "Row"]]()
+    job_id = row.job_id
     with _said(job_id, "the arm's complaint stands"):
         _note(ctx, row)
     if ended is not None:
@@ -60,18 +59,18 @@ def wait_and_follow_up(
     wake: Wake | None = None
     followed = False
     with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
-        wake = _follow(ctx, job_id, over, waited_for=inline)
+        wake = _follow(ctx, job_id, waited_for=inline)
         followed = True
     if waited_for:
         if followed:
             _arm(ctx, job_id, wake)
-        _alert(ctx, over)
+        ctx.send_alerts()
     if settled is not None:
         settled()
     if not waited_for:
         if followed:
             _arm(ctx, job_id, wake)
-        _alert(ctx, over)
+        ctx.send_alerts()
     if looks:
         with _said(job_id, "its wake was not looked at again"):
             _look_again(ctx, job_id)
@@ -80,11 +79,10 @@ def wait_and_follow_up(
     return row
 
 
-def _follow(ctx: Context, job_id: str, over: list[tuple[Job, Row]], *, waited_for: bool) -> Wake | None:
+def _follow(ctx: Context, job_id: str, *, waited_for: bool) -> Wake | None:
     """Take the run out of hand, and run what was queued behind it to its end; the wake that the job then needs."""
     while True:
         looked = _look_after(ctx, job_id)
-        over += looked.over
         ran = False
         # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
         for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
@@ -129,15 +127,6 @@ def _look_again(ctx: Context, job_id: str) -> None:
         from chronos_cli.operations.firing.after_answer import arm_again_if_deleted
 
         arm_again_if_deleted(ctx, job_id, time.sleep)
-
-
-def _alert(ctx: Context, over: list[tuple[Job, Row]]) -> None:
-    """Tell the on-failure command; what it needs is imported where there is something to tell."""
-    if over:
-        from chronos_cli.operations.alerts import EACH_WITHIN_S, FROZEN_WITHIN_S, alert
-
-        with _said(over[0][0].id, "its on-failure command was not told of it"):
-            alert(ctx, over, each_within_s=EACH_WITHIN_S if ctx.budget_s is None else FROZEN_WITHIN_S)
 
 
 def _note(ctx: Context, row: Row) -> None:

@@ -74,13 +74,11 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
         job.id: _unconfirmed(job, now) for job in due if _is_doubtful(job, now, ctx.trust)
     }
     unarmed: dict[str, ChronosError] = {}
-    over: list[tuple[Job, Row]] = []
     for job in sorted(due, key=lambda job: (job.cursor or now, job.id)):
         while max_parallel and len(running) >= max_parallel:
             _collect(running, rows, failed, only_first=True)
         try:
             looked = evaluate(ctx, job.id, FireRequest(via=Trigger.TICK, token=ctx.token()))
-            over += looked.over
             running.extend((job.id, run) for run in launch_each(ctx, looked, launcher))
         except ChronosError as error:
             failed[job.id] = error
@@ -96,10 +94,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
             except ChronosError as error:
                 unarmed[job.id] = error
     try:
-        if over:
-            from chronos_cli.operations.alerts import alert
-
-            alert(ctx, over)
+        ctx.send_alerts()
     finally:
         _collect(running, rows, failed)
     looked_at = {job.id for job in due}

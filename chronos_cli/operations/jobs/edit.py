@@ -155,7 +155,7 @@ def realign(ctx: Context, job_id: str) -> JobChange:
     sure = replace(ctx, trust=Trust.CONFIRMED)
     if not is_ahead(before, ctx.clock()) and displaced(before) is None:
         return JobChange(job=before)
-    _look_and_tell(sure, job_id)
+    _settle_left_over(sure, job_id)
     after = get(ctx, job_id)
     return JobChange(job=after, changes=record_changes(before.record, after.record, ctx.home))
 
@@ -267,7 +267,7 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
 
     ctx.repository.change(once)
     if ctx.repository.jobs().get(job_id) is not None:
-        _look_and_tell(ctx, job_id)
+        _settle_left_over(ctx, job_id)
     return freed
 
 
@@ -385,13 +385,9 @@ def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job
 def _write_owed(ctx: Context, job: Job) -> None:
     """The rows of what an edit settled (skipped while paused, missed before an edit), and the entries out again."""
     if any(entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED) for entry in job.open):
-        _look_and_tell(ctx, job.id)
+        _settle_left_over(ctx, job.id)
 
 
-def _look_and_tell(ctx: Context, job_id: str) -> None:
-    """Settle what a person's change left over, and tell the on-failure command where that ended badly."""
-    looked = evaluate(ctx, job_id, FireRequest(via=Trigger.RECONCILE, token=ctx.token()))
-    if looked.over:
-        from chronos_cli.operations.alerts import alert
-
-        alert(ctx, looked.over)
+def _settle_left_over(ctx: Context, job_id: str) -> None:
+    """Settle what a person's change left over."""
+    evaluate(ctx, job_id, FireRequest(via=Trigger.RECONCILE, token=ctx.token()))
