@@ -54,6 +54,8 @@ def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True
         token=new_token,
         environ={**outside.environ, **outside.secrets},
         wire=wire,
+        unset=f"cron.chronos.{'callback_url' if config.portal_url else 'portal_url'}",
+        settings_file=str(config.path),
         trust=Trust.UNHEARD if wire is not None and config.provider.strip() == "chronos" else Trust.ALONE,
         retention=Retention(keep=config.history_keep, days=config.history_days),
         budget_s=outside.budget_s,

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import Trust, judged
-from chronos_cli.errors import StandbyError
+from chronos_cli.errors import ConfigError, StandbyError
 from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class Context:
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment this process was started with, its secrets included: for those that must find them."""
     wire: NasTarget | None = None
+    unset: str = "cron.chronos.portal_url"
+    """The setting that lacks where `wire` is None, and below the file that it belongs into."""
+    settings_file: str = "config.yaml"
     steady: Callable[[], float] = _steady
     """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where it has one."""
     trust: Trust = Trust.ALONE
@@ -116,6 +119,13 @@ class Context:
         return replace(
             self, trust=Trust.CORRECTED, ahead=ahead, clock=lambda: witness + timedelta(seconds=self.steady() - since)
         )
+
+    def require_wire(self) -> NasTarget:
+        """Return the way to NAS. Raises ConfigError where none is configured."""
+        if self.wire is None:
+            hint = f"set it in {self.settings_file}, see `chronos init`"
+            raise ConfigError(f"no NAS is configured: {self.unset} is not set", hint=hint)
+        return self.wire
 
     def must_be_active(self, doing: str) -> None:
         """Refuse what only the active machine may do: claim, start, arm, cancel. Raises StandbyError."""

@@ -348,7 +348,7 @@ def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: boo
 def _survey_all(
     ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
 ) -> tuple[EvaluationOfAll, list[tuple[Job, Row]]]:
-    """What all jobs need, and the rows that are over after this look."""
+    """Return what all jobs need, and the rows that are over after this look."""
     now, token = ctx.clock(), ctx.token()
     wakes: dict[str, Wake | None] = {}
     arms: dict[str, StoredDocument[ArmDocument] | None] = {}

@@ -26,7 +26,7 @@ from chronos_cli.core.job import Policy, parse_job
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Once, parse_schedule
 from chronos_cli.demo import environment as stage
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, ConfigError
 from chronos_cli.frozen import replace
 from chronos_cli.hermes import inside as inside_hermes
 from chronos_cli.hermes import started
@@ -43,6 +43,7 @@ from chronos_cli.nas_server.timers.model import DeliveryOutcome, Fate, Provision
 from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.nas_server.timers.sqlite import SqliteBackend
 from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.arming.reconcile import cancel, reconcile
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.evaluate import evaluate
 from chronos_cli.operations.firing import launchers as starting
@@ -163,7 +164,22 @@ def test_documents_that_change_under_every_attempt(tmp_path):
     assert said(lambda: hold.engage(ctx, reason="x")) == f"ESTOP changed under every attempt: {again}"
     line = said(lambda: probe._change(ctx, lambda _: probe.Probe(fire_at=NOW, sent_at=NOW, callback_url="u")))
     assert line == f"cron/probe.json changed under every attempt: {again}"
-    assert said(lambda: probe._arm_again(ctx, NOW)) == f"no NAS is configured where the callback runs: {again}"
+
+
+def test_an_operation_that_needs_a_nas(tmp_path):
+    """Wherever it is found out that no NAS is configured, it is one error, which names the setting that lacks."""
+    ctx = context(MemoryStore(), tmp_path)
+    add(ctx)
+    line = f"no NAS is configured: cron.chronos.portal_url is not set: set it in {tmp_path}/config.yaml, see "
+    for work in (
+        lambda: probe._arm_again(ctx, NOW),
+        lambda: reconcile(ctx),
+        lambda: cancel(ctx, ["a"]),
+        lambda: arming.arm(ctx, None, "a", arming.Wake(at=NOW, purpose="look")),
+    ):
+        assert said(work).startswith(line)
+        with pytest.raises(ConfigError):
+            work()
 
 
 def test_rows_that_change_under_every_attempt(tmp_path):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_cli.cli import plans, references
-from chronos_cli.cli.guards import require_nas
 from chronos_cli.core.plan import Action, Plan, Step
 from chronos_cli.errors import ExitCode, NotFoundError, UsageError
 
@@ -46,7 +45,7 @@ def command(
     context = invocation.context()
     if not dry_run:
         context.must_be_active("cancel")
-    require_nas(invocation, context)
+    context.require_wire()
     if sum((bool(jobs), everything, orphans)) != 1:
         raise UsageError("it must be said what to cancel", hint="name jobs, or give one of --all and --orphans")
     held = _held(context)
@@ -77,8 +76,7 @@ def command(
 
 
 def _held(context: Context) -> Mapping[str, datetime | None]:
-    assert context.wire is not None  # noqa: S101 - asked for before
-    with context.wire.connect(_LIST_BUDGET_S) as nas:
+    with context.require_wire().connect(_LIST_BUDGET_S) as nas:
         return {arm.job_id: arm.fire_at for arm in nas.list().arms}
 
 

@@ -78,8 +78,8 @@ def look_at(
         prompts = bool(config.prompt_runner)
         return listing(context, arming=arming or asking, held=held, prompt_runner=prompts, refused=refused)
 
-    held, failure = _ask(invocation, context) if asking else (None, None)
-    found = settled(look, held, lambda: _asked(invocation, context))
+    held, failure = _ask(context) if asking else (None, None)
+    found = settled(look, held, lambda: _asked(context))
     nas: dict[str, object] = {"asked": asking, "known": held is not None}
     if failure is not None:
         nas["error"] = failure.message
@@ -88,20 +88,11 @@ def look_at(
     return found, nas, failure
 
 
-def _ask(invocation: Invocation, context: Context) -> tuple[ArmList | None, ChronosError | None]:
+def _ask(context: Context) -> tuple[ArmList | None, ChronosError | None]:
     try:
-        return _asked(invocation, context), None
+        return _asked(context), None
     except ChronosError as error:
         return None, error  # the store's side is still worth showing; the error becomes the command's
-
-
-def _asked(invocation: Invocation, context: Context) -> ArmList:
-    from chronos_cli.cli.guards import require_nas
-
-    require_nas(invocation, context)
-    assert context.wire is not None  # noqa: S101 - just required
-    with context.wire.connect(_LIST_BUDGET_S) as nas:
-        return nas.list()
 
 
 def _last_refused(config: Config) -> tuple[datetime, str] | None:
@@ -260,3 +251,8 @@ def _style(view: JobView) -> str:
     if view.arm.state in BAD:
         return "yellow"
     return "" if view.state == "live" else "dim"
+
+
+def _asked(context: Context) -> ArmList:
+    with context.require_wire().connect(_LIST_BUDGET_S) as nas:
+        return nas.list()

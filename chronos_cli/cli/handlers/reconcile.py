@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import plans
-from chronos_cli.cli.guards import require_nas
 from chronos_cli.cli.progress import progress_line
 from chronos_cli.collector import collector_paused
 from chronos_cli.core.clock import Trust
@@ -39,7 +38,7 @@ def show_reconcile(
 
     if not dry_run:
         context.must_be_active("reconcile" if only is None else "arm")
-    require_nas(invocation, context)
+    context.require_wire()
     progress = None if dry_run else progress_line(invocation.output, "telling NAS")
     with collector_paused():
         result = reconcile(context, only=only, dry_run=dry_run, prune=prune, progress=progress)

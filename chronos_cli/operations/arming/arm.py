@@ -111,7 +111,7 @@ def _send(
     in_answer: bool,
 ) -> tuple[ArmDocument, bool, bool]:
     """Send one wake. Returns the document, whether NAS is certain to hold what it says, and whether it has a newer."""
-    wire = _wire(ctx)
+    wire = ctx.require_wire()
 
     def sending(document: ArmDocument) -> ArmDocument:
         now = ctx.clock()
@@ -264,9 +264,3 @@ def _same(one: Wake | None, other: Wake | None, now: datetime) -> bool:
         one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= AGREES_WITHIN
     )
     return one.at == other.at or soon or close
-
-
-def _wire(ctx: Context) -> NasTarget:
-    if ctx.wire is None:
-        raise TemporaryError("no NAS is configured", hint="set cron.chronos.portal_url and callback_url")
-    return ctx.wire

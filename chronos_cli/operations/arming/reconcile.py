@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make_plan
-from chronos_cli.errors import ChronosError, DocumentError
+from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
@@ -78,7 +78,7 @@ def reconcile(
     if not dry_run:
         ctx.must_be_active("reconcile")
         ctx.repository.mend_store_id(ctx.token)
-    wire = _wire(ctx)
+    wire = ctx.require_wire()
     chosen = None if only is None else frozenset(only)
     with wire.connect(LIST_BUDGET_S) as nas:
         listed = nas.list()
@@ -176,7 +176,7 @@ def _learn(ctx: Context, documents: Mapping[str, ArmDocument], held: Mapping[str
 def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:
     """Drop the timers of jobs at NAS, whatever the store wishes; the next reconcile arms them again."""
     ctx.must_be_active("cancel")
-    wire = _wire(ctx)
+    wire = ctx.require_wire()
     done = []
     with wire.connect(LIST_BUDGET_S) as nas:
         requests = [CancelRequest(job_id=job_id) for job_id in job_ids]
@@ -253,9 +253,3 @@ def _held_as(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Calla
         if found.generation == sent.generation
         else found
     )
-
-
-def _wire(ctx: Context) -> NasTarget:
-    if ctx.wire is None:
-        raise ChronosError("no NAS is configured", hint="set cron.chronos.portal_url and cron.chronos.callback_url")
-    return ctx.wire

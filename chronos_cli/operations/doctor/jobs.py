@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.clock import AHEAD
-from chronos_cli.errors import ChronosError, ConfigError
+from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
 from chronos_cli.operations.evaluate import read_all
@@ -68,9 +68,7 @@ def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, armi
         return listing(ctx, arming=arming, held=now, prompt_runner=prompts, refused=refused)
 
     def ask() -> ArmList:
-        if ctx.wire is None:
-            raise ConfigError("no NAS is configured")
-        with ctx.wire.connect(NAS_BUDGET_S) as nas:
+        with ctx.require_wire().connect(NAS_BUDGET_S) as nas:
             return nas.list()
 
     return settled(look, held, ask, sleep=time.sleep, again_after_s=AGAIN_AFTER_S)

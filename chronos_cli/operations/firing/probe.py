@@ -11,7 +11,7 @@ import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, names, replace
 from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.strict_json import read_json
@@ -113,11 +113,10 @@ def receive(ctx: Context, fire_at: datetime | None, delivery: str | None) -> str
 
 
 def _arm_again(ctx: Context, now: datetime) -> datetime:
-    if ctx.wire is None:
-        raise TemporaryError("no NAS is configured where the callback runs")
+    wire = ctx.require_wire()
     at = now.replace(microsecond=0) + LATER
-    with ctx.wire.connect(_BUDGET_S) as nas:
-        nas.provision(ArmRequest(job_id=PROBE_ID, fire_at=at, callback_url=ctx.wire.callback_url))
+    with wire.connect(_BUDGET_S) as nas:
+        nas.provision(ArmRequest(job_id=PROBE_ID, fire_at=at, callback_url=wire.callback_url))
     return at
 
 
