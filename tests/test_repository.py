@@ -127,6 +127,7 @@ def _imports(path):
 FORMER = {ROOT / "chronos_cli" / "providers" / "inside_hermes.py"}
 GROUND = {
     "",
+    "abandon",
     "authority",
     "collector",
     "connections",
@@ -134,6 +135,7 @@ GROUND = {
     "durations",
     "errors",
     "files",
+    "flock",
     "frozen",
     "owners",
     "private_memory",

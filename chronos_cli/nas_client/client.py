@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from chronos_cli.abandon import within
 from chronos_cli.config.values import read_url
 from chronos_cli.contract import (
     CANCEL_PATH,
@@ -19,7 +20,6 @@ from chronos_cli.contract import (
     format_fire_at,
 )
 from chronos_cli.errors import AuthError, ConfigError, NasUnavailableError
-from chronos_cli.nas_client.abandon import within
 from chronos_cli.nas_client.answers import garbage, judge, read_arm_answer, read_object, read_page
 from chronos_cli.nas_client.interface import ArmList, ArmRequest, CancelRequest, Nas
 

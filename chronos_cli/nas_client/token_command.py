@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_OUTPUT: Final = 64 * 1024
-_POLL_S = 0.02
 _SHOWN = 200
 
 
@@ -38,7 +37,7 @@ def _alone(home: str, timeout_s: float) -> Iterator[None]:
     not exist, or its file system knows no such lock (some network ones), the command runs unguarded: it is a courtesy
     to commands that spend a refresh token, and without a home there is nobody to be courteous to.
     """
-    import fcntl
+    from chronos_cli.flock import wait_for_lock
 
     try:
         folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
@@ -46,18 +45,10 @@ def _alone(home: str, timeout_s: float) -> Iterator[None]:
         yield
         return
     try:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    message = f"another command's token_command has not ended within {timeout_s:.3g} s"
-                    raise LockTimeoutError(message, hint="try again later") from None
-                time.sleep(_POLL_S)
-            except OSError:  # no locks on this file system
-                break
+        with suppress(OSError):  # no locks on this file system
+            if not wait_for_lock(folder, time.monotonic() + timeout_s):
+                message = f"another command's token_command has not ended within {timeout_s:.3g} s"
+                raise LockTimeoutError(message, hint="try again later")
         yield
     finally:
         os.close(folder)

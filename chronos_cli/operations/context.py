@@ -12,6 +12,7 @@ from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from chronos_cli.core.job import HomeDefaults, Job
@@ -32,7 +33,7 @@ class NasTarget:
     portal_url: str
     callback_url: str
     audience: str
-    connect: Callable[[float], Nas]
+    connect: Callable[[float], AbstractContextManager[Nas]]
     """Open the way to NAS, with a budget in seconds for all that is asked of it."""
 
 

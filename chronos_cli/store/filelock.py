@@ -5,18 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from chronos_cli.errors import LockTimeoutError
+from chronos_cli.flock import wait_for_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chronos_cli.files import Place
-
-_FIRST_WAIT_S: Final = 0.001
-_LONGEST_WAIT_S: Final = 0.008
-"""Short: nobody queues for a flock that is asked for, so who sleeps long is passed by again and again."""
 
 
 @contextmanager
@@ -38,7 +35,10 @@ def locked(
     while True:
         fd = place.open(flags | os.O_NONBLOCK, mode)  # a pipe in its place keeps nobody
         try:
-            _wait(fd, place.path, deadline, clock, sleep)
+            if not wait_for_lock(fd, deadline, clock=clock, sleep=sleep):
+                holder = _holder(fd)
+                by = f" by pid {holder}" if holder else ""
+                raise LockTimeoutError(f"{place.path} is locked{by}; nothing was written")
             if not _still_named(fd, place):
                 continue
             try:
@@ -49,24 +49,6 @@ def locked(
             return
         finally:
             os.close(fd)
-
-
-def _wait(fd: int, path: str, deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-    wait = _FIRST_WAIT_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            left = deadline - clock()
-            if left <= 0:
-                holder = _holder(fd)
-                by = f" by pid {holder}" if holder else ""
-                raise LockTimeoutError(f"{path} is locked{by}; nothing was written") from None
-            jitter = 0.5 + os.urandom(1)[0] / 255
-            sleep(min(wait * jitter, left))
-            wait = min(wait * 1.5, _LONGEST_WAIT_S)
-        else:
-            return
 
 
 def _still_named(fd: int, place: Place) -> bool:

@@ -31,25 +31,10 @@ def fetch_jwks(url: str, timeout_s: float) -> KeyDocument:
     requests is used as for the other calls to NAS, so that one set of proxy and CA variables counts for all of them.
     Its time-outs are per read and do not bound name resolution, so a thread does the work and we stop waiting for it.
     """
-    import threading
+    from chronos_cli.abandon import within
 
-    outcome: list[KeyDocument | BaseException] = []
-
-    def work() -> None:
-        try:
-            outcome.append(_get(url, time.monotonic() + timeout_s, timeout_s))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
-            outcome.append(error)
-
-    worker = threading.Thread(target=work, name="chronos-jwks", daemon=True)
-    worker.start()
-    worker.join(timeout_s + 0.1)
-    if not outcome:
-        raise _failed(url, f"no complete answer within {timeout_s:g} s")
-    result = outcome[0]
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    late, deadline = _failed(url, f"no complete answer within {timeout_s:g} s"), time.monotonic() + timeout_s
+    return within(timeout_s + 0.1, lambda: _get(url, deadline, timeout_s), late, name="chronos-jwks")
 
 
 def _failed(url: str, reason: str) -> KeysUnavailableError:

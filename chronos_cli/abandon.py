@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-def within(seconds: float, work: Callable[[], Value], late: Exception) -> Value:
+def within(seconds: float, work: Callable[[], Value], late: Exception, *, name: str = "chronos-nas") -> Value:
     """Return what `work` returns or raise what it raises; raise `late` if that takes longer than `seconds`.
 
     Socket timeouts bound each wait and not their sum, and name resolution has no timeout at all. So the work goes on in
@@ -26,7 +26,7 @@ def within(seconds: float, work: Callable[[], Value], late: Exception) -> Value:
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits, who raises it
             outcome.put((None, error))
 
-    threading.Thread(target=run, name="chronos-nas", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     try:
         value, error = outcome.get(timeout=seconds)
     except Empty:
