@@ -1,8 +1,8 @@
-"""jobs.json as other programs left it, and changes to it that touch nothing else.
+"""jobs.json as other programs left it, and changes to its records that leave all others as they are.
 
-The file is read whole and written whole, but only the members of records that changed (and `updated_at`) get new
-bytes: escapes, the spelling of numbers, order, duplicate keys, indentation and unknown fields of everything else stay
-as they are. What cannot be understood as jobs is refused, never read as "no jobs".
+The file is read whole and written whole, but only records that changed (and `updated_at`) get new bytes: such a record
+is written anew in the file's own layout, its keys in their places. Everything else stays byte for byte.
+What cannot be understood as jobs is refused, never read as "no jobs".
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from chronos_cli.store.jsontext import (
     apply,
     colon_inside,
     edit_items,
-    edit_object,
     indent_inside,
+    rewritten,
     same,
     scan_any,
     scan_object,
@@ -173,7 +173,7 @@ class JobsFile:
     def put(self, job_id: str, value: dict[str, Any]) -> None:
         """Replace a record in place. Raises NotFoundError.
 
-        Members that are equal keep their bytes and their place, whatever the order in `value`.
+        Its members keep their places, whatever the order in `value`; those that are new come last.
         """
         _check_id(value, job_id)
         if job_id in self._added:
@@ -230,14 +230,15 @@ class JobsFile:
         text = self._text
         edits: list[Edit] = []
         for index, value in self._put.items():
-            edits += edit_object(text, self._items[index].value_start, self._for_the_file(index, value), style)
+            item, kept = self._items[index], self._for_the_file(index, value)
+            edits.append(rewritten(text, item, self._in_the_file(index), kept, style))
         if self._jobs is not None:
-            gone = {self._places[index]: None for index in self._removed}
+            gone = sorted(self._places[index] for index in self._removed)
             return edits + edit_items(text, self._jobs, gone, self._new_entries(self._jobs, style), style)
         fresh = style.write(list(self._added.values()), style.step)
         if self._holder is not None:
             return [(self._holder.value_start, self._holder.end, fresh)]
-        return edit_items(text, top, {}, [f'"{_JOBS}"{colon_inside(text, top, style)}{fresh}'], style)
+        return edit_items(text, top, [], [f'"{_JOBS}"{colon_inside(text, top, style)}{fresh}'], style)
 
     def _new_entries(self, jobs: Container, style: Style) -> list[str]:
         text = self._text

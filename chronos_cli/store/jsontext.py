@@ -201,12 +201,6 @@ class Style:
             colon=":" if compact else ": ",
         )
 
-    def inside(self, text: str, found: Container) -> Style:
-        """The style within `found`, which may stand on one line in a text that has many."""
-        if self.step and found.items and "\n" not in text[found.start : found.items[0].start]:
-            return self.flat()
-        return self
-
     def flat(self) -> Style:
         """The same on one line."""
         return replace(self, step="")
@@ -229,53 +223,33 @@ class Style:
         return json.dumps(value, indent=step, separators=separators)
 
 
-def edit_object(text: str, start: int, new: Mapping[str, Any], style: Style) -> list[Edit]:
-    """The edits that make the object at `start` equal to `new`, touching only the members that differ.
-
-    Members that stay keep their place whatever the order of `new`; new ones come last.
-    """
-    found = scan_object(text, start)
-    style = style.inside(text, found)
-    edits: list[Edit] = []
-    changed: dict[int, str | None] = {}
-    indent = indent_inside(text, found, style)
-    for index, member in enumerate(found.items):
-        key = member.key or ""
-        if key not in new:
-            changed[index] = None
-        elif member is found.last(key) and not same(member.value, new[key]):
-            if isinstance(member.value, dict) and isinstance(new[key], dict):
-                edits += edit_object(text, member.value_start, new[key], style)
-            else:
-                edits.append((member.value_start, member.end, style.write(new[key], indent)))
-    known = {member.key for member in found.items}
-    added = [
-        f"{json.dumps(key)}{colon_inside(text, found, style)}{style.write(value, indent)}"
-        for key, value in new.items()
-        if key not in known
-    ]
-    return edits + edit_items(text, found, changed, added, style)
+def in_order(old: Any, new: Any) -> Any:
+    """`new` with the keys of its objects in the places that they have in `old`; those that are new come last."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    places = dict.fromkeys([*(key for key in old if key in new), *new])
+    return {key: in_order(old.get(key), new[key]) for key in places}
 
 
-def edit_items(
-    text: str, found: Container, changed: Mapping[int, str | None], added: Sequence[str], style: Style
-) -> list[Edit]:
-    """The edits that rewrite, drop (None) and append items of a container."""
-    edits: list[Edit] = []
+def rewritten(text: str, item: Member, old: Any, new: Mapping[str, Any], style: Style) -> Edit:
+    """The edit that writes an object anew, in the layout of the text and with its keys in their places."""
+    if "\n" not in text[item.value_start : item.end]:
+        style = style.flat()
+    return item.value_start, item.end, style.write(in_order(old, new), _indent_of_line(text, item.value_start))
+
+
+def edit_items(text: str, found: Container, gone: Sequence[int], added: Sequence[str], style: Style) -> list[Edit]:
+    """The edits that drop (`gone`: in order) and append items of a container."""
     items = found.items
-    kept = [index for index in range(len(items)) if index not in changed or changed[index] is not None]
-    if not kept and (changed or added):
-        return [(found.start + 1, found.end - 1, _interior(text, found, added, style))]
-    gone = sorted(index for index, new in changed.items() if new is None)
-    for index, new in changed.items():
-        if new is not None:
-            edits.append((items[index].start, items[index].end, new))
-    edits += [(items[index - 1].end, items[index].end, "") for index in gone if index > kept[0]]
-    if kept and kept[0] > 0:
-        edits.append((items[0].start, items[kept[0]].start, ""))
+    first = next((index for index, at in enumerate([*gone, len(items)]) if index != at), len(items))
+    last = next((index for index in range(len(items) - 1, -1, -1) if index not in gone), None)
+    if last is None:
+        return [(found.start + 1, found.end - 1, _interior(text, found, added, style))] if gone or added else []
+    edits = [(items[index - 1].end, items[index].end, "") for index in gone if index > first]
+    if first > 0:
+        edits.append((items[0].start, items[first].start, ""))
     if added:
-        glue = _glue(text, found, style)
-        at = items[kept[-1]].end
+        glue, at = _glue(text, found, style), items[last].end
         edits.append((at, at, "".join(glue + item for item in added)))
     return edits
 
