@@ -167,6 +167,25 @@ def sync_folder(fd: int) -> None:
         os.close(opened)
 
 
+def read_file(path: str | os.PathLike[str], *, most: int) -> bytes:
+    """Return a file's bytes: of a regular one, so that no pipe or device in its place keeps anybody waiting.
+
+    Raises OSError: EINVAL where it is none, EFBIG where it is larger than `most` bytes.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+        data = b""
+        while len(data) <= most and (more := os.read(fd, most + 1 - len(data))):
+            data += more
+    finally:
+        os.close(fd)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes", os.fspath(path))
+    return data
+
+
 def write_file(place: Place, data: bytes, *, mode: int = PRIVATE_FILE, durable: bool = False) -> None:
     """Write a file whole or not at all: a temporary one beside it takes its name. Raises OSError.
 

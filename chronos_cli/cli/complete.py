@@ -6,11 +6,11 @@ handed for code, so a candidate is an id that a job may have, and a name is show
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 _MOST = 2_000
+_MAX_BYTES = 64 * 2**20
 _LONGEST_NAME = 60
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-+,:@/=#()")
 """What of a name is shown: no character of these means anything to a shell between quotes, or to a terminal."""
@@ -33,25 +33,35 @@ def main(arguments: list[str]) -> int:
 
 def _jobs(home: str | None) -> list[tuple[str, str]]:
     from chronos_cli.config import load_config
-    from chronos_cli.contract import is_job_id
     from chronos_cli.errors import ChronosError
+    from chronos_cli.files import read_file
 
     try:
         config = load_config(environ=os.environ, home=home)
         folder = config.store or config.home
-        with open(os.path.join(folder, "cron", "jobs.json"), "rb") as file:  # noqa: PTH118, PTH123 - pathlib is slower
-            document = json.loads(file.read().decode("utf-8-sig"))
-    except (
-        ChronosError,
-        OSError,
-        ValueError,
-        RecursionError,
-    ):  # somebody is typing: silence is right, the command itself will tell
+        data = read_file(os.path.join(folder, "cron", "jobs.json"), most=_MAX_BYTES)  # noqa: PTH118 - pathlib is slower
+        return _named(_records(data))
+    except (ChronosError, OSError):  # somebody is typing: silence is right, the command itself will tell
         return []
+
+
+def _records(data: bytes) -> list[object]:
+    from chronos_cli.strict_json import NotJsonError, read_json
+
+    try:
+        document = read_json(data, max_bytes=_MAX_BYTES)
+    except NotJsonError:  # one bad record leaves the others as they are; this way to them takes longer
+        from chronos_cli.store.jobsfile import JobsFile
+
+        return [record.value for record in JobsFile.parse(data).records if record.problem is None]
     records = document.get("jobs") if isinstance(document, dict) else document
     if isinstance(records, dict):
-        records = [{"id": key, **value} for key, value in records.items() if isinstance(value, dict)]
-    if not isinstance(records, list):
-        return []
+        return [{"id": key, **value} for key, value in records.items() if isinstance(value, dict)]
+    return records if isinstance(records, list) else []
+
+
+def _named(records: list[object]) -> list[tuple[str, str]]:
+    from chronos_cli.contract import is_job_id
+
     found = [record for record in records if isinstance(record, dict) and is_job_id(record.get("id"))]
     return [(record["id"], str(record.get("name") or "")) for record in found]

@@ -7,9 +7,11 @@ by a single character is left to the library. Both readers give the same values:
 
 from __future__ import annotations
 
+from errno import EFBIG
 from typing import Any
 
 from chronos_cli.errors import ConfigError
+from chronos_cli.files import read_file
 
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 100
@@ -40,15 +42,16 @@ def read_config(path: str) -> dict[str, object]:
     Raises ConfigError where it cannot be read, is no YAML (with the line) or no mapping.
     """
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - as the store does; pathlib adds nothing here
-            data = stream.read(MAX_BYTES + 1)
+        data = read_file(path, most=MAX_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as error:
+        if error.errno == EFBIG:
+            raise ConfigError(
+                f"{path} is larger than {MAX_BYTES} bytes", hint="a configuration is a few lines"
+            ) from error
         hint = "make it readable for this user, or name another home with --home"
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes", hint="a configuration is a few lines")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from errno import EFBIG
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import AuthError, ConfigError
+from chronos_cli.files import read_file
+from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -168,15 +171,13 @@ class HomeTokens:
 
     def _from_login(self) -> str:
         """The access token of `providers.nous` in auth.json, as hermes 0.19 keeps it; hermes alone refreshes it."""
-        import json
-
         path = self._auth_path
         if not os.path.lexists(path):
             raise AuthError("no NAS token is configured", hint=_HINT)
         try:
-            document = json.loads(_read_text(path, _MAX_AUTH_FILE))
-        except (ValueError, RecursionError):
-            raise AuthError(f"{path} is not JSON", hint=f"log in again, or {_HINT}") from None
+            document = read_json(_read_text(path, _MAX_AUTH_FILE))
+        except NotJsonError as error:
+            raise AuthError(f"{path} cannot be used: {error}", hint=f"log in again, or {_HINT}") from None
         state = document
         for name in ("providers", "nous"):
             state = state.get(name) if isinstance(state, dict) else None
@@ -204,15 +205,14 @@ def _check(text: str, origin: str) -> str:
 
 def _read_text(path: str, limit: int) -> str:
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - plain text in, plain text out
-            data = stream.read(limit + 1)
+        data = read_file(path, most=limit)
     except FileNotFoundError:
         raise AuthError(f"{path} does not exist", hint=_HINT) from None
     except OSError as error:
+        if error.errno == EFBIG:
+            raise ConfigError(f"{path} is larger than {limit} bytes", hint="it must hold the token alone") from error
         hint = f"make it readable for the user with id {os.geteuid()}"
         raise AuthError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
-    if len(data) > limit:
-        raise ConfigError(f"{path} is larger than {limit} bytes", hint="it must hold the token alone")
     return data.decode("utf-8-sig", errors="replace")
 
 
@@ -235,12 +235,11 @@ def _expiry(stated: object, token: str) -> float | None:
 def _claimed_expiry(token: str) -> float | None:
     """The `exp` of a JWT, read without verifying: it only spares a call that NAS would refuse."""
     import base64
-    import json
 
     body = token.split(".")[1:2]
     try:
-        claims = json.loads(base64.urlsafe_b64decode(f"{body[0]}===")) if body else {}
-    except (ValueError, RecursionError):  # not a JWT
+        claims = read_json(base64.urlsafe_b64decode(f"{body[0]}===")) if body else {}
+    except ValueError:  # not a JWT
         return None
     expires = claims.get("exp") if isinstance(claims, dict) else None
     return float(expires) if isinstance(expires, int | float) and abs(expires) < 2**40 else None

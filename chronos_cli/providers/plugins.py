@@ -164,8 +164,11 @@ def _folders(home: Path) -> Iterator[FoundPlugin]:
 
 def _is_provider(folder: Path) -> bool:
     """Return whether a folder is a provider's, by its manifest, or by its text where it has none, as in hermes."""
+    module = folder / "__init__.py"
+    if not module.is_file():  # a pipe in its place keeps nobody
+        return False
     try:
-        with (folder / "__init__.py").open(errors="replace") as file:
+        with module.open(errors="replace") as file:
             text = file.read(_LOOKED_AT)
     except OSError:
         return False

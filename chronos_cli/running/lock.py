@@ -27,6 +27,7 @@ from chronos_cli.frozen import frozen
 from chronos_cli.running.errors import LockDirError
 from chronos_cli.running.machine import boot_clock, machine_identity, start_time
 from chronos_cli.running.reboot import bare_machine
+from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -248,8 +249,8 @@ def _is_ours(found: os.stat_result) -> bool:
 def _said(fd: int, size: int, at: int) -> dict[str, Any]:
     """One of the file's two lines; empty where it is torn by a crash: then nothing is known, and the lease counts."""
     try:
-        said = json.loads(os.pread(fd, size, at).strip(b" \0\n") or b"{}")
-    except (OSError, ValueError, RecursionError):
+        said = read_json(os.pread(fd, size, at).strip(b" \0\n"))
+    except (OSError, NotJsonError):
         return {}
     return said if isinstance(said, dict) else {}
 

@@ -21,6 +21,9 @@ _HINTS: Final = {
     errno.EPERM: "nothing was changed; run as the owner, or give that user access",
 }
 
+_OF_ANOTHER_KIND: Final = frozenset({errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ENXIO})
+"""What is said of a folder, a pipe or a socket in place of a file, and of a file in place of a folder."""
+
 
 def disk_error(action: str, path: Path, error: OSError) -> StoreError:
     """A StoreError naming the path, its owner and mode, and who we are.
@@ -30,7 +33,7 @@ def disk_error(action: str, path: Path, error: OSError) -> StoreError:
     """
     reason = error.strerror or str(error)
     hint = _HINTS.get(error.errno or 0)
-    if action in ("read", "list"):
+    if action in ("read", "list") or error.errno in _OF_ANOTHER_KIND:
         hint = _hint_to_read(path, error)
     facts = describe(path)
     if os.path.lexists(path):
@@ -44,8 +47,9 @@ def _hint_to_read(path: Path, error: OSError) -> str | None:
         found = path.stat()
     except OSError:
         found = None
-    if error.errno in (errno.EINVAL, errno.EISDIR):
-        return f"move it away: mv {path} {path}.aside"
+    if error.errno in _OF_ANOTHER_KIND:
+        wrong = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        return f"move it away: mv {wrong} {wrong}.aside"
     if error.errno not in (errno.EACCES, errno.EPERM):
         return None
     if found is not None and found.st_uid == os.geteuid():

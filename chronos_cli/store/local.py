@@ -182,8 +182,8 @@ class LocalStore(DocumentStore):
                         with self._guard(key, place):
                             os.unlink(place.name, dir_fd=folder)
                     except OSError as error:
-                        # A link, or closed to us and to others who would lock it; the folder may be ours all the same.
-                        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                        # A link, a socket, or closed to those who would lock it; the folder may be ours all the same.
+                        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO):
                             raise
                         os.unlink(place.name, dir_fd=folder)
                     if durable:

@@ -20,6 +20,7 @@ from zlib import crc32
 from chronos_cli.errors import KeysUnavailableError
 from chronos_cli.files import give_to_folder, place_of, write_file
 from chronos_cli.frozen import frozen, replace
+from chronos_cli.strict_json import read_json
 from chronos_cli.trust.keys import UnusableKeysError, choose, parse_jwks, public_jwk
 from chronos_cli.trust.token_errors import UnknownKeyError
 
@@ -170,8 +171,8 @@ class JwksCache:
                 data = os.read(descriptor, _MAX_FILE_BYTES)
             finally:
                 os.close(descriptor)
-            return _known(json.loads(data), self._settings.keys)
-        except (OSError, ValueError, RecursionError):  # none yet, or damaged: as good as none
+            return _known(read_json(data), self._settings)
+        except (OSError, ValueError):  # none yet, or damaged: as good as none
             return None
 
     def _save(self, known: KnownKeys) -> None:
@@ -199,7 +200,7 @@ class JwksCache:
         """Keep other processes and threads from asking too; yields False when not waiting and it is taken."""
         try:
             with self._place(".lock", make=True) as place:
-                descriptor = place.open(os.O_RDONLY | os.O_CREAT)
+                descriptor = place.open(os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK)  # a pipe in its place keeps nobody
                 give_to_folder(descriptor, place.folder)
         except OSError as error:
             self._keep_in_memory(None, error)
@@ -240,15 +241,19 @@ def _unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+_MOST: Final = 2**53
+"""No time and no count of ours is larger than this."""
 _FIELDS: Final = ("fetched_at", "lifetime_s", "asked_at", "ok", "sought_at", "attempts", "keys")
 
 
-def _known(document: Any, url: str) -> KnownKeys | None:
-    """The file's content, None unless it is what we write, for this URL. Raises ValueError."""
-    if not isinstance(document, dict) or document.get("url") != url:
+def _known(document: Any, settings: TrustSettings) -> KnownKeys | None:
+    """The file's content, None unless it is what we write, for these settings. Raises ValueError."""
+    if not isinstance(document, dict) or document.get("url") != settings.keys:
         return None
     values = {name: document.get(name) for name in _FIELDS}
     keys = values.pop("keys")
-    if not isinstance(keys, list) or not all(isinstance(value, int | float) for value in values.values()):
+    numbers = [value for value in values.values() if isinstance(value, int | float) and abs(value) <= _MOST]
+    if not isinstance(keys, list) or len(numbers) < len(values):
         return None
+    values["lifetime_s"] = min(values["lifetime_s"], settings.max_age_s)  # type: ignore[type-var]
     return KnownKeys(**values, keys=tuple(filter(None, map(public_jwk, keys))))  # type: ignore[arg-type]

@@ -8,12 +8,12 @@ lines, and a number may have more or fewer zeros in front. What is kept is writt
 
 from __future__ import annotations
 
-import json
 import re
 from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.errors import KeysUnavailableError
+from chronos_cli.strict_json import NotJsonError, read_json
 from chronos_cli.trust.token_errors import AlgorithmError, UnknownKeyError, shown
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def parse_jwks(text: str | bytes) -> tuple[Jwk, ...]:
     that disqualified it.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UnusableKeysError("it is not JSON") from error
+        document = read_json(text)
+    except NotJsonError as error:
+        raise UnusableKeysError(str(error)) from error
     members = document.get("keys") if isinstance(document, dict) else None
     if members is None and isinstance(document, dict) and "kty" in document:
         members = [document]
@@ -237,12 +237,11 @@ def file_keys(path: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
     """As `choose`, of the keys in a PEM or JWKS file, read anew each time. Raises as `static_keys`."""
     from pathlib import Path
 
+    from chronos_cli.files import read_file
+
     hint = "the key setting takes an https URL, a PEM file or a JWKS file"
     try:
-        with Path(path).expanduser().open("rb") as file:
-            raw = file.read(MAX_KEYS_BYTES + 1)
-        if len(raw) > MAX_KEYS_BYTES:
-            raise UnusableKeysError(f"it is larger than {MAX_KEYS_BYTES} bytes")
+        raw = read_file(Path(path).expanduser(), most=MAX_KEYS_BYTES)
         found = choose(parse_keys(raw.decode("utf-8-sig")), algorithm, kid)
     except OSError as error:
         raise KeysUnavailableError(f"the key file {path!r} cannot be read: {error.strerror}", hint=hint) from error

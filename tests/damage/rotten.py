@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import stat
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from chronos_cli.core.claim import run_id_of
 from tests.nas_client.played_nas import TOKEN
@@ -39,6 +42,9 @@ def damages(whole: bytes) -> dict[str, bytes]:
 
 
 DAMAGES = tuple(damages(b"{}"))
+
+SPECIAL = ("folder", "fifo", "socket", "link to itself", *(("device",) if os.geteuid() == 0 else ()))
+"""What may stand in place of a file."""
 
 
 def make_home(home, nas_url: str) -> dict[str, str]:
@@ -120,6 +126,23 @@ def damage(path, how: str) -> None:
     elif how == "fifo":
         path.unlink()
         os.mkfifo(path)
+    elif how == "socket":
+        path.unlink()
+        path.with_name("s").unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as made:
+            here = Path.cwd()
+            os.chdir(path.parent)  # the name of a socket is short
+            try:
+                made.bind("s")
+            finally:
+                os.chdir(here)
+        path.with_name("s").rename(path)
+    elif how == "device":
+        path.unlink()
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))  # /dev/zero: it never ends
+    elif how == "link to itself":
+        path.unlink()
+        path.symlink_to(path.name)
     elif how == "closed":
         path.chmod(0)
     else:

@@ -16,11 +16,12 @@ from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.run import RunTicket, begin, finish
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.operations.jobs.edit import claim_manual
-from tests.damage.rotten import DAMAGES, SICK, WELL, damage, make_home
+from tests.damage.rotten import DAMAGES, SICK, SPECIAL, WELL, damage, make_home
 
 KINDS = ("row of a run", "row that is owed", "settled row", "arm document", "pack", "store id", "tick", "probe")
 READING = (("list",), ("list", "--offline"), ("status",), ("history",), ("job", "show", SICK), ("job", "show", WELL))
-HOW = (*DAMAGES, "folder", "fifo", "closed")
+UNUSABLE = (*SPECIAL, "closed")
+HOW = (*DAMAGES, *UNUSABLE)
 
 
 def context(home):
@@ -74,11 +75,11 @@ def test_one_bad_document_stays_with_its_job(chronos, nas, tmp_path, kind, how):
     assert runs_of_well(home) == ["ok"]
     ticked = tick(context(home), InlineLauncher())
     assert WELL not in ticked.failed
-    assert set(ticked.failed) <= ({SICK} if how in ("folder", "fifo", "closed") else set()), ticked.failed
+    assert set(ticked.failed) <= ({SICK} if how in UNUSABLE else set()), ticked.failed
     done = chronos("reconcile", home=home)
     assert done.code == 0, done.err
     assert WELL in nas.armed
-    if how not in ("folder", "fifo", "closed"):
+    if how not in UNUSABLE:
         _is_put_right(chronos, home, path, kind)
 
 

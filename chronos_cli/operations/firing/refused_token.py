@@ -10,8 +10,9 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.files import place_of, write_file
+from chronos_cli.files import place_of, read_file, write_file
 from chronos_cli.frozen import frozen
+from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.errors import TokenError
 
 FILE: Final = "refused.json"
+_MAX_BYTES: Final = 64 * 1024
 
 SIGNED: Final = frozenset(
     {"audience", "issuer", "purpose", "expired", "not_yet_valid", "missing_claim", "claim_type", "unbound",
@@ -52,12 +54,12 @@ def note_refused(cache_dir: Path, error: TokenError, *, now: datetime) -> None:
 def last_refused(cache_dir: Path) -> RefusedToken | None:
     """The last such refusal, or None where none is known."""
     try:
-        document = json.loads((cache_dir / FILE).read_text(encoding="utf-8"))
+        document = read_json(read_file(cache_dir / FILE, most=_MAX_BYTES))
         at = datetime.fromisoformat(document["at"])
         if at.tzinfo is None:
             return None
         return RefusedToken(
             at=at, code=str(document["code"]), message=str(document["message"]), hint=str(document["hint"])
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # none yet, or nothing that we wrote
