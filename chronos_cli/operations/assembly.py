@@ -170,11 +170,6 @@ def _processes(config: Config, outside: ProcessEnvironment, repository: Reposito
     home = Path(config.home)
     remote = "://" in config.store
 
-    def keep(key: str, file: Path) -> None:
-        data = file.read_bytes()
-        repository.update(key, lambda _: data)
-        file.unlink()
-
     return LocalProcesses(
         locks=locks_of(config, repository),
         scripts_dir=home / "scripts",
@@ -183,5 +178,16 @@ def _processes(config: Config, outside: ProcessEnvironment, repository: Reposito
         prompt_runner=config.prompt_runner,
         environment=outside.environ,
         interrupts=outside.interrupts,
-        keep_output=keep if remote else None,
+        keep_output=uploads_to(repository) if remote else None,
     )
+
+
+def uploads_to(repository: Repository) -> Callable[[str, Path], None]:
+    """Return what brings a run's output into the store and then removes the file. It raises ChronosError or OSError."""
+
+    def keep(key: str, file: Path) -> None:
+        data = file.read_bytes()
+        repository.update(key, lambda _: data)
+        file.unlink()
+
+    return keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
@@ -10,7 +11,7 @@ from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireR
 from chronos_cli.core.in_hand import lease_of
 from chronos_cli.core.job import Job, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.row import Row, RunState, concluded, lease_end, over, row_of
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, concluded, lease_end, over, row_of
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.store.interface import VersionConflict
@@ -177,6 +178,8 @@ def _gather_rows(
             rows[entry.run], liveness[entry.run] = _rebuilt(ctx, job, entry, error, now)
             if rows[entry.run].state is not RunState.RUNNING:
                 rebuilt[entry.run] = rows[entry.run]
+            elif (end := rows[entry.run].lease_ends_at) is not None:
+                leases[entry.run] = end
             continue
         if stored is None:
             continue
@@ -225,9 +228,12 @@ def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
 def _rebuilt(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: datetime) -> tuple[Row, Liveness]:
     """The row that stands for one that cannot be read, made from its entry and from what the run's lock tells.
 
-    A run is never accepted again for it: it may have done its work. While its lock is held it goes on as `running`.
+    A run is never accepted again for it: it may have done its work. While its lock is held it goes on as `running`, and
+    so it does where its lock may lie on another machine, as long as a lease may last that began with the claim.
     """
     row = row_of(job.id, entry, job.policy)
+    may_run = entry.kind in (OpenKind.RUN, OpenKind.QUEUED)
+    until = entry.claimed_at + timedelta(seconds=job.policy.timeout) + LEASE_MARGIN
     lock = ctx.processes.found(job.id, entry.run)
     if lock is not None:
         result = ctx.processes.result(replace(row, state=RunState.RUNNING, owner=lock[0]))
@@ -235,8 +241,13 @@ def _rebuilt(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: d
             return concluded(row, result, retries=0), Liveness.DEAD
     if lock is not None and lock[1]:
         return replace(row, state=RunState.RUNNING, owner=lock[0], started_at=entry.claimed_at), Liveness.ALIVE
-    if lock is None and entry.kind is not OpenKind.RUN:
-        return row, Liveness.UNSEEN  # nothing has started it here
+    if lock is None and not may_run:
+        return row, Liveness.UNSEEN  # nothing ever starts it
+    if lock is None and not ctx.processes.results_are_seen and not lease_is_over(until, now, ctx.trust):
+        running = replace(row, state=RunState.RUNNING, started_at=entry.claimed_at, lease_ends_at=until)
+        return running, Liveness.UNSEEN
+    if lock is None and entry.kind is OpenKind.QUEUED and ctx.processes.results_are_seen:
+        return row, Liveness.UNSEEN  # whatever starts it takes a lock here first
     return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD
 
 

@@ -16,9 +16,10 @@ from chronos_cli.core.job import OnCrash, Policy
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
-from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home, uploads_to
 from chronos_cli.operations.context import NasTarget
 from chronos_cli.operations.jobs import edit as jobs
+from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.store.repository import Repository
 
 PERIOD = timedelta(hours=1)
@@ -28,7 +29,7 @@ TERMINAL = {"ok", "failed", "timeout", "interrupted", "lost", "skipped", "missed
 class World:
     """One home with hourly jobs that write their times into a diary; `moved` is how far its clock is ahead."""
 
-    def __init__(self, folder, *, job_ids=("a",), documents=None, nas=True, on_crash=OnCrash.RERUN):
+    def __init__(self, folder, *, job_ids=("a",), documents=None, nas=True, on_crash=OnCrash.RERUN, timeout=30):
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir()
@@ -40,7 +41,7 @@ class World:
         self.moved = timedelta()
         self.documents = documents
         self.nas = KindNas() if nas else None
-        self.policy = Policy(timeout=30, on_crash=on_crash)
+        self.policy = Policy(timeout=timeout, on_crash=on_crash)
         for job_id in job_ids:
             jobs.add(self.context(), self.draft(job_id))
         self.moved += PERIOD
@@ -60,14 +61,21 @@ class World:
         """Nobody waits: the clock moves instead."""
         self.moved += timedelta(seconds=seconds)
 
-    def context(self, documents=None):
-        """What one process has, as its door would put it together; the lease is counted by the clock that moves."""
+    def context(self, documents=None, machine="one"):
+        """What one process has, as its door would put it together; the lease is counted by the clock that moves.
+
+        With `documents` it is a bucket's: the locks of each `machine` are its own.
+        """
         config = load_config(environ=self.environ, home=str(self.home))
         made = open_home(config, ProcessEnvironment(environ=self.environ, secrets={}), armed=False)
         made.processes.elapsed = lambda _: None
         store = documents or self.documents or made.repository.documents
         if store is not made.repository.documents:
-            made.processes.keep_output = lambda key, file: store.create(key, file.read_bytes())
+            made.processes.keep_output = uploads_to(store)
+            own = self.folder / machine
+            own.mkdir(exist_ok=True)
+            made.processes.home = None
+            made.processes.locks = LockPlace(None, lambda: "0123456789abcdef", machine_home=lambda: str(own))
         wire = NasTarget(
             portal_url="https://nas", callback_url="https://me", audience="agent:1", connect=lambda _: self.nas
         )
