@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from chronos_cli.core.decision import Liveness
@@ -98,6 +98,10 @@ class Processes(ABC):
     def forget(self, row: Row) -> None:
         """Remove what stands beside the lock of a run whose end is on record now. Never raises."""
         del row
+
+    def sweep(self, in_hand: Callable[[str, str], bool]) -> None:
+        """Remove what stands beside old locks but of runs that are `in_hand(job_id, run_id)`. Never raises OSError."""
+        del in_hand
 
     @property
     def results_are_seen(self) -> bool:

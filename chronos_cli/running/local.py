@@ -12,7 +12,7 @@ from chronos_cli.files import open_folder
 from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
 from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
-from chronos_cli.running.lock import RunLock, remove_lock
+from chronos_cli.running.lock import RunLock, remove_lock, sweep_locks
 from chronos_cli.running.machine import seconds_since
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.supervise import wait
@@ -90,6 +90,10 @@ class LocalProcesses(Processes):
     def forget(self, row: Row) -> None:
         """Remove a run's lock file."""
         remove_lock(self.locks, row.owner or {}, row.job_id, row.run_id)
+
+    def sweep(self, in_hand: Callable[[str, str], bool]) -> None:
+        """Remove lock files of old that no run needs."""
+        sweep_locks(self.locks, in_hand)
 
     @property
     def results_are_seen(self) -> bool:

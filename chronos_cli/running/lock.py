@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,13 +31,14 @@ from chronos_cli.running.reboot import bare_machine
 from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from chronos_cli.running.lock_place import LockPlace
 
 LOCK_BYTES: Final = 4096
 NOTE_BYTES: Final = 1024
 """The note comes first, the result takes the rest."""
+LEFTOVER_AGE_S: Final = 3600.0
 _TOKEN_DIGITS: Final = 16
 
 
@@ -230,6 +232,38 @@ def remove_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id
     for place in places.find(lock_name(job_id, run_id, owner["token"])):
         with suppress(OSError):
             os.unlink(place.name, dir_fd=place.folder)
+
+
+def sweep_locks(places: LockPlace, in_hand: Callable[[str, str], bool]) -> None:
+    """Remove the lock files that nobody holds, or has touched for an hour, and whose run is over.
+
+    They are those of starts that were in doubt, and of runs that were settled where the file could not be seen. One
+    whose note is torn stands for no run. Never raises OSError: they do no harm.
+    """
+    with suppress(OSError):
+        for place in places.find("*"):
+            listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.folder)
+            try:
+                names = os.listdir(listed)
+            finally:
+                os.close(listed)
+            for name in names:
+                with suppress(OSError):  # gone meanwhile, held, or no file of ours
+                    _sweep_one(place.sibling(name), in_hand)
+
+
+def _sweep_one(place: Place, in_hand: Callable[[str, str], bool]) -> None:
+    fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = os.fstat(fd)
+        if not _is_ours(found) or time.time() - found.st_mtime < LEFTOVER_AGE_S:
+            return
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        note = _said(fd, NOTE_BYTES, 0)
+        if not in_hand(str(note.get("job_id")), str(note.get("run_id"))):
+            os.unlink(place.name, dir_fd=place.folder)
+    finally:
+        os.close(fd)
 
 
 def _result(fd: int, token: str) -> dict[str, Any] | None:

@@ -287,6 +287,13 @@ class Repository:
                 self.documents.delete(attempt["output"], durable=False)
         self.documents.delete(row_key(row.job_id, row.run_id), durable=False)
 
+    def may_be_in_hand(self, job_id: str, run_id: str) -> bool:
+        """Return whether a run is in its job's hand, as far as that can be told: what cannot be read may have it."""
+        jobs = self.jobs()
+        record = jobs.get(job_id)
+        unknown = record is None and any(item.problem for item in jobs.records)
+        return unknown or run_id in open_runs(record)
+
     # -- arms --------------------------------------------------------------------------------------------------------
 
     def arm(self, job_id: str) -> StoredDocument[ArmDocument] | None:

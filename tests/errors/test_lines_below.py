@@ -512,7 +512,9 @@ def test_logins_that_hold_no_token(tmp_path):
         lambda: tokens.get(within_s=1)
     )
     auth.write_text("no json")
-    assert f"{auth} is not JSON: log in again, or set" in said(lambda: tokens.get(within_s=1))
+    assert f"{auth} cannot be used: it is not JSON (line 1, column 1: Expecting value): log in again, or set" in said(
+        lambda: tokens.get(within_s=1)
+    )
 
 
 # -- fire tokens and requests ------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class World:
         made.processes.elapsed = lambda _: None
         store = documents or self.documents or made.repository.documents
         if store is not made.repository.documents:
-            made.processes.keep_output = uploads_to(store)
+            made.processes.keep_output = uploads_to(self.repository(store))
             own = self.folder / machine
             own.mkdir(exist_ok=True)
             made.processes.home = None
@@ -81,10 +81,13 @@ class World:
         )
         return replace(
             made,
-            repository=Repository(store, sleep=self.sleep, random=lambda: 0.5),
+            repository=self.repository(store),
             clock=self.clock,
             wire=wire if self.nas is not None else None,
         )
+
+    def repository(self, store):
+        return Repository(store, sleep=self.sleep, random=lambda: 0.5)
 
     def diary_of(self, job_id):
         return self.folder / f"diary-{job_id}"

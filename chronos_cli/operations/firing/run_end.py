@@ -50,7 +50,7 @@ def wait_and_follow_up(
     since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
     """
     inline = ended is None
-    row = finish(ctx, run, waited_for=inline)
+    row = finish(ctx, run, waited_for=inline or waited_for)
     job_id = row.job_id
     with _said(job_id, "the arm's complaint stands"):
         _note(ctx, row)
@@ -59,7 +59,7 @@ def wait_and_follow_up(
     wake: Wake | None = None
     followed = False
     with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
-        wake = _follow(ctx, job_id, waited_for=inline)
+        wake = _follow(ctx, job_id, waited_for=inline or waited_for)
         followed = True
     if waited_for:
         if followed:
@@ -141,3 +141,4 @@ def _prune(ctx: Context, job_id: str) -> None:
     horizon, sure = run_id_of(now - timedelta(days=ctx.retention.days)), ctx.trust in (Trust.CONFIRMED, Trust.CORRECTED)
     with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
         ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon, now=now, sure=sure)
+    ctx.processes.sweep(ctx.repository.may_be_in_hand)
