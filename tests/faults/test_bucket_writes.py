@@ -153,7 +153,7 @@ def test_two_replicas_on_a_faulty_bucket_leave_no_run_stuck(folder):
     The lease is longer than the period: whoever waited for it would skip what follows.
     """
     chance = random.Random(13)
-    whole, skipped, ran = MemoryStore(), [], 0
+    whole, skipped, missed, ran = MemoryStore(), [], 0, 0
     world = World(folder, documents=whole, timeout=HOUR, on_crash=OnCrash.SKIP)
     first = world.cursor("a")
     for _ in range(45):  # fewer than retention keeps
@@ -178,10 +178,13 @@ def test_two_replicas_on_a_faulty_bucket_leave_no_run_stuck(folder):
         assert times <= 1, f"{at} ran {times} times"
         assert times == 1 or row.state.value != "ok", f"{at} is {row.state.value} and ran {times} times"
         ran += times
-        skipped += [at] if row.state.value in ("skipped", "missed") else []
+        skipped += [at] if row.state.value == "skipped" else []
+        missed += row.state.value == "missed"
     assert min(rows) == first
-    assert skipped == [], f"{len(skipped)} of {len(rows)} were skipped"
-    assert ran == len(rows)
+    told = {str(at): (row.state.value, row.because, row.reason) for at, row in rows.items() if row.state.value != "ok"}
+    assert skipped == [], f"{len(skipped)} of {len(rows)} were skipped: {told}"
+    assert ran == len(rows) - missed
+    assert missed <= 2  # nobody came through to the bucket before the next was due
 
 
 def test_a_row_of_another_machine_that_cannot_be_read_waits_for_its_lease(folder):
