@@ -178,8 +178,6 @@ def _gather_rows(
             rows[entry.run], liveness[entry.run] = _rebuilt(ctx, job, entry, error, now)
             if rows[entry.run].state is not RunState.RUNNING:
                 rebuilt[entry.run] = rows[entry.run]
-            elif (end := rows[entry.run].lease_ends_at) is not None:
-                leases[entry.run] = end
             continue
         if stored is None:
             continue
@@ -243,8 +241,12 @@ def _rebuilt(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: d
         return replace(row, state=RunState.RUNNING, owner=lock[0], started_at=entry.claimed_at), Liveness.ALIVE
     if lock is None and not may_run:
         return row, Liveness.UNSEEN  # nothing ever starts it
-    if lock is None and not ctx.processes.results_are_seen and not lease_is_over(until, now, ctx.trust):
-        running = replace(row, state=RunState.RUNNING, started_at=entry.claimed_at, lease_ends_at=until)
+    running = replace(row, state=RunState.RUNNING, started_at=entry.claimed_at, lease_ends_at=until)
+    if (
+        lock is None
+        and not ctx.processes.results_are_seen
+        and not lease_of(running, entry, None).is_over(now, ctx.trust)
+    ):
         return running, Liveness.UNSEEN
     if lock is None and entry.kind is OpenKind.QUEUED and ctx.processes.results_are_seen:
         return row, Liveness.UNSEEN  # whatever starts it takes a lock here first
