@@ -15,6 +15,7 @@ import typer
 
 from chronos_cli.errors import ChronosError, ExitCode, UsageError, machine_refused
 from chronos_cli.nas_server.cli import agents as cli_agents
+from chronos_cli.nas_server.cli import audit as cli_audit
 from chronos_cli.nas_server.cli import conformance as cli_conformance
 from chronos_cli.nas_server.cli import database as cli_database
 from chronos_cli.nas_server.cli import keys as cli_keys
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
     app.add_typer(cli_agents.build(), name="agent")
     app.add_typer(cli_keys.build(), name="keys")
     app.add_typer(cli_database.build(), name="db")
+    app.command("audit")(cli_audit.audit)
     app.command("timers")(cli_timers.timers)
     app.add_typer(cli_timers.build_dead(), name="dead")
     app.command("conformance")(cli_conformance.conformance)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.errors import UsageError
+from chronos_cli.errors import ConfigError, TemporaryError, UsageError
 from chronos_cli.nas_server.cli.common import (
     DbOption,
     HomeOption,
@@ -15,12 +16,14 @@ from chronos_cli.nas_server.cli.common import (
     clock,
     locate,
     moment,
+    opened,
     say,
     seconds,
     show,
 )
 
 if TYPE_CHECKING:
+    from chronos_cli.nas_server.home import NasHome
     from chronos_cli.nas_server.keys import KeyRecord
 
 
@@ -56,8 +59,9 @@ def rotate(
 
     if alg not in set(KeyAlgorithm):
         raise UsageError(f"--alg {alg} is unknown", hint="choose ES256 or RS256")
-    ring = locate(home, db).key_ring(clock, os.environ)
-    record = ring.rotate(KeyAlgorithm(alg), after=0.0 if now else seconds(after) or 0.0)
+    found = locate(home, db)
+    record = found.key_ring(clock, os.environ).rotate(KeyAlgorithm(alg), after=0.0 if now else seconds(after) or 0.0)
+    _note(found, "keys.rotate", record)
     if json_output:
         show("keys.rotate", {"key": _entry(record)})
     else:
@@ -71,11 +75,24 @@ def retire(
     json_output: JsonOption = False,
 ) -> None:
     """Stop publishing a key now, and delete its private half: agents refuse what it signed within five minutes."""
-    record = locate(home, db).key_ring(clock, os.environ).retire(kid)
+    found = locate(home, db)
+    record = found.key_ring(clock, os.environ).retire(kid)
+    _note(found, "keys.retire", record)
     if json_output:
         show("keys.retire", {"key": _entry(record)})
     else:
         say(f"retired {record.kid}")
+
+
+def _note(home: NasHome, action: str, record: KeyRecord) -> None:
+    """Write a change of keys into the audit log; the change stands, whatever comes of that."""
+    from chronos_cli.nas_server.timers.audit import record_alone
+
+    try:
+        with opened(home) as backend:
+            record_alone(backend, clock, action, record.kid, alg=record.alg, signs_from=moment(record.signs_from))
+    except (ConfigError, TemporaryError) as error:
+        sys.stderr.write(f"chronos-nas: done, but not in the audit log: {error.line()}\n")
 
 
 def _entry(record: KeyRecord) -> dict[str, object]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ConflictError, NotFoundError, UsageError
+from chronos_cli.nas_server.timers.audit import record
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import Agent
 
@@ -131,6 +132,8 @@ class AgentRegister:
             )
             agent = _find(session, name)
             _insert(session, agent, token, now, expires_at)
+            limits = {"audience": agent.audience, "max_timers": max_timers, "rate": rate}
+            record(session, now, "agent.add", name, **limits, expires_at=expires_at)
             return agent
 
         return NewToken(agent=self._backend.write(work), token=token, expires_at=expires_at)
@@ -149,6 +152,7 @@ class AgentRegister:
                 (now + overlap, agent.id, now + overlap),
             )
             _insert(session, agent, token, now, expires_at)
+            record(session, now, "agent.rotate", name, overlap_s=overlap, expires_at=expires_at)
             return agent
 
         return NewToken(agent=self._backend.write(work), token=token, expires_at=expires_at)
@@ -161,6 +165,7 @@ class AgentRegister:
             if not agent.revoked:
                 session.run("UPDATE agents SET revoked_at = ? WHERE id = ?", (self._clock(), agent.id))
             dropped = session.run("DELETE FROM timers WHERE agent_id = ?", (agent.id,))
+            record(session, self._clock(), "agent.revoke", name, dropped=dropped)
             return _find(session, name), dropped
 
         return self._backend.write(work)
