@@ -6,6 +6,7 @@ fires too soon, or drops what it is sent, must not be asked over and over.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -147,6 +148,40 @@ def test_a_nas_that_keeps_to_the_contract_is_asked_once_a_fire_for_the_exact_ins
         assert world.nas.lists == before or seconds <= 60
     finally:
         world.tasks.kill_all()
+
+
+def test_a_thousand_fires_of_mixed_schedules_make_a_thousand_provisions():
+    """Jobs of seconds, minutes and hours side by side: each fire provisions once, each wake is its schedule's own instant."""
+    world = Calm(())
+    world.nas = Counted(world, world.nas.char)
+    sent = {}
+
+    class Kept(Counted):
+        def provision(self, request):
+            sent.setdefault(request.job_id, []).append(request.fire_at.timestamp())
+            return super().provision(request)
+
+    world.nas = Kept(world, world.nas.char)
+    rates = {"job1": 11, "job2": 17, "job3": 60, "job4": 300, "job5": 3_600}
+    try:
+        for name, seconds in rates.items():
+            world.add(name, seconds)
+            world.go_on(0.4)
+        world.go_on(6_000)
+        ran = len({(job, run) for job, run, _ in world.check.starts})
+        assert ran >= 1_000
+        assert len(world.nas.sent) == ran + len(rates)
+        assert {status for key, status in states(world) if status != "ok"} == set()
+        for name, seconds in rates.items():
+            assert {(moment - sent[name][0]) % seconds for moment in sent[name]} == {0.0}, name
+    finally:
+        world.tasks.kill_all()
+
+
+def states(world):
+    """The state of every row, by its key."""
+    keys = [key for key in world.store.list("cron/runs/") if not key.endswith("/")]
+    return [(key, json.loads(world.store.read(key).data)["state"]) for key in keys]
 
 
 def test_a_nas_that_clears_its_slot_pays_for_it_alone():
