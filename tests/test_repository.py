@@ -331,3 +331,49 @@ def test_no_class_name_has_two_meanings():
     for name, path in _public_classes():
         places.setdefault(name, []).append(path)
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Bar Bounds Cache Cancel Change Changes Check
+    Child Choice Circuit Claims Clause Client Clock Code Command Commit Config Conflict Connection Container Context
+    Crash Cron Crontab Decision Defaults Dialect Doubt Draft Edit Effect End Engine Entry Environment Error Event
+    Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval
+    Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Machine
+    Member Memory Meta Metrics Mode Mount Note Notified Once Open Operations Options Origin Output Packing Page
+    Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Refusal Register
+    Registry Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
+    Runners Running Runs Scheduler Server Session Setting Settings Shift Source Standing Start State Status Step
+    Style Subject Surroundings Target Task Ticks Timeline Timers Timetable Timing Tokens Transport Trigger Trouble
+    Trust Unit Unknown Value Verdict View Watch Watcher Way"""
+"""Words of any program, and plurals, that a class's name may end with beside those of the list of words."""
+
+
+def test_no_stranger_is_among_the_names_of_classes():
+    """A public class is named by a word of the list of words, or by an ordinary one: who needs another adds it there."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = text[text.index("## The words") : text.index("## Decisions")]
+    words = re.findall(r"^\| ([\w ]+) \| ", listed, flags=re.MULTILINE)[1:]
+    assert words == sorted(set(words), key=str.lower)
+    known = {word.rpartition(" ")[2].capitalize() for word in words} | {"Evaluation", "Nas"} | set(ORDINARY.split())
+    heads = {
+        re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]+", name)[-1].capitalize(): name for name, _ in _public_classes()
+    }
+    assert {head: name for head, name in heads.items() if head not in known} == {}
+
+
+FORMER_NAMES = {
+    "look", "looked", "carry_out", "see_through", "in_hand", "InHand", "may_go", "meant", "UNSETTLING", "PEEK", "Wish", "Wire", "Outside",
+    "Admitted", "shared_nas", "Answerer", "bring_in", "Looked", "Sent", "Inline", "Detached",
+}  # fmt: skip
+KEPT_FOR_NOW = {"carry_out", "look", "looked", "in_hand", "meant"}
+"""Former names that still stand somewhere as functions or modules. It may only shrink."""
+
+
+def test_former_names_do_not_come_back():
+    """No public function, class or module has a name that was given up for a clearer one."""
+    found = set()
+    for path in sorted((ROOT / "chronos_cli").rglob("*.py")):
+        found.add(path.stem)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        found |= {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+    assert found & FORMER_NAMES <= KEPT_FOR_NOW
