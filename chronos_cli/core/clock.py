@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.instant import SECOND, first_valid, text_in, whole
-from chronos_cli.core.job import Standing
+from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.schedule import Cron, Interval, normal_form
 from chronos_cli.frozen import frozen
 
@@ -76,6 +76,8 @@ def is_ahead(job: Job, now: datetime) -> bool:
         return True
     if job.cursor is None or job.cursor <= latest or job.cursor == job.aligned:
         return False
+    if not ours_of(job.record):
+        latest += _SOON  # a record that is another program's alone: that may have put it off by up to a week
     meant = displaced(job)
     return _is_beyond(job, job.cursor, latest) if meant is None else _is_beyond(job, meant, latest + _ZONES_SPAN)
 

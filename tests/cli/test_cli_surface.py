@@ -29,8 +29,8 @@ WORDS = {
 }  # fmt: skip
 """Words with which each command does its work in the home below. `demo` makes its own home, and is run elsewhere."""
 
-CODES = {"doctor": 11}
-"""Exit codes other than 0: the doctor finds the job that is due not armed."""
+CODES = {"doctor": (1, 11)}
+"""Exit codes other than 0: the doctor finds the job that is due not armed, or that NAS has called in vain already."""
 
 MODES = {
     "narrow": ("pipe", {"COLUMNS": "24"}),
@@ -123,7 +123,8 @@ def test_every_success_is_a_document_of_its_schema(chronos, place, tmp_path, nam
     home = tmp_path / "h"
     shutil.copytree(place / "home", home)
     done = chronos(*words(name, place), "--json", home=home)
-    assert (done.code, done.json["ok"]) == (CODES.get(name, 0), name not in CODES), done.err
+    assert done.code in CODES.get(name, (0,)), done.err
+    assert done.json["ok"] is (name not in CODES)
     assert done.json["schema"] == f"chronos.{name}/1"
 
 
@@ -133,7 +134,7 @@ def test_every_command_copes_with_where_its_output_goes(ends, name, mode):
     """In an ASCII locale: a narrow pipe, one that nobody reads, plain terminals, a full disk, and no stream at all."""
     done = ends[f"{name} {mode}"]
     lost = mode in NOWHERE and name not in SILENT
-    assert done["code"] == (CODES.get(name, 0) or (1 if lost else 0)), done
+    assert done["code"] in CODES.get(name, (1 if lost else 0,)), done
     if lost and mode != "mute":
         assert done["err"].splitlines()[-1].startswith("chronos: error: standard output could not be written: "), done
         assert done["err"].count("could not be written") == 1
@@ -152,7 +153,7 @@ def test_every_command_can_be_quiet_and_say_more(chronos, place, tmp_path, name)
         home = tmp_path / option
         shutil.copytree(place / "home", home)
         done = chronos(option, *words(name, place), home=home)
-        assert done.code == CODES.get(name, 0), done.err
+        assert done.code in CODES.get(name, (0,)), done.err
         if option == "-q" and name not in CODES:
             assert done.err == ""
 

@@ -251,7 +251,7 @@ def test_what_a_job_printed_is_bytes_to_a_pipe_and_shown_on_a_terminal(talkative
 NAS_WORDS = {
     "agent.add": ("new",), "agent.list": (), "agent.rotate": ("a",), "keys.list": (), "keys.rotate": (),
     "keys.retire": ("none",), "timers": (), "dead.list": (), "dead.show": ("s1",), "dead.redrive": ("s1",), "dead.drop": ("s2",),
-    "conformance": (), "agent.revoke": ("a",),
+    "conformance": (), "agent.revoke": ("a",), "audit": (), "db.status": (), "db.upgrade": (),
 }  # fmt: skip
 """Words for every command but `serve`, whose log is JSON."""
 

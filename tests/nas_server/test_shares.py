@@ -153,7 +153,7 @@ def test_the_databases_clock_decides_whatever_the_workers_think(postgres, tmp_pa
                 callback.wait(20, timeout=15)
                 assert wrong.wait_for("clock_off")["ahead_s"] == pytest.approx(40, abs=2)
                 reply = wrong.call("GET", "/readyz")
-                assert (reply.status, "clock is 40 s off" in reply.json["message"]) == (503, True)
+                assert reply.status == 503
                 metrics = wrong.call("GET", "/metrics").body.decode()
         early = [fire.at - datetime.fromisoformat(fire.body["fire_at"]).timestamp() for fire in callback.fires]
         assert min(early) > -0.05

@@ -27,6 +27,7 @@ from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.repository import Repository
 from tests.sim.config import ORDINARY
 from tests.sim.nas import CHARACTERS, Server
 from tests.sim.world import World
@@ -321,7 +322,10 @@ SENT = ArmDocument(
 def context_at(store, now):
     """The outside as the memory of a slot needs it."""
     return SimpleNamespace(
-        repository=SimpleNamespace(documents=store), clock=lambda: now, wire=NAS, checkpoint=lambda _: None
+        repository=Repository(store, sleep=lambda _: None, random=lambda: 0.5),
+        clock=lambda: now,
+        wire=NAS,
+        checkpoint=lambda _: None,
     )
 
 

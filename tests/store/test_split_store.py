@@ -102,7 +102,7 @@ def test_both_halves_are_one_job(home, hermes, nas):
     """Next times, states and counts come from the database, and a field that the file has wins over it."""
     hermes.save(job("due", ago=-60), job("paused", state="paused"), job("edited", ago=-60))
     document = json.loads(hermes.file.read_text())
-    later = (datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)).isoformat()
+    later = (datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=45)).isoformat()
     document["jobs"][2]["next_run_at"] = later
     hermes.file.write_text(json.dumps(document))
     ctx = context(home)

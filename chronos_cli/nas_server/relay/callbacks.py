@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +132,7 @@ class CallbackClient:
             why = getattr(error.certificate_error, "verify_message", error.certificate_error)
             raise CallbackFailedError(f"the certificate does not hold: {why}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CallbackFailedError(f"{type(error).__name__}: {error}") from error
+            raise CallbackFailedError(_words(error)) from error
 
     async def _exchange(
         self, url: str, body: bytes, headers: Mapping[str, str], reused: dict[str, bool]
@@ -174,3 +175,10 @@ def _look_up(host: str, port: int, family: int) -> list[tuple[socket.AddressFami
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return ipaddress.ip_address(text.partition("%")[0])
+
+
+def _words(error: Exception) -> str:
+    """Return why a call failed: what the system says where it could not connect, else the library's words."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno).lower()
+    return f"{type(error).__name__}: {error}"

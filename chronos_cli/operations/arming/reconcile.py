@@ -150,7 +150,8 @@ def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> d
 
 def _dropped(nas: Nas, job_ids: Iterable[str]) -> dict[str, StepResult]:
     """Drop every timer of these jobs, so that the one to be sent is the only one; the failures by job."""
-    results = nas.apply([CancelRequest(job_id=job_id) for job_id in sorted(job_ids)])
+    requests = [CancelRequest(job_id=job_id) for job_id in sorted(job_ids)]
+    results = nas.apply(requests) if requests else ()
     return {
         result.request.job_id: StepResult(
             step=Step(action=Action.MOVE, job_id=result.request.job_id), error=result.error
