@@ -31,10 +31,12 @@ class _Follow(urllib.request.HTTPRedirectHandler):
 class BrokenNas:
     """`fault` names what it gets wrong; None for nothing. `.url` and TOKEN are what a probe needs."""
 
-    def __init__(self, fault: str | None = None) -> None:
+    def __init__(self, fault: str | None = None, *, extras: bool = False) -> None:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         self.fault = fault
+        self.extras = extras
+        self.said: dict[str, dict] = {}
         self.slots: dict[str, dict] = {}
         self.generations: dict[str, int] = {}
         self.lock = threading.Lock()
@@ -97,6 +99,12 @@ class BrokenNas:
             return 200, {"items": armed}
         if self.fault == "bad-paging" and "limit=2" in path:
             armed = armed[:2]
+        if self.extras:
+            for entry in armed:
+                slot = self.slots.get(entry["job_id"], {})
+                if slot.get("failed") and self.fault != "tells-nothing":
+                    entry["deliveries"] = {"attempts": 1, "last_error": "answered 503", "next_try": None}
+            return 200, {"armed": armed, "features": ["generation", "arm-in-answer", "spread", "deliveries"]}
         named = ["generation", "keeps-slot"] if self.fault in {"ignores-generation", "not-owed"} else []
         return 200, {"armed": armed, "features": named}
 
@@ -122,7 +130,13 @@ class BrokenNas:
             "fire_at": body["fire_at"],
             "due": when.timestamp(),
             "url": body["agent_callback_url"],
+            "accepts": self.extras and "arm-in-answer" in body.get("accepts", []),
+            "generation": body.get("generation", 0),
         }
+        if self.extras and body.get("tolerance"):
+            slot["due"] += body["tolerance"] / 2 if self.fault != "early" else -body["tolerance"]
+            if self.fault == "shifts":
+                slot["shown"] = "2031-01-01T00:00:00+00:00"
         with self.lock:
             held = self.slots.get(job_id)
             if not (held and (held["fire_at"] == slot["fire_at"] or self.fault == "no-upsert")):
@@ -141,6 +155,17 @@ class BrokenNas:
     def relay(self, job_id, slot):
         status, wait = self.call(job_id, slot)
         again = status >= 300 if self.fault != "never-retries" else False
+        if slot["accepts"] and status < 300:
+            wanted = self.said.pop(job_id, None)
+            if wanted is None:
+                again, wait = self.fault != "any-2xx", 0.5
+            elif self.fault != "drops-next":
+                with self.lock:
+                    newest = self.slots.get(job_id, slot)["generation"]
+                    if wanted["generation"] > newest or self.fault == "takes-old":
+                        due = parse_fire_at(wanted["fire_at"]).timestamp()
+                        self.slots[job_id] = slot | wanted | {"due": due}
+        slot["failed"] = status >= 300
         with self.lock:
             if again or (self.fault == "delivers-twice" and not slot.get("twice")):
                 slot["twice"] = True
@@ -161,11 +186,13 @@ class BrokenNas:
             "fire_at": slot["fire_at"],
         }
         token = jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "k1"})
+        if slot["accepts"] and self.fault != "silent":
+            token = jwt.encode(claims | {"arm": "answer"}, self.key, algorithm="ES256", headers={"kid": "k1"})
         if self.fault == "symmetric":
             token = jwt.encode(
                 claims, "a secret of thirty-two bytes and more", algorithm="HS256", headers={"kid": "k1"}
             )
-        shown = "2031-01-01T00:00:00+00:00" if self.fault == "wrong-body" else slot["fire_at"]
+        shown = "2031-01-01T00:00:00+00:00" if self.fault == "wrong-body" else slot.get("shown", slot["fire_at"])
         request = urllib.request.Request(
             slot["url"] + "/api/cron/fire",
             json.dumps({"job_id": job_id, "fire_at": shown}).encode(),
@@ -174,6 +201,9 @@ class BrokenNas:
         opener = urllib.request.build_opener(_Follow if self.fault == "follows-redirects" else _Stay)
         try:
             with opener.open(request, timeout=15) as reply:
+                document = json.loads(reply.read() or b"{}")
+                if "next" in document:
+                    self.said[job_id] = document["next"]
                 return reply.status, 1.0
         except urllib.error.HTTPError as error:
             error.close()

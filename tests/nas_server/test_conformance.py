@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chronos_cli.nas_server.conformance import hop1, hop3
+from chronos_cli.nas_server.conformance import answers, hop1, hop3
 from chronos_cli.nas_server.conformance.interface import ClauseVerdict
 from chronos_cli.nas_server.conformance.probe import ContractProbe, Listener
 from chronos_cli.nas_server.conformance.suite import CLAUSES, examine
@@ -46,9 +46,21 @@ THIRD_HOP = {
 }
 
 
-def broken(fault, clauses, *, callbacks=False):
+EXTRAS = {
+    None: set(),
+    "silent": {"answer-arms"},
+    "drops-next": {"answer-arms"},
+    "any-2xx": {"answer-needed"},
+    "takes-old": {"answer-old"},
+    "early": {"spread"},
+    "shifts": {"spread"},
+    "tells-nothing": {"deliveries"},
+}
+
+
+def broken(fault, clauses, *, callbacks=False, extras=False):
     listener = None
-    with BrokenNas(fault) as nas:
+    with BrokenNas(fault, extras=extras) as nas:
         if callbacks:
             listener = Listener("127.0.0.1", 0)
             listener.start()
@@ -70,6 +82,21 @@ def test_a_broken_third_hop_fails_the_right_clauses():
             zip(THIRD_HOP, pool.map(lambda fault: broken(fault, hop3.CLAUSES, callbacks=True), THIRD_HOP), strict=True)
         )
     assert found == THIRD_HOP
+
+
+def test_a_broken_offer_fails_the_right_clauses():
+    """A NAS that names a feature and breaks one rule of it fails just the clauses that rest on it; all kinds at once."""
+
+    def tried(fault):
+        return broken(fault, answers.CLAUSES, callbacks=True, extras=True)
+
+    with ThreadPoolExecutor(max_workers=len(EXTRAS)) as pool:
+        assert dict(zip(EXTRAS, pool.map(tried, EXTRAS), strict=True)) == EXTRAS
+
+
+def test_what_is_not_offered_is_not_tested():
+    """A NAS of the bare contract is broken in nothing."""
+    assert broken(None, answers.CLAUSES, callbacks=True) == set()
 
 
 def test_without_a_callback_the_third_hop_reads_not_tested():

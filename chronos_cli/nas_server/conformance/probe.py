@@ -62,13 +62,17 @@ class ProbeFire:
 
 @dataclass(slots=True)
 class Listener:
-    """Where callbacks arrive: records them, and answers each job as `answers` says (200 where it says nothing)."""
+    """Where callbacks arrive: records them, and answers each job as `answers` says (200 where it says nothing).
+
+    `bodies`: what a 2xx to a job carries.
+    """
 
     host: str
     port: int
     fires: list[ProbeFire] = field(default_factory=list)
     answers: dict[str, Callable[[ProbeFire], tuple[int, dict[str, str]]]] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
+    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     _server: Any = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -112,8 +116,9 @@ class Listener:
             self._changed.notify_all()
         answer = self.answers.get(fire.job_id)
         status, headers = (200, {}) if answer is None else answer(fire)
-        start_response(f"{status} Conformance", [("Content-Length", "0"), *headers.items()])
-        return []
+        body = json.dumps(self.bodies[fire.job_id]).encode() if fire.job_id in self.bodies and status < 300 else b""
+        start_response(f"{status} Conformance", [("Content-Length", str(len(body))), *headers.items()])
+        return [body]
 
 
 class ContractProbe:
@@ -190,9 +195,9 @@ class ContractProbe:
         body = {"job_id": job_id, "fire_at": text, "agent_callback_url": self.callback_url}
         return self.call("POST", PROVISION_PATH, body | {"dedup_key": f"{job_id}:{text}"} | more)
 
-    def arm(self, job_id: str, fire_at: datetime) -> str:
+    def arm(self, job_id: str, fire_at: datetime, **more: Any) -> str:
         """Arm a job and return its schedule id. Raises BrokenError where that is refused."""
-        answer = self.provision(job_id, fire_at)
+        answer = self.provision(job_id, fire_at, **more)
         demand(answer.status == 200, f"provision answered {answer.status}: {answer.document}")
         schedule_id = answer.member("schedule_id")
         demand(isinstance(schedule_id, str) and schedule_id, "provision answered no schedule_id")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from chronos_cli.nas_server.conformance import hop1, hop3
+from chronos_cli.nas_server.conformance import answers, hop1, hop3
 from chronos_cli.nas_server.conformance.interface import BrokenError, ClauseVerdict, Finding, NotTestedError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.conformance.interface import Clause
     from chronos_cli.nas_server.conformance.probe import ContractProbe
 
-CLAUSES = (*hop1.CLAUSES, *hop3.CLAUSES)
+CLAUSES = (*hop1.CLAUSES, *hop3.CLAUSES, *answers.CLAUSES)
 
 
 def examine(probe: ContractProbe, clauses: Sequence[Clause] = CLAUSES) -> Iterator[Finding]:
