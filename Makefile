@@ -8,7 +8,7 @@ setup:
 	$(bin)/pip install -q -e '.[dev,docs,test,bucket,nas,hosts]'
 
 unit:
-	$(bin)/pytest -q -m unit
+	$(bin)/pytest -q -n 0 -m unit tests/core tests/test_frozen.py
 
 test:
 	$(bin)/pytest -q

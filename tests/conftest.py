@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The tests start thousands of short processes: compiling everything anew in each would be most of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Where CI is set a plug-in's own words are kept back; a test that wants that sets it.
+os.environ.pop("CI", None)
 sys.dont_write_bytecode = False
 
 # `nohup` and a script's `&` hand down that these are ignored: what tests start is to end by them all the same.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tests.conftest import ROOT
 
 COMMANDS = ("sh", "python")
-SHOWN = ("text", "yaml", "json", "toml", "ini", "diff", "nginx", "dockerfile", "caddyfile")
+SHOWN = ("text", "yaml", "json", "toml", "ini", "diff", "nginx", "dockerfile", "caddyfile", "sql")
 GENERATED = ("docs/cli.md",)  # made from the help of the commands, whose examples have a test of their own
 
 _FENCE = re.compile(

@@ -16,6 +16,7 @@ import pytest
 from chronos_cli.nas_server.timers.group_commit import GroupCommit
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from tests.agent_home import free_port
+from tests.conftest import require_module
 from tests.nas_process import Callback, run_nas, running_nas
 from tests.silent_proxy import SilentProxy
 
@@ -118,6 +119,7 @@ def test_a_database_that_can_never_be_used_is_refused_at_once(postgres, tmp_path
 
 def test_a_server_that_stays_away_ends_serve_with_75(tmp_path):
     """Whoever supervises it starts it again: nothing is wrong with what it was told."""
+    require_module("psycopg")
     program = (
         "import sys; from chronos_cli.nas_server import serve; serve.START_WAIT_S = 1.0;"
         "from chronos_cli.nas_server.cli import main; sys.exit(main())"

@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,11 @@ class Listener:
                 f"cannot listen on {self.host}:{self.port}: {error}", hint="see --callback-listen"
             ) from error
         self.port = int(self._server.effective_port)
-        threading.Thread(target=self._server.run, name="conformance-listener", daemon=True).start()
+        threading.Thread(target=self._listen, name="conformance-listener", daemon=True).start()
+
+    def _listen(self) -> None:
+        with suppress(OSError, ValueError):  # it was closed meanwhile
+            self._server.run()
 
     def wait(self, job_id: str, count: int, until: float) -> list[ProbeFire]:
         """The fires of a job, once there are `count` or the time is `until`."""
