@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from contextlib import closing
 
 import pytest
 import typer
@@ -276,7 +277,7 @@ def nas_home(tmp_path):
     home = tmp_path / "nas"
     assert run_nas("agent", "add", "a", home=home).returncode == 0
     (database,) = home.glob("nas.sqlite")
-    with sqlite3.connect(database) as store:
+    with closing(sqlite3.connect(database)) as store, store:
         said = EVIL.replace("\ud800", "")
         agent = store.execute("SELECT id FROM agents").fetchone()[0]
         columns = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ TABLES = ("meta", "agents", "tokens", "seen", "slots", "timers", "dead")
 def restore(url: str, folder: Path) -> None:
     """Put a dump into an empty database."""
     if url.startswith("sqlite:"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             connection.executescript((folder / "sqlite.sql").read_text())
         return
     import psycopg
