@@ -29,7 +29,7 @@ def build() -> LazyGroup:
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code. Never raises, but for what ends the process."""
     invocation = ending.begin()
-    arguments = list(argv)
+    arguments = [*argv[1:], "--help"] if list(argv[:1]) == ["help"] else list(argv)
     invocation.command = command_name([word for word in arguments if not word.startswith("-")])
     return ending.carry_out(invocation, arguments, lambda: _invoke(invocation, arguments))
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from chronos_cli.cli.table import CommandEntry
 
 _MARGIN: Final = 24
+DESTRUCTIVE: Final = frozenset({"cancel", "remove", "unlock", "hold"})
+"""Commands that are never suggested to somebody who has mistyped another."""
 _GLOBALS: Final = (
     (("--home",), "home", "DIR", "the home to work in [~/.chronos]"),
     (("--json",), "json", "", "one JSON object on stdout"),
@@ -126,7 +128,10 @@ class LazyGroup(TyperGroup):
         name = args[0]
         command = self.get_command(ctx, name)
         if command is None:
-            raise UsageError(f"{ctx.command_path} has no command '{name}'", hint=nearest(name, self.list_commands(ctx)))
+            hint = nearest(name, self.list_commands(ctx))
+            if any(hint == f"did you mean '{word}'?" for word in DESTRUCTIVE):
+                hint = f"see `{ctx.command_path} --help`"
+            raise UsageError(f"{ctx.command_path} has no command '{name}'", hint=hint)
         return name, command, args[1:]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -196,7 +201,7 @@ def _screen(entries: tuple[CommandEntry, ...]) -> list[str]:
             second = f"{right.name:<10}{right.brief}" if right else ""
             lines.append(f"  {left.name:<12}{left.brief:<28}{second}".rstrip())
     lines += ["Everywhere: --home DIR, --json, --quiet, --verbose, --debug, --lock-timeout S"]
-    return [*lines, "Details and examples: chronos COMMAND --help"]
+    return [*lines, "Details and examples: chronos help COMMAND, or -h; chronos --version"]
 
 
 def _is_own_option(param: Any, *, argument: bool = False) -> bool:

@@ -53,7 +53,8 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool) ->
     try:
         notified = resolved.register_job(job_id)
     except ChronosError as error:
-        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone))
+        last = gone and not ctx.repository.jobs().records  # an empty store cancels nothing unasked
+        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone, last=last))
     document = notified.document
     if document is not None and document.state.value == "refused":
         stored = dict(document.error or {})
@@ -72,11 +73,13 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool) ->
     return NotifyReport(armed=notified.armed, state=state)
 
 
-def _not_armed(error: ChronosError, *, removed: bool) -> ChronosError:
+def _not_armed(error: ChronosError, *, removed: bool, last: bool) -> ChronosError:
+    command = "chronos reconcile --prune" if last else "chronos reconcile"
     text = f"{_said(removed)}: {error.message}"
     if isinstance(error, AuthError):
-        return SavedRefusedError(text, hint=f"{error.hint}; then `chronos reconcile`")
-    return NotArmedError(text, hint="`chronos reconcile` arms it once NAS can be reached")
+        return SavedRefusedError(text, hint=f"{error.hint}; then `{command}`")
+    does = "drops the timer" if removed else "arms it"
+    return NotArmedError(text, hint=f"`{command}` {does} once NAS can be reached")
 
 
 def _said(removed: bool) -> str:

@@ -168,10 +168,10 @@ class _Look:
         if not scheduled and not aside:
             return OpenKind.RUN, None
         if scheduled and self.job.policy.overlap is Overlap.SKIP:
-            return OpenKind.SKIPPED, f"{scheduled[0]} was still in hand"
+            return OpenKind.SKIPPED, f"{scheduled[0]} was still under way"
         if self.hand.queued and not self._turn():
             return OpenKind.SKIPPED, f"{self.hand.queued[0].run} was queued already"
-        return OpenKind.QUEUED, f"{(scheduled or aside)[0]} was still in hand"
+        return OpenKind.QUEUED, f"{(scheduled or aside)[0]} was still under way"
 
     def _advance(self) -> None:
         """Move the cursor; without a successor the schedule is spent."""

@@ -87,7 +87,7 @@ def wait(
             if interrupts is not None and interrupts.signal is not None:
                 state, why = "interrupted", f"stopped by {signal.Signals(interrupts.signal).name}"
             elif left <= 0:
-                state, why = "timeout", f"still running after {timeout_s:g} s"
+                state, why = "timeout", f"killed after its timeout of {timeout_s:g} s"
             elif lease_end is not None and clock.wall() >= lease_end:
                 state, why = "timeout", "still running at the end of its lease"
             if state:

@@ -239,3 +239,52 @@ def test_hold_shows_and_holds_and_says_who_and_since_when(chronos, home):
     assert chronos("hold", "--off", home=home).code == 0
     assert chronos("hold", "--ttl", "1h", home=home, env=ann).code == 0
     assert json.loads((home / "ESTOP").read_text())["by"] == "ann"
+
+
+def test_help_is_a_command_and_a_slip_suggests_nothing_destructive(chronos):
+    """`help COMMAND` is its --help, `help` the screen; a mistyped `remove` or `cancel` is not named for the typist."""
+    for words in (("job", "add"), ("status",), ()):
+        assert chronos("help", *words).out == chronos(*words, "--help").out != ""
+    assert chronos("help", "nonsense").code == 2
+    screen = chronos("help").out
+    assert "chronos help COMMAND" in screen
+    assert "--version" in screen
+    for words in (("job", "remov"), ("cancl",), ("job", "unlok"), ("hol",)):
+        done = chronos(*words)
+        assert done.code == 2
+        assert "did you mean" not in done.err
+        assert "--help`" in done.err
+    assert "did you mean 'status'?" in chronos("statsu").err
+
+
+def test_cancelling_names_what_it_would_cancel(tmp_path, nas, said):
+    """The question names the timers, and of those of no job here that another machine may have armed them."""
+    agent = AgentHome(tmp_path / "home", nas, name="names")
+    assert said(agent.home, "job", "add", "@yearly", "--id", "mine", "--shell", "true").code == 0
+    nas.provision(agent.access, "stranger", datetime.now(UTC) + timedelta(days=9), "http://127.0.0.1:9")
+    asked = said(agent.home, "cancel", "--orphans").err
+    assert "cancel 1 of 2 timers at NAS: stranger; another machine with this agent's token may have armed them" in asked
+    assert "cancel 1 of 2 timers at NAS: mine needs a yes" in said(agent.home, "cancel", "--all").err
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_the_hint_after_a_removal_that_nas_did_not_hear_of_is_the_cure(tmp_path, nas, said, monkeypatch, left):
+    """With NAS down a removed job keeps its timer; the hint says that reconcile drops it, and it does."""
+    agent = AgentHome(tmp_path / "home", nas, name=f"gone-{left}")
+
+    def no_connection(*_):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    assert said(agent.home, "job", "add", "@yearly", "--id", "mine", "--shell", "true").code == 0
+    for number in range(left):
+        assert said(agent.home, "job", "add", "@yearly", "--id", f"o{number}", "--shell", "true").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.socket.connect", no_connection)
+        removed = said(agent.home, "job", "remove", "mine", "--yes")
+    assert removed.code == 75
+    cure = ("reconcile",) if left else ("reconcile", "--prune")
+    assert f"`chronos {' '.join(cure)}` drops the timer once NAS can be reached" in removed.err
+    assert "mine" in nas.armed(agent.access)
+    done = said(agent.home, *cure)
+    assert done.code == 0, done
+    assert "mine" not in nas.armed(agent.access), done

@@ -20,7 +20,7 @@ def test_a_timeout_ends_the_whole_tree(run, tmp_path):
     before = time.monotonic()
     ended = run(["/bin/sh", "-c", f"(sleep 60 & echo $! > {tmp_path}/b; sleep 60) & echo said; wait"], timeout_s=0.3)
     assert (ended.state, ended.signal, ended.exit_status) == ("timeout", signal.SIGTERM, None)
-    assert ended.reason == "still running after 0.3 s"
+    assert ended.reason == "killed after its timeout of 0.3 s"
     assert ended.output_tail == "said\n"
     assert not is_running(read_pid(tmp_path / "b"))
     assert time.monotonic() - before < 4
@@ -83,7 +83,7 @@ class Suspended(Clock):
 def test_suspended_time_counts(run):
     """A job that slept through its timeout with the machine is ended on waking."""
     ended = run(["sleep", "60"], timeout_s=3600, clock=Suspended(elapsed_leap=7200))
-    assert (ended.state, ended.reason) == ("timeout", "still running after 3600 s")
+    assert (ended.state, ended.reason) == ("timeout", "killed after its timeout of 3600 s")
 
 
 def test_a_job_that_wakes_up_past_its_lease_is_ended(run):
@@ -95,7 +95,7 @@ def test_a_job_that_wakes_up_past_its_lease_is_ended(run):
 def test_a_wall_clock_set_back_does_not_prolong_a_run(run):
     """The timeout is counted on a clock that nobody sets."""
     ended = run(["sleep", "60"], timeout_s=0.6, lease_end=time.time() + 3600, clock=Suspended(wall_leap=-10800))
-    assert (ended.state, ended.reason) == ("timeout", "still running after 0.6 s")
+    assert (ended.state, ended.reason) == ("timeout", "killed after its timeout of 0.6 s")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="CLOCK_BOOTTIME is Linux's")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.output import Output
     from chronos_cli.operations.context import Context
 
+_NAMED = 5
 AGAIN = "the next `chronos reconcile` arms them again; `chronos job pause` keeps a job off"
 _LIST_BUDGET_S = 30.0
 
@@ -56,7 +57,7 @@ def command(
         chosen = [job_id for job_id in held if (job_id in known) is everything]
     plan = _plan(chosen, held)
     if not dry_run and plan.changes and not jobs:
-        invocation.confirm(f"cancel {len(plan.changes)} timers at NAS?", yes=yes)
+        invocation.confirm(_question(plan, held, orphans=orphans), yes=yes)
     error = None
     if not dry_run and plan.changes:
         from chronos_cli.operations.arming.reconcile import cancel
@@ -73,6 +74,14 @@ def command(
     document = {"dry_run": dry_run, "plan": plans.plan_json(plan), "note": again or None}
     code = ExitCode.PENDING if detailed and dry_run and plan.changes else None
     return invocation.done(document, render, error=error, exit_code=code)
+
+
+def _question(plan: Plan, held: Mapping[str, datetime | None], *, orphans: bool) -> str:
+    """Ask by name; whatever is held for no job here may be armed by another machine under the same identity."""
+    named = [step.job_id for step in plan.changes]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    text = f"cancel {len(named)} of {len(held)} timers at NAS: {', '.join(named[:_NAMED])}{more}"
+    return f"{text}; another machine with this agent's token may have armed them" if orphans else text
 
 
 def _held(context: Context) -> Mapping[str, datetime | None]:

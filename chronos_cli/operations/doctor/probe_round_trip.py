@@ -146,10 +146,9 @@ def _not_relayed(nas: Nas, probe: Probe, now: datetime) -> Check:
         return fail(
             "probe_received", text, code="callback_refuses", mend="see the callback's own log: it names the cause"
         )
-    text = f"NAS has not called {after}"
-    return fail(
-        "probe_received", text, code="not_relayed", mend="ask who runs NAS why its relay is late, then try again"
-    )
+    text = f"NAS has not called {after}; after calls in vain it leaves an address alone for up to a minute"
+    mend = "chronos doctor --probe --wait 75; if that fails too, ask who runs NAS why its relay is late"
+    return fail("probe_received", text, code="not_relayed", mend=mend)
 
 
 def _slot(ctx: Context, nas: Nas, probe: Probe) -> Check:
