@@ -27,12 +27,18 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
         signal.signal(number, usual)
 
 
+UNIT = ("tests/core/", "tests/test_frozen.py")
+"""Places whose tests start no process and no server."""
+
 LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/nas_server/test_conf", "tests/e2e/",
         "tests/trust/test_jwks", "tests/docs/test_shown", "tests/store/")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
     """The files that take long come first: one that is handed out last is waited for while the other processes idle."""
+    for item in items:
+        if item.nodeid.startswith(UNIT):
+            item.add_marker("unit")
     items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
 
 
