@@ -37,7 +37,7 @@ LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/te
 def pytest_collection_modifyitems(items):
     """The files that take long come first: one that is handed out last is waited for while the other processes idle."""
     for item in items:
-        if item.nodeid.startswith(UNIT):
+        if item.nodeid.startswith(UNIT) and not any(map(item.get_closest_marker, ("soak", "bench", "service"))):
             item.add_marker("unit")
     items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
 
