@@ -250,15 +250,19 @@ def test_who_adds_edits_or_resumes_under_a_wrong_clock_hears_of_it_and_nas_clock
         assert times[0] > datetime.now(UTC)
         return times[0]
 
+    # Hours that a clock three hours ahead has not passed.
+    nine, ten, eleven = (f"0 {(datetime.now(UTC) + timedelta(hours=more)).hour} * * *" for more in (8, 9, 10))
     words = "ahead of NAS's" if off > timedelta() else "behind NAS's"
     clock(off)
-    added = check(chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", "--json", home=home), words=words)
+    added = check(
+        chronos("job", "add", nine, "--tz", "UTC", "--id", "j", "--shell", "true", "--json", home=home), words=words
+    )
     soon_ = check(chronos("job", "add", "in 20h", "--id", "k", "--shell", "true", "--json", home=home), words=words)
     assert abs(soon_ - datetime.now(UTC) - timedelta(hours=20)) < timedelta(minutes=1)
     held = nas.armed(agent)
     assert abs(datetime.fromisoformat(held["j"]["fire_at"]) - added) < timedelta(seconds=5)
-    check(chronos("job", "edit", "j", "--schedule", "0 10 * * *", "--json", home=home), words=words)
-    said = chronos("job", "edit", "j", "--schedule", "0 11 * * *", home=home)
+    check(chronos("job", "edit", "j", "--schedule", ten, "--json", home=home), words=words)
+    said = chronos("job", "edit", "j", "--schedule", eleven, home=home)
     assert "set it: `date -u` shows it" in said.err
     assert "~ move" in said.out
     assert f" -> {datetime.fromisoformat(stored(home, 'j')['next_run_at']):%H:%M:%S}" in said.out
