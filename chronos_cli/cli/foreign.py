@@ -17,6 +17,7 @@ from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab import SECONDS, Machine
 from chronos_cli.operations.foreign.crontab_source import read_file, read_own, take_out
 from chronos_cli.operations.foreign.upsert import import_foreign
+from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +66,8 @@ def run(invocation: Invocation, options: Options) -> int:
     context, config = invocation.context(), invocation.config()
     read = {"crontab": _crontab, "kubernetes": _kubernetes, "systemd": _systemd}[options.kind]
     source = read(invocation, options, context)
+    if not options.dry_run:
+        context = hear_for_change(context, *stored_jobs(context))
     plan = import_foreign(
         context,
         source.jobs.jobs,

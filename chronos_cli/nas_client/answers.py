@@ -154,13 +154,9 @@ def _read_arm(reply: NasReply, item: object) -> Arm:
     if not isinstance(item, dict) or not isinstance(job_id, str) or not 0 < len(job_id) <= _MAX_JOB_ID:
         raise garbage(reply, "an entry of `armed` names no job")
     text, schedule_id, state = item.get("fire_at"), item.get("schedule_id"), item.get("state")
-    try:
-        fire_at = parse_fire_at(text)
-    except ValueError:  # the arm is there, whatever its time: whoever compares sees a different one
-        fire_at = None
     return Arm(
         job_id=job_id,
-        fire_at=fire_at,
+        fire_at=_instant(text),  # without one the arm is there all the same: whoever compares sees a different one
         fire_at_text=text if isinstance(text, str) else "",
         schedule_id=schedule_id if isinstance(schedule_id, str) else None,
         state=state if isinstance(state, str) else "",
@@ -175,11 +171,15 @@ def _deliveries(told: object) -> dict[str, Any]:
     attempts, error = told.get("attempts"), told.get("last_error")
     if type(attempts) is not int or attempts < 1 or not isinstance(error, str) or not error.strip():
         return {}
+    next_try, failed_fire = (_instant(told.get(name)) for name in ("next_try", "fire_at"))
+    return {"attempts": attempts, "failed": clean(error, ""), "next_try": next_try, "failed_fire": failed_fire}
+
+
+def _instant(text: object) -> datetime | None:
     try:
-        next_try = parse_fire_at(told.get("next_try"))
+        return parse_fire_at(text)
     except ValueError:
-        next_try = None
-    return {"attempts": attempts, "failed": clean(error, ""), "next_try": next_try}
+        return None
 
 
 def read_wait(header: str | None, date: datetime | None, now: float) -> float | None:

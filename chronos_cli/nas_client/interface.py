@@ -62,7 +62,8 @@ class Arm:
 
     `fire_at` is None where `fire_at_text` is no readable instant. `state`: in NAS's own words, empty where it gave
     none; ours says `armed`, `in_flight` or `retrying`. `failed`: what came of the last try to call, empty where none
-    failed or NAS does not tell; `attempts`: how many tries there were, `next_try`: when the next one is.
+    failed or NAS does not tell; `attempts`: how many tries there were, `next_try`: when the next one is. `failed_fire`:
+    the instant of the fire that fails, which may be owed beside a newer arm.
     """
 
     job_id: str
@@ -73,6 +74,7 @@ class Arm:
     failed: str = ""
     attempts: int = 0
     next_try: datetime | None = None
+    failed_fire: datetime | None = None
 
 
 @frozen

@@ -250,8 +250,9 @@ def test_who_adds_edits_or_resumes_under_a_wrong_clock_hears_of_it_and_nas_clock
         assert times[0] > datetime.now(UTC)
         return times[0]
 
-    # Hours that a clock three hours ahead has not passed.
-    nine, ten, eleven = (f"0 {(datetime.now(UTC) + timedelta(hours=more)).hour} * * *" for more in (8, 9, 10))
+    # All three lie ahead, and behind a clock that is three hours ahead.
+    hour = (datetime.now(UTC) + timedelta(hours=2)).hour
+    nine, ten, eleven = (f"{minute} {hour} * * *" for minute in (0, 10, 20))
     words = "ahead of NAS's" if off > timedelta() else "behind NAS's"
     clock(off)
     added = check(
@@ -276,6 +277,34 @@ def test_who_adds_edits_or_resumes_under_a_wrong_clock_hears_of_it_and_nas_clock
     assert done["doubts"] == {}
     assert view_of(chronos, home)["arm"]["state"] == "armed"  # and at 1970 it has been called at once: nobody answers
     assert stored(home, "j")["chronos"].get("claimed_through", "2026") < "2036"
+
+
+@pytest.mark.parametrize("how", ["add", "import", "crontab"])
+def test_no_way_of_changing_a_job_enters_what_has_not_come(chronos, home, nas, agent, clock, tmp_path, how):
+    """Three hours ahead: a job that is there is changed, and its next time, past by that clock alone, gets no row."""
+    connect(home, nas, agent, "http://127.0.0.1:9")
+    hour = (datetime.now(UTC) + timedelta(hours=2)).hour
+    line, table, document = (lambda minute: f"{minute} {hour} * * *"), tmp_path / "table", tmp_path / "jobs.json"
+
+    def bring(minute):
+        if how == "crontab":
+            table.write_text(f"CRON_TZ=UTC\n{line(minute)} true\n")
+            return chronos("job", "import", table, "--from", "crontab", home=home)
+        return chronos("job", "add", line(minute), "--tz", "UTC", "--id", "j", "--shell", "true", home=home)
+
+    assert bring(0).code == 0
+    if how == "import":
+        chronos("job", "export", "-o", document, home=home)
+        told = json.loads(document.read_text())
+        told["jobs"][0]["schedule"] |= {"expr": line(10), "display": line(10)}
+        document.write_text(json.dumps(told))
+    clock(timedelta(hours=3))
+    done = chronos("job", "import", document, home=home) if how == "import" else bring(10)
+    assert done.code == 0, done.err
+    assert not list((home / "cron/runs").glob("*/*"))
+    (job,) = json.loads((home / "cron" / "jobs.json").read_text())["jobs"]
+    assert abs(datetime.fromisoformat(job["next_run_at"]) - datetime.now(UTC)) < timedelta(hours=3)
+    assert job["schedule"]["expr"] == line(10)
 
 
 @pytest.mark.parametrize("verb", ["edit", "resume"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -21,8 +22,10 @@ from chronos_cli.errors import (
     NasUnavailableError,
     RefusedError,
 )
+from chronos_cli.nas_client.answers import NasReply, read_page
 from chronos_cli.nas_client.client import NasClient
 from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.operations.views.prospect import failing_since
 
 AT = datetime(2026, 11, 20, 15, 34, 15, tzinfo=UTC)
 
@@ -471,3 +474,19 @@ class TestPaging:
 
 def _listing(query):
     return Call("GET", f"/api/agent-cron/list{query}", {}, None)
+
+
+def test_since_when_calls_fail_is_told_of_the_fire_that_fails():
+    """Of the owed fire, not of the newer arm beside it; one that is ahead by this clock has failed since no time yet."""
+    entry = {"job_id": "a", "fire_at": "2027-01-01T00:00:00+00:00", "schedule_id": "s"}
+    told = {"attempts": 1, "last_error": "connection refused", "fire_at": "2026-11-28T10:00:00+00:00"}
+    now = datetime(2026, 11, 28, 10, 5, tzinfo=UTC)
+
+    def since(deliveries):
+        body = json.dumps({"armed": [entry | {"deliveries": deliveries}]}).encode()
+        arms, _, _ = read_page(NasReply(status=200, body=body, nas="NAS", redirect="", date=None, wait_s=None))
+        return failing_since(tuple(arms), now)
+
+    assert since(told) == now - timedelta(minutes=5)
+    assert since(told | {"fire_at": "soon"}) is None
+    assert since(told | {"last_error": "answered 503"}) is None

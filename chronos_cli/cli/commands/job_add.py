@@ -74,6 +74,7 @@ def command(
     invocation: Invocation = ctx.obj
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
+    from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
     given = options.ActionOptions(
         command=command, command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http,
@@ -101,6 +102,8 @@ def command(
         paused=paused,
     )
     draft = _named(context, draft)
+    if not dry_run:
+        context = hear_for_change(context, *stored_jobs(context, {draft.job_id}))
     changed = jobs.add(context, draft, dry_run=dry_run)
     if dry_run:
         return changes.planned(invocation, context, changed, detailed=detailed, created=changed.created)

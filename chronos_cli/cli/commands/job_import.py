@@ -73,9 +73,12 @@ def command(
     if tz or seconds or system or prune or disable_source or local:
         raise UsageError("an option of other schedulers is given", hint="say --from crontab, kubernetes or systemd")
     from chronos_cli.operations.jobs.transfer import import_jobs
+    from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
     context = invocation.context()
     records, left_out = _read(file, source, invocation)
+    if not dry_run:
+        context = hear_for_change(context, *stored_jobs(context, {str(record["id"]) for record in records}))
     plan = import_jobs(context, records, dry_run=dry_run)
     error = None
     if not dry_run and any(item.verdict.value != "keep" for item in plan):

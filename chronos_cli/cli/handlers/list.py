@@ -83,8 +83,9 @@ def look_at(
     nas: dict[str, object] = {"asked": asking, "known": held is not None}
     if failure is not None:
         nas["error"] = failure.message
-    if found.not_reached_since is not None:
-        nas["not_reached"] = {"since": found.not_reached_since.isoformat(), "error": found.unreachable}
+    if found.unreachable is not None:
+        since = found.not_reached_since or found.now  # since then at least
+        nas["not_reached"] = {"since": since.isoformat(), "error": found.unreachable}
     return found, nas, failure
 
 
@@ -109,10 +110,11 @@ def _last_refused(config: Config) -> tuple[datetime, str] | None:
 
 def not_reached_words(found: Listing) -> str | None:
     """The line that says for how long NAS has called in vain, and why; None where it does not tell of that."""
-    if found.not_reached_since is None:
+    if found.unreachable is None:
         return None
-    ago = span((found.now - found.not_reached_since).total_seconds())
-    return f"NAS has not reached us for {ago}: {words.brief(found.unreachable or '')}"
+    since = found.not_reached_since
+    ago = "" if since is None else f" for {span((found.now - since).total_seconds())}"
+    return f"NAS has not reached us{ago}: {words.brief(found.unreachable)}"
 
 
 def standby_words(where: str) -> str:

@@ -86,6 +86,7 @@ def reconcile(
         ctx = ctx.heard(witness)
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
+        several = _several(listed, ctx.clock(), chosen)
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
             # A record that cannot be read wishes we do not know what: its timer is left as it is.
@@ -97,7 +98,7 @@ def reconcile(
             callback_url=wire.callback_url,
             store_has_jobs=settled.any_jobs,
             prune=prune,
-            several=_several(listed, ctx.clock(), chosen),
+            several=several,
         )
         result = ReconcileResult(
             plan=plan,
@@ -114,7 +115,7 @@ def reconcile(
         renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
         held = {arm.job_id: arm.fire_at for arm in listed.arms}
         _learn(ctx, documents, held)
-        crowded = _several(listed, ctx.clock(), chosen).keys() & {step.job_id for step in plan.changes}
+        crowded = {step.job_id: step for step in plan.changes if step.action is Action.MOVE and step.job_id in several}
         refused = _dropped(nas, crowded)
         for job_id in crowded:
             held.pop(job_id)
@@ -148,17 +149,12 @@ def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> d
             if len(found) > 1 and (chosen is None or job_id in chosen)}  # fmt: skip
 
 
-def _dropped(nas: Nas, job_ids: Iterable[str]) -> dict[str, StepResult]:
+def _dropped(nas: Nas, steps: Mapping[str, Step]) -> dict[str, StepResult]:
     """Drop every timer of these jobs, so that the one to be sent is the only one; the failures by job."""
-    requests = [CancelRequest(job_id=job_id) for job_id in sorted(job_ids)]
+    requests = [CancelRequest(job_id=job_id) for job_id in steps]
     results = nas.apply(requests) if requests else ()
-    return {
-        result.request.job_id: StepResult(
-            step=Step(action=Action.MOVE, job_id=result.request.job_id), error=result.error
-        )
-        for result in results
-        if not result.ok
-    }
+    failed = ((result.request.job_id, result.error) for result in results if not result.ok)
+    return {job_id: StepResult(step=steps[job_id], error=error) for job_id, error in failed}
 
 
 def _learn(ctx: Context, documents: Mapping[str, ArmDocument], held: Mapping[str, datetime | None]) -> None:

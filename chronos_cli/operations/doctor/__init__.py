@@ -6,7 +6,6 @@ folder of run locks.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.durations import span
@@ -26,7 +25,7 @@ from chronos_cli.operations.doctor.home import (
 from chronos_cli.operations.doctor.jobs import check_jobs
 from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys, check_token_memory
 from chronos_cli.operations.doctor.profiles import check_profiles
-from chronos_cli.operations.views.prospect import unreachable
+from chronos_cli.operations.views.prospect import failing_since, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,10 +129,12 @@ def _callback(subject: Subject, held: ArmList | None) -> Check:
         text = f"{url} is this machine's own address, which {portal} cannot reach"
         mend = "set cron.chronos.callback_url to the public https address of the callback"
         return warn("callback", text, code="callback_loopback", mend=mend)
-    lost = None if held is None else next((arm for arm in held.arms if arm.failed == unreachable(held.arms)), None)
-    if lost is not None:
-        late = subject.context.clock() - lost.fire_at if lost.fire_at is not None else timedelta()
-        text = f"NAS has not reached {url} for {span(late.total_seconds())}: {lost.failed}"
+    lost = None if held is None else unreachable(held.arms)
+    if held is not None and lost is not None:
+        now = subject.context.clock()
+        since = failing_since(held.arms, now)
+        ago = "" if since is None else f" for {span((now - since).total_seconds())}"
+        text = f"NAS has not reached {url}{ago}: {lost}"
         mend = "start the callback there, or set cron.chronos.callback_url to where it is; then chronos doctor --probe"
         return fail("callback", text, code="callback_unreachable", mend=mend)
     mode = "answers when the run has " + ("ended" if subject.callback_mode == "sync" else "started")

@@ -17,7 +17,7 @@ from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import opaque
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake, ArmView, arm_view
-from chronos_cli.operations.views.prospect import Surroundings, obstacle, unreachable
+from chronos_cli.operations.views.prospect import Surroundings, failing_since, obstacle, unreachable
 from chronos_cli.running.actions import action_kind, unhandled_fields
 
 if TYPE_CHECKING:
@@ -142,11 +142,8 @@ class Listing:
     unreachable: str | None = None
     """What comes of NAS's calls, where it tells that they do not get through at all."""
 
-    @property
-    def not_reached_since(self) -> datetime | None:
-        """Return since when at least NAS has not reached the callback, None where it tells of no such call."""
-        due = [view.arm.held for view in self.jobs if view.arm.failed and view.arm.held is not None]
-        return None if self.unreachable is None else min(due, default=self.now)
+    not_reached_since: datetime | None = None
+    """The earliest instant of a fire that NAS could not deliver."""
 
     @property
     def held_reason(self) -> str | None:
@@ -189,7 +186,14 @@ def listing(
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}
     orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
-    return Listing(jobs=tuple(views), orphans=orphans, now=now, hold=hold, unreachable=around.unreachable)
+    return Listing(
+        jobs=tuple(views),
+        orphans=orphans,
+        now=now,
+        hold=hold,
+        unreachable=around.unreachable,
+        not_reached_since=None if held is None else failing_since(held.arms, now),
+    )
 
 
 def _document(arms: Arms, job_id: str) -> ArmDocument | None:

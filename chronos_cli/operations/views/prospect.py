@@ -43,6 +43,12 @@ def unreachable(arms: tuple[Arm, ...]) -> str | None:
     return next((arm.failed for arm in arms if arm.failed and not arm.failed.startswith(_ANSWERED)), None)
 
 
+def failing_since(arms: tuple[Arm, ...], now: datetime) -> datetime | None:
+    """Return the earliest instant of a fire that NAS could not deliver; None where it tells of none that was due."""
+    due = (arm.failed_fire or arm.fire_at for arm in arms if arm.failed and not arm.failed.startswith(_ANSWERED))
+    return min((moment for moment in due if moment is not None and moment <= now), default=None)
+
+
 def obstacle(arm: ArmView, around: Surroundings) -> str | None:
     """Return why a live job's next occurrence cannot be promised, None where NAS holds it and nothing is against it."""
     if around.standby:
