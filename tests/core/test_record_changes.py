@@ -69,7 +69,7 @@ RECORDS = st.fixed_dictionaries(
 
 
 @given(RECORDS, RECORDS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_two_records_that_differ_give_a_plan_that_says_where(one, other):
     """No difference is left out, none is invented, and each line has two sides that are not the same."""
     changes = record_changes(one, other, HOME)

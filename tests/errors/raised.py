@@ -49,14 +49,20 @@ def family():
     return found
 
 
+@cache
 def sites():
     """Every place, in order."""
+    return tuple(_sites())
+
+
+def _sites():
+    known = family()
     for path, tree in _trees().items():
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if name in family():
+            if name in known:
                 hint = next((word.value for word in node.keywords if word.arg == "hint"), None)
                 yield Site(
                     path=path.relative_to(PACKAGE).as_posix(),

@@ -90,15 +90,16 @@ def writes_of(folder, kind):
     return faults.seen
 
 
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.soak)], ids=["some", "each"])
 @pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
-def test_no_fault_at_any_write_loses_doubles_or_blocks_an_occurrence(folder, kind, monkeypatch):
-    """Each write in turn fails, each in another of its ways; afterwards the disk is in order again."""
+def test_no_fault_at_any_write_loses_doubles_or_blocks_an_occurrence(folder, kind, step, monkeypatch):
+    """Each write in turn fails (one in three, where there is little time), each in another of its ways; afterwards the disk is in order again."""
     monkeypatch.setattr(liveness, "END_WITHIN_S", 0.02)  # this very process supervises, and so outlives its runs
     (folder / "count").mkdir()
     seen = writes_of(folder / "count", kind)
     assert len(seen) > 20
     bad = []
-    for at, name in enumerate(seen):
+    for at, name in list(enumerate(seen))[::step]:
         place = folder / str(at)
         place.mkdir()
         world = prepared(place, kind)

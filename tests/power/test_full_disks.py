@@ -24,7 +24,7 @@ pytestmark = pytest.mark.service
 
 PAGE = 4096
 KEY = SigningKey.rs256()
-FREE = tuple(range(25)) if at_length(True, False) else (0, 1, 2, 4, 7, 11, 16)
+EACH = tuple(range(25)) if at_length(True, False) else (0, 1, 2, 4, 7, 11, 16)
 """How many pages are left before a command; an undisturbed fire takes some twenty."""
 
 
@@ -130,10 +130,11 @@ class Disk:
         assert ran is None or diary == ran
 
 
+@pytest.mark.parametrize("free", [(0, 3, 9), pytest.param(EACH, marks=pytest.mark.soak)], ids=["some", "each"])
 @pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
-def test_a_full_disk_loses_no_occurrence(tmp_path, nas, kind):
+def test_a_full_disk_loses_no_occurrence(tmp_path, nas, kind, free):
     """With each number of pages left: it ends, in one line; with room again the next of these puts all right."""
-    for pages in FREE:
+    for pages in free:
         with mounted(tmp_path / f"disk{pages}") as disk:
             disk.make_home(nas, behind=timedelta(hours=30.5) if kind == "reconcile" else timedelta(hours=3.5))
             disk.fill(pages)

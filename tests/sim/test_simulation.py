@@ -113,10 +113,12 @@ def judge(played: Played, first: int) -> None:
 
 
 def test_the_protocol_holds_in_every_schedule_and_every_corner_was_visited():
-    """Thousands of random schedules break no promise, and together they reach every row, crash point and character."""
-    count = int(os.environ.get("CHRONOS_SIM_SCHEDULES", "2000"))
+    """Random schedules break no promise, and thousands together reach every row, crash point and character."""
+    count = int(os.environ.get("CHRONOS_SIM_SCHEDULES", "600"))
     played = play_wide(0, count)
-    while not played.failures and unseen(played) and played.schedules < 3 * count:  # a rare corner may be missed
+    while (
+        count >= FEW and not played.failures and unseen(played) and played.schedules < 3 * count
+    ):  # a rare corner may be missed
         played.add(play_wide(played.schedules, max(1, count // 2)))
     assert played.steps >= 20 * played.schedules
     judge(played, 0)

@@ -122,7 +122,7 @@ SHAPES = {
 }
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(
     records=st.lists(RECORDS, min_size=1, max_size=5),
     new=RECORDS,
@@ -165,7 +165,7 @@ def test_any_layout_goes_round_and_the_other_records_keep_their_bytes(records, n
     assert same(once_more.get("added"), {"id": "added", "x": new})
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=80, deadline=None, database=None)
 @given(
     drop=st.sets(st.integers(0, 5)), add=st.integers(0, 2), indent=st.sampled_from([None, 2]), change=st.integers(0, 5)
 )
@@ -206,7 +206,7 @@ def test_the_stamp_keeps_its_form(old, new):
     )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(
     items=st.lists(VALUES | RECORDS.map(lambda record: [record, record]), max_size=12),
     layout=LAYOUTS,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TOLERANCE_S = 4
 _SETTLED_S = 1.5
+_REPEATED_WITHIN_S = 60
 
 
 def _offered(probe: ContractProbe, feature: str) -> None:
@@ -58,7 +59,8 @@ def _answer_needed(probe: ContractProbe) -> None:
     _offered(probe, FEATURE_ARM_IN_ANSWER)
     job_id, when = probe.job("answer-needed"), ahead(2)
     probe.arm(job_id, when, accepts=[FEATURE_ARM_IN_ANSWER], generation=1)
-    demand(len(probe.fires(job_id, when, count=2, extra=60)) > 1, "a 2xx without next was taken for an answer")
+    fires = probe.fires(job_id, when, count=2, extra=_REPEATED_WITHIN_S)
+    demand(len(fires) > 1, "a 2xx without next was taken for an answer")
 
 
 def _answer_old(probe: ContractProbe) -> None:
