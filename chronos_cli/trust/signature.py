@@ -1,7 +1,7 @@
 """The one step that is left to PyJWT: whether a key signed a token.
 
-`import jwt` is most of what a warm verification costs (it brings in all of cryptography's X.509), so it happens here,
-inside the function, after everything that can refuse a token without it.
+`import jwt` is most of what a warm verification costs, so it happens here, inside the function, after everything that
+can refuse a token without it, and for a process of one token without what that does not need (`light_import.py`).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from chronos_cli.trust.keys import Jwk
 
 
-def signed_payload(token: str, algorithm: str, keys: tuple[Jwk, ...]) -> bytes:
-    """The payload of a compact JWS that one of `keys` signed with `algorithm`.
+def signed_payload(token: str, algorithm: str, keys: tuple[Jwk, ...], *, light: bool = False) -> bytes:
+    """The payload of a compact JWS that one of `keys` signed with `algorithm`; `light`: see `import_jwk`.
 
     The algorithm is one that the caller accepts and that fits the keys, so what the header says decides nothing here.
     Raises SignatureError when none did, MalformedTokenError, and KeysUnavailableError when none of them is a key.
     """
-    from jwt.api_jwk import PyJWK
-    from jwt.exceptions import PyJWTError
+    from chronos_cli.trust.light_import import import_jwk
 
+    jwk, jwk_error = import_jwk(light=light)
     signed, _, signature = token.rpartition(".")
     payload, proof = from_base64url(signed.partition(".")[2]), from_base64url(signature)
     unusable: Exception | None = None
     usable = False
     for key in keys:
         try:
-            public = PyJWK(key, algorithm=algorithm)
-        except (PyJWTError, ValueError) as error:  # what OpenSSL takes for no key; the others may still be it
+            public = jwk(key, algorithm=algorithm)
+        except (jwk_error, ValueError) as error:  # what OpenSSL takes for no key; the others may still be it
             unusable = error
             continue
         usable = True

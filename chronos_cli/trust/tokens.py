@@ -57,11 +57,16 @@ class FireClaims:
 
 
 def verify_fire_token(
-    token: str | None, settings: TrustSettings, *, now: Callable[[], datetime] | None = None
+    token: str | None,
+    settings: TrustSettings,
+    *,
+    now: Callable[[], datetime] | None = None,
+    light: bool = False,
 ) -> FireClaims:
     """The claims of a token that NAS signed, for this agent, to fire a job, and that is valid now.
 
     `token` is the compact JWT without `Bearer`. `now` gives the present as an aware datetime; else the system clock.
+    `light`: this process judges no other (see `light_import.py`).
     With `settings.verifier` naming a function, that one judges instead. Raises FireTokenError, of the class that names
     the cause (see refusals.py), KeysUnavailableError when the token cannot be judged, and ConfigError for a verifier
     that cannot be loaded.
@@ -72,7 +77,7 @@ def verify_fire_token(
 
         return call_verifier(token, settings)
     algorithm, kid = read_header(token)
-    return judge(token or "", algorithm, find_keys(settings, algorithm, kid, clock), settings, clock)
+    return judge(token or "", algorithm, find_keys(settings, algorithm, kid, clock), settings, clock, light=light)
 
 
 def find_keys(settings: TrustSettings, algorithm: str, kid: str | None, clock: Callable[[], float]) -> tuple[Jwk, ...]:
@@ -155,10 +160,16 @@ def _no_constant(name: str) -> None:
 
 
 def judge(
-    token: str, algorithm: str, keys: tuple[Jwk, ...], settings: TrustSettings, clock: Callable[[], float]
+    token: str,
+    algorithm: str,
+    keys: tuple[Jwk, ...],
+    settings: TrustSettings,
+    clock: Callable[[], float],
+    *,
+    light: bool = False,
 ) -> FireClaims:
     """The claims of a token, once its signature by one of `keys` and every claim have held. Raises FireTokenError."""
-    payload = signed_payload(token, algorithm, keys)
+    payload = signed_payload(token, algorithm, keys, light=light)
     try:
         claims = parse_object(payload)
     except ValueError:

@@ -87,7 +87,7 @@ def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | No
     from chronos_cli.trust.tokens import verify_fire_token
 
     settings = trust_settings(invocation.config())
-    claims = verify_fire_token(token, settings)
+    claims = verify_fire_token(token, settings, light=True)
     return admit(claims, settings, job_id=job_id, fire_at=fire_at)
 
 
