@@ -26,11 +26,13 @@ def within(seconds: float, work: Callable[[], Value], late: Exception, *, name: 
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits, who raises it
             outcome.put((None, error))
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
     try:
         value, error = outcome.get(timeout=seconds)
     except Empty:
         raise late from None
+    thread.join()  # it has nothing left to do; whoever forks next has one thread
     if error is not None:
         raise error
     return value  # type: ignore[return-value] # one of the two is set
