@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --every --fire-at --format --from --grace --header --home --http --id --image --install --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --every --fire-at --format --from --grace --header --home --http --id --image --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -52,7 +52,7 @@ complete -c chronos -n 'test (__chronos_path) = "job"' -a edit -d 'Change a job;
 complete -c chronos -n 'test (__chronos_path) = "job"' -a pause -d 'Switch a job off until it is resumed; its timer goes.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a resume -d 'Switch a job on again, at its next instant.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a remove -d 'Take a job out of the store, and its timer.'
-complete -c chronos -n 'test (__chronos_path) = "job"' -a unlock -d 'Settle a jobs runs in hand as lost, naming you.'
+complete -c chronos -n 'test (__chronos_path) = "job"' -a unlock -d 'Settle a jobs unfinished runs as lost, naming you.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a realign -d 'Bring a job back that a wrong clock put far ahead.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a import -d 'Bring jobs in: a file, a crontab, a home.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a export -d 'Write jobs as one JSON document.'
@@ -70,6 +70,9 @@ complete -c chronos -n '__chronos_at "cancel"' -l dry-run -d 'show the plan, cha
 complete -c chronos -n '__chronos_at "cancel"' -l detailed-exitcode -d 'with --dry-run: exit 3 when changes are pending'
 complete -c chronos -n '__chronos_at "cancel"' -l yes -s y -d 'do not ask'
 complete -c chronos -n '__chronos_at "list"' -l offline -d 'what the store knows; NAS is not asked'
+complete -c chronos -n '__chronos_at "list"' -l output -s o -r -d 'wide (nothing is cut), json, or name; else a table'
+complete -c chronos -n '__chronos_at "list"' -l watch -s w -d 'draw it again every 2 s, until Ctrl-C'
+complete -c chronos -n '__chronos_at "list"' -l interval -r -d 'with --watch: how often [2s]'
 complete -c chronos -n '__chronos_at "reconcile"' -l dry-run -d 'show the plan, change nothing'
 complete -c chronos -n '__chronos_at "reconcile"' -l detailed-exitcode -d 'exit 3 when there is something to change, or was'
 complete -c chronos -n '__chronos_at "reconcile"' -l prune -d 'also cancel what this store did not arm'
@@ -107,6 +110,9 @@ complete -c chronos -n '__chronos_at "job add"' -l deliver -r -d 'where a prompt
 complete -c chronos -n '__chronos_at "job add"' -l dry-run -d 'show the plan, change nothing'
 complete -c chronos -n '__chronos_at "job add"' -l detailed-exitcode -d 'with --dry-run: exit 3 when changes are pending'
 complete -c chronos -n '__chronos_at "job show"' -a '(__chronos_jobs)'
+complete -c chronos -n '__chronos_at "job list"' -l output -s o -r -d 'wide (nothing is cut), json, or name; else a table'
+complete -c chronos -n '__chronos_at "job list"' -l watch -s w -d 'draw it again every 2 s, until Ctrl-C'
+complete -c chronos -n '__chronos_at "job list"' -l interval -r -d 'with --watch: how often [2s]'
 complete -c chronos -n '__chronos_at "job edit"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job edit"' -l schedule -r -d 'when it runs'
 complete -c chronos -n '__chronos_at "job edit"' -l name -r -d 'what people call it'
@@ -169,10 +175,16 @@ complete -c chronos -n '__chronos_at "tick"' -l yes -d 'with --install: install 
 complete -c chronos -n '__chronos_at "tick"' -l remove -d 'with --install: take it away again'
 complete -c chronos -n '__chronos_at "status"' -l offline -d 'what the store knows; NAS is not asked'
 complete -c chronos -n '__chronos_at "status"' -l exit-code -d 'exit 11 where a job needs a look, or nothing triggers the jobs'
+complete -c chronos -n '__chronos_at "status"' -l output -s o -r -d 'wide (nothing is cut), json, or name; else a table'
+complete -c chronos -n '__chronos_at "status"' -l watch -s w -d 'draw it again every 2 s, until Ctrl-C'
+complete -c chronos -n '__chronos_at "status"' -l interval -r -d 'with --watch: how often [2s]'
 complete -c chronos -n '__chronos_at "doctor"' -l probe -d 'also have NAS call here, and see the call come in'
 complete -c chronos -n '__chronos_at "doctor"' -l wait -r -d 'how long to wait for that call [20]'
 complete -c chronos -n '__chronos_at "history"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "history"' -l count -s n -r -d 'how many [20]'
+complete -c chronos -n '__chronos_at "history"' -l output -s o -r -d 'wide (nothing is cut), json, or name; else a table'
+complete -c chronos -n '__chronos_at "history"' -l watch -s w -d 'draw it again every 2 s, until Ctrl-C'
+complete -c chronos -n '__chronos_at "history"' -l interval -r -d 'with --watch: how often [2s]'
 complete -c chronos -n '__chronos_at "logs"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "logs"' -l follow -s f -d 'go on until the run is over'
 complete -c chronos -n '__chronos_at "timeline"' -a '(__chronos_jobs)'

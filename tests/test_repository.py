@@ -334,7 +334,7 @@ def test_no_class_name_has_two_meanings():
 
 
 ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Bar Bounds Cache Cancel Change Changes Check
-    Child Choice Circuit Claims Clause Client Clock Code Command Commit Config Conflict Connection Container Context
+    Child Choice Circuit Claims Clause Client Clock Code Column Command Commit Config Conflict Connection Container Context
     Crash Cron Crontab Decision Defaults Dialect Doubt Draft Edit Effect End Engine Entry Environment Error Event
     Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval
     Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Machine

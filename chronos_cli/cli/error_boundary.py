@@ -56,10 +56,17 @@ def _fail(
     if invocation.debug or "--debug" in arguments:
         _traceback(cause or error)
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if invocation.json or "--json" in before:
+    if invocation.json or _asks_for_json(before):
         invocation.output.document(invocation.command, {}, error)
     invocation.output.error(error)
     return int(error.exit_code)
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    """Whether JSON was asked for, where the words could not be parsed: the error is to be read by a program too."""
+    pairs = zip(words, [*words[1:], ""], strict=False)
+    joined = {"--json", "-ojson", "--output=json"}
+    return any(word in joined or (word in ("-o", "--output") and value == "json") for word, value in pairs)
 
 
 def _traceback(error: BaseException) -> None:

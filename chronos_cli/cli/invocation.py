@@ -92,6 +92,12 @@ class Invocation:
         for context in self._outboxes:
             context.send_alerts()
 
+    def begin_again(self) -> None:
+        """Let go of what one round of a view that is drawn again and again has opened and said."""
+        self.send_alerts()
+        self._outboxes.clear()
+        self._warned = False
+
     def must_be_active(self, doing: str) -> None:
         """Refuse, before anything is read or asked, what a machine on standby leaves to others. Raises StandbyError."""
         if self.config().standby:

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.streams import MARK, flat, one_line, pass_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import TextIO
 
+    from chronos_cli.cli.screen import Column
     from chronos_cli.errors import ChronosError
 
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_NARROW: Final = 40
+_NARROW: Final = 20
 _USUAL: Final = 80
+_BOUNDLESS: Final = 10_000
+"""The width of a line where there is no screen."""
+
 _PART: Final = 200
 """So many items of a long list are encoded at once."""
 
@@ -32,7 +39,9 @@ class Output:
         self.json = False
         self.quiet = False
         self.verbosity = 0
+        self.layout = ""
         self._environ = environ
+        self._frame: list[str] | None = None
 
     # -- stdout --------------------------------------------------------------------------------------------------------
 
@@ -58,7 +67,12 @@ class Output:
 
     def line(self, text: str = "") -> None:
         """A line of data for people; of what is in it, only our own styles reach a terminal."""
-        sys.stdout.write(f"{flat(text)}\n")
+        self._write(f"{flat(text)}\n")
+
+    def paragraph(self, text: str, *, hang: int = 4, style: str = "") -> None:
+        """A line that is folded at blanks where the screen is narrower, its rest `hang` columns further in."""
+        for part in self._folded(flat(text), hang):
+            self.line(self.style(part, style))
 
     def text(self, text: str | bytes) -> None:
         """What a program reads, or a job wrote: as it is, but on a terminal as it can be shown."""
@@ -73,14 +87,59 @@ class Output:
         """Whether whoever read stdout has gone away."""
         return bool(getattr(sys.stdout, "gone", False))
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, styles: Sequence[str] = ()) -> None:
-        """A table; `styles`: one for each row, or none. Columns are as wide as they must be, the last runs free."""
-        rows = [[one_line(cell) for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-        for number, row in enumerate([headers, *rows]):
-            text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    def table(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[str]],
+        *,
+        styles: Sequence[str] = (),
+        whole: bool = False,
+    ) -> None:
+        """A table, one line a row; `styles`: one for each row, or none.
+
+        Columns are as wide as they must be. What is too wide for the screen is cut, and ends with an ellipsis, unless
+        all is to stay `whole`.
+        """
+        from chronos_cli.cli.screen import fitted, padded, width_of
+
+        shown = [[self._known(one_line(cell)) for cell in row] for row in rows]
+        titles, shown = fitted(columns, shown, _BOUNDLESS if whole else self.width, self.ellipsis)
+        widths = [max(map(width_of, cells)) for cells in zip(titles, *shown, strict=True)]
+        for number, row in enumerate([titles, *shown]):
+            text = "  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
             style = "bold" if number == 0 else styles[number - 1] if styles else ""
             self.line(self.style(text, style))
+
+    def _write(self, text: str) -> None:
+        if self._frame is None:
+            sys.stdout.write(text)
+        else:
+            self._frame.append(text)
+
+    def _known(self, text: str) -> str:
+        """A text as the locale can show it, so that it is as wide as it was measured."""
+        if text.isascii() or self.unicode:
+            return text
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+
+    def _folded(self, text: str, hang: int) -> Iterable[str]:
+        width = self.width
+        if len(text) * 2 <= width:  # no character takes more than two columns
+            return (text,)
+        from chronos_cli.cli.screen import folded
+
+        return folded(self._known(text), width, hang)
+
+    @property
+    def ellipsis(self) -> str:
+        """The mark of what was cut."""
+        return "\u2026" if self.unicode else "..."
+
+    @property
+    def wide(self) -> bool:
+        """Whether a table has all its columns, uncut: where that is asked for, and where nothing bounds a line."""
+        return self.layout == "wide" or self.width >= _BOUNDLESS
 
     @property
     def terminal(self) -> bool:
@@ -90,16 +149,7 @@ class Output:
     @property
     def width(self) -> int:
         """How many columns a line may have: the terminal's, or as many as it likes."""
-        columns = self._environ.get("COLUMNS", "")
-        if columns.isdecimal() and int(columns) > 0:
-            return max(int(columns), _NARROW)
-        if not sys.stdout.isatty():
-            return 10_000
-        try:
-            known = os.get_terminal_size(sys.stdout.fileno()).columns
-        except (OSError, ValueError):  # a terminal that cannot be asked
-            known = 0
-        return max(known, _NARROW) if known else _USUAL  # 0: one that does not know its size
+        return (_screen_width(sys.stdout, self._environ) if self.layout != "wide" else 0) or _BOUNDLESS
 
     @property
     def unicode(self) -> bool:
@@ -113,25 +163,67 @@ class Output:
             return text
         return f"{MARK}[{_STYLES[style]}m{text}{MARK}[0m"
 
+    @contextmanager
+    def frame(self, height: int, title: str) -> Iterator[None]:
+        """All that is written within, to people too, drawn at once in place of the last frame, cut to the screen."""
+        at = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        self._frame = [self.style(f"{title}; {at}", "dim") + "\n"]
+        try:
+            yield
+        finally:
+            lines, self._frame = self._frame, None
+            if len(lines) > height - 1:
+                left = len(lines) - height + 2
+                lines = [*lines[: height - 2], f"{self.ellipsis} {left} more lines\n"]
+            clear = f"{MARK}[K\n"
+            sys.stdout.write(f"{MARK}[H" + "".join(line.replace("\n", clear) for line in lines) + f"{MARK}[J")
+            sys.stdout.flush()
+
     # -- stderr --------------------------------------------------------------------------------------------------------
 
     def note(self, text: str) -> None:
         """A word to people beside the data."""
         if not self.quiet:
-            _stderr(text)
+            self._tell(text)
 
     def warn(self, text: str) -> None:
         """A warning, on one line."""
-        _stderr(f"chronos: warning: {one_line(text)}")
+        self._tell(f"chronos: warning: {one_line(text)}")
 
     def detail(self, text: str) -> None:
         """What only `-v` shows."""
         if self.verbosity:
-            _stderr(f"chronos: {one_line(text)}")
+            self._tell(f"chronos: {one_line(text)}")
 
     def error(self, error: ChronosError) -> None:
         """The one line of a failure."""
-        _stderr(f"chronos: error: {error.line()}")
+        self._tell(f"chronos: error: {error.line()}")
+
+    def _tell(self, text: str) -> None:
+        """Write to people: on a terminal folded at blanks as everything else, else on one line."""
+        if self._frame is not None:
+            self.paragraph(text, hang=2)
+        elif len(text) * 2 > _NARROW and sys.stderr.isatty():
+            from chronos_cli.cli.screen import folded
+
+            for part in folded(flat(text), _screen_width(sys.stderr, self._environ) or _USUAL, 2):
+                _stderr(part)
+        else:
+            _stderr(text)
+
+
+def _screen_width(stream: TextIO, environ: Mapping[str, str]) -> int:
+    """The columns of a terminal, or of what COLUMNS says of any other stream; 0 where nothing bounds a line."""
+    columns = environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return max(int(columns), _NARROW)
+    if not stream.isatty():
+        return 0
+    try:
+        known = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # a terminal that cannot be asked
+        known = 0
+    return max(known, _NARROW) if known else _USUAL  # 0: one that does not know its size
 
 
 def _write_list(items: Iterator[Any]) -> None:

@@ -32,10 +32,19 @@ _OWN: Final = {
         "--fire-at": "fire_at",
         "--detach": "detach",
     },
-    "list": {"--offline": "offline"},
+    "list": {
+        "--offline": "offline",
+        "--output": "output",
+        "-o": "output",
+        "--watch": "watch",
+        "-w": "watch",
+        "--interval": "interval",
+    },
     "reconcile": {"--dry-run": "dry_run", "--detailed-exitcode": "detailed", "--prune": "prune"},
 }
-_FLAGS: Final = frozenset({"json", "quiet", "verbose", "debug", "detach", "offline", "dry_run", "detailed", "prune"})
+_FLAGS: Final = frozenset(
+    {"json", "quiet", "verbose", "debug", "detach", "offline", "watch", "dry_run", "detailed", "prune"}
+)
 _NEEDED: Final = {"fire": "job_id"}
 _NOT_OPTIONS: Final = frozenset({"CHRONOS_FIRE_TOKEN"})
 
@@ -75,7 +84,7 @@ def run(arguments: Sequence[str], asked: tuple[str, ActionOptions, ActionOptions
         if command == "list":
             from chronos_cli.cli.handlers.list import show_listing
 
-            return show_listing(invocation, offline=bool(own.get("offline")))
+            return show_listing(invocation, **{"offline": False, **own})  # type: ignore[arg-type]
         if command == "reconcile":
             from chronos_cli.cli.handlers.reconcile import show_reconcile
 

@@ -50,7 +50,7 @@ _JOB: Final = (
     _entry("resume", "", "switch it on again", "Switch a job on again, at its next instant.", module="job_resume"),
     _entry("remove", "", "take a job out", "Take a job out of the store, and its timer.", module="job_remove"),
     _entry(
-        "unlock", "", "give up a stuck run", "Settle a job's runs in hand as lost, naming you.", module="job_unlock"
+        "unlock", "", "give up a stuck run", "Settle a job's unfinished runs as lost, naming you.", module="job_unlock"
     ),
     _entry(
         "realign", "", "undo a wrong clock", "Bring a job back that a wrong clock put far ahead.", module="job_realign"

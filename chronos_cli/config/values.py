@@ -30,8 +30,13 @@ class ValueKind:
 
 
 def shown(value: object) -> str:
-    """A value as an error message repeats it: one line, bounded."""
-    text = " ".join(repr(value).split())
+    """A value as an error message repeats it, as a config.yaml could have it: one line, bounded."""
+    if isinstance(value, str):
+        text = f"'{' '.join(value[: 2 * _SHOWN].split())}'"
+    else:
+        import json
+
+        text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -190,7 +190,7 @@ def _folder(job: Mapping[str, Any], otherwise: Path) -> str:
         raise ActionError("the job's workdir is not a text")
     folder = Path(workdir.strip()).expanduser()
     if not folder.is_absolute():
-        raise ActionError(f"the job's workdir {workdir!r} is not absolute")
+        raise ActionError(f"the job's workdir '{workdir}' is not absolute")
     if not folder.is_dir():
         raise ActionError(f"the job's workdir {folder} is not a folder here")
     return str(folder)
@@ -207,11 +207,11 @@ def _script(given: object, scripts_dir: Path, interpreter: object) -> tuple[tupl
         inside = Path(os.path.realpath(scripts_dir))
         path = Path(os.path.realpath(inside / Path(given).expanduser()))
     except (OSError, RuntimeError) as error:
-        raise ActionError(f"the script {given!r} cannot be found: {error}") from error
+        raise ActionError(f"the script '{given}' cannot be found: {error}") from error
     if not path.is_relative_to(inside):
-        raise ActionError(f"the script {given!r} leads out of {inside}", hint="move it into the scripts folder")
+        raise ActionError(f"the script '{given}' leads out of {inside}", hint="move it into the scripts folder")
     if path.is_symlink():  # a real path is one only where links lead in a circle
-        raise ActionError(f"the script {given!r} cannot be found: its links lead in a circle", hint="put a file there")
+        raise ActionError(f"the script '{given}' cannot be found: its links lead in a circle", hint="put a file there")
     if not path.is_file():
         raise ActionError(f"the script {path} is not there", hint="put it into the scripts folder")
     require_own(str(Path(scripts_dir).parent), (str(inside), str(path)), os.environ)
@@ -228,7 +228,7 @@ def _python(interpreter: object) -> str:
     program = os.path.expanduser(interpreter.strip())
     found = program if "/" in program else next(filter(_runs, (f"{at}/{program}" for at in os.get_exec_path())), "")
     if not os.path.isabs(found) or not _runs(found):
-        raise ActionError(f"the job's interpreter {interpreter!r} is no program here", hint="give its whole path")
+        raise ActionError(f"the job's interpreter '{interpreter}' is no program here", hint="give its whole path")
     return found
 
 
@@ -278,7 +278,8 @@ def _http(given: object, cwd: str) -> HttpAction:
     if not known or any(ord(character) <= ord(" ") for character in url):
         raise ActionError("the job's url is not an http or https one")
     if not isinstance(method, str) or not (method.isascii() and method.isalpha()):
-        raise ActionError(f"the job's http method {method!r} is not one")
+        named = f" '{method}'" if isinstance(method, str) else ""
+        raise ActionError(f"the job's http method{named} is not one")
     headers = given.get("headers") or {}
     if not isinstance(headers, dict) or any(
         "\n" in f"{name}{value}" or "\r" in f"{name}{value}" for name, value in headers.items()

@@ -107,7 +107,7 @@ class LockPlace:
         if self._id is None:
             self._id = self._store_id()
         if "/" in self._id or self._id in ("", ".", ".."):
-            raise LockDirError(f"a store cannot have the id {self._id!r}", hint="put cron/store.json right")
+            raise LockDirError(f"a store cannot have the id '{self._id}'", hint="put cron/store.json right")
         home = self._machine_home()
         if home is not None and _is_ours(home) and not on_network(Path(home)):
             yield home, (*STATE, self._id, name)

@@ -70,7 +70,7 @@ def spawn_group(
         why_not = report.read().decode("utf-8", "replace")
     if why_not:
         os.waitpid(pid, 0)
-        raise ActionError(f"cannot run {argv[0]!r} in {cwd}: {why_not}")
+        raise ActionError(f"cannot run '{argv[0]}' in {cwd}: {why_not}")
     return pid
 
 

@@ -181,7 +181,7 @@ class JobsFile:
             return
         index = self._find(job_id)
         if index is None:
-            raise NotFoundError(f"no job {job_id!r} in this store")
+            raise NotFoundError(f"no job '{job_id}' in this store")
         if same(value, self._stored(index)):
             self._put.pop(index, None)
         else:
@@ -196,7 +196,7 @@ class JobsFile:
         taken = [name for name in self._added if name.lower() == str(job_id).lower()]
         taken += [str(self._id(index)) for index in self._alike(str(job_id))]
         if taken:
-            raise ConflictError(f"there is a job {taken[0]!r} already", hint="choose another id, or edit that job")
+            raise ConflictError(f"there is a job '{taken[0]}' already", hint="choose another id, or edit that job")
         self._added[str(job_id)] = value
 
     def remove(self, job_id: str) -> None:
@@ -205,7 +205,7 @@ class JobsFile:
             return
         gone = {index for index in self._alike(job_id) if self._id(index) == job_id}
         if not gone:
-            raise NotFoundError(f"no job {job_id!r} in this store")
+            raise NotFoundError(f"no job '{job_id}' in this store")
         self._removed |= gone
         for index in gone:
             self._put.pop(index, None)
@@ -353,9 +353,9 @@ def _records(values: list[Any], keys: list[str] | None) -> Iterator[Record]:
             problem = "it has no id" if job_id is None else f"its id is {_kind(job_id)}, not a text"
             job_id = key
         elif not is_job_id(job_id):
-            problem = f"its id {job_id[:40]!r} is not one: letters, digits, dot, dash and underscore, at most 128"
+            problem = f"its id '{job_id[:40]}' is not one: letters, digits, dot, dash and underscore, at most 128"
         elif key is not None and key != job_id:
-            problem = f"its id {job_id!r} is not the key {key!r} it stands under"
+            problem = f"its id '{job_id}' is not the key '{key}' it stands under"
         elif (twin := seen.get(job_id.lower())) is not None:
             how = "the id" if twin.id == job_id else f"but for case the id ({twin.id})"
             problem = f"it has {how} of record {twin.index + 1}"
@@ -401,7 +401,7 @@ def _jobs_of(top: Container, holder: Member | None, where: str) -> Container | N
         return None
     if all(isinstance(item.value, dict) and _is_job(item) for item in entries):
         return top
-    names = ", ".join(repr((item.key or "")[:20]) for item in entries[:5])
+    names = ", ".join(f"'{(item.key or '')[:20]}'" for item in entries[:5])
     raise StoreError(f"{where} has no `jobs`, and its keys are not jobs either ({names})")
 
 

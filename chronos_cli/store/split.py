@@ -81,7 +81,7 @@ def _state(home: str, job_id: str, text: object) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict):
-        raise _unread(home, f"its row of job {job_id[:128]!r} is no JSON object")
+        raise _unread(home, f"its row of job '{job_id[:128]}' is no JSON object")
     return state
 
 

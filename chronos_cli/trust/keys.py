@@ -244,10 +244,10 @@ def file_keys(path: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
         raw = read_file(Path(path).expanduser(), most=MAX_KEYS_BYTES)
         found = choose(parse_keys(raw.decode("utf-8-sig")), algorithm, kid)
     except OSError as error:
-        raise KeysUnavailableError(f"the key file {path!r} cannot be read: {error.strerror}", hint=hint) from error
+        raise KeysUnavailableError(f"the key file '{path}' cannot be read: {error.strerror}", hint=hint) from error
     except ValueError as error:  # UnusableKeysError, or not text
         reason = error if isinstance(error, UnusableKeysError) else "it is not text"
-        raise KeysUnavailableError(f"the key file {path!r} cannot be used: {reason}", hint=hint) from error
+        raise KeysUnavailableError(f"the key file '{path}' cannot be used: {reason}", hint=hint) from error
     if not found:
         raise UnknownKeyError(claim="kid", received=kid)
     return found

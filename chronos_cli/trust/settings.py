@@ -62,11 +62,11 @@ class TrustSettings:
     def __post_init__(self) -> None:
         if self.verifier != NAS_JWT and not _names_function(self.verifier):
             raise ConfigError(
-                f"trust.verifier is {self.verifier!r}", hint=f"write {NAS_JWT} or an importable module:function"
+                f"trust.verifier is '{self.verifier}'", hint=f"write {NAS_JWT} or an importable module:function"
             )
         for name in ("fetch_timeout_s", "max_age_s", "max_stale_s", "cooldown_s", "max_life_s", "leeway_s"):
             if not 0 <= getattr(self, name) <= 10 * 365 * 86400:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}", hint="write a number of seconds, not negative")
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="write a number of seconds, not negative")
         if self.key_kind is KeyKind.URL:
             _check_url(self.keys)
 
@@ -99,7 +99,7 @@ def _check_url(url: str) -> None:
         return
     if scheme == "http" and is_loopback(url):
         return
-    raise ConfigError(f"keys cannot be fetched from {url!r}", hint="use https (plain http only to this machine)")
+    raise ConfigError(f"keys cannot be fetched from '{url}'", hint="use https (plain http only to this machine)")
 
 
 def is_loopback(url: str) -> bool:

@@ -57,9 +57,9 @@ def load_verifier(name: str) -> Callable[..., Any]:
     try:
         judge = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"trust.verifier {name!r} cannot be loaded: {error}", hint="check the module path") from error
+        raise ConfigError(f"trust.verifier '{name}' cannot be loaded: {error}", hint="check the module path") from error
     if not callable(judge):
-        raise ConfigError(f"trust.verifier {name!r} is not a function", hint="name a function as module:function")
+        raise ConfigError(f"trust.verifier '{name}' is not a function", hint="name a function as module:function")
     found: Callable[..., Any] = judge
     return found
 
@@ -84,12 +84,12 @@ def _call(judge: Callable[..., Any], token: str | None, settings: TrustSettings)
     except Exception as error:  # noqa: BLE001 - foreign code: whatever fails in it, nobody judged the token
         # Neither its text nor its traceback goes on: they may hold the token.
         raise KeysUnavailableError(
-            f"trust.verifier {settings.verifier!r} failed with {type(error).__name__}", hint="see what it names"
+            f"trust.verifier '{settings.verifier}' failed with {type(error).__name__}", hint="see what it names"
         ) from None
     if claims is None:
         raise refusals.VerifierRefusedError
     if not isinstance(claims, Mapping):
         raise KeysUnavailableError(
-            f"trust.verifier {settings.verifier!r} returned a {type(claims).__name__}, not claims"
+            f"trust.verifier '{settings.verifier}' returned a {type(claims).__name__}, not claims"
         )
     return tokens.claims_from(claims)

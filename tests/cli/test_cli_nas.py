@@ -90,7 +90,7 @@ def test_list_says_will_fire_only_of_what_nas_has_just_shown(chronos, armed_home
     assert states(document)["df411327b423"] == "different"
     assert [orphan["job_id"] for orphan in document["orphans"]] == ["stranger"]
     text = chronos("list", home=armed_home)
-    assert text.out.splitlines()[1].startswith("df411327b423")
+    assert "  df411327b423  " in text.out.splitlines()[1]
     assert text.out.count("will fire") == 5
     plan = chronos("reconcile", "--dry-run", home=armed_home).out
     assert "~ move   df411327b423 (Nightly fold)" in plan

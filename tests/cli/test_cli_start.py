@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -193,12 +194,12 @@ def test_a_terminal_is_styled_unless_it_asks_not_to_be(coming_home, env, styled)
     os.close(ours)
     assert child.wait(30) == 0
     assert ("\033[" in text) is styled
-    assert "f8916efa9ee5  Morning digest  [live]  never" in text
+    assert re.search(r"^\S*Morning dig\S*\s+f8916efa9ee5  live ", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("columns", "cut"), [(0, 80), (20, 40), (100, 100)])
+@pytest.mark.parametrize(("columns", "cut"), [(0, 80), (10, 20), (40, 40), (100, 100)])
 def test_a_terminal_is_as_wide_as_it_says(columns, cut):
-    """One that does not know its size counts as 80 columns, and below 40 nothing is squeezed further."""
+    """One that does not know its size counts as 80 columns, and below 20 nothing is squeezed further."""
     import fcntl
     import pty
     import struct

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chronos_cli.cli.screen import Column
+
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
@@ -35,9 +37,9 @@ def command(
     def render(out: Output) -> None:
         cells = [(str(row["key"]), _shown(row["value"]), str(row["origin"])) for row in rows]
         if origin:
-            out.table(("KEY", "VALUE", "FROM"), cells)
+            out.table([Column(title="KEY"), Column(title="VALUE"), Column(title="FROM")], cells, whole=True)
         else:
-            out.table(("KEY", "VALUE"), [row[:2] for row in cells])
+            out.table([Column(title="KEY"), Column(title="VALUE")], [row[:2] for row in cells], whole=True)
 
     document = {"home": config.home, "path": config.path, "home_origin": config.origin("home"), "settings": rows}
     return invocation.done(document, render)

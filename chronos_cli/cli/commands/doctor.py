@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _STYLE = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 _INDENT = " " * 10
+_TITLES = {"compare_and_swap": "safe writes", "probe_slot": "probe: slot", "probe_armed": "probe: armed",
+           "probe_received": "probe: received"}  # fmt: skip
+"""The checks whose names, which scripts rely on, are no words for people; of the others an underscore is a blank."""
 
 
 class UnwellError(ChronosError):
@@ -111,8 +114,9 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
 
 
 def _show(out: Output, number: int, check: Check) -> None:
+    title = _TITLES.get(check.name, check.name.replace("_", " "))
     level = out.style(f"{check.level.value:<4}", _STYLE[check.level.value])
-    out.line(f"{number:>2}. {level}  {check.name}: {' '.join(check.text.split())}")
+    out.paragraph(f"{number:>2}. {level}  {title}: {' '.join(check.text.split())}", hang=len(_INDENT))
     if check.mend and check.level.value != "OK":
-        out.line(f"{_INDENT}mend: {check.mend}")
+        out.paragraph(f"{_INDENT}mend: {check.mend}", hang=len(_INDENT))
     out.flush()

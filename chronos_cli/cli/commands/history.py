@@ -9,6 +9,8 @@ import typer
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
+from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
+from chronos_cli.cli.screen import Column
 from chronos_cli.core.row import RunState
 from chronos_cli.durations import span
 from chronos_cli.errors import DocumentError, NotFoundError
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
 
 _UNREADABLE = "unreadable"
+_NARROW = (
+    Column(title="JOB", least=8),
+    Column(title="RUN"),
+    Column(title="STATE"),
+    Column(title="STARTED", drop=3),
+    Column(title="TOOK", drop=2),
+    Column(title="WHY", least=10, drop=1),
+)
+_WIDE = tuple(Column(title=title) for title in ("JOB", "RUN", "STATE", "STARTED", "TOOK", "LATE", "WHY"))
+_SPARK_ROOM = 30
+"""So many columns stay beside the bars for what they mean."""
+
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-=*#%@"
 _STYLE = {RunState.OK: "green", RunState.SKIPPED: "dim", RunState.MISSED: "yellow", RunState.RUNNING: "cyan"}
@@ -46,16 +60,24 @@ def command(
     ctx: typer.Context,
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help=references.JOB_HELP)] = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, max=100_000, help="how many [20]")] = 20,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="KIND", help=OUTPUT_HELP)] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help=WATCH_HELP)] = False,
+    interval: Annotated[str | None, typer.Option("--interval", metavar="TIME", help=INTERVAL_HELP)] = None,
 ) -> int:
     """Show the newest rows of the ledger: each run with its times and result, what was skipped or missed, and why.
 
     With a JOB, also how long its runs took, as a line of bars. A job that was removed keeps its history for a while.
+    One row a run. On a screen long cells are cut; a pipe or a file gets the wide table, and nothing is cut.
 
     Examples:
       chronos history
       chronos history digest -n 50 --json
     """
     invocation: Invocation = ctx.obj
+    return shown(invocation, lambda: _show(invocation, job, count), output=output, watch=watch, interval=interval)
+
+
+def _show(invocation: Invocation, job: str | None, count: int) -> int:
     context = invocation.context(armed=False)
     from chronos_cli.operations.evaluate import as_known
 
@@ -64,16 +86,21 @@ def command(
     now = context.clock()
 
     def render(out: Output) -> None:
+        if out.layout == "name":
+            for row in rows:
+                out.line(f"{row.job_id}/{row.run_id}")
+            return
         if not rows:
             out.note("nothing has run yet")
-        shown = [_cells(row, now) for row in rows]
-        if shown and not out.quiet:
-            out.table(("JOB", "RUN", "STATE", "STARTED", "TOOK", "LATE", "WHY"), shown,
-                      styles=["red" if isinstance(row, UnreadableRow) else _STYLE.get(row.state, "red")
-                              for row in rows])  # fmt: skip
+        elif not out.quiet:
+            styles = ["red" if isinstance(row, UnreadableRow) else _STYLE.get(row.state, "red") for row in rows]
+            if out.wide:
+                out.table(_WIDE, [_cells(row, now) for row in rows], styles=styles)
+            else:
+                out.table(_NARROW, [_short_cells(row, now) for row in rows], styles=styles)
         if job is not None:
             read = [row for row in rows if not isinstance(row, UnreadableRow)]
-            line = sparkline(read, unicode=out.unicode)
+            line = sparkline(read, unicode=out.unicode, most=out.width - _SPARK_ROOM)
             if line:
                 out.line(f"took {line}")
 
@@ -114,15 +141,34 @@ def _rows(context: Context, job: str | None, count: int) -> Iterator[Row | Unrea
 def _cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
     if isinstance(row, UnreadableRow):
         return row.job_id, row.run_id, _UNREADABLE, "-", "-", "-", row.reason
-    took = "-" if row.started_at is None else _length((row.finished_at or now) - row.started_at)
-    late = "-" if row.lateness_s is None or row.lateness_s < 1 else span(row.lateness_s)
     started = "-" if row.started_at is None else f"{row.started_at:%Y-%m-%d %H:%M:%S}Z"
+    return row.job_id, row.run_id, row.state.value, started, _took(row, now), _late(row) or "-", _why(row)
+
+
+def _short_cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
+    if isinstance(row, UnreadableRow):
+        return row.job_id, row.run_id, _UNREADABLE, "-", "-", row.reason
+    started = "-" if row.started_at is None else words.relative(row.started_at, now)
+    late = _late(row)
+    why = "; ".join(part for part in (f"{late} late" if late else "", _why(row)) if part)
+    return row.job_id, row.run_id, row.state.value, started, _took(row, now), why
+
+
+def _took(row: Row, now: datetime) -> str:
+    return "-" if row.started_at is None else _length((row.finished_at or now) - row.started_at)
+
+
+def _late(row: Row) -> str:
+    return "" if row.lateness_s is None or row.lateness_s < 1 else span(row.lateness_s)
+
+
+def _why(row: Row) -> str:
     why = row.reason or row.because or ""
     if row.count > 1:
         why = f"{row.count if row.exact else f'at least {row.count}'} times; {why}"
     if row.attempt > 1:
         why = f"attempt {row.attempt}; {why}"
-    return row.job_id, row.run_id, row.state.value, started, took, late, words.brief(why.rstrip("; "))
+    return words.brief(why.rstrip("; "))
 
 
 def _length(took: object) -> str:
@@ -130,16 +176,17 @@ def _length(took: object) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else span(seconds)
 
 
-def sparkline(rows: list[Row], *, unicode: bool) -> str:
-    """How long the runs took, oldest first, one character each; empty where none has ended."""
+def sparkline(rows: list[Row], *, unicode: bool, most: int = 10_000) -> str:
+    """How long the newest `most` runs took, oldest first, one character each; empty where none has ended."""
     lengths = [
         (row.finished_at - row.started_at).total_seconds()
         for row in reversed(rows)
         if row.finished_at and row.started_at
     ]
+    lengths = lengths[-max(most, 1) :]
     if not lengths:
         return ""
     bars = _BARS if unicode else _ASCII_BARS
-    most = max(lengths) or 1.0
-    line = "".join(bars[min(len(bars) - 1, int(length / most * len(bars)))] for length in lengths)
+    longest = max(lengths) or 1.0
+    line = "".join(bars[min(len(bars) - 1, int(length / longest * len(bars)))] for length in lengths)
     return f"{line}  {min(lengths):.1f} s to {max(lengths):.1f} s"

@@ -1,4 +1,4 @@
-"""`chronos job unlock`: give up a job's runs in hand."""
+"""`chronos job unlock`: give up a job's unfinished runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(
     job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> int:
-    """Settle a job's runs in hand as lost, whatever their owner's state, and end what they left on this machine.
+    """Settle a job's unfinished runs as lost, whatever their owner's state, and end what they left on this machine.
 
     For a run whose machine is gone and whose lease is long. The rows name who did it. Rows of the job that cannot be
     read become lost ones; their bytes are kept in cron/set-aside.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from chronos_cli.cli.screen import Column
+
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
@@ -47,7 +49,7 @@ def command(ctx: typer.Context) -> int:
             ("*" if row["active"] else " ", str(row["name"]), str(row["because"] or "can be used"), str(row["origin"]))
             for row in rows
         ]
-        out.table(("", "NAME", "", "FROM"), cells)
+        out.table([Column(title=title) for title in ("", "NAME", "", "FROM")], cells, whole=True)
 
     document = {"providers": rows, "configured": resolved.wanted, "warning": resolved.warning}
     return invocation.done(document, render)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from chronos_cli.cli import humanize as words
-from chronos_cli.cli.handlers.list import last_words, look_at, not_reached_words, standby_words, state_words
+from chronos_cli.cli.handlers.list import (
+    id_of,
+    last_words,
+    look_at,
+    name_of,
+    not_reached_words,
+    standby_words,
+    state_words,
+)
+from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
+from chronos_cli.cli.screen import Column
 from chronos_cli.core.clock import AHEAD, DISPLACED
 from chronos_cli.errors import ExitCode
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
@@ -21,6 +31,13 @@ if TYPE_CHECKING:
     from chronos_cli.operations.views.listing import JobView, Listing
 
 
+COLUMNS: Final = (
+    Column(title="NAME", least=8),
+    Column(title="ID", least=8, drop=1),
+    Column(title="STATE", drop=2),
+    Column(title="LOOK", least=12),
+    Column(title="WHY", least=12, drop=3),
+)
 CONDITION_WORDS: Final = {
     "arm_missing": "not armed",
     "arm_different": "armed for another time",
@@ -41,18 +58,33 @@ def command(
     watch_code: Annotated[
         bool, typer.Option("--exit-code", help="exit 11 where a job needs a look, or nothing triggers the jobs")
     ] = False,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="KIND", help=OUTPUT_HELP)] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help=WATCH_HELP)] = False,
+    interval: Annotated[str | None, typer.Option("--interval", metavar="TIME", help=INTERVAL_HELP)] = None,
 ) -> int:
     """Say how it stands: where the jobs are, what triggers them, what NAS holds, and which jobs need a look.
 
     Stored, armed at NAS (and when that was verified), the last call and the last success are said separately. An
-    overdue start and a run that outlasts its timeout are separate too.
+    overdue start and a run that outlasts its timeout are separate too. Jobs that need a look are a table, one row each;
+    `-o name` gives their ids alone.
 
     Examples:
       chronos status
       chronos status --exit-code -q || echo 'a job needs a look'
       chronos status --json | jq .needs_a_look
+      chronos status --watch
     """
     invocation: Invocation = ctx.obj
+    return shown(
+        invocation,
+        lambda: _status(invocation, offline=offline, watch_code=watch_code),
+        output=output,
+        watch=watch,
+        interval=interval,
+    )
+
+
+def _status(invocation: Invocation, *, offline: bool, watch_code: bool) -> int:
     config, context = invocation.config(), invocation.context()
     resolved = invocation.provider(context)
     found, nas, failure = look_at(invocation, context, offline=offline)
@@ -125,17 +157,21 @@ def _why(view: JobView) -> str | None:
 
 
 def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
+    if out.layout == "name":
+        for entry in document["needs_a_look"]:
+            out.line(entry["job_id"])
+        return
     now, counts, provider = found.now, document["counts"], document["provider"]
     if document["standby"] is not None:
-        out.line(out.style(standby_words(document["standby"]), "red"))
+        out.paragraph(standby_words(document["standby"]), style="red")
     if document["held"] is not None:
-        out.line(out.style(f"ALL JOBS ARE HELD: {words.brief(document['held'])}", "red"))
+        out.paragraph(f"ALL JOBS ARE HELD: {words.brief(document['held'])}", style="red")
     if (lost := not_reached_words(found)) is not None:
-        out.line(out.style(f"{lost}; `chronos doctor --probe` tries the way", "red"))
+        out.paragraph(f"{lost}; `chronos doctor --probe` tries the way", style="red")
     if document["trigger"]["working"] is False:
         where = " on the active machine" if document["standby"] is not None else ""
         words_of_it = f"NO WORKING TRIGGER: {document['trigger']['because']}; `{INSTALL}`{where} installs one"
-        out.line(out.style(words_of_it, "red"))
+        out.paragraph(words_of_it, style="red")
     rows = [
         ("home", document["home"]),
         ("trigger", f"{provider['active']}: {document['trigger']['because']}"),
@@ -146,16 +182,36 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
         ("next", _ago(document["next_run_at"], now)),
     ]
     for name, text in rows:
-        out.line(f"{name:<13} {text}")
-    for view in found.jobs:
-        words_ = conditions(view)
-        if words_:
-            named = f"{view.id} ({words.brief(view.name)})"
-            said = ", ".join(CONDITION_WORDS.get(word, word) for word in words_)
-            text = f"! {named}: {said}  [{state_words(view)}]  {last_words(view, now)}"
-            out.line(out.style(text, "yellow"))
-            if view.doubt is not None:
-                out.line(f"    {view.doubt.text}; {view.doubt.mend}")
+        out.paragraph(f"{name:<13} {text}", hang=14)
+    _show_jobs(out, [view for view in found.jobs if conditions(view)], now)
+
+
+def _show_jobs(out: Output, views: list[JobView], now: datetime) -> None:
+    """The jobs that need a look, one row each, and below them what a row has no room for."""
+    if not views:
+        return
+    out.line()
+    named = out.wide or any(view.name != view.id for view in views)
+    rows = [
+        (name_of(view), *id_of(view, wide=out.wide, named=named), state_words(view), _look(view), _why_now(view, now))
+        for view in views
+    ]
+    columns = [column for column in COLUMNS if named or column.title != "ID"]
+    out.table(columns, rows, styles=["yellow"] * len(rows))
+    for view in views:
+        if view.doubt is not None:
+            out.paragraph(f"{view.id}: {view.doubt.text}; {view.doubt.mend}", hang=2)
+    out.note("`chronos doctor` says of each what mends it")
+
+
+def _why_now(view: JobView, now: datetime) -> str:
+    """The reason of a row: of a run that failed also when that was."""
+    ended = view.problem is not None or view.unreadable or view.failing
+    return last_words(view, now) if ended else words.brief(_why(view) or last_words(view, now))
+
+
+def _look(view: JobView) -> str:
+    return ", ".join(CONDITION_WORDS.get(word, word) for word in conditions(view))
 
 
 def _nas_words(document: dict[str, Any], found: Listing) -> str:

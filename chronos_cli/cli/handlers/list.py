@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.cli import humanize as words
+from chronos_cli.cli.screen import Column
 from chronos_cli.collector import collector_paused
 from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError
@@ -24,13 +25,37 @@ if TYPE_CHECKING:
     from chronos_cli.operations.views.listing import JobView, Listing
 
 _LIST_BUDGET_S = 30.0
+COLUMNS: Final = (
+    Column(title="NAME", least=8),
+    Column(title="ID", least=8, drop=1),
+    Column(title="STATE"),
+    Column(title="NEXT"),
+    Column(title="ARM", least=13, drop=2),
+    Column(title="LAST RUN", least=12, drop=3),
+    Column(title="SCHEDULE"),
+)
 _ARM_WORDS: Final = {ArmedWake.ORPHAN: "held for nothing"}
 
 
-def show_listing(invocation: Invocation, *, offline: bool) -> int:
-    """List, with or without NAS."""
-    with collector_paused():
-        return _show_listing(invocation, offline=offline)
+def show_listing(
+    invocation: Invocation,
+    *,
+    offline: bool,
+    output: str | None = None,
+    watch: bool = False,
+    interval: str | None = None,
+) -> int:
+    """List, with or without NAS; once, or again and again."""
+
+    def show() -> int:
+        with collector_paused():
+            return _show_listing(invocation, offline=offline)
+
+    if output is None and not watch and interval is None:
+        return show()
+    from chronos_cli.cli.layouts import shown
+
+    return shown(invocation, show, output=output, watch=watch, interval=interval)
 
 
 def _show_listing(invocation: Invocation, *, offline: bool) -> int:
@@ -40,7 +65,9 @@ def _show_listing(invocation: Invocation, *, offline: bool) -> int:
         invocation.output.warn(f"others can read the token in {config.token_file}: chmod 600 {config.token_file}")
     found, nas, failure = look_at(invocation, context, offline=offline)
     waiting = any(view.state == "live" for view in found.jobs)
-    nothing = nothing_triggers(config, context, found.now) if waiting and not invocation.json else None
+    promised = any(view.will_fire for view in found.jobs)
+    asked = waiting and not promised and not invocation.json
+    nothing = nothing_triggers(config, context, found.now) if asked else None
     document = {
         "now": found.now.isoformat(),
         "standby": context.standby or None,
@@ -136,26 +163,21 @@ def nothing_triggers(config: Config, context: Context, now: datetime) -> str | N
 
 
 def _show(out: Output, found: Listing, standby: str, *, unknown: bool, nothing: str | None) -> None:
-    if out.quiet:
+    if out.quiet or out.layout == "name":
         for view in found.jobs:
             out.line(view.id)
         return
     if standby:
-        out.line(out.style(standby_words(standby), "red"))
+        out.paragraph(standby_words(standby), style="red")
     if found.held_reason is not None:
-        out.line(out.style(f"ALL JOBS ARE HELD: {words.brief(found.held_reason)}", "red"))
+        out.paragraph(f"ALL JOBS ARE HELD: {words.brief(found.held_reason)}", style="red")
     if not found.jobs:
         out.note("no jobs; add one with `chronos job add 'every 1h' --command echo hello`")
-    rows = [_row(view, found.now, unknown=unknown) for view in found.jobs]
-    headers = ("ID", "NAME", "STATE", "NEXT", "ARM", "LAST RUN", "SCHEDULE")
-    styles = [_style(view) for view in found.jobs]
-    if rows and _fits(headers, rows, out.width):
-        out.table(headers, rows, styles=styles)
     else:
-        for row, style in zip(rows, styles, strict=True):
-            job_id, name, state, following, arm, last, schedule = row
-            out.line(out.style(f"{job_id}  {name}  [{state}]  {last}", style))
-            out.line(f"    {schedule}  next {following}  arm {arm}")
+        named = out.wide or any(view.name != view.id for view in found.jobs)
+        rows = [_row(view, found.now, unknown=unknown, wide=out.wide, named=named) for view in found.jobs]
+        columns = [column for column in COLUMNS if (named or column.title != "ID")]
+        out.table(columns if out.wide else columns[:-1], rows, styles=[_style(view) for view in found.jobs])
     _show_doubts(out, found)
     if nothing is not None:
         out.note(nothing)
@@ -173,20 +195,30 @@ def _show_doubts(out: Output, found: Listing) -> None:
 def _show_orphans(out: Output, found: Listing) -> None:
     for arm in found.orphans:
         where = words.brief(f"{arm.job_id}  is armed at NAS for {arm.fire_at_text}")
-        out.line(out.style(f"{where}, but no job here", "yellow"))
+        out.paragraph(f"{where}, but no job here", style="yellow")
     if found.orphans:
         out.note("`chronos cancel --orphans` drops the timers of no job here")
 
 
-def _fits(headers: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> bool:
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    return sum(widths) + 2 * (len(widths) - 1) <= width
+def _row(view: JobView, now: datetime, *, unknown: bool, wide: bool, named: bool) -> tuple[str, ...]:
+    row = (name_of(view), *id_of(view, wide=wide, named=named), state_words(view),
+           _whole_next(view, now) if wide else _next(view, now), arm_words(view, now, unknown=unknown),
+           last_words(view, now))  # fmt: skip
+    if not wide:
+        return row
+    return *row, "-" if view.schedule is None else words.brief(f"{view.schedule} ({view.zone_name})")
 
 
-def _row(view: JobView, now: datetime, *, unknown: bool) -> tuple[str, ...]:
-    schedule = "-" if view.schedule is None else words.brief(f"{view.schedule} ({view.zone_name})")
-    return (view.id, words.brief(view.name), state_words(view), _next(view, now), arm_words(view, now, unknown=unknown),
-            last_words(view, now), schedule)  # fmt: skip
+def name_of(view: JobView) -> str:
+    """The name of a job as it stands in a table."""
+    return words.brief(view.name)
+
+
+def id_of(view: JobView, *, wide: bool, named: bool) -> tuple[str, ...]:
+    """The cell of the id: none where no job has a name of its own, and empty where this job has none."""
+    if not named:
+        return ()
+    return (view.id if wide or view.id != view.name else "",)
 
 
 def state_words(view: JobView) -> str:
@@ -229,9 +261,7 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
     if arm.state is ArmedWake.DIFFERENT and arm.held is not None and view.zone is not None:
         same = arm.held == arm.wanted and arm.callback_url is not None
         text += (
-            f" (calls {words.brief(arm.callback_url or '')})"
-            if same
-            else f" ({arm.held.astimezone(view.zone):%Y-%m-%d %H:%M:%S})"
+            f" (calls {words.brief(arm.callback_url or '')})" if same else f" ({words.instant(arm.held, view.zone)})"
         )
     if not arm.checked:
         verified = "not verified" if arm.verified_at is None else f"verified {words.relative(arm.verified_at, now)}"
@@ -242,9 +272,13 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
 
 
 def _next(view: JobView, now: datetime) -> str:
+    return "-" if view.next_at is None else words.relative(view.next_at, now)
+
+
+def _whole_next(view: JobView, now: datetime) -> str:
     if view.next_at is None or view.zone is None:
         return words.brief(view.paused_reason or "-")
-    return f"{view.next_at.astimezone(view.zone):%Y-%m-%d %H:%M:%S %Z} ({words.relative(view.next_at, now)})"
+    return f"{words.instant(view.next_at, view.zone)} ({words.relative(view.next_at, now)})"
 
 
 def _style(view: JobView) -> str:

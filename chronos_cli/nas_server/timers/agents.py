@@ -119,7 +119,7 @@ class AgentRegister:
     ) -> NewToken:
         """Let a new agent in. Raises ConflictError where the name is taken, UsageError where it cannot be one."""
         if not _NAME.match(name):
-            raise UsageError(f"{name!r} cannot name an agent", hint="letters, digits and . _ @ -, at most 64")
+            raise UsageError(f"'{name}' cannot name an agent", hint="letters, digits and . _ @ -, at most 64")
         now = self._clock()
         token, expires_at = _fresh(now, expires_in)
 

@@ -104,7 +104,7 @@ def records_in(document: object) -> list[dict[str, Any]]:
         raise UsageError("the document has no list of jobs", hint="give what `chronos job export` wrote")
     for item in jobs:
         if not is_job_id(item.get("id")):
-            raise UsageError(f"{str(item.get('id'))[:40]!r} cannot be a job id", hint="put that record right")
+            raise UsageError(f"'{str(item.get('id'))[:40]}' cannot be a job id", hint="put that record right")
     return jobs
 
 

@@ -50,9 +50,10 @@ def trigger_of(found: Listing, ticks: Ticks, *, active: str) -> TriggerHealth:
         return TriggerHealth(working=None, because=f"no job waits for one; {when}", last_tick_at=at)
     if is_ticking(ticks, found.now):
         return TriggerHealth(working=True, because=when, last_tick_at=at)
-    if active == "builtin":
+    held = any(view.will_fire for view in live)
+    if active == "builtin" and not held:
         return TriggerHealth(working=False, because=when, last_tick_at=at)
-    if active != "chronos":
+    if active not in ("builtin", "chronos"):
         return TriggerHealth(working=None, because=f"{active} triggers jobs; {when}", last_tick_at=at)
     armed = [view for view in live if view.arm.state is ArmedWake.ARMED]
     if not armed:
