@@ -8,7 +8,7 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--every|--fire-at|--format|--from|--grace|--header|--home|--http|--id|--image|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--wait|--workdir|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--every|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--wait|--workdir|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
             'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
@@ -46,7 +46,7 @@ _chronos() {
         "doctor") options="--probe --wait" ;;
         "history") options="--count -n --output -o --watch -w --interval" ;;
         "logs") options="--follow -f" ;;
-        "timeline") options="--last --next --svg" ;;
+        "timeline") options="--last --next --svg --html" ;;
         "hold") options="--reason --ttl --on --off" ;;
         "provider list") options="" ;;
         "init") options="--portal-url --callback-url --audience --jwks-url --timezone --agent --force" ;;

@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --every --fire-at --format --from --grace --header --home --http --id --image --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --every --fire-at --format --from --grace --header --home --html --http --id --image --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -188,9 +188,10 @@ complete -c chronos -n '__chronos_at "history"' -l interval -r -d 'with --watch:
 complete -c chronos -n '__chronos_at "logs"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "logs"' -l follow -s f -d 'go on until the run is over'
 complete -c chronos -n '__chronos_at "timeline"' -a '(__chronos_jobs)'
-complete -c chronos -n '__chronos_at "timeline"' -l last -r -d 'how far back [24h]'
-complete -c chronos -n '__chronos_at "timeline"' -l next -r -d 'how far ahead [24h]'
+complete -c chronos -n '__chronos_at "timeline"' -l last -r -d 'how far back [as far as there is to see]'
+complete -c chronos -n '__chronos_at "timeline"' -l next -r -d 'how far ahead [as far as there is to see]'
 complete -c chronos -n '__chronos_at "timeline"' -l svg -r -d 'write it as an SVG file'
+complete -c chronos -n '__chronos_at "timeline"' -l html -r -d 'write it as one web page, with all runs'
 complete -c chronos -n '__chronos_at "hold"' -l reason -r -d 'why, for whoever meets it'
 complete -c chronos -n '__chronos_at "hold"' -l ttl -r -d 'when the hold ends by itself, counted from now'
 complete -c chronos -n '__chronos_at "hold"' -l on -d 'hold all jobs'

@@ -338,7 +338,7 @@ ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff B
     Crash Cron Crontab Decision Defaults Dialect Doubt Draft Edit Effect End Engine Entry Environment Error Event
     Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval
     Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Machine
-    Member Memory Meta Metrics Mode Mount Note Notified Once Open Operations Options Origin Output Packing Page
+    Member Memory Meta Metrics Mode Mount Note Notified Once Open Operations Options Origin Outage Output Packing Page
     Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Refusal Register
     Registry Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
     Runners Running Runs Scheduler Server Session Setting Settings Shift Source Standing Start State Status Step

@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.cli import humanize as words
+from chronos_cli.cli.screen import cut, padded, width_of
+from chronos_cli.durations import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # state: (character, its ASCII stand-in, style, rank); the highest rank wins a column
 _MARKS: Final[dict[str, tuple[str, str, str, int]]] = {
     "now": ("│", "|", "bold", 0),
+    "waited": ("╌", "~", "yellow", 1),
     "coming": ("○", "o", "cyan", 1),
     "skipped": ("·", "-", "dim", 2),
     "ok": ("█", "#", "green", 3),
@@ -28,9 +31,17 @@ _MARKS: Final[dict[str, tuple[str, str, str, int]]] = {
     "timeout": ("✗", "x", "red", 7),
     "lost": ("✗", "x", "red", 7),
     "failed": ("✗", "x", "red", 7),
+    "overdue": ("▓", "%", "red", 8),
+    "outage": ("▄", "^", "red", 8),
 }
-_LEGEND: Final = ("ok", "failed", "running", "missed", "skipped", "coming", "now")
-_STEPS: Final = (1, 5, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080, 43200)
+_LEGEND: Final = (
+    "ok", "failed", "running", "queued", "missed", "skipped", "waited", "overdue", "outage", "coming", "now",
+)  # fmt: skip
+_SAME: Final = {"accepted": "queued", "timeout": "failed", "interrupted": "failed", "lost": "failed"}
+"""States that are drawn as another, which stands for both in the legend."""
+
+_DAY, _WEEK, _MONTH = 1_440, 10_080, 43_200
+_STEPS: Final = (1, 5, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080, 43200, 129600, 527040)
 _LABEL: Final = 24
 _CHART_MOST: Final = 160
 _TICK: Final = 12
@@ -38,34 +49,76 @@ _TICK: Final = 12
 
 def draw(out: Output, facts: Timeline) -> None:
     """Write the picture."""
-    names = [words.brief(lane.name) for lane in facts.lanes]
-    label = min(_LABEL, max(map(len, names), default=4))
-    columns = min(max(out.width - label - 2, 20), _CHART_MOST)
+    names = [out.known(words.brief(lane.name)) for lane in facts.lanes]
+    label = max(min(_LABEL, max(map(width_of, [*names, "outages"])), out.width // 3), 4)
+    columns = min(max(out.width - label - 2, 8), _CHART_MOST)
+    seen = {"now"}
+    out.paragraph(f"{_span(facts)}; now {words.instant(facts.now, facts.zone)}", hang=2)
     for line in _axis(facts, columns):
         out.line(" " * (label + 2) + line)
+    if facts.outages:
+        cells = [""] * columns
+        for outage in facts.outages:
+            _fill(cells, outage.start, outage.end, "outage", facts)
+        seen |= set(cells)
+        out.line(padded("outages", label) + "  " + "".join(_styled(out, group) for group in _grouped(cells)))
     for lane, whole in zip(facts.lanes, names, strict=True):
-        name = whole if len(whole) <= label else f"{whole[: label - 2]}.."
+        name = padded(cut(whole, label, out.ellipsis), label)
+        if lane.problem is not None:
+            said = cut(out.known(words.brief(f"invalid: {lane.problem}")), columns, out.ellipsis)
+            out.line(f"{name}  {out.style(said, 'red')}")
+            continue
         cells = _cells(lane, facts, columns)
-        out.line(f"{name:<{label}}  " + "".join(_styled(out, group) for group in _grouped(cells)))
+        seen |= set(cells)
+        out.line(f"{name}  " + "".join(_styled(out, group) for group in _grouped(cells)))
+    _explain(out, facts, label, columns)
+    drawn = {_SAME.get(state, state) for state in seen}
+    out.paragraph("  ".join(f"{_glyph(out, state)} {state}" for state in _LEGEND if state in drawn), hang=0)
+
+
+def _span(facts: Timeline) -> str:
+    """How much is drawn: `1 h back and 6 h ahead`."""
+    back, ahead = ((end - start).total_seconds() for start, end in ((facts.start, facts.now), (facts.now, facts.end)))
+    return f"{span(back)} back and {span(ahead)} ahead"
+
+
+def _explain(out: Output, facts: Timeline, label: int, columns: int) -> None:
+    """Write what stands below the lanes: outages, changes of the clocks, and what is not drawn."""
+    for outage in facts.outages:
+        when = words.from_to(outage.start, outage.end, facts.zone)
+        out.paragraph(f"outage {when}: {words.brief(outage.reason)}", hang=2, style="red")
     for shift in facts.shifts:
         by = int((shift.after - shift.before).total_seconds() // 60)
-        column = _column(shift.at, facts, columns)
-        out.line(f"{'clocks':<{label}}  {' ' * column}^ {by:+d} min at {shift.at.astimezone(facts.zone):%a %H:%M %Z}")
-    for lane, whole in zip(facts.lanes, names, strict=True):
+        said = f"^ {by:+d} min at {shift.at.astimezone(facts.zone):%a %H:%M %Z}"
+        column = max(min(_column(shift.at, facts, columns), columns - len(said)), 0)
+        out.line(f"{padded('clocks', label)[:label]}  {' ' * column}{said}")
+    for lane in facts.lanes:
+        if lane.overdue is not None:
+            since = words.instant(lane.overdue, facts.zone)
+            ago = span((facts.now - lane.overdue).total_seconds())
+            out.paragraph(f"{words.brief(lane.name)}: due since {since}, {ago} ago", hang=2, style="red")
         if lane.cut:
-            out.note(f"{whole}: only its next {len(lane.coming)} times are drawn")
-    out.line("  ".join(f"{_glyph(out, state)} {state}" for state in _LEGEND))
+            out.note(f"{words.brief(lane.name)}: only its next {len(lane.coming)} times are drawn")
 
 
 def _cells(lane: Lane, facts: Timeline, columns: int) -> list[str]:
     cells = [""] * columns
     cells[_column(facts.now, facts, columns)] = "now"
     for at in lane.coming:
-        _put(cells, _column(at, facts, columns), "coming")
+        if lane.overdue is None or at > facts.now:
+            _put(cells, _column(at, facts, columns), "coming")
     for bar in lane.past:
-        for column in range(_column(bar.start, facts, columns), _column(bar.end, facts, columns) + 1):
-            _put(cells, column, bar.state)
+        if bar.due is not None:
+            _fill(cells, bar.due, bar.start, "waited", facts)
+        _fill(cells, bar.start, bar.end, bar.state, facts)
+    if lane.overdue is not None:
+        _fill(cells, lane.overdue, facts.now, "overdue", facts)
     return cells
+
+
+def _fill(cells: list[str], start: datetime, end: datetime, state: str, facts: Timeline) -> None:
+    for column in range(_column(start, facts, len(cells)), _column(end, facts, len(cells)) + 1):
+        _put(cells, column, state)
 
 
 def _put(cells: list[str], column: int, state: str) -> None:
@@ -104,7 +157,15 @@ def ticks(facts: Timeline, *, most: int) -> Iterator[tuple[datetime, str]]:
         if at > facts.end:
             return
         if at >= facts.start:
-            yield at, f"{wall:%a %d}" if step >= 1440 or (wall.hour, wall.minute) == (0, 0) else f"{wall:%H:%M}"
+            yield at, _label(wall, step)
+
+
+def _label(wall: datetime, step: int) -> str:
+    if step >= _MONTH:
+        return f"{wall:%b %Y}"
+    if step >= _WEEK:
+        return f"{wall:%d %b}"
+    return f"{wall:%a %d}" if step >= _DAY or (wall.hour, wall.minute) == (0, 0) else f"{wall:%H:%M}"
 
 
 def _grouped(cells: list[str]) -> Iterator[tuple[str, int]]:

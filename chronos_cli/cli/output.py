@@ -102,7 +102,7 @@ class Output:
         """
         from chronos_cli.cli.screen import fitted, padded, width_of
 
-        shown = [[self._known(one_line(cell)) for cell in row] for row in rows]
+        shown = [[self.known(one_line(cell)) for cell in row] for row in rows]
         titles, shown = fitted(columns, shown, _BOUNDLESS if whole else self.width, self.ellipsis)
         widths = [max(map(width_of, cells)) for cells in zip(titles, *shown, strict=True)]
         for number, row in enumerate([titles, *shown]):
@@ -116,7 +116,7 @@ class Output:
         else:
             self._frame.append(text)
 
-    def _known(self, text: str) -> str:
+    def known(self, text: str) -> str:
         """A text as the locale can show it, so that it is as wide as it was measured."""
         if text.isascii() or self.unicode:
             return text
@@ -129,7 +129,7 @@ class Output:
             return (text,)
         from chronos_cli.cli.screen import folded
 
-        return folded(self._known(text), width, hang)
+        return folded(self.known(text), width, hang)
 
     @property
     def ellipsis(self) -> str:

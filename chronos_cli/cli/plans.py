@@ -84,7 +84,7 @@ def _what(step: Step, zone: tzinfo) -> str:
     if step.action is Action.MOVE:
         return f"{_times(step.held, step.wanted, zone)}  ({step.reason})"
     at = step.wanted if step.action in (Action.ARM, Action.KEEP) else step.held
-    text = "" if at is None else at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    text = "" if at is None else words.instant(at, zone)
     return f"{text}  ({step.reason})" if step.action in (Action.ORPHAN, Action.KEEP) and step.reason else text
 
 
@@ -92,9 +92,4 @@ def _times(held: datetime | None, wanted: datetime | None, zone: tzinfo) -> str:
     """From when to when: the day is said where it differs."""
     if wanted is None:
         return "-"
-    after = wanted.astimezone(zone)
-    if held is None:
-        return f"? -> {after:%Y-%m-%d %H:%M:%S}"
-    before = held.astimezone(zone)
-    form = "%H:%M:%S" if before.date() == after.date() else "%Y-%m-%d %H:%M:%S"
-    return f"{before:%Y-%m-%d %H:%M:%S} -> {after.strftime(form)}"
+    return f"? -> {words.instant(wanted, zone)}" if held is None else words.from_to(held, wanted, zone)

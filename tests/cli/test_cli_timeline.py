@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
+import re
 import struct
 import subprocess
 import xml.etree.ElementTree as ET
@@ -63,8 +67,8 @@ def test_every_line_keeps_to_the_width(chronos, lively, width):
     """Narrow or wide, a line of the chart is never longer than the terminal."""
     done = chronos("timeline", "--last", "1h", "--next", "1h", home=lively, env={"COLUMNS": str(width)})
     assert done.code == 0
-    chart = done.out.splitlines()[:4]
-    assert max(map(len, chart)) <= max(width, 48)
+    chart = done.out.splitlines()
+    assert max(map(len, chart)) <= width
     assert any("✗" in line for line in chart)
     assert any("█" in line for line in chart)
     assert done.out.splitlines()[-1].endswith("now")
@@ -148,3 +152,142 @@ def test_the_axis_has_round_times_and_not_too_many(hours, most):
     found = list(ticks(facts, most=most))
     assert 1 <= len(found) <= most + 1
     assert all(at.second == 0 and at.minute % 5 == 0 for at, _ in found)
+
+
+def window_of(chronos, home, *words):
+    document = chronos("timeline", *words, "--json", home=home).json
+    start, now, end = (datetime.fromisoformat(document[key]) for key in ("start", "now", "end"))
+    return now - start, end - now
+
+
+@pytest.mark.parametrize(
+    ("schedules", "least", "most"),
+    [
+        (("every 2s",), timedelta(minutes=1), timedelta(minutes=1)),
+        (("every 10m",), timedelta(minutes=10), timedelta(minutes=30)),
+        (("@yearly",), timedelta(days=1), timedelta(days=366)),
+        (("every 10m", "every 1h"), timedelta(minutes=30), timedelta(hours=2)),
+        (("every 2s", "@yearly"), timedelta(minutes=2), timedelta(minutes=10)),
+        ((), timedelta(hours=1), timedelta(hours=1)),
+    ],
+)
+def test_it_is_as_long_as_there_is_something_to_see(chronos, home, schedules, least, most):
+    """Unless it is said how long: to each job's next time, as far as the busiest can be told apart."""
+    for number, schedule in enumerate(schedules):
+        assert chronos("job", "add", schedule, "--id", f"j{number}", "--shell", "true", home=home).code == 0
+    back, ahead = window_of(chronos, home)
+    assert least <= ahead <= most
+    assert ahead / 4 <= back <= ahead
+    assert window_of(chronos, home, "--last", "3h") == (timedelta(hours=3), max(ahead, timedelta(minutes=0)))
+    assert window_of(chronos, home, "--last", "3h", "--next", "1d") == (timedelta(hours=3), timedelta(days=1))
+
+
+@pytest.fixture
+def troubled(chronos, lively):
+    """The same home after an outage of half an hour, with a job that is overdue and one that is broken."""
+    path = lively / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    now = datetime.now(UTC).replace(microsecond=0)
+    document["jobs"][0]["next_run_at"] = (now - timedelta(minutes=3)).isoformat()
+    document["jobs"].append({"id": "half", "name": "half <b>"})
+    path.write_text(json.dumps(document))
+    due, begun = now - timedelta(minutes=50), now - timedelta(minutes=20)
+    name = f"{due:%Y%m%dT%H%M%SZ}"
+    row = {"job_id": "bad", "run_id": name, "state": "ok", "kind": "late", "claim": "c", "claimed_at": begun.isoformat(),
+           "scheduled_at": due.isoformat(), "started_at": begun.isoformat(), "finished_at": begun.isoformat(),
+           "lateness_s": 1800.0}  # fmt: skip
+    (lively / "cron" / "runs" / "bad" / f"{name}.json").write_text(json.dumps(row))
+    return lively
+
+
+def test_outages_and_what_is_overdue_are_drawn(chronos, troubled):
+    """Both outages with their times and zone, the one that lasts till now too; the lane of what is due, and the broken."""
+    document = chronos("timeline", "--last", "2h", "--json", home=troubled).json
+    lengths = [datetime.fromisoformat(one["end"]) - datetime.fromisoformat(one["start"]) for one in document["outages"]]
+    assert len(lengths) == 2
+    assert lengths[0] == timedelta(minutes=30)
+    assert timedelta(minutes=3) <= lengths[1] <= timedelta(minutes=4)
+    lanes = {lane["job_id"]: lane for lane in document["jobs"]}
+    assert lanes["good"]["overdue_since"]
+    assert lanes["half"]["problem"]
+    done = chronos("timeline", "--last", "2h", home=troubled)
+    assert done.out.count("outage 2") == 2
+    assert " CET: jobs" in done.out or " CEST: jobs" in done.out
+    assert "good <job>: due since 2" in done.out
+    assert "half <b>  " in done.out
+    assert "invalid: " in done.out
+    for glyph in "▓▄╌":
+        assert glyph in done.out
+    held = chronos("hold", "--reason", "db migration", home=troubled)
+    assert held.code == 0
+    document = chronos("timeline", "--json", home=troubled).json
+    assert "db migration" in document["outages"][-1]["reason"]
+    assert document["jobs"][0]["overdue_since"] is None
+
+
+def test_a_run_that_waits_for_another_is_no_outage(chronos, troubled):
+    """Where another job was started by itself meanwhile, what triggers jobs was there."""
+    path = next(iter((troubled / "cron" / "runs" / "bad").glob("2*.json")))
+    row = json.loads(path.read_text())
+    between = (datetime.fromisoformat(row["scheduled_at"]) + timedelta(seconds=30)).isoformat()
+    name = f"{datetime.fromisoformat(between):%Y%m%dT%H%M%SZ}"
+    other = row | {"job_id": "good", "run_id": name, "kind": "on_time", "scheduled_at": between, "started_at": between}
+    (troubled / "cron" / "runs" / "good" / f"{name}.json").write_text(json.dumps(other))
+    assert len(chronos("timeline", "--last", "2h", "--json", home=troubled).json["outages"]) == 1
+
+
+@pytest.fixture
+def page(chronos, troubled, tmp_path):
+    """The page of a home whose names and reasons are markup."""
+    path = troubled / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    document["jobs"][1]["name"] = '"><script>document.title="owned"</script><img src=http://127.0.0.1:9/x>'
+    path.write_text(json.dumps(document))
+    target = tmp_path / "t.html"
+    done = chronos("timeline", "--last", "2h", "--html", target, "--json", home=troubled)
+    assert done.json["html"] == str(target)
+    return target
+
+
+def test_the_page_needs_nothing_and_lets_nothing_in(page):
+    """No request, script or handler; the policy names the one style by its hash; every text is escaped."""
+    text = page.read_text()
+    assert (
+        re.search(r"<(script|img|link|iframe|object|base)\b|<[^>]*\b(src|href|on\w+|style)=|url\(|@import", text)
+        is None
+    )
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert html.unescape(policy).startswith(f"default-src 'none'; style-src 'sha256-{digest}'")
+    assert "&lt;script&gt;" in text
+    assert "prefers-color-scheme: dark" in style
+    body = re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", text)
+    ET.fromstring(body)  # every tag is closed, every text escaped
+    assert "due since" in text
+    assert text.count("outage 2") == 4  # in words, and in the picture
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_real_browser_shows_the_page(page, tmp_path, dark):
+    """Chromium draws it in both schemes and runs nothing of what it holds; a click is not needed for the runs' words."""
+    chromium = require_program("chromium", "google-chrome")
+    shot = tmp_path / "t.png"
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update", "--force-device-scale-factor=1",
+             f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+             f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,600")  # fmt: skip
+    subprocess.run(
+        [chromium, *flags, f"--screenshot={shot}", page.as_uri()], capture_output=True, timeout=90, check=True
+    )
+    colours = pixels(shot)
+    assert ((0x15, 0x18, 0x1C) in colours) is dark
+    assert ((0xFF, 0xFF, 0xFF) in colours) is not dark
+    assert (0xC6, 0x28, 0x28) in colours
+    done = subprocess.run(
+        [chromium, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=90, check=True
+    )
+    assert "owned</title>" not in done.stdout
+    assert "<title>chronos timeline, " in done.stdout
+    assert "<summary>what ran, and what did not</summary>" in done.stdout

@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 def command(
     ctx: typer.Context,
     jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="only these; else all")] = None,
-    last: Annotated[str, typer.Option(metavar="TIME", help="how far back [24h]")] = "24h",
-    following: Annotated[str, typer.Option("--next", metavar="TIME", help="how far ahead [24h]")] = "24h",
+    last: Annotated[str | None, typer.Option(metavar="TIME", help="how far back [as far as there is to see]")] = None,
+    following: Annotated[
+        str | None, typer.Option("--next", metavar="TIME", help="how far ahead [as far as there is to see]")
+    ] = None,
     svg: Annotated[str | None, typer.Option(metavar="FILE", help="write it as an SVG file")] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="write it as one web page, with all runs")] = None,
 ) -> int:
     """Draw jobs over time: past runs by their result and length, what was missed or skipped, now, what is to come.
 
-    Changes of the clocks in the home's zone are marked. The SVG holds the same, in one file that needs no other.
+    Without --last and --next it is as long as there is something to see. Outages, what is overdue, and changes of the
+    clocks in the home's zone are marked. The SVG and the web page hold the same, each in one file that needs no other
+    and asks for none.
 
     Examples:
+      chronos timeline
       chronos timeline --last 2h --next 6h
+      chronos timeline --html jobs.html
       chronos timeline digest --svg week.svg --last 7d
     """
     invocation: Invocation = ctx.obj
@@ -37,20 +44,27 @@ def command(
 
     context = invocation.context(armed=False)
     only = references.several(context, jobs, everything=not jobs)
-    before, after = parse_duration(last), parse_duration(following)
-    if before + after < 60:
+    sides = [None if text is None else timedelta(seconds=parse_duration(text)) for text in (last, following)]
+    if None not in sides and sum(filter(None, sides), timedelta()) < timedelta(minutes=1):
         raise UsageError("the window is shorter than a minute", hint="give --last and --next such as 2h")
-    facts = timeline(context, last=timedelta(seconds=before), following=timedelta(seconds=after), only=only)
+    facts = timeline(context, last=sides[0], following=sides[1], only=only)
     if svg is not None:
         from chronos_cli.cli.svg import render as render_svg
         from chronos_cli.files import write_output
 
         write_output(svg, render_svg(facts).encode(), shared=True)
 
+    if html is not None:
+        from chronos_cli.cli.web_page import render as render_html
+        from chronos_cli.files import write_output
+
+        write_output(html, render_html(facts).encode(), shared=True)
+
     def render(out: Output) -> None:
-        if svg is not None:
-            out.line(f"wrote {svg}")
-        else:
+        for path in (svg, html):
+            if path is not None:
+                out.line(f"wrote {path}")
+        if svg is None and html is None:
             draw(out, facts)
 
-    return invocation.done(facts.as_json() | {"svg": svg}, render)
+    return invocation.done(facts.as_json() | {"svg": svg, "html": html}, render)

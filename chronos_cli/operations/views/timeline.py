@@ -7,11 +7,14 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.claim import run_id_of
+from chronos_cli.core.claim import instant_of, run_id_of
 from chronos_cli.core.job import Standing
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import RunState, Timing
 from chronos_cli.errors import DocumentError
 from chronos_cli.operations.evaluate import read_record
+from chronos_cli.operations.views.outages import OVERDUE_AFTER, Outage, outages
+from chronos_cli.operations.views.prospect import held_words
+from chronos_cli.operations.views.window import FURTHEST, window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,22 +39,30 @@ class Bar:
     state: str
     run_id: str
     note: str = ""
+    due: datetime | None = None
+    """When it should have begun, where nobody looked until later."""
 
     def as_json(self) -> dict[str, Any]:
         """As `timeline --json` says it."""
         document = {"run_id": self.run_id, "state": self.state, "start": self.start.isoformat(),
                     "end": self.end.isoformat()}  # fmt: skip
-        return document | ({"note": self.note} if self.note else {})
+        due = {} if self.due is None else {"due": self.due.isoformat()}
+        return document | ({"note": self.note} if self.note else {}) | due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """One job: its past and its future, in order."""
+    """One job: its past and its future, in order.
+
+    `overdue`: since when an occurrence is due that has not begun. `problem`: why its record cannot be run.
+    """
 
     job_id: str
     name: str
     past: tuple[Bar, ...]
     coming: tuple[datetime, ...]
+    overdue: datetime | None = None
+    problem: str | None = None
 
     @property
     def cut(self) -> bool:
@@ -79,6 +90,7 @@ class Timeline:
     zone_name: str
     lanes: tuple[Lane, ...]
     shifts: tuple[Shift, ...]
+    outages: tuple[Outage, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As `timeline --json` says it."""
@@ -94,6 +106,8 @@ class Timeline:
                     "past": [bar.as_json() for bar in lane.past],
                     "coming": [at.isoformat() for at in lane.coming],
                     "cut": lane.cut,
+                    "overdue_since": None if lane.overdue is None else lane.overdue.isoformat(),
+                    "problem": lane.problem,
                 }
                 for lane in self.lanes
             ],
@@ -101,23 +115,48 @@ class Timeline:
                 {"at": shift.at.isoformat(), "by_s": int((shift.after - shift.before).total_seconds())}
                 for shift in self.shifts
             ],
+            "outages": [outage.as_json() for outage in self.outages],
         }
 
 
-def timeline(ctx: Context, *, last: timedelta, following: timedelta, only: frozenset[str] | None = None) -> Timeline:
-    """The facts of a window around now. Raises StoreError where the store cannot be read."""
+def timeline(
+    ctx: Context,
+    *,
+    last: timedelta | None = None,
+    following: timedelta | None = None,
+    only: frozenset[str] | None = None,
+) -> Timeline:
+    """The facts of a window around now; without its bounds as much as there is to see. Raises StoreError."""
     now = ctx.clock().replace(microsecond=0)
-    start, end = now - last, now + following
-    lanes = []
+    jobs = []
     for record in ctx.repository.jobs().records:
-        if record.id is None or (only is not None and record.id not in only):
-            continue
-        job, _ = read_record(ctx, record)
-        past = tuple(_past(ctx, record.id, start, now))
-        coming = () if job is None else tuple(_coming(job, now, end))
+        job_id = record.id or record.number
+        if only is None or job_id in only:
+            jobs.append((job_id, record, *read_record(ctx, record)))
+    hold = ctx.repository.hold(now)
+    late = {job_id: _overdue(job, now) for job_id, _, job, _ in jobs if job is not None and hold is None}
+    behind = [_newest(ctx, job_id, now) for job_id, *_ in jobs] + [[at] for at in late.values() if at is not None]
+    ahead = [_next_two(job, now) for _, _, job, _ in jobs if job is not None]
+    back, on = window([[now - at for at in times] for times in behind], [[at - now for at in times] for times in ahead])
+    start, end = now - (last or back), now + (following or on)
+    lanes = []
+    for job_id, record, job, problem in jobs:
         name = record.value.get("name") if isinstance(record.value, dict) else None
-        lanes.append(Lane(job_id=record.id, name=str(name or record.id), past=past, coming=coming))
+        lanes.append(
+            Lane(
+                job_id=job_id,
+                name=str(name or job_id),
+                past=tuple(_past(ctx, job_id, start, now)) if record.id is not None else (),
+                coming=() if job is None else tuple(_coming(job, now, end)),
+                overdue=late.get(job_id),
+                problem=problem,
+            )
+        )
     lanes.sort(key=lambda lane: (lane.coming[0] if lane.coming else end, lane.name))
+    found = list(outages(lanes, now))
+    if hold is not None:
+        since = hold.engaged_at if hold.engaged_at is not None and hold.engaged_at < now else now
+        found.append(Outage(start=since, end=now, reason=held_words(hold, now, ctx.home.zone)))
     return Timeline(
         start=start,
         now=now,
@@ -126,7 +165,32 @@ def timeline(ctx: Context, *, last: timedelta, following: timedelta, only: froze
         zone_name=ctx.home.zone_name,
         lanes=tuple(lanes),
         shifts=tuple(_shifts(ctx.home.zone, start, end)),
+        outages=tuple(outage for outage in found if outage.end >= start),
     )
+
+
+def _newest(ctx: Context, job_id: str, now: datetime) -> list[datetime]:
+    try:
+        names = ctx.repository.run_ids(job_id)
+    except DocumentError:
+        return []
+    moments = sorted((at for name in names if (at := _instant(name)) is not None and at <= now), reverse=True)
+    return moments[:2]
+
+
+def _instant(name: str) -> datetime | None:
+    """The instant in the name of a row, a manual run's too."""
+    return instant_of(name.removeprefix("manual-").partition("-")[0])
+
+
+def _next_two(job: Job, now: datetime) -> list[datetime]:
+    return list(islice(_coming(job, now, now + FURTHEST), 2))
+
+
+def _overdue(job: Job, now: datetime) -> datetime | None:
+    if job.standing is not Standing.LIVE or job.cursor is None or now - job.cursor <= OVERDUE_AFTER:
+        return None
+    return job.cursor
 
 
 def _past(ctx: Context, job_id: str, start: datetime, now: datetime) -> Iterator[Bar]:
@@ -154,10 +218,14 @@ def _bar(row: Row, now: datetime) -> Bar | None:
     end = now if row.state is RunState.RUNNING else row.finished_at or begin
     if row.started_at is None:
         end = row.through or begin
+    late = row.kind in (Timing.LATE, Timing.CATCH_UP) and row.attempt == 1 and row.started_at is not None
+    due = (
+        row.scheduled_at if late and row.scheduled_at is not None and begin - row.scheduled_at > OVERDUE_AFTER else None
+    )
     count = f"{row.count} times; " if row.count > 1 else ""
     return Bar(
         start=begin, end=max(begin, end), state=row.state.value, run_id=row.run_id,
-        note=f"{count}{row.reason or row.because or ''}".rstrip("; "),
+        note=f"{count}{row.reason or row.because or ''}".rstrip("; "), due=due,
     )  # fmt: skip
 
 
