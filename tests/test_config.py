@@ -92,6 +92,7 @@ class TestPrecedence:
             "require_bound_token": "true",
             "standby": "true",
             "callback_mode": "sync",
+            "warm_runner": "off",
             "overlap": "queue",
             "on_crash": "rerun",
             "retries": "3",

@@ -15,6 +15,7 @@ from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, profile_of, read_body
+from chronos_cli.callback.warm_start import WarmStart, choose_runner
 from chronos_cli.config import load_config
 from chronos_cli.contract import FIRE_PATH
 from chronos_cli.core.decision import Outcome
@@ -54,8 +55,11 @@ class HttpAnswer:
 class Callback:
     """Serves fires for one configuration and the profiles it names. Safe to call from many threads."""
 
-    def __init__(self, environ: Mapping[str, str], secrets: Mapping[str, str]) -> None:
-        """Read the configuration; no network, no store. Raises ConfigError."""
+    def __init__(self, environ: Mapping[str, str], secrets: Mapping[str, str], *, passing: bool = False) -> None:
+        """Read the configuration; no network, no store. Raises ConfigError.
+
+        `passing`: this process ends as soon as nobody calls.
+        """
         self.config = load_config(environ=environ)
         self.chosen = choose(self.config.callback_mode, environ)
         self._environ = environ
@@ -64,6 +68,8 @@ class Callback:
         self._runners = Runners()
         self._homes = Homes(self.config, environ, secrets, streams.log)
         self._log = BoundedLog()
+        choice = choose_runner(self.config.warm_runner, environ, freezes=self.chosen.freezes, passing=passing)
+        self._warm_start = WarmStart(self._runners, choice, (str(self.config.path),))
 
     def answer(self, environ: Mapping[str, Any]) -> HttpAnswer:
         """Answer one request. Never raises: whatever goes wrong is one JSON answer and one line on stderr."""
@@ -122,6 +128,8 @@ class Callback:
             "version": __version__,
             "mode": self.chosen.mode.value,
             "because": self.chosen.because,
+            "runner": "warm" if self._runners.warm else "started",
+            "runner_because": self._warm_start.choice.because,
             "standby": self.config.standby,
         }
 
@@ -171,6 +179,8 @@ class Callback:
 
         def sent() -> None:
             launcher.answered()
+            if report.started:
+                self._warm_start.answered(home.environment)
             if not self.chosen.freezes:
                 look_afterwards(context, report, streams.log)
                 self._alert(context)

@@ -46,6 +46,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     hide_memory()  # from the start: jobs of an earlier process may still go
     sockets = inherited_sockets(os.environ)
+    activated = bool(sockets)
     if not sockets:
         host, _, port = options.listen.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
@@ -56,6 +57,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         except OSError as error:
             sys.stderr.write(f"chronos: cannot listen on {options.listen}: {error.strerror}: name another port\n")
             return 1
+    from chronos_cli.callback.wsgi import application
+
+    application.passing = activated or options.idle > 0
     serve(sockets, idle_s=options.idle, threads=options.threads)
     if options.wait_for_runs:
         wait_for_runs()

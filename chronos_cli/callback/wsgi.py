@@ -21,6 +21,8 @@ class CallbackApplication:
     """The WSGI callable. The configuration is read at the first request, so a fixed one is picked up by a restart."""
 
     def __init__(self) -> None:
+        self.passing = False
+        """Set before the first request where this process ends as soon as nobody calls."""
         self._callback: Callback | None = None
         self._lock = threading.Lock()
 
@@ -65,7 +67,7 @@ class CallbackApplication:
                 secrets = take_secrets(os.environ)
                 hide_memory()
                 try:
-                    self._callback = Callback(dict(os.environ), secrets)
+                    self._callback = Callback(dict(os.environ), secrets, passing=self.passing)
                 except BaseException:
                     os.environ.update(secrets)
                     raise

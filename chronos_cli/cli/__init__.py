@@ -28,6 +28,10 @@ def _run(arguments: list[str]) -> int:
         from chronos_cli.operations.firing.runner import main as run_claimed
 
         return run_claimed()
+    if arguments[:2] == ["fire", "--warm"]:
+        from chronos_cli.operations.firing.warm_runner import main as run_warm
+
+        return run_warm(arguments[2:])
     from chronos_cli.streams import gated
 
     return gated("chronos", lambda: _dispatch(arguments))

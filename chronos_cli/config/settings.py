@@ -187,6 +187,13 @@ class Config:
         25.0,
         "how long a synchronous answer may take, within the platform's deadline",
     )
+    warm_runner: str = _setting(
+        "callback.warm_runner",
+        "CALLBACK_WARM_RUNNER",
+        values.one_of("auto", "off"),
+        "auto",
+        "while fires come closely together, fork runners from a process kept beside the server (auto), or never (off)",
+    )
     history_keep: int = _setting(
         "history.keep", "HISTORY_KEEP", values.whole(1, 100_000), 50, "how many newest runs per job stay on record"
     )

@@ -109,16 +109,24 @@ def _fleet_of(config: Config) -> DocumentStore | None:
 
 
 def checkpoint_of(environ: Mapping[str, str]) -> Callable[[str], None]:
-    """A no-op, or, with CHRONOS_TEST_KILL_AT, a SIGKILL of this very process at the named step: crash tests use it."""
-    at = environ.get("CHRONOS_TEST_KILL_AT")
-    if not at:
+    """A no-op, or what tests of crashes need: this very process is killed, or stopped, at a named step.
+
+    CHRONOS_TEST_KILL_AT=STEP: SIGKILL. CHRONOS_TEST_STOP_AT=STEP:FILE: SIGSTOP, of the first process that comes there;
+    it leaves its number in FILE.
+    """
+    kill_at = environ.get("CHRONOS_TEST_KILL_AT")
+    stop_at, _, mark = environ.get("CHRONOS_TEST_STOP_AT", "").partition(":")
+    if not kill_at and not stop_at:
         return lambda _: None
 
     def stop(step: str) -> None:
-        if step == at:
-            import signal
+        import signal
 
+        if step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if step == stop_at and not Path(mark).exists():
+            Path(mark).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     return stop
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ def inheritable(keep: Container[int] = ()) -> list[int]:
             continue  # the next place, or none: Python itself opens everything closed on exec
         return [fd for fd in map(int, names) if fd > 2 and fd not in keep and _is_inheritable(fd)]
     return []
+
+
+def close_above(last: int) -> None:
+    """Close every descriptor beyond `last`, as exec does with those that are to be closed then."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > last:
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
 
 
 def _is_inheritable(fd: int) -> bool:

@@ -24,6 +24,8 @@ from chronos_cli.running.secrecy import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from chronos_cli.running.warm import ForkedRunner, WarmRunner
+
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 MAX_STRAY_CHARACTERS: Final = 2000
 _POLL_AT_MOST_S: Final = 3600.0
@@ -61,6 +63,13 @@ class Runner:
             self._buffer = (self._buffer + data)[-MAX_MESSAGE_BYTES:]
             if not data:
                 self.close()
+
+    def message_comes(self, timeout_s: float) -> bool:
+        """Wait until a message has come, which `next_message` then returns; False if none came, or none can."""
+        message = self.next_message(timeout_s)
+        if message is not None:
+            self._buffer = json.dumps(message).encode() + b"\n" + self._buffer
+        return message is not None
 
     def reap(self) -> bool:
         """Whether the runner is over, taking its exit status if so; never waits."""
@@ -103,6 +112,8 @@ class Runners:
 
     def __init__(self) -> None:
         self._running: list[Runner] = []
+        self._warm: list[WarmRunner] = []
+        """The last is the one that takes claims, if it does; those before it are to be reaped."""
         self._guard = Lock()
 
     def start(
@@ -120,9 +131,37 @@ class Runners:
             self._running.append(runner)
         return runner
 
+    def hand_over(
+        self, claim: bytes, *, environment: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> ForkedRunner | None:
+        """Have a warm runner fork one for a claim; None where there is none that can."""
+        self.sweep()
+        with self._guard:
+            warm = self._warm[-1] if self._warm else None
+        runner = None if warm is None else warm.hand_over(claim, environment=environment, secrets=secrets)
+        if runner is not None:
+            with self._guard:
+                self._running.append(runner)
+        return runner
+
+    def warm_up(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a warm runner, unless this very process has one. Raises StartError."""
+        from chronos_cli.running.warm import WarmRunner
+
+        with self._guard:
+            if not self._warm or self._warm[-1].over:
+                self._warm.append(WarmRunner.start(argv, environment))
+
+    @property
+    def warm(self) -> bool:
+        """Whether the next claim can be handed to a warm runner."""
+        with self._guard:
+            return bool(self._warm) and self._warm[-1].usable
+
     def sweep(self) -> int:
         """Reap what is over without waiting; how many still run."""
         with self._guard:
+            self._warm = [warm for warm in self._warm if not warm.reap()]
             self._running = [runner for runner in self._running if not runner.reap()]
             return len(self._running)
 
@@ -146,7 +185,7 @@ def start_runner(
         wanted = ((stdin, 0), (nothing, 1), (write_fd, 2), (write_fd, REPORT_FD), (hidden, SECRETS_FD))
         actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in wanted]
         pid = os.posix_spawn(
-            argv[0], list(argv), given, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_ordinary_signals()
+            argv[0], list(argv), given, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ordinary_signals()
         )
         opened.remove(read_fd)
     except OSError as error:
@@ -156,7 +195,7 @@ def start_runner(
     return Runner(pid, read_fd)
 
 
-def _ordinary_signals() -> list[int]:
+def ordinary_signals() -> list[int]:
     """Every signal that can be set to its default: an ignored one would stay so in the runner and all its jobs."""
     return [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,13 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value below which `share` of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def used(pid: int) -> tuple[float, float]:
+    """The processor time of a process, and of the children that it has reaped, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own, reaped = (sum(map(int, fields[first : first + 2])) for first in (11, 13))
+    return own / os.sysconf("SC_CLK_TCK"), reaped / os.sysconf("SC_CLK_TCK")
 
 
 class Bench:
@@ -71,11 +79,17 @@ class Bench:
         return post
 
     def used_seconds(self) -> tuple[float, float]:
-        """The processor time used so far by the callback's process, and by the runners and jobs that it has reaped."""
+        """The processor time used so far by the callback's process, and by the runners and jobs that it has reaped.
+
+        The warm runner counts among the latter: itself, and what it has reaped.
+        """
         assert self.agent.shim is not None
-        fields = Path(f"/proc/{self.agent.shim.pid}/stat").read_text().rpartition(")")[2].split()
-        own, reaped = (sum(map(int, fields[first : first + 2])) for first in (11, 13))
-        return own / os.sysconf("SC_CLK_TCK"), reaped / os.sysconf("SC_CLK_TCK")
+        own, reaped = used(self.agent.shim.pid)
+        for child in Path(f"/proc/{self.agent.shim.pid}/task").glob("*/children"):
+            for pid in child.read_text().split():
+                with suppress(OSError):
+                    reaped += sum(used(int(pid)))
+        return own, reaped
 
     def sweep(self) -> None:
         """Have the callback reap what is over."""

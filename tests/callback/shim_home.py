@@ -93,6 +93,7 @@ class ShimHome:
             monkeypatch.delenv(name)
         monkeypatch.setenv("CHRONOS_HOME", str(self.home))
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setenv("CHRONOS_CALLBACK_WARM_RUNNER", "off")  # two fires in a test are close together
         self.application = CallbackApplication()
 
     def token(self, **claims: Any) -> str:

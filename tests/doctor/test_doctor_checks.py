@@ -478,3 +478,15 @@ def test_status_says_plainly_when_nothing_triggers_jobs(chronos, home, agent):
     assert chronos("status", "--offline", "--json", home=agent.home).json["trigger"]["working"] is None
     assert agent.chronos("cancel", "beat").returncode == 0
     assert "NAS holds no timer" in chronos("status", home=agent.home).out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [("auto", "share a warm one"), ("off", "runners: callback.warm_runner says so")]
+)
+def test_it_says_how_the_callback_starts_runners(doctor, home, setting, said):
+    """The line of the callback names whether runners are forked from a warm one, and why."""
+    (home / "config.yaml").write_text(
+        "cron: {chronos: {portal_url: 'https://nas.invalid', callback_url: 'https://agent.invalid', timeout: 0.2}}\n"
+        f"callback: {{warm_runner: {setting}}}\n"
+    )
+    assert said in doctor(home)[0]["callback"]["text"]

@@ -84,6 +84,7 @@ def command(
 def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[Check]:
     """The checks, as they are made; a configuration that cannot be read is the first and the last of them."""
     from chronos_cli.callback.modes import choose
+    from chronos_cli.callback.warm_start import choose_runner
     from chronos_cli.operations.assembly import count_jobs, locks_of
     from chronos_cli.operations.doctor import Subject, examine
     from chronos_cli.operations.doctor.check import failed_with
@@ -106,6 +107,7 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
         provider_warning=resolved.warning,
         callback_mode=chosen.mode.value,
         callback_because=chosen.because,
+        runner_because=choose_runner(config.warm_runner, invocation.environ, freezes=chosen.freezes).because,
         count_jobs=lambda home: count_jobs(home, invocation.environ),
     )
     yield from examine(subject)

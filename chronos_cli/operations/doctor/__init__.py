@@ -50,6 +50,7 @@ class Subject:
     provider_warning: str | None
     callback_mode: str
     callback_because: str
+    runner_because: str
     count_jobs: Callable[[str], int]
     """Return how many jobs another home has. Raises ChronosError."""
 
@@ -138,4 +139,6 @@ def _callback(subject: Subject, held: ArmList | None) -> Check:
         mend = "start the callback there, or set cron.chronos.callback_url to where it is; then chronos doctor --probe"
         return fail("callback", text, code="callback_unreachable", mend=mend)
     mode = "answers when the run has " + ("ended" if subject.callback_mode == "sync" else "started")
-    return ok("callback", f"{url}; {mode} ({subject.callback_because}); `chronos doctor --probe` proves the way here")
+    runners = f"runners: {subject.runner_because}"
+    text = f"{url}; {mode} ({subject.callback_because}); {runners}; `chronos doctor --probe` proves the way here"
+    return ok("callback", text)

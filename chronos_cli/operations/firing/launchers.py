@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import TemporaryError
-from chronos_cli.frozen import frozen
+from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
 from chronos_cli.operations.firing.run_end import wait_and_follow_up
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _FOREVER_S: Final = 10.0 * 365 * 86_400
 STARTED_WITHIN_S: Final = 8.0
 """How long a runner may take until it reports its run as running."""
+WARM_WITHIN_S: Final = 4.0
+"""How long one that a warm runner forks may take until another is started in its place."""
 
 
 class InlineLauncher:
@@ -75,12 +77,36 @@ class DetachedLauncher:
             run.close()
 
     def launch(self, ctx: Context, claim: RunTicket) -> DetachedRun | None:
-        """Start the runner and wait until it says `running`. Raises TemporaryError when it does not in time."""
-        del ctx
-        payload = json.dumps({"claim": claim.to_json(), "launching": self._launching}).encode()
+        """Start the runner and wait until it says `running`. Raises TemporaryError when it does not in time.
+
+        A warm runner that says nothing in time has its claim taken over by one that is started: under another token,
+        so whichever of the two writes the row first has won it, and the other starts nothing.
+        """
+        handed = self._runners.hand_over(self._payload(claim), environment=self._environment, secrets=self._secrets)
+        if handed is None:
+            return self._heard(self._spawned(claim))
+        if handed.message_comes(WARM_WITHIN_S):
+            return self._heard(handed)
+        handed.give_up()
+        try:
+            run = self._heard(self._spawned(replace(claim, starter=ctx.token())))
+            if run is None and handed.message_comes(0.0):
+                run, handed = self._heard(handed), None
+        finally:
+            if handed is not None:
+                handed.close()
+        return run
+
+    def _payload(self, claim: RunTicket) -> bytes:
+        return json.dumps({"claim": claim.to_json(), "launching": self._launching}).encode()
+
+    def _spawned(self, claim: RunTicket) -> Runner:
         # -P: the worker's folder is not a place to import from.
         argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--claimed", claim.entry.run)
-        runner = self._runners.start(argv, payload, environment=self._environment, secrets=self._secrets)
+        return self._runners.start(argv, self._payload(claim), environment=self._environment, secrets=self._secrets)
+
+    def _heard(self, runner: Runner) -> DetachedRun | None:
+        """The run, as its runner says first; None when somebody else has started it. Raises TemporaryError."""
         message = runner.next_message(STARTED_WITHIN_S)
         if message is None or message.get("event") == "failed":
             detail = message.get("detail") if message else runner.stray.strip().rpartition("\n")[2]

@@ -1,0 +1,73 @@
+"""Choice of how runners are started: each anew, or, while fires come closely together, forked from a warm one.
+
+A warm runner is there only beside a server that stays anyway. Where the server itself is started for a call and ends
+after it, or the platform freezes it between two, there is none.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import frozen
+from chronos_cli.running.warm import IDLE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chronos_cli.running.detach import Runners
+
+
+@frozen
+class RunnerChoice:
+    """The answer to whether a warm runner may be started, and the reason."""
+
+    warm: bool
+    because: str
+
+
+def choose_runner(configured: str, environ: Mapping[str, str], *, freezes: bool, passing: bool = False) -> RunnerChoice:
+    """Return what `callback.warm_runner` says, or, for `auto`, what suits; `passing`: this server ends when idle."""
+    if configured == "off":
+        return RunnerChoice(warm=False, because="callback.warm_runner says so")
+    if sys.platform != "linux":
+        return RunnerChoice(warm=False, because="this is not Linux")
+    if freezes:
+        return RunnerChoice(warm=False, because="the platform freezes what goes on after the answer")
+    if passing or environ.get("LISTEN_FDS"):
+        return RunnerChoice(warm=False, because="the server is there only while somebody calls")
+    return RunnerChoice(warm=True, because=f"fires within {IDLE_S:g} s of each other share a warm one")
+
+
+class WarmStart:
+    """Starts the warm runner of this process once two answers have left within its idle time. Safe between threads."""
+
+    def __init__(
+        self,
+        runners: Runners,
+        choice: RunnerChoice,
+        settings: tuple[str, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`settings`: the files that the configuration was read from; when they change, it ends."""
+        self.choice = choice
+        self._runners = runners
+        self._argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--warm", *settings)
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._last: float | None = None
+
+    def answered(self, environment: Mapping[str, str]) -> None:
+        """Note that the answer to a fire has left which started a run, with these variables."""
+        if not self.choice.warm:
+            return
+        now = self._clock()
+        with self._guard:
+            before, self._last = self._last, now
+        if before is not None and now - before <= IDLE_S:
+            with suppress(ChronosError):  # runners are then started as ever
+                self._runners.warm_up(self._argv, environment)
