@@ -50,6 +50,9 @@ def _hint_to_read(path: Path, error: OSError) -> str | None:
     if error.errno in _OF_ANOTHER_KIND:
         wrong = next(place for place in (path, *path.parents) if os.path.lexists(place))
         return f"move it away: mv {wrong} {wrong}.aside"
+    if isinstance(error, FileNotFoundError):
+        link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+        return None if link is None else f"bring back what the link {link} leads to ({link.readlink()}), or replace it"
     if error.errno not in (errno.EACCES, errno.EPERM):
         return None
     if found is not None and found.st_uid == os.geteuid():

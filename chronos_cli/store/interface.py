@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 JOBS_KEY: Final = "cron/jobs.json"
+ARMS_PREFIX: Final = "cron/arms/"
 """The document of all jobs: the one that other programs write too."""
 
 

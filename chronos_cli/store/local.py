@@ -30,7 +30,7 @@ from chronos_cli.store.atomic import (
 )
 from chronos_cli.store.disk_errors import disk_error
 from chronos_cli.store.filelock import locked
-from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, VersionConflict, check_key
+from chronos_cli.store.interface import ARMS_PREFIX, JOBS_KEY, Document, DocumentStore, VersionConflict, check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ class LocalStore(DocumentStore):
             with place_of(self._home, key) as place:
                 fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            if path.is_symlink():  # Its target may be on a volume that is not mounted now: that is not "no jobs".
+            if _led_nowhere(self._home, path):
                 raise _not_read(key, path, error) from error
             return None
         except OSError as error:
@@ -159,13 +159,13 @@ class LocalStore(DocumentStore):
                             folders.append((folder / entry.name, f"{base}{entry.name}/"))
                         else:
                             keys.append(base + entry.name)
-            except FileNotFoundError:
-                continue
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and not _led_nowhere(self._home, folder):
+                    continue
                 said = disk_error("list", folder, error)
-                if folder.parent.name != RUNS:
+                if folder.parent.name != RUNS and base != ARMS_PREFIX:
                     raise said from error
-                if folder == top:  # one job's rows: another job's are not concerned
+                if folder == top:  # one job's rows, or what can be learned again: the rest is not concerned
                     raise DocumentError(said.message, hint=said.hint, key=base) from error
                 keys.append(f"{base}.json")
         return sorted(keys)
@@ -313,6 +313,13 @@ def _read_all(fd: int, size: int) -> bytes:
     while chunks[-1]:
         chunks.append(os.read(fd, 1 << 20))
     return b"".join(chunks)
+
+
+def _led_nowhere(home: Path, path: Path) -> bool:
+    """Whether a link on the way leads to nothing: what it leads to may be on a volume that is not mounted now."""
+    return any(
+        place.is_symlink() and not place.exists() for place in (path, *path.parents) if place.is_relative_to(home)
+    )
 
 
 def _not_read(key: str, path: Path, error: OSError) -> StoreError:

@@ -17,7 +17,7 @@ from chronos_cli.core.row import Row, kept_at
 from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.arms import ArmDocument, unreadable_arm
-from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.interface import ARMS_PREFIX, JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.strict_json import NotJsonError, read_json
 
@@ -326,11 +326,15 @@ class Repository:
 
         # In this order: a pack goes only after what took its place is there.
         packs = read_packs(self.documents, but=but)
-        return Arms(self, self._own_arms(), packs)
+        try:
+            return Arms(self, self._own_arms(), packs)
+        except DocumentError:  # no folder stands there: whoever asks for a job's document is told so
+            return Arms(self, None, packs)
 
     def _own_arms(self) -> frozenset[str]:
-        prefix = "cron/arms/"
-        names = [key[len(prefix) : -len(".json")] for key in self.documents.list(prefix) if key.endswith(".json")]
+        names = [
+            key[len(ARMS_PREFIX) : -len(".json")] for key in self.documents.list(ARMS_PREFIX) if key.endswith(".json")
+        ]
         return frozenset(name for name in names if is_job_id(name))
 
     def create_pack(self, name: str, documents: Mapping[str, ArmDocument]) -> Pack:
@@ -457,14 +461,16 @@ class Repository:
 class Arms:
     """All arm documents as one look found them: the names are at hand, documents are read when they are asked for.
 
-    `own`: the jobs that have a document to themselves; `packs`: what speaks for all others.
+    `own`: the jobs that have a document to themselves, none where their folder cannot be listed; `packs`: what speaks
+    for all others.
     """
 
-    def __init__(self, repository: Repository, own: frozenset[str], packs: Sequence[Pack]) -> None:
+    def __init__(self, repository: Repository, own: frozenset[str] | None, packs: Sequence[Pack]) -> None:
         from chronos_cli.store.packs import newest
 
         self._repository = repository
-        self.own = own
+        self._listed = own is not None
+        self.own = own or frozenset()
         self.packs = packs
         self.lines: Mapping[str, Line] = newest(packs)
 
@@ -475,7 +481,7 @@ class Arms:
 
     def get(self, job_id: str) -> StoredDocument[ArmDocument] | None:
         """A job's arm document, or None; one made since the look shows in its generation."""
-        stored = self._repository.own_arm(job_id) if job_id in self.own else None
+        stored = self._repository.own_arm(job_id) if job_id in self.own or not self._listed else None
         if stored is None and job_id in self.lines:
             return StoredDocument(value=_arm_of(job_id, self.lines[job_id]), version="")
         return stored
@@ -566,7 +572,7 @@ def row_key(job_id: str, run_id: str) -> str:
 
 def arm_key(job_id: str) -> str:
     """Where a job's arm document is stored."""
-    return f"cron/arms/{job_id}.json"
+    return f"{ARMS_PREFIX}{job_id}.json"
 
 
 def _dump(document: dict[str, Any]) -> bytes:
