@@ -85,12 +85,13 @@ def _facts(entry: Any, before: tuple[str, ...]) -> Iterator[CommandFact]:
 
 
 def _option(param: Any, prefix: str) -> OptionFact:
+    from chronos_cli.cli.lazy import variable_of
+
     flag = param.is_flag or param.count
-    name = str(param.name).removeprefix("given_")
     metavar = "" if flag else str(param.metavar or param.name.upper())
     return OptionFact(
         names=tuple(sorted(param.opts, key=len, reverse=True)),
         metavar=metavar,
         help=param.help or "",
-        variable=str(param.envvar) if param.envvar else f"{prefix}_{name.upper()}",
+        variable=variable_of(param, prefix),
     )

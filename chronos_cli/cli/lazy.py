@@ -72,6 +72,9 @@ class LazyCommand(TyperCommand):
         """Parse the words; a command's module may have a `prepare` that is handed them first."""
         if self.prepare is not None:
             args = self.prepare(args)
+        for param in self.params:  # typer would name it by the function's argument, which may be another word
+            if _is_own_option(param) and param.envvar is None and param.name != "help":
+                param.envvar = variable_of(param, ctx.auto_envvar_prefix)
         refuse_swallowed(self.params, args)
         return super().parse_args(ctx, args)
 
@@ -89,12 +92,16 @@ class LazyCommand(TyperCommand):
         lines += _section("Global options", [_row(p, ctx) for p in own if not _is_own_option(p, argument=True)])
         if examples.strip():
             lines += ["", "Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines())]
-        variables = [_variable(ctx, param) for param in own if _is_own_option(param)]
-        lines += ["", *_wrapped("Variables: " + ", ".join([*variables, *GLOBAL_VARIABLES]), hang=len("Variables: "))]
+        lines += ["", f"Variables: {ctx.auto_envvar_prefix}_ and an option's name; see docs/environment.md"]
         formatter.write("\n".join(lines) + "\n")
 
 
-GLOBAL_VARIABLES: Final = tuple(f"CHRONOS_{attribute.upper()}" for _, attribute, _, _ in _GLOBALS)
+def variable_of(param: Any, prefix: str) -> str:
+    """The variable of an option, named as the option is: CHRONOS_, the command's words, the option's longest name."""
+    if param.envvar:
+        return str(param.envvar)
+    name = str(param.name).removeprefix("given_") if prefix == "CHRONOS" else max(param.opts, key=len).lstrip("-")
+    return f"{prefix}_{name.replace('-', '_').upper()}"
 
 
 class LazyGroup(TyperGroup):
@@ -208,10 +215,6 @@ def _is_own_option(param: Any, *, argument: bool = False) -> bool:
     if param.param_type_name == "argument":
         return argument
     return not str(param.name).startswith("given_")
-
-
-def _variable(ctx: typer.Context, param: Any) -> str:
-    return str(param.envvar) if param.envvar else f"{ctx.auto_envvar_prefix}_{param.name.upper()}"
 
 
 def _row(param: Any, ctx: typer.Context) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.cli import cli_model as surface
+from chronos_cli.cli import lazy, table
 from tests.cli.conftest import ROOT, connect, spawn
 from tests.fire_tokens import AUDIENCE, SigningKey
 from tests.nas_process import Callback, running_nas
@@ -192,3 +193,23 @@ def test_a_job_that_is_misspelled_or_ambiguous_is_answered_with_candidates(chron
         done = chronos(*FACTS[name].words, slip, *more, home=home)
         assert (done.code, done.err.count("\n")) == (code, 1), done.err
         assert said in done.err, (slip, done.err)
+
+
+@pytest.mark.parametrize("fact", FACTS.values(), ids=FACTS)
+def test_each_variable_is_named_as_its_option_and_read(clean_environment, fact):
+    """CHRONOS_, the command's words, the option's longest name; the help says so on one line."""
+    del clean_environment
+    command = lazy.build(table.find(list(fact.words)))
+    prefix = "_".join(("CHRONOS", *fact.words)).upper().replace("-", "_")
+    with command.make_context("x", [], auto_envvar_prefix=prefix, resilient_parsing=True) as ctx:
+        text = command.get_help(ctx)
+        (line,) = [line for line in text.splitlines() if line.startswith("Variables: ")]
+        assert len(line) <= 80
+        assert "docs/environment.md" in line
+        read = {name: param for param in command.params for name in param.opts}
+        for option in fact.options:
+            named = f"{prefix}_{max(option.names, key=len).lstrip('-').upper().replace('-', '_')}"
+            assert option.variable in (named, "CHRONOS_MAX_PARALLEL"), option
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv(option.variable, "1")
+                assert read[option.names[0]].value_from_envvar(ctx) is not None, option

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from chronos_cli.nas_server.home import DEFAULT_PORT
 from tests.conftest import ROOT
 from tests.docs.generated import made_pages, renewed
 from tests.docs.pages import pages
@@ -102,3 +103,24 @@ def test_every_variable_is_on_a_page():
     names = ("environment.md", "configuration.md", "debugging.md", "cli.md", "tasks/hear-of-failures.md")
     said = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in names)
     assert sorted(name for name in read if f"`{name}" not in said) == []
+
+
+PORTS = {8787: "NAS", 8790: "the callback", 8788: "a second process of NAS", 9787: "NAS, for operators"}
+"""One port for one role, on every page."""
+
+
+def test_each_role_has_one_port():
+    """A page names no port that the defaults do not, and none of another role's."""
+    assert (DEFAULT_PORT, DEFAULT_PORT + 1) == (8787, 8788)
+    assert "127.0.0.1:8790" in (ROOT / "chronos_cli" / "callback" / "serve.py").read_text(encoding="utf-8")
+    for page in pages():
+        for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
+            for port in re.findall(
+                r"(?:127\.0\.0\.1|0\.0\.0\.0|localhost|\[::1?\])(?::|, )(\d{4,5})\b|--port[ =](\d+)", line
+            ):
+                number = int(port[0] or port[1])
+                assert number in PORTS, (page, line)
+                if re.search(r"callback[-_]url|callback\.(serve|wsgi)", line):
+                    assert number == 8790, (page, line)
+                if re.search(r"portal|chronos-nas serve", line):
+                    assert number != 8790, (page, line)

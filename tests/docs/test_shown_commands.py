@@ -97,7 +97,9 @@ def test_the_commands_of_a_page_work(page, tmp_path):
         chosen = [block for block in _to_run("docs/quickstart.md") if "chronos init" in block.text] + chosen
     lines = []
     for block in chosen:
-        text = block.text.replace(":8787", f":{nas}").replace(":8900", f":{callback}")
+        text = block.text.replace(":8787", f":{nas}").replace(":8790", f":{callback}")
+        if page == "README.md" and "chronos init" in text:  # whoever pastes it again changes nothing
+            text += text.replace("sleep 5", "sleep 0")
         if block.language == "python":
             text = f"python - <<'PYTHON'\n{text}PYTHON\n"
         lines.append(text)

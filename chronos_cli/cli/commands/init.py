@@ -41,7 +41,7 @@ def command(
 
     Examples:
       chronos init
-      chronos-nas agent add laptop --json | chronos init --agent - --callback-url http://127.0.0.1:8900
+      chronos-nas agent add laptop --json | chronos init --agent - --callback-url http://127.0.0.1:8790
     """
     invocation: Invocation = ctx.obj
     from chronos_cli.config import find_home
