@@ -233,6 +233,8 @@ def one_of(*words: str) -> ValueKind:
     listed = ", ".join(words)
 
     def read(value: object) -> str:
+        if value is False and "off" in words:
+            return "off"  # what YAML makes of the word
         if not isinstance(value, str) or value.strip().lower() not in words:
             raise ValueError(f"must be one of {listed}, not {shown(value)}")
         return value.strip().lower()
