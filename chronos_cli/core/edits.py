@@ -129,8 +129,8 @@ def edited(
     """The record after an edit.
 
     Only a changed schedule, zone or jitter moves the cursor, to the first instant later than now and than everything
-    claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed, unless only
-    a clock whose witness was not heard says so. The count of `repeat` is kept.
+    claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed (skipped, of
+    a paused job), unless only a clock whose witness was not heard says so. The count of `repeat` is kept.
     """
     record, ours = dict(job.record), ours_of(job.record)
     zone = edit.zone or job.timetable.zone
@@ -222,11 +222,10 @@ def _moved(
     stored = to_record(schedule, zone)
     record |= {"schedule": stored, "schedule_display": stored["display"]}
     through = job.claimed_through
-    entry = (
-        _passed(job, now, token, OpenKind.MISSED, "the schedule was changed", trust)
-        if job.standing is Standing.LIVE
-        else None
-    )
+    kind, because = OpenKind.SKIPPED, "the job was paused"
+    if job.standing is Standing.LIVE:
+        kind, because = OpenKind.MISSED, "the schedule was changed"
+    entry = None if job.standing is Standing.COMPLETED else _passed(job, now, token, kind, because, trust)
     if entry is not None:
         through = entry.through
         ours |= {"open": [*_open_records(job), entry.to_record()], "claimed_through": (through or now).isoformat()}

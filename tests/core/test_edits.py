@@ -59,6 +59,14 @@ def test_what_had_come_due_before_an_edit_is_entered_as_missed():
     assert found.cursor == at(3_600)
 
 
+def test_what_had_come_due_before_an_edit_of_a_paused_job_is_entered_as_skipped():
+    """A new schedule begins anew, and the resume that follows would no longer know of it."""
+    found = edit(job(state="paused", enabled=False), now=at(400), schedule=Cron(expr="0 * * * *"))
+    (owed,) = found.open
+    assert (owed.kind, owed.fire_at, owed.through, owed.count) == (OpenKind.SKIPPED, T, at(300), 2)
+    assert (found.standing, found.cursor) == (Standing.PAUSED, at(3_600))
+
+
 def test_an_edit_keeps_the_count_of_repeat():
     """Two of five runs are still two of five."""
     found = edit(job(repeat={"times": 5, "completed": 2}), schedule=Interval(seconds=60))
