@@ -180,6 +180,64 @@ def test_as_many_fires_of_mixed_schedules_make_as_many_provisions(fires):
         world.tasks.kill_all()
 
 
+class Ordered(Server):
+    """Takes the wish that was sent first last."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.held = []
+
+    def provision(self, request):
+        sender = self.world.tasks.current
+        if not self.held and sender.kind == "idle":
+            self.held.append(request.fire_at.timestamp())
+            self.world.pause(sender, "on its way", until=self.world.now + 8.0)
+        return super().provision(request)
+
+
+def test_a_wish_that_reaches_nas_after_a_newer_one_is_seen_to(monkeypatch):
+    """A wake with nothing to do puts the next one off; another sends the right one meanwhile, and that is what NAS holds."""
+
+    def play(overtaken=arming.overtaken):
+        monkeypatch.setattr(arming, "overtaken", overtaken)
+        world = Calm(())
+        world.nas = Ordered(world, world.nas.char)
+        try:
+            world.add("job1", 3_600)
+            world.go_on(30)
+            due = world.check.jobs["job1"].first
+            wake = Wake(at=datetime.fromtimestamp(due, UTC), purpose=Purpose.CURSOR)
+
+            def slow(task, ctx):
+                named = wake.at + timedelta(seconds=20)
+                with ctx.wire.connect(10.0) as nas:
+                    arming.arm(ctx, nas, "job1", wake, idle=True, named=named)
+
+            world.spawn("idle", "job1", slow)
+            world.go_on(2)
+            assert world.nas.held == [due + 21]
+            world.spawn("reconcile", "job1", lambda _, ctx: firing.rearm(ctx, "job1", wake, force=True))
+            world.go_on(40)
+            return world.nas.slots["job1"].fire_at - due
+        finally:
+            world.tasks.kill_all()
+
+    assert play() <= 3
+    assert play(lambda *_: False) > 3, "it would not be noticed"
+
+
+def test_a_nameless_fire_may_have_been_the_very_wake_that_is_armed():
+    """Its key is spent then at a NAS that remembers keys, whether or not that NAS is known to keep its slot."""
+    world = Calm(("clock ahead", "keys for ever", "no fire_at"), knows=5)
+    try:
+        world.add("job1", 60)
+        world.go_on(3_000)
+        assert len({run for _, run, _ in world.check.starts}) >= HOURS
+        assert world.nas.owed("job1")
+    finally:
+        world.tasks.kill_all()
+
+
 def states(world):
     """The state of every row, by its key."""
     keys = [key for key in world.store.list("cron/runs/") if not key.endswith("/")]
@@ -356,10 +414,16 @@ def test_five_wakes_teach_that_a_slot_is_kept_and_one_missing_ends_it():
 
 @pytest.mark.parametrize(
     "change",
-    [{"in_answer": False}, {"fire_at": NOW + timedelta(seconds=60)}, {"fire_at": None}, {"features": ("keeps-slot",)}],
+    [
+        {"in_answer": False},
+        {"fire_at": NOW + timedelta(seconds=60)},
+        {"fire_at": None},
+        {"features": ("keeps-slot",)},
+        {"state": arming.ArmState.UNCONFIRMED},
+    ],
 )
 def test_what_proves_nothing_teaches_nothing(change):
-    """A wake sent again after an answer, one that was due soon, and one of a NAS that promises it anyway."""
+    """A wake sent again after an answer, one due soon, one of a NAS that promises it anyway, one never confirmed."""
     store = MemoryStore()
     slot_memory.note_delivered(context_at(store, NOW), firing.replace(SENT, **change))
     assert store.read(slot_memory.MEMORY_KEY) is None

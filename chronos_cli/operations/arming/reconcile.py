@@ -246,7 +246,14 @@ def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:
 
 def _held_as(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Callable[[ArmDocument], ArmDocument]:
     return lambda found: (
-        replace(found, state=ArmState.CONFIRMED, confirmed_at=now, schedule_id=schedule_id, error=None)
+        replace(
+            found,
+            state=ArmState.CONFIRMED,
+            confirmed_at=now,
+            schedule_id=schedule_id,
+            error=None,
+            in_answer=False,  # it was answered with no 2xx, if at all, and proves nothing of the slot
+        )
         if found.generation == sent.generation
         else found
     )

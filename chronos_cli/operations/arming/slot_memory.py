@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
+from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, names
 from chronos_cli.strict_json import read_json
@@ -158,6 +159,8 @@ def note_probed(ctx: Context, *, keeps: bool) -> None:
 def _proves(document: ArmDocument) -> bool:
     if FEATURE_KEEPS_SLOT in document.features or not document.in_answer:
         return False
+    if document.state is not ArmState.CONFIRMED:
+        return False  # then the answer was no 2xx, which alone deletes
     due, sent = document.fire_at, document.sent_at
     return due is not None and sent is not None and due - sent > LONG_AFTER
 

@@ -280,6 +280,9 @@ def _is_displaced(ctx: Context, document: ArmDocument, decision: Decision, came:
     One that names no instant may have been the very one that is armed, before its time by our clock. One of another
     instant that was sent once came from a call that reached NAS late, and took the place of the newer.
     """
+    soon = document.fire_at is not None and document.fire_at - ctx.clock() <= UNNAMED_AHEAD
+    if came.fire_at is None and soon:
+        return True
     if keeps_slot(ctx, document):
         return False
     late = came.fire_at in document.keys and came.fire_at != document.fire_at
