@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.claim import run_id_of
+from chronos_cli.errors import DocumentError
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.packs import find_line
+from chronos_cli.store.repository import ASIDE
 from tests.sim.rhythm import Single
 
 if TYPE_CHECKING:
+    from chronos_cli.errors import ChronosError
     from tests.sim.machines import SimRun
     from tests.sim.tasks import Task
     from tests.sim.world import World
@@ -98,6 +101,10 @@ class Check:
         self.claims: set[tuple[str, float]] = set()
         self.dirty: set[str] = set()
         self.pruned: dict[str, str] = {}
+        self.torn: dict[str, bytes] = {}
+        """Rows that cannot be read, and what stands there."""
+        self.ended_at: dict[str, float] = {}
+        self.generations: dict[str, int] = {}
 
     def fail(self, text: str) -> None:
         raise Violation(text)
@@ -106,6 +113,8 @@ class Check:
 
     def wrote(self, key: str, task: Task) -> None:
         data = self.world.store.read(key).data
+        if key.startswith(ASIDE):
+            return
         try:
             document = json.loads(data)
         except ValueError as error:
@@ -114,10 +123,16 @@ class Check:
             self._wrote_jobs(document, task)
         elif key.startswith("cron/runs/"):
             self._wrote_row(key, document, task)
-        elif self.world.trace is not None and key.startswith("cron/arms/"):
-            self._tell_arm(document, task)
+        elif key.startswith("cron/arms/"):
+            self._wrote_arm(document, task)
 
-    def _tell_arm(self, arm, task) -> None:
+    def _wrote_arm(self, arm, task) -> None:
+        job_id, generation = arm["job_id"], arm.get("generation", 0)
+        if generation < self.generations.get(job_id, 0):
+            self.fail(f"{task} goes back to generation {generation} of {job_id}, from {self.generations[job_id]}")
+        self.generations[job_id] = generation
+        if self.world.trace is None:
+            return
         shown = " ".join(str(arm.get(name, "-")) for name in ("state", "purpose", "fire_at", "generation"))
         self.world.log("%r notes arm of %s: %s", task, arm["job_id"], shown)
 
@@ -131,15 +146,39 @@ class Check:
                 trace = self.jobs[job_id] = JobTrace(record, self.world.rhythm_of(record))
             elif trace.record == record:
                 continue
+            elif job_id in self.world.broken:
+                if record != self.world.broken[job_id]["now"]:
+                    self.fail(f"{task} changes the record of {job_id}, which cannot be read")
+                continue
             self.dirty.add(job_id)
             before, trace.record = trace.record, record
             self._brought_back(job_id, trace, before, record)
             self._entries(job_id, trace, before, record, task)
             self._hermes(job_id, before, record, task)
+            self._counted(job_id, before, record, task)
             self._segment(trace, before, record)
         for job_id, trace in self.jobs.items():
             if job_id not in seen and not trace.removed:
                 trace.removed = True
+                self._vanished(trace, task)
+
+    def _counted(self, job_id, before, record, task) -> None:
+        """`repeat` counts every occurrence that is taken to run, in the write that takes it; and what is complete is over."""
+        completes = record["state"] == "completed" != before["state"]
+        if completes and record["chronos"].get("open"):
+            self.fail(f"{job_id} is completed with runs in hand: by {task}")
+        had = {entry["run"] for entry in before["chronos"].get("open", ())}
+        new = [e for e in record["chronos"].get("open", ()) if e["run"] not in had and e["kind"] in ("run", "queued") and "fire_at" in e]  # fmt: skip
+        counts = [(found.get("repeat") or {}).get("completed") for found in (before, record)]
+        if new and None not in counts and counts[1] - counts[0] != len(new):
+            self.fail(f"{job_id}: {len(new)} occurrences are taken, and repeat goes from {counts[0]} to {counts[1]}")
+
+    def _vanished(self, trace, task) -> None:
+        """A job goes when somebody removes it, or a week after it was complete by a clock that is right."""
+        done = trace.record["chronos"].get("completed_at")
+        over = trace.record["state"] == "completed" and (done is None or stamp(done) < self.world.now - 6.9 * DAY_S)
+        if self.world.cfg.nas and task.kind != "remove" and not over:
+            self.fail(f"{trace.record['id']} vanished: by {task}")
 
     def _entries(self, job_id, trace, before, record, task) -> None:
         settled = max((last for _, last, _ in trace.spans), default=0.0)
@@ -160,6 +199,9 @@ class Check:
             if "fire_at" not in entry:
                 continue
             first = stamp(entry["fire_at"])
+            early = first - self.world.clock_of(task)
+            if early > 61 and entry["kind"] in ("run", "queued") and not self.world.loose_time:
+                self.fail(f"{job_id}: {entry['run']} is taken {early:.0f} s before its time: by {task}")
             if self.world.cfg.nas and first > self.world.now + 2 * DAY_S:
                 self.fail(f"{job_id}: {entry['run']} is settled, but it has not come yet")
             if not settled:
@@ -199,7 +241,7 @@ class Check:
             claim = self.foreign(before, name)
             if claim is None:
                 continue
-            if abs(self.world.clock_of(task) - stamp(claim["at"])) >= ttl - 1:
+            if self.world.cfg.jumps or abs(self.world.clock_of(task) - stamp(claim["at"])) >= ttl - 1:
                 continue  # over, or at the very second of its end
             if task.kind not in ("hermes", "unlock") and record.get(name) != claim:
                 self.fail(f"{job_id}: {task} took hermes' {name} away: {claim} became {record.get(name)}")
@@ -226,7 +268,11 @@ class Check:
         before = self.rows.get(key)
         state, was = row["state"], before and before["state"]
         self.dirty.add(row["job_id"])
-        if was in TERMINAL and key in self.pruned and state == "running":
+        if state in TERMINAL and was not in TERMINAL:
+            self.ended_at[key] = self.world.now
+        if key in self.torn:
+            self._mended(key, row, task)
+        elif was in TERMINAL and key in self.pruned and state == "running":
             self.world.cover("row", "made again")  # by one who comes late: it is to take it back, and start nothing
         elif key in self.pruned and state == was in ("skipped", "missed"):
             self.world.cover("row", "written again after it was pruned")  # the same words, by one who comes late
@@ -239,6 +285,8 @@ class Check:
         trace = self.jobs[row["job_id"]]
         if row["run_id"] not in trace.entries:
             self.fail(f"{key} has no entry in open")
+        if state == "missed" and row["run_id"].startswith("manual") and task.kind != "remove":
+            self.fail(f"{key} was asked for by a person, and is missed")
         attempts = row.get("attempts", ())
         if attempts and attempts[-1]["state"] == "lost" and len(attempts) > len((before or {}).get("attempts", ())):
             self._lost(row if before is None else before, attempts[-1], task)
@@ -252,13 +300,41 @@ class Check:
         self.world.cover("row", state)
         self.rows[key] = row
 
+    def _mended(self, key, row, task) -> None:
+        """A row that could not be read is written anew: its bytes are kept, and a run of it never starts again for it."""
+        data = self.torn.pop(key)
+        kept = [self.world.store.read(aside).data for aside in self.world.store.list(ASIDE)]
+        if data not in kept:
+            self.fail(f"{task} writes {key} anew, and what stood there is kept nowhere")
+        if row["state"] == "accepted" and (row.get("attempts") or [{"state": "lost"}])[-1]["state"] == "lost":
+            self.fail(f"{task} makes {key}, which could not be read, accepted: its run may have done its work")
+        self.world.cover("rot", f"made anew as {row['state']}")
+
     def _lost(self, row, attempt, task) -> None:
         reason = attempt.get("reason", "")
         self.world.cover("lost", reason[:9])
-        if reason.startswith("unlocked"):
+        if reason.startswith("unlocked") or row["state"] != "running":
             return
+        if reason.startswith("its row could not be read") and self.world.cfg.machines > 1:
+            return  # where its lock cannot be seen, a lease that began with its claim is all there is
         run = self.world.runs[row["owner"]["token"]]
-        if run.supervisor.dead or run.supervisor.failed:
+        sees = run.machine == task.machine and not task.blind
+        if task.saw.get(run.token) and sees:
+            self.fail(
+                f"run {row['run_id']} of {row['job_id']} is lost, but how it ended stood beside its lock: by {task}"
+            )
+        early = self.world.clock_of(task) < stamp(row["lease_ends_at"])
+        if (
+            sees
+            and early
+            and "could not be read" not in reason
+            and not run.noted
+            and not run.released
+            and run.supervisor.dead
+            and not self._rebooted(run.token)
+        ):
+            self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its job was never begun: by {task}")
+        if run.supervisor.dead or run.supervisor.failed or ("could not be read" in reason and not run.noted):
             return
         begun = (row["job_id"], row["run_id"], attempt["attempt"]) in self.starts
         over = self.world.clock_of(task) >= stamp(row["lease_ends_at"])
@@ -274,6 +350,7 @@ class Check:
             return
         state = self.rows[key]["state"]
         if state in TERMINAL:
+            self._prunes(key)
             self.pruned[key] = state
         elif key in self.pruned:
             self.rows[key] = self.rows[key] | {"state": self.pruned[key]}
@@ -283,6 +360,106 @@ class Check:
             self.world.cover("row", "taken back, its job was removed")
         else:
             self.fail(f"{key} is pruned while {state}")
+
+    def _prunes(self, key) -> None:
+        """The newest rows stay, by a clock that is right, and nothing in these worlds is old."""
+        folder, _, _name = key.rpartition("/")
+        when = lambda other: other.rpartition("/")[2].removeprefix("manual-").removesuffix(".json")  # noqa: E731
+        now = run_id_of(datetime.fromtimestamp(self.world.now + 120.0, UTC))
+        newer = [other for other in self.world.store.list(folder + "/") if when(key) < when(other) <= now]
+        if self.world.cfg.jumps or (self.world.cfg.leaps and not self.world.cfg.nas):
+            return
+        if len(newer) < self.world.cfg.keep and when(key) <= now and not self.jobs[folder.rpartition("/")[2]].removed:
+            self.fail(f"{key} is pruned, and only {len(newer)} are newer")
+
+    # -- what a machine does to documents --------------------------------------------------------------------------
+
+    def rotted(self, key: str) -> None:
+        """Other bytes stand there now."""
+        if key in self.rows:
+            self.torn[key] = self.world.store.read(key).data
+            job = self.rows[key]["job_id"]
+            self.excuse_lateness(job, "a row of it rotted")
+        elif key.startswith("cron/arms/"):
+            self._arm_is_lost(key)
+        elif key.startswith("cron/arm-packs/"):
+            for job in self.jobs:
+                self._arm_is_lost(f"cron/arms/{job}.json")
+
+    def _arm_is_lost(self, key: str) -> None:
+        job = key.removeprefix("cron/arms/").removesuffix(".json")
+        self.generations.pop(job, None)
+        self.excuse(job, "its arm document was lost")
+
+    def cut(self, changed: dict[str, tuple[bytes | None, bytes | None]]) -> None:
+        """The power was cut: whatever a durable write has made unrecoverable was durable before it."""
+        for key, (before, after) in changed.items():
+            self.world.log(
+                "%s is %s", key, "gone" if after is None else "back" if before is None else f"{after[:20]!r}"
+            )
+            self.world.cover("reboot", "a document is gone" if after is None else "a document is another")
+            if key in (JOBS_KEY, "ESTOP"):
+                self.fail(f"a power cut takes back what {key} said")
+            if key in self.rows and before is not None:
+                self._row_was_cut(key, after)
+            elif key.startswith(("cron/arms/", "cron/arm-packs/")):
+                self.rotted(key)
+
+    def _row_was_cut(self, key, after) -> None:
+        row = self.rows[key]
+        trace = self.jobs[row["job_id"]]
+        if trace.removed or key in self.torn:
+            return
+        open_now = [entry["run"] for entry in trace.record["chronos"].get("open", ())]
+        if row["run_id"] not in open_now:
+            self.fail(f"a power cut takes {key}, which said {row['state']}, and nothing tells of it any more")
+        if row["state"] in RAN | {"running"}:
+            self.fail(f"a power cut takes back that {key} said {row['state']}")
+        if after is None:
+            del self.rows[key]
+        else:
+            self.torn[key] = after
+
+    # -- one look ----------------------------------------------------------------------------------------------------
+
+    def over_now(self, task: Task) -> list[tuple[str, str]]:
+        """The rows that say running though this machine can see that their runs are over, with their locks' tokens."""
+        if task.kind not in ("door", "tick", "reconcile"):
+            return []
+        found = []
+        for key, row in self.rows.items():
+            if row["state"] != "running" or key in self.torn or task.job not in (None, row["job_id"]):
+                continue
+            run = self.world.runs[row["owner"]["token"]]
+            if run.machine == task.machine and not run.is_held(self.world) and not run.released:
+                found.append((key, run.token))
+        return found
+
+    def _looked(self, task: Task) -> None:
+        """What was over before a look, and could be seen by it, is settled by it."""
+        for key, token in task.over:
+            row = self.rows.get(key)
+            if row is None or row["state"] != "running" or key in self.torn or task.blind:
+                continue
+            gone = self.jobs[row["job_id"]].removed or row["job_id"] in self.world.broken
+            if (
+                not gone
+                and row["owner"]["token"] == token
+                and (self.world.cfg.machines == 1 or not self._rebooted(token))
+            ):
+                self.fail(f"{key} says running still after {task}, though its process was gone before")
+
+    def _rebooted(self, token: str) -> bool:
+        run = self.world.runs[token]
+        return run.boot != self.world.boots[run.machine]
+
+    def refused(self, task: Task, error: ChronosError) -> None:
+        """One broken document harms one job: no command about others, or about all, ends for it."""
+        if not isinstance(error, DocumentError):
+            return
+        about = {self.rows[key]["job_id"] for key in self.torn} | self.world.broken.keys()
+        if task.kind in ("tick", "reconcile") or (task.job in self.jobs and task.job not in about):
+            self.fail(f"{task} ends for a document that it can do without: {error.line()}")
 
     # -- processes -----------------------------------------------------------------------------------------------
 
@@ -335,7 +512,7 @@ class Check:
         """NAS hears an answer. After a 2xx it forgets the fire: then what this door claimed must have started."""
         self.dirty.add(job)
         trace = self.jobs.get(job)
-        if trace is None or trace.removed or door.held or not 200 <= status < 300:
+        if trace is None or trace.removed or job in self.world.broken or door.held or not 200 <= status < 300:
             return  # what was claimed when the hold came is started when it is lifted
         for entry in trace.record["chronos"].get("open", ()):
             if entry["kind"] != "run" or trace.claimers[entry["run"]] is not door:
@@ -367,6 +544,8 @@ class Check:
     def ended(self, task: Task, *, crashed: bool) -> None:
         """A process is over. One that cancelled and then fell over may leave a live job bare until reconcile."""
         troubled = crashed or task.failed
+        if task.over and not troubled and task.touched:
+            self._looked(task)
         if troubled:
             for job in task.cancelled:
                 self.excuse(job, f"{task} cancelled and fell over")
@@ -404,7 +583,7 @@ class Check:
             return
         for job in list(self.dirty):
             trace = self.jobs.get(job)
-            if trace is None or not trace.live:
+            if trace is None or not trace.live or job in world.broken:
                 if trace is not None:
                     trace.chained = False
                 self.dirty.discard(job)
@@ -432,7 +611,9 @@ class Check:
             return  # what stands behind an owed redelivery, minutes later, cancels that one
         need = self.need(job, trace)
         own = world.store.read(f"cron/arms/{job}.json")
-        arm = json.loads(own.data) if own is not None else find_line(world.store, job)
+        arm = read_arm(own.data) if own is not None else find_line(world.store, job)
+        if arm is None:
+            return
         slack = (
             SLACK_S
             + (45.0 if len(world.skews) > 1 else 0.0)
@@ -500,7 +681,9 @@ class Check:
 
     def bare(self) -> bool:
         """Whether a live job is not armed for a reason that only reconcile can mend."""
-        return any(trace.live and trace.excuse and not self.world.nas.owed(job) for job, trace in self.jobs.items())
+        return self.world.cfg.nas and any(
+            trace.live and trace.excuse and not self.world.nas.owed(job) for job, trace in self.jobs.items()
+        )
 
     def unsettled(self, trace) -> list[dict]:
         """What a job has in hand that is not over. An entry whose row is terminal only waits for the next look."""
@@ -554,6 +737,15 @@ class Check:
         cursor = trace.record["next_run_at"]
         if not closed and trace.live and stamp(cursor) != at:
             self.fail(f"{trace.record['id']}: its cursor is {cursor}, but {self.world.text(at)} comes next")
+
+
+def read_arm(data: bytes) -> dict | None:
+    """An arm document, None where it cannot be read."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "state" in found else None
 
 
 def through_of(before, after) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ TRANSITIONS = (
 
 OPERATIONS = (
     "add", "add", "pause", "resume", "resume", "edit", "edit", "remove", "manual", "manual", "tick", "tick", "reconcile",
-    "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "leap", "leap", "nas", "nas",
+    "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "leap", "leap", "nas", "nas", "reboot", "rot", "rot",
+    "disk", "disk",
 )  # fmt: skip
 
 
@@ -73,6 +74,14 @@ class Config:
     p_spoiled: float = 0.0
     p_orphan: float = 0.2
     p_unseen: float = 0.0
+    p_stall: float = 0.0
+    """How likely a process stands still for a while, as on a machine that swaps, or sleeps."""
+    stall_at: tuple[str, ...] = ()
+    """Before which effects alone they do; empty: before any."""
+    policy: dict[str, object] = field(default_factory=dict)
+    """What every job has of its policy, whatever is drawn."""
+    busy: bool = False
+    """Whether jobs come due often and go long, so that their runs meet."""
     keep: int = 50
     knows: int = 0
     """So many wakes that an answer left in the slot were seen before this world begins."""
@@ -112,6 +121,8 @@ def draw(rng: random.Random) -> Config:
         p_spoiled=some(0.1),
         p_orphan=0.3 if machines == 1 else 0.0,
         p_unseen=some(0.2),
+        p_stall=rng.choice((0.0, 0.0, 0.02)),
+        busy=rng.random() < 0.2,
         keep=rng.choice((1, 2, 50)),
         p_operation=rng.choice((0.03, 0.08)),
     )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import LockTimeoutError, TemporaryError
-from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
-from chronos_cli.store.repository import Repository, StoredDocument, arm_key
+from chronos_cli.store.repository import Repository, arm_key
 from tests.sim.tasks import Crash
+from tests.sim.troubles import lock_fails, write_fails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,10 +51,10 @@ class SimStore(DocumentStore):
         return world.store.read(key)
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
-        return self._write(key, "create", lambda: self.world.store.create(key, data))
+        return self._write(key, "create", lambda: self.world.store.create(key, data, durable=durable))
 
     def replace(self, key: str, data: bytes, version: str, *, durable: bool = True) -> str:
-        return self._write(key, "replace", lambda: self.world.store.replace(key, data, version))
+        return self._write(key, "replace", lambda: self.world.store.replace(key, data, version, durable=durable))
 
     def _write(self, key, verb, write):
         world, task = self.world, self.task
@@ -65,10 +64,10 @@ class SimStore(DocumentStore):
         if roll < cfg.p_conflict:
             world.cover("store", "conflict out of nothing")
             raise VersionConflict(key)
-        if roll < cfg.p_conflict + cfg.p_write_fails:
+        if world.full or roll < cfg.p_conflict + cfg.p_write_fails:
             world.cover("store", "write fails")
             task.failed = True
-            raise TemporaryError("the store cannot be written just now")
+            raise write_fails(world, key)
         try:
             version = write()
         except VersionConflict:
@@ -86,8 +85,12 @@ class SimStore(DocumentStore):
 
     def delete(self, key: str, *, durable: bool = True) -> None:
         self.world.pause(self.task, label_of(key, "delete"))
+        if self.world.full or (self.world.faults and self.world.chance(self.world.cfg.p_write_fails)):
+            self.world.cover("store", "delete fails")
+            self.task.failed = True
+            raise write_fails(self.world, key)
         self.world.deleting(key)
-        self.world.store.delete(key)
+        self.world.store.delete(key, durable=durable)
         self.task.last = self.task.label
 
     @contextmanager
@@ -96,6 +99,9 @@ class SimStore(DocumentStore):
         if not world.cfg.locks:
             yield
             return
+        if world.faults and world.chance(world.cfg.p_write_fails / 4):
+            task.failed = True
+            raise lock_fails(world)
         if world.locked_by is not None and not world.locked_by.done:
             deadline = world.now + 10.0
             world.pause(task, "lock", until=deadline, cond=lambda: world.locked_by is None or world.locked_by.done)
@@ -135,6 +141,5 @@ class SimRepository(Repository):
             return None
         known = self.parsed.get(found.version)
         if known is None:
-            value = ArmDocument.from_json(json.loads(found.data))
-            known = self.parsed[found.version] = StoredDocument(value=value, version=found.version)
+            known = self.parsed[found.version] = super().own_arm(job_id)
         return known

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import RunState
+from chronos_cli.errors import TemporaryError
 from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold
+from tests.sim.troubles import disk_fails, hold_fails
 
 PLATFORM_S = 25.0
 """How long the platform lets a request take that it freezes afterwards."""
@@ -16,7 +18,9 @@ class SimRun:
     __slots__ = (
         "attempt",
         "began",
+        "boot",
         "concluded",
+        "durable",
         "ends_at",
         "job_id",
         "killed",
@@ -27,6 +31,7 @@ class SimRun:
         "released",
         "result",
         "run_id",
+        "said",
         "started",
         "supervisor",
         "token",
@@ -35,8 +40,8 @@ class SimRun:
     def __init__(self, token, supervisor, task, machine, pdeath, began) -> None:
         self.token, self.supervisor, self.machine, self.pdeath = token, supervisor, machine, pdeath
         self.job_id, self.run_id, self.attempt = task.job_id, task.run_id, task.attempt
-        self.started = self.noted = self.let_go = self.released = self.killed = False
-        self.concluded, self.began = None, began
+        self.started = self.noted = self.let_go = self.released = self.killed = self.said = False
+        self.concluded, self.began, self.durable, self.boot = None, began, False, 0
         self.ends_at, self.result = 0.0, RunState.OK
 
     def goes(self, now: float) -> bool:
@@ -44,6 +49,11 @@ class SimRun:
         if not self.started or self.killed or now >= self.ends_at:
             return False
         return not (self.supervisor.dead and self.pdeath)
+
+    def is_held(self, world) -> bool:
+        """Whether its lock is held."""
+        gone = self.supervisor.dead or self.supervisor.done or self.let_go
+        return not gone and self.boot == world.boots[self.machine]
 
 
 class SimProcesses(Processes):
@@ -57,15 +67,24 @@ class SimProcesses(Processes):
         world.pause(self.task, "hold")
         token = world.token()
         pdeath = not world.chance(world.cfg.p_orphan)
+        if world.faults and world.chance(world.cfg.p_write_fails / 4):
+            self.task.failed = True
+            raise hold_fails(world)
         run = SimRun(token, self.task, task, self.task.machine, pdeath, world.now)
+        run.boot = world.boots[run.machine]
         world.runs[token] = run
         return SimHeld(world, self.task, run)
 
     def liveness(self, row):
         run = self.world.runs[row.owner["token"]]
+        self.task.saw[run.token] = run.said
         if run.machine != self.task.machine or (self.world.faults and self.world.chance(self.world.cfg.p_unseen)):
             self.world.cover("liveness", "unseen")
+            self.task.blind = True
             return Liveness.UNSEEN
+        if run.boot != self.world.boots[run.machine]:
+            self.world.cover("liveness", "rebooted since")
+            return Liveness.DEAD if self.results_are_seen else Liveness.UNSEEN
         alive = not run.supervisor.dead and not run.supervisor.done and not run.let_go
         seen = Liveness.ALIVE if alive else Liveness.UNSEEN if run.released else Liveness.DEAD
         if seen is Liveness.DEAD and not run.noted:
@@ -75,7 +94,18 @@ class SimProcesses(Processes):
 
     def elapsed(self, owner):
         run = self.world.runs[owner["token"]]
-        return self.world.now - run.began if run.machine == self.task.machine else None
+        here = run.machine == self.task.machine and run.boot == self.world.boots[run.machine]
+        return self.world.now - run.began if here else None
+
+    @property
+    def results_are_seen(self):
+        return self.world.cfg.machines == 1  # else the home is a bucket's, and the locks are each machine's own
+
+    def found(self, job_id, run_id):
+        here = [run for run in reversed(self.world.runs.values())
+                if (run.job_id, run.run_id, run.machine) == (job_id, run_id, self.task.machine) and not run.released]  # fmt: skip
+        locks = [({"machine": run.machine, "token": run.token}, run.is_held(self.world)) for run in here]
+        return next((lock for lock in locks if lock[1]), locks[0] if locks else None)
 
     def result(self, row):
         run = self.world.runs.get((row.owner or {}).get("token"))
@@ -112,6 +142,9 @@ class SimHeld(RunHold):
         if world.faults and world.chance(world.cfg.p_start_fails):
             world.cover("process", "cannot be started")
             raise OSError("no such program")
+        if world.faults and world.chance(world.cfg.p_write_fails / 4):
+            world.cover("process", "cannot be noted as begun")
+            raise disk_fails(world.rng)
         run.noted = True
         duration, run.result = world.fate_of_run(run)
         if duration > timeout_s:
@@ -133,8 +166,10 @@ class SimHeld(RunHold):
         self.world.pause(self.task, "conclude")
         if self.world.faults and self.world.chance(self.world.cfg.p_write_fails):
             self.world.cover("store", "result cannot be written beside the lock")
-            raise OSError("no space left on device")
-        self.run.concluded = result
+            self.task.failed = True
+            raise disk_fails(self.world.rng)
+        self.run.concluded, self.run.said = result, True
+        self.run.durable = self.run.durable or durable
         self.task.last = "conclude"
 
     def release(self, *, keep: bool = False) -> None:
@@ -155,3 +190,8 @@ class SimAttempt(Attempt):
         run.killed = True  # whatever is left of its group
         world.cover("process", run.result.value)
         return AttemptEnd(state=run.result, exit_status=0 if run.result is RunState.OK else 1)
+
+    def keep_output(self):
+        if self.world.faults and self.world.chance(self.world.cfg.p_write_fails):
+            self.world.cover("process", "its output cannot be kept")
+            raise self.world.rng.choice((disk_fails(self.world.rng), TemporaryError("the bucket answered 503")))

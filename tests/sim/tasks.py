@@ -19,6 +19,7 @@ class Task:
 
     __slots__ = (
         "after",
+        "blind",
         "cancelled",
         "cond",
         "dead",
@@ -32,8 +33,10 @@ class Task:
         "last",
         "machine",
         "number",
+        "over",
         "result",
         "runners",
+        "saw",
         "settled",
         "touched",
         "until",
@@ -49,6 +52,9 @@ class Task:
         self.dead = False
         self.failed = False
         self.after = False
+        self.blind = False
+        self.saw: dict[str, bool] = {}
+        self.over: list[tuple[str, str]] = []
         self.held = False
         self.settled = False
         self.touched = False

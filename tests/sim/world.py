@@ -28,11 +28,12 @@ from chronos_cli.operations.firing import tick as ticking
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store import packs
-from chronos_cli.store.memory import MemoryStore
-from chronos_cli.store.repository import STOP_KEY
+from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.repository import ASIDE, STOP_KEY
 from tests.sim import rhythm
-from tests.sim.checks import Check, Violation, stamp
+from tests.sim.checks import Check, Violation, read_arm, stamp
 from tests.sim.config import draw
+from tests.sim.disk import GARBAGE, Disk
 from tests.sim.documents import SimRepository, SimStore
 from tests.sim.doors import start_door
 from tests.sim.machines import SimProcesses
@@ -45,6 +46,7 @@ STEPS = (20, 21)
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
 RARE = {
     "delete row": 400,  # a row that was made too late and is taken back: once in some thousand schedules
+    "conclude": 10,
     **dict.fromkeys(("create arm", "nas cancel"), 20),
     **dict.fromkeys(("nas list", "nas provision", "create row", "replace row", "answer"), 4),
 }
@@ -72,7 +74,7 @@ class World:
         self.covered = Counter() if cover is None else cover
         self.now = self.cfg.start + self.rng.random() * 600
         self.faults = True
-        self.held = False
+        self.held = self.full = False
         self.steps = 0
         self.serial = 0
         self.tokens = 0
@@ -81,7 +83,9 @@ class World:
             self.skews = [self.rng.uniform(-20, 20) for _ in self.skews]
         self.leapt = [0.0] * self.cfg.machines
         self.loose_time = self.cfg.jumps or self.cfg.leaps
-        self.store = MemoryStore()
+        self.store = Disk()
+        self.boots = [0] * self.cfg.machines
+        self.broken: dict[str, dict] = {}
         self.parsed: dict = {}
         self.locked_by = None
         self.runs: dict = {}
@@ -134,6 +138,8 @@ class World:
         if not self.faults:
             return 0.2, RunState.OK
         rng = self.rng
+        if self.cfg.busy:
+            return rng.choice((0.2, 70.0, 200.0, 400.0)), rng.choice((RunState.OK, RunState.OK, RunState.FAILED))
         result = rng.choice((RunState.OK, RunState.OK, RunState.FAILED, RunState.FAILED, RunState.INTERRUPTED))
         return rng.choice((0.2, 0.2, 3.0, 20.0, 70.0, 400.0)), result
 
@@ -186,9 +192,11 @@ class World:
         where = self.rng.randrange(self.cfg.machines) if machine is None else machine
 
         def guarded(task):
+            task.over = self.check.over_now(task)
             try:
                 return body(task, self.context(task, budget=budget))
             except ChronosError as error:
+                self.check.refused(task, error)
                 task.failed = True
                 self.log("%r: %s", task, error.line())
                 self.cover("error", error.code)
@@ -203,11 +211,13 @@ class World:
 
         Jobs get a document of their own at their first fire, so these are put into a pack first: packs play throughout.
         """
-        if self.seed % 2:
+        if self.seed % 2 and len(self.tasks.all) == 1:  # nobody has just read one of them
             lines = {}
             for key in self.store.list("cron/arms/"):
-                lines[key.removeprefix("cron/arms/").removesuffix(".json")] = json.loads(self.store.read(key).data)
-                self.store.delete(key)
+                line = read_arm(self.store.read(key).data)
+                if line is not None:
+                    lines[key.removeprefix("cron/arms/").removesuffix(".json")] = line
+                    self.store.delete(key)
             if lines:
                 self.packed += 1
                 self.store.create(packs.pack_key(f"moved-{self.packed}"), packs.render(lines))
@@ -229,6 +239,8 @@ class World:
         rng = self.rng
         slow = "clock behind" in self.cfg.characters
         kind = rng.random()
+        if self.cfg.busy and not slow:
+            return Interval(seconds=rng.choice((60, 60, 90, 300)))
         if self.cfg.put_at is not None and kind < 0.7:
             return Cron(expr=rng.choice((self.cfg.daily, self.cfg.daily, "0 * * * *", "*/30 * * * *")))
         if kind < 0.6:
@@ -239,15 +251,18 @@ class World:
 
     def policy(self) -> Policy:
         rng = self.rng
-        return Policy(
-            overlap=rng.choice((Overlap.SKIP, Overlap.SKIP, Overlap.QUEUE, Overlap.ALLOW)),
-            grace=rng.choice((86_400, 86_400, 86_400, 7_200, 120, 0)),
-            timeout=rng.choice((50, 300)),
-            retries=rng.choice((0, 0, 1, 2)),
-            on_crash=rng.choice((OnCrash.SKIP, OnCrash.RERUN)),
-            jitter=rng.choice((0, 0, 0, 40)),
-            pause_after_failures=rng.choice((0, 0, 0, 2)),
-        )
+        drawn = {
+            "overlap": rng.choice(
+                (Overlap.SKIP, Overlap.SKIP, Overlap.QUEUE, Overlap.QUEUE if self.cfg.busy else Overlap.ALLOW)
+            ),
+            "grace": rng.choice((86_400, 86_400, 86_400, 7_200, 120, 0)),
+            "timeout": rng.choice((50, 300)),
+            "retries": rng.choice((0, 0, 1, 2)),
+            "on_crash": rng.choice((OnCrash.SKIP, OnCrash.RERUN)),
+            "jitter": rng.choice((0, 0, 0, 40)),
+            "pause_after_failures": rng.choice((0, 0, 0, 2)),
+        }
+        return Policy(**{**drawn, **self.cfg.policy})
 
     def draft(self, job_id: str) -> edits.JobDraft:
         policy, schedule = self.policy(), self.schedule()
@@ -270,7 +285,10 @@ class World:
         """Somebody does something."""
         rng = self.rng
         name = rng.choice(self.cfg.operations)
-        present = [job for job, trace in self.check.jobs.items() if not trace.removed]
+        whole = name in ("remove", "rot")
+        present = [
+            job for job, trace in self.check.jobs.items() if not trace.removed and (whole or job not in self.broken)
+        ]
         if not present and name != "add":
             return
         if any(self.leapt) and name in ("add", "edit", "resume"):
@@ -457,6 +475,77 @@ class World:
             "leaps back" if self.leapt[machine] < 0 else "leaps ahead" if self.leapt[machine] else "back from a leap",
         )
 
+    def op_reboot(self, _: str) -> None:
+        """A machine goes down and comes up again: in order, or since its power was cut."""
+        machine, cut = self.rng.randrange(self.cfg.machines), self.rng.random() < 0.7
+        self.log("machine %s %s", machine, "loses its power" if cut else "is rebooted")
+        for task in [task for task in self.tasks.all if task.machine == machine]:
+            self._crash(task)
+        self.boots[machine] += 1
+        for run in self.runs.values():
+            if run.machine == machine:
+                run.killed = True
+                if cut and not run.durable and self.rng.random() < 0.5:
+                    run.concluded, run.said = None, False
+        if cut and self.cfg.machines == 1:  # else the home is a bucket's
+            self.check.cut(self.store.cut(self.rng))
+        self.cover("reboot", "the power was cut" if cut else "in order")
+
+    def op_disk(self, _: str) -> None:
+        """The disk is full, or the bucket away, for a while: no document can be written."""
+        self.full = not self.full
+        self.log("no document can be written: %s", self.full)
+        self.cover("disk", "takes no write" if self.full else "takes writes again")
+
+    def op_rot(self, job: str) -> None:
+        """A document is cut, emptied or garbled; the record of a job that was is put right by a person later."""
+        kind = self.rng.choice(("row", "row", "arm", "record", "other"))
+        if job in self.broken:
+            self.put_right(job)
+        elif kind == "record":
+            if not any(task.job in (job, None) for task in self.tasks.all):
+                self._rot_record(job)
+        else:
+            prefix = {"row": f"cron/runs/{job}/", "arm": f"cron/arms/{job}.json", "other": "cron/"}[kind]
+            safe = (JOBS_KEY, ASIDE) if kind != "other" else (JOBS_KEY, ASIDE, "cron/runs/", "cron/arms/")
+            keys = [key for key in self.store.list(prefix) if not key.startswith(safe)]
+            if not keys:
+                return
+            key = self.rng.choice(keys[-3:])
+            data = self.store.read(key).data
+            cut = data[: self.rng.randrange(len(data) or 1)]
+            self.store.rot(key, self.rng.choice((*GARBAGE, cut, cut)))
+            self.log("%s rots", key)
+            self.check.rotted(key)
+        self.cover("rot", kind)
+
+    def _rot_record(self, job: str) -> None:
+        found = self.store.read(JOBS_KEY)
+        document = json.loads(found.data)
+        record = next(record for record in document["jobs"] if record["id"] == job)
+        self.broken[job] = dict(record)
+        deep: object = 1
+        for _ in range(900):
+            deep = [deep]
+        record |= self.rng.choice(({"schedule": 5}, {"schedule": {"kind": "cron", "expr": "*/" + "9" * 5_000 + " * * * *"}},
+                                   {"schedule": {"kind": "interval", "seconds": -5}}, {"deep": deep, "schedule": None}))  # fmt: skip
+        self.store.rot(JOBS_KEY, json.dumps(document).encode())
+        self.log("the record of %s rots", job)
+        self.check.excuse(job, "its record rotted")
+        self.broken[job] = {"before": self.broken[job], "now": record}
+
+    def put_right(self, job: str) -> None:
+        """A person puts the record of a job right."""
+        before = self.broken.pop(job)["before"]
+        for task in self.tasks.all:
+            task.blind = True  # it may have looked before
+        document = json.loads(self.store.read(JOBS_KEY).data)
+        if any(record["id"] == job for record in document["jobs"]):
+            document["jobs"] = [before if record["id"] == job else record for record in document["jobs"]]
+            self.store.rot(JOBS_KEY, json.dumps(document).encode())
+            self.log("the record of %s is put right", job)
+            self.check.excuse(job, "its record was put right")
+
     def op_nas(self, _: str) -> None:
         if "refuses for a while" in self.nas.char and self.rng.random() < 0.5:
             self.nas.refusing = not self.nas.refusing
@@ -499,6 +588,12 @@ class World:
                 there = [task for task in self.tasks.all if often in (RARE.get(task.label, 1), RARE.get(task.last, 1))]
                 self._crash(rng.choice(there))
                 return
+        if ready and self.chance(self.cfg.p_stall):
+            at = self.cfg.stall_at
+            still = [t for t in ready if (t.label in at if at else t.label not in ("process start", "begin"))]
+            if still:
+                self._stall(rng.choice(still))
+                return
         due = self.nas.next_due() if self.cfg.nas else None
         if due is not None and due <= self.now and rng.random() < 0.4:
             self.nas.turn()
@@ -515,6 +610,12 @@ class World:
         if task.done:
             self.log("%r is done", task)
             self.check.ended(task, crashed=False)
+
+    def _stall(self, task) -> None:
+        """A process stands still, and others go on."""
+        task.until, task.cond = self.now + self.rng.choice((3.0, 40.0, 400.0, 4_000.0)), None
+        self.log("%r stands still before %s", task, task.label)
+        self.cover("process", "stands still")
 
     def now_moves(self) -> bool:
         return self.rng.random() < 0.5
@@ -555,8 +656,10 @@ class World:
         self.skews, self.leapt = [0.0] * self.cfg.machines, [0.0] * self.cfg.machines
         for name in [name for name, trace in self.check.jobs.items() if not trace.removed and self._met(trace.record)]:
             self.spawn("hermes", name, lambda task, ctx, name=name: self._hermes_ends(ctx, name))
-        self.nas.down = self.nas.refusing = False
+        self.nas.down = self.nas.refusing = self.full = False
         self.lift()
+        for job in list(self.broken):
+            self.put_right(job)
         for entry in list(self.nas.delayed):
             entry[1]()
         self.nas.delayed.clear()
