@@ -30,6 +30,9 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
 UNIT = ("tests/core/", "tests/test_frozen.py")
 """Places whose tests start no process and no server."""
 
+LAYERS = ("service", "soak", "bench", "interop")
+"""The layers that a test names itself; every other has `unit` or `process` from here."""
+
 LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/nas_server/test_conf", "tests/e2e/",
         "tests/trust/test_jwks", "tests/docs/test_shown", "tests/store/")  # fmt: skip
 
@@ -37,8 +40,8 @@ LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/te
 def pytest_collection_modifyitems(items):
     """The files that take long come first: one that is handed out last is waited for while the other processes idle."""
     for item in items:
-        if item.nodeid.startswith(UNIT) and not any(map(item.get_closest_marker, ("soak", "bench", "service"))):
-            item.add_marker("unit")
+        if not any(map(item.get_closest_marker, LAYERS)):
+            item.add_marker("unit" if item.nodeid.startswith(UNIT) else "process")
     items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import chronos_cli
 from chronos_cli.errors import ChronosError, ExitCode
-from tests.conftest import ROOT, require_module, require_program
+from tests.conftest import LAYERS, ROOT, require_module, require_program
 
 # In pieces, so that the words do not occur here either.
 BANNED_VENDORS = ("q" + "stash", "up" + "stash")
@@ -377,3 +377,24 @@ def test_former_names_do_not_come_back():
         kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         found |= {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
     assert found & FORMER_NAMES <= KEPT_FOR_NOW
+
+
+def test_the_map_of_the_tests_names_what_is_there():
+    """tests/README.md has each folder and each marker, and names no stand-in that is gone."""
+    text = (ROOT / "tests/README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.]+)`", text))
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")} | {"bench"}
+    assert folders - named == set()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert {line.partition(":")[0] for line in settings["markers"]} - named == set()
+    for name in named:
+        module, _, thing = name.rpartition(".")
+        place = ROOT / "tests" / (module.replace(".", "/") + ".py")
+        if module and thing != "py" and not (ROOT / "tests" / (name.replace(".", "/") + ".py")).exists():
+            assert re.search(rf"^(?:class|def) {thing}\b", place.read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def test_every_test_has_its_layer(request):
+    """Whoever asks for all layers gets all tests."""
+    for item in request.session.items:
+        assert any(map(item.get_closest_marker, ("unit", "process", *LAYERS))), item.nodeid

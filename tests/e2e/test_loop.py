@@ -4,10 +4,13 @@ import json
 import time
 import urllib.error
 import urllib.request
+import uuid
 from datetime import UTC, datetime, timedelta
 
+import jwt
 import pytest
 
+from chronos_cli.nas_server.keys import KeyRing
 from tests.agent_home import AgentHome, running_agent
 from tests.nas_process import running_nas
 
@@ -44,6 +47,17 @@ def post(agent, body, token):
             return error.code, json.load(error)
 
 
+def honest_token(nas, agent, job_id, fire_at):
+    """A token as this NAS signs it for a fire, by its own key."""
+    key = KeyRing(nas.home / "keys", time.time).signing()
+    now = int(time.time())
+    claims = {
+        "iss": nas.url, "aud": agent.access.audience, "purpose": "cron_fire", "iat": now, "exp": now + 90,
+        "jti": uuid.uuid4().hex, "job_id": job_id, "fire_at": fire_at,
+    }  # fmt: skip
+    return jwt.encode(claims, key.private, algorithm=key.alg, headers={"kid": key.kid})
+
+
 def test_a_job_is_armed_called_back_run_and_armed_again(nas, agent):
     """A recurring job added by the command is armed at once, and each occurrence runs once and arms the next."""
     diary = agent.home / "diary"
@@ -61,14 +75,15 @@ def test_a_job_is_armed_called_back_run_and_armed_again(nas, agent):
 
 
 def test_a_second_relay_after_the_run_does_not_run_the_job_again(nas, agent):
-    """A redelivery of a finished occurrence, with an honest token, is a duplicate and starts nothing."""
+    """A redelivery of a finished occurrence, with an honest token, is answered 200 and starts nothing."""
     diary = agent.home / "once-diary"
     add(agent, "single", "in 2s", f"echo ran >> {diary}")
     row = agent.wait_for_row("single", state="ok")[0]
     relayed = nas.wait_for("relayed", job_id="single", outcome="delivered")
     assert relayed["status"] == 202
-    done = agent.chronos("fire", "--job-id", "single", "--token", "-", "--fire-at", row["scheduled_at"])
-    assert done.returncode == 4
+    at = row["scheduled_at"]
+    status, said = post(agent, {"job_id": "single", "fire_at": at}, honest_token(nas, agent, "single", at))
+    assert (status, said["result"]) == (200, "ignored")
     assert diary.read_text() == "ran\n"
     assert agent.job("single")["state"] == "completed"
 
@@ -84,13 +99,23 @@ def test_an_edit_moves_the_timer_and_a_removed_job_has_none(nas, agent):
     assert "movable" not in nas.armed(agent.access)
 
 
-def test_a_strangers_call_is_refused_and_starts_nothing(agent):
-    """A call without a good token gets the same 401 for a known and an unknown job."""
-    add(agent, "quiet", "every 1h", "true")
-    known = post(agent, {"job_id": "quiet", "fire_at": "2026-11-20T00:00:00Z"}, "a.b.c")
-    unknown = post(agent, {"job_id": "nobody", "fire_at": "2026-11-20T00:00:00Z"}, "a.b.c")
-    assert known == unknown == (401, {"result": "refused"})
+def test_a_strangers_call_is_refused_and_starts_nothing(nas, agent):
+    """A call without a good token gets the same 401 for a known and an unknown job; the same with one starts it."""
+    add(agent, "quiet", "in 1h", "true")
+    path = agent.home / "cron/jobs.json"
+    due = datetime.now(UTC).replace(microsecond=0).isoformat()
+    document = json.loads(path.read_text())
+    next(job for job in document["jobs"] if job["id"] == "quiet")["next_run_at"] = due
+    path.write_text(json.dumps(document))
+    honest = honest_token(nas, agent, "quiet", due)
+    for bad in ("a.b.c", honest[:-6] + "AAAAAA"):
+        known = post(agent, {"job_id": "quiet", "fire_at": due}, bad)
+        unknown = post(agent, {"job_id": "nobody", "fire_at": due}, bad)
+        assert known[0] == unknown[0] == 401
+        assert known[1]["result"] == unknown[1]["result"] == "refused"
     assert agent.rows("quiet") == []
+    assert post(agent, {"job_id": "quiet", "fire_at": due}, honest)[0] == 202
+    agent.wait_for_row("quiet", state="ok")
 
 
 def test_a_job_is_saved_and_said_to_be_unarmed_while_nas_is_down(nas, tmp_path):
@@ -109,8 +134,11 @@ def test_a_job_is_saved_and_said_to_be_unarmed_while_nas_is_down(nas, tmp_path):
 
 
 def test_the_shim_takes_no_fire_before_it_is_due(nas, agent):
-    """A fire well before its time is answered 503 with the seconds left, and its redelivery runs it."""
+    """A fire well before its time, with an honest token, is answered 503 and starts nothing."""
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=10)
     add(agent, "later", soon.isoformat(), "true")
-    assert nas.armed(agent.access)["later"]["fire_at"].startswith(soon.strftime("%Y-%m-%dT%H:%M"))
+    at = nas.armed(agent.access)["later"]["fire_at"]
+    assert at.startswith(soon.strftime("%Y-%m-%dT%H:%M"))
+    status, said = post(agent, {"job_id": "later", "fire_at": at}, honest_token(nas, agent, "later", at))
+    assert (status, said["result"]) == (503, "early")
     assert agent.rows("later") == []
