@@ -55,6 +55,9 @@ KEEP: Final = "keep"
 """The `next` of an answer that leaves NAS's slot for the job as it is."""
 
 MAX_GENERATION: Final = 2**63 - 1
+MAX_COUNTED_GENERATION: Final = 2**63 - 1_000_000
+"""From here on a generation that was heard leaves no room to count on from it."""
+
 MAX_DEDUP_KEY: Final = 512
 MAX_TOLERANCE_S: Final = 86_400
 

@@ -27,7 +27,7 @@ _chronos() {
         "cancel") options="--all --orphans --dry-run --detailed-exitcode --yes -y" ;;
         "list") options="--offline --output -o --watch -w --interval" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
-        "fire") options="--job-id --token --token-file --fire-at --detach" ;;
+        "fire") options="--job-id --token --token-file --fire-at --detach --answer" ;;
         "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --repeat --paused --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
         "job show") options="" ;;
         "job list") options="--output -o --watch -w --interval" ;;

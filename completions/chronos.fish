@@ -81,6 +81,7 @@ complete -c chronos -n '__chronos_at "fire"' -l token -r -d 'the fire token; - r
 complete -c chronos -n '__chronos_at "fire"' -l token-file -r -d 'a file that holds it'
 complete -c chronos -n '__chronos_at "fire"' -l fire-at -r -d 'the instant that NAS names'
 complete -c chronos -n '__chronos_at "fire"' -l detach -d 'answer once the run has started; it goes on'
+complete -c chronos -n '__chronos_at "fire"' -l answer -d 'print the whole body of the answer, for a shim that hands it to NAS'
 complete -c chronos -n '__chronos_at "job add"' -l name -r -d 'what people call it'
 complete -c chronos -n '__chronos_at "job add"' -l id -r -d 'its id; else made of the name'
 complete -c chronos -n '__chronos_at "job add"' -l command -r -d 'run the words that follow, to the end; where one has a dash: -- PROGRAM ARG...'

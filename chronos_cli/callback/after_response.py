@@ -10,8 +10,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import ChronosError
-from chronos_cli.operations.arming.slot_memory import keeps_slot
+from chronos_cli.operations.arming.slot_memory import needs_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +43,14 @@ def look_afterwards(ctx: Context, report: FireReport, log: Callable[[str], None]
 
 
 def may_have_deleted(ctx: Context, report: FireReport) -> bool:
-    """Return whether NAS may delete what is in the job's slot as it takes this answer.
+    """Return whether NAS may delete what is in the job's slot as it takes this answer, or not arm what it carries.
 
     Also one about a job that wanted nothing when it was looked at: it may have been resumed and armed since.
     """
+    if isinstance(report.next, dict) and report.arm is not None and report.arm.state is ArmState.CANCELLED:
+        return False  # NAS has dropped it by this answer, if nothing newer has come
     taken = ctx.wire is not None and 200 <= report.http_status < 300
-    return taken and report.arm is not None and not keeps_slot(ctx, report.arm)
+    return taken and report.arm is not None and needs_look(ctx, report.arm)
 
 
 def alert_afterwards(ctx: Context) -> threading.Thread | None:

@@ -18,10 +18,10 @@ from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, pr
 from chronos_cli.callback.warm_start import WarmStart, choose_runner
 from chronos_cli.config import load_config
 from chronos_cli.contract import FIRE_PATH
-from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.admission import admit, trust_settings
+from chronos_cli.operations.firing.answering import Door, body_of, error_body, gone_body
 from chronos_cli.operations.firing.fire import RETRY_AFTER_S, fire
 from chronos_cli.operations.firing.launchers import DetachedLauncher
 from chronos_cli.operations.firing.refused_token import note_refused
@@ -82,12 +82,11 @@ class Callback:
             return _refused()
         except StandbyError as error:
             self._log.write(error.code, error.line())
-            return _json(error.http_status, {"result": error.code}, retry_after=RETRY_AFTER_S)
+            return _json(error.http_status, error_body(error), retry_after=RETRY_AFTER_S)
         except ChronosError as error:
             self._log.write(error.code, error.line())
             again = error.http_status == 503
-            body = {"result": "error", "error": {"code": error.code, "retryable": again}}
-            return _json(error.http_status, body, retry_after=RETRY_AFTER_S if again else None)
+            return _json(error.http_status, error_body(error), retry_after=RETRY_AFTER_S if again else None)
         except Exception as error:  # noqa: BLE001 - a fault of ours: NAS shall retry, and a stranger learn nothing
             return fault(error, self._environ)
 
@@ -116,7 +115,7 @@ class Callback:
         home = self._homes.named(named) if named else self._homes.with_job(admitted.job_id)
         if home is None:
             self._homes.must_not_have(admitted.job_id, profile=named)
-            return _json(200, {"result": Outcome.GONE.value, "job_id": admitted.job_id})
+            return _json(200, gone_body(admitted.job_id, by_answer=admitted.by_answer))
         return self._fire(admitted, home, self._budget(environ))
 
     def health(self) -> dict[str, object]:
@@ -166,6 +165,9 @@ class Callback:
                 delivery=admitted.delivery,
                 launcher=launcher,
                 heard=admitted.heard,
+                door=Door(within_s=budget if sync else 0.0, looks=not self.chosen.freezes),
+                by_answer=admitted.by_answer,
+                generation=admitted.generation,
             )
         except BaseException:
             launcher.answered()  # there will be no report whose leaving could be waited for
@@ -185,7 +187,7 @@ class Callback:
                 look_afterwards(context, report, streams.log)
                 self._alert(context)
 
-        return replace(_json(report.http_status, report.as_json(), retry_after=report.retry_after), sent=sent)
+        return replace(_json(report.http_status, body_of(report), retry_after=report.retry_after), sent=sent)
 
     def _alert(self, context: Context) -> None:
         """Tell the on-failure command: in a thread, or, where the platform freezes those, briefly before the answer."""

@@ -31,6 +31,7 @@ _OWN: Final = {
         "--token-file": "token_file",
         "--fire-at": "fire_at",
         "--detach": "detach",
+        "--answer": "whole_answer",
     },
     "list": {
         "--offline": "offline",
@@ -43,7 +44,7 @@ _OWN: Final = {
     "reconcile": {"--dry-run": "dry_run", "--detailed-exitcode": "detailed", "--prune": "prune"},
 }
 _FLAGS: Final = frozenset(
-    {"json", "quiet", "verbose", "debug", "detach", "offline", "watch", "dry_run", "detailed", "prune"}
+    {"json", "quiet", "verbose", "debug", "detach", "whole_answer", "offline", "watch", "dry_run", "detailed", "prune"}
 )
 _NEEDED: Final = {"fire": "job_id"}
 _NOT_OPTIONS: Final = frozenset({"CHRONOS_FIRE_TOKEN"})

@@ -84,13 +84,19 @@ class Wake:
 
 @frozen
 class FireRequest:
-    """The event to decide on. `token` was made before the first attempt and marks whatever this fire writes."""
+    """The event to decide on. `token` was made before the first attempt and marks whatever this fire writes.
+
+    `generation`: that of the wish which armed this fire, where NAS says so. `by_answer`: the answer has to carry the
+    next wake.
+    """
 
     via: Trigger
     token: str
     fire_at: datetime | None = None
     delivery: str | None = None
     run_id: str | None = None
+    generation: int | None = None
+    by_answer: bool = False
 
 
 @frozen

@@ -21,12 +21,17 @@ _SHARE_GUARD_FROM: Final = 4
 
 
 class ArmState(StrEnum):
-    """The last arm that was sent, as far as known."""
+    """The last arm that was sent, as far as known. ANSWERED: the 2xx to a fire carries it, or carried it."""
 
     UNCONFIRMED = "unconfirmed"
+    ANSWERED = "answered"
     CONFIRMED = "confirmed"
     REFUSED = "refused"
     CANCELLED = "cancelled"
+
+
+HELD_STATES: Final = frozenset({ArmState.CONFIRMED, ArmState.ANSWERED})
+"""The states of an arm that nobody has to send again."""
 
 
 @frozen

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import REFUSED_FOR_GOOD, parse_fire_at
+from chronos_cli.contract import MAX_COUNTED_GENERATION, REFUSED_FOR_GOOD, parse_fire_at
 from chronos_cli.errors import AuthError, ChronosError, NasRejectedError, NasUnavailableError, RefusedError
 from chronos_cli.frozen import frozen
 from chronos_cli.nas_client.interface import Arm, ArmAnswer
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _SAID = 200
 _MAX_JOB_ID = 1024
-_MAX_GENERATION = 2**63 - 1_000_000
 _MAX_WAIT_S = 365 * 86_400.0
 _TEMPORARY: Final = (403, 408, 425, 429)
 """The 4xx statuses that may pass. 403 is one, but for the body that means for good: gateways answer it in a burst."""
@@ -119,7 +118,7 @@ def read_features(document: dict[str, Any]) -> frozenset[str]:
 def read_generation(document: object) -> int:
     """The generation that a refusal names; 0 where it names none, or one that leaves no room for a newer."""
     named = document.get("generation") if isinstance(document, dict) else None
-    return named if type(named) is int and 0 < named < _MAX_GENERATION else 0
+    return named if type(named) is int and 0 < named < MAX_COUNTED_GENERATION else 0
 
 
 def read_arm_answer(reply: NasReply, document: dict[str, Any]) -> ArmAnswer:

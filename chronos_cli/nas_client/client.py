@@ -292,6 +292,8 @@ def provision_body(request: ArmRequest) -> dict[str, Any]:
     }
     if request.generation is not None:
         body["generation"] = request.generation
+    if request.accepts:
+        body["accepts"] = list(request.accepts)
     return body
 
 

@@ -25,13 +25,15 @@ class ArmRequest:
     """The wish that NAS calls `callback_url` back about this job at `fire_at` (aware), replacing what it held for it.
 
     `generation`: grows with each wish for the job. A NAS that knows generations refuses an older one than it holds, so
-    that a delayed request never undoes a newer; others ignore it.
+    that a delayed request never undoes a newer; others ignore it. `accepts`: the features that the callback takes part
+    in, so that NAS may use them for this arm (`contract.FEATURE_ARM_IN_ANSWER`).
     """
 
     job_id: str
     fire_at: datetime
     callback_url: str
     generation: int | None = None
+    accepts: tuple[str, ...] = ()
 
 
 @frozen

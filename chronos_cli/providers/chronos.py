@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chronos_cli.core.plan import ArmState
-from chronos_cli.operations.arming.arm import arm
+from chronos_cli.core.plan import HELD_STATES
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm
 from chronos_cli.operations.arming.reconcile import ReconcileResult, reconcile
 from chronos_cli.operations.evaluate import present_wake
-from chronos_cli.operations.firing.fire import FIRE_BUDGET_S, fire
+from chronos_cli.operations.firing.fire import fire
 from chronos_cli.providers.interface import CronScheduler, Notified
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ChronosScheduler(CronScheduler):
                 document = arm(self._context, nas, job_id, wake)
             finally:
                 self._heard = nas.server_time
-        return Notified(armed=wake is not None and document.state is ArmState.CONFIRMED, document=document)
+        return Notified(armed=wake is not None and document.state in HELD_STATES, document=document)
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:
         """Settle a job as a relay without an instant would; whether anything was started."""

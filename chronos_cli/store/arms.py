@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION
 from chronos_cli.core.decision import Purpose
 from chronos_cli.core.plan import ArmState, LastArm
 from chronos_cli.frozen import field, frozen, names, replace
@@ -22,13 +23,19 @@ MAX_NOTES: Final = 20
 MAX_KEYS: Final = 64
 KEY_MEMORY_S: Final = 3_600
 
+CARRIES: Final = "carries"
+PLAIN: Final = "plain"
+"""What `door` says of the callback that took a job's last fire: its answers carry the next wake, or they do not."""
+
 
 @frozen
 class ArmDocument:
     """One job's arm document. Instants are aware; `keys` maps instants once sent to their purpose.
 
     `owed`: the instant of a fire of this wake that was told that it is early: NAS comes again for it without an arm.
-    `in_answer`: it was sent in the request of a fire, before that was answered, and not again since.
+    `in_answer`: it was sent in the request of a fire, before that was answered, and not again since. `door`: CARRIES or
+    PLAIN, None where no fire came yet. `answered_to`: the delivery whose answer carried what this document says;
+    `only_answered`: nothing else ever told NAS of this instant.
     """
 
     job_id: str
@@ -50,12 +57,20 @@ class ArmDocument:
     spent: bool = False
     owed: datetime | None = None
     in_answer: bool = False
+    door: str | None = None
+    answered_to: str | None = None
+    only_answered: bool = False
     last_callback_at: datetime | None = None
     last_callback: str | None = None
     last_fire_error: Mapping[str, Any] | None = None
     notes: tuple[Mapping[str, Any], ...] = ()
     unreadable: bool = False
     """Whether this only stands for a document that cannot be read; never stored."""
+
+    @property
+    def accepts(self) -> bool:
+        """Return whether a provision may ask NAS to arm by answers: it can, and our callback is known to carry them."""
+        return self.door == CARRIES and FEATURE_ARM_IN_ANSWER in self.features
 
     def sent(self) -> LastArm:
         """What the pure plan needs to know of it."""
@@ -95,7 +110,18 @@ class ArmDocument:
             spent=False,
             owed=None,
             in_answer=False,
+            answered_to=None,
+            only_answered=False,
             keys={**newest, fire_at: wake.purpose.value},
+        )
+
+    def answering(self, delivery: str | None, *, above: int | None, now: datetime) -> ArmDocument:
+        """As it stands once the answer to a delivery carries it: under a generation of its own, newer than `above`."""
+        return replace(
+            self,
+            generation=max(self.next_generation(now), -1 if above is None else above + 1),
+            features=tuple(sorted({*self.features, FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION})),
+            answered_to=delivery,
         )
 
     def next_generation(self, now: datetime) -> int:
@@ -176,12 +202,14 @@ def _each(kind: type) -> Callable[[Any], tuple[Any, ...]]:
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"), _instant),
-    **dict.fromkeys(("job_id", "callback_url", "portal_url", "audience", "schedule_id", "last_callback"), _a(str)),
+    **dict.fromkeys(("job_id", "callback_url", "portal_url", "audience", "schedule_id"), _a(str)),
+    **dict.fromkeys(("last_callback", "answered_to"), _a(str)),
     **dict.fromkeys(("error", "last_fire_error"), _a(dict)),
     **dict.fromkeys(("generation", "idle"), _number),
     "state": ArmState,
     "purpose": lambda value: Purpose(value).value,
-    **dict.fromkeys(("spent", "in_answer"), _a(bool)),
+    "door": lambda value: value if value in (CARRIES, PLAIN) else None,
+    **dict.fromkeys(("spent", "in_answer", "only_answered"), _a(bool)),
     "keys": _keys,
     "notes": _each(dict),
     "features": _each(str),

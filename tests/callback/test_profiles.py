@@ -64,7 +64,7 @@ def test_an_unknown_profile_is_answered_like_an_unknown_job(two):
     """It never falls back to the main home's job, and 401 comes before it as anywhere."""
     two.add("ours", "every 1h", "true", ago=1)
     reply = two.fire("ours", path=f"/p/third{PATH}")
-    assert (reply.status, reply.json) == (200, {"result": "gone", "job_id": "ours"})
+    assert (reply.status, reply.json) == (200, {"result": "gone", "job_id": "ours", "status": "gone"})
     assert reply.json == two.fire("ours", path=f"/p/second{PATH}").json
     assert two.rows("ours") == []
     refused = {two.fire("ours", path=path, token="x").body for path in (PATH, f"/p/third{PATH}", f"/p/second{PATH}")}

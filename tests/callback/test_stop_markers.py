@@ -52,7 +52,8 @@ def test_a_job_that_is_paused_by_half_is_neither_run_nor_armed(home, nas, fields
     """Hermes runs nothing that bears `paused_at`, whatever its state says; nor do we, and resuming takes it away."""
     home.add("half", "every 1h", "true", ago=1)
     change(home.home, "half", paused_at=iso(hours=-1), **fields)
-    assert home.fire("half").json == {"result": "ignored", "job_id": "half", "reason": "paused"}
+    said = {"result": "ignored", "job_id": "half", "reason": "paused", "status": "ignored"}
+    assert home.fire("half").json == said
     ctx = context(home.home)
     assert reconcile(ctx).done == ()
     assert nas.armed == {}

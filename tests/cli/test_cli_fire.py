@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import spawn, tree
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey, serve_jwks
+from tests.nas_client.played_nas import PlayedNas
 
 KEY = SigningKey.rs256()
 OTHER = SigningKey.rs256()
@@ -20,6 +21,14 @@ def keys():
     """The keys of NAS, published."""
     with serve_jwks(KEY) as server:
         yield server
+
+
+@pytest.fixture
+def played():
+    """A NAS to play with."""
+    nas = PlayedNas()
+    yield nas
+    nas.close()
 
 
 @pytest.fixture
@@ -179,3 +188,51 @@ def test_keys_that_cannot_be_had_are_exit_75(chronos, fire_home, tmp_path):
     done = chronos("fire", "--job-id", "a", "--json", home=fire_home, env=env)
     assert (done.code, done.json["error"]["code"]) == (75, "keys_unavailable")
     assert tree(fire_home / "cron") == before
+
+
+def asking(at, **claims):
+    """A good token that asks for the next wake in the answer."""
+    return bound(at, arm="answer", generation=3, **claims)
+
+
+def armed_home(fire_home, nas):
+    """The home with a way to NAS; that one keeps its slot and takes wakes from answers."""
+    nas.features = ["generation", "keeps-slot", "arm-in-answer"]
+    (fire_home / "nas-token").write_text("t")
+    (fire_home / "nas-token").chmod(0o600)
+    path = fire_home / "config.yaml"
+    text = path.read_text().replace(
+        "  chronos:\n",
+        "  provider: chronos\n  chronos:\n    callback_url: http://127.0.0.1:9\n    token_file: nas-token\n",
+    )
+    path.write_text(text.replace(ISSUER, nas.url))
+    return fire_home
+
+
+@pytest.mark.parametrize("flags", [(), ("--detach",)])
+def test_the_whole_answer_is_printed_for_a_shim_that_hands_it_on(chronos, fire_home, played, flags):
+    """With --answer stdout is the body: the result, the contract's status and the next wake, which plain `fire` sends."""
+    home = armed_home(fire_home, played)
+    at = due(home)
+    (home / "t").write_text(asking(at, iss=played.url))
+    words = ("fire", "--job-id", "a", "--fire-at", at, "--token-file", home / "t", *flags)
+    told = chronos(*words, "--answer", home=home)
+    assert told.code == 0, told.err
+    body = json.loads(told.out)
+    assert (body["result"], body["status"]) == ("claimed", "accepted")
+    following = (datetime.fromisoformat(at) + timedelta(hours=1)).isoformat()
+    assert body["next"]["fire_at"] == following
+    assert body["next"]["generation"] > 3
+    whole = chronos(*words, "--answer", "--json", home=home).json
+    assert (whole["schema"], whole["next"]["fire_at"]) == ("chronos.fire/1", following)
+    plain = chronos(*words, "--json", home=home).json
+    assert {"next", "status"} & plain.keys() == set()
+    assert [call.body["fire_at"] for call in played.calls if call.path.endswith("provision")][-1] == following
+
+
+def test_what_is_refused_has_the_body_of_the_callback(chronos, fire_home):
+    """A hook hands on the same words for every bad token; the reason stays on stderr."""
+    (fire_home / "t").write_text("forged")
+    told = chronos("fire", "--job-id", "a", "--token-file", fire_home / "t", "--answer", home=fire_home)
+    assert (told.code, json.loads(told.out)) == (4, {"result": "refused"})
+    assert "forged" not in told.out + told.err

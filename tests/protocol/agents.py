@@ -201,8 +201,10 @@ class Agent(AgentHome):
         assert len(held) == 1, where()
         # An instant that was armed and displaced before is armed a second later: NAS may remember its key for ever.
         assert cursor <= datetime.fromisoformat(held[0]["fire_at"]) <= cursor + timedelta(seconds=3), where()
-        # A shim or a runner that has just sent it may still be noting NAS's answer.
-        self.wait_until("its arm is confirmed", lambda: self.arm(job_id)["state"] == "confirmed", timeout=10)
+        # A shim or a runner that has just sent it may still be noting NAS's answer. What an answer carried was shown by
+        # NAS's list just above.
+        states = ("confirmed", "answered")
+        self.wait_until("its arm is confirmed", lambda: self.arm(job_id)["state"] in states, timeout=10)
         assert self.arm(job_id)["wake"] == cursor.isoformat(), where()
         return [row for _, row in scheduled]
 

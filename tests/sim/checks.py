@@ -32,6 +32,9 @@ NEXT = {
 }
 SLACK_S = 12.0
 DAY_S = 86_400.0
+CLEARING = frozenset({"2xx clears slot", "claims and drops"})
+"""The characters after whose 2xx a slot may be empty until somebody has looked."""
+
 DRIFT_S = 6.0
 """By how much the clocks of a machine may part before the difference counts."""
 
@@ -549,7 +552,7 @@ class Check:
         if troubled:
             for job in task.cancelled:
                 self.excuse(job, f"{task} cancelled and fell over")
-            if (task.kind == "runner" or task.after) and "2xx clears slot" in self.world.nas.char:
+            if (task.kind == "runner" or task.after) and self.world.nas.char & CLEARING:
                 self.excuse(task.job, f"{task}, which was to provision again, fell over")
         if task.kind in (
             "add",
@@ -591,7 +594,7 @@ class Check:
             busy = [task for task in world.tasks.all if task.job in (job, None)]
             if trace.chained and trace.excuse is None and not world.nas.owed(job):
                 after = any(task.kind == "runner" or task.after for task in busy)
-                owing = "2xx clears slot" in world.nas.char and after
+                owing = world.nas.char & CLEARING and after
                 if not owing and not any(job in task.cancelled for task in busy):
                     self.fail(f"live job {job} has no one-shot, and no redelivery is owed")
             if busy:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from tests.sim import answers
 from tests.sim.nas import CHARACTERS
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class Config:
     """What every job has of its policy, whatever is drawn."""
     busy: bool = False
     """Whether jobs come due often and go long, so that their runs meet."""
+    p_plain: float = 0.0
+    """How likely a door is an older worker's, or a command's, whose answers carry nothing."""
+    p_garbled: float = 0.0
+    """How likely a proxy answers for a door, or turns its answer into an error."""
     keep: int = 50
     knows: int = 0
     """So many wakes that an answer left in the slot were seen before this world begins."""
@@ -131,6 +136,7 @@ def draw(rng: random.Random) -> Config:
         found.put_at = datetime.fromisoformat(put_at).timestamp()
         found.jumps = found.jumps or (may_jump and rng.random() < 0.3)
         found.start = found.put_at - rng.choice((600.0, 2_400.0, 5_400.0, 10_000.0))
+    found.p_plain, found.p_garbled = some(0.3), some(0.2)
     found.leaps = found.put_at is None and rng.random() < 0.25
     # A NAS that clears its slot was never seen to keep it; one wake that counts though it proves nothing is too many.
     found.knows = min({1: 0, 2: 4, 50: 5}[found.keep], 4 if "2xx clears slot" in characters else 5)
@@ -156,4 +162,5 @@ def _characters(rng: random.Random) -> set[str]:
             characters -= {"upsert cancels redelivery"}
     if "past ignored" in characters:
         characters -= {"clock behind"}
+    answers.fit(characters)
     return characters or {"kind"}

@@ -15,13 +15,14 @@ from chronos_cli.callback.after_response import may_have_deleted
 from chronos_cli.callback.request import parse_fire
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TemporaryError, TokenError
-from chronos_cli.operations.firing import admission, after_answer
+from chronos_cli.operations.firing import admission, after_answer, answering
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import run as running
 from chronos_cli.operations.firing import run_end as through
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.trust.settings import TrustSettings
 from chronos_cli.trust.tokens import check_claims, claims_from
+from tests.sim import answers
 from tests.sim.machines import PLATFORM_S
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _admitted(
     # NAS's clock is minutes off, and ours may be hours: only one that is years off is told by the token.
     minted = int(world.now) if world.leapt[task.machine] else now
     claims = {"aud": "agent:1", "iss": "https://nas", "purpose": "cron_fire", "exp": minted + 300}
+    claims |= answers.said_by_token(delivery)
     if spoiled == "audience":
         claims["aud"] = "agent:2"
     elif spoiled == "expired":
@@ -94,6 +96,7 @@ class _Answer:
         if world.cfg.mode != "sync":
             self.launcher = SimDetached(world, task, wait_s={"detached": 0.0}.get(world.cfg.mode, PLATFORM_S))
         self.status, self.word, self.retry_after = 500, "", None
+        self.door, self.body = answers.door_of(world), None
 
     def fire(self, asked: admission.AuthorizedFire) -> None:
         world, number = self.world, str(self.delivery.number)
@@ -104,7 +107,11 @@ class _Answer:
             delivery=number,
             launcher=self.launcher,
             heard=datetime.fromtimestamp(world.now + world.nas.skew, UTC),
+            door=self.door,
+            by_answer=asked.by_answer,
+            generation=asked.generation,
         )
+        self.body = None if self.door is None else answering.body_of(report)
         self.report, self.status, self.retry_after = report, report.http_status, report.retry_after
         self.word = report.outcome.value
         world.cover("outcome", self.word)
@@ -134,7 +141,7 @@ class _Answer:
         world.log("%r answers %s %s", task, self.status, self.word)
         owes = self.report is not None and may_have_deleted(self.ctx, self.report) and self.outlives
         task.after, task.held = owes, self.word == "held"
-        world.nas.answered(self.delivery, token, self.status, self.retry_after, task)
+        answers.go(world, self.delivery, token, self.status, self.retry_after, task, self.body)
         task.last = "answer"
         if isinstance(self.launcher, SimDetached):
             self.launcher.answered = True

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from chronos_cli.contract import FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, parse_fire_at
 from chronos_cli.errors import ChronosError, NasRejectedError, NasUnavailableError, RefusedError
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
+from tests.sim import answers
 
 CHARACTERS = (
     "kind",
@@ -26,6 +27,7 @@ CHARACTERS = (
     "late and reordered calls",
     "gives up",
     "refuses for a while",
+    *answers.CHARACTERS,
 )
 KIND_FEATURES = frozenset({FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT})
 NEPAL = timezone(timedelta(hours=5, minutes=45))
@@ -37,6 +39,8 @@ class Slot:
     due: float
     name: str
     attempt: int = 0
+    accepts: bool = False
+    generation: int | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class Delivery:
     deadline: float = 0.0
     cancelled: bool = False
     ghost: bool = False
+    accepts: bool = False
+    generation: int | None = None
 
 
 @dataclass(slots=True)
@@ -76,8 +82,8 @@ class Server:
     features: frozenset = frozenset()
 
     def __post_init__(self) -> None:
-        self.kind = "kind" in self.char
-        self.features = KIND_FEATURES if self.kind else frozenset()
+        self.kind = "kind" in self.char or answers.claims(self)
+        self.features = (KIND_FEATURES if self.kind else frozenset()) | answers.features(self)
         self.skew = 300.0 if "clock ahead" in self.char else -300.0 if "clock behind" in self.char else 0.0
 
     def has(self, name: str) -> bool:
@@ -95,6 +101,7 @@ class Server:
         answer = ArmAnswer(schedule_id=f"s{self.serial}", features=self.features)
         slot = self.slots.get(job)
         if slot is not None and slot.fire_at == at and not slot.attempt:
+            slot.accepts, slot.generation = answers.accepts(self, request), request.generation
             return answer
         if "keys for ever" in self.char:
             if (job, at) in self.keys:
@@ -118,19 +125,26 @@ class Server:
                     self.has("upsert cancels redelivery")
                     delivery.cancelled = True
             self.deliveries = [d for d in self.deliveries if not (d.cancelled and not d.handling)]
-        self.slots[job] = Slot(at, at - self.skew, answer.schedule_id)
+        self.put(
+            job, at, name=answer.schedule_id, accepts=answers.accepts(self, request), generation=request.generation
+        )
         self.world.log("NAS holds %s for %s", self.world.text(at), job)
         if self.kind:
             self.world.cover("nas", "kind")
         self.world.check.slot_set(job)
         return answer
 
+    def put(self, job: str, at: float, *, name: str = "answered", accepts: bool, generation: int | None) -> None:
+        self.slots[job] = Slot(at, at - self.skew, name, accepts=accepts, generation=generation)
+
     def cancel(self, job: str, generation: int | None) -> None:
         if generation is not None and self.kind and generation < self.generations.get(job, 0):
             raise self._stale(job)
         self.world.log("NAS drops %s of %s", self.slots.pop(job, None), job)
         for delivery in self.deliveries:
-            if delivery.job_id == job and not delivery.ghost and "upsert cancels redelivery" in self.char:
+            if delivery.job_id == job and not delivery.ghost and (
+                "upsert cancels redelivery" in self.char or answers.claims(self)
+            ):  # fmt: skip
                 delivery.cancelled = True
         self.deliveries = [d for d in self.deliveries if not (d.cancelled and not d.handling)]
         self.world.check.slot_cancelled(job)
@@ -191,6 +205,7 @@ class Server:
                 del self.slots[job]
                 world.serial += 1
                 delivery = Delivery(world.serial, job, slot.fire_at, now, slot.attempt)
+                delivery.accepts, delivery.generation = slot.accepts, slot.generation
                 self.deliveries.append(delivery)
                 self._deliver(delivery)
                 return
@@ -221,17 +236,21 @@ class Server:
             self.has("duplicates")
             world.serial += 1
             later = world.rng.choice((0.0, 1.0, 40.0, 4_000.0))
-            self.deliveries.append(
-                Delivery(world.serial, delivery.job_id, delivery.fire_at, world.now + later, ghost=True)
-            )
+            ghost = Delivery(world.serial, delivery.job_id, delivery.fire_at, world.now + later, ghost=True)
+            ghost.accepts, ghost.generation = delivery.accepts, delivery.generation
+            self.deliveries.append(ghost)
         named = None if self.has("no fire_at") else delivery.fire_at
         world.start_door(delivery, delivery.token, named)
 
-    def answered(self, delivery: Delivery, token: int, status: int, retry_after: int | None, door) -> None:
+    def answered(self, delivery: Delivery, token: int, status: int, retry_after: int | None, door, body=None) -> None:
         """What the door said. An answer that comes when NAS no longer waits is not heard."""
         if delivery.ghost or delivery.token != token or not delivery.handling:
             return
-        self.world.check.answered(delivery.job_id, status, door)
+        if door is not None:
+            self.world.check.answered(delivery.job_id, status, door)
+        if 200 <= status < 300 and delivery.accepts:
+            answers.take(self, delivery, door, body)
+            return
         if 200 <= status < 300:
             if delivery in self.deliveries:
                 self.deliveries.remove(delivery)

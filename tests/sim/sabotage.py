@@ -24,6 +24,7 @@ from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.firing import after_answer, fire, run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store.repository import Repository
+from tests.sim import sabotage_answers
 from tests.sim.config import LEAPING
 from tests.sim.machines import SimProcesses
 
@@ -45,7 +46,7 @@ def _forgets_what_was_claimed(record, home):
     return replace(parse_job(record, home), claimed_through=None)
 
 
-def _answers_first(ctx, looked, report, came, *, began):
+def _answers_first(ctx, looked, report, came, *, began, door):
     """Without arm-before-answer: NAS has its 2xx, and nothing was armed."""
     return report
 
@@ -210,6 +211,7 @@ WORLDS = {
     "lease by a clock alone": LEAPING | {"nas": True},
     "change token": {"p_answer_lost": 0.3},
     "starter token": {"p_answer_lost": 0.3},
+    **sabotage_answers.WORLDS,
 }
 """Where a rule is needed most: these worlds are played without it, and others as they come."""
 
@@ -227,7 +229,7 @@ RULES = {
     "starter token": ((run_row, "begun", _nobody_is_the_starter),),
     "look after the answer": ((after_answer, "arm_again_if_deleted", _never_looks),),
     "proof of a kept slot": ((slot_memory, "_proves", _proves_whatever_came),),
-    "wake recomputation": ((arming, "_same", _believes_the_first_wake),),
+    "wake recomputation": ((arming, "is_same_need", _believes_the_first_wake),),
     "queued beside": (_rule(_Look, "_turn", "not self.hand.running and ", ""),),
     "no row made anew": ((run_row._Marking, "_if_in_hand", lambda _, made: made),),
     "the attempt": (_rule(run_row, "_startable", " and row.attempt == claim.attempt", ""),),
@@ -269,6 +271,7 @@ RULES = {
     "409 raises": ((arming, "stale", arming.failure),),
     "rows by a clock alone": (_rule(Repository, "prune_rows", "not sure", "False"),),
     "lease by a clock alone": (_rule(clock.Lease, "is_over", "if self.counted or", "if True or"),),
+    **sabotage_answers.RULES,
 }
 """Where each rule stands in the code, and what takes its place."""
 

@@ -32,6 +32,7 @@ import pytest
 
 from chronos_cli.core.decision import Outcome
 from tests.conftest import at_length
+from tests.sim import answers
 from tests.sim.config import LEAPING, OPERATIONS, TRANSITIONS
 from tests.sim.nas import CHARACTERS
 from tests.sim.play import Played, play, play_wide, trace
@@ -163,6 +164,17 @@ def test_clocks_jump_years_and_come_back(nas):
         *(() if nas else ("what it had claimed is brought back",)),
     ):
         assert played.covered["clock", name], name
+
+
+@pytest.mark.parametrize("character", answers.CHARACTERS)
+def test_answers_arm_and_nothing_is_lost(character):
+    """Longer schedules at a NAS that takes the next wake from answers, and at one that only says so."""
+    played = play(0, 250, nas=True, characters=frozenset({character}), steps=50)
+    judge(played, 0)
+    found = {("answer", name) for name in ("arms", "none", "settles and arms nothing", "without next")}
+    found |= {("door", name) for name in ("plain", "a proxy answers 502", "a gateway answers 202", "it is lost")}
+    wanted = found if character == answers.ARMS else {("answer", "without next"), ("door", "plain")}
+    assert wanted <= played.covered.keys()
 
 
 @pytest.mark.parametrize(

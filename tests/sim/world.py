@@ -30,7 +30,7 @@ from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store import packs
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.repository import ASIDE, STOP_KEY
-from tests.sim import rhythm
+from tests.sim import answers, rhythm
 from tests.sim.checks import Check, Violation, read_arm, stamp
 from tests.sim.config import draw
 from tests.sim.disk import GARBAGE, Disk
@@ -572,6 +572,7 @@ class World:
         for _ in range(self.rng.choice((1, 1, 1, 2))):
             self.op_add("")
         self._drain()
+        answers.begin(self)
         self.steps = 0
         self.faults = True
 

@@ -27,8 +27,32 @@ def carry_out(
     token_file: str | None = None,
     fire_at: str | None = None,
     detach: bool = False,
+    whole_answer: bool = False,
 ) -> int:
-    """Judge the token, settle what is due for the job, and say what came of it; returns the exit code."""
+    """Judge the token, settle what is due for the job, and say what came of it; returns the exit code.
+
+    `whole_answer`: print the body of the answer, which the caller hands to NAS as it is.
+    """
+    try:
+        return _carry_out(invocation, job_id, token, token_file, fire_at, detach=detach, whole_answer=whole_answer)
+    except ChronosError as error:
+        if whole_answer and not invocation.json:
+            from chronos_cli.operations.firing.answering import error_body
+
+            _print_body(invocation, error_body(error))
+        raise
+
+
+def _carry_out(
+    invocation: Invocation,
+    job_id: str,
+    token: str | None,
+    token_file: str | None,
+    fire_at: str | None,
+    *,
+    detach: bool,
+    whole_answer: bool,
+) -> int:
     hide_memory()
     invocation.must_be_active("fire")  # first: judging a token may fetch keys from NAS
     text = _token(invocation, token, token_file)
@@ -37,6 +61,7 @@ def carry_out(
 
     with Interrupts() as interrupts:
         context = invocation.context(interrupts=interrupts)
+        from chronos_cli.operations.firing.answering import Door
         from chronos_cli.operations.firing.fire import fire
         from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
 
@@ -50,12 +75,22 @@ def carry_out(
             delivery=admitted.delivery,
             launcher=launcher,
             heard=admitted.heard,
+            # A runner looks at NAS after its end; how long a run of this process takes, nobody knows.
+            door=Door(within_s=0.0 if detach else None, looks=detach) if whole_answer else None,
+            by_answer=admitted.by_answer,
+            generation=admitted.generation,
         )
         if isinstance(launcher, DetachedLauncher):
             launcher.answered()
         context.send_alerts()
         stopped = interrupts.signal is not None
-    return answer(invocation, report, stopped=stopped)
+    return answer(invocation, report, stopped=stopped, whole=whole_answer)
+
+
+def _print_body(invocation: Invocation, body: dict[str, Any]) -> None:
+    import json
+
+    invocation.output.text(json.dumps(body) + "\n")
 
 
 def _token(invocation: Invocation, token: str | None, token_file: str | None) -> str:
@@ -103,9 +138,13 @@ def detached(invocation: Invocation, *, looks: bool = False) -> Any:
     )
 
 
-def answer(invocation: Invocation, report: FireReport, *, stopped: bool = False) -> int:
-    """Give the report of a fire, with the exit code of the protocol's table."""
-    document = report.as_json()
+def answer(invocation: Invocation, report: FireReport, *, stopped: bool = False, whole: bool = False) -> int:
+    """Give the report of a fire, with the exit code of the protocol's table; `whole`: the answer's body first."""
+    from chronos_cli.operations.firing.answering import body_of
+
+    document = body_of(report) if whole else report.as_json()
+    if whole and not invocation.json:
+        _print_body(invocation, document)
     document["arm"] = None if report.arm is None else {"state": report.arm.state.value}
     document["rows"] = [row.to_json() for row in report.runs]
     error = error_of(report)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.contract import FEATURE_GENERATION, FEATURE_KEEPS_SLOT
+from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_KEEPS_SLOT
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.plan import ArmState, instant_to_send
+from chronos_cli.core.plan import HELD_STATES, ArmState, instant_to_send
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmRequest
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from chronos_cli.nas_client.interface import ArmAnswer, Nas
     from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.store.arms import ArmDocument
+
+FIRE_BUDGET_S: Final = 10.0
+"""All that a fire may ask of NAS, retries included: the relay is waiting."""
 
 STALE_GENERATION: Final = "stale_generation"
 """Why a NAS that knows generations rejects a wish: it holds a newer one."""
@@ -70,7 +73,7 @@ def arm(
         if ctx.trust is Trust.UNHEARD:
             ctx = ctx.heard(nas.server_time)  # a wake that only a wrong clock calls due is sent as it is meant
         needed = present_wake(ctx, job_id)
-        if document.state is ArmState.REFUSED or (certain and _same(needed, wake, ctx.clock())):
+        if document.state is ArmState.REFUSED or (certain and is_same_need(needed, wake, ctx.clock())):
             return document
         # NAS may hold another wish than the present one; only an instant that it has never seen surely replaces it.
         # One that numbers wishes has only to be told again: many fires at once would else push each other ahead.
@@ -81,18 +84,23 @@ def arm(
             ahead = ctx.clock() + SECOND * 2**number
             needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
         wake, idle, behind = needed, False, None
-    raise TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
+    raise changed_throughout(job_id)
+
+
+def changed_throughout(job_id: str) -> TemporaryError:
+    """Return the error of a wake that was another one each time it was to be armed."""
+    return TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
 
 
 def is_armed(document: ArmDocument | None, wake: Wake, wire: NasTarget, now: datetime) -> bool:
-    """Whether NAS has confirmed just this wake, under this identity and for this callback."""
+    """Whether NAS has confirmed just this wake, or an answer carries it, under this identity and for this callback."""
     return (
         document is not None
-        and document.state is ArmState.CONFIRMED
+        and document.state in HELD_STATES
         and not document.spent
         and document.wake is not None
         and document.purpose is not None
-        and _same(Wake(at=document.wake, purpose=Purpose(document.purpose)), wake, now)
+        and is_same_need(Wake(at=document.wake, purpose=Purpose(document.purpose)), wake, now)
         and document.callback_url == wire.callback_url
         and document.portal_url == wire.portal_url
     )
@@ -166,7 +174,7 @@ def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
 
 def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:
     """Whether the newer wish that NAS holds, confirmed to somebody else meanwhile, is the very same instant."""
-    newer = document.generation > sent.generation and document.state is ArmState.CONFIRMED
+    newer = document.generation > sent.generation and document.state in HELD_STATES
     return newer and not document.spent and document.fire_at == sent.fire_at
 
 
@@ -184,6 +192,7 @@ def request_of(sent: ArmDocument) -> ArmRequest:
         fire_at=sent.fire_at,
         callback_url=sent.callback_url,
         generation=sent.generation if FEATURE_GENERATION in sent.features else None,
+        accepts=(FEATURE_ARM_IN_ANSWER,) if sent.accepts else (),
     )
 
 
@@ -206,6 +215,22 @@ def confirmation(sent: ArmDocument, answer: ArmAnswer, now: datetime) -> Callabl
         )
 
     return change
+
+
+def shown_as_held(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes that a list of NAS shows what was sent, unless something newer has been sent meanwhile."""
+    return lambda found: (
+        replace(
+            found,
+            state=ArmState.CONFIRMED,
+            confirmed_at=now,
+            schedule_id=schedule_id,
+            error=None,
+            in_answer=False,  # it was answered with no 2xx, if at all, and proves nothing of the slot
+        )
+        if found.generation == sent.generation
+        else found
+    )
 
 
 def refusal(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
@@ -255,8 +280,8 @@ def may_be_held(document: ArmDocument, now: datetime) -> bool:
     return document.state is not ArmState.CANCELLED and document.fire_at is not None and document.fire_at > now
 
 
-def _same(one: Wake | None, other: Wake | None, now: datetime) -> bool:
-    """Whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
+def is_same_need(one: Wake | None, other: Wake | None, now: datetime) -> bool:
+    """Return whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
     if one is None or other is None:
         return one is other
     soon = max(one.at, other.at) <= now + AGREES_WITHIN

@@ -18,8 +18,9 @@ from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
+from chronos_cli.operations.arming.arm import shown_as_held
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
-from chronos_cli.operations.arming.slot_memory import note_missing
+from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.evaluate import EvaluationOfAll, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
@@ -158,15 +159,25 @@ def _dropped(nas: Nas, steps: Mapping[str, Step]) -> dict[str, StepResult]:
 
 
 def _learn(ctx: Context, documents: Mapping[str, ArmDocument], held: Mapping[str, datetime | None]) -> None:
-    """Forget that NAS keeps its slot where a wake that was sent before an answer alone is not there any more."""
+    """Learn from what an answer was to leave or to arm: NAS holds it, or long after it does not."""
     now = ctx.clock()
     for job_id, document in documents.items():
-        if not document.in_answer or document.spent or document.state is not ArmState.CONFIRMED:
+        answered = document.state is ArmState.ANSWERED
+        if answered and document.fire_at is not None and held.get(job_id) == document.fire_at:
+            if document.only_answered:
+                note_answers(ctx, document, taken=True)
+                return
+            continue
+        before_answer = document.in_answer and document.state is ArmState.CONFIRMED
+        if document.spent or not (answered or before_answer):
             continue
         due, sent = document.fire_at, document.sent_at
         settled = sent is not None and now - sent > _LONG
         if settled and due is not None and job_id not in held and not now - _LONG < due < now + _SOON:
-            note_missing(ctx, document)
+            if answered:
+                note_answers(ctx, document, taken=False)
+            else:
+                note_missing(ctx, document)
             return
 
 
@@ -232,7 +243,7 @@ def _note_held(
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
     found = {step.job_id: documents[step.job_id] for step in plan.steps if _shown(step, documents)}
     packed = packable(settled.index, found, pack_from)
-    changes = {job_id: _held_as(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
+    changes = {job_id: shown_as_held(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
     for job_id in found.keys() - packed:
         ctx.repository.change_arm(job_id, changes[job_id])
     write_packs(ctx, {job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
@@ -242,18 +253,3 @@ def _note_held(
 def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:
     document = documents.get(step.job_id)
     return step.action is Action.KEEP and document is not None and document.state is not ArmState.CONFIRMED
-
-
-def _held_as(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Callable[[ArmDocument], ArmDocument]:
-    return lambda found: (
-        replace(
-            found,
-            state=ArmState.CONFIRMED,
-            confirmed_at=now,
-            schedule_id=schedule_id,
-            error=None,
-            in_answer=False,  # it was answered with no 2xx, if at all, and proves nothing of the slot
-        )
-        if found.generation == sent.generation
-        else found
-    )

@@ -1,9 +1,13 @@
-"""Knowledge of one NAS: whether an answer of ours leaves in a job's slot what was provisioned before it.
+"""Knowledge of one NAS: whether an answer of ours leaves a job's slot as it was, and whether it arms what it carries.
 
 The contract lets a 2xx delete whatever is in the slot. A NAS that names `keeps-slot` does not. Of another it is
 learned: a wake that was sent *only before* an answer, and was due long after it, and came, was not deleted. After
 enough of them nothing is looked at any more after an answer; one that is missing ends that. A list proves nothing: it
 may hide what is in flight, or be older than the deletion.
+
+A NAS that asks for the next wake in the answer is believed once it has armed one: the token of the next fire names a
+generation that only an answer has said, or a list shows what only an answer has carried. Until then it is looked for
+after the answer, or provisioned beside it; and so it is again after one that was not armed.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.contract import FEATURE_KEEPS_SLOT
 from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import ChronosError
-from chronos_cli.frozen import frozen, names
+from chronos_cli.frozen import frozen, names, replace
 from chronos_cli.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -39,7 +43,8 @@ RENEWED_AFTER: Final = timedelta(days=15)
 class SlotMemory:
     """What was seen of one portal under one identity: `delivered` wakes that an answer left in place, since `since`.
 
-    `missed_at`: when one was missing last.
+    `missed_at`: when one was missing last. `answers`: whether it armed the last answer of which that is known (None: of
+    none), as seen at `answers_at`.
     """
 
     portal_url: str
@@ -47,6 +52,8 @@ class SlotMemory:
     delivered: int
     since: datetime
     missed_at: datetime | None = None
+    answers: bool | None = None
+    answers_at: datetime | None = None
 
     def keeps(self, wire: NasTarget | ArmDocument, now: datetime) -> bool:
         """Return True where enough was seen of just this NAS, and not too long ago."""
@@ -68,15 +75,18 @@ class SlotMemory:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SlotMemory:
         """Read the stored form. Raises KeyError, TypeError or ValueError."""
-        missed = document.get("missed_at")
+        missed, answered = (document.get(name) for name in ("missed_at", "answers_at"))
         memory = cls(
             portal_url=str(document["portal_url"]),
             audience=str(document["audience"]),
             delivered=max(0, min(int(document["delivered"]), ENOUGH)),
             since=datetime.fromisoformat(document["since"]),
             missed_at=None if missed is None else datetime.fromisoformat(missed),
+            answers=None if answered is None else bool(document["answers"]),
+            answers_at=None if answered is None else datetime.fromisoformat(answered),
         )
-        if memory.since.tzinfo is None or (memory.missed_at is not None and memory.missed_at.tzinfo is None):
+        instants = (memory.since, memory.missed_at, memory.answers_at)
+        if any(moment is not None and moment.tzinfo is None for moment in instants):
             raise ValueError("an instant needs a UTC offset")
         return memory
 
@@ -111,13 +121,8 @@ def note_delivered(ctx: Context, document: ArmDocument) -> None:
         before = memory if memory is not None and memory.is_of(document) and now - memory.since < KEPT_FOR else None
         if before is not None and before.delivered >= ENOUGH and now - before.since < RENEWED_AFTER:
             return memory
-        return SlotMemory(
-            portal_url=str(document.portal_url),
-            audience=str(document.audience),
-            delivered=min(ENOUGH, 1 + (0 if before is None else before.delivered)),
-            since=now,
-            missed_at=None if before is None else before.missed_at,
-        )
+        known = before or _of(document, memory, now)
+        return replace(known, delivered=min(ENOUGH, 1 + known.delivered), since=now)
 
     _change(ctx, count)
 
@@ -129,11 +134,7 @@ def note_missing(ctx: Context, document: ArmDocument) -> None:
     def forget(memory: SlotMemory | None) -> SlotMemory | None:
         if memory is None or not memory.is_of(document):
             return memory
-        return (
-            SlotMemory(portal_url=memory.portal_url, audience=memory.audience, delivered=0, since=now, missed_at=now)
-            if memory.delivered
-            else memory
-        )
+        return replace(memory, delivered=0, since=now, missed_at=now) if memory.delivered else memory
 
     _change(ctx, forget)
 
@@ -145,15 +146,47 @@ def note_probed(ctx: Context, *, keeps: bool) -> None:
     def change(memory: SlotMemory | None) -> SlotMemory | None:
         if wire is None or (keeps and memory is not None and memory.keeps(wire, now)):
             return memory
-        return SlotMemory(
-            portal_url=wire.portal_url,
-            audience=wire.audience,
-            delivered=ENOUGH if keeps else 0,
-            since=now,
-            missed_at=None if keeps else now,
-        )
+        known = _of(wire, memory, now)
+        return replace(known, delivered=ENOUGH if keeps else 0, missed_at=None if keeps else now)
 
     _change(ctx, change)
+
+
+def takes_answers(ctx: Context, wire: NasTarget | ArmDocument) -> bool | None:
+    """Return whether NAS arms what our answers carry; None where that was not seen, or too long ago."""
+    memory = recall(ctx)
+    if memory is None or memory.answers_at is None or not memory.is_of(wire):
+        return None
+    return memory.answers if abs(ctx.clock() - memory.answers_at) < KEPT_FOR else None
+
+
+def note_answers(ctx: Context, wire: NasTarget | ArmDocument, *, taken: bool) -> None:
+    """Write down that NAS has armed what an answer carried, or has not. Nothing is written where that is known."""
+    now = ctx.clock()
+
+    def change(memory: SlotMemory | None) -> SlotMemory | None:
+        known = memory is not None and memory.is_of(wire) and memory.answers is taken and memory.answers_at is not None
+        if known and memory is not None and memory.answers_at and abs(now - memory.answers_at) < RENEWED_AFTER:
+            return memory
+        base = memory if memory is not None and memory.is_of(wire) else _of(wire, None, now)
+        return replace(base, answers=taken, answers_at=now)
+
+    _change(ctx, change)
+
+
+def needs_look(ctx: Context, document: ArmDocument) -> bool:
+    """Return whether NAS may not hold what a document says, once it has taken the answer after it, or carrying it."""
+    if document.state is ArmState.ANSWERED:
+        return takes_answers(ctx, document) is not True
+    return not keeps_slot(ctx, document)
+
+
+def _of(wire: NasTarget | ArmDocument, memory: SlotMemory | None, now: datetime) -> SlotMemory:
+    """Return a memory without any slot that was seen, for the portal and identity of a wire; of answers it knows."""
+    fresh = SlotMemory(portal_url=str(wire.portal_url), audience=str(wire.audience), delivered=0, since=now)
+    if memory is None or not memory.is_of(wire):
+        return fresh
+    return replace(fresh, answers=memory.answers, answers_at=memory.answers_at)
 
 
 def _proves(document: ArmDocument) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chronos_cli.contract import is_job_id, parse_fire_at
+from chronos_cli.contract import ARM_BY_ANSWER, ARM_CLAIM, MAX_COUNTED_GENERATION, is_job_id, parse_fire_at
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen
 
@@ -25,13 +25,16 @@ class AuthorizedFire:
     """A fire that NAS may ask for.
 
     `fire_at` is the body's, else the token's, else None; `delivery` the token's jti; `heard` NAS's clock when it minted
-    the token, None where a verifier of your own does not say.
+    the token, None where a verifier of your own does not say. `by_answer`: the token asks that the answer carries the
+    job's next wake; `generation`: that of the wish which armed this fire, None where it names none that can be counted.
     """
 
     job_id: str
     fire_at: datetime | None
     delivery: str | None
     heard: datetime | None = None
+    by_answer: bool = False
+    generation: int | None = None
 
 
 def trust_settings(config: Config) -> TrustSettings:
@@ -68,7 +71,16 @@ def admit(
     instant = _instant(fire_at)
     check_binding(claims, name, instant, settings, home=home)
     bind_jti(claims, name, instant, settings.cache_dir, home=home)
-    return AuthorizedFire(job_id=name, fire_at=instant or claims.fire_at, delivery=claims.jti, heard=claims.minted)
+    generation = claims.claims.get("generation")
+    counted = type(generation) is int and 0 <= generation < MAX_COUNTED_GENERATION
+    return AuthorizedFire(
+        job_id=name,
+        fire_at=instant or claims.fire_at,
+        delivery=claims.jti,
+        heard=claims.minted,
+        by_answer=claims.claims.get(ARM_CLAIM) == ARM_BY_ANSWER,
+        generation=generation if counted else None,
+    )
 
 
 def _instant(value: object) -> datetime | None:

@@ -1,8 +1,8 @@
 """A look at NAS after the answer to a fire, and a new arm where the answer has deleted the one made before it.
 
-Needed only at a NAS of which nobody knows yet whether it keeps its slot (`arming/slot_memory.py`). About one and five
-seconds after the answer NAS is listed and the store read after it; a wake that is not there at the end is provisioned
-anew, by a key that NAS has not seen.
+Needed only at a NAS of which nobody knows yet whether it keeps its slot, or arms what an answer carries
+(`arming/slot_memory.py`). About one and five seconds after the answer NAS is listed and the store read after it; a wake
+that is not there at the end is provisioned anew, by a key that NAS has not seen.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.plan import ArmState
-from chronos_cli.operations.arming.slot_memory import note_missing
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, shown_as_held
+from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.evaluate import present_wake
-from chronos_cli.operations.firing.fire import FIRE_BUDGET_S, rearm
+from chronos_cli.operations.firing.fire import rearm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chronos_cli.nas_client.interface import Arm
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
 
@@ -37,30 +39,40 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
     for at in LOOKS_S:
         pause(at - waited)
         waited = at
-        held, document = _look(ctx, job_id)
+        seen, document = _look(ctx, job_id)
+        held = seen is not None
         if document is None or (first is not None and document.fire_at != first.fire_at):
             return False  # it was delivered, or something else was sent since
+        if seen is not None and document.state is ArmState.ANSWERED:
+            if document.only_answered:
+                note_answers(ctx, document, taken=True)
+            ctx.repository.change_arm(job_id, shown_as_held(document, ctx.clock(), seen.schedule_id))
+            return False
         # One that was seen and is due by now is rather in flight than deleted.
         due = document.fire_at is not None and document.fire_at <= ctx.clock() + _IN_FLIGHT
         missing = not held and not (due and first is not None and not missing)
         first = document
     if not missing or first is None:
         return False
-    note_missing(ctx, first)
+    if first.state is ArmState.ANSWERED:
+        note_answers(ctx, first, taken=False)
+    else:
+        note_missing(ctx, first)
     wake = present_wake(ctx, job_id)
     if wake is not None:
         rearm(ctx, job_id, wake, force=True)
     return True
 
 
-def _look(ctx: Context, job_id: str) -> tuple[bool, ArmDocument | None]:
-    """Whether NAS lists what was sent last, and its document; None where nothing is meant to be there any more."""
+def _look(ctx: Context, job_id: str) -> tuple[Arm | None, ArmDocument | None]:
+    """Return NAS's entry for what was sent last, and its document; None where nothing is meant to be there any more."""
     if ctx.wire is None:
-        return True, None
+        return None, None
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         listed = nas.list()
     stored = ctx.repository.arm(job_id)
     if stored is None or stored.value.state in (ArmState.CANCELLED, ArmState.REFUSED) or stored.value.spent:
-        return True, None
+        return None, None
     document = stored.value
-    return any(arm.job_id == job_id and arm.fire_at == document.fire_at for arm in listed.arms), document
+    seen = (arm for arm in listed.arms if arm.job_id == job_id and arm.fire_at == document.fire_at)
+    return next(seen, None), document

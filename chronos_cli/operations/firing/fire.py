@@ -2,7 +2,7 @@
 
 claim   one conditional write takes the occurrence and moves the cursor
 start   the run goes, before anything may cancel the redelivery of this very fire
-arm     the job's present wake is provisioned, in this very request
+arm     the job's present wake is provisioned, in this very request, or the answer carries it where NAS asks for that
 answer  only now NAS may forget the fire
 """
 
@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from chronos_cli.contract import KEEP
 from chronos_cli.core.clock import Trust, judged
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, FireRequest, Outcome, Trigger
 from chronos_cli.core.occurrence import UNNAMED_AHEAD
@@ -19,24 +20,25 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.arming.arm import AGREES_WITHIN, arm, is_armed
-from chronos_cli.operations.arming.slot_memory import keeps_slot, note_delivered
+from chronos_cli.operations.arming.arm import AGREES_WITHIN, FIRE_BUDGET_S, arm, is_armed
+from chronos_cli.operations.arming.carried import next_of
+from chronos_cli.operations.arming.slot_memory import keeps_slot, note_answers, note_delivered, takes_answers
 from chronos_cli.operations.evaluate import evaluate, present_wake
+from chronos_cli.operations.firing.answering import answer_with, carried_to_the_end
 from chronos_cli.operations.firing.probe import PROBE_ID, receive
 from chronos_cli.operations.firing.run import RunTicket
+from chronos_cli.store.arms import CARRIES, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from chronos_cli.core.decision import Decision, Wake
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
+    from chronos_cli.operations.firing.answering import ArmOptions, Door
     from chronos_cli.store.arms import ArmDocument
-
-FIRE_BUDGET_S: Final = 10.0
-"""All that a fire may ask of NAS, retries included: the relay is waiting."""
 
 RETRY_AFTER_S: Final = 30
 
@@ -60,7 +62,10 @@ class Launcher(Protocol):
 
 @frozen
 class FireReport:
-    """The answer to a fire. `exit_code` and `http_status` are those of the protocol's table."""
+    """The answer to a fire. `exit_code` and `http_status` are those of the protocol's table.
+
+    `next`: the wake that the answer carries (docs/nas/contract.md has its form), None where it carries none.
+    """
 
     job_id: str
     outcome: Outcome
@@ -72,9 +77,10 @@ class FireReport:
     arm: ArmDocument | None = None
     runs: tuple[Row, ...] = ()
     started: tuple[str, ...] = ()
+    next: Mapping[str, Any] | str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What the callback's body and `--json` say."""
+        """Return what the callback's body and `--json` say."""
         document: dict[str, Any] = {"result": self.outcome.value, "job_id": self.job_id}
         if self.fire_at is not None:
             document["fire_at"] = self.fire_at.isoformat()
@@ -95,22 +101,34 @@ def fire(
     delivery: str | None,
     launcher: Launcher,
     heard: datetime | None = None,
+    door: Door | None = None,
+    by_answer: bool = False,
+    generation: int | None = None,
     begun: Callable[[FireReport], None] = lambda _: None,
 ) -> FireReport:
     """Settle everything due for a job, whatever instant the fire names, and say what to answer.
 
-    `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token. `begun`: is
-    told what was decided once it has begun and is armed, before any run is waited for.
+    `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token. `door`: how the
+    answer gets to NAS, None where its body may not. `by_answer`, `generation`: as the token says them. `begun`: is told
+    what was decided once it has begun and is armed, before any run is waited for.
 
     Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
     the report (503 and a retry), since the redelivery finds what is left to do.
     """
     if job_id == PROBE_ID:
-        return _probed(fire_at, receive(ctx, fire_at, delivery))
+        probed = _probed(fire_at, receive(ctx, fire_at, delivery))
+        return replace(probed, next=KEEP) if by_answer and door is not None else probed
     began = ctx.clock()
     near = heard is not None and judged(began, heard)[1] is Trust.CONFIRMED
     ctx = ctx.heard(heard) if near else replace(ctx, trust=Trust.ALONE)
-    came = FireRequest(via=Trigger.RELAY, token=ctx.token(), fire_at=fire_at, delivery=delivery)
+    came = FireRequest(
+        via=Trigger.RELAY,
+        token=ctx.token(),
+        fire_at=fire_at,
+        delivery=delivery,
+        generation=generation,
+        by_answer=by_answer and door is not None,
+    )
     looked = evaluate(ctx, job_id, came)
     decision = looked.decision
     report = FireReport(
@@ -121,6 +139,8 @@ def fire(
         fire_at=fire_at,
         reason=decision.reason,
         retry_after=decision.retry_after,
+        # Of a job that is gone, or whose record cannot be read, nobody knows what it wants: NAS leaves it as it is.
+        next=KEEP if came.by_answer and (looked.job is None or ctx.wire is None) else None,
     )
     running: list[Running] = []
     try:
@@ -136,11 +156,15 @@ def fire(
         report = replace(report, outcome=Outcome.DUPLICATE, http_status=200)
     if looked.job is not None:
         try:
-            report = _arm_and_note(ctx, looked, report, came, began=began)
+            report = _arm_and_note(ctx, looked, report, came, began=began, door=door)
         except ChronosError as error:  # its arm document cannot be written: what runs goes on to its end all the same
             report = _unarmed(report, None, error.message)
     begun(report)
     report = _ended(ctx, report, running)
+    try:
+        report = carried_to_the_end(ctx, report, came, door)
+    except ChronosError as error:
+        report = replace(_unarmed(report, report.arm, error.message), next=None)
     if report.arm is not None and report.arm.in_answer and report.http_status == 503:
         with suppress(ChronosError):  # a refusal leaves the slot as it is: what then comes proves nothing
             ctx.repository.change_arm(job_id, lambda document: replace(document, in_answer=False))
@@ -175,15 +199,48 @@ def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterato
 
 
 def _arm_and_note(
-    ctx: Context, looked: Evaluation, report: FireReport, came: FireRequest, *, began: datetime
+    ctx: Context,
+    looked: Evaluation,
+    report: FireReport,
+    came: FireRequest,
+    *,
+    began: datetime,
+    door: Door | None = None,
 ) -> FireReport:
-    """Arm the present wake, within the budget, and note the delivery on the job."""
-    decision, now = looked.decision, ctx.clock()
+    """Note the delivery on the job, and arm the present wake: within the budget, or by the answer."""
+    decision = looked.decision
+    document = _note(ctx, report.job_id, decision, came, began=began, door=door)
+    if decision.outcome is Outcome.EARLY or ctx.wire is None:
+        return replace(report, arm=document)
+    wakeless = decision.outcome is Outcome.IGNORED or decision.wake is None
+    try:
+        if came.by_answer and door is not None:
+            document = _answered(ctx, document, decision, came, began=began, door=door)
+            report = replace(report, next=next_of(document))
+        elif not wakeless and not _is_armed_already(ctx, document, decision, came, began=began):
+            document = _provisioned(ctx, document, decision, came)
+    except ChronosError as error:
+        return _unarmed(report, document, error.message)
+    return replace(report, arm=document, reason="arm: refused" if document.state is ArmState.REFUSED else report.reason)
+
+
+def _note(
+    ctx: Context, job_id: str, decision: Decision, came: FireRequest, *, began: datetime, door: Door | None
+) -> ArmDocument:
+    """Note a delivery on its job's arm document, and learn from it what NAS does."""
+    now = ctx.clock()
     seen: list[ArmDocument] = []
 
     def note(document: ArmDocument) -> ArmDocument:
         seen[:] = [document]
-        after = replace(document, last_callback_at=now, last_callback=decision.outcome.value)
+        after = replace(
+            document,
+            last_callback_at=now,
+            last_callback=decision.outcome.value,
+            door=PLAIN if door is None else CARRIES,
+        )
+        if document.state is ArmState.ANSWERED and _names_answer(document, came):
+            after = replace(after, state=ArmState.CONFIRMED, confirmed_at=now)
         if decision.outcome in NO_EFFECT_OUTCOMES:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
         if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
@@ -196,33 +253,50 @@ def _arm_and_note(
             after = replace(after, spent=True)
         return after
 
-    document = ctx.repository.change_arm(report.job_id, note)
+    document = ctx.repository.change_arm(job_id, note)
     if document.spent and not seen[0].spent:
         note_delivered(ctx, seen[0])
-    if decision.outcome in (Outcome.EARLY, Outcome.IGNORED) or decision.wake is None or ctx.wire is None:
-        return replace(report, arm=document)
-    if _is_armed_already(ctx, document, decision, came, began=began):
-        return replace(report, arm=document)
+    if _names_answer(seen[0], came):
+        note_answers(ctx, seen[0], taken=True)
+    return document
+
+
+def _provisioned(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmDocument:
+    """Provision the wake of a decision in the request of its fire. Raises what `arm` raises."""
+    how = _arm_options(ctx, document, decision, came)
+    with ctx.require_wire().connect(FIRE_BUDGET_S) as nas:
+        return arm(ctx, nas, document.job_id, decision.wake, in_answer=True, **how)
+
+
+def _answered(
+    ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest, *, began: datetime, door: Door
+) -> ArmDocument:
+    """Have the answer carry the wake of a decision, and provision it as well where that has to be.
+
+    Raises StoreError and TemporaryError, and what `arm` raises.
+    """
+    armed = _is_armed_already(ctx, document, decision, came, began=began)
+    how = _arm_options(ctx, document, decision, came)
+    return answer_with(ctx, document, decision.wake, came, door, armed=armed, how=how)
+
+
+def _arm_options(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmOptions:
+    """Return how the wake of a decision is to be armed."""
     another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
     owed = another and decision.outcome in NO_EFFECT_OUTCOMES and _waits_for(document, decision.wake)
-    try:
-        with ctx.wire.connect(FIRE_BUDGET_S) as nas:
-            document = arm(
-                ctx,
-                nas,
-                report.job_id,
-                decision.wake,
-                idle=decision.outcome is Outcome.IDLE,
-                named=came.fire_at,
-                fresh=_is_displaced(ctx, document, decision, came),
-                in_answer=True,
-                # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that
-                # it does not, and so far ahead that it is not fired too early as well.
-                behind=UNNAMED_AHEAD if owed else None,
-            )
-    except ChronosError as error:
-        return _unarmed(report, document, error.message)
-    return replace(report, arm=document, reason="arm: refused" if document.state is ArmState.REFUSED else report.reason)
+    return {
+        "idle": decision.outcome is Outcome.IDLE,
+        "named": came.fire_at,
+        "fresh": _is_displaced(ctx, document, decision, came),
+        # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that it does
+        # not, and so far ahead that it is not fired too early as well.
+        "behind": UNNAMED_AHEAD if owed else None,
+    }
+
+
+def _names_answer(document: ArmDocument, came: FireRequest) -> bool:
+    """Return whether NAS has armed what an answer carried: the token names a generation that only that has said."""
+    return document.answered_to is not None and came.generation == document.generation
 
 
 def _unarmed(report: FireReport, document: ArmDocument | None, why: str) -> FireReport:
@@ -241,6 +315,7 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
     """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises.
 
     `force`: NAS may have cleared its slot since; then the same instant goes a second later, as it may remember the key.
+    What an answer carried in vain NAS has never heard of: that is sent as it is.
     """
     if ctx.wire is None:
         return None
@@ -254,7 +329,8 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
     if force and stored is not None and stored.value.owed is not None and _waits_for(stored.value, wake):
         return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
-        return arm(ctx, nas, job_id, wake, fresh=force)
+        untold = stored is not None and stored.value.state is ArmState.ANSWERED
+        return arm(ctx, nas, job_id, wake, fresh=force and not untold)
 
 
 def _is_under_way(document: ArmDocument, wake: Wake | None, now: datetime) -> bool:
@@ -270,7 +346,8 @@ def _is_armed_already(
     """Say if the present wake was provisioned since this fire came, by its own run's end: then once is enough."""
     if ctx.wire is None or decision.wake is None or document.sent_at is None or document.sent_at < began:
         return False
-    mine = decision.outcome is Outcome.CLAIMED and not _is_displaced(ctx, document, decision, came)
+    provisioned = document.state is ArmState.CONFIRMED  # not what the answer to another fire carries
+    mine = provisioned and decision.outcome is Outcome.CLAIMED and not _is_displaced(ctx, document, decision, came)
     return mine and is_armed(document, decision.wake, ctx.wire, ctx.clock())
 
 
@@ -323,8 +400,10 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
         return replace(report, http_status=503, exit_code=ExitCode.TEMPORARY, retry_after=RETRY_AFTER_S, reason=reason)
     if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
         report = replace(report, http_status=200)
+    # What the answer carries is seen to as it leaves, unless NAS might not take it.
+    carried = report.next is not None and ctx.wire is not None and takes_answers(ctx, ctx.wire)
     try:
-        why = _unarmed_since(ctx, report) if rows and ctx.wire is not None else None
+        why = _unarmed_since(ctx, report) if rows and ctx.wire is not None and not carried else None
     except ChronosError as error:
         why = error.message
     if why is not None:

@@ -12,7 +12,7 @@ from chronos_cli.core.clock import Trust
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.arming.slot_memory import keeps_slot
+from chronos_cli.operations.arming.slot_memory import needs_look
 from chronos_cli.operations.firing.fire import rearm
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, after_end, begin, finish
 from chronos_cli.streams import log
@@ -123,7 +123,7 @@ def _arm(ctx: Context, job_id: str, wake: Wake | None) -> None:
 
 def _look_again(ctx: Context, job_id: str) -> None:
     stored = ctx.repository.arm(job_id)
-    if ctx.wire is not None and stored is not None and not keeps_slot(ctx, stored.value):
+    if ctx.wire is not None and stored is not None and needs_look(ctx, stored.value):
         from chronos_cli.operations.firing.after_answer import arm_again_if_deleted
 
         arm_again_if_deleted(ctx, job_id, time.sleep)

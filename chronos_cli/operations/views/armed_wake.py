@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import HELD_STATES, ArmState
 from chronos_cli.frozen import opaque
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _stored_state(wish: datetime | None, document: ArmDocument | None) -> ArmedW
 
 
 def _stored_held(document: ArmDocument | None) -> datetime | None:
-    return document.fire_at if document is not None and document.state is ArmState.CONFIRMED else None
+    return document.fire_at if document is not None and document.state in HELD_STATES else None
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -1,0 +1,106 @@
+"""A wake that travels in the answer to a fire: NAS settles the delivery and arms the wake in one transaction.
+
+The document says `answered` before the answer leaves, under a generation that only this answer has. NAS takes an answer
+that is older than what it was told for a settled delivery and no more, so late, lost and doubled answers undo nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chronos_cli.contract import dedup_key, format_fire_at
+from chronos_cli.core.plan import HELD_STATES, ArmState, instant_to_send
+from chronos_cli.frozen import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from chronos_cli.core.decision import Wake
+    from chronos_cli.operations.context import Context, NasTarget
+    from chronos_cli.store.arms import ArmDocument
+
+
+def carry(
+    ctx: Context,
+    job_id: str,
+    wake: Wake | None,
+    *,
+    delivery: str | None,
+    above: int | None,
+    idle: bool = False,
+    named: datetime | None = None,
+    fresh: bool = False,
+    behind: timedelta | None = None,
+) -> ArmDocument:
+    """Note that the answer to `delivery` carries a job's wake (None: that it wants none), and return the document.
+
+    `above`: the generation that the delivery's token names. The others are those of `arm`. An arm that NAS has
+    confirmed for just this wake is carried as it is. Who calls this sees to it that the wake is still the one that is
+    needed. Raises StoreError and TemporaryError.
+    """
+    wire = ctx.require_wire()
+
+    def carrying(document: ArmDocument) -> ArmDocument:
+        now = ctx.clock()
+        if wake is None:
+            after = replace(document, state=ArmState.CANCELLED, wake=None, error=None)
+        elif not (fresh or idle or behind) and _stands(document, wake, wire):
+            after = document
+        else:
+            meant = wake if behind is None else replace(wake, at=max(wake.at, now + behind))
+            sent = document.sent()
+            at = instant_to_send(meant, replace(sent, spent=sent.spent or fresh), now, idle=idle, named=named)
+            after = document.sending(
+                wake,
+                at,
+                callback_url=wire.callback_url,
+                portal_url=wire.portal_url,
+                audience=wire.audience,
+                now=now,
+            )
+            after = replace(
+                after,
+                state=ArmState.ANSWERED,
+                idle=document.idle + 1 if idle else 0,
+                owed=document.owed if behind is not None else None,
+                only_answered=at not in document.keys,
+            )
+        return after.answering(delivery, above=above, now=now)
+
+    document = ctx.repository.change_arm(job_id, carrying)
+    ctx.checkpoint("carried")
+    return document
+
+
+def next_of(document: ArmDocument) -> Mapping[str, Any]:
+    """Return the `next` of an answer that carries what a document says."""
+    if document.state is ArmState.CANCELLED or document.fire_at is None:
+        return {"none": True, "generation": document.generation}
+    return {
+        "fire_at": format_fire_at(document.fire_at),
+        "dedup_key": dedup_key(document.job_id, document.fire_at),
+        "generation": document.generation,
+    }
+
+
+def withdraw(ctx: Context, carried: ArmDocument) -> None:
+    """Note that an answer does not leave that was to carry this: then nobody has armed it."""
+
+    def change(document: ArmDocument) -> ArmDocument:
+        if document.generation != carried.generation:
+            return document
+        state = ArmState.UNCONFIRMED if document.state is ArmState.ANSWERED else document.state
+        return replace(document, state=state, answered_to=None)
+
+    ctx.repository.change_arm(carried.job_id, change)
+
+
+def _stands(document: ArmDocument, wake: Wake, wire: NasTarget) -> bool:
+    """Return True where the document's arm is for just this wake, and NAS need not be told of another."""
+    return (
+        document.state in (*HELD_STATES, ArmState.REFUSED)
+        and not document.spent
+        and (document.wake, document.purpose) == (wake.at, wake.purpose.value)
+        and (document.callback_url, document.portal_url) == (wire.callback_url, wire.portal_url)
+    )
