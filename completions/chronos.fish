@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --every --fire-at --format --from --grace --header --home --html --http --id --image --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --wait --workdir -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --unset-env --wait --workdir -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -90,8 +90,10 @@ complete -c chronos -n '__chronos_at "job add"' -l script -r -d 'run a file of t
 complete -c chronos -n '__chronos_at "job add"' -l prompt -r -d 'hand a prompt to what runners.prompt names'
 complete -c chronos -n '__chronos_at "job add"' -l http -r -d 'make an HTTP request'
 complete -c chronos -n '__chronos_at "job add"' -l method -r -d 'of the request [GET, with a body POST]'
-complete -c chronos -n '__chronos_at "job add"' -l body -r -d 'of the request'
-complete -c chronos -n '__chronos_at "job add"' -l header -r -d 'of the request; may be repeated'
+complete -c chronos -n '__chronos_at "job add"' -l body -r -d 'of the request, or a reference as for --env'
+complete -c chronos -n '__chronos_at "job add"' -l header -r -d 'of the request, as Authorization: Bearer env:TOKEN; may be repeated'
+complete -c chronos -n '__chronos_at "job add"' -l env -r -d 'a variable of the job; env:NAME, file:PATH and cmd:WORDS are looked up when it runs; may be repeated'
+complete -c chronos -n '__chronos_at "job add"' -l env-file -r -d 'a file with NAME=VALUE lines, read when it runs'
 complete -c chronos -n '__chronos_at "job add"' -l tz -r -d 'the IANA zone the schedule is meant in; else the homes'
 complete -c chronos -n '__chronos_at "job add"' -l overlap -r -d 'when the last run still goes'
 complete -c chronos -n '__chronos_at "job add"' -l grace -r -d 'how late a run may still start, as 24h; 0s: not late'
@@ -102,6 +104,7 @@ complete -c chronos -n '__chronos_at "job add"' -l jitter -r -d 'a delay, fixed 
 complete -c chronos -n '__chronos_at "job add"' -l pause-after-failures -r -d 'pause it after N failures in a row'
 complete -c chronos -n '__chronos_at "job add"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
 complete -c chronos -n '__chronos_at "job add"' -l on-failure-again -r -d 'how soon again, while it goes on failing'
+complete -c chronos -n '__chronos_at "job add"' -l inherit-env -r -d 'variables of whoever starts a run that it gets besides'
 complete -c chronos -n '__chronos_at "job add"' -l repeat -r -d 'how often it runs in all'
 complete -c chronos -n '__chronos_at "job add"' -l paused -d 'add it switched off: nothing is armed before `job resume`'
 complete -c chronos -n '__chronos_at "job add"' -l workdir -r -d 'the folder it runs in'
@@ -123,8 +126,11 @@ complete -c chronos -n '__chronos_at "job edit"' -l script -r -d 'run a file of 
 complete -c chronos -n '__chronos_at "job edit"' -l prompt -r -d 'hand a prompt to what runners.prompt names'
 complete -c chronos -n '__chronos_at "job edit"' -l http -r -d 'make an HTTP request'
 complete -c chronos -n '__chronos_at "job edit"' -l method -r -d 'of the request [GET, with a body POST]'
-complete -c chronos -n '__chronos_at "job edit"' -l body -r -d 'of the request'
-complete -c chronos -n '__chronos_at "job edit"' -l header -r -d 'of the request; may be repeated'
+complete -c chronos -n '__chronos_at "job edit"' -l body -r -d 'of the request, or a reference as for --env'
+complete -c chronos -n '__chronos_at "job edit"' -l header -r -d 'of the request, as Authorization: Bearer env:TOKEN; may be repeated'
+complete -c chronos -n '__chronos_at "job edit"' -l env -r -d 'a variable of the job; env:NAME, file:PATH and cmd:WORDS are looked up when it runs; may be repeated'
+complete -c chronos -n '__chronos_at "job edit"' -l env-file -r -d 'a file with NAME=VALUE lines, read when it runs'
+complete -c chronos -n '__chronos_at "job edit"' -l unset-env -r -d 'take a variable out'
 complete -c chronos -n '__chronos_at "job edit"' -l tz -r -d 'the IANA zone the schedule is meant in; else the homes'
 complete -c chronos -n '__chronos_at "job edit"' -l overlap -r -d 'when the last run still goes'
 complete -c chronos -n '__chronos_at "job edit"' -l grace -r -d 'how late a run may still start, as 24h; 0s: not late'
@@ -135,6 +141,7 @@ complete -c chronos -n '__chronos_at "job edit"' -l jitter -r -d 'a delay, fixed
 complete -c chronos -n '__chronos_at "job edit"' -l pause-after-failures -r -d 'pause it after N failures in a row'
 complete -c chronos -n '__chronos_at "job edit"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
 complete -c chronos -n '__chronos_at "job edit"' -l on-failure-again -r -d 'how soon again, while it goes on failing'
+complete -c chronos -n '__chronos_at "job edit"' -l inherit-env -r -d 'variables of whoever starts a run that it gets besides'
 complete -c chronos -n '__chronos_at "job edit"' -l repeat -r -d 'how often it runs in all'
 complete -c chronos -n '__chronos_at "job edit"' -l workdir -r -d 'the folder it runs in'
 complete -c chronos -n '__chronos_at "job edit"' -l skills -r -d 'skills a prompts runner is told'

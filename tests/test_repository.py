@@ -335,10 +335,11 @@ def test_no_class_name_has_two_meanings():
 
 ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Bar Bounds Cache Cancel Change Changes Check
     Child Choice Circuit Claims Clause Client Clock Code Column Command Commit Config Conflict Connection Container Context
-    Crash Cron Crontab Decision Defaults Dialect Doubt Draft Edit Effect End Engine Entry Environment Error Event
+    Crash Cron Crontab Decision Defaults Dialect Doubt Draft Echo Edit Effect End Engine Entry Environment Error Event
     Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval
-    Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Machine
-    Member Memory Meta Metrics Mode Mount Note Notified Once Open Operations Options Origin Outage Output Packing Page
+    Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Lookup Machine
+    Mask Member Memory Meta Metrics Mode Mount Note Notified Once Open Operations Options Origin Outage Output
+    Packing Page
     Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Refusal Register
     Registry Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
     Runners Running Runs Scheduler Server Session Setting Settings Shift Source Standing Start State Status Step

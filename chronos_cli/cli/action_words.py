@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.record_changes import HIDDEN
+from chronos_cli.core.variables import shown_value
 from chronos_cli.streams import LINE, one_line
 
 if TYPE_CHECKING:
@@ -19,14 +20,20 @@ def action_json(record: Mapping[str, Any]) -> dict[str, Any]:
     action, env = ours.get("action"), ours.get("env")
     around = {"workdir": record["workdir"]} if record.get("workdir") else {}
     if isinstance(env, dict):
-        around["env"] = dict.fromkeys(env, HIDDEN)
+        around["env"] = {name: shown_value(value, HIDDEN) for name, value in env.items()}
+    if isinstance(ours.get("env_file"), list):
+        around["env_file"] = ours["env_file"]
     if isinstance(action, dict):
         shown = dict(action) | around
         http = shown.get("http")
         if isinstance(http, dict) and isinstance(http.get("headers"), dict):
-            shown["http"] = {**http, "headers": dict.fromkeys(http["headers"], HIDDEN)}
+            shown["http"] = {**http, "headers": _shown(http["headers"])}
         return shown
     return {key: record[key] for key in ("script", "prompt") if record.get(key)} | around
+
+
+def _shown(headers: Mapping[str, Any]) -> dict[str, str]:
+    return {name: shown_value(value, HIDDEN) for name, value in headers.items()}
 
 
 def action_words(record: Mapping[str, Any]) -> str:

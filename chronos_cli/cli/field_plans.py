@@ -119,12 +119,14 @@ def change_words(change: FieldChange, zone: tzinfo, *, before: tzinfo) -> str:
 
 def _shown(what: str, value: Any, zone: tzinfo) -> str:
     """Return a value as it is said to people."""
+    if what == "inherit_env":
+        return inherited_words(value)
     if what in _COUNTS and value in (0, None, ABSENT):
         return _COUNTS[what]
     if value is ABSENT or value in (None, "") or (isinstance(value, list | dict) and not value):
         return "none"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return ("no", "yes")[value]
     if what in SPANS and isinstance(value, int):
         return format_duration(value)
     if what in ("command", "on_failure") and isinstance(value, list | tuple):
@@ -137,6 +139,13 @@ def _shown(what: str, value: Any, zone: tzinfo) -> str:
         moment = parse_stored(value, zone) if what.endswith(("_at", "anchor", "claimed_through")) else None
         return value if moment is None else words.instant(moment, zone)
     return _raw(value)
+
+
+def inherited_words(value: Any) -> str:
+    """Return what a policy says of the variables that come in: `all`, `none`, or their names."""
+    if not isinstance(value, list | tuple):
+        return "not set" if value in (None, ABSENT) else _raw(value)
+    return "all" if list(value) == ["*"] else ", ".join(map(str, value)) or "none"
 
 
 def _raw(value: Any) -> str:

@@ -10,11 +10,13 @@ import typer
 
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
+from chronos_cli.core.variables import checked_files, read_header, read_value, read_variables, reference_of
 from chronos_cli.durations import parse_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import tzinfo
 
     from chronos_cli.core.job import Policy
@@ -34,11 +36,33 @@ Script = Annotated[str | None, typer.Option(metavar="FILE", help="run a file of 
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="hand a prompt to what runners.prompt names")]
 Http = Annotated[str | None, typer.Option(metavar="URL", help="make an HTTP request")]
 Method = Annotated[str | None, typer.Option(metavar="METHOD", help="of the request [GET, with a body POST]")]
-Body = Annotated[str | None, typer.Option(metavar="TEXT", help="of the request")]
-Header = Annotated[list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="of the request; may be repeated")]
+Body = Annotated[str | None, typer.Option(metavar="TEXT", help="of the request, or a reference as for --env")]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(metavar="'NAME: VALUE'", help="of the request, as 'Authorization: Bearer env:TOKEN'; may be repeated"),
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME=VALUE",
+        help="a variable of the job; env:NAME, file:PATH and cmd:WORDS are looked up when it runs; may be repeated",
+    ),
+]
+EnvFile = Annotated[
+    list[str] | None,
+    typer.Option("--env-file", metavar="PATH|none", help="a file with NAME=VALUE lines, read when it runs"),
+]
+UnsetEnv = Annotated[list[str] | None, typer.Option("--unset-env", metavar="NAME", help="take a variable out")]
+InheritEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--inherit-env", metavar="NAMES|all|none", help="variables of whoever starts a run that it gets besides"
+    ),
+]
 Tz = Annotated[str | None, typer.Option(metavar="ZONE", help="the IANA zone the schedule is meant in; else the home's")]
 OverlapOption = Annotated[
-    str | None, typer.Option("--overlap", metavar="skip|queue|allow", help="when the last run still goes")
+    str | None, typer.Option("--overlap", metavar="skip|queue|allow|replace", help="when the last run still goes")
 ]
 Grace = Annotated[str | None, typer.Option(metavar="TIME", help="how late a run may still start, as 24h; 0s: not late")]
 Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="how long a run may take")]
@@ -180,13 +204,41 @@ class ActionOptions:
             name, colon, value = line.partition(":")
             if not colon or not name.strip() or not line.isprintable():
                 raise UsageError("a --header is 'NAME: VALUE' on one line", hint="quote it for your shell")
-            headers[name.strip()] = value.strip()
+            headers[name.strip()] = read_header(value.strip())
         request: dict[str, Any] = {"url": url, "method": (self.method or ("POST" if self.body else "GET")).upper()}
         if headers:
             request["headers"] = headers
         if self.body is not None:
-            request["body"] = self.body
+            body = read_value(self.body)
+            request["body" if isinstance(body, str) else "body_from"] = reference_of(body) or body
         return request
+
+
+@frozen
+class EnvOptions:
+    """What was said about a job's variables; None was not said."""
+
+    env: list[str] | None = None
+    env_file: list[str] | None = None
+    unset: list[str] | None = None
+
+    def extras(self, before: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return what a record shall have of it, None where nothing was said. Raises UsageError.
+
+        `before`: what a job has that is edited; the variables that are named change, the others stay.
+        """
+        found: dict[str, Any] = {}
+        if self.env is not None or self.unset is not None:
+            kept = before.get("env") if before is not None else None
+            kept = dict(kept) if isinstance(kept, dict) else {}
+            for name in self.unset or ():
+                if name not in kept:
+                    raise UsageError(f"the job has no variable '{name:.40}'", hint="`chronos job show` names them")
+                del kept[name]
+            found["env"] = kept | read_variables(self.env or ())
+        if self.env_file is not None:
+            found["env_file"] = checked_files(self.env_file)
+        return found or None
 
 
 def policy_of(
@@ -201,6 +253,7 @@ def policy_of(
     pause_after_failures: str | None,
     on_failure: str | None,
     on_failure_again: str | None,
+    inherit_env: str | None,
 ) -> Policy:
     """`base` with what was said. Raises UsageError naming the option and what it may be."""
     changes: dict[str, Any] = {}
@@ -216,6 +269,8 @@ def policy_of(
             changes[name] = _seconds(text, name.replace("_", "-"), least=1 if name == "timeout" else 0)
     if on_failure is not None:
         changes["on_failure"] = _argv(on_failure)
+    if inherit_env is not None:
+        changes["inherit_env"] = _names(inherit_env)
     if pause_after_failures is not None:
         changes["pause_after_failures"] = _count(pause_after_failures, "--pause-after-failures", "never")
     return replace(base, **changes) if changes else base
@@ -256,6 +311,18 @@ def _argv(text: str) -> tuple[str, ...]:
         return read_argv(text)
     except ValueError as error:
         raise UsageError(f"--on-failure {error}", hint="quote it as for a shell, or give none") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names of variables with commas between, or all, or none."""
+    from chronos_cli.config.values import read_names
+
+    try:
+        return read_names(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--inherit-env {error}", hint="give names with commas between, as HERMES_HOME,AWS_*"
+        ) from error
 
 
 def _one_of(kind: Any, text: str, option: str) -> Any:

@@ -256,6 +256,13 @@ class Config:
         3600,
         "while a job goes on failing, how long until that program is told again",
     )
+    inherit_env: tuple[str, ...] | None = _setting(
+        "policy.inherit_env",
+        "INHERIT_ENV",
+        values.NAMES,
+        None,
+        "variables of whoever starts a run that jobs get: names, none or all; not set: all, until the next release",
+    )
 
     @property
     def path(self) -> str:

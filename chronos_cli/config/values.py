@@ -16,6 +16,7 @@ _SHOWN = 60
 _SIZES = {"": 1, "b": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 2**20, "gib": 2**30}
 _SIZE = r"(\d{1,12}) ?([a-zA-Z]{0,3})"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_VARIABLE = r"[^\s=*,]+\*?|\*"
 
 
 class ValueKind:
@@ -158,6 +159,19 @@ def read_argv(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def read_names(value: object) -> tuple[str, ...]:
+    """Names of variables, `*` at the end of one for all that begin so; or the words all and none."""
+    allowed = "must be names of variables (a * may end one), or all, or none"
+    if isinstance(value, str):
+        word = value.strip().lower()
+        value = {"all": ["*"], "none": []}.get(word, value.replace(",", " ").split())
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(name, str) and re.fullmatch(_VARIABLE, name) for name in value
+    ):
+        raise ValueError(allowed)
+    return tuple(value)
+
+
 def read_homes(value: object) -> tuple[tuple[str, str], ...]:
     """Homes by profile name: a mapping; in a variable `name=path,name=path`."""
     allowed = "must map profile names to homes (in a variable: name=path,name=path)"
@@ -251,6 +265,7 @@ KEYS = ValueKind("URL, path or PEM", read_keys, expands=True)
 STORE = ValueKind("path or URL", read_store, expands=True)
 ZONE = ValueKind("IANA zone", read_zone, expands=True)
 ARGV = ValueKind("list of text", read_argv)
+NAMES = ValueKind("list of names", read_names)
 HOMES = ValueKind("map of paths", read_homes)
 
 

@@ -29,7 +29,7 @@ class JobDraft:
     """A job as a person describes it.
 
     `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours, and so is what `extras`
-    holds (`env`, `imported`); `times` None repeats for ever; `paused` adds it switched off.
+    holds (`env`, `env_file`, `imported`); `times` None repeats for ever; `paused` adds it switched off.
     """
 
     job_id: str

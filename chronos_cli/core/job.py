@@ -4,9 +4,10 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
 
     timezone         IANA name of the zone the schedule is walked in
     policy           overlap, grace, timeout, retries, on_crash, jitter, pause_after_failures (durations in seconds),
-                     on_failure (the program told of a failure), on_failure_again
+                     on_failure (the program told of a failure), on_failure_again, inherit_env
     action           what to run, where it is not a hermes prompt or script
-    env              the job's own variables, by name
+    env              the job's own variables by name, texts or references (core/variables.py)
+    env_file         paths of files with lines NAME=VALUE, read when a run starts; `-` before one that may be absent
     imported         where an import found it: {"source", "line"}
     anchor           the instant an interval counts from
     claimed_through  the latest instant ever claimed or settled
@@ -23,7 +24,7 @@ import re
 import zlib
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from chronos_cli.core.instant import named_zone, parse_stored
 from chronos_cli.core.schedule import Once, Schedule, Timetable, from_record
@@ -52,6 +53,8 @@ MAX_COUNT: Final = 2**53
 MAX_ZONE: Final = 100
 _SHOWN: Final = 100
 """The most that is quoted of an unreadable value."""
+
+_Default = TypeVar("_Default", "tuple[str, ...]", "tuple[str, ...] | None")
 
 
 class Overlap(StrEnum):
@@ -82,6 +85,9 @@ class Policy:
     pause_after_failures: int = 0
     on_failure: tuple[str, ...] = ()
     on_failure_again: int = 3_600
+    inherit_env: tuple[str, ...] | None = None
+    """Variables of whoever starts a run that it gets besides its own, `*` at an end for all that begin so. None: not
+    decided, and for one more release it gets them all."""
 
     @classmethod
     def from_record(cls, value: object, defaults: Policy) -> Policy:
@@ -101,6 +107,7 @@ class Policy:
                 pause_after_failures=_seconds(value.get("pause_after_failures"), defaults.pause_after_failures),
                 on_failure=_words(value.get("on_failure"), defaults.on_failure),
                 on_failure_again=_seconds(value.get("on_failure_again"), defaults.on_failure_again),
+                inherit_env=_words(value.get("inherit_env"), defaults.inherit_env),
             )
         except ValueError as error:
             raise UsageError(f"the policy cannot be read: {str(error)[:_SHOWN]}") from error
@@ -431,8 +438,8 @@ def _seconds(value: object, default: int) -> int:
     return number
 
 
-def _words(value: object, default: tuple[str, ...]) -> tuple[str, ...]:
-    """A program and its arguments; an empty list means none, also where the home has one."""
+def _words(value: object, default: _Default) -> tuple[str, ...] | _Default:
+    """A list of words, as a program with its arguments; an empty list means none, also where the home has some."""
     if value is None:
         return default
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):

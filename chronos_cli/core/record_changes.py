@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OURS, Policy, ours_of
 from chronos_cli.core.schedule import from_record, normal_form
+from chronos_cli.core.variables import reference_of, shown_value
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen, names
 
@@ -33,7 +34,9 @@ HIDDEN: Final = "***"
 _PATHS: Final = ("name", "schedule", "timezone", "next_run_at", "state", "enabled", "repeat")
 _ACTION: Final = (OURS, "action")
 _POLICY: Final = (OURS, "policy")
-_SECRETS: Final = ((OURS, "env"), (OURS, "imported"), (*_ACTION, "http", "headers"))
+_VALUES: Final = ((OURS, "env"), (*_ACTION, "http", "headers"))
+"""Where values are texts, which may be secrets, or references to them, which are none."""
+_SECRETS: Final = (*_VALUES, (OURS, "imported"))
 _DEPTH: Final = 5
 """Objects nested deeper than this are compared as one value; ours are not."""
 
@@ -80,7 +83,8 @@ def record_changes(before: Mapping[str, Any], after: Mapping[str, Any], home: Ho
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the values of a record by their places; an object without keys, a list and a schedule are values."""
-    if isinstance(value, dict) and (value or not path) and path != ("schedule",) and len(path) < _DEPTH:
+    divided = isinstance(value, dict) and (value or not path) and path != ("schedule",) and len(path) < _DEPTH
+    if divided and not (path[:-1] in _VALUES and reference_of(value) is not None):
         for key, item in value.items():
             yield from _leaves(item, (*path, str(key)))
     else:
@@ -109,7 +113,7 @@ def _schedule(record: Mapping[str, Any], home: HomeDefaults) -> str:
 
 def _change(path: tuple[str, ...], old: Any, new: Any, home: HomeDefaults) -> FieldChange:
     if any(path[: len(secret)] == secret for secret in _SECRETS):
-        old, new = (value if value is ABSENT else HIDDEN for value in (old, new))
+        old, new = (value if value is ABSENT else shown_value(value, HIDDEN) for value in (old, new))
     if path[:-1] == _POLICY or path == (OURS, "timezone"):
         default = getattr(home.policy, path[-1], ABSENT) if path[:-1] == _POLICY else home.zone_name
         default = list(default) if isinstance(default, tuple) else default
@@ -125,11 +129,12 @@ def _what(path: tuple[str, ...]) -> str:
     for above in (_ACTION, _POLICY):
         if path[: len(above)] == above and len(path) > len(above):
             return ".".join(path[len(above) :])
-    if path in ((OURS, "timezone"), (OURS, "env", *path[2:3]), (OURS, "imported", *path[2:3])):
+    if path in ((OURS, "timezone"), (OURS, "env_file"), (OURS, "env", *path[2:3]), (OURS, "imported", *path[2:3])):
         return ".".join(path[1:])
     return ".".join(path)
 
 
 _RANK: Final = {
-    name: rank for rank, name in enumerate((*_PATHS, "command", "shell", "stdin", "http", "env", *names(Policy())))
+    name: rank
+    for rank, name in enumerate((*_PATHS, "command", "shell", "stdin", "http", "env", "env_file", *names(Policy())))
 }

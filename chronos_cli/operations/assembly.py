@@ -89,6 +89,7 @@ def home_of(config: Config) -> HomeDefaults:
         pause_after_failures=config.pause_after_failures,
         on_failure=config.on_failure,
         on_failure_again=config.on_failure_again,
+        inherit_env=config.inherit_env,
     )
     return HomeDefaults(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
 
@@ -185,6 +186,8 @@ def _processes(config: Config, outside: ProcessEnvironment, repository: Reposito
         output_limit=config.output_limit,
         prompt_runner=config.prompt_runner,
         environment=outside.environ,
+        inherit_env=config.inherit_env,
+        zone_name=config.timezone,
         interrupts=outside.interrupts,
         keep_output=uploads_to(repository) if remote else None,
     )

@@ -1,9 +1,10 @@
 """What a job's record says is to be run, made into something that can be started.
 
 Our own jobs keep it under `chronos.action`: {"command": [ARG, ...]}, {"shell": TEXT}, either with "stdin": TEXT, or
-{"http": {"method", "url", "headers"?, "body"?}}; their own variables are under `chronos.env`. A hermes job has `script`
-with `no_agent`, or a `prompt`, which goes to the program that the config names under `runners.prompt`; a `script`
-beside a `prompt` runs first and its output becomes part of the prompt.
+{"http": {"method", "url", "headers"?, "body" or "body_from"?}}; their own variables are under `chronos.env` and in the
+files under `chronos.env_file`. A hermes job has `script` with `no_agent`, or a `prompt`, which goes to the program that
+the config names under `runners.prompt`; a `script` beside a `prompt` runs first and its output becomes part of the
+prompt.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from chronos_cli.core.variables import FROM, reference_of
 from chronos_cli.owners import require_own
 from chronos_cli.running.errors import ActionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from chronos_cli.running.references import Lookup
 
 JOB_VARIABLE: Final = "CHRONOS_JOB"
 PROMPT_RUNNER_KEY: Final = "runners.prompt"
@@ -59,7 +63,12 @@ class HttpAction(NamedTuple):
 
     def as_process(self) -> ProcessAction:
         """The program that makes the request; it is told what on stdin, so that no header is in its arguments."""
-        spec = {"method": self.method, "url": self.url, "headers": self.headers, "body": self.body.decode()}
+        spec = {
+            "method": self.method,
+            "url": self.url,
+            "headers": self.headers,
+            "body": self.body.decode("utf-8", "surrogateescape"),
+        }
         argv = (sys.executable, "-I", str(_HERE / "http_request.py"))
         return ProcessAction("http", argv, self.cwd, json.dumps(spec).encode())
 
@@ -81,22 +90,22 @@ def watched(job: Mapping[str, Any]) -> str | None:
 
 
 def resolve_action(
-    job: Mapping[str, Any], *, scripts_dir: Path, prompt_runner: Sequence[str] | None
+    job: Mapping[str, Any], *, scripts_dir: Path, prompt_runner: Sequence[str] | None, lookup: Lookup
 ) -> ProcessAction | HttpAction:
-    """The action of a record of jobs.json, checked against this machine.
+    """The action of a record of jobs.json, checked against this machine, with what it refers to looked up.
 
     The folder is the record's `workdir`; else a script's own, else the home that `scripts_dir` lies in. `prompt_runner`
     is the argument list under runners.prompt. Raises ActionError; the run then fails with its message.
     """
-    action = _resolved(job, scripts_dir, prompt_runner)
-    variables = _variables(job)
-    if not variables or isinstance(action, HttpAction):
+    action = _resolved(job, scripts_dir, prompt_runner, lookup)
+    if isinstance(action, HttpAction):
         return action
-    return action._replace(environment=(*variables, *action.environment))
+    variables = _variables(job, lookup)
+    return action._replace(environment=(*variables, *action.environment)) if variables else action
 
 
 def _resolved(
-    job: Mapping[str, Any], scripts_dir: Path, prompt_runner: Sequence[str] | None
+    job: Mapping[str, Any], scripts_dir: Path, prompt_runner: Sequence[str] | None, lookup: Lookup
 ) -> ProcessAction | HttpAction:
     kind = action_kind(job)
     source = watched(job)
@@ -122,7 +131,7 @@ def _resolved(
         if not isinstance(given, str) or "\0" in given:
             raise ActionError("the job's shell line is not a text")
         return ProcessAction(kind, ("/bin/sh", "-c", given), cwd, _stdin(job))
-    return _http(given, cwd)
+    return _http(given, cwd, lookup)
 
 
 def unhandled_fields(job: Mapping[str, Any], action: ProcessAction | HttpAction | None = None) -> tuple[str, ...]:
@@ -167,19 +176,25 @@ def _stdin(job: Mapping[str, Any]) -> bytes | None:
     return None if given is None else _utf8(given)
 
 
-def _variables(job: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The job's own variables, which go before those that it inherits."""
+def _variables(job: Mapping[str, Any], lookup: Lookup) -> tuple[tuple[str, str], ...]:
+    """The job's own variables, which go before those that it inherits; those of its files come first."""
     ours = job.get("chronos")
-    given = ours.get("env") if isinstance(ours, dict) else None
-    if given is None:
+    given, files = (ours.get("env"), ours.get("env_file")) if isinstance(ours, dict) else (None, None)
+    if given is None and files is None:
         return ()
+    given, files = given or {}, files or []
+    if not isinstance(files, list):
+        raise ActionError("the job's env_file is not a list of paths")
     if not isinstance(given, dict) or not all(_is_variable(name, value) for name, value in given.items()):
         raise ActionError("the job's env is not names with texts", hint="put chronos.env of its record right")
-    return tuple(given.items())
+    found = lookup.files(files)
+    found |= {name: lookup.value(value, f"the variable {name}") for name, value in given.items()}
+    return tuple(found.items())
 
 
 def _is_variable(name: str, value: object) -> bool:
-    return bool(name) and isinstance(value, str) and "=" not in name and "\0" not in name + value
+    text = value if isinstance(value, str) else reference_of(value)
+    return bool(name) and text is not None and "=" not in name and "\0" not in name + text
 
 
 def _folder(job: Mapping[str, Any], otherwise: Path) -> str:
@@ -264,7 +279,7 @@ def _prompt(job: Mapping[str, Any], scripts_dir: Path, cwd: str, prompt_runner: 
     return ProcessAction("prompt", first, cwd, json.dumps(spec).encode(), environment)
 
 
-def _http(given: object, cwd: str) -> HttpAction:
+def _http(given: object, cwd: str, lookup: Lookup) -> HttpAction:
     from urllib.parse import urlsplit  # brings ipaddress with it, and most jobs are no requests
 
     if not isinstance(given, dict) or not isinstance(given.get("url"), str):
@@ -281,17 +296,22 @@ def _http(given: object, cwd: str) -> HttpAction:
         named = f" '{method}'" if isinstance(method, str) else ""
         raise ActionError(f"the job's http method{named} is not one")
     headers = given.get("headers") or {}
-    if not isinstance(headers, dict) or any(
-        "\n" in f"{name}{value}" or "\r" in f"{name}{value}" for name, value in headers.items()
-    ):
+    if not isinstance(headers, dict):
         raise ActionError("the job's http headers are not names with one-line values")
-    pairs = [(str(name), str(value)) for name, value in headers.items()]
-    body = given.get("body")
+    pairs = [
+        (str(name), str(value) if reference_of(value) is None else lookup.value(value, f"the header {name}"))
+        for name, value in headers.items()
+    ]
+    if any("\n" in name + value or "\r" in name + value for name, value in pairs):
+        raise ActionError("the job's http headers are not names with one-line values")
+    referred = given.get("body_from")
+    body = given.get("body") if referred is None else lookup.value({FROM: referred}, "the body")
     if body is not None and not isinstance(body, str):
         body = json.dumps(body, ensure_ascii=False)
         if not any(name.lower() == "content-type" for name, _ in pairs):
             pairs.append(("Content-Type", "application/json"))
-    return HttpAction(method.upper(), url, tuple(pairs), _utf8(body or ""), cwd)
+    data = _utf8(body or "") if referred is None else str(body).encode("utf-8", "surrogateescape")
+    return HttpAction(method.upper(), url, tuple(pairs), data, cwd)
 
 
 def _utf8(text: str) -> bytes:

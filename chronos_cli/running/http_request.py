@@ -35,7 +35,7 @@ def main() -> int:
     """Make the request that stdin describes; the exit status."""
     spec = json.load(sys.stdin)
     shown = f"{spec['method']} {_without_credentials(spec['url'])}"
-    request = Request(spec["url"], spec["body"].encode() or None, method=spec["method"])  # noqa: S310 - scheme was checked
+    request = Request(spec["url"], spec["body"].encode("utf-8", "surrogateescape") or None, method=spec["method"])  # noqa: S310 - scheme was checked
     request.add_header("User-Agent", "chronos-cron")
     for name, value in spec["headers"]:
         request.add_header(name, value)

@@ -6,7 +6,7 @@ The real one is `running.local`; the simulation brings its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chronos_cli.frozen import frozen
 
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
 @frozen
 class Task:
-    """One attempt to be begun. `record` is the job's; `fire_at` None for a manual run."""
+    """One attempt to be begun. `record` is the job's; `fire_at` None for a manual run.
+
+    `inherit_env`: as in its policy; `zone_name`: that of its schedule.
+    """
 
     record: Mapping[str, Any]
     job_id: str
     run_id: str
     fire_at: datetime | None
     attempt: int
+    inherit_env: tuple[str, ...] | None = None
+    zone_name: str = "UTC"
 
 
 @frozen
@@ -36,6 +41,16 @@ class AttemptEnd:
     state: RunState
     exit_status: int | None = None
     reason: str | None = None
+
+
+class Echo(Protocol):
+    """Shows what a job prints while it runs, to somebody who may read slowly; it never waits for them."""
+
+    def show(self, data: bytes) -> None:
+        """Show this next."""
+
+    def go_on(self) -> None:
+        """Show what had to wait, as far as that can be done now."""
 
 
 class Attempt(ABC):

@@ -11,10 +11,14 @@ from chronos_cli.core.row import RunResult, RunState
 from chronos_cli.files import open_folder
 from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
+from chronos_cli.running.environment import run_environment
 from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
 from chronos_cli.running.lock import RunLock, remove_lock, sweep_locks
 from chronos_cli.running.machine import seconds_since
+from chronos_cli.running.mask import Mask
 from chronos_cli.running.process import RunFacts, start
+from chronos_cli.running.references import Lookup
+from chronos_cli.running.secrecy import without_secrets
 from chronos_cli.running.supervise import wait
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.core.row import Row
+    from chronos_cli.running.interface import Echo
     from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.process import Child
     from chronos_cli.running.signals import Interrupts
@@ -41,7 +46,7 @@ class LocalProcesses(Processes):
     `locks` is where run locks lie, for whoever else holds runs of this home. Output goes to
     cron/output/JOB/RUN.log of `home`, or, where that is None, to a private folder of this machine; `keep_output` is
     called with key and file after the end, where the store is elsewhere. `interrupts` are the signals that end a run in
-    this process.
+    this process. `environment` is that of this process; `inherit_env` and `zone_name` are the home's.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class LocalProcesses(Processes):
         output_limit: int,
         prompt_runner: Sequence[str],
         environment: Mapping[str, str],
+        inherit_env: tuple[str, ...] | None = None,
+        zone_name: str = "UTC",
         interrupts: Interrupts | None = None,
         keep_output: Callable[[str, Path], None] | None = None,
     ) -> None:
@@ -62,6 +69,10 @@ class LocalProcesses(Processes):
         self.output_limit = output_limit
         self.prompt_runner = tuple(prompt_runner) or None
         self.environment = environment
+        self.inherit_env = inherit_env
+        self.zone_name = zone_name
+        self.echo: Echo | None = None
+        """Who is shown what the jobs of this process print."""
         self.interrupts = interrupts
         self.keep_output = keep_output
 
@@ -124,7 +135,10 @@ class LocalProcesses(Processes):
 
         if self.told_to_stop:
             timeout_s = min(timeout_s, STOPPING_S)
-        given = {**self.environment, **facts}
+        base = run_environment(
+            self.environment, inherit=self.inherit_env, zone_name=self.zone_name, home=str(self.scripts_dir.parent)
+        )
+        given = {**base, **facts}
         return run_hook(argv, event, environment=given, cwd=str(self.scripts_dir.parent), timeout_s=timeout_s)
 
 
@@ -146,7 +160,19 @@ class _LocalHeld(RunHold):
 
     def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
         task, machine = self._task, self._machine
-        action = resolve_action(task.record, scripts_dir=machine.scripts_dir, prompt_runner=machine.prompt_runner)
+        home = machine.scripts_dir.parent
+        environment = run_environment(
+            machine.environment, inherit=task.inherit_env, zone_name=task.zone_name, home=str(home)
+        )
+        lookup = Lookup(
+            started_with=without_secrets(machine.environment),
+            environment=without_secrets(environment),
+            folder=str(home),
+            lock_fd=self._lock.fd,
+        )
+        action = resolve_action(
+            task.record, scripts_dir=machine.scripts_dir, prompt_runner=machine.prompt_runner, lookup=lookup
+        )
         name = task.run_id if task.attempt == 1 else f"{task.run_id}.{task.attempt}"
         output = machine.output_folder(task.job_id) / f"{name}.log"
         facts = RunFacts(
@@ -158,10 +184,12 @@ class _LocalHeld(RunHold):
         child = start(
             action,
             facts=facts,
-            environment=machine.environment,
+            environment=environment,
             lock=self._lock,
             output=output,
             output_limit_bytes=machine.output_limit,
+            mask=Mask(lookup.found) if lookup.found else None,
+            echo=machine.echo,
         )
         lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
         return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from chronos_cli.running.interface import Echo
     from chronos_cli.running.lock import RunLock
+    from chronos_cli.running.mask import Mask
 
 DEFAULT_OUTPUT_LIMIT_BYTES: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
@@ -46,7 +48,17 @@ class RunFacts(NamedTuple):
 class Child:
     """A started job: its leader's `pid` (also its process group), where it writes, and who guards it."""
 
-    def __init__(self, *, pid: int, pipe_fd: int, output: BoundedOutput, lock: RunLock, guard: Guard) -> None:
+    def __init__(
+        self,
+        *,
+        pid: int,
+        pipe_fd: int,
+        output: BoundedOutput,
+        lock: RunLock,
+        guard: Guard,
+        mask: Mask | None = None,
+        echo: Echo | None = None,
+    ) -> None:
         self.pid = pid
         self.pipe_fd = pipe_fd
         self.output = output
@@ -55,9 +67,13 @@ class Child:
         self.guard = guard
         self.pidfd = _pidfd(pid)
         self.status: int | None = None
+        self._mask = mask
+        self._echo = echo
 
     def pump(self) -> bool:
         """Move one chunk of output, if there is any, into the file; whether there may be more right now."""
+        if self._echo is not None:
+            self._echo.go_on()
         if self.pipe_fd < 0:
             return False
         try:
@@ -68,12 +84,22 @@ class Child:
             os.close(self.pipe_fd)
             self.pipe_fd = -1
             return False
-        if not self.output_error:
+        self._keep(data if self._mask is None else self._mask.masked(data))
+        return True
+
+    def pump_rest(self) -> None:
+        """Move what is left once the job is over: what was held back because a secret might have begun there."""
+        if self._mask is not None:
+            self._keep(self._mask.rest())
+
+    def _keep(self, data: bytes) -> None:
+        if self._echo is not None:
+            self._echo.show(data)
+        if data and not self.output_error:
             try:
                 self.output.write(data)
             except OSError as error:  # a full disk must not block or end the job: its output is lost, and that is said
                 self.output_error = f"output lost: {error.strerror}"
-        return True
 
     def close(self) -> None:
         """Dismiss the guard and close everything but the lock, which the caller gives up once the end is recorded."""
@@ -92,11 +118,14 @@ def start(
     output: Path,
     output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES,
     secret_names: Iterable[str] = (),
+    mask: Mask | None = None,
+    echo: Echo | None = None,
 ) -> Child:
     """Start an action as a process group of its own that dies with this process; call from the main thread.
 
     The job gets `environment` without our secrets and those named, and the facts of its run; its stdin is the action's
-    or empty. It and all it starts inherit the lock. Raises ActionError where the action cannot be run, StartError where
+    or empty. It and all it starts inherit the lock. Its output goes through `mask` into the file, and is shown by
+    `echo` as it comes. Raises ActionError where the action cannot be run, StartError where
     nothing can be started right now.
     """
     hide_memory()  # before there is a job that could look
@@ -136,7 +165,7 @@ def start(
     with suppress(OSError):  # the job goes; without the note its processes are still found by the lock they hold
         lock.record_group(pid)
     os.set_blocking(read_fd, False)
-    return Child(pid=pid, pipe_fd=read_fd, output=file, lock=lock, guard=guard)
+    return Child(pid=pid, pipe_fd=read_fd, output=file, lock=lock, guard=guard, mask=mask, echo=echo)
 
 
 def _pidfd(pid: int) -> int:

@@ -36,10 +36,12 @@ def spawn_group(
     output: int,
     lock_fd: int,
     guard: Guard,
+    errors: int | None = None,
 ) -> int:
     """Start a program as leader of a new session and process group; its pid, once exec has succeeded.
 
-    `output` becomes its stdout and stderr, `lock_fd` stays open in it under the same number, nothing else does.
+    `output` becomes its stdout and, unless `errors` does, its stderr; `lock_fd` stays open in it under the same number,
+    nothing else does.
     Raises ActionError where the program cannot be run, StartError where no process can be had right now.
     """
     die_with_parent = _parent_death_signal()
@@ -47,6 +49,7 @@ def spawn_group(
     unwanted = inheritable(keep)
     report_read, report_write = pipe()
     parent = os.getpid()
+    standard = (stdin, output, output if errors is None else errors)
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     try:
         pid = os.fork()
@@ -57,7 +60,7 @@ def spawn_group(
                 if os.getppid() != parent:
                     os._exit(1)
                 guard.watch(os.getpid())
-                _become(argv, cwd, environment, (stdin, output, output), lock_fd, unwanted)
+                _become(argv, cwd, environment, standard, lock_fd, unwanted)
             except BaseException as error:  # noqa: BLE001 - nothing may get past this line in the copy of our process
                 _say_why_not(report_write, error)
     except OSError as error:

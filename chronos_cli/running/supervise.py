@@ -98,6 +98,7 @@ def wait(
         for _ in range(_DRAIN_CHUNKS):  # what the leader wrote is in the pipe by now; others may write for ever
             if not child.pump():
                 break
+        child.pump_rest()
         return _ended(child, state, why)
     finally:
         child.close()

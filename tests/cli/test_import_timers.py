@@ -158,7 +158,8 @@ REFUSED = [
     ("OnCalendar=daily", "Type=forking\nExecStart=/bin/true", "a service of Type=forking does not end with its program"),
     ("OnCalendar=daily", "User=nobody-else\nExecStart=/bin/true", "it runs as nobody-else, and this is"),
     ("OnCalendar=daily", "ExecStartPre=/bin/true\nExecStart=/bin/true", "ExecStartPre has no counterpart"),
-    ("OnCalendar=daily", "EnvironmentFile=/etc/x\nExecStart=/bin/true", "EnvironmentFile has no counterpart"),
+    ("OnCalendar=daily", "EnvironmentFile=/etc/*.conf\nExecStart=/bin/true", "is not the whole path of one file"),
+    ("OnCalendar=daily", "EnvironmentFile=/etc/x\nExecStart=/bin/echo ${A}", "which an EnvironmentFile may set"),
     ("OnCalendar=daily", "Restart=on-failure\nExecStart=/bin/true", "Restart starts it again by itself"),
     ("OnCalendar=daily", "StandardInput=tty\nExecStart=/bin/true", "StandardInput has no counterpart"),
     ("OnCalendar=daily", "Description=x", "it has no ExecStart"),
@@ -325,3 +326,27 @@ def test_settings_that_a_crontab_cannot_say(chronos, home):
     assert left["break"] == "a setting of it has a line break"
     assert left["quotes"] == "a setting of it has both quotes"
     assert left["two"] == "B stands above it and cannot be taken back"
+
+
+def test_a_services_files_of_variables_go_both_ways(units, bring, chronos, home, tmp_path):
+    """EnvironmentFile is env_file; where both set a variable the file's counts, as there; out again it is the same."""
+    (tmp_path / "vars").write_text("TOKEN=s3cret\nMODE=file\n")
+    lines = f"EnvironmentFile={tmp_path}/vars\nEnvironmentFile=-/etc/not-there\nExecStart=/usr/bin/env"
+    said = bring(units("OnCalendar=daily", lines, name="files"), "--tz", "UTC")
+    assert records(home)["files"]["chronos"]["env_file"] == [f"{tmp_path}/vars", "-/etc/not-there"]
+    assert "s3cret" not in json.dumps(said) + (home / "cron" / "jobs.json").read_text()
+    ran = chronos("run", "files", home=home)
+    assert ("TOKEN=s3cret" in ran.out, ran.code) == (True, 0)
+    out = chronos("job", "export", "files", "--format", "systemd", "-o", tmp_path / "out", home=home)
+    assert out.code == 0, out.err
+    service = (tmp_path / "out" / "files.service").read_text()
+    assert [line for line in service.splitlines() if "Environment" in line] == lines.split("\n")[:2]
+    both = units("OnCalendar=daily", f"Environment=MODE=unit PLAIN=x\n{lines}", name="both")
+    bring(both, "--tz", "UTC")
+    assert records(home)["both"]["chronos"]["env"] == {"PLAIN": "x"}
+    (left,) = (
+        chronos("job", "export", "both", "--format", "systemd", "-o", tmp_path / "o2", "--json", home=home)
+        .json["left_out"]
+        .values()
+    )
+    assert "count before those of its env_file" in left

@@ -301,7 +301,7 @@ def test_jobs_that_nothing_triggers_are_said_plainly(doctor, chronos, home):
     """Live jobs without NAS and without a tick have no working trigger; ticks mend it, and an overdue job is named."""
     chronos("job", "add", "every 1h", "--id", "beat", "--command", "true", home=home)
     checks, _ = doctor(home)
-    assert levels(checks) == {"tick": "FAIL"}
+    assert levels(checks) == {"tick": "FAIL", "environment": "WARN"}
     assert checks["tick"]["code"] == "no_trigger"
     assert "--install" in checks["tick"]["mend"]
     assert chronos("tick", home=home).code == 0
@@ -328,7 +328,7 @@ def test_a_home_whose_arms_agree_is_well(doctor, agent):
     assert agent.chronos("job", "add", "every 1h", "--id", "beat", "--command", "true").returncode == 0
     checks, done = doctor(agent.home)
     assert done.code == 0, checks
-    assert levels(checks) == {"audience": "WARN", "issuer": "WARN"}
+    assert levels(checks) == {"audience": "WARN", "issuer": "WARN", "environment": "WARN"}
     assert checks["audience"]["mend"] == "chronos doctor --probe"
     assert "token_file" in checks["token"]["text"]
     assert agent.access.token not in done.out + done.err

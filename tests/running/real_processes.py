@@ -12,10 +12,13 @@ from pathlib import Path
 import chronos_cli
 from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.running.process import RunFacts
+from chronos_cli.running.references import Lookup
 
 ROOT = Path(chronos_cli.__file__).parents[1]
 FACTS = RunFacts("job", "run-1", "2026-11-20T15:34:15+00:00", 1)
 
+NOTHING = Lookup(started_with={}, environment={}, folder="/", lock_fd=-1)
+"""Looks up where nothing is to be found."""
 
 RUN = ("job", "run-1")
 

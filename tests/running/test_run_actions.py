@@ -7,6 +7,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_processes import NOTHING
 
 from chronos_cli.running.actions import HttpAction, ProcessAction, action_kind, resolve_action, unhandled_fields
 from chronos_cli.running.errors import ActionError
@@ -20,7 +21,7 @@ def scripts(tmp_path):
 
 
 def resolve(job, scripts, runner=None):
-    return resolve_action(job, scripts_dir=scripts, prompt_runner=runner)
+    return resolve_action(job, scripts_dir=scripts, prompt_runner=runner, lookup=NOTHING)
 
 
 def ours(**action):

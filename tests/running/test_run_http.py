@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from real_processes import NOTHING
 
 from chronos_cli.running.actions import resolve_action
 from chronos_cli.running.http_request import SHOWN_BYTES
@@ -59,7 +60,8 @@ def request_(run, tmp_path):
     def make(**http):
         job = {"chronos": {"action": {"http": http}}}
         return run(
-            resolve_action(job, scripts_dir=tmp_path / "scripts", prompt_runner=None), environment={"no_proxy": "*"}
+            resolve_action(job, scripts_dir=tmp_path / "scripts", prompt_runner=None, lookup=NOTHING),
+            environment={"no_proxy": "*"},
         )
 
     return make
@@ -135,6 +137,6 @@ def test_a_server_that_stalls_is_ended_by_the_runs_timeout(serve, run, tmp_path)
     listening, url = serve({})
     listening.RequestHandlerClass = type("Stall", (Handler,), {"do_GET": lambda self: threading.Event().wait(3)})
     action = resolve_action(
-        {"chronos": {"action": {"http": {"url": url}}}}, scripts_dir=Path(tmp_path), prompt_runner=None
+        {"chronos": {"action": {"http": {"url": url}}}}, scripts_dir=Path(tmp_path), prompt_runner=None, lookup=NOTHING
     )
     assert run(action, environment={"no_proxy": "*"}, timeout_s=0.5).state == "timeout"

@@ -37,6 +37,8 @@ def command(
     method: options.Method = None,
     body: options.Body = None,
     header: options.Header = None,
+    env: options.Env = None,
+    env_file: options.EnvFile = None,
     tz: options.Tz = None,
     overlap: options.OverlapOption = None,
     grace: options.Grace = None,
@@ -47,6 +49,7 @@ def command(
     pause_after_failures: options.PauseAfter = None,
     on_failure: options.OnFailure = None,
     on_failure_again: options.OnFailureAgain = None,
+    inherit_env: options.InheritEnv = None,
     repeat: options.Repeat = None,
     paused: Annotated[
         bool, typer.Option("--paused", help="add it switched off: nothing is armed before `job resume`")
@@ -86,7 +89,7 @@ def command(
     policy = options.policy_of(
         context.home.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
         jitter=jitter, pause_after_failures=pause_after_failures, on_failure=on_failure,
-        on_failure_again=on_failure_again,
+        on_failure_again=on_failure_again, inherit_env=inherit_env,
     )  # fmt: skip
     zone = options.zone_of(tz) or context.home.zone
     draft = JobDraft(
@@ -99,6 +102,7 @@ def command(
         action=action,
         fields=fields,
         times=options.times_of(repeat) or None,
+        extras=options.EnvOptions(env=env, env_file=env_file).extras(),
         paused=paused,
     )
     draft = _named(context, draft)

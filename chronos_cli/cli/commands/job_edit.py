@@ -10,6 +10,7 @@ from chronos_cli.cli import job_options as options
 from chronos_cli.cli import references
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.core.edits import Edit
+from chronos_cli.core.job import ours_of
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import replace
@@ -37,6 +38,9 @@ def command(
     method: options.Method = None,
     body: options.Body = None,
     header: options.Header = None,
+    env: options.Env = None,
+    env_file: options.EnvFile = None,
+    unset_env: options.UnsetEnv = None,
     tz: options.Tz = None,
     overlap: options.OverlapOption = None,
     grace: options.Grace = None,
@@ -47,6 +51,7 @@ def command(
     pause_after_failures: options.PauseAfter = None,
     on_failure: options.OnFailure = None,
     on_failure_again: options.OnFailureAgain = None,
+    inherit_env: options.InheritEnv = None,
     repeat: options.Repeat = None,
     workdir: options.Workdir = None,
     skills: options.Skills = None,
@@ -81,7 +86,7 @@ def command(
     policy = options.policy_of(
         before.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
         jitter=jitter, pause_after_failures=pause_after_failures, on_failure=on_failure,
-        on_failure_again=on_failure_again,
+        on_failure_again=on_failure_again, inherit_env=inherit_env,
     )  # fmt: skip
     zone = options.zone_of(tz)
     edit = Edit(
@@ -95,6 +100,7 @@ def command(
         action=action,
         fields=fields or None,
         times=options.times_of(repeat),
+        extras=options.EnvOptions(env=env, env_file=env_file, unset=unset_env).extras(ours_of(before.record)),
     )
     if edit == Edit():
         raise UsageError("nothing is to be changed", hint="name what to change, see `chronos job edit --help`")

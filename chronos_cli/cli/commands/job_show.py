@@ -9,8 +9,9 @@ import typer
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
 from chronos_cli.cli.action_words import action_json
-from chronos_cli.cli.field_plans import SPANS
+from chronos_cli.cli.field_plans import SPANS, inherited_words
 from chronos_cli.cli.handlers.list import arm_words, last_words, state_words
+from chronos_cli.core.record_changes import HIDDEN
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import NotFoundError
 from chronos_cli.frozen import names
@@ -30,7 +31,7 @@ def command(
 ) -> int:
     """Show one job: schedule, action, policy, what NAS last confirmed, last run. NAS is not asked.
 
-    Values of the job's variables and of an HTTP action's headers are not shown.
+    Values of the job's variables and of an HTTP action's headers are not shown, only where they are looked up.
 
     Examples:
       chronos job show digest
@@ -89,13 +90,17 @@ def _text(kind: str, value: Any) -> str:
 
         return shlex.join(map(str, value))
     if kind == "env" and isinstance(value, dict):
-        return ", ".join(value)
+        return ", ".join(name if text == HIDDEN else f"{name}={text}" for name, text in value.items())
+    if kind == "env_file" and isinstance(value, list):
+        return ", ".join(map(str, value))
     return value if isinstance(value, str) else str(value)
 
 
 def _shown(name: str, value: Any) -> str:
     if name in SPANS:
         return format_duration(value)
+    if name == "inherit_env":
+        return inherited_words(value)
     if isinstance(value, tuple):
         import shlex
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.clock import AHEAD
+from chronos_cli.core.job import Standing
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from chronos_cli.config import Config
+    from chronos_cli.core.job import Job
     from chronos_cli.nas_client.interface import ArmList
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.views.listing import JobView, Listing
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 AGAIN_AFTER_S: Final = 1.0
 """How long a fire that is under way is given to arm its next wake."""
 
-NAMES: Final = frozenset({"jobs", "records", "armed", "overdue", "failing", "next", "tick"})
+NAMES: Final = frozenset({"jobs", "records", "armed", "overdue", "failing", "next", "tick", "environment"})
 """The checks that say that a job needs a look; a home whose others are well is in order."""
 
 _SHOWN: Final = 5
@@ -55,6 +57,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     yield _doubts(found)
     yield _hold(found)
     yield from _alerts(ctx)
+    yield from _inherited(ctx)
     yield _tick(found, ticks, active=active)
 
 
@@ -168,6 +171,23 @@ def _alerts(ctx: Context) -> Iterator[Check]:
         )
     elif named:
         yield ok("on_failure", f"failures are told to {', '.join(sorted(named))}")
+
+
+def _inherited(ctx: Context) -> Iterator[Check]:
+    """Jobs that get the whole environment of whoever starts their runs only because nobody has decided it."""
+    undecided = sorted(job.id for job in read_all(ctx) if job.policy.inherit_env is None and _may_run(job))
+    if undecided:
+        named = ", ".join(undecided[:_SHOWN]) + (f" and {len(undecided) - _SHOWN} more" if undecided[_SHOWN:] else "")
+        yield warn(
+            "environment",
+            f"runs of {named} get all variables of whoever starts them, and from the next release on only named ones",
+            code="environment_inherited",
+            mend="set policy.inherit_env to names, none or all; docs/tasks/environment-and-secrets.md has the steps",
+        )
+
+
+def _may_run(job: Job) -> bool:
+    return job.standing is not Standing.COMPLETED
 
 
 def _tick(found: Listing, ticks: Ticks, *, active: str) -> Check:

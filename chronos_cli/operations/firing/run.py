@@ -84,7 +84,13 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
     """
     job = parse_job(claim.record, ctx.home)
     task = Task(
-        record=claim.record, job_id=job.id, run_id=claim.entry.run, fire_at=claim.entry.fire_at, attempt=claim.attempt
+        record=claim.record,
+        job_id=job.id,
+        run_id=claim.entry.run,
+        fire_at=claim.entry.fire_at,
+        attempt=claim.attempt,
+        inherit_env=job.policy.inherit_env,
+        zone_name=job.zone_name,
     )
     held = ctx.processes.hold(task)
     won = mark_running(ctx, job, claim, held)

@@ -10,7 +10,7 @@ from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.schedule import Cron, Interval
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.operations.foreign.crontab_lines import command_and_input
-from chronos_cli.operations.foreign.exported import kept, own_action, own_env
+from chronos_cli.operations.foreign.exported import kept, own_action, own_env, without_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,9 +26,15 @@ def crontab_of(jobs: Iterable[Job], machine_zone: str) -> tuple[str, dict[str, s
     lines: list[str] = []
     given: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    settled: list[tuple[Job, dict[str, str]]] = []
+    for job in jobs:
+        try:
+            without_files(job)
+            settled.append((job, _settings(job, machine_zone)))
+        except UsageError as error:
+            left_out[job.id] = error.message
     # A setting stands for all lines below it and cannot be taken back, so those with the fewest come first.
-    for job in sorted(jobs, key=lambda job: len(_settings(job, machine_zone))):
-        settings = _settings(job, machine_zone)
+    for job, settings in sorted(settled, key=lambda pair: len(pair[1])):
         try:
             if above := [name for name in given.keys() - settings.keys() if name not in _OF_CRON]:
                 raise UsageError(f"{above[0]} stands above it and cannot be taken back", hint="export it alone")

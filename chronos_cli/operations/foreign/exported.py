@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import ours_of
+from chronos_cli.core.variables import reference_of
 from chronos_cli.errors import UsageError
 from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
     from chronos_cli.core.job import Job
+
+AS_JSON: Final = "export it as json"
 
 
 def own_action(job: Job) -> tuple[str, Any, str | None]:
@@ -17,15 +20,31 @@ def own_action(job: Job) -> tuple[str, Any, str | None]:
     kind = action_kind(job.record)
     action = ours_of(job.record).get("action")
     if kind not in ("shell", "command") or not isinstance(action, dict):
-        raise UsageError(f"it runs a {kind}, which is chronos' own", hint="export it as json")
+        raise UsageError(f"it runs a {kind}, which is chronos' own", hint=AS_JSON)
     given = action.get("stdin")
     return kind, action[kind], given if isinstance(given, str) else None
 
 
 def own_env(job: Job) -> dict[str, str]:
-    """Return the job's own variables."""
+    """Return the job's own variables. Raises UsageError for one that is only referred to: nobody else looks it up."""
     env = ours_of(job.record).get("env")
-    return {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+    env = env if isinstance(env, dict) else {}
+    referred = next((name for name, value in env.items() if reference_of(value) is not None), None)
+    if referred is not None:
+        raise UsageError(f"its variable {referred} is looked up when it runs, which is chronos' own", hint=AS_JSON)
+    return {str(name): str(value) for name, value in env.items()}
+
+
+def own_files(job: Job) -> list[str]:
+    """Return the paths of the job's env_files."""
+    files = ours_of(job.record).get("env_file")
+    return [str(path) for path in files] if isinstance(files, list) else []
+
+
+def without_files(job: Job) -> None:
+    """Raise UsageError for a job with an env_file, which the other scheduler does not read."""
+    if own_files(job):
+        raise UsageError("its env_file is read when it runs, which is chronos' own", hint=AS_JSON)
 
 
 def kept(job: Job, key: str) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.schedule import NICKNAMES, Cron
 from chronos_cli.errors import UsageError
-from chronos_cli.operations.foreign.exported import kept, own_action, own_env
+from chronos_cli.operations.foreign.exported import kept, own_action, own_env, without_files
 from chronos_cli.operations.foreign.kubernetes import NAMESPACE, OVERLAPS, in_cluster, run_here, their_reading
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def _is_in_cluster(job: Job, known: Mapping[str, Any]) -> bool:
 def _template(job: Job, before: object, image: str | None) -> dict[str, Any]:
     """The job template that runs this job's own command in a container."""
     kind, what, stdin = own_action(job)
+    without_files(job)
     if stdin is not None:
         raise UsageError("a container has no standard input", hint="put what it reads into the command")
     template = json.loads(json.dumps(before)) if isinstance(before, dict) else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
@@ -23,7 +24,6 @@ from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from chronos_cli.core.schedule import Schedule
     from chronos_cli.operations.foreign.crontab import Machine
@@ -37,15 +37,16 @@ _LONG_UNITS: Final = {"month": 2_629_800, "months": 2_629_800, "M": 2_629_800, "
 _NO_TIMER: Final = ("OnUnitInactiveSec",)
 _STARTS_ONLY: Final = ("OnBootSec", "OnStartupSec", "OnActiveSec")
 _CHANGES: Final = ("OnClockChange", "OnTimezoneChange", "WakeSystem")
-_NO_SERVICE: Final = ("ExecStartPre", "ExecStartPost", "ExecCondition", "ExecStop", "ExecStopPost", "EnvironmentFile",
-                      "PassEnvironment", "UnsetEnvironment", "SuccessExitStatus", "RootDirectory", "RootImage",
+_NO_SERVICE: Final = ("ExecStartPre", "ExecStartPost", "ExecCondition", "ExecStop", "ExecStopPost", "PassEnvironment",
+                      "UnsetEnvironment", "SuccessExitStatus", "RootDirectory", "RootImage",
                       "StandardInputText", "StandardInputData", "BusName", "DynamicUser", "LoadCredential")  # fmt: skip
 _HANDLED: Final = frozenset({
-    "Type", "ExecStart", "Environment", "WorkingDirectory", "User", "Group", "TimeoutStartSec", "TimeoutSec",
-    "RuntimeMaxSec", "TimeoutStopSec", "StandardOutput", "StandardError", "SyslogIdentifier", "StandardInput",
-    "Restart", "RemainAfterExit", "KillMode",
+    "Type", "ExecStart", "Environment", "EnvironmentFile", "WorkingDirectory", "User", "Group", "TimeoutStartSec",
+    "TimeoutSec", "RuntimeMaxSec", "TimeoutStopSec", "StandardOutput", "StandardError", "SyslogIdentifier",
+    "StandardInput", "Restart", "RemainAfterExit", "KillMode",
 })  # fmt: skip
 _TYPES: Final = ("simple", "exec", "oneshot", "idle")
+_VARIABLE_THERE: Final = re.compile(r"(?<!\$)(?:\$\$)*\$\{?[A-Za-z_][A-Za-z0-9_]*\}?")
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -90,7 +91,9 @@ def _jobs(
     policy: dict[str, Any] = {}
     schedules = _schedules(timer, zone_name, now, policy, notes)
     env = _environment(service, machine, notes)
-    action = _action(service, env, machine)
+    files = _files(service, machine)
+    action = _action(service, env, machine, files)
+    env = _below_files(env, files, notes)
     _limits(service, policy)
     ignored = sorted(service.keys("Service") - _HANDLED)
     if ignored:
@@ -111,6 +114,7 @@ def _jobs(
                 zone_name=zone_of,
                 action=action,
                 env=env,
+                env_file=files,
                 workdir=folder,
                 policy=policy,
                 kept={"written": written, "accuracy": timer.last("Timer", "AccuracySec")},
@@ -199,6 +203,36 @@ def _environment(service: Unit, machine: Machine, notes: list[str]) -> dict[str,
     return found
 
 
+def _files(service: Unit, machine: Machine) -> tuple[str, ...]:
+    """The files of variables, a dash before one that need not be there. Raises UsageError."""
+    found = []
+    for line in service.all("Service", "EnvironmentFile"):
+        path = _specified(line, machine, service)
+        bare = path.removeprefix("-")
+        if not bare.startswith("/") or any(letter in bare for letter in "*?["):
+            raise UsageError(f"EnvironmentFile={line} is not the whole path of one file", hint="name each file")
+        found.append(path)
+    return tuple(found)
+
+
+def _below_files(env: Mapping[str, str], files: tuple[str, ...], notes: list[str]) -> dict[str, str]:
+    """The variables of Environment that no file sets: there a file's counts, and here it would be the other way."""
+    if not files or not env:
+        return dict(env)
+    from chronos_cli.running.env_file import read_env_file
+
+    named: set[str] = set()
+    for path in files:
+        try:
+            named |= read_env_file(Path(path.removeprefix("-")).read_text(encoding="utf-8", errors="replace")).keys()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            notes.append(f"{path} cannot be read now ({why}): what it sets besides Environment counts for less here")
+    if both := sorted(named & env.keys()):
+        notes.append(f"Environment is left out where EnvironmentFile sets the same: {', '.join(both)}")
+    return {name: value for name, value in env.items() if name not in named}
+
+
 def _specified(text: str, machine: Machine, service: Unit) -> str:
     """The text with its specifiers (`%h`) replaced. Raises UsageError for one that is not known here."""
     stem = service.name.removesuffix(".service")
@@ -213,7 +247,7 @@ def _specified(text: str, machine: Machine, service: Unit) -> str:
     return re.sub(r"%(.)", one, text)
 
 
-def _action(service: Unit, env: Mapping[str, str], machine: Machine) -> dict[str, Any]:
+def _action(service: Unit, env: Mapping[str, str], machine: Machine, files: tuple[str, ...]) -> dict[str, Any]:
     kind = service.last("Service", "Type") or "simple"
     if kind not in _TYPES:
         raise UsageError(f"a service of Type={kind} does not end with its program", hint="use oneshot or exec")
@@ -230,6 +264,10 @@ def _action(service: Unit, env: Mapping[str, str], machine: Machine) -> dict[str
     lines = service.all("Service", "ExecStart")
     if not lines or (len(lines) > 1 and kind != "oneshot"):
         raise UsageError(f"it has {len(lines) or 'no'} ExecStart", hint="put the service right")
+    if files and (named := next((match[0] for match in map(_VARIABLE_THERE.search, lines) if match), None)):
+        raise UsageError(
+            f"ExecStart has {named}, which an EnvironmentFile may set when it starts", hint="write sh -c '...' there"
+        )
     commands = [_command(line, env, machine, service) for line in lines]
     if len(commands) == 1 and not commands[0][1]:
         return {"command": commands[0][0]}

@@ -9,7 +9,7 @@ from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.operations.foreign.calendar_events import from_event, to_events
-from chronos_cli.operations.foreign.exported import kept, own_action, own_env
+from chronos_cli.operations.foreign.exported import kept, own_action, own_env, own_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ def units(job: Job) -> dict[str, str]:
     service = ["[Unit]", f"Description={_plain(job.name)}", "", "[Service]", "Type=oneshot",
                f"ExecStart={' '.join(_word(word) for word in words)}"]  # fmt: skip
     service += [f"Environment={_quoted(f'{name}={value}')}" for name, value in own_env(job).items()]
+    service += [f"EnvironmentFile={_file(path, job)}" for path in own_files(job)]
     if isinstance(job.record.get("workdir"), str):
         service.append(f"WorkingDirectory={_plain(job.record['workdir'])}")
     service.append(f"TimeoutStartSec={job.policy.timeout}")
@@ -70,6 +71,17 @@ def _plain(text: str) -> str:
     if not text.isprintable():
         raise UsageError("a unit file cannot hold a line break or a control character", hint="rename the job")
     return text.replace("%", "%%")
+
+
+def _file(path: str, job: Job) -> str:
+    """A path of an EnvironmentFile, which counts before Environment there and after it here. Raises UsageError."""
+    if own_env(job):
+        raise UsageError(
+            "its variables count before those of its env_file, and a service's after them", hint="keep one of the two"
+        )
+    if any(letter in path for letter in "*?[\\") or path != path.strip():
+        raise UsageError("the path of its env_file means several files there", hint="rename it")
+    return _plain(path)
 
 
 def _quoted(text: str) -> str:

@@ -49,6 +49,8 @@ class ForeignJob:
     zone_name: str
     action: Mapping[str, Any]
     env: Mapping[str, str] = field(default_factory=dict)
+    env_file: tuple[str, ...] | None = None
+    """Paths of files of variables; None where the source has no such thing, and what a job has of it stays."""
     workdir: str | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
@@ -220,7 +222,10 @@ def _fields(arriving: ForeignJob) -> dict[str, Any]:
 
 
 def _extras(arriving: ForeignJob, source: str) -> dict[str, Any]:
-    return {"env": dict(arriving.env), "imported": {"source": source, "line": arriving.key, **arriving.kept}}
+    own: dict[str, Any] = {"env": dict(arriving.env)}
+    if arriving.env_file is not None:
+        own["env_file"] = list(arriving.env_file)
+    return own | {"imported": {"source": source, "line": arriving.key, **arriving.kept}}
 
 
 def _planned(item: ImportItem, job: ForeignJob, now: datetime) -> ForeignPlan:

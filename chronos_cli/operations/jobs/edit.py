@@ -345,6 +345,7 @@ def _brought_to(ctx: Context, job: Job, draft: edits.JobDraft, token: str) -> di
         action=draft.action,
         fields=draft.fields,
         times=draft.times or None,
+        extras=draft.extras,
     )
     record = edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy, trust=ctx.trust)
     if not draft.paused or job.standing is Standing.COMPLETED:

@@ -183,5 +183,5 @@ def _edit_to(job: Job) -> edits.Edit:
         action=action if isinstance(action, dict) else None,
         fields={key: job.record[key] for key in _FIELDS if key in job.record},
         times=0 if job.times is None else job.times,
-        extras={key: ours_of(job.record).get(key) for key in ("env", "imported")},
+        extras={key: ours_of(job.record).get(key) for key in ("env", "env_file", "imported")},
     )
