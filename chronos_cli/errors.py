@@ -163,7 +163,7 @@ class StoreError(ChronosError):
     code = "store"
     exit_code = ExitCode.FAULT
     http_status = 503
-    default_hint = "nothing was changed; put the file right or restore cron/jobs.json.bak"
+    default_hint = "nothing was changed; put the file right"
 
 
 class DocumentError(StoreError):

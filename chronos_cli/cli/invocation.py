@@ -82,7 +82,12 @@ class Invocation:
         """The home, opened; `armed` False leaves NAS out of it. Raises ConfigError where no such home exists."""
         from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
-        outside = ProcessEnvironment(environ=self.environ, secrets=self.secrets, interrupts=interrupts)
+        outside = ProcessEnvironment(
+            environ=self.environ,
+            secrets=self.secrets,
+            interrupts=interrupts,
+            by_person=self.command.startswith(("job.", "apply")),
+        )
         context = open_home(self.config(), outside, armed=armed)
         self._outboxes.append(context)
         return context

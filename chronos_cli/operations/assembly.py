@@ -39,11 +39,13 @@ class ProcessEnvironment:
     secrets: Mapping[str, str]
     interrupts: Interrupts | None = None
     budget_s: float | None = None
+    by_person: bool = False
+    """What the process changes, a person asked for."""
 
 
 def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True) -> Context:
     """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
-    documents = open_documents(config)
+    documents = open_documents(config, by_person=outside.by_person)
     wire = _wire(config, outside) if armed else None
     repository = Repository(documents, sleep=time.sleep, random=random.random, fleet=_fleet_of(config))
     return Context(
@@ -94,10 +96,11 @@ def home_of(config: Config) -> HomeDefaults:
     return HomeDefaults(zone=named_zone(config.timezone), zone_name=config.timezone, policy=policy)
 
 
-def open_documents(config: Config) -> DocumentStore:
+def open_documents(config: Config, *, by_person: bool = False) -> DocumentStore:
     """The document store that a configuration names."""
     if "://" not in config.store:
-        return LocalStore(Path(config.store or config.home), lock_timeout_s=config.lock_timeout)
+        home = Path(config.store or config.home)
+        return LocalStore(home, lock_timeout_s=config.lock_timeout, by_person=by_person)
     from chronos_cli.store.open import open_store
 
     return open_store(config.store, endpoint=config.store_endpoint or None, lock_timeout_s=config.lock_timeout)

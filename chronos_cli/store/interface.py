@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from chronos_cli.store.backups import Backup
 
 JOBS_KEY: Final = "cron/jobs.json"
 ARMS_PREFIX: Final = "cron/arms/"
@@ -82,6 +84,10 @@ class DocumentStore(ABC):
 
         `durable`: no power cut brings it back once this returns. False is for what does no harm and is deleted again.
         """
+
+    def backups(self) -> Iterator[Backup]:
+        """Give the copies of the jobs that can be had, the newest first; a bucket keeps versions of its own."""
+        return iter(())
 
     def exclusive(self, key: str) -> AbstractContextManager[None]:
         """Keep other writers of `key` out for a load-change-save, where the place can.

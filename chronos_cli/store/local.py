@@ -13,12 +13,11 @@ import stat
 import threading
 import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import DocumentError, LockTimeoutError, StoreError
-from chronos_cli.files import Place, open_folder, place_of
+from chronos_cli.files import Place, open_folder, place_of, read_file
 from chronos_cli.store.atomic import (
     NEW_FILE_MODE,
     NotDurableError,
@@ -28,6 +27,7 @@ from chronos_cli.store.atomic import (
     write_new,
     write_over,
 )
+from chronos_cli.store.backups import SUFFIX, Backup, is_due, move_on, older
 from chronos_cli.store.disk_errors import disk_error
 from chronos_cli.store.filelock import locked
 from chronos_cli.store.interface import ARMS_PREFIX, JOBS_KEY, Document, DocumentStore, VersionConflict, check_key
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from chronos_cli.store.split import RuntimeRows
 
 LOCK_NAME: Final = ".jobs.lock"
-BACKUP_SUFFIX: Final = ".bak"
 MAX_FILE_BYTES: Final = 256 * 2**20
 """The largest file that is read: 10,000 jobs take ten megabytes. What is larger would take this process's memory."""
 
@@ -56,7 +55,7 @@ class LocalStore(DocumentStore):
     """Documents as files under `home`.
 
     `lock_timeout_s`: how long a writer waits for another, in seconds. `clock` is monotonic, `wall` the time of day,
-    both in seconds.
+    both in seconds. `by_person`: what is written first is a person's change, so a copy of what was there is kept.
     """
 
     def __init__(
@@ -67,6 +66,7 @@ class LocalStore(DocumentStore):
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        by_person: bool = False,
     ) -> None:
         self._home = home
         self._lock_timeout_s = lock_timeout_s
@@ -76,6 +76,8 @@ class LocalStore(DocumentStore):
         self._held = threading.local()
         self._turn = threading.Lock()
         self._tidied: set[Path] = set()
+        self._by_person = by_person
+        self._copied = False
 
     @property
     def location(self) -> str:
@@ -134,7 +136,7 @@ class LocalStore(DocumentStore):
                     if signature(found) != own or mark != ("" if split is None else split.mark):
                         raise VersionConflict(key)
                     if key == JOBS_KEY:
-                        self._first_change_of_a_day(place, found)
+                        self._keep_copy(place, found)
                     return write_over(place, data, found, durable=durable) + (f"{_AND}{mark}" if mark else "")
             except FileNotFoundError:
                 if path.exists():
@@ -255,20 +257,20 @@ class LocalStore(DocumentStore):
         finally:
             os.close(fd)
 
-    def _first_change_of_a_day(self, place: Place, found: os.stat_result) -> None:
-        """Keep yesterday's jobs.json beside it, and tidy up after writers that were killed."""
-        backup = self._path(JOBS_KEY + BACKUP_SUFFIX)
-        now = self._wall()
+    def _keep_copy(self, place: Place, found: os.stat_result) -> None:
+        """Keep what jobs.json was beside it, where that is due, and tidy up after writers that were killed."""
+        backup = self._path(JOBS_KEY + SUFFIX)
+        by_person, now = self._by_person and not self._copied, self._wall()
         try:
             kept = backup.lstat()
         except FileNotFoundError:
             kept = None
-        if kept is not None and _day(kept.st_mtime) == _day(now):
-            return
         if kept is not None and kept.st_mtime > now:
-            # What a clock that was ahead has done since is not to take the place of what was before it: not today.
+            # What a clock that was ahead has done since is not to take the place of what was before it: not now.
             with self._beside_jobs(backup) as beside:
                 os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
+                kept = beside.stat()
+        if not is_due(kept, now, by_person=by_person):
             return
         # The backup takes the owner and mode of what it copies, whatever an older backup had.
         fd = place.open(os.O_RDONLY)
@@ -277,11 +279,29 @@ class LocalStore(DocumentStore):
         finally:
             os.close(fd)
         with self._beside_jobs(backup) as beside:
+            if kept is not None:
+                move_on(beside, kept)
             write_over(beside, data, found, durable=True)
             os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
+        self._copied = True
         cron = self._home / "cron"
         for folder in (Path(place.path).parent, backup.parent, cron / "arms", cron / "arm-packs"):
             self._tidy(folder)
+
+    def backups(self) -> Iterator[Backup]:
+        """Give the copies of jobs.json that are there and can be read, the newest first."""
+        newest = self._path(JOBS_KEY + SUFFIX)
+        try:
+            names = [newest.name, *older(os.listdir(newest.parent), newest.name)]
+        except OSError:
+            return
+        for name in names:
+            try:
+                with place_of(self._home, f"{JOBS_KEY.rpartition('/')[0]}/{name}") as place:
+                    found, data = place.stat(), read_file(place.path, most=MAX_FILE_BYTES)
+            except OSError:
+                continue
+            yield Backup(path=place.path, age_s=max(self._wall() - found.st_mtime, 0.0), data=data)
 
     def _beside_jobs(self, path: Path) -> Place:
         return Place(open_folder(self._home, *Path(JOBS_KEY).parts[:-1]), path.name, str(path))
@@ -326,10 +346,6 @@ def _not_read(key: str, path: Path, error: OSError) -> StoreError:
     """The error of a file that could not be read: of one document alone, unless it is the one of all jobs."""
     said = disk_error("read", path, error)
     return said if key == JOBS_KEY else DocumentError(said.message, hint=said.hint, key=key)
-
-
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from zlib import crc32
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS, instants_of, ours_of
 from chronos_cli.core.row import Row, kept_at
+from chronos_cli.durations import span
 from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.arms import ArmDocument, unreadable_arm
@@ -83,7 +84,7 @@ class Repository:
         if found is None:
             return JobsFile.empty()
         if self._jobs is None or self._jobs.version != found.version:
-            self._jobs = StoredDocument(value=JobsFile.parse(found.data, beside=found.beside), version=found.version)
+            self._jobs = StoredDocument(value=self._parsed(found), version=found.version)
         return self._jobs.value
 
     def change(self, fn: Callable[[JobsFile], T]) -> T:
@@ -102,7 +103,7 @@ class Repository:
         def once() -> T:
             with self.exclusive():
                 found = self.documents.read(JOBS_KEY)
-                jobs = JobsFile.empty() if found is None else JobsFile.parse(found.data, beside=found.beside)
+                jobs = JobsFile.empty() if found is None else self._parsed(found)
                 result = fn(jobs)
                 if jobs.changed:
                     version = self._write(JOBS_KEY, jobs.render(), found)
@@ -111,6 +112,29 @@ class Repository:
                 return result
 
         return self._until_stored(JOBS_KEY, once, waited=2)
+
+    def _parsed(self, found: Document) -> JobsFile:
+        """The jobs of a document. Raises StoreError, naming the copy to go back to where nothing better is known."""
+        try:
+            return JobsFile.parse(found.data, beside=found.beside)
+        except StoreError as error:
+            if error.hint != StoreError.default_hint:
+                raise
+            raise type(error)(error.message, hint=f"{error.hint}{self._way_back()}") from error
+
+    def _way_back(self) -> str:
+        """The command that brings back the newest copy that can be read, with its age and its number of jobs."""
+        from shlex import quote
+
+        for copy in self.documents.backups():
+            try:
+                jobs = JobsFile.parse(copy.data).records
+            except StoreError:
+                continue
+            count = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
+            command = f"cp {quote(copy.path)} {quote(f'{self.documents.location}/{JOBS_KEY}')}"
+            return f", or go back to what was there {span(copy.age_s)} ago ({count}) with `{command}`"
+        return ", there is no copy of it that can be read"
 
     # -- any document ------------------------------------------------------------------------------------------------
 

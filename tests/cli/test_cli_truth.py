@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -289,3 +290,25 @@ def test_the_hint_after_a_removal_that_nas_did_not_hear_of_is_the_cure(tmp_path,
     done = said(agent.home, *cure)
     assert done.code == 0, done
     assert "mine" not in nas.armed(agent.access), done
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b'{"jobs": 5}', b"\xff\xff"])
+def test_a_store_that_cannot_be_read_names_the_copy_and_the_command_brings_it_back(chronos, home, broken):
+    """With its age and its number of jobs; the newest that can be read, since the last may be broken too."""
+    path = home / "cron" / "jobs.json"
+    for job_id in ("a", "b", "c"):
+        assert chronos("job", "add", "@yearly", "--id", job_id, "--shell", "true", home=home).code == 0
+    path.with_name("jobs.json.bak").write_bytes(b"broken too")
+    path.write_bytes(broken)
+    for command in (("list",), ("job", "pause", "a"), ("tick",)):
+        done = chronos(*command, home=home)
+        assert done.code == 1
+        assert re.search(r"go back to what was there \d+ s ago \(1 job\) with `cp ", done.err), done.err
+    assert path.read_bytes() == broken
+    (command,) = re.findall(r"with `(cp [^`]+)`", done.err)
+    subprocess.run(["sh", "-c", command], check=True)
+    assert [job["id"] for job in chronos("list", "--json", home=home).json["jobs"]] == ["a"]
+    for copy in path.parent.glob("jobs.json.bak*"):
+        copy.unlink()
+    path.write_bytes(broken)
+    assert "there is no copy of it that can be read" in chronos("list", home=home).err

@@ -443,8 +443,8 @@ def test_a_failing_fsync_of_the_folder_is_told(store, monkeypatch):
     assert store.read(ROW).data == b"new"
 
 
-def test_one_backup_a_day(home, jobs_path):
-    """The first change of a day keeps what was there before it; the day's later changes leave that alone."""
+def test_what_runs_change_leaves_one_copy_an_hour(home, jobs_path):
+    """The first change of an hour keeps what was there before it; its later changes leave that alone."""
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
     time_of_day = [noon]
     store = LocalStore(home, lock_timeout_s=1, wall=lambda: time_of_day[0])
@@ -455,9 +455,27 @@ def test_one_backup_a_day(home, jobs_path):
     assert backup.read_bytes() == b"first"
     version = store.replace(JOBS_KEY, b"third", version)
     assert backup.read_bytes() == b"first"
-    time_of_day[0] = noon + 86_400
+    time_of_day[0] = noon + 3_600
     store.replace(JOBS_KEY, b"fourth", version)
     assert backup.read_bytes() == b"third"
+    assert [(copy.data, copy.age_s) for copy in store.backups()] == [(b"third", 0.0), (b"first", 3_600.0)]
+
+
+def test_each_change_of_a_person_leaves_a_copy_and_their_row_is_bounded(home, jobs_path):
+    """Ten copies at most, the newest first, each what was there before; one for a command, however often it writes."""
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+    version = LocalStore(home, lock_timeout_s=1, wall=lambda: noon).create(JOBS_KEY, b"0")
+    for number in range(1, 15):
+        command = LocalStore(home, lock_timeout_s=1, wall=lambda at=noon + number: at, by_person=True)
+        version = command.replace(JOBS_KEY, b"half of %d" % number, version)
+        version = command.replace(JOBS_KEY, b"%d" % number, version)
+    kept = [copy.data for copy in command.backups()]
+    assert kept == [b"%d" % number for number in range(13, 3, -1)]
+    assert jobs_path.with_name("jobs.json.bak").read_bytes() == b"13"
+    assert len(list(jobs_path.parent.glob("jobs.json.bak*"))) == 10
+    run = LocalStore(home, lock_timeout_s=1, wall=lambda: noon + 15)
+    run.replace(JOBS_KEY, b"15", version)
+    assert [copy.data for copy in run.backups()] == kept
 
 
 def test_a_clock_that_was_ahead_for_a_while_does_not_cost_the_copy_of_what_was_before(home, jobs_path):
