@@ -333,7 +333,7 @@ def test_no_class_name_has_two_meanings():
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
-ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Bar Bounds Cache Cancel Change Changes Check
+ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Backup Bar Bounds Cache Cancel Change Changes Check
     Child Choice Circuit Claims Clause Client Clock Code Column Command Commit Config Conflict Connection Container Context
     Crash Cron Crontab Decision Defaults Dialect Doubt Draft Echo Edit Effect End Engine Entry Environment Error Event
     Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval

@@ -261,7 +261,8 @@ def from_record(value: object, zone: tzinfo) -> Schedule:
     text = next((value[key] for key in ("expr", "value", "text", "display") if isinstance(value.get(key), str)), None)
     if kind in (None, "natural") and text is not None:
         return _from_text(text)
-    raise ScheduleError(f"the schedule kind {kind!r:.40} is not known here")
+    named = f" '{kind[:40]}'" if isinstance(kind, str) else ""
+    raise ScheduleError(f"the schedule kind{named} is not known here")
 
 
 def _stored_cron(expr: object) -> Cron:

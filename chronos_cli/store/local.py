@@ -292,7 +292,7 @@ class LocalStore(DocumentStore):
         """Give the copies of jobs.json that are there and can be read, the newest first."""
         newest = self._path(JOBS_KEY + SUFFIX)
         try:
-            names = [newest.name, *older(os.listdir(newest.parent), newest.name)]
+            names = [newest.name, *older(os.listdir(newest.parent), newest.name)]  # noqa: PTH208 - names alone
         except OSError:
             return
         for name in names:

@@ -14,7 +14,7 @@ from chronos_cli.contract import (
     format_fire_at,
     parse_fire_at,
 )
-from chronos_cli.nas_server.conformance.interface import Clause, NotTestedError, demand
+from chronos_cli.nas_server.conformance.interface import Clause, NotTestedError, demand, shown
 from chronos_cli.nas_server.conformance.probe import ahead
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _answer_arms(probe: ContractProbe) -> None:
     probe.arm(job_id, when, accepts=[FEATURE_ARM_IN_ANSWER], generation=1)
     fires = probe.fires(job_id, when)
     demand(fires, "no callback came")
-    demand(_says(fires[0]) == ARM_BY_ANSWER, f"the token's claim `{ARM_CLAIM}` is {_says(fires[0])!r}")
+    demand(_says(fires[0]) == ARM_BY_ANSWER, f"the token's claim `{ARM_CLAIM}` is {shown(_says(fires[0]))}")
     time.sleep(_SETTLED_S)
     demand(probe.instant(job_id) == later, f"the list shows {probe.instant(job_id)}")
 
@@ -100,9 +100,9 @@ def _told(probe: ContractProbe) -> None:
     demand(probe.fires(job_id, when), "no callback came")
     time.sleep(_SETTLED_S)
     told = next((one.get("deliveries") for one in probe.listed() if one["job_id"] == job_id), None)
-    demand(isinstance(told, dict), f"the entry tells {told!r}")
+    demand(isinstance(told, dict), f"the entry tells {shown(told)}")
     fits = isinstance(told, dict) and told.get("attempts") == 1 and isinstance(told.get("last_error"), str)
-    demand(fits, f"it tells {told!r}")
+    demand(fits, f"it tells {shown(told)}")
     probe.cancel(job_id)
 
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import FIRE_ALGORITHMS, FIRE_PATH, FIRE_PURPOSE, JWKS_PATH, parse_fire_at
-from chronos_cli.nas_server.conformance.interface import BrokenError, Clause, NotTestedError, demand
+from chronos_cli.nas_server.conformance.interface import BrokenError, Clause, NotTestedError, demand, shown
 from chronos_cli.nas_server.conformance.probe import LATE_S, ahead
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def _token(probe: ContractProbe) -> None:
 
 def _claimed(probe: ContractProbe) -> None:
     claims, (fire, _) = _claims(probe), _first(probe)
-    demand(claims.get("purpose") == FIRE_PURPOSE, f"purpose is {claims.get('purpose')!r}")
-    demand(str(claims.get("iss", "")).rstrip("/") == probe.portal_url, f"iss is {claims.get('iss')!r}")
+    demand(claims.get("purpose") == FIRE_PURPOSE, f"purpose is {shown(claims.get('purpose'))}")
+    demand(str(claims.get("iss", "")).rstrip("/") == probe.portal_url, f"iss is {shown(claims.get('iss'))}")
     audience = claims.get("aud")
     if probe.audience is not None:
-        demand(audience == probe.audience, f"aud is {audience!r}, not {probe.audience!r}")
-    demand(isinstance(audience, str) and audience.startswith("agent:"), f"aud is {audience!r}")
+        demand(audience == probe.audience, f"aud is {shown(audience)}, not {shown(probe.audience)}")
+    demand(isinstance(audience, str) and audience.startswith("agent:"), f"aud is {shown(audience)}")
     left = float(claims.get("exp", 0)) - fire.at
     demand(30 <= left <= 150, f"exp lies {left:.0f} s ahead, not 60 to 120 (30 more either way for clocks)")
 
@@ -88,7 +88,8 @@ def _bound(probe: ContractProbe) -> None:
         raise NotTestedError("the token names no occurrence; the contract leaves that open")
     for name in ("job_id", "fire_at"):
         demand(
-            name not in claims or claims[name] == fire.body.get(name), f"{name} is {claims.get(name)!r} in the token"
+            name not in claims or claims[name] == fire.body.get(name),
+            f"{name} is {shown(claims.get(name))} in the token",
         )
 
 

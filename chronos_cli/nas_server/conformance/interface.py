@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -45,6 +46,11 @@ class Finding:
     clause: Clause
     verdict: ClauseVerdict
     detail: str = ""
+
+
+def shown(value: object) -> str:
+    """Return a value that a NAS said as it said it: JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def demand(condition: object, detail: str) -> None:

@@ -90,7 +90,7 @@ def check_modes(config: Config) -> Check:
         mode = _mode(path)
         if mode & stat.S_IWOTH:
             text = f"{path} can be changed by anybody: mode {mode:04o}"
-            return fail("modes", text, code="writable_by_others", mend=f"chmod o-w {path}")
+            return fail("modes", text, code="writable_by_others", mend=f"chmod go-w {path}")
     for path in secrets:
         mode = _mode(path)
         if mode & _FOR_OTHERS:

@@ -1,0 +1,335 @@
+"""No hint that is not the cure: each is tried by bringing the fault about, doing as it says, and finding it cured."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chronos_cli.cli import cli_model
+from tests.cli.conftest import chronos, clean_environment, home  # noqa: F401 - fixtures
+from tests.errors.hinted import hints
+from tests.errors.raised import _trees
+
+ADD = ("job", "add", "@hourly")
+SHELL = ("--shell", "true")
+
+SPELLINGS = [
+    # file, words of the hint, what is wrong, what the hint says to write
+    ("cli/commands/completions.py", "there is one for", ("completions", "tcsh"), ("completions", "bash")),
+    ("cli/commands/hold.py", "give one of them", ("hold", "--on", "--off"), ("hold", "--on")),
+    ("cli/commands/hold.py", "to hold all jobs, give --on", ("hold",), ("hold", "--on")),
+    ("cli/commands/init.py", "edit it, or replace it with --force", ("init",), ("init", "--force")),
+    ("cli/commands/job_add.py", "give -- ARGV..., --shell, --script, --prompt or --http", ADD, (*ADD, "--", "date")),
+    ("cli/commands/job_add.py", "or give another name", (*ADD, "--name", "a", *SHELL), (*ADD, "--name", "c", *SHELL)),
+    ("cli/commands/job_edit.py", "name what to change", ("job", "edit", "a"), ("job", "edit", "a", "--retries", "1")),
+    ("cli/commands/job_import.py", "give FILE, --from crontab, or --from DIR", ("job", "import"), ("job", "import", "{jobs}")),
+    ("cli/commands/job_import.py", "name a folder, or crontab", ("job", "import", "--from", "/x"), ("job", "import", "--from", "{other}")),
+    ("cli/commands/job_import.py", "give one of them", ("job", "import", "x", "--from", "y"), ("job", "import", "{jobs}")),
+    ("cli/commands/job_import.py", "a crontab needs --from crontab", ("job", "import", "{tab}"), ("job", "import", "{tab}", "--from", "crontab")),
+    ("cli/commands/job_import.py", "save it as UTF-8", ("job", "import", "{latin}"), ("job", "import", "{jobs}")),
+    ("cli/commands/logs.py", "read it once it has ended", ("logs", "a", "-f", "--json"), ("logs", "a")),
+    ("cli/commands/tick.py", "say --install crontab", ("tick", "--every", "5m"), ("tick", "--install", "crontab", "--every", "5m")),
+    ("cli/commands/timeline.py", "give --last and --next such as 2h", ("timeline", "--last", "1s", "--next", "1s"), ("timeline", "--last", "2h", "--next", "2h")),
+    ("cli/handlers/fire.py", "give one of them", ("fire", "--job-id", "a", "--token", "x", "--token-file", "y"), None),
+    ("cli/installing.py", "write --every 1m", ("tick", "--install", "crontab", "--every", "0s"), ("tick", "--install", "crontab", "--every", "1m")),
+    ("cli/installing.py", "use", ("tick", "--install", "launchd"), ("tick", "--install", "systemd")),
+    ("cli/invocation.py", "add --yes", ("job", "remove", "a"), ("job", "remove", "a", "--yes")),
+    ("cli/job_options.py", "give a whole number above zero, or", ("job", "edit", "a", "--repeat", "0"), ("job", "edit", "a", "--repeat", "2")),
+    ("cli/job_options.py", "give one of them", (*ADD, "--shell", "x", "--script", "y"), (*ADD, "--shell", "x")),
+    ("cli/job_options.py", "give --http URL", (*ADD, "--shell", "x", "--method", "POST"), (*ADD, "--http", "http://127.0.0.1:9/", "--method", "POST")),
+    ("cli/job_options.py", "quote it as for a shell, or give none", ("job", "edit", "a", "--on-failure", "'x"), ("job", "edit", "a", "--on-failure", "true 'x'")),
+    ("cli/job_options.py", "it may be", ("job", "edit", "a", "--overlap", "never"), ("job", "edit", "a", "--overlap", "queue")),
+    ("cli/job_options.py", "put options of chronos before", (*ADD, "--command", "date", "--dry-run"), (*ADD, "--", "date", "--dry-run")),
+    ("cli/job_options.py", "write --command PROGRAM ARG..., or -- PROGRAM ARG...", (*ADD, "--command"), (*ADD, "--command", "date", "+%s")),
+    ("cli/layouts.py", "it may be", ("list", "-o", "yaml"), ("list", "-o", "wide")),
+    ("cli/layouts.py", "give one of them", ("list", "--json", "-o", "name"), ("list", "-o", "name")),
+    ("cli/layouts.py", "leave one of them out", ("list", "--watch", "-o", "name"), ("list", "-o", "name")),
+    ("cli/layouts.py", "leave it out", ("list", "--watch"), ("list",)),
+    ("cli/lazy.py", "give one; if that is it", (*ADD, *SHELL, "--name", "--dry-run"), (*ADD, *SHELL, "--name=--dry-run")),
+    ("cli/app.py", "did you mean", ("list", "--oflline"), ("list", "--offline")),
+    ("core/edits.py", "use a smaller --jitter", ("job", "edit", "a", "--jitter", "2h"), ("job", "edit", "a", "--jitter", "2m")),
+    ("core/instant.py", "use an IANA name such as Europe/Berlin, or UTC", ("next", "@daily", "--tz", "Mars"), ("next", "@daily", "--tz", "Europe/Berlin")),
+    ("core/schedule.py", "give a time ahead, or 'in 1m", ("next", "2020-01-01"), ("next", "in 1m")),
+    ("core/schedule.py", "write '0 9 * * 1-5", ("next", "* * * *"), ("next", "0 9 * * 1-5")),
+    ("core/schedule.py", "use five fields, or 'every 10s' for seconds", ("next", "0 0 9 * * *"), ("next", "every 10s")),
+    ("core/schedule.py", "check the day and the month", ("next", "0 0 30 2 *"), ("next", "0 0 28 2 *")),
+    ("core/schedule.py", "there are", ("next", "@never"), ("next", "@annually")),
+    ("core/schedule.py", "give a length above zero", ("next", "every 0s"), ("next", "every 1s")),
+    ("core/schedule.py", "write 'in", ("next", "30m"), ("next", "in 30m")),
+    ("core/schedule.py", "write '0 9 * * 1-5', '@daily', 'every 30m', 'in 90s' or 2026-11-20T15:30", ("next", "soon"), ("next", "every 30m")),
+    ("durations.py", "write it as 90s, 30m, 2h or 1d", ("job", "edit", "a", "--timeout", "soon"), ("job", "edit", "a", "--timeout", "30m")),
+    ("durations.py", "use a shorter one", ("job", "edit", "a", "--grace", "200000d"), ("job", "edit", "a", "--grace", "2d")),
+    ("errors.py", "see `chronos job list`", ("job", "show", "zz"), ("job", "list")),
+    ("operations/install/__init__.py", "use whole minutes that divide the hour", ("tick", "--install", "crontab", "--every", "7m"), ("tick", "--install", "crontab", "--every", "5m")),
+    ("operations/install/__init__.py", "cron has no seconds", ("tick", "--install", "crontab", "--every", "10s"), ("tick", "--install", "systemd", "--every", "10s")),
+    ("operations/install/systemd.py", "use seconds or minutes that divide 60", ("tick", "--install", "systemd", "--every", "7m"), ("tick", "--install", "systemd", "--every", "5m")),
+    ("operations/jobs/edit.py", "did you mean", ("job", "show", "aa"), ("job", "show", "a")),
+    ("operations/jobs/edit.py", "see `chronos job list`", ("job", "show", "zz"), ("job", "list")),
+    ("operations/jobs/edit.py", "use letters, digits, '.', '_' and '-', at most 128 of them", (*ADD, *SHELL, "--id", "a b"), (*ADD, *SHELL, "--id", "a_b")),
+    ("operations/jobs/hold.py", "give a --ttl above zero, or lift it with --off", ("hold", "--ttl", "0s"), ("hold", "--ttl", "2h")),
+    ("operations/jobs/transfer.py", "give what `chronos job export` wrote", ("job", "import", "{empty}"), ("job", "import", "{jobs}")),
+    ("operations/views/logs.py", "see `chronos list` for when it will", ("logs", "never"), ("list",)),
+    ("operations/views/logs.py", "see `chronos history", ("logs", "a/20200101T000000Z"), ("history", "a")),
+]  # fmt: skip
+"""Slips of the hand. Where what is right is None, the case is among the faults below, or needs a NAS."""
+
+NO_CURE_BUT_TO_READ = {("errors.py", "see `chronos job list`"), ("operations/jobs/edit.py", "see `chronos job list`")}
+
+
+@pytest.fixture
+def world(chronos, home, tmp_path):  # noqa: F811 - the fixtures
+    """A home with a job that has run, one that has not, and files to be imported."""
+    for job_id in ("a", "never"):
+        assert chronos("job", "add", "@hourly", "--id", job_id, "--shell", "true", home=home).code == 0
+    assert chronos("run", "a", home=home).code == 0
+    files = {"jobs": "", "tab": "0 9 * * * true\n", "empty": "{}", "latin": ""}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "latin").write_bytes(b"\xff\xfe\x00")
+    assert chronos("job", "export", "a", "-o", tmp_path / "jobs", home=home).code == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    assert chronos("job", "add", "@daily", "--id", "elsewhere", "--shell", "true", home=other).code == 0
+
+    def run(*words):
+        filled = [word.format(**{name: tmp_path / name for name in (*files, "other")}) if "{" in word and "%" not in word
+                  else word for word in map(str, words)]  # fmt: skip
+        return chronos(*filled, home=home)
+
+    run.home, run.path = home, home / "cron" / "jobs.json"
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "right"), [case[1:] for case in SPELLINGS], ids=[" ".join(case[2]) for case in SPELLINGS]
+)
+def test_what_a_hint_says_to_write_is_right(world, words, wrong, right):
+    """The command is refused with the hint, on one line; written as the hint says it is taken."""
+    refused = world(*wrong)
+    assert refused.code not in (0, 1)
+    assert words in refused.err.splitlines()[-1], refused.err
+    if right is not None:
+        done = world(*right)
+        assert done.code == 0, done.err
+
+
+def _edit(run, change):
+    document = json.loads(run.path.read_text())
+    change(document["jobs"])
+    run.path.write_text(json.dumps(document))
+
+
+def _held(run, patch):
+    assert run("hold", "--on").code == 0
+
+
+def _open_home(run, patch):
+    run.path.chmod(0o666)
+
+
+def _broken(run, patch):
+    _edit(run, lambda jobs: jobs[0].update(schedule=None))
+
+
+def _corrupt(run, patch):
+    assert run("job", "edit", "a", "--retries", "1").code == 0
+    run.path.write_bytes(b"{")
+
+
+def _far_ahead(run, patch):
+    far = (datetime.now(UTC) + timedelta(days=4000)).replace(microsecond=0).isoformat()
+    _edit(run, lambda jobs: jobs[0].update(next_run_at=far))
+
+
+def _unreadable_row(run, patch):
+    folder = run.home / "cron" / "runs" / "a"
+    entry = {"run": "20260101T000000Z", "kind": "run", "claim": "c", "claimed_at": "2026-01-01T00:00:00+00:00",
+             "scheduled_at": "2026-01-01T00:00:00+00:00", "timing": "on_time"}  # fmt: skip
+    (folder / "20260101T000000Z.json").write_text("{")
+    _edit(run, lambda jobs: jobs[0]["chronos"].update(open=[entry]))
+
+
+def _completed(run, patch):
+    _edit(run, lambda jobs: jobs[0].update(state="completed", enabled=False, next_run_at=None))
+
+
+def _standby(run, patch):
+    (run.home / "config.yaml").write_text("timezone: UTC\ncron:\n  standby: true\n")
+
+
+def _active(run, hint):
+    (run.home / "config.yaml").write_text("timezone: UTC\n")
+
+
+def _failing(run, patch):
+    assert run("job", "edit", "a", "--shell", "exit 3").code == 0
+    assert run("run", "a").code == 10
+
+
+def _no_tick(run, patch):
+    crontab = run.home / "crontab"
+    crontab.write_text(f'#!/bin/sh\n[ "$1" = - ] && exec cat > {run.home}/tab\nexec cat {run.home}/tab\n')
+    crontab.chmod(0o755)
+    (run.home / "tab").write_text("")
+    patch.setenv("PATH", f"{run.home}:{os.environ['PATH']}")
+
+
+def _overdue(run, patch):
+    ago = (datetime.now(UTC) - timedelta(minutes=5)).replace(microsecond=0).isoformat()
+    _edit(run, lambda jobs: jobs[0].update(next_run_at=ago))
+
+
+def _no_job(run, patch):
+    for job_id in ("a", "never"):
+        assert run("job", "remove", job_id, "--yes").code == 0
+
+
+def _two_of_one_name(run, patch):
+    _edit(run, lambda jobs: [job.update(name="same") for job in jobs])
+
+
+def _checked(name):
+    """The doctor's check of that name, with its level and what mends it."""
+    return lambda run: next(one for one in run("doctor", "--json").json["checks"] if one["name"] == name)
+
+
+FAULTS = [
+    # file, words of the hint, how it is brought about, the command that meets it, what cures it (None: the command in
+    # the hint, as it stands there), and the check of the doctor that is OK after it (None: the command itself works).
+    ("errors.py", "lift it with `chronos hold --off`", _held, ("run", "a"), None, None),
+    ("operations/jobs/edit.py", "lift it with `", _held, ("run", "a"), None, None),
+    ("operations/firing/tick.py", "lift it with `", _held, ("tick",), None, None),
+    ("store/repository.py", "`", _corrupt, ("list",), None, None),
+    ("core/job.py", "see `chronos job unlock`", _unreadable_row, ("doctor",), ("job", "unlock", "a", "--yes"), "documents"),
+    ("errors.py", "do it on the active machine, or make this one active", _standby, ("tick",), _active, None),
+    ("operations/jobs/edit.py", "give it a new time: `chronos job edit", _completed, ("run", "a"), None, None),
+    ("core/edits.py", "give it a new schedule with `chronos job edit`", _completed, ("job", "resume", "a"), ("job", "edit", "a", "--schedule", "@daily"), None),
+    ("operations/doctor/jobs.py", "chronos logs", _failing, ("doctor",), None, "-"),
+    ("operations/doctor/jobs.py", "chronos tick", _overdue, ("doctor",), None, "overdue"),
+    ("operations/views/trigger.py", "chronos tick --install crontab --yes", _no_tick, ("doctor",), None, "tick"),
+    ("core/clock.py", "chronos job realign", _far_ahead, ("doctor",), None, "next"),
+    ("operations/jobs/edit.py", "name one job by its full id", _two_of_one_name, ("job", "show", "same"), ("job", "show", "a"), "-"),
+    ("errors.py", "name one job by its full id", _two_of_one_name, ("job", "show", "same"), ("job", "show", "a"), "-"),
+    ("operations/doctor/home.py", "chmod go-w", _open_home, ("doctor",), None, "modes"),
+    ("errors.py", "see `chronos status`", _failing, ("doctor",), ("status",), "-"),
+    ("cli/commands/doctor.py", "each FAIL names what mends it", _failing, ("doctor",), ("doctor",), "-"),
+]  # fmt: skip
+
+
+def _command_in(text):
+    """The command that stands in a hint or a mend: between backticks, or all of it."""
+    quoted = re.findall(r"`([^`]+)`", text)
+    return quoted[-1] if quoted else text
+
+
+@pytest.mark.parametrize(
+    ("fault", "meets", "cure", "check"),
+    [case[2:] for case in FAULTS],
+    ids=[f"{case[2].__name__} {case[1]}" for case in FAULTS],
+)
+def test_what_a_hint_says_to_do_cures_the_fault(world, monkeypatch, fault, meets, cure, check):
+    """The fault is there, the command of its hint is run as it stands there, and the fault is not there any more."""
+    fault(world, monkeypatch)
+    met = world(*meets)
+    assert met.code != 0 or meets == ("doctor",), met
+    if meets == ("doctor",):
+        found = _checked("failing" if check == "-" else check)(world)
+        assert found["level"] != "OK", found
+        hint = found["mend"]
+    else:
+        hint = met.err.strip().splitlines()[-1]
+    if callable(cure):
+        cure(world, hint)
+    else:
+        _do(world, _command_in(hint) if cure is None else cure)
+    if check == "-":
+        return
+    if meets == ("doctor",):
+        found = _checked(check)(world)
+        assert found["level"] == "OK", found
+    else:
+        after = world(*meets)
+        assert after.code == 0, after
+
+
+def _do(world, command):
+    words = list(command) if not isinstance(command, str) else shlex.split(command)
+    if words[:1] == ["chronos"] or not isinstance(command, str):
+        words = words[1:] if words[0] == "chronos" else words
+        done = world(*words)
+        assert done.code in (0, 11), done
+    else:
+        subprocess.run(["sh", "-c", command], check=True)
+
+
+def _named_commands():
+    """Every `chronos ...` that stands between backticks, or as a mend, in a text of the package."""
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for found in re.findall(r"`(chronos [^`]*?)`", node.value):
+                    yield path.name, found
+                if re.fullmatch(r"chronos [a-z][\w -]+", node.value):
+                    yield path.name, node.value
+
+
+def test_every_command_that_a_text_names_is_one_with_its_options():
+    """A hint that names a command that is none, or an option that it has not, sends people nowhere."""
+    facts = {fact.words: fact for fact in cli_model.commands()}
+    shared = {name for option in cli_model.global_facts() for name in option.names}
+    groups = {words[:1] for words in facts if len(words) > 1}
+    wrong = []
+    for path, text in _named_commands():
+        words = [word.strip("'\",.") for word in text.split()[1:]]
+        while words and words[0].startswith("-"):
+            words = words[2:] if words[0] == "--home" else words[1:]
+        named = tuple(words[:2]) if tuple(words[:1]) in groups else tuple(words[:1])
+        if named in ((), ("help",)) or "--claimed" in words:  # the runner's own door
+            continue
+        if named not in facts:
+            if named[:1] not in groups or len(named) > 1:
+                wrong.append((path, text))
+            continue
+        known = {name for option in facts[named].options for name in option.names} | shared | {"--help", "-h", "--"}
+        wrong += [(path, text) for word in words if word.startswith("-") and word.partition("=")[0] not in known
+                  and not re.fullmatch(r"-\d+", word)]  # fmt: skip
+    assert wrong == []
+
+
+def test_a_hint_without_a_case_fails():
+    """Every hint in the source is tried above, or stands in the list of those that wait for a case."""
+    tried = {case[:2] for case in (*SPELLINGS, *FAULTS)}
+    waiting = {tuple(line.split(" | ", 1)) for line in WAITING.read_text(encoding="utf-8").splitlines() if line}
+    known = set(hints())
+    untried = {
+        one
+        for one in known
+        if not any(one[0] == path and (one[1] in words or words in one[1]) for path, words in tried)
+    }
+    assert sorted(untried - waiting) == [], f"each new hint gets a case above, or at least a line in {WAITING.name}"
+
+
+WAITING = Path(__file__).with_name("hints_that_wait.txt")
+
+
+def test_no_text_shows_a_value_as_python_does():
+    """A repr is for programmers: in what people read, a text stands between plain quotes."""
+    for path, tree in _trees().items():
+        quiet = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+            and getattr(node.exc.func, "id", "") in ("ValueError", "TypeError", "AttributeError", "KeyError", "AssertionError")
+            for part in ast.walk(node)
+        }  # fmt: skip
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FormattedValue) and node.conversion == ord("r") and id(node) not in quiet:
+                assert path.name == "frozen.py", f"{path}:{node.lineno}"
