@@ -13,7 +13,7 @@ from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey, serve_jwks
 from tests.nas_client.played_nas import PlayedNas
 
 KEY = SigningKey.rs256()
-OTHER = SigningKey.rs256()
+OTHER = SigningKey.rs256(other=True)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,9 @@ def deep(levels: int) -> bytes:
     return b'{"a": ' + b"[" * levels + b"]" * levels + b"}"
 
 
+_LONG = b'{"a": "' + b"x" * (8 * 2**20) + b'"}'
+
+
 def damages(whole: bytes) -> dict[str, bytes]:
     """What a document's bytes may become."""
     return {
@@ -29,7 +32,7 @@ def damages(whole: bytes) -> dict[str, bytes]:
         "garbage": bytes(range(128, 256)) * 8,
         "deep": b"[" * 100_000,
         "deep-but-well-formed": deep(900),
-        "long": b'{"a": "' + b"x" * (8 * 2**20) + b'"}',
+        "long": _LONG,
         "another-type": b"[1, 2]",
         "a-number": b"7",
         "null": b"null",

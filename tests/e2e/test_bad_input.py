@@ -176,7 +176,7 @@ def good_claims():
 
 def bad_tokens():
     past = int((datetime.now(UTC) - timedelta(minutes=5)).timestamp())
-    other = SigningKey.rs256()
+    other = SigningKey.rs256(other=True)
     return {
         "garbage": "not-a-token",
         "expired": KEY.token(**(good_claims() | {"exp": past})),
