@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.cli import humanize as words
-from chronos_cli.cli.screen import cut, padded, width_of
 from chronos_cli.durations import span
+from chronos_cli.screen import cut, padded, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from chronos_cli.errors import UsageError
+from chronos_cli.help_text import paragraphs, section, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.table import CommandEntry
 
-_MARGIN: Final = 24
 DESTRUCTIVE: Final = frozenset({"cancel", "remove", "unlock", "hold"})
 """Commands that are never suggested to somebody who has mistyped another."""
 _GLOBALS: Final = (
@@ -81,15 +81,15 @@ class LazyCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Usage, what it does, its options, examples, variables."""
         usage = " ".join(piece.strip("{}") for piece in self.collect_usage_pieces(ctx))
-        lines = _wrapped(f"Usage: {ctx.command_path} {usage}", hang=len("Usage: ") + len(ctx.command_path) + 1)
+        lines = wrapped(f"Usage: {ctx.command_path} {usage}", hang=len("Usage: ") + len(ctx.command_path) + 1)
         body, _, examples = (self.help or "").partition("Examples:")
-        lines += ["", *_paragraphs(body)]
+        lines += ["", *paragraphs(body)]
         own = [param for param in self.params if param.name != "help" and not getattr(param, "hidden", False)]
         arguments = [_row(param, ctx) for param in own if param.param_type_name == "argument"]
         options = [_row(param, ctx) for param in own if _is_own_option(param)]
-        lines += _section("Arguments", [row for row in arguments if row[1]])
-        lines += _section("Options", options)
-        lines += _section("Global options", [_row(p, ctx) for p in own if not _is_own_option(p, argument=True)])
+        lines += section("Arguments", [row for row in arguments if row[1]])
+        lines += section("Options", options)
+        lines += section("Global options", [_row(p, ctx) for p in own if not _is_own_option(p, argument=True)])
         if examples.strip():
             lines += ["", "Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines())]
         lines += ["", f"Variables: {ctx.auto_envvar_prefix}_ and an option's name; see docs/environment.md"]
@@ -226,31 +226,3 @@ def _row(param: Any, ctx: typer.Context) -> tuple[str, str]:
     if not param.is_flag and not param.count:
         names += f" {param.make_metavar(ctx=ctx)}"
     return names, param.help or ""
-
-
-def _section(title: str, rows: list[tuple[str, str]]) -> list[str]:
-    lines = ["", f"{title}:"] if rows else []
-    for name, text in rows:
-        wrapped = _wrapped(text, width=78 - _MARGIN - 2)
-        head = f"  {name}"
-        if len(head) > _MARGIN:
-            lines.append(head)
-            head = ""
-        lines.append(f"{head:<{_MARGIN + 2}}{wrapped[0] if wrapped else ''}".rstrip())
-        lines += [" " * (_MARGIN + 2) + line for line in wrapped[1:]]
-    return lines
-
-
-def _paragraphs(text: str) -> list[str]:
-    lines: list[str] = []
-    for paragraph in text.strip().split("\n\n"):
-        if lines:
-            lines.append("")
-        lines += _wrapped(" ".join(paragraph.split()))
-    return lines
-
-
-def _wrapped(text: str, *, width: int = 78, hang: int = 0) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)

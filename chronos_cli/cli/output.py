@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import TextIO
 
-    from chronos_cli.cli.screen import Column
     from chronos_cli.errors import ChronosError
+    from chronos_cli.screen import Column
 
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _NARROW: Final = 20
@@ -100,7 +100,7 @@ class Output:
         Columns are as wide as they must be. What is too wide for the screen is cut, and ends with an ellipsis, unless
         all is to stay `whole`.
         """
-        from chronos_cli.cli.screen import fitted, padded, width_of
+        from chronos_cli.screen import fitted, padded, width_of
 
         shown = [[self.known(one_line(cell)) for cell in row] for row in rows]
         titles, shown = fitted(columns, shown, _BOUNDLESS if whole else self.width, self.ellipsis)
@@ -127,7 +127,7 @@ class Output:
         width = self.width
         if len(text) * 2 <= width:  # no character takes more than two columns
             return (text,)
-        from chronos_cli.cli.screen import folded
+        from chronos_cli.screen import folded
 
         return folded(self.known(text), width, hang)
 
@@ -204,7 +204,7 @@ class Output:
         if self._frame is not None:
             self.paragraph(text, hang=2)
         elif len(text) * 2 > _NARROW and sys.stderr.isatty():
-            from chronos_cli.cli.screen import folded
+            from chronos_cli.screen import folded
 
             for part in folded(flat(text), _screen_width(sys.stderr, self._environ) or _USUAL, 2):
                 _stderr(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_cli.cli.screen import Column, cut, fitted, folded, padded, width_of
+from chronos_cli.screen import Column, cut, fitted, folded, padded, width_of
 
 pytestmark = pytest.mark.unit
 

@@ -49,8 +49,8 @@ def test_keys_are_recorded_too_and_the_command_shows_all(tmp_path):
         ("agent.add", "a"),
     ]
     lines = run_nas("audit", "--limit", "1", home=tmp_path).stdout.splitlines()
-    assert len(lines) == 1
-    assert f"keys.retire {new} (alg ES256" in lines[0]
+    assert len(lines) == 2
+    assert f"keys.retire  {new}  alg ES256" in lines[1]
 
 
 def test_a_key_is_changed_though_it_cannot_be_recorded(tmp_path):

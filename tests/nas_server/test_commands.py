@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -158,10 +159,10 @@ def test_agents_are_listed_with_the_end_of_their_token_and_when_they_came(tmp_pa
     assert abs(ends - before - 90 * 86_400) < 60
     assert (found["ends"]["last_seen_at"], found["over"]["last_seen_at"]) == (None, None)
     said = {line.split()[0]: line for line in text}
-    assert "its token does not expire, last seen 20" in said["kept"]
-    assert "its token expires 20" in said["ends"]
-    assert said["ends"].endswith("never seen")
-    assert "its token expired 20" in said["over"]
+    assert re.search(r"  does not expire +20\d\d-", said["kept"])
+    assert "  expires 20" in said["ends"]
+    assert said["ends"].endswith("  never")
+    assert "  expired 20" in said["over"]
     assert after["ends"]["expires_at"] is None, "its new token does not end"
 
 

@@ -10,11 +10,11 @@ import typer
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
 from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
-from chronos_cli.cli.screen import Column
 from chronos_cli.core.row import RunState
 from chronos_cli.durations import span
 from chronos_cli.errors import DocumentError, NotFoundError
 from chronos_cli.frozen import frozen
+from chronos_cli.screen import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

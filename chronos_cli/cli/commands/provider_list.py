@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from chronos_cli.cli.screen import Column
+from chronos_cli.screen import Column
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation

@@ -17,10 +17,10 @@ from chronos_cli.cli.handlers.list import (
     state_words,
 )
 from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
-from chronos_cli.cli.screen import Column
 from chronos_cli.core.clock import AHEAD, DISPLACED
 from chronos_cli.errors import ExitCode
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
+from chronos_cli.screen import Column
 from chronos_cli.store.ticks import read_ticks
 
 if TYPE_CHECKING:

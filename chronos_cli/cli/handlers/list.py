@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.cli import humanize as words
-from chronos_cli.cli.screen import Column
 from chronos_cli.collector import collector_paused
 from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.operations.views.settled import settled
+from chronos_cli.screen import Column
 
 if TYPE_CHECKING:
     from datetime import datetime

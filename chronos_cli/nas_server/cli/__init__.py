@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,12 +17,14 @@ import typer
 from chronos_cli.errors import ChronosError, ExitCode, UsageError, machine_refused
 from chronos_cli.nas_server.cli import agents as cli_agents
 from chronos_cli.nas_server.cli import audit as cli_audit
+from chronos_cli.nas_server.cli import completions as cli_completions
 from chronos_cli.nas_server.cli import conformance as cli_conformance
 from chronos_cli.nas_server.cli import database as cli_database
 from chronos_cli.nas_server.cli import keys as cli_keys
 from chronos_cli.nas_server.cli import serve as cli_serve
 from chronos_cli.nas_server.cli import timers as cli_timers
 from chronos_cli.nas_server.cli.common import say
+from chronos_cli.nas_server.cli.help import NasCommand, NasGroup
 from chronos_cli.streams import gated
 
 if TYPE_CHECKING:
@@ -33,19 +36,22 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="chronos-nas",
         help="A NAS anyone can host: it keeps agents' timers and calls them back when they are due.",
+        cls=NasGroup,
+        context_settings={"help_option_names": ["--help", "-h"]},
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.command("serve")(cli_serve.serve)
+    app.command("serve", cls=NasCommand)(cli_serve.serve)
     app.add_typer(cli_agents.build(), name="agent")
     app.add_typer(cli_keys.build(), name="keys")
     app.add_typer(cli_database.build(), name="db")
-    app.command("audit")(cli_audit.audit)
-    app.command("timers")(cli_timers.timers)
+    app.command("audit", cls=NasCommand)(cli_audit.audit)
+    app.command("timers", cls=NasCommand)(cli_timers.timers)
     app.add_typer(cli_timers.build_dead(), name="dead")
-    app.command("conformance")(cli_conformance.conformance)
+    app.command("conformance", cls=NasCommand)(cli_conformance.conformance)
+    app.command("completions", cls=NasCommand)(cli_completions.completions)
     return app
 
 
@@ -56,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) in (["--version"], ["-V"]):
+        from chronos_cli import __version__
+
+        say(f"chronos-nas {__version__}")
+        return ExitCode.OK
     try:
         result = build()(args=list(arguments), prog_name="chronos-nas", standalone_mode=False)
     except ChronosError as error:
@@ -75,7 +86,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _fail(error: ChronosError, arguments: Sequence[str]) -> int:
-    if "--json" in arguments:
+    asked = {"--json", "-ojson", "--output=json"} & set(arguments) or ("-o", "json") in pairwise(arguments)
+    if asked or ("--output", "json") in pairwise(arguments):
         words = [word for word in arguments if not word.startswith("-")]
         name = words[0] if words else "chronos-nas"
         say(json.dumps({"schema": f"chronos-nas.{name}/1", "ok": False, "error": error.as_json()}))

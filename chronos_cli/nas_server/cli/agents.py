@@ -18,10 +18,12 @@ from chronos_cli.nas_server.cli.common import (
     locate,
     moment,
     opened,
+    rows,
     say,
     seconds,
     show,
 )
+from chronos_cli.nas_server.cli.help import NasCommand, NasGroup
 from chronos_cli.nas_server.home import DEFAULT_HOST, DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ Portal = Annotated[str | None, typer.Option("--portal-url", help="The URL agents
 
 def build() -> typer.Typer:
     """The subcommands."""
-    app = typer.Typer(help="Who may hold timers here.", no_args_is_help=True, rich_markup_mode=None)
-    app.command("add")(add)
-    app.command("list")(list_agents)
-    app.command("revoke")(revoke)
-    app.command("rotate")(rotate)
+    app = typer.Typer(help="Who may hold timers here.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None)
+    app.command("add", cls=NasCommand)(add)
+    app.command("list", cls=NasCommand)(list_agents)
+    app.command("revoke", cls=NasCommand)(revoke)
+    app.command("rotate", cls=NasCommand)(rotate)
     return app
 
 
@@ -56,7 +58,12 @@ def add(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Let an agent in. Its token is shown this once."""
+    """Let an agent in. Its token is shown this once.
+
+    Examples:
+      chronos-nas agent add laptop
+      chronos-nas agent add laptop --json | chronos init --agent - --callback-url http://127.0.0.1:8790
+    """
     from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(locate(home, db)) as backend:
@@ -76,7 +83,11 @@ def rotate(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Give an agent a new token, shown this once."""
+    """Give an agent a new token, shown this once.
+
+    Examples:
+      chronos-nas agent rotate laptop --overlap 1h
+    """
     from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(existing(locate(home, db))) as backend:
@@ -87,7 +98,11 @@ def rotate(
 
 
 def revoke(name: Name, home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
-    """Refuse an agent for good and drop its timers."""
+    """Refuse an agent for good and drop its timers.
+
+    Examples:
+      chronos-nas agent revoke laptop
+    """
     from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(existing(locate(home, db))) as backend:
@@ -99,7 +114,12 @@ def revoke(name: Name, home: HomeOption = None, db: DbOption = None, json_output
 
 
 def list_agents(home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
-    """Show the agents, never their tokens."""
+    """Show the agents, never their tokens.
+
+    Examples:
+      chronos-nas agent list
+      chronos-nas agent list -o json | jq '.agents[] | select(.timers > 0)'
+    """
     from chronos_cli.nas_server.timers.agents import AgentRegister
 
     with opened(existing(locate(home, db))) as backend:
@@ -121,16 +141,25 @@ def list_agents(home: HomeOption = None, db: DbOption = None, json_output: JsonO
         ]
         show("agent.list", {"agents": entries})
         return
-    for one in found:
-        state = "revoked" if one.agent.revoked else f"{one.timers} timers, {_token_end(one.expires_at)}"
-        seen = "never seen" if one.seen_at is None else f"last seen {moment(one.seen_at)}"
-        say(f"{one.agent.name:<24} {one.agent.audience:<24} {state}, {seen}")
+    cells = [
+        (
+            one.agent.name,
+            one.agent.audience,
+            "revoked" if one.agent.revoked else "active",
+            str(one.timers),
+            _token_end(one.expires_at),
+            moment(one.seen_at) or "never",
+        )
+        for one in found
+    ]
+    titles = ("NAME", "AUDIENCE", "STATE", "TIMERS", "TOKEN", "LAST SEEN")
+    rows(titles, cells, "no agent yet; `chronos-nas agent add NAME` lets one in")
 
 
 def _token_end(expires_at: float | None) -> str:
     if expires_at is None:
-        return "its token does not expire"
-    return f"its token {'expired' if expires_at <= clock() else 'expires'} {moment(expires_at)}"
+        return "does not expire"
+    return f"{'expired' if expires_at <= clock() else 'expires'} {moment(expires_at)}"
 
 
 def _portal(backend: Backend) -> str:

@@ -15,7 +15,7 @@ from chronos_cli.nas_server.cli.common import (
     locate,
     moment,
     opened,
-    say,
+    rows,
     show,
 )
 
@@ -26,7 +26,11 @@ def audit(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Show who changed agents and keys, the latest first."""
+    """Show who changed agents and keys, the latest first.
+
+    Examples:
+      chronos-nas audit --limit 20
+    """
     from chronos_cli.nas_server.timers.audit import entries
 
     with opened(existing(locate(home, db))) as backend:
@@ -38,8 +42,8 @@ def audit(
         ]
         show("audit", {"entries": listed})
         return
+    cells = []
     for one in found:
         detail = ", ".join(f"{key} {value}" for key, value in one.detail.items() if value is not None)
-        say(
-            f"{moment(one.at)}  {brief(one.actor)}  {one.action} {one.subject}{f' ({brief(detail)})' if detail else ''}"
-        )
+        cells.append((moment(one.at) or "", brief(one.actor), one.action, brief(one.subject), brief(detail)))
+    rows(("AT", "WHO", "WHAT", "OF", "DETAIL"), cells, "nothing was changed yet")

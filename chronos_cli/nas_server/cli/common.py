@@ -15,10 +15,11 @@ import typer
 
 from chronos_cli.durations import parse_seconds
 from chronos_cli.errors import ConfigError
+from chronos_cli.screen import Column, fitted, padded, width_of
 from chronos_cli.streams import LINE, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from chronos_cli.nas_server.home import NasHome
     from chronos_cli.nas_server.timers.interface import Backend
@@ -59,6 +60,34 @@ def say(text: str = "") -> None:
     """Write a line on stdout."""
     sys.stdout.write(f"{one_line(text)}\n")
     sys.stdout.flush()
+
+
+def rows(titles: Sequence[str], cells: Sequence[Sequence[str]], nothing: str) -> None:
+    """Write a table: a line of titles, then one line a row, cut where a terminal is narrower; `nothing` for none."""
+    if not cells:
+        sys.stderr.write(f"{nothing}\n")
+        return
+    columns = [Column(title=title, least=8, drop=0) for title in titles]
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    shown = [[one_line(cell).encode(encoding, "backslashreplace").decode(encoding) for cell in row] for row in cells]
+    mark = "\u2026" if encoding.lower().startswith("utf") else "..."
+    heads, shown = fitted(columns, shown, _width(), mark)
+    widths = [max(map(width_of, column)) for column in zip(heads, *shown, strict=True)]
+    for row in (heads, *shown):
+        say("  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _width() -> int:
+    """The columns of the terminal, or of what COLUMNS says; where neither bounds a line, more than any has."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return max(int(columns), 20)
+    if not sys.stdout.isatty():
+        return 100_000
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):  # a terminal that cannot be asked
+        return 80
 
 
 def brief(text: str | None) -> str:

@@ -24,7 +24,11 @@ def conformance(
     audience: Annotated[str | None, typer.Option(help="The audience the tokens must name.")] = None,
     json_output: JsonOption = False,
 ) -> int:
-    """Examine any NAS, clause by clause. Exit 0 when none is broken, else 1."""
+    """Examine any NAS, clause by clause. Exit 0 when none is broken, else 1.
+
+    Examples:
+      chronos-nas conformance --portal-url https://portal.example.com --token-file token
+    """
     from chronos_cli.nas_server.conformance.interface import ClauseVerdict
     from chronos_cli.nas_server.conformance.probe import ContractProbe, Listener
     from chronos_cli.nas_server.conformance.suite import examine

@@ -8,14 +8,17 @@ import typer
 
 from chronos_cli.errors import ExitCode
 from chronos_cli.nas_server.cli.common import DbOption, HomeOption, JsonOption, existing, locate, say, show
+from chronos_cli.nas_server.cli.help import NasCommand, NasGroup
 from chronos_cli.nas_server.timers.schema import STEPS
 
 
 def build() -> typer.Typer:
     """The subcommands."""
-    app = typer.Typer(help="The tables, and the release they belong to.", no_args_is_help=True, rich_markup_mode=None)
-    app.command("status")(status)
-    app.command("upgrade")(upgrade)
+    app = typer.Typer(
+        help="The tables, and the release they belong to.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None
+    )
+    app.command("status", cls=NasCommand)(status)
+    app.command("upgrade", cls=NasCommand)(upgrade)
     return app
 
 
@@ -27,7 +30,11 @@ def status(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> int:
-    """Show the version of the tables, and what an upgrade would do."""
+    """Show the version of the tables, and what an upgrade would do.
+
+    Examples:
+      chronos-nas db status --detailed-exitcode
+    """
     backend = existing(locate(home, db)).backend()
     found = backend.schema_status()
     if json_output:
@@ -48,7 +55,11 @@ def status(
 
 
 def upgrade(home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
-    """Bring the tables to this release, one process at a time; what is up to date stays as it is."""
+    """Bring the tables to this release, one process at a time; what is up to date stays as it is.
+
+    Examples:
+      chronos-nas db upgrade --db postgresql://nas@db.example.com/nas
+    """
     backend = locate(home, db).backend()
     done = backend.prepare()
     if json_output:

@@ -17,10 +17,12 @@ from chronos_cli.nas_server.cli.common import (
     locate,
     moment,
     opened,
+    rows,
     say,
     seconds,
     show,
 )
+from chronos_cli.nas_server.cli.help import NasCommand, NasGroup
 
 if TYPE_CHECKING:
     from chronos_cli.nas_server.home import NasHome
@@ -29,21 +31,24 @@ if TYPE_CHECKING:
 
 def build() -> typer.Typer:
     """The subcommands."""
-    app = typer.Typer(help="The keys that sign fire tokens.", no_args_is_help=True, rich_markup_mode=None)
-    app.command("list")(list_keys)
-    app.command("rotate")(rotate)
-    app.command("retire")(retire)
+    app = typer.Typer(help="The keys that sign fire tokens.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None)
+    app.command("list", cls=NasCommand)(list_keys)
+    app.command("rotate", cls=NasCommand)(rotate)
+    app.command("retire", cls=NasCommand)(retire)
     return app
 
 
 def list_keys(home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
-    """Show the published keys."""
+    """Show the published keys.
+
+    Examples:
+      chronos-nas keys list
+    """
     records = locate(home, db).key_ring(clock, os.environ).records()
     if json_output:
         show("keys.list", {"keys": [_entry(record) for record in records]})
         return
-    for record in records:
-        say(f"{record.kid}  {record.alg}  {_state(record)}")
+    rows(("KEY", "ALG", "STATE"), [(one.kid, one.alg, _state(one)) for one in records], "no key yet")
 
 
 def rotate(
@@ -54,7 +59,12 @@ def rotate(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Publish a new key; the old ones sign until it does, and stay published ten minutes longer."""
+    """Publish a new key; the old ones sign until it does, and stay published ten minutes longer.
+
+    Examples:
+      chronos-nas keys rotate
+      chronos-nas keys rotate --now
+    """
     from chronos_cli.nas_server.keys import KeyAlgorithm
 
     if alg not in set(KeyAlgorithm):
@@ -74,7 +84,11 @@ def retire(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Stop publishing a key now, and delete its private half: agents refuse what it signed within five minutes."""
+    """Stop publishing a key now, and delete its private half: agents refuse what it signed within five minutes.
+
+    Examples:
+      chronos-nas keys retire KEY
+    """
     found = locate(home, db)
     record = found.key_ring(clock, os.environ).retire(kid)
     _note(found, "keys.retire", record)

@@ -61,7 +61,12 @@ def serve(
     rate: Annotated[float, typer.Option(min=0.1, help="How many requests a second an agent may make.")] = 2_000.0,
     json_output: JsonOption = False,
 ) -> None:
-    """Keep timers and call agents back when they are due, until SIGTERM."""
+    """Keep timers and call agents back when they are due, until SIGTERM.
+
+    Examples:
+      chronos-nas serve --allow-private-callbacks --log-file nas.log
+      chronos-nas serve --db postgresql://nas@db.example.com/nas --role web --portal-url https://portal.example.com
+    """
     del json_output  # the log is JSON already
     import ipaddress
 

@@ -15,9 +15,11 @@ from chronos_cli.nas_server.cli.common import (
     locate,
     moment,
     opened,
+    rows,
     say,
     show,
 )
+from chronos_cli.nas_server.cli.help import NasCommand, NasGroup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +37,12 @@ def timers(
     db: DbOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Show the timers, by when they are due."""
+    """Show the timers, by when they are due.
+
+    Examples:
+      chronos-nas timers --agent laptop
+      chronos-nas timers -o json | jq '.timers[] | select(.last_error)'
+    """
     from chronos_cli.nas_server.timers.dead_letters import Operations
 
     with opened(existing(locate(home, db))) as backend:
@@ -57,25 +64,28 @@ def timers(
         ]
         show("timers", {"timers": entries})
         return
-    for one in found:
-        line = f"{moment(one.due_at)}  {one.state:<9}  {one.agent:<16}  {one.job_id:<24}  {brief(one.last_error)}"
-        say(line.rstrip())
+    cells = [(moment(one.due_at) or "", one.state.value, one.agent, one.job_id, brief(one.last_error)) for one in found]
+    rows(("DUE", "STATE", "AGENT", "JOB", "LAST ERROR"), cells, "no timer is held")
 
 
 def build_dead() -> typer.Typer:
     """The subcommands of `dead`."""
-    app = typer.Typer(help="Deliveries that were given up.", no_args_is_help=True, rich_markup_mode=None)
-    app.command("list")(dead_list)
-    app.command("show")(dead_show)
-    app.command("redrive")(dead_redrive)
-    app.command("drop")(dead_drop)
+    app = typer.Typer(help="Deliveries that were given up.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None)
+    app.command("list", cls=NasCommand)(dead_list)
+    app.command("show", cls=NasCommand)(dead_show)
+    app.command("redrive", cls=NasCommand)(dead_redrive)
+    app.command("drop", cls=NasCommand)(dead_drop)
     return app
 
 
 def dead_list(
     limit: Limit = 100, home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False
 ) -> None:
-    """Show what was given up, the latest first."""
+    """Show what was given up, the latest first.
+
+    Examples:
+      chronos-nas dead list
+    """
     from chronos_cli.nas_server.timers.dead_letters import Operations
 
     with opened(existing(locate(home, db))) as backend:
@@ -83,25 +93,38 @@ def dead_list(
     if json_output:
         show("dead.list", {"dead": [_entry(one) for one in found]})
         return
-    for one in found:
-        line = f"{one.schedule_id}  {moment(one.died_at)}  {one.agent:<16}  {one.job_id:<24}  {brief(one.last_error)}"
-        say(line.rstrip())
+    cells = [
+        (one.schedule_id, moment(one.died_at) or "", one.agent, one.job_id, brief(one.last_error)) for one in found
+    ]
+    rows(("ID", "GIVEN UP", "AGENT", "JOB", "LAST ERROR"), cells, "nothing was given up")
 
 
 def dead_show(schedule_id: Id, home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
-    """Show one of them."""
+    """Show one of them.
+
+    Examples:
+      chronos-nas dead show ID
+    """
     _one("show", schedule_id, home, db, json_output=json_output)
 
 
 def dead_redrive(
     schedule_id: Id, home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False
 ) -> None:
-    """Deliver one of them again, from now."""
+    """Deliver one of them again, from now.
+
+    Examples:
+      chronos-nas dead redrive ID
+    """
     _one("redrive", schedule_id, home, db, json_output=json_output)
 
 
 def dead_drop(schedule_id: Id, home: HomeOption = None, db: DbOption = None, json_output: JsonOption = False) -> None:
-    """Forget one of them."""
+    """Forget one of them.
+
+    Examples:
+      chronos-nas dead drop ID
+    """
     _one("drop", schedule_id, home, db, json_output=json_output)
 
 
