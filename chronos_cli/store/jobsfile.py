@@ -161,6 +161,14 @@ class JobsFile:
         """Whether there is anything to write."""
         return bool(self._put or self._removed or self._added)
 
+    def mark(self) -> tuple[dict[int, dict[str, Any]], set[int], dict[str, dict[str, Any]]]:
+        """Return the changes made so far, for `reset`."""
+        return dict(self._put), set(self._removed), dict(self._added)
+
+    def reset(self, mark: tuple[dict[int, dict[str, Any]], set[int], dict[str, dict[str, Any]]]) -> None:
+        """Take back what was changed since `mark`, which is used up by it."""
+        self._put, self._removed, self._added = mark
+
     def get(self, job_id: str) -> dict[str, Any] | None:
         """A copy of a usable record's value, or None."""
         if job_id in self._added:

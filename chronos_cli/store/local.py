@@ -337,9 +337,14 @@ def _read_all(fd: int, size: int) -> bytes:
 
 def _led_nowhere(home: Path, path: Path) -> bool:
     """Whether a link on the way leads to nothing: what it leads to may be on a volume that is not mounted now."""
-    return any(
-        place.is_symlink() and not place.exists() for place in (path, *path.parents) if place.is_relative_to(home)
-    )
+    place = path
+    while len(place.parts) >= len(home.parts):
+        if place.is_symlink() and not place.exists():
+            return True
+        if place == place.parent:
+            break
+        place = place.parent
+    return False
 
 
 def _not_read(key: str, path: Path, error: OSError) -> StoreError:

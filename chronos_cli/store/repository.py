@@ -18,6 +18,7 @@ from chronos_cli.durations import span
 from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.arms import ArmDocument, unreadable_arm
+from chronos_cli.store.group_change import GroupChange, apply_each
 from chronos_cli.store.interface import ARMS_PREFIX, JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.strict_json import NotJsonError, read_json
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from chronos_cli.store.group_change import Member
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.interface import Document, DocumentStore
     from chronos_cli.store.packs import Line, Pack
@@ -67,6 +69,9 @@ class Repository:
         self._random = random
         self._jobs: StoredDocument[JobsFile] | None = None
         self._proven = False
+        self._grouped = GroupChange(
+            once=self._change_once, pause=lambda tries: self.pause(tries + 1), attempts=_ATTEMPTS
+        )
 
     def pause(self, attempt: int) -> None:
         """Wait after a conflict: longer after each, and each process another time, so that all get through."""
@@ -92,7 +97,8 @@ class Repository:
 
         `fn` may run several times, so it recognises its own earlier write by its token. What it raises leaves the
         store as it was; a VersionConflict it raises means that it too must look again. Raises StoreError,
-        LockTimeoutError, or TemporaryError when conflicts do not clear.
+        LockTimeoutError, or TemporaryError when conflicts do not clear. Changes that meet in threads of this process
+        are written together (`group_change.py`), so `fn` may run in another of them.
         """
         if self.documents.needs_proof and not self._proven:
             from chronos_cli.store.proof import ensure_proven
@@ -100,18 +106,41 @@ class Repository:
             ensure_proven(self.documents)
             self._proven = True
 
-        def once() -> T:
+        return self._grouped.make(fn)
+
+    def _change_once(self, group: Sequence[Member[object]]) -> None:
+        """Make the changes of a group in one write; who is not over after it has met a conflict and must look again."""
+        try:
             with self.exclusive():
                 found = self.documents.read(JOBS_KEY)
                 jobs = JobsFile.empty() if found is None else self._parsed(found)
-                result = fn(jobs)
-                if jobs.changed:
-                    version = self._write(JOBS_KEY, jobs.render(), found)
-                    # It reads as what was just written would, so nobody need parse that again.
-                    self._jobs = StoredDocument(value=jobs, version=version)
-                return result
+                resting = apply_each(jobs, group)
+                if resting:
+                    self._store_for(resting, jobs, found)
+        except Exception as error:  # noqa: BLE001 - raised again in each thread whose change it concerns
+            for member in group:
+                if not member.over:
+                    member.fail(error)
 
-        return self._until_stored(JOBS_KEY, once, waited=2)
+    def _store_for(
+        self, resting: Sequence[tuple[Member[object], object]], jobs: JobsFile, found: Document | None
+    ) -> None:
+        """Write the jobs, and only then tell those whose results rest on it. Raises StoreError."""
+        try:
+            data = jobs.render()
+        except Exception as error:  # noqa: BLE001 - a record that cannot be written
+            if len(resting) == 1:
+                resting[0][0].fail(error)
+            else:  # each by itself, so that only that one fails
+                for member, _ in resting:
+                    self._change_once([member])
+            return
+        with suppress(VersionConflict):  # another's write, or the lost answer to ours: each finds out by its own token
+            version = self._write(JOBS_KEY, data, found)
+            # It reads as what was just written would, so nobody need parse that again.
+            self._jobs = StoredDocument(value=jobs, version=version)
+            for member, result in resting:
+                member.done(result)
 
     def _parsed(self, found: Document) -> JobsFile:
         """The jobs of a document. Raises StoreError, naming the copy to go back to where nothing better is known."""
@@ -187,16 +216,13 @@ class Repository:
             return self.documents.create(key, data, durable=durable)
         return self.documents.replace(key, data, found.version, durable=durable)
 
-    def _until_stored(self, key: str, once: Callable[[], T], *, waited: int = 0) -> T:
-        """Load, change and write by `once` until nobody else has written meanwhile. Raises TemporaryError.
-
-        `waited`: how often this is taken to have waited already, so that the first wait is longer.
-        """
+    def _until_stored(self, key: str, once: Callable[[], T]) -> T:
+        """Load, change and write by `once` until nobody else has written meanwhile. Raises TemporaryError."""
         for attempt in range(_ATTEMPTS):
             try:
                 return once()
             except VersionConflict:
-                self.pause(attempt + waited)
+                self.pause(attempt)
         raise TemporaryError(f"{key} changed under every attempt")
 
     # -- rows --------------------------------------------------------------------------------------------------------
