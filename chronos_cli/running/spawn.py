@@ -50,7 +50,8 @@ def spawn_group(
     report_read, report_write = pipe()
     parent = os.getpid()
     standard = (stdin, output, output if errors is None else errors)
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    # Those that a handler of ours may wait for; signal(7) lists thirty more, each of which Python would name first.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ORDINARY_SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:

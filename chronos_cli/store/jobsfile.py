@@ -240,6 +240,8 @@ class JobsFile:
         for index, value in self._put.items():
             item, kept = self._items[index], self._for_the_file(index, value)
             edits.append(rewritten(text, item, self._in_the_file(index), kept, style))
+        if not (self._removed or self._added):
+            return edits
         if self._jobs is not None:
             gone = sorted(self._places[index] for index in self._removed)
             return edits + edit_items(text, self._jobs, gone, self._new_entries(self._jobs, style), style)

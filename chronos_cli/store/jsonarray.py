@@ -72,8 +72,7 @@ def scan_array(text: str, start: int, *, piece: int = PIECE) -> Container:
         return Container(start=start, end=at + 1, items=items)
     at = _scan_pieces(text, at, piece, values, pieces)
     while True:
-        if not pieces or at - pieces[-1][1] >= piece:
-            pieces.append((len(values), at))
+        pieces.append((len(values), at))  # what is read singly is also found singly
         value, end = scan_any(text, at)
         values.append(value)
         after = after_comma(text, end)

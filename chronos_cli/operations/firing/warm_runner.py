@@ -42,7 +42,7 @@ def main(settings: Sequence[str]) -> int:
     `settings`: the files that the server's configuration comes from.
     """
     hide_memory()
-    if os.environ.pop(RUNNER_VARIABLE, "") != "1":
+    if os.environ.get(RUNNER_VARIABLE) != "1":
         return 2  # nobody holds the other end of descriptor 3
     channel = socket.socket(fileno=high(CHANNEL_FD))
     before = FileWatch.of_package(str(Path(chronos_cli.__file__).parent))
