@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Member(Generic[T]):
+class PendingChange(Generic[T]):
     """One caller's change, and what became of it."""
 
     __slots__ = ("error", "fn", "over", "result", "tries")
@@ -52,19 +52,19 @@ class GroupChange:
     """The changes of one document that a process makes. Safe to share between threads; each call waits for its own."""
 
     def __init__(
-        self, *, once: Callable[[Sequence[Member[object]]], None], pause: Callable[[int], None], attempts: int
+        self, *, once: Callable[[Sequence[PendingChange[object]]], None], pause: Callable[[int], None], attempts: int
     ) -> None:
         """`once` tries the changes of some members; one that is not over after it must look again, after `pause`."""
         self._once = once
         self._pause = pause
         self._attempts = attempts
-        self._waiting: list[Member[object]] = []
+        self._waiting: list[PendingChange[object]] = []
         self._guard = threading.Lock()
         self._turn = threading.Lock()
 
     def make(self, fn: Callable[[JobsFile], T]) -> T:
         """Make a change, alone or with those that wait. Raises what `fn` raises, and TemporaryError in the end."""
-        member = Member(fn)
+        member = PendingChange(fn)
         with self._guard:
             self._waiting.append(member)  # type: ignore[arg-type] # each is given back only to its own caller
         while True:
@@ -95,7 +95,7 @@ class GroupChange:
             self._waiting[:0] = [member for member in again if not member.over]
 
 
-def apply_each(jobs: JobsFile, group: Sequence[Member[object]]) -> list[tuple[Member[object], object]]:
+def apply_each(jobs: JobsFile, group: Sequence[PendingChange[object]]) -> list[tuple[PendingChange[object], object]]:
     """Run the changes of a group, one after the other, and return those whose results rest on a write of `jobs`.
 
     One that fails leaves `jobs` as it was before it, and the others go on. One that has seen what an earlier one

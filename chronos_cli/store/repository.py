@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from chronos_cli.store.group_change import Member
+    from chronos_cli.store.group_change import PendingChange
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.interface import Document, DocumentStore
     from chronos_cli.store.packs import Line, Pack
@@ -108,7 +108,7 @@ class Repository:
 
         return self._grouped.make(fn)
 
-    def _change_once(self, group: Sequence[Member[object]]) -> None:
+    def _change_once(self, group: Sequence[PendingChange[object]]) -> None:
         """Make the changes of a group in one write; who is not over after it has met a conflict and must look again."""
         try:
             with self.exclusive():
@@ -123,7 +123,7 @@ class Repository:
                     member.fail(error)
 
     def _store_for(
-        self, resting: Sequence[tuple[Member[object], object]], jobs: JobsFile, found: Document | None
+        self, resting: Sequence[tuple[PendingChange[object], object]], jobs: JobsFile, found: Document | None
     ) -> None:
         """Write the jobs, and only then tell those whose results rest on it. Raises StoreError."""
         try:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_cli.errors import ConflictError, StoreError, TemporaryError
-from chronos_cli.store.group_change import Member
+from chronos_cli.store.group_change import PendingChange
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.memory import MemoryStore
@@ -64,7 +64,7 @@ def adds(name):
 def lead(store, *fns):
     """Let changes meet: all wait when the first of them comes to its turn. Their members, all over."""
     rows = repository(store)
-    members = [Member(fn) for fn in fns]
+    members = [PendingChange(fn) for fn in fns]
     rows._grouped._waiting += members
     while not all(member.over for member in members):
         rows._grouped._lead()
@@ -171,7 +171,7 @@ def test_a_leader_that_is_stopped_leaves_nobody_waiting():
         raise KeyboardInterrupt
 
     rows = repository(Troubled())
-    members = [Member(stopped), Member(adds("a"))]
+    members = [PendingChange(stopped), PendingChange(adds("a"))]
     rows._grouped._waiting += members
     with pytest.raises(KeyboardInterrupt):
         rows._grouped._lead()
