@@ -65,7 +65,7 @@ complete -c chronos -n '__chronos_at "arm"' -l dry-run -d 'show the plan, change
 complete -c chronos -n '__chronos_at "arm"' -l detailed-exitcode -d 'exit 3 when there is something to change, or was'
 complete -c chronos -n '__chronos_at "cancel"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "cancel"' -l all -d 'whatever NAS holds for jobs of this store'
-complete -c chronos -n '__chronos_at "cancel"' -l orphans -d 'whatever NAS holds for no job of this store'
+complete -c chronos -n '__chronos_at "cancel"' -l orphans -d 'whatever NAS holds for no job of this store or its profiles'
 complete -c chronos -n '__chronos_at "cancel"' -l dry-run -d 'show the plan, change nothing'
 complete -c chronos -n '__chronos_at "cancel"' -l detailed-exitcode -d 'with --dry-run: exit 3 when changes are pending'
 complete -c chronos -n '__chronos_at "cancel"' -l yes -s y -d 'do not ask'

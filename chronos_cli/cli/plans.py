@@ -83,7 +83,7 @@ def failure_of_steps(failed: tuple[StepResult, ...], total: int) -> ChronosError
 def _what(step: Step, zone: tzinfo) -> str:
     if step.action is Action.MOVE:
         return f"{_times(step.held, step.wanted, zone)}  ({step.reason})"
-    at = step.wanted if step.action in (Action.ARM, Action.KEEP) else step.held
+    at = step.wanted or step.held
     text = "" if at is None else words.instant(at, zone)
     return f"{text}  ({step.reason})" if step.action in (Action.ORPHAN, Action.KEEP) and step.reason else text
 

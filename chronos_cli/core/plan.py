@@ -140,18 +140,30 @@ def make_plan(
     store_has_jobs: bool,
     prune: bool = False,
     several: Mapping[str, int] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Plan:
     """Compare wishes with what NAS holds (job id to instant; None: unreadable).
 
     `several`: the jobs of which NAS holds more than one timer still to come, which no contract allows, and how many.
+
+    `elsewhere`: the profile that has a job, of those that are no job here: what is held for it is that profile's.
 
     Cancels only what this store armed, unless `prune`. Jobs that vanished from the store are suspicious in numbers:
     an empty store, or more than half of all arms, cancels nothing without `prune`.
     """
     steps = []
     by_id = {wish.job_id: wish for wish in wishes}
+    theirs = {
+        job_id: profile
+        for job_id, profile in (elsewhere or {}).items()
+        if job_id in held and not (job_id in by_id and by_id[job_id].known)
+    }
     for job_id in sorted(by_id.keys() | held.keys()):
         wish = by_id.get(job_id)
+        if job_id in theirs:
+            reason = f"a job of the profile {theirs[job_id]}"
+            steps.append(Step(action=Action.KEEP, job_id=job_id, held=held[job_id], reason=reason))
+            continue
         step = _step(job_id, wish, held, callback_url, prune=prune)
         count = (several or {}).get(job_id)
         if count is not None and step is not None and step.action in (Action.KEEP, Action.MOVE):
@@ -159,7 +171,7 @@ def make_plan(
         if step is not None:
             steps.append(step)
     unknown = [s for s in steps if s.action is Action.CANCEL and not (s.job_id in by_id and by_id[s.job_id].known)]
-    guard = None if prune else _guard(len(unknown), len(held), store_has_jobs=store_has_jobs)
+    guard = None if prune else _guard(len(unknown), len(held) - len(theirs), store_has_jobs=store_has_jobs)
     if guard is not None:
         refused = {s.job_id for s in unknown}
         steps = [_held_back(s, guard) if s.job_id in refused else s for s in steps]

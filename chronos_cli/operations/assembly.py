@@ -15,13 +15,14 @@ from chronos_cli.config.settings import PROFILES
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy
+from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.context import Context, NasTarget, Retention
+from chronos_cli.operations.context import Context, FleetJobs, NasTarget, Retention
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from chronos_cli.config import Config
     from chronos_cli.nas_client.interface import Nas
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.signals import Interrupts
     from chronos_cli.store.interface import DocumentStore
+    from chronos_cli.store.jobsfile import Record
 
 
 @frozen
@@ -62,8 +64,24 @@ def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True
         retention=Retention(keep=config.history_keep, days=config.history_days),
         budget_s=outside.budget_s,
         standby=config.origin("standby") if config.standby else "",
+        elsewhere=lambda: jobs_elsewhere(config, outside.environ),
         checkpoint=checkpoint_of(outside.environ),
     )
+
+
+def jobs_elsewhere(config: Config, environ: Mapping[str, str]) -> FleetJobs:
+    """Read the jobs of the other homes of a home's fleet: of its profiles, and of the root and the others beside it."""
+    from chronos_cli.config.profiles import served_profiles, unserved_profiles
+
+    profile_of, unread = {}, {}
+    for name, path in {**unserved_profiles(config), **served_profiles(config)}.items():
+        try:
+            records = _jobs_of(path, environ)
+        except ChronosError as error:
+            unread[name] = error.message
+            continue
+        profile_of.update({record.id: name for record in records if record.id is not None})
+    return FleetJobs(profile_of=profile_of, unread=unread)
 
 
 def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -74,9 +92,13 @@ def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def count_jobs(home: str, environ: Mapping[str, str]) -> int:
     """Return how many jobs another home has. Raises ConfigError, ForeignHomeError and StoreError."""
+    return len(_jobs_of(home, environ))
+
+
+def _jobs_of(home: str, environ: Mapping[str, str]) -> Sequence[Record]:
     bare = bare_environment(environ)
     context = open_home(load_config(environ=bare, home=home), ProcessEnvironment(environ=bare, secrets={}), armed=False)
-    return len(context.repository.jobs().records)
+    return context.repository.jobs().records
 
 
 def home_of(config: Config) -> HomeDefaults:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import Trust, judged
-from chronos_cli.errors import ConfigError, StandbyError
+from chronos_cli.errors import ConfigError, StandbyError, TemporaryError
 from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
@@ -45,6 +45,24 @@ class Retention:
     days: int = 30
 
 
+@frozen
+class FleetJobs:
+    """The jobs of the other homes of a fleet, which may be known at NAS under the same identity as this one.
+
+    `profile_of`: the profile that has a job, by job id. `unread`: why a profile's jobs are not known, by its name.
+    """
+
+    profile_of: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    def all_known(self) -> FleetJobs:
+        """Return this. Raises TemporaryError where a profile cannot be read: a timer may be for one of its jobs."""
+        for name, why in self.unread.items():
+            hint = "mend that profile first: until then nothing is cancelled that may be its own"
+            raise TemporaryError(f"the jobs of the profile {name} are not known: {why}", hint=hint)
+        return self
+
+
 def _steady() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
@@ -75,6 +93,8 @@ class Context:
     """The platform's deadline for a synchronous run, which caps its lease; None where there is none."""
     standby: str = ""
     """Where it is said that another machine has the jobs of this store; empty where this one is active."""
+    elsewhere: Callable[[], FleetJobs] = FleetJobs
+    """Reads the jobs of the other homes of the same fleet: asked only where NAS holds what no job here explains."""
     checkpoint: Callable[[str], None] = _no_stop
     """Called at every named step; a test hook stops the process there."""
 

@@ -214,7 +214,7 @@ def test_an_unshifted_one_shot_past_its_grace_is_missed_and_not_armed(chronos, f
 def test_status_says_what_is_known_separately(chronos, armed_home):
     """Stored, armed, verified, last call, last success; nothing is inferred from another."""
     document = chronos("status", "--json", home=armed_home).json
-    assert document["counts"] == {"stored": 7, "live": 6, "armed": 0, "will_fire": 0, "orphans": 0}
+    assert document["counts"] == {"stored": 7, "live": 6, "armed": 0, "will_fire": 0, "orphans": 0, "of_profiles": 0}
     assert {item["job_id"] for item in document["needs_a_look"]} == SIX
     chronos("reconcile", home=armed_home)
     document = chronos("status", "--json", home=armed_home).json

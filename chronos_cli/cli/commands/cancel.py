@@ -27,7 +27,9 @@ def command(
     ctx: typer.Context,
     jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help=references.JOBS_HELP)] = None,
     everything: Annotated[bool, typer.Option("--all", help="whatever NAS holds for jobs of this store")] = False,
-    orphans: Annotated[bool, typer.Option("--orphans", help="whatever NAS holds for no job of this store")] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="whatever NAS holds for no job of this store or its profiles")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, change nothing")] = False,
     detailed: Annotated[
         bool, typer.Option("--detailed-exitcode", help="with --dry-run: exit 3 when changes are pending")
@@ -53,8 +55,11 @@ def command(
     known = references.names_of(context.repository.jobs())
     if jobs:
         chosen = [_id_of(context, reference, held) for reference in jobs]
+    elif everything:
+        chosen = [job_id for job_id in held if job_id in known]
     else:
-        chosen = [job_id for job_id in held if (job_id in known) is everything]
+        unexplained = held.keys() - known.keys()
+        chosen = sorted(unexplained - context.elsewhere().all_known().profile_of.keys()) if unexplained else []
     plan = _plan(chosen, held)
     if not dry_run and plan.changes and not jobs:
         invocation.confirm(_question(plan, held, orphans=orphans), yes=yes)

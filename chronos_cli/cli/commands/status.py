@@ -111,6 +111,7 @@ def _status(invocation: Invocation, *, offline: bool, watch_code: bool) -> int:
             "armed": len(armed),
             "will_fire": sum(1 for view in live if view.will_fire),
             "orphans": len(found.orphans),
+            "of_profiles": len(found.of_profiles),
         },
         "arms_verified_at": _text(min(verified, default=None)),
         "last_callback_at": _text(max(calls, default=None)),
@@ -226,6 +227,9 @@ def _nas_words(document: dict[str, Any], found: Listing) -> str:
     else:
         reasons = [view.why_not for view in found.jobs if view.arm.state.value == "armed" and view.why_not]
         text += "".join(f"; {reason}" for reason in dict.fromkeys(reasons[:1]))
+    named = sorted({profile for profile, _ in found.of_profiles})
+    if named:
+        text += f"; {counts['of_profiles']} for jobs of other profiles ({', '.join(named)})"
     return text + (f"; {counts['orphans']} for no job here" if counts["orphans"] else "")
 
 

@@ -76,6 +76,10 @@ def _show_listing(invocation: Invocation, *, offline: bool) -> int:
         "nas": nas,
         "jobs": (view.as_json(found.now) for view in found.jobs),
         "orphans": [{"job_id": arm.job_id, "fire_at": arm.fire_at_text} for arm in found.orphans],
+        "of_profiles": [
+            {"job_id": arm.job_id, "fire_at": arm.fire_at_text, "profile": profile}
+            for profile, arm in found.of_profiles
+        ],
     }
     return invocation.done(
         document,
@@ -193,10 +197,15 @@ def _show_doubts(out: Output, found: Listing) -> None:
 
 
 def _show_orphans(out: Output, found: Listing) -> None:
+    for profile, arm in found.of_profiles:
+        held = words.brief(f"{arm.job_id}  is armed at NAS for {arm.fire_at_text}")
+        out.paragraph(f"{held}: a job of the profile {profile}", style="dim")
     for arm in found.orphans:
         where = words.brief(f"{arm.job_id}  is armed at NAS for {arm.fire_at_text}")
         out.paragraph(f"{where}, but no job here", style="yellow")
-    if found.orphans:
+    for profile, why in found.unread_profiles.items():
+        out.warn(f"the jobs of the profile {profile} are not known, so these may be its own: {words.brief(why)}")
+    if found.orphans and not found.unread_profiles:
         out.note("`chronos cancel --orphans` drops the timers of no job here")
 
 

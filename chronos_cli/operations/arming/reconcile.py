@@ -21,6 +21,7 @@ from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, can
 from chronos_cli.operations.arming.arm import shown_as_held
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
+from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.evaluate import EvaluationOfAll, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
@@ -88,6 +89,10 @@ def reconcile(
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         several = _several(listed, ctx.clock(), chosen)
+        unexplained = {arm.job_id for arm in listed.arms} - settled.wakes.keys() - set(settled.invalid)
+        fleet = ctx.elsewhere() if chosen is None and unexplained else FleetJobs()
+        if prune and unexplained:
+            fleet.all_known()
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
             # A record that cannot be read wishes we do not know what: its timer is left as it is.
@@ -100,6 +105,7 @@ def reconcile(
             store_has_jobs=settled.any_jobs,
             prune=prune,
             several=several,
+            elsewhere=fleet.profile_of,
         )
         result = ReconcileResult(
             plan=plan,
@@ -251,5 +257,5 @@ def _note_held(
 
 
 def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:
-    document = documents.get(step.job_id)
+    document = documents.get(step.job_id) if step.wanted is not None else None  # else it is kept for another home
     return step.action is Action.KEEP and document is not None and document.state is not ArmState.CONFIRMED

@@ -106,6 +106,9 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
         return warn("armed", text, code="arms_unknown", mend="chronos list")
     if found.orphans:
         text = f"NAS also holds {len(found.orphans)} for no job here"
+        for profile, why in found.unread_profiles.items():
+            text += f", unless they are those of the profile {profile}, whose jobs are not known: {why}"
+            return warn("armed", text, code="orphans", mend=f"mend the profile {profile}")
         return warn("armed", text, code="orphans", mend="chronos cancel --orphans")
     return ok("armed", f"NAS holds what every live job wishes ({len(live)})")
 

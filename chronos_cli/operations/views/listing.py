@@ -15,7 +15,8 @@ from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job, readable_open
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, DocumentError
-from chronos_cli.frozen import opaque
+from chronos_cli.frozen import field, opaque
+from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake, ArmView, arm_view
 from chronos_cli.operations.views.prospect import Surroundings, failing_since, obstacle, unreachable
 from chronos_cli.running.actions import action_kind, unhandled_fields
@@ -137,7 +138,15 @@ class Listing:
 
     jobs: tuple[JobView, ...]
     orphans: tuple[Arm, ...]
+    """What NAS holds for no job here, and for none of another home of the fleet."""
+
     now: datetime
+    of_profiles: tuple[tuple[str, Arm], ...] = ()
+    """What NAS holds for jobs of the other homes of the fleet, each with its profile."""
+
+    unread_profiles: Mapping[str, str] = field(default_factory=dict)
+    """Why a profile's jobs are not known, where some of the orphans may be its own."""
+
     hold: Hold | None = None
     unreachable: str | None = None
     """What comes of NAS's calls, where it tells that they do not get through at all."""
@@ -185,10 +194,13 @@ def listing(
     views = [_view(ctx, one, documents.get(one.id or ""), by_id, around, arming, prompt_runner) for one in chosen]
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}
-    orphans = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
+    beside = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
+    fleet = ctx.elsewhere() if beside else FleetJobs()
     return Listing(
         jobs=tuple(views),
-        orphans=orphans,
+        orphans=tuple(arm for arm in beside if arm.job_id not in fleet.profile_of),
+        of_profiles=tuple((fleet.profile_of[arm.job_id], arm) for arm in beside if arm.job_id in fleet.profile_of),
+        unread_profiles=fleet.unread,
         now=now,
         hold=hold,
         unreachable=around.unreachable,

@@ -1,0 +1,157 @@
+"""A root and its profiles under one identity at NAS: each keeps its hands off the timers of the others, and names them."""
+
+import json
+import os
+
+import pytest
+
+from tests.callback.shim_home import ShimHome, add_job, write_config
+from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtures
+from tests.fire_tokens import SigningKey
+from tests.nas_client.played_nas import PlayedNas
+
+
+@pytest.fixture
+def nas():
+    played = PlayedNas()
+    played.features = ["keeps-slot"]
+    yield played
+    played.close()
+
+
+@pytest.fixture
+def fleet(chronos, tmp_path, nas, monkeypatch):  # noqa: F811
+    """A root with the job `ours`, the profile `work` with `theirs`, both armed, and a timer of nobody."""
+    root = ShimHome(tmp_path, SigningKey.es256(), nas.url, monkeypatch)
+    root.work = root.home / "profiles" / "work"
+    root.work.mkdir(parents=True)
+    write_config(root.work, nas.url, str(root.home / "jwks.json"))
+    root.add("ours", "every 1h", "true")
+    add_job(root.work, "theirs", "every 1h", "true")
+    for home in (root.home, root.work):
+        assert chronos("reconcile", home=home).code == 0
+    nas.armed["nobodys"] = dict(nas.armed["ours"], job_id="nobodys")
+    return root
+
+
+def steps(done):
+    return {step["job_id"]: (step["action"], step["reason"]) for step in done.json["plan"]["steps"]}
+
+
+def break_file(path):
+    path.write_text("{")
+
+
+def test_list_names_the_profile_of_a_timer(chronos, fleet):  # noqa: F811
+    document = chronos("list", "--json", home=fleet.home).json
+    assert [one["job_id"] for one in document["orphans"]] == ["nobodys"]
+    assert [(one["job_id"], one["profile"]) for one in document["of_profiles"]] == [("theirs", "work")]
+    shown = chronos("list", home=fleet.home).out
+    assert ": a job of the profile work" in shown
+    assert shown.count("but no job here") == 1
+
+
+def test_a_profile_knows_the_root_and_its_sisters(chronos, fleet, nas):  # noqa: F811
+    """The root is called `default` there, as Hermes calls it."""
+    sister = fleet.home / "profiles" / "play"
+    sister.mkdir()
+    write_config(sister, nas.url, str(fleet.home / "jwks.json"))
+    add_job(sister, "hers", "every 1h", "true")
+    assert chronos("reconcile", home=sister).code == 0
+    document = chronos("list", "--json", home=fleet.work).json
+    assert {one["job_id"]: one["profile"] for one in document["of_profiles"]} == {"ours": "default", "hers": "play"}
+    assert chronos("reconcile", "--prune", home=fleet.work).code == 0
+    assert set(nas.armed) == {"ours", "theirs", "hers"}
+
+
+def test_profiles_that_are_named_elsewhere_count_too(chronos, fleet, nas, tmp_path):  # noqa: F811
+    """The setting `profiles` names homes anywhere; those of the folder are then not served, and theirs all the same."""
+    far = tmp_path / "far"
+    far.mkdir()
+    write_config(far, nas.url, str(fleet.home / "jwks.json"))
+    add_job(far, "distant", "every 1h", "true")
+    assert chronos("reconcile", home=far).code == 0
+    with (fleet.home / "config.yaml").open("a") as file:
+        file.write(f"profiles:\n  far: {far}\n")
+    assert chronos("cancel", "--orphans", "--yes", home=fleet.home).code == 0
+    assert set(nas.armed) == {"ours", "theirs", "distant"}
+
+
+def test_status_counts_them_apart(chronos, fleet):  # noqa: F811
+    counts = chronos("status", "--json", home=fleet.home).json["counts"]
+    assert (counts["orphans"], counts["of_profiles"]) == (1, 1)
+    assert "1 for jobs of other profiles (work); 1 for no job here" in chronos("status", home=fleet.home).out
+
+
+def check(chronos, home, name):  # noqa: F811
+    return next(one for one in chronos("doctor", "--json", home=home).json["checks"] if one["name"] == name)
+
+
+def test_doctor_asks_to_cancel_only_what_is_nobodys(chronos, fleet, nas):  # noqa: F811
+    assert "holds 1 for no job here" in check(chronos, fleet.home, "armed")["text"]
+    del nas.armed["nobodys"]
+    assert check(chronos, fleet.home, "armed")["level"] == "OK"
+
+
+def test_prune_and_cancel_orphans_leave_them(chronos, fleet, nas):  # noqa: F811
+    planned = steps(chronos("reconcile", "--prune", "--dry-run", "--json", home=fleet.home))
+    assert planned["theirs"] == ("keep", "a job of the profile work")
+    assert planned["nobodys"][0] == "cancel"
+    assert "= keep   theirs" in chronos("reconcile", "--dry-run", home=fleet.home).out
+    assert set(steps(chronos("cancel", "--orphans", "--dry-run", "--json", home=fleet.home))) == {"nobodys"}
+    assert chronos("reconcile", "--prune", home=fleet.home).code == 0
+    assert set(nas.armed) == {"ours", "theirs"}
+
+
+def test_a_job_that_moved_into_a_profile_keeps_its_timer(chronos, fleet, nas):  # noqa: F811
+    """The arm document here says that this store armed it; the slot at NAS is the profile's since."""
+    path = fleet.home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    theirs = json.loads((fleet.work / "cron" / "jobs.json").read_text())
+    theirs["jobs"] += document["jobs"]
+    (fleet.work / "cron" / "jobs.json").write_text(json.dumps(theirs))
+    path.write_text(json.dumps({**document, "jobs": []}))
+    fleet.add("other", "every 1h", "true")
+    for words in ((), ("--prune",)):
+        assert chronos("reconcile", *words, home=fleet.home).code == 0
+        assert {"ours", "theirs"} <= set(nas.armed)
+
+
+def test_a_profile_that_cannot_be_read_stops_what_may_be_its_own(chronos, fleet, nas):  # noqa: F811
+    """Nothing is known of its jobs, so nothing may be called nobody's; whoever asks for less is served."""
+    whole = (fleet.work / "cron" / "jobs.json").read_text()
+    break_file(fleet.work / "cron" / "jobs.json")
+    for words in (("reconcile", "--prune"), ("cancel", "--orphans", "--yes"), ("cancel", "--orphans", "--dry-run")):
+        done = chronos(*words, home=fleet.home)
+        assert done.code == 75
+        assert "the jobs of the profile work are not known: " in done.err
+    assert set(nas.armed) == {"ours", "theirs", "nobodys"}
+    assert chronos("reconcile", home=fleet.home).code == 0
+    listed = chronos("list", home=fleet.home)
+    assert "the jobs of the profile work are not known, so these may be its own" in listed.err
+    assert "cancel --orphans" not in listed.out + listed.err
+    found = check(chronos, fleet.home, "armed")
+    assert "whose jobs are not known" in found["text"]
+    assert "cancel --orphans" not in found["mend"]
+    (fleet.work / "cron" / "jobs.json").write_text(whole)  # as the hint says
+    assert chronos("cancel", "--orphans", "--yes", home=fleet.home).code == 0
+    assert set(nas.armed) == {"ours", "theirs"}
+
+
+def test_other_homes_are_read_only_where_something_is_unexplained(chronos, fleet, nas, monkeypatch):  # noqa: F811
+    """A broken profile is in nobody's way, and a listing stays quick, as long as every timer has its job here."""
+    for job_id in ("theirs", "nobodys"):
+        del nas.armed[job_id]
+    break_file(fleet.work / "cron" / "jobs.json")
+    monkeypatch.setattr("chronos_cli.operations.assembly.jobs_elsewhere", None)
+    for words in (("reconcile", "--prune"), ("cancel", "--orphans", "--yes"), ("list",), ("status",)):
+        assert chronos(*words, home=fleet.home).code == 0, words
+
+
+def test_the_home_of_another_user_may_have_jobs_all_the_same(chronos, fleet, nas):  # noqa: F811
+    """Its configuration is not trusted, so its jobs are not known."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a folder away")
+    os.chown(fleet.work, 4242, 4242)
+    assert chronos("cancel", "--orphans", "--yes", home=fleet.home).code == 75
+    assert set(nas.armed) == {"ours", "theirs", "nobodys"}
