@@ -17,7 +17,7 @@ from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.store.interface import VersionConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -65,15 +65,41 @@ def evaluate(ctx: Context, job_id: str, fire: FireRequest) -> Evaluation:
     TemporaryError; then nothing was taken, or what was taken is found again by the next look. StandbyError where
     the look could take something. Rows that are over now are in the context's outbox.
     """
-    if fire.via in (Trigger.RELAY, Trigger.TICK, Trigger.MANUAL):
-        ctx.must_be_active(f"looking at job {job_id}")
-    tried = False
-    over: tuple[tuple[Job, Row], ...] = ()
+    look = _Look(ctx, job_id, fire)
+    return look.follow(ctx.repository.change(look.once))
 
-    def once(jobs: JobsFile) -> Evaluation:
-        nonlocal tried, over
-        came = replace(fire, via=Trigger.RUN_ENDED) if tried and _already_run(ctx, job_id, fire) else fire
-        tried, over = True, ()
+
+def evaluate_together(ctx: Context, fires: Sequence[tuple[str, FireRequest]]) -> Iterator[Evaluation | ChronosError]:
+    """Look at several jobs, each as `evaluate` does, with one write of their records; what failed, in the same order.
+
+    Raises StandbyError before anything is taken.
+    """
+    looks = [_Look(ctx, job_id, fire) for job_id, fire in fires]
+    for look, outcome in zip(looks, ctx.repository.change_together([look.once for look in looks]), strict=True):
+        if isinstance(outcome, ChronosError):
+            yield outcome
+            continue
+        try:
+            yield look.follow(outcome)
+        except ChronosError as error:
+            yield error
+
+
+class _Look:
+    """One look at one job, until it is stored. `once` may run several times, in whichever thread writes."""
+
+    def __init__(self, ctx: Context, job_id: str, fire: FireRequest) -> None:
+        if fire.via in (Trigger.RELAY, Trigger.TICK, Trigger.MANUAL):
+            ctx.must_be_active(f"looking at job {job_id}")
+        self._ctx, self._job_id, self._fire = ctx, job_id, fire
+        self._tried = False
+        self._over: tuple[tuple[Job, Row], ...] = ()
+
+    def once(self, jobs: JobsFile) -> Evaluation:
+        """Decide on the record as it is in `jobs`, and put what it becomes."""
+        ctx, job_id, fire = self._ctx, self._job_id, self._fire
+        came = replace(fire, via=Trigger.RUN_ENDED) if self._tried and _already_run(ctx, job_id, fire) else fire
+        self._tried, self._over = True, ()
         now = ctx.clock()
         job, invalid = read_job(ctx, jobs, job_id)
         if invalid is not None:
@@ -84,18 +110,20 @@ def evaluate(ctx: Context, job_id: str, fire: FireRequest) -> Evaluation:
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
-        over = _over(ctx, job, decision, found.facts)
+        self._over = _over(ctx, job, decision, found.facts)
         return Evaluation(decision=decision, job=job)
 
-    looked = ctx.repository.change(once)
-    ctx.outbox.extend(over)
-    ctx.checkpoint("claimed")
-    owed = looked.decision.owed
-    _create_owed(ctx, owed)
-    if owed and all(row.terminal for row in owed) and not looked.decision.starts and fire.via is not Trigger.RUN_ENDED:
-        # Nothing runs whose end would take the entries out, now that their rows exist.
-        evaluate(ctx, job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
-    return looked
+    def follow(self, looked: Evaluation) -> Evaluation:
+        """Do what follows once it is stored: tell of what is over, and create the rows that are owed."""
+        ctx, owed = self._ctx, looked.decision.owed
+        ctx.outbox.extend(self._over)
+        ctx.checkpoint("claimed")
+        _create_owed(ctx, owed)
+        ended = self._fire.via is Trigger.RUN_ENDED
+        if owed and all(row.terminal for row in owed) and not looked.decision.starts and not ended:
+            # Nothing runs whose end would take the entries out, now that their rows exist.
+            evaluate(ctx, self._job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
+        return looked
 
 
 def _already_run(ctx: Context, job_id: str, fire: FireRequest) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from chronos_cli.errors import TemporaryError
+from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 
 if TYPE_CHECKING:
@@ -65,15 +65,26 @@ class GroupChange:
     def make(self, fn: Callable[[JobsFile], T]) -> T:
         """Make a change, alone or with those that wait. Raises what `fn` raises, and TemporaryError in the end."""
         member = PendingChange(fn)
+        self._see_through([member])
+        return member.outcome()
+
+    def make_all(self, fns: Sequence[Callable[[JobsFile], T]]) -> list[T | ChronosError]:
+        """Make several changes together; a ChronosError that one raises stands in the place of its result."""
+        members = [PendingChange(fn) for fn in fns]
+        self._see_through(members)
+        return [member.error if isinstance(member.error, ChronosError) else member.outcome() for member in members]
+
+    def _see_through(self, members: Sequence[PendingChange[T]]) -> None:
+        """Return once these are over, whoever has made them."""
         with self._guard:
-            self._waiting.append(member)  # type: ignore[arg-type] # each is given back only to its own caller
-        while True:
+            self._waiting += members  # type: ignore[arg-type] # each is given back only to its own caller
+        while waiting := [member for member in members if not member.over]:
             with self._turn:
-                if not member.over:
+                if not all(member.over for member in waiting):
                     self._lead()
-            if member.over:
-                return member.outcome()
-            self._pause(member.tries)
+            tries = max((member.tries for member in waiting if not member.over), default=0)
+            if tries:
+                self._pause(tries)
 
     def _lead(self) -> None:
         """Try all that wait; those that must look again wait on, for whoever of them comes first."""

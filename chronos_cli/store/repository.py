@@ -15,7 +15,7 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS, instants_of, ours_of
 from chronos_cli.core.row import Row, kept_at
 from chronos_cli.durations import span
-from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
+from chronos_cli.errors import ChronosError, DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.store.arms import ArmDocument, unreadable_arm
 from chronos_cli.store.group_change import GroupChange, apply_each
@@ -100,13 +100,20 @@ class Repository:
         LockTimeoutError, or TemporaryError when conflicts do not clear. Changes that meet in threads of this process
         are written together (`group_change.py`), so `fn` may run in another of them.
         """
+        self._prove()
+        return self._grouped.make(fn)
+
+    def _prove(self) -> None:
         if self.documents.needs_proof and not self._proven:
             from chronos_cli.store.proof import ensure_proven
 
             ensure_proven(self.documents)
             self._proven = True
 
-        return self._grouped.make(fn)
+    def change_together(self, fns: Sequence[Callable[[JobsFile], T]]) -> list[T | ChronosError]:
+        """As `change` for each of them, with one write; what one raises stands in the place of its result."""
+        self._prove()
+        return self._grouped.make_all(fns)
 
     def _change_once(self, group: Sequence[PendingChange[object]]) -> None:
         """Make the changes of a group in one write; who is not over after it has met a conflict and must look again."""

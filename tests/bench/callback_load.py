@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,31 +136,36 @@ class Bench:
             "p99_ms": round(1000 * percentile(taken, 0.99), 1),
             "own_ms": round(1000 * own, 1),
             "runner_ms": round(1000 * runners, 1),
+            "cpu_ms": round(1000 * (own + runners), 1),
             "all_answered_s": round(answered, 2),
             "all_run_s": round(all_run, 2),
         }
 
 
-def measure(folder: Path, only: Sequence[str]) -> dict[str, Any]:
-    """The figures by the name of the scene."""
+WAYS = {"warm": "auto", "started": "off"}
+"""How runners come to be, and the setting that makes them so."""
+SCENES = {"alone": (100, 1, 0.0), "crowd": (200, 8, 0.0), "second": (200, 200, 1.0)}
+"""Fires, callers, and the seconds over which they are spread."""
+
+
+def measure(folder: Path, only: Sequence[str], ways: Sequence[str] = tuple(WAYS)) -> dict[str, Any]:
+    """The figures by the names of scene and way; in each scene the ways take turns, so that they meet one machine."""
     key = SigningKey.rs256()
     figures: dict[str, Any] = {}
-    with running_nas(folder, "--rate", "100000") as nas, serve_jwks(key) as jwks:
-        agent = AgentHome(folder / "home", nas)
-        config = agent.home / "config.yaml"
-        config.write_text(config.read_text().replace(f"{nas.url}/.well-known/jwks.json", jwks.url))
-        agent.start_shim()
-        try:
-            bench = Bench(agent, key, nas.url)
-            bench.fire_all(bench.due(10), 2)
-            if "alone" in only:
-                figures["alone"] = bench.fire_all(bench.due(100), 1)
-            if "crowd" in only:
-                figures["crowd"] = bench.fire_all(bench.due(200), 8)
-            if "second" in only:
-                figures["second"] = bench.fire_all(bench.due(200), 200, within_s=1.0)
-        finally:
-            agent.stop_shim()
+    with running_nas(folder, "--rate", "100000") as nas, serve_jwks(key) as jwks, ExitStack() as stack:
+        benches = {}
+        for way in ways:
+            agent = AgentHome(folder / way, nas, name=way)
+            config = agent.home / "config.yaml"
+            config.write_text(config.read_text().replace(f"{nas.url}/.well-known/jwks.json", jwks.url))
+            agent.start_shim(CHRONOS_CALLBACK_WARM_RUNNER=WAYS[way])
+            stack.callback(agent.stop_shim)
+            benches[way] = Bench(agent, key, nas.url)
+            benches[way].fire_all(benches[way].due(10), 2)
+        for scene in only:
+            many, callers, within_s = SCENES[scene]
+            for way, bench in benches.items():
+                figures[f"{scene}, {way}"] = bench.fire_all(bench.due(many), callers, within_s=within_s)
     return figures
 
 
@@ -178,7 +183,7 @@ def main() -> int:
         return 0
     print(", ".join(f"{name} {value}" for name, value in here.items()))
     for name, scene in figures.items():
-        print(f"{name:8}", "  ".join(f"{what} {value}" for what, value in scene.items()))
+        print(f"{name:16}", "  ".join(f"{what} {value}" for what, value in scene.items()))
     return 0
 
 

@@ -27,6 +27,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.bench.callback_load import measure
+from tests.bench.callback_peers import LACKS, measure_peers
 from tests.bench.cost import installed, limited
 from tests.bench.large import lists, rewrites
 from tests.bench.plot import growth_svg
@@ -120,7 +121,7 @@ def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, roun
     bars = {
         ("chronos list --offline, 100 jobs", TYPER): 1.35,
         ("chronos --help", TYPER): 2.5,
-        ("chronos fire, whole", BOTH): 1.9,
+        ("chronos fire, whole", BOTH): 1.45,
     }
     for name, samples in found.items():
         ratios = [compared(samples.ratio(found[base]), bars.get((name, base))) for base in (PASS, TYPER, BOTH)]
@@ -128,7 +129,7 @@ def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, roun
     until = until_job[-rounds:]
     ratio = median(mine / theirs.wall for mine, theirs in zip(until, found[BOTH].runs, strict=True))
     report.row(
-        "chronos fire, until its job runs", f"{1000 * median(until):.0f} ms", "", "", "", "", compared(ratio, 1.3)
+        "chronos fire, until its job runs", f"{1000 * median(until):.0f} ms", "", "", "", "", compared(ratio, 0.75)
     )
     report.say(f"\n{asked} request for keys in {len(until_job)} fires: all others found them in the home's cache.")
 
@@ -231,33 +232,51 @@ def reconciles(
             )
 
 
+FIRE_BARS = {
+    ("alone, warm", "cpu_ms"): 25.0,
+    ("alone, warm", "median_ms"): 25.0,
+    ("crowd, warm", "p99_ms"): 200.0,
+    ("second, warm", "all_run_s"): 4.0,
+    ("second, warm", "p99_ms"): 3500.0,
+}
+
+
 def fires(folder: Path, report: Report) -> None:
     """What a callback carries: the time until its 202, and the processor time of one fire."""
-    bars = {("alone", "median_ms"): 90.0, ("crowd", "p99_ms"): 1000.0, ("alone", "own_ms"): 12.0}
-    found = measure(folder, ("alone", "crowd", "second"))
-    columns = ("fires", "callers", "median_ms", "p99_ms", "own_ms", "runner_ms", "all_run_s")
-    heads = (
-        "fires",
-        "callers",
-        "202, median",
-        "202, p99",
-        "CPU of the callback",
-        "CPU of runner and job",
-        "all have run",
-    )
-    report.head("Fires", "scene", *heads)
+    found = {**measure(folder, ("alone", "crowd", "second")), **measure_peers(folder)}
+    heads = {
+        "fires": "fires",
+        "callers": "callers",
+        "median_ms": "answer, median",
+        "p99_ms": "answer, p99",
+        "own_ms": "CPU of the callback",
+        "runner_ms": "CPU of runner and job",
+        "cpu_ms": "CPU of a fire",
+        "all_run_s": "all have run",
+    }
+    report.head("Fires", "scene", *heads.values())
     for name, scene in found.items():
         cells = []
-        for column in columns:
-            bar = bars.get((name, column))
+        for column in heads:
+            bar = FIRE_BARS.get((name, column))
             unit = f" {column.rpartition('_')[2]}" if "_" in column else ""
-            met = "" if bar is None else f" (bar {bar:g}: {'met' if scene[column] <= bar else 'NOT MET'})"
-            cells.append(f"{scene[column]}{unit}{met}")
+            value = scene.get(column)
+            met = "" if bar is None else f" (bar {bar:g}: {'met' if value <= bar else 'NOT MET'})"
+            cells.append("" if value is None else f"{value}{unit}{met}")
         report.row(name, *cells)
+    crowd = found["crowd, warm"]
+    rate = crowd["fires"] / crowd["all_run_s"] / (os.cpu_count() or 1)
     report.say(
-        "\nalone: one caller; crowd: 8 at once; second: 200 fires that arrive within one second. Runners and jobs "
-        "compete with the callback for the same cores. All were accepted, all ran, none twice."
+        f"\nA second and core, sustained by eight callers: {rate:.0f} fires (bar 35: {'met' if rate >= 35 else 'NOT MET'})."
     )
+    report.say(
+        "\nalone: one caller; crowd: 8 at once; second: 200 fires that arrive within one second. warm: runners are forked "
+        "from a warm one; started: each is started anew. Runners and jobs compete with the callback for the same cores. "
+        "All were accepted, all ran, none twice.\n\nThe last rows are what users pick instead, with the same job. "
+        "What they do not do:\n"
+    )
+    for name, lacks in LACKS.items():
+        report.say(f"- {name}: {lacks}.")
 
 
 def machine() -> str:

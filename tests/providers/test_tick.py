@@ -10,6 +10,7 @@ from chronos_cli.config import load_config
 from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.job import Policy
 from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.errors import TemporaryError
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
@@ -127,3 +128,45 @@ def test_a_stepped_clock_runs_a_minutely_job_once_a_minute(home):
             tick(replace(ctx, clock=lambda at=at: at), InlineLauncher())
     ran = (home / "diary").read_text().split()
     assert ran == [(start + timedelta(minutes=minute)).isoformat() for minute in range(3)]
+
+
+def test_what_is_due_together_is_claimed_in_one_write_and_fails_alone(home):
+    """Five jobs: one write takes them all; a row of one that cannot be written is that one's failure."""
+    ctx = opened(home)
+    for name in "abcde":
+        add(ctx, name, "every 1h", "true")
+        make_due(home, name)
+    (home / "cron/runs").mkdir(parents=True)
+    claims = []
+
+    class Seen(InlineLauncher):
+        def launch(self, ctx, claim):
+            stored = json.loads((home / "cron/jobs.json").read_text())["jobs"]
+            claims.append(sum(bool(job["chronos"].get("open")) for job in stored))
+            if claim.entry.run and claim.record["id"] == "c":
+                raise TemporaryError("no runner for this one")
+            return super().launch(ctx, claim)
+
+    ticked = tick(opened(home), Seen())
+    assert claims[0] == 5, "all were claimed by the time the first was started"
+    assert sorted(ticked.failed) == ["c"]
+    assert [row.state.value for row in ticked.rows] == ["ok"] * 4
+    again = tick(opened(home), InlineLauncher())
+    assert [(row.job_id, row.state.value) for row in again.rows] == [("c", "ok")]
+
+
+def test_a_slot_that_is_not_free_claims_nothing(home):
+    """With two slots, two are claimed at first: the third is still anybody's."""
+    for name in "abc":
+        add(opened(home), name, "every 1h", "true")
+        make_due(home, name)
+    claims = []
+
+    class Seen(InlineLauncher):
+        def launch(self, ctx, claim):
+            stored = json.loads((home / "cron/jobs.json").read_text())["jobs"]
+            claims.append(sum(bool(job["chronos"].get("open")) for job in stored))
+            return super().launch(ctx, claim)
+
+    assert len(tick(opened(home), Seen(), max_parallel=2).rows) == 3
+    assert claims[0] == 2

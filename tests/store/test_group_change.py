@@ -204,3 +204,15 @@ def test_threads_share_writes_and_lose_nothing(tmp_path):
     assert sorted(stored) == sorted(told)
     assert all(name in ids for name, ids in told.items())
     assert len(written) <= 8
+
+
+def test_one_process_may_ask_for_several_at_once():
+    """`change_together` is one write; what one raises stands in its place."""
+
+    def refuses(_):
+        raise ConflictError("not this one")
+
+    store = Troubled()
+    first, error, last = repository(store).change_together([adds("a"), refuses, adds("b")])
+    assert (first, last, store.writes) == (["a"], ["a", "b"], 1)
+    assert isinstance(error, ConflictError)

@@ -6,7 +6,7 @@ No lock is held while jobs run. A tick and a NAS may both be live: an occurrence
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.clock import Trust, displaced, doubt_about, is_ahead, may_settle, mended_by
 from chronos_cli.core.decision import FireRequest, Purpose, Trigger, Wake
@@ -15,7 +15,7 @@ from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, HeldError, TemporaryError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming.arm import is_armed
-from chronos_cli.operations.evaluate import evaluate, read_all
+from chronos_cli.operations.evaluate import evaluate_together, read_all
 from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
 from chronos_cli.operations.witness import hear, needs_witness
 from chronos_cli.store.ticks import note_tick, read_ticks
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.operations.firing.fire import Launcher, Running
+
+
+_TOGETHER: Final = 50
+"""So many jobs are claimed in one write, at most: their rows are read under the lock of the jobs."""
 
 
 @frozen
@@ -53,8 +58,9 @@ class TickResult:
 def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: float = 0.0) -> TickResult:
     """Run everything due, at most `max_parallel` runs at once (0: all), and return when those runs have ended.
 
-    Claims a job only when a slot is free for it, so what waits for one is still anybody's. How long runs are waited
-    for is the launcher's business. `leave_s`: for how long an occurrence that NAS has confirmed to hold is left to it.
+    Claims a job only when a slot is free for it, so what waits for one is still anybody's; as many as have one are
+    claimed in one write. How long runs are waited for is the launcher's business. `leave_s`: for how long an occurrence
+    that NAS has confirmed to hold is left to it.
     Raises StandbyError, HeldError under a stop, StoreError where the store cannot be read.
     """
     ctx.must_be_active("a tick")
@@ -74,25 +80,23 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
         job.id: _unconfirmed(job, now) for job in due if _is_doubtful(job, now, ctx.trust)
     }
     unarmed: dict[str, ChronosError] = {}
-    for job in sorted(due, key=lambda job: (job.cursor or now, job.id)):
+    waiting = sorted(due, key=lambda job: (job.cursor or now, job.id))
+    while waiting:
         while max_parallel and len(running) >= max_parallel:
             _collect(running, rows, failed, only_first=True)
-        try:
-            looked = evaluate(ctx, job.id, FireRequest(via=Trigger.TICK, token=ctx.token()))
-            running.extend((job.id, run) for run in launch_each(ctx, looked, launcher))
-        except ChronosError as error:
-            failed[job.id] = error
-            continue
-        except OSError as error:
-            failed[job.id] = TemporaryError(f"no runner could be started: {error}")
-            continue
-        started += [start.entry.run for start in looked.decision.starts]
-        if looked.decision.wake is not None and ctx.wire is not None:
-            try:
-                # With NAS configured too it must hold the new wake; where it cannot be told, the next tick is the net.
-                rearm(ctx, job.id, looked.decision.wake)
-            except ChronosError as error:
-                unarmed[job.id] = error
+        many = min(max_parallel - len(running), _TOGETHER) if max_parallel else _TOGETHER
+        taken, waiting = waiting[:many], waiting[many:]
+        fires = [(job.id, FireRequest(via=Trigger.TICK, token=ctx.token())) for job in taken]
+        for job, looked in zip(taken, evaluate_together(ctx, fires), strict=True):
+            if isinstance(looked, ChronosError):
+                failed[job.id] = looked
+                continue
+            error = _launch(ctx, job.id, looked, launcher, running)
+            if error is not None:
+                failed[job.id] = error
+                continue
+            started += [start.entry.run for start in looked.decision.starts]
+            unarmed |= _rearm(ctx, job.id, looked)
     try:
         ctx.send_alerts()
     finally:
@@ -106,6 +110,30 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
         unarmed=unarmed,
         doubts={job_id: doubt for job_id, doubt in doubts.items() if doubt is not None},
     )
+
+
+def _launch(
+    ctx: Context, job_id: str, looked: Evaluation, launcher: Launcher, running: list[tuple[str, Running]]
+) -> ChronosError | None:
+    """Start what a look has decided on; the error, if something could not be started."""
+    try:
+        running.extend((job_id, run) for run in launch_each(ctx, looked, launcher))
+    except ChronosError as error:
+        return error
+    except OSError as error:
+        return TemporaryError(f"no runner could be started: {error}")
+    return None
+
+
+def _rearm(ctx: Context, job_id: str, looked: Evaluation) -> dict[str, ChronosError]:
+    """With NAS configured too it must hold the new wake; where it cannot be told, the next tick is the net."""
+    if looked.decision.wake is None or ctx.wire is None:
+        return {}
+    try:
+        rearm(ctx, job_id, looked.decision.wake)
+    except ChronosError as error:
+        return {job_id: error}
+    return {}
 
 
 def _refuse_held(ctx: Context) -> None:
