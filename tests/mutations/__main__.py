@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -64,8 +63,20 @@ def drawn(count: int, seed: int, only: str = "") -> list[Mutant]:
 def _seen(file: Path) -> Path:
     if not file.exists():
         print("watching which tests run which lines", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "tests.mutations.seen", *TESTS]
-        subprocess.run(command, cwd=ROOT, env=os.environ | {"CHRONOS_SEEN": str(file)}, check=True)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "tests.mutations.seen",
+            "--seen",
+            str(file),
+            *TESTS,
+        ]
+        subprocess.run(command, cwd=ROOT, check=True)
     return file
 
 

@@ -1,13 +1,12 @@
 """A plug-in of pytest that notes which tests run which lines of the modules that are mutated, and how long each takes.
 
-`pytest -p tests.mutations.seen TESTS` with CHRONOS_SEEN naming the file to write; the driver reads it to try the cheapest
-tests first that can notice a mutant at all.
+`pytest -p tests.mutations.seen --seen FILE TESTS` writes it to a file; the driver reads it to try the cheapest tests first
+that can notice a mutant at all.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
@@ -51,6 +50,11 @@ def pytest_runtest_protocol(item):
         _seen[item.nodeid] = time.monotonic() - began, sorted(_lines)
 
 
-def pytest_sessionfinish():
+def pytest_addoption(parser):
+    """Where to write it."""
+    parser.addoption("--seen", type=Path, required=True)
+
+
+def pytest_sessionfinish(session):
     """Write what was seen."""
-    Path(os.environ["CHRONOS_SEEN"]).write_text(json.dumps(_seen), encoding="utf-8")
+    session.config.getoption("--seen").write_text(json.dumps(_seen), encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core import edits
 from tests.sim.checks import Violation
+from tests.sim.story import Case, shrunk, told
 from tests.sim.world import World
 
 if TYPE_CHECKING:
@@ -118,10 +119,20 @@ def play_wide(
     return total
 
 
-def trace(seed: int, *, steps: int | None = None, **forced: Any) -> tuple[str, str | None]:
-    """Play one seed again, and tell its story."""
+def explained(seed: int, *, steps: int | None = None, **forced: Any) -> tuple[str, str | None]:
+    """Play one seed; where it fails, make it as short as it can be, and tell its story as a person would."""
+    world, verdict, lines = _told(Case(seed=seed, forced=forced, steps=steps))
+    case = Case(seed=seed, forced=forced, steps=steps, verdict=verdict or "nothing")
+    if verdict is not None:
+        case = shrunk(case, lambda found: _told(found)[1], world.cfg, world.steps)
+        world, verdict, lines = _told(case)
+    return told(case, lines, world.cfg), verdict
+
+
+def _told(case: Case) -> tuple[World, str | None, list[str]]:
+    """Play a case: its world, what is wrong with it, and what happened, one line each."""
     lines: list[str] = []
-    world = World(seed, steps=steps, trace=lines, **forced)
+    world = World(case.seed, steps=case.steps, trace=lines, left_out=case.left_out, **case.forced)
     verdict = None
     with quickly(), contextlib.redirect_stderr(io.StringIO()):
         try:
@@ -130,4 +141,10 @@ def trace(seed: int, *, steps: int | None = None, **forced: Any) -> tuple[str, s
             verdict = str(error)
         except Exception:  # noqa: BLE001 - a fault of the code under test is shown whole
             verdict = traceback.format_exc()
+    return world, verdict, lines
+
+
+def trace(seed: int, *, steps: int | None = None, **forced: Any) -> tuple[str, str | None]:
+    """Play one seed again, and tell all that happened."""
+    world, verdict, lines = _told(Case(seed=seed, forced=forced, steps=steps))
     return f"seed {seed}: {world.cfg}\n" + "\n".join(lines), verdict

@@ -1,6 +1,7 @@
 """The protocol under every fault that can be thought of, by the thousand; and the checker without each of its rules.
 
-A failure prints a seed: `python -m tests.sim --seed N` tells the story of that schedule. CHRONOS_SIM_SCHEDULES sets how
+A failure prints a short story and its seed: `python -m tests.sim --seed N --explain` tells it again, and without
+`--explain` all that happened. CHRONOS_SIM_SCHEDULES sets how
 many the default run plays (2,000), CHRONOS_SIM_SOAK how many the soak does (a million), CHRONOS_SIM_SEED where that
 begins.
 
@@ -24,6 +25,7 @@ Likewise only reconcile mends what a killed or failing command, runner or tick l
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from datetime import UTC, datetime
@@ -32,11 +34,13 @@ import pytest
 
 from chronos_cli.core.decision import Outcome
 from tests.conftest import at_length
+from tests.sim import __main__ as command
 from tests.sim import answers
 from tests.sim.config import LEAPING, OPERATIONS, TRANSITIONS
 from tests.sim.nas import CHARACTERS
-from tests.sim.play import Played, play, play_wide, trace
+from tests.sim.play import Played, explained, play, play_wide, trace
 from tests.sim.sabotage import RULES, SELDOM, WORLDS, without
+from tests.sim.story import kind_of
 from tests.sim.troubles import NAMES
 
 EFFECTS = (
@@ -132,8 +136,8 @@ def judge(played: Played, first: int) -> None:
     """Print what was reached; the first failure with its story. A few schedules may miss a rare corner by chance."""
     print(f"from seed {first}\n{played.report()}")
     for seed, verdict in played.failures[:1]:
-        story, _ = trace(seed)
-        pytest.fail(f"{verdict}\n{story}\nplay it again: python -m tests.sim --seed {seed}", pytrace=False)
+        story, _ = explained(seed)
+        pytest.fail(f"{verdict}\n\n{story}\nall of it: python -m tests.sim --seed {seed}", pytrace=False)
     assert played.schedules < FEW or not unseen(played), f"never reached: {unseen(played)}"
 
 
@@ -192,6 +196,38 @@ def test_the_checker_notices_when_a_rule_is_taken_out(rule):
 def test_a_seed_tells_the_same_story_twice():
     """A schedule depends on its seed alone, so that a failure can be played again."""
     assert trace(12) == trace(12)
+
+
+def test_a_failure_is_told_in_few_words():
+    """Steps, faults and characters that it does not need are left out, and what is wrong stays what it was."""
+    with without("claim check"):
+        seed, verdict = play(0, 500).failures[0]
+        long, _ = trace(seed)
+        story, still = explained(seed)
+        assert kind_of(still) == kind_of(verdict)
+        assert len(story.splitlines()) < len(long.splitlines())
+        assert explained(seed)[0] == story
+    assert "1 machine, " in story
+    assert "`chronos job add` 1 about job1 begins" in story
+    assert "What is wrong: " in story
+    assert f"--seed {seed} --explain" in story
+    calm, verdict = explained(seed)
+    assert verdict is None
+    assert "nothing" in calm
+
+
+@pytest.mark.soak
+def test_a_long_run_goes_on_from_where_it_stopped(tmp_path, monkeypatch, capsys):
+    """What was played is kept after each part, and counted on; the sums are those of one run."""
+    kept = tmp_path / "played.json"
+    monkeypatch.setattr(command, "PART", 40)
+    for count in ("40", "80"):
+        monkeypatch.setattr("sys.argv", ["sim", "--count", count, "--processes", "1", "--resume", str(kept)])
+        assert command.main() == 0
+    assert "80 schedules" in capsys.readouterr().out
+    played, whole = json.loads(kept.read_text()), play(0, 80)
+    assert (played["schedules"], played["steps"]) == (80, whole.steps)
+    assert played["covered"] == {": ".join(name): number for name, number in whole.covered.items()}
 
 
 @pytest.mark.soak

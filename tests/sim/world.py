@@ -31,7 +31,7 @@ from chronos_cli.store import packs
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.repository import ASIDE, STOP_KEY
 from tests.sim import answers, rhythm
-from tests.sim.checks import Check, Violation, read_arm, stamp
+from tests.sim.checks import Check, Violation, read_object, stamp
 from tests.sim.config import draw
 from tests.sim.disk import GARBAGE, Disk
 from tests.sim.documents import SimRepository, SimStore
@@ -63,13 +63,16 @@ class World:
         steps: int | None = None,
         trace: list[str] | None = None,
         cover: Counter | None = None,
+        left_out: frozenset[int] = frozenset(),
         **forced: Any,
     ) -> None:
         self.seed = seed
         self.packed = 0
         self.rng = random.Random(seed)
         self.cfg = replace(draw(self.rng), **forced)
-        self.budget = steps or self.rng.randint(*STEPS)
+        drawn = self.rng.randint(*STEPS)
+        self.budget = steps or drawn
+        self.left_out = left_out
         self.trace = trace
         self.covered = Counter() if cover is None else cover
         self.now = self.cfg.start + self.rng.random() * 600
@@ -214,7 +217,7 @@ class World:
         if self.seed % 2 and len(self.tasks.all) == 1:  # nobody has just read one of them
             lines = {}
             for key in self.store.list("cron/arms/"):
-                line = read_arm(self.store.read(key).data)
+                line = read_object(self.store.read(key).data)
                 if line is not None:
                     lines[key.removeprefix("cron/arms/").removesuffix(".json")] = line
                     self.store.delete(key)
@@ -579,6 +582,9 @@ class World:
     def _step(self) -> None:
         self.steps += 1
         rng = self.rng
+        rng.seed(self.seed * 1_000_003 + self.steps)  # so that a step draws the same when another is left out
+        if self.steps in self.left_out:
+            return
         ready = [task for task in self.tasks.all if task.ready(self.now)]
         if self.chance(self.cfg.p_operation) and len(self.tasks.all) < 7:
             self.begin_operation()
@@ -653,6 +659,7 @@ class World:
     def _quiet(self) -> None:
         """Faults off, clocks right, NAS up; then until nothing is in hand any more."""
         self.log("---- quiet")
+        self.rng.seed(-self.seed - 1)
         self.faults = False
         self.skews, self.leapt = [0.0] * self.cfg.machines, [0.0] * self.cfg.machines
         for name in [name for name, trace in self.check.jobs.items() if not trace.removed and self._met(trace.record)]:
