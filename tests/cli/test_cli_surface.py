@@ -13,7 +13,7 @@ import pytest
 
 from chronos_cli.cli import cli_model as surface
 from chronos_cli.cli import lazy, table
-from tests.cli.conftest import ROOT, connect, spawn
+from tests.cli.conftest import ROOT, connect, spawn, validate
 from tests.fire_tokens import AUDIENCE, SigningKey
 from tests.nas_process import Callback, running_nas
 
@@ -213,3 +213,38 @@ def test_each_variable_is_named_as_its_option_and_read(clean_environment, fact):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv(option.variable, "1")
                 assert read[option.names[0]].value_from_envvar(ctx) is not None, option
+
+
+VARIANTS = (
+    ("list", "--offline"), ("list", "-o", "json"), ("job", "list", "-o", "json"), ("status", "--offline"),
+    ("status", "--exit-code"), ("status", "-o", "json"), ("history",), ("history", "-n", "1"), ("history", "-o", "json"),
+    ("timeline", "--last", "1h", "--next", "1h"), ("timeline", "beat"), ("reconcile", "--dry-run"),
+    ("reconcile", "--dry-run", "--detailed-exitcode"), ("arm", "--all"), ("cancel", "--orphans", "--yes"),
+    ("job", "add", "every 5m", "--shell", "true", "--dry-run"), ("job", "edit", "beat", "--timeout", "5m", "--dry-run"),
+    ("job", "import", "{jobs}", "--dry-run"), ("job", "export", "beat"), ("next", "every 90s", "-n", "3"),
+    ("next", "0 9 * * 1-5", "--tz", "Europe/Berlin"), ("hold", "--on"), ("hold", "--off"), ("tick", "--install", "crontab"),
+    ("tick", "--install", "systemd"), ("tick", "--detach"), ("config", "show", "--origin"), ("completions", "zsh"),
+    ("completions", "fish"),
+)  # fmt: skip
+"""Further command lines, beside one of each command above."""
+
+MAY_END = {0, 3, 10, 11}
+"""What is no failure: done, changes are pending, a job failed, a job needs a look."""
+
+
+def test_forty_eight_command_lines_say_something_published(chronos, place, tmp_path):
+    """Every line that a person may type gives one document of a published schema, and none of them is empty."""
+    lines = [(*FACTS[name].words, *WORDS[name]) for name in WORDS] + list(VARIANTS)
+    assert len(lines) >= 48
+    published = {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")}
+    home = tmp_path / "h"
+    for line in lines:
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(place / "home", home)
+        given = [word.format(token=place / "token", jobs=place / "jobs.json") for word in line]
+        words = given if "json" in given else [*given, "--json"]
+        done = chronos(*words, home=home)
+        document = validate(done.out)
+        assert done.code in MAY_END, (line, done.err)
+        assert document["schema"].replace("/", ".") in published, line
+        assert document.keys() - {"schema", "ok", "error"}, line
