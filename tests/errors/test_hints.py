@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.cli import cli_model
+from tests.agent_home import AgentHome
 from tests.cli.conftest import chronos, clean_environment, home  # noqa: F401 - fixtures
 from tests.errors.hinted import hints
+from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
 from tests.errors.raised import _trees
+from tests.nas_process import running_nas
 
 ADD = ("job", "add", "@hourly")
 SHELL = ("--shell", "true")
@@ -270,6 +273,141 @@ def _do(world, command):
         subprocess.run(["sh", "-c", command], check=True)
 
 
+@pytest.mark.parametrize(("words", "bad", "good"), [case[1:] for case in CONFIGS], ids=[case[1] for case in CONFIGS])
+def test_a_configuration_put_right_as_its_hint_says_is_taken(world, words, bad, good):
+    """The file is refused with the hint; written as it says, the command works."""
+    path = world.home / "config.yaml"
+    path.write_bytes(bad)
+    refused = world("list")
+    assert (refused.code, words in refused.err) == (2, True), refused
+    path.write_text(good)
+    assert world("list").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "fault", "cure"), [case[1:] for case in RUNS], ids=[case[1] for case in RUNS]
+)
+def test_an_action_put_right_as_its_hint_says_runs(world, words, action, fault, cure):
+    """The run fails with the hint; what it asks for is there, and the next run is a good one."""
+    assert world("job", "add", "@yearly", "--id", "fails", *action).code == 0
+    fault(world.home)
+    failed = world("run", "fails")
+    assert (failed.code, words in failed.err) == (10, True), failed
+    if cure is None:
+        assert world("logs", "fails").code == 0
+        return
+    cure(world.home)
+    done = world("run", "fails")
+    assert done.code == 0, done
+
+
+def test_a_store_in_use_is_waited_for_as_long_as_the_hint_says(world):
+    """Locked by another program it is told of; with the longer wait that the hint names, the change goes through."""
+    with locked(world.home, 0.6):
+        refused = world("--lock-timeout", "0.1", "job", "edit", "a", "--retries", "2")
+        assert (refused.code, "raise CHRONOS_LOCK_TIMEOUT (seconds)" in refused.err) == (75, True)
+        assert world("--lock-timeout", "10", "job", "edit", "a", "--retries", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"), [(b"[", "put the file right"), ("\ufeff{}".encode("utf-16"), "save it as UTF-8")]
+)
+def test_a_store_put_right_is_read_again(world, broken, words):
+    """The bytes that were there before are as good as ever."""
+    before = world.path.read_bytes()
+    world.path.write_bytes(broken)
+    refused = world("list")
+    assert (refused.code, words in refused.err) == (1, True), refused
+    world.path.write_bytes(before)
+    assert world("list").code == 0
+
+
+@pytest.fixture(scope="module")
+def nas(tmp_path_factory):
+    """One NAS for the faults that need one."""
+    with running_nas(tmp_path_factory.mktemp("nas")) as running:
+        yield running
+
+
+@pytest.fixture
+def agent(tmp_path, nas, chronos, request):  # noqa: F811 - the fixtures
+    """A home at that NAS with one job armed, and `run` for its commands."""
+    made = AgentHome(tmp_path / "home", nas, name=f"hints-{abs(hash(request.node.name)) % 10**8}")
+    made.run = lambda *words: chronos(*words, home=made.home)
+    made.check = lambda name: _checked(name)(made.run)
+    assert made.run("job", "add", "@yearly", "--id", "a", "--shell", "true").code == 0
+    return made
+
+
+def test_what_the_doctor_finds_of_timers_is_cured_by_what_it_says(agent, nas):
+    """A timer that is gone is armed again by `reconcile`, and one of no job here is dropped by `cancel --orphans`."""
+    assert agent.run("cancel", "a").code == 0
+    found = agent.check("armed")
+    assert (found["level"], found["mend"]) == ("FAIL", "chronos reconcile")
+    assert agent.run("reconcile").code == 0
+    assert agent.check("armed")["level"] == "OK"
+    nas.provision(agent.access, "stranger", in_days(9), "http://127.0.0.1:9")
+    found = agent.check("armed")
+    assert (found["level"], found["mend"]) == ("WARN", "chronos cancel --orphans")
+    assert agent.run("cancel", "--orphans", "--yes").code == 0
+    assert agent.check("armed")["level"] == "OK"
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "words"),
+    [("wrong", 4, "to a valid token"), ("two words", 2, "it must be the token alone, one word in ASCII"),
+     ("", 2, "cron.chronos.token_file or cron.chronos.token_command")],
+)  # fmt: skip
+def test_a_token_put_right_as_its_hint_says_is_taken(agent, token, code, words):
+    """What is no token of this agent is refused with the hint, and the right one in its place is taken."""
+    path = agent.home / "token"
+    right = path.read_text()
+    path.write_text(token)
+    refused = agent.run("list")
+    assert (words in refused.err, refused.code in (2, 4, code)) == (True, True), refused
+    path.write_text(right)
+    assert agent.run("list").code == 0
+
+
+def test_a_token_that_others_can_read_is_closed_by_what_the_doctor_says(agent):
+    """The command of the check, as it stands there."""
+    (agent.home / "token").chmod(0o644)
+    found = agent.check("modes")
+    assert found["level"] == "WARN"
+    subprocess.run(["sh", "-c", found["mend"]], check=True)
+    assert agent.check("modes")["level"] == "OK"
+
+
+def test_what_is_saved_while_nas_is_away_is_armed_by_what_the_hint_says(agent, nas):
+    """A job that is added, and a reconcile that finds NAS away: once it is back, `chronos reconcile` arms all."""
+
+    def no_connection(*_):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("socket.socket.connect", no_connection)
+        added = agent.run("job", "add", "@yearly", "--id", "b", "--shell", "true")
+        assert (added.code, "`chronos reconcile` arms it once NAS can be reached" in added.err) == (75, True), added.err
+        listed = agent.run("list")
+        assert (listed.code, "`chronos reconcile` arms what is missing" in listed.err) == (75, True), listed.err
+    assert "b" not in nas.armed(agent.access)
+    assert agent.run("reconcile").code == 0
+    assert "b" in nas.armed(agent.access)
+
+
+def test_a_home_without_a_nas_gets_one_as_the_hint_says(agent, chronos, tmp_path):  # noqa: F811 - the fixture
+    """`reconcile` names `chronos init`; with what it makes of an agent's lines it works."""
+    home = tmp_path / "new"  # noqa: F811
+    home.mkdir()
+    refused = chronos("reconcile", home=home)
+    assert (refused.code, "see `chronos init`" in refused.err) == (2, True), refused.err
+    lines = json.dumps({"token": agent.access.token, "name": "n", "config": agent.access.config})
+    (tmp_path / "lines").write_text(lines)
+    made = chronos("init", "--agent", tmp_path / "lines", "--callback-url", "http://127.0.0.1:8790", home=home)
+    assert made.code == 0, made.err
+    assert chronos("reconcile", home=home).code == 0
+
+
 def _named_commands():
     """Every `chronos ...` that stands between backticks, or as a mend, in a text of the package."""
     for path, tree in _trees().items():
@@ -306,7 +444,7 @@ def test_every_command_that_a_text_names_is_one_with_its_options():
 
 def test_a_hint_without_a_case_fails():
     """Every hint in the source is tried above, or stands in the list of those that wait for a case."""
-    tried = {case[:2] for case in (*SPELLINGS, *FAULTS)}
+    tried = {case[:2] for case in TRIED}
     waiting = {tuple(line.split(" | ", 1)) for line in WAITING.read_text(encoding="utf-8").splitlines() if line}
     known = set(hints())
     untried = {
@@ -317,6 +455,7 @@ def test_a_hint_without_a_case_fails():
     assert sorted(untried - waiting) == [], f"each new hint gets a case above, or at least a line in {WAITING.name}"
 
 
+TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW)
 WAITING = Path(__file__).with_name("hints_that_wait.txt")
 
 
