@@ -217,9 +217,9 @@ class Config:
     overlap: str = _setting(
         "policy.overlap",
         "OVERLAP",
-        values.one_of("skip", "queue", "allow"),
+        values.one_of("skip", "queue", "allow", "replace"),
         "skip",
-        "an occurrence whose predecessor still runs: skip, queue or allow",
+        "an occurrence whose predecessor still runs: skip, queue or allow it, or end that and replace it",
     )
     grace: int = _setting(
         "policy.grace", "GRACE", values.whole_seconds(0, _CENTURY), _DAY, "how late an occurrence may still start"

@@ -132,11 +132,15 @@ class Start:
 
 @frozen
 class Decision:
-    """The steps to take, in this order: `settle`, `record`, `owed`, `starts`, `wake`, then the answer."""
+    """The steps to take, in this order: `settle`, `record`, `replaced`, `owed`, `starts`, `wake`, then the answer.
+
+    `replaced`: rows of runs that go, and are to be asked to end for the sake of a newer occurrence.
+    """
 
     outcome: Outcome
     record: Mapping[str, Any] | None = None
     settle: tuple[Row, ...] = ()
+    replaced: tuple[Row, ...] = ()
     owed: tuple[Row, ...] = ()
     starts: tuple[Start, ...] = ()
     wake: Wake | None = None

@@ -104,6 +104,13 @@ class OpenRuns:
             self._close_retry(start.entry, self._settled_row(start.entry))
         self.waiting = [pair for pair in self.waiting if pair[0] in self.open]
 
+    def end_queued(self, because: str) -> None:
+        """Give up what still waits for its turn, since a newer occurrence takes its place."""
+        for entry in self.queued:
+            self.open.remove(entry)
+            self._give_up(entry, self._settled_row(entry), because)
+        self.queued = []
+
     def _close_retry(self, entry: Open, row: Row | None) -> None:
         if row is None or entry.manual:
             return

@@ -159,6 +159,8 @@ class _Look:
         """Return what overlap makes of the occurrence, given what is in hand."""
         if self.job.policy.overlap is Overlap.ALLOW:
             return OpenKind.RUN, None
+        if self.job.policy.overlap is Overlap.REPLACE:
+            self.hand.end_queued("a newer occurrence took its place")
         scheduled = [row.run_id for entry, row in self.hand.running if not entry.manual and row.attempt == 1]
         scheduled += [entry.run for entry in self.hand.queued]
         if self.job.claimed_elsewhere(self.now):
@@ -224,6 +226,16 @@ class _Look:
         if self.hand.queued and self._turn():
             self.hand.ready.append(Start(entry=self.hand.queued.pop(0), attempt=1))
         return tuple(self.hand.ready)
+
+    def replaced(self) -> tuple[Row, ...]:
+        """Return the runs that are to end for what waits behind them, where the job says `overlap: replace`.
+
+        Every look that may start something asks them again: nothing is lost with a look that died before it asked. What
+        cannot be asked from there is waited for, and so is a run that a person asked for.
+        """
+        if self.job.policy.overlap is not Overlap.REPLACE or not self.may_start or not self.hand.queued:
+            return ()
+        return tuple(row for entry, row in self.hand.running if not entry.manual)
 
     def _turn(self) -> bool:
         """Return whether nothing stands before the queued run."""
@@ -357,6 +369,7 @@ class _Look:
             outcome=outcome,
             record=record,
             settle=tuple(self.hand.settle),
+            replaced=self.replaced(),
             owed=tuple(self.owed),
             starts=starts,
             wake=wake,

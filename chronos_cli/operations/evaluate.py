@@ -114,10 +114,13 @@ class _Look:
         return Evaluation(decision=decision, job=job)
 
     def follow(self, looked: Evaluation) -> Evaluation:
-        """Do what follows once it is stored: tell of what is over, and create the rows that are owed."""
+        """Do what follows once it is stored: tell of what is over, ask what is replaced to end, create owed rows."""
         ctx, owed = self._ctx, looked.decision.owed
         ctx.outbox.extend(self._over)
         ctx.checkpoint("claimed")
+        for row in looked.decision.replaced:
+            ctx.processes.ask_to_end(row)
+            ctx.checkpoint("replacing")
         _create_owed(ctx, owed)
         ended = self._fire.via is Trigger.RUN_ENDED
         if owed and all(row.terminal for row in owed) and not looked.decision.starts and not ended:

@@ -140,6 +140,11 @@ class Processes(ABC):
     def end_leftovers(self, row: Row) -> None:
         """End what is left of a run whose owner is dead or past its lease, before its row is settled."""
 
+    def ask_to_end(self, row: Row) -> bool:
+        """Ask the supervisor of a run to end it, soon; sends no signal. Returns whether it can be asked from here."""
+        del row
+        return False
+
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
         """Seconds since an owner took its lock, by a clock that nobody sets; None where this machine cannot tell."""
         del owner

@@ -13,7 +13,7 @@ from chronos_cli.running import liveness as machine
 from chronos_cli.running.actions import resolve_action, unhandled_fields
 from chronos_cli.running.environment import run_environment
 from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
-from chronos_cli.running.lock import RunLock, remove_lock, sweep_locks
+from chronos_cli.running.lock import RunLock, ask_to_end, remove_lock, sweep_locks
 from chronos_cli.running.machine import seconds_since
 from chronos_cli.running.mask import Mask
 from chronos_cli.running.process import RunFacts, start
@@ -124,6 +124,10 @@ class LocalProcesses(Processes):
     def end_leftovers(self, row: Row) -> None:
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
         machine.end_run(self.locks, row.owner or {}, row.job_id, row.run_id)
+
+    def ask_to_end(self, row: Row) -> bool:
+        """Leave a word beside the run's lock, which its supervisor finds within a second."""
+        return ask_to_end(self.locks, row.owner or {}, row.job_id, row.run_id)
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
         """Seconds since an owner took its lock, on this very boot."""

@@ -11,6 +11,9 @@ lines of a fixed size:
 
 The space of both is taken when the lock is, so that a disk that fills up meanwhile cannot refuse them. The file is only
 removed once the end is on record: a run whose file is gone says nothing any more.
+
+Who wants the run to end, since its job replaces it, puts an empty file of the same name and `.end` beside it. The
+supervisor looks for it; nobody is signalled, and nothing outside of our own folder has a say.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ LOCK_BYTES: Final = 4096
 NOTE_BYTES: Final = 1024
 """The note comes first, the result takes the rest."""
 LEFTOVER_AGE_S: Final = 3600.0
+_ASKED: Final = ".end"
 _TOKEN_DIGITS: Final = 16
 
 
@@ -139,6 +143,14 @@ class RunLock:
         if durable:
             os.fsync(self.fd)
 
+    def is_asked_to_end(self) -> bool:
+        """Return whether somebody has asked for the end of this run."""
+        try:
+            os.stat(self._place.name + _ASKED, dir_fd=self._place.folder, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
     def release(self, *, keep: bool = False) -> None:
         """Give the lock up and remove its file; `keep` it where the run's end is not on record.
 
@@ -146,9 +158,9 @@ class RunLock:
         """
         if self.fd < 0:
             return
-        if not keep:
+        for name in (self._place.name + _ASKED, *(() if keep else (self._place.name,))):
             with suppress(OSError):  # something may clean this folder by age, or the disk has gone bad
-                os.unlink(self._place.name, dir_fd=self._place.folder)
+                os.unlink(name, dir_fd=self._place.folder)
         self._place.close()
         os.close(self.fd)
         self.fd = -1
@@ -223,6 +235,39 @@ def find_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: 
     return None
 
 
+def ask_to_end(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> bool:
+    """Ask the supervisor of a run to end it. Returns whether it can be asked: its lock is one of ours, and is held."""
+    lock = find_lock(places, owner, job_id, run_id)
+    if lock is None:
+        return False
+    try:
+        fcntl.flock(lock.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        places_of_it = places.find(lock_name(job_id, run_id, owner["token"]))
+        return any(_asked(place, lock) for place in places_of_it)
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(lock.fd)
+    return False  # it is over
+
+
+def _asked(place: Place, lock: SeenLock) -> bool:
+    """Leave the word beside a lock, if it lies here. A disk that takes none has the run waited for."""
+    try:
+        found = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
+        if (found.st_dev, found.st_ino) != (lock.status.st_dev, lock.status.st_ino):
+            return False
+        fd = place.sibling(place.name + _ASKED).open(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return True  # it was asked before
+    except OSError:
+        return False
+    os.fchmod(fd, PRIVATE_FILE)
+    os.close(fd)
+    return True
+
+
 def remove_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> None:
     """Remove the lock file of a run whose end is on record now. One that cannot be removed does no harm."""
     lock = find_lock(places, owner, job_id, run_id)
@@ -230,8 +275,9 @@ def remove_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id
         return
     os.close(lock.fd)
     for place in places.find(lock_name(job_id, run_id, owner["token"])):
-        with suppress(OSError):
-            os.unlink(place.name, dir_fd=place.folder)
+        for name in (place.name, place.name + _ASKED):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=place.folder)
 
 
 def sweep_locks(places: LockPlace, in_hand: Callable[[str, str], bool]) -> None:

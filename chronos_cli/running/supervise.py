@@ -90,8 +90,11 @@ def wait(
                 state, why = "timeout", f"killed after its timeout of {timeout_s:g} s"
             elif lease_end is not None and clock.wall() >= lease_end:
                 state, why = "timeout", "still running at the end of its lease"
+            elif child.lock.is_asked_to_end():
+                state, why = "interrupted", "ended for the next occurrence, which replaces it"
             if state:
-                unkilled = _end(child, poller, INTERRUPT_GRACE_S if state == "interrupted" else grace_s, interrupts)
+                hurried = interrupts is not None and interrupts.signal is not None
+                unkilled = _end(child, poller, INTERRUPT_GRACE_S if hurried else grace_s, interrupts)
                 why += f"; {unkilled} process(es) could not be killed" if unkilled else ""
                 break
             poller.wait(min(left, _LOOK_EVERY_S))

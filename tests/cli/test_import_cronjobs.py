@@ -57,7 +57,7 @@ def test_a_cron_job_is_started_in_its_cluster(bring, chronos, home, tmp_path):
     assert len(name) <= 63
 
 
-def test_what_the_cluster_says_becomes_policy(bring, home):
+def test_what_the_cluster_says_becomes_policy(bring, chronos, home):
     """Zone, deadline, concurrency, suspension, retries and the limit of a run are taken over."""
     bring(cron_job(concurrencyPolicy="Forbid", startingDeadlineSeconds=300, suspend=True), options=["--local"])
     job = record(home)
@@ -67,6 +67,10 @@ def test_what_the_cluster_says_becomes_policy(bring, home):
     assert job["state"] == "paused"
     bring(cron_job(concurrencyPolicy="Allow", suspend=False), options=["--local"])
     assert (record(home)["chronos"]["policy"]["overlap"], record(home)["state"]) == ("allow", "scheduled")
+    bring(cron_job(concurrencyPolicy="Replace"), options=["--local"])
+    assert record(home)["chronos"]["policy"]["overlap"] == "replace"
+    out = json.loads(chronos("job", "export", "--format", "kubernetes", home=home).out)
+    assert out["spec"]["concurrencyPolicy"] == "Replace"
 
 
 def test_the_command_runs_here_as_in_its_container(bring, chronos, home):
@@ -118,7 +122,7 @@ def test_the_zone_of_a_cron_job(bring, home):
 
 
 REFUSED = [
-    ({"concurrencyPolicy": "Replace"}, (), "its concurrencyPolicy Replace ends a run that still goes, which is not done here"),
+    ({"concurrencyPolicy": "Sometimes"}, (), "its concurrencyPolicy Sometimes is none that is known"),
     ({"startingDeadlineSeconds": -1}, (), "its startingDeadlineSeconds is no whole number of seconds"),
     ({"schedule": ""}, (), "it has no schedule"),
     ({"schedule": "0 0 0 * * *"}, (), "its schedule '0 0 0 * * *' has 6 fields"),
@@ -150,7 +154,7 @@ def test_what_cannot_be_had_here_is_left_out_by_name(bring, home, given, options
         ("a: [", "not YAML"),
         ("- 1", "a document of it is no object"),
         ("kind: Pod\nmetadata: {name: p}", "has no CronJob"),
-        (yaml.safe_dump(cron_job(concurrencyPolicy="Replace")), "no CronJob of it can come in"),
+        (yaml.safe_dump(cron_job(concurrencyPolicy="Sometimes")), "no CronJob of it can come in"),
         ("&a [" + "*a," * 3 + "]", "a document of it is no object"),
     ],
 )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.core.decision import Facts, FireRequest, Liveness, Outcome, Purpose, Trigger
-from chronos_cli.core.job import HomeDefaults, parse_job
+from chronos_cli.core.job import HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import RunState, begun, over, row_of
 
@@ -352,3 +352,47 @@ def test_what_a_late_claim_passed_over_does_not_end_its_retries():
     failed = over(row, RunState.FAILED, now=late, retries=1)
     looked = decide(found, Facts(rows={entry.run: failed}), FireRequest(via=Trigger.RUN_ENDED, token="e"), late)
     assert (looked.wake.at, looked.wake.purpose) == (failed.not_before, Purpose.RETRY)
+
+
+def replacing():
+    """A job that replaces what runs, with one run in hand, and the facts of it when the next occurrence is due."""
+    found = claimed(ours={"policy": {"overlap": "replace"}})
+    return found, *running(found, lease=9 * HOUR)
+
+
+def waiting_for(found, facts):
+    """The job with the next occurrence queued behind its run, and the facts of both."""
+    second = after(decide(found, facts, relay(found.cursor), found.cursor))
+    queued = row_of("j", second.open[1], second.policy)
+    return second, replace(facts, rows={**facts.rows, queued.run_id: queued})
+
+
+def test_a_newer_occurrence_has_the_run_asked_to_end_and_waits_for_that():
+    """It is queued, whether or not the run can be asked: what waits is never lost with a look that dies."""
+    found, facts, row = replacing()
+    second = decide(found, facts, relay(found.cursor), found.cursor)
+    assert (second.outcome, second.replaced, second.starts) == (Outcome.QUEUED, (row,), ())
+    waiting, facts = waiting_for(found, facts)
+    assert decide(waiting, facts, relay(None), found.cursor + MINUTE).replaced == (row,)
+    for via in (Trigger.RECONCILE, Trigger.INSPECT):
+        assert decide(waiting, facts, FireRequest(via=via, token="t"), found.cursor).replaced == ()
+    over_ = replace(facts, liveness={row.run_id: Liveness.DEAD})
+    ended = decide(waiting, over_, FireRequest(via=Trigger.RUN_ENDED, token="t"), found.cursor + MINUTE)
+    assert ([start.entry.fire_at for start in ended.starts], ended.replaced) == ([found.cursor], ())
+
+
+def test_of_occurrences_that_wait_for_a_run_that_cannot_be_ended_the_newest_stays():
+    """The one before it is missed, and says why; so no more than one waits."""
+    found, facts, _ = replacing()
+    waiting, facts = waiting_for(found, facts)
+    third = decide(waiting, facts, relay(waiting.cursor), waiting.cursor)
+    (row,) = [row for row in third.settle if row.scheduled_at == found.cursor]
+    assert (row.state, row.because) == (RunState.MISSED, "a newer occurrence took its place")
+    left = [(entry.fire_at, entry.kind) for entry in after(third).open]
+    assert left[1:] == [(waiting.cursor, OpenKind.QUEUED)]
+
+
+def test_with_nothing_in_the_way_a_job_that_replaces_runs():
+    """And nobody is asked for anything."""
+    first = decide(job(ours={"policy": {"overlap": "replace"}}), Facts(), relay(), T)
+    assert (first.outcome, len(first.starts), first.replaced) == (Outcome.CLAIMED, 1, ())

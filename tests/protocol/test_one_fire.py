@@ -172,6 +172,42 @@ def test_a_queued_occurrence_runs_after_the_one_before_it(agent):
     assert len(agent.diary("queue")) == 2
 
 
+def test_a_newer_occurrence_replaces_the_one_that_runs(agent):
+    """With overlap replace the run is ended by its own supervisor, on record as interrupted, and the newer one runs."""
+    script = diary_script(agent, seconds=0, then=UNTIL_LET_GO)
+    due = put_due_now(agent, "newest", ago=5, script=script, options=["--overlap", "replace"])
+    fire = agent.start_fire("newest", due)
+    pid = wait_for_pid(agent, "newest")
+    agent.wait_until("its next wake is armed", lambda: agent.arm("newest").get("state") == "confirmed")
+    later = datetime.fromisoformat(due) + timedelta(seconds=1)
+    agent.put_due("newest", later)
+    assert agent.fire("newest", later.isoformat())[1]["result"] == "queued"
+    wait_for_pid(agent, "newest", count=2)
+    assert is_gone(pid)
+    agent.let_go("newest")
+    assert fire.wait(60) in (0, 10)
+    fire.communicate()
+    rows = agent.judge("newest")
+    assert [row["state"] for row in rows] == ["interrupted", "ok"]
+    assert rows[0]["reason"].startswith("ended for the next occurrence, which replaces it")
+    assert list((agent.home / "cron" / "locks").glob("newest.*")) == []
+
+
+def test_a_run_that_a_person_asked_for_is_not_replaced(agent):
+    """It goes on, and the occurrence waits for it."""
+    agent.put_jobs(["kept"], due_in=1800, script=diary_script(agent, seconds=0, then=UNTIL_LET_GO))
+    agent.ok("job", "edit", "kept", "--overlap", "replace")
+    agent.ok("run", "kept", "--detach")
+    wait_for_pid(agent, "kept")
+    due = datetime.now(UTC).replace(microsecond=0)
+    agent.put_due("kept", due)
+    assert agent.fire("kept", due.isoformat())[1]["result"] == "queued"
+    time.sleep(1.2)
+    assert agent.rows("kept")[-1]["state"] == "running"
+    agent.let_go("kept")
+    agent.wait_until("both are over", lambda: [row["state"] for row in agent.rows("kept")].count("ok") == 2)
+
+
 def test_occurrences_that_may_overlap_do(agent):
     """With overlap allow the second starts beside the first."""
     script = f"echo $CHRONOS_FIRE_AT >> {agent.home}/diary-both; echo $$ > {agent.home}/diary-both.pid; sleep 30"

@@ -16,6 +16,7 @@ class SimRun:
     """One attempt: its lock, its supervisor, its process."""
 
     __slots__ = (
+        "asked",
         "attempt",
         "began",
         "boot",
@@ -40,7 +41,7 @@ class SimRun:
     def __init__(self, token, supervisor, task, machine, pdeath, began) -> None:
         self.token, self.supervisor, self.machine, self.pdeath = token, supervisor, machine, pdeath
         self.job_id, self.run_id, self.attempt = task.job_id, task.run_id, task.attempt
-        self.started = self.noted = self.let_go = self.released = self.killed = self.said = False
+        self.asked = self.started = self.noted = self.let_go = self.released = self.killed = self.said = False
         self.concluded, self.began, self.durable, self.boot = None, began, False, 0
         self.ends_at, self.result = 0.0, RunState.OK
 
@@ -130,6 +131,18 @@ class SimProcesses(Processes):
         # Its supervisor sees the end of its job like any other.
         run.result = RunState.INTERRUPTED
 
+    def ask_to_end(self, row):
+        self.world.pause(self.task, "ask to end")
+        run = self.world.runs.get((row.owner or {}).get("token"))
+        if run is None or run.machine != self.task.machine or not run.is_held(self.world):
+            self.world.cover("replace", "waits for it")
+            return False
+        if self.world.faults and self.world.chance(self.world.cfg.p_write_fails):
+            return False  # no room for the word
+        self.world.cover("replace", "is asked to end")
+        run.asked = True
+        return True
+
 
 class SimHeld(RunHold):
     def __init__(self, world, task, run) -> None:
@@ -186,7 +199,11 @@ class SimAttempt(Attempt):
 
     def wait(self):
         world, run = self.world, self.run
-        world.pause(self.task, "wait", until=run.ends_at, cond=lambda: run.killed or world.now >= run.ends_at)
+        world.pause(
+            self.task, "wait", until=run.ends_at, cond=lambda: run.asked or run.killed or world.now >= run.ends_at
+        )
+        if run.asked and not run.killed and world.now < run.ends_at:
+            run.result = RunState.INTERRUPTED
         run.killed = True  # whatever is left of its group
         world.cover("process", run.result.value)
         return AttemptEnd(state=run.result, exit_status=0 if run.result is RunState.OK else 1)

@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_cli.core.decision import Outcome
+from chronos_cli.core.job import Overlap
 from tests.conftest import at_length
 from tests.sim import __main__ as command
 from tests.sim import answers
@@ -168,6 +169,23 @@ def test_clocks_jump_years_and_come_back(nas):
         *(() if nas else ("what it had claimed is brought back",)),
     ):
         assert played.covered["clock", name], name
+
+
+def test_jobs_that_replace_what_runs_lose_nothing():
+    """Runs are asked to end, or waited for; whatever crashes meanwhile, all is settled and none runs beside another."""
+    played = play(
+        0,
+        50,
+        nas=True,
+        busy=True,
+        mode="detached",
+        characters=frozenset({"kind"}),
+        operations=("add", "tick", "manual", "edit", "reconcile"),
+        policy={"overlap": Overlap.REPLACE, "timeout": 300, "pause_after_failures": 0, "grace": 86_400},
+        steps=80,
+    )
+    judge(played, 0)
+    assert {("replace", "is asked to end"), ("replace", "waits for it")} <= played.covered.keys()
 
 
 @pytest.mark.parametrize("character", answers.CHARACTERS)

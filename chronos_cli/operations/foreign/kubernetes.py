@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.schedule import Schedule
 
-OVERLAPS: Final = {"Allow": Overlap.ALLOW, "Forbid": Overlap.SKIP}
+OVERLAPS: Final = {"Allow": Overlap.ALLOW, "Forbid": Overlap.SKIP, "Replace": Overlap.REPLACE}
 """The words of `concurrencyPolicy` that have a counterpart."""
 
 NAMESPACE: Final = "default"
@@ -109,8 +109,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
     overlap = str(spec.get("concurrencyPolicy") or "Allow")
     if overlap not in OVERLAPS:
         raise UsageError(
-            f"its concurrencyPolicy {overlap} ends a run that still goes, which is not done here",
-            hint="make it Forbid, or Allow",
+            f"its concurrencyPolicy {overlap[:40]} is none that is known", hint="it may be Allow, Forbid or Replace"
         )
     policy: dict[str, Any] = {"overlap": OVERLAPS[overlap]}
     if (deadline := spec.get("startingDeadlineSeconds")) is not None:
@@ -124,8 +123,8 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
         action, env, folder = in_cluster(name, space), {}, None
         notes.append(f"the cluster starts it too until `kubectl patch cronjob -n {space} {name} "
                      """-p '{"spec":{"suspend":true}}'` is said""")  # fmt: skip
-        if overlap == "Forbid":
-            notes.append("kubectl returns when the job is made, so Forbid does not see whether its pods still run")
+        if overlap in ("Forbid", "Replace"):
+            notes.append(f"kubectl returns when the job is made, so {overlap} does not see whether its pods still run")
     zone = named_zone(zone_of)
     job = ForeignJob(
         where=f"CronJob {_name_of(item)}",

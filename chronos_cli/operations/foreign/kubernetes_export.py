@@ -24,7 +24,7 @@ def cron_job(job: Job, image: str | None) -> str:
         raise UsageError("a CronJob has no such schedule", hint="give it five fields")
     overlap = next((word for word, ours in OVERLAPS.items() if ours is job.policy.overlap), None)
     if overlap is None:
-        raise UsageError(f"a CronJob has no overlap: {job.policy.overlap.value}", hint="use skip or allow")
+        raise UsageError(f"a CronJob has no overlap: {job.policy.overlap.value}", hint="use skip, allow or replace")
     manifest = kept(job, "manifest")
     known = manifest if isinstance(manifest, dict) else {"metadata": {"name": job.id.lower()}, "spec": {}}
     spec = dict(known["spec"])
