@@ -8,16 +8,16 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--unset-env|--wait|--workdir|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--set|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--unset-env|--wait|--workdir|-f|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
-            'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
+            'apply'|'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
                 path="$path${path:+ }$word" ;;
             esac ;;
         esac
     done
     case "$path" in
-        "") words="arm cancel list reconcile fire job run next tick status doctor history logs timeline hold provider init config completions demo" ;;
+        "") words="arm cancel list reconcile fire job apply run next tick status doctor history logs timeline hold provider init config completions demo" ;;
         "job") words="add show list edit pause resume remove unlock realign import export" ;;
         "provider") words="list" ;;
         "config") words="show path" ;;
@@ -39,6 +39,7 @@ _chronos() {
         "job realign") options="" ;;
         "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source" ;;
         "job export") options="--output -o --format --image" ;;
+        "apply") options="--filename -f --set --prune --allow-empty --take-over --dry-run --detailed-exitcode --output -o --yes -y --schema" ;;
         "run") options="--detach" ;;
         "next") options="--tz --count -n" ;;
         "tick") options="--max-parallel --detach --install --every --image --yes --remove" ;;

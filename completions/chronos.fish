@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --unset-env --wait --workdir -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --set --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --unset-env --wait --workdir -f -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -31,6 +31,7 @@ complete -c chronos -n 'test (__chronos_path) = ""' -a list -d 'Show each job be
 complete -c chronos -n 'test (__chronos_path) = ""' -a reconcile -d 'Make what NAS holds agree with the store'
 complete -c chronos -n 'test (__chronos_path) = ""' -a fire -d 'Verify a call of NAS and run what is due for the job'
 complete -c chronos -n 'test (__chronos_path) = ""' -a job -d 'job'
+complete -c chronos -n 'test (__chronos_path) = ""' -a apply -d 'Bring the jobs to what files say, YAML or JSON'
 complete -c chronos -n 'test (__chronos_path) = ""' -a run -d 'Run a job now, outside its schedule'
 complete -c chronos -n 'test (__chronos_path) = ""' -a next -d 'Show when a schedule comes due'
 complete -c chronos -n 'test (__chronos_path) = ""' -a tick -d 'Run what is due, where no NAS calls'
@@ -167,9 +168,19 @@ complete -c chronos -n '__chronos_at "job import"' -l prune -d 'remove the jobs 
 complete -c chronos -n '__chronos_at "job import"' -l local -d 'of CronJobs: run their commands here, not in the cluster'
 complete -c chronos -n '__chronos_at "job import"' -l disable-source -d 'of your own crontab: take the lines out, with a backup'
 complete -c chronos -n '__chronos_at "job export"' -a '(__chronos_jobs)'
-complete -c chronos -n '__chronos_at "job export"' -l output -s o -r -d 'write it there'
+complete -c chronos -n '__chronos_at "job export"' -l output -s o -r -d 'write it there; apply: as --format apply'
 complete -c chronos -n '__chronos_at "job export"' -l format -r -d 'whose words it is in'
 complete -c chronos -n '__chronos_at "job export"' -l image -r -d 'of CronJobs: the image of containers that have none'
+complete -c chronos -n '__chronos_at "apply"' -l filename -s f -r -d 'what to read: .yaml, .yml, .json; - is stdin'
+complete -c chronos -n '__chronos_at "apply"' -l set -r -d 'the set they belong to; else the files `set`, or its path'
+complete -c chronos -n '__chronos_at "apply"' -l prune -d 'remove what this set once applied and no longer has'
+complete -c chronos -n '__chronos_at "apply"' -l allow-empty -d 'with --prune: also where the set has no job left'
+complete -c chronos -n '__chronos_at "apply"' -l take-over -d 'take jobs that belong to another set, or to none'
+complete -c chronos -n '__chronos_at "apply"' -l dry-run -d 'show the plan, change nothing'
+complete -c chronos -n '__chronos_at "apply"' -l detailed-exitcode -d 'with --dry-run: exit 3 when changes are pending'
+complete -c chronos -n '__chronos_at "apply"' -l output -s o -r -d 'diff, json or name; else a plan'
+complete -c chronos -n '__chronos_at "apply"' -l yes -s y -d 'do not ask before pruning'
+complete -c chronos -n '__chronos_at "apply"' -l schema -d 'print the JSON Schema of such files, for editors'
 complete -c chronos -n '__chronos_at "run"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "run"' -l detach -d 'return once the run has started; it goes on'
 complete -c chronos -n '__chronos_at "next"' -l tz -r -d 'the zone it is meant in; else the homes'

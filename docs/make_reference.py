@@ -6,6 +6,7 @@ Run it after changing a command: `python docs/make_reference.py`. A test fails w
 # ruff: noqa: INP001 - a script beside what it makes, not a package
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from chronos_cli.cli.cli_model import commands, global_facts
 from chronos_cli.cli.completion_scripts import FILES, script
 from chronos_cli.cli.table import COMMANDS
 from chronos_cli.errors import ExitCode
+from chronos_cli.operations.manifest.keys import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,7 @@ def files() -> dict[str, str]:
     """Every file, by its path below docs/."""
     facts = list(commands())
     made = {"cli.md": reference(facts), "exit-codes.md": exit_codes(), "man/chronos.1": overview(facts)}
+    made |= {"schemas/files/chronos.jobs.1.json": json.dumps(schema(), indent=1) + "\n"}
     return made | {f"man/{fact.path.replace(' ', '-')}.1": page(fact) for fact in facts}
 
 

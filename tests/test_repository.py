@@ -163,6 +163,7 @@ ROOMS = {
     "operations.install": set(),
     "operations.views": {"context", "evaluate", "jobs"},
     "operations.foreign": {"context", "evaluate", "jobs"},
+    "operations.manifest": {"context", "evaluate", "jobs"},
     "operations.jobs": {"context", "evaluate", "firing", "witness"},
     "operations.firing": {"arming", "assembly", "context", "evaluate", "witness"},
     "operations.arming": {"context", "evaluate"},
@@ -342,12 +343,12 @@ ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff B
     Crash Cron Crontab Decision Defaults Dialect Doubt Draft Echo Edit Effect End Engine Entry Environment Error Event
     Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval
     Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Lookup Machine
-    Mask Member Memory Meta Metrics Mode Mount Note Notified Once Open Operations Options Origin Outage Output
+    Mask Member Memory Meta Metrics Mode Mount Node Note Notified Once Open Operations Options Origin Outage Output
     Packing Page
     Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Refusal Register
     Registry Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
     Runners Running Runs Scheduler Server Session Setting Settings Shift Source Standing Start State Status Step
-    Style Subject Surroundings Target Task Ticks Timeline Timers Timetable Timing Tokens Transport Trigger Trouble
+    Style Subject Surroundings Target Task Term Ticks Timeline Timers Timetable Timing Tokens Transport Trigger Trouble
     Trust Unit Unknown Value Verdict View Watch Watcher Way"""
 """Words of any program, and plurals, that a class's name may end with beside those of the list of words."""
 

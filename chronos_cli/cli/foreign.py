@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.cli import field_plans
-from chronos_cli.cli.notify import tell_of_import
+from chronos_cli.cli.notify import tell_of_many
 from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.instant import named_zone, text_in
 from chronos_cli.errors import UsageError
@@ -78,7 +78,8 @@ def run(invocation: Invocation, options: Options) -> int:
     )
     error = None
     if not options.dry_run and any(one.item.verdict.value not in ("keep", "gone") for one in plan):
-        error = tell_of_import(invocation, context)
+        removed = {one.item.job_id for one in plan if one.item.verdict.value == "remove"}
+        error = tell_of_many(invocation, context, removed)
     kept = None
     if options.disable_source and not options.dry_run and error is None:
         taken = {one.job.line for one in plan if one.job is not None and one.job.line is not None}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(invocation: Invocation, form: str, jobs: list[str] | None, *, output: str | None, image: str | None) -> int:
     """Write jobs in another scheduler's words, and name those that it cannot say."""
     if form not in FORMATS:
-        raise UsageError(f"there is no format '{form}'", hint=f"use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        raise UsageError(f"there is no format '{form}'", hint=f"use apply, {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     context = invocation.context(armed=False)
     only = references.several(context, jobs, everything=not jobs)
     found = export_as(context, form, only, image=image, machine_zone=machine_zone(invocation.environ, etc="/etc")[0])

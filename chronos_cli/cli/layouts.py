@@ -21,12 +21,12 @@ INTERVAL_HELP: Final = "with --watch: how often [2s]"
 _LEAST_S: Final = 0.2
 
 
-def take_layout(invocation: Invocation, output: str | None) -> None:
-    """Have the output as `--output` asks for it. Raises UsageError."""
+def take_layout(invocation: Invocation, output: str | None, *, kinds: tuple[str, ...] = LAYOUTS) -> None:
+    """Have the output as `--output` asks for it, one of `kinds`. Raises UsageError."""
     if output is None:
         return
-    if output not in LAYOUTS:
-        raise UsageError(f"there is no output '{output}'", hint=f"it may be {', '.join(LAYOUTS)}")
+    if output not in kinds:
+        raise UsageError(f"there is no output '{output}'", hint=f"it may be {', '.join(kinds)}")
     if output == "json":
         invocation.note_option("json", value=True)
     elif invocation.json:

@@ -8,6 +8,7 @@ from chronos_cli.errors import AuthError, ChronosError, TemporaryError
 from chronos_cli.frozen import frozen, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from chronos_cli.cli.invocation import Invocation
@@ -86,14 +87,21 @@ def _said(removed: bool) -> str:
     return "saved, not cancelled at NAS" if removed else "saved, not armed"
 
 
-def tell_of_import(invocation: Invocation, context: Context) -> ChronosError | None:
-    """Make the active trigger follow a change of many jobs; the error where it failed."""
+def tell_of_many(invocation: Invocation, context: Context, gone: Collection[str] = ()) -> ChronosError | None:
+    """Make the active trigger follow a change of many jobs at once, `gone` taken out; the error where it failed."""
     resolved = invocation.provider(context)
     try:
-        resolved.on_jobs_changed()
+        followed = resolved.follow(gone)
     except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
-        text = f"saved, not armed: {error.message}"
-        if isinstance(error, TemporaryError):
-            return TemporaryError(text, hint="`chronos reconcile` arms them once NAS can be reached")
-        return type(error)(text, hint=error.hint)
-    return None
+        failure: ChronosError | None = error
+    else:
+        from chronos_cli.cli.plans import failure_of
+        from chronos_cli.operations.arming.reconcile import ReconcileResult
+
+        failure = failure_of(followed) if isinstance(followed, ReconcileResult) else None
+    if failure is None:
+        return None
+    text = f"saved, not armed: {failure.message}"
+    if isinstance(failure, TemporaryError):
+        return TemporaryError(text, hint="`chronos reconcile` arms them once NAS can be reached")
+    return type(failure)(text, hint=failure.hint)

@@ -77,6 +77,7 @@ COMMANDS: Final = (
     _entry("reconcile", VERBS, "make NAS agree", "Make what NAS holds agree with the store"),
     _entry("fire", VERBS, "settle a signed call", "Verify a call of NAS and run what is due for the job"),
     _group("job", JOBS, "add, edit, pause, import ..", "Add, change and move jobs", _JOB),
+    _entry("apply", JOBS, "jobs as files say", "Bring the jobs to what files say, YAML or JSON"),
     _entry("run", JOBS, "run a job now", "Run a job now, outside its schedule"),
     _entry("next", JOBS, "when a schedule comes due", "Show when a schedule comes due", module="next_times"),
     _entry("tick", JOBS, "run what is due, no NAS", "Run what is due, where no NAS calls"),

@@ -146,7 +146,7 @@ def yaml_documents(text: str, path: str) -> list[Any]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _measure(text, loader, path)
+        measure_yaml(text, loader, path)
         return list(yaml.load_all(text, loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -159,7 +159,7 @@ def yaml_documents(text: str, path: str) -> list[Any]:
         raise ConfigError(f"{path}: not YAML: {problem}", hint="put the file right") from error
 
 
-def _measure(text: str, loader: Any, path: str) -> None:
+def measure_yaml(text: str, loader: Any, path: str) -> None:
     """Refuse what would take too much to build: too deep, or a few lines of aliases that stand for millions of values.
 
     Raises ConfigError, and what the parser raises.

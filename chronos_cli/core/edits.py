@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
 
 PAUSED_FROM_START: Final = "added paused"
+PAUSED_BY_FILE: Final = "its file says so"
 
 
 @frozen
@@ -29,7 +30,8 @@ class JobDraft:
     """A job as a person describes it.
 
     `fields` are hermes' own (`prompt`, `script`, `no_agent`, `workdir`, ...); `action` is ours, and so is what `extras`
-    holds (`env`, `env_file`, `imported`); `times` None repeats for ever; `paused` adds it switched off.
+    holds (`env`, `env_file`, `imported`, `labels`, `set`); `times` None repeats for ever; `paused`
+    adds it switched off.
     """
 
     job_id: str
@@ -147,7 +149,7 @@ def edited(
     if edit.action is not None:
         ours["action"] = dict(edit.action)
         record |= {"prompt": "", "script": None, "no_agent": True}
-    elif edit.fields and (edit.fields.get("prompt") or edit.fields.get("script")):
+    elif edit.fields and "no_agent" in edit.fields:
         ours.pop("action", None)
     for key, value in (edit.extras or {}).items():
         if value:

@@ -9,6 +9,8 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
     env              the job's own variables by name, texts or references (core/variables.py)
     env_file         paths of files with lines NAME=VALUE, read when a run starts; `-` before one that may be absent
     imported         where an import found it: {"source", "line"}
+    labels           what selectors choose by: {"team": "ops"}
+    set              the set of files that it was applied from
     anchor           the instant an interval counts from
     claimed_through  the latest instant ever claimed or settled
     leapt_from       the last few next times from which a tick, without a witness for its clock, went far ahead

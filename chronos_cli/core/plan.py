@@ -10,7 +10,7 @@ from chronos_cli.core.instant import SECOND, whole
 from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
@@ -141,10 +141,12 @@ def make_plan(
     prune: bool = False,
     several: Mapping[str, int] | None = None,
     elsewhere: Mapping[str, str] | None = None,
+    gone: Collection[str] = (),
 ) -> Plan:
     """Compare wishes with what NAS holds (job id to instant; None: unreadable).
 
     `several`: the jobs of which NAS holds more than one timer still to come, which no contract allows, and how many.
+    `gone`: jobs that a person has just taken out of the store.
 
     `elsewhere`: the profile that has a job, of those that are no job here: what is held for it is that profile's.
 
@@ -170,7 +172,8 @@ def make_plan(
             step = replace(step, action=Action.MOVE, reason=f"NAS holds {count} timers for it")
         if step is not None:
             steps.append(step)
-    unknown = [s for s in steps if s.action is Action.CANCEL and not (s.job_id in by_id and by_id[s.job_id].known)]
+    missing = [s for s in steps if s.action is Action.CANCEL and s.job_id not in gone]
+    unknown = [s for s in missing if not (s.job_id in by_id and by_id[s.job_id].known)]
     guard = None if prune else _guard(len(unknown), len(held) - len(theirs), store_has_jobs=store_has_jobs)
     if guard is not None:
         refused = {s.job_id for s in unknown}

@@ -129,12 +129,17 @@ def _what(path: tuple[str, ...]) -> str:
     for above in (_ACTION, _POLICY):
         if path[: len(above)] == above and len(path) > len(above):
             return ".".join(path[len(above) :])
-    if path in ((OURS, "timezone"), (OURS, "env_file"), (OURS, "env", *path[2:3]), (OURS, "imported", *path[2:3])):
+    if path in (
+        *((OURS, key) for key in ("timezone", "env_file", "set")),
+        *((OURS, key, *path[2:3]) for key in ("env", "imported", "labels")),
+    ):
         return ".".join(path[1:])
     return ".".join(path)
 
 
 _RANK: Final = {
     name: rank
-    for rank, name in enumerate((*_PATHS, "command", "shell", "stdin", "http", "env", "env_file", *names(Policy())))
+    for rank, name in enumerate(
+        (*_PATHS, "command", "shell", "stdin", "http", "env", "env_file", "labels", "set", *names(Policy()))
+    )
 }

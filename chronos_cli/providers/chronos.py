@@ -12,6 +12,7 @@ from chronos_cli.operations.firing.fire import fire
 from chronos_cli.providers.interface import CronScheduler, Notified
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from chronos_cli.providers.interface import Activation
@@ -86,7 +87,11 @@ class ChronosScheduler(CronScheduler):
 
     def reconcile(self) -> ReconcileResult:
         """Make NAS's arms equal to the store's wishes."""
+        return self.follow(())
+
+    def follow(self, gone: Collection[str]) -> ReconcileResult:
+        """Make NAS's arms equal to the store's wishes, after jobs of these ids were taken out."""
         try:
-            return reconcile(self._context)
+            return reconcile(self._context, gone=gone)
         finally:
             self._context.send_alerts()

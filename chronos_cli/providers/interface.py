@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from chronos_cli.config import Config
@@ -60,6 +61,12 @@ class CronScheduler(ABC):
 
     def on_jobs_changed(self) -> None:  # noqa: B027 - a default, not a duty
         """Called after jobs changed in ways not known one by one (an import, a hold lifted)."""
+
+    def follow(self, gone: Collection[str]) -> object:
+        """Called after a person changed jobs, and took those of `gone` out. Returns what was done, or None."""
+        del gone
+        self.on_jobs_changed()
+        return None
 
     def register_job(self, job_id: str) -> Notified:
         """Called after one job was added, edited, paused, resumed or removed: make the trigger follow.

@@ -9,7 +9,7 @@ from chronos_cli.providers.builtin import NAMES, BuiltinScheduler
 from chronos_cli.providers.interface import Activation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
@@ -33,6 +33,10 @@ class ActiveProvider:
     def on_jobs_changed(self) -> None:
         """Tell the provider that jobs changed. Raises ChronosError, whatever a plug-in raises."""
         self._told(self.provider.on_jobs_changed)
+
+    def follow(self, gone: Collection[str]) -> object:
+        """Tell the provider that a person changed jobs. Raises ChronosError, whatever a plug-in raises."""
+        return self._told(lambda: self.provider.follow(gone))
 
     def _told(self, call: Callable[[], T]) -> T:
         if self.warning is not None or self.wanted == "chronos" or self.wanted in NAMES:

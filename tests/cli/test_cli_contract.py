@@ -101,7 +101,7 @@ def test_the_success_of_a_command_is_its_schema(chronos, home, name):
 
 
 NEEDS = {
-    "arm": ("--all",), "cancel": ("--all",), "fire": ("--job-id", "a", "--token", "x"), "reconcile": (),
+    "apply": (), "arm": ("--all",), "cancel": ("--all",), "fire": ("--job-id", "a", "--token", "x"), "reconcile": (),
     "job.add": ("@daily",), "job.show": ("nobody",), "job.edit": ("nobody",), "job.pause": ("nobody",),
     "job.resume": ("nobody",), "job.remove": ("nobody", "--yes"), "job.unlock": ("nobody", "--yes"),
     "job.import": ("nowhere.json",), "job.export": ("nobody",), "run": ("nobody",), "next": ("30m",),

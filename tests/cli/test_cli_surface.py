@@ -21,6 +21,7 @@ KEY = SigningKey.rs256()
 FACTS = {".".join(fact.words): fact for fact in surface.commands()}
 
 WORDS = {
+    "apply": ("-f", "{files}", "--dry-run"),
     "arm": ("beat",), "cancel": ("beat",), "list": (), "reconcile": (), "fire": ("--job-id", "beat", "--token-file", "{token}"),
     "job.add": ("@daily", "--name", "gr\u00fc\u00df", "--shell", "true"), "job.show": ("beat",), "job.list": (),
     "job.edit": ("beat", "--retries", "1"), "job.pause": ("beat",), "job.resume": ("beat",), "job.realign": ("beat",), "job.remove": ("beat", "--yes"),
@@ -85,12 +86,17 @@ def _place(tmp_path_factory, nas, later):
     path.write_text(json.dumps(document))
     (folder / "token").write_text(KEY.token(iss=nas.url, job_id="beat", fire_at=due.isoformat()))
     (folder / "jobs.json").write_text(json.dumps({"jobs": document["jobs"][1:2]}))
+    (folder / "files.yaml").write_text(
+        "id: new\nname: caf\u00e9\nschedule: '@yearly'\nshell: 'true'\n", encoding="utf-8"
+    )
     return folder
 
 
 def words(name, place):
     """The whole command."""
-    given = [word.format(token=place / "token", jobs=place / "jobs.json") for word in WORDS[name]]
+    given = [
+        word.format(token=place / "token", jobs=place / "jobs.json", files=place / "files.yaml") for word in WORDS[name]
+    ]
     return [*FACTS[name].words, *given]
 
 

@@ -25,6 +25,7 @@ MADE_ELSEWHERE = {
     "operations/foreign/systemd.py": "OnBootSec is a start, once, of the machine or the timer",
     "operations/foreign/upsert.py": "is here already, from elsewhere",
     "running/references.py": "could not be had",
+    "operations/manifest/nodes.py": "it is not YAML",
     "store/bucket.py": "the service answered",
     "store/local.py": "Is a directory",
     "store/proof.py": "took a write with an old version",

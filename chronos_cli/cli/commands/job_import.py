@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +9,9 @@ import typer
 
 from chronos_cli.cli import field_plans
 from chronos_cli.cli import job_options as options
-from chronos_cli.cli.notify import tell_of_import
+from chronos_cli.cli.notify import tell_of_many
 from chronos_cli.errors import UsageError
+from chronos_cli.operations.manifest.bring import WantedJobs
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -48,7 +48,8 @@ def command(
 ) -> int:
     """Bring jobs in: those that are new are added, those that are here are brought to what arrives.
 
-    FILE is what `chronos job export` wrote. With --from crontab it is a crontab (without FILE: `crontab -l`), with
+    FILE is what `chronos job export` wrote, or jobs in the words of `chronos apply`, which join no set. A key that is
+    not known is refused. With --from crontab it is a crontab (without FILE: `crontab -l`), with
     --from kubernetes CronJobs in YAML or JSON, with --from systemd a .timer or a folder of them (without FILE: your own
     units). It is all one change: either every job comes in, or none. Every field that differs is shown, and the same
     import again changes nothing. What has no counterpart here is named and left out; a job that is gone from its source
@@ -72,17 +73,30 @@ def command(
         ))  # fmt: skip
     if tz or seconds or system or prune or disable_source or local:
         raise UsageError("an option of other schedulers is given", hint="say --from crontab, kubernetes or systemd")
+    if source is None and file is not None:
+        from chronos_cli.cli.handlers.import_words import import_words, read_either
+
+        found = read_either(file)
+        if isinstance(found, WantedJobs):
+            return import_words(invocation, found, dry_run=dry_run, detailed=detailed)
+        return _import_records(invocation, found, [], dry_run=dry_run, detailed=detailed)
+    records, left_out = _read(file, source, invocation)
+    return _import_records(invocation, records, left_out, dry_run=dry_run, detailed=detailed)
+
+
+def _import_records(
+    invocation: Invocation, records: list[dict[str, Any]], left_out: list[str], *, dry_run: bool, detailed: bool
+) -> int:
     from chronos_cli.operations.jobs.transfer import import_jobs
     from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
     context = invocation.context()
-    records, left_out = _read(file, source, invocation)
     if not dry_run:
         context = hear_for_change(context, *stored_jobs(context, {str(record["id"]) for record in records}))
     plan = import_jobs(context, records, dry_run=dry_run)
     error = None
     if not dry_run and any(item.verdict.value != "keep" for item in plan):
-        error = tell_of_import(invocation, context)
+        error = tell_of_many(invocation, context)
 
     def render(out: Output) -> None:
         if not out.quiet:
@@ -106,20 +120,14 @@ def command(
 def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple[list[dict[str, Any]], list[str]]:
     from chronos_cli.operations.jobs import transfer
 
-    if source is not None:
-        if file is not None:
-            raise UsageError("FILE and a home are both given", hint="give one of them")
-        other = _open(source, invocation)
-        jobs, left_out = _jobs_of(other)
-        records, unusable = transfer.records_of(jobs, other)
-        return records, [*left_out, *(f"{job_id}: {reason}" for job_id, reason in unusable.items())]
-    if file is None:
+    if source is None:
         raise UsageError("nothing to import is named", hint="give FILE, --from crontab, or --from DIR")
-    try:
-        document = json.loads(_text(file))
-    except ValueError as error:
-        raise UsageError(f"{file} is not JSON: {error}", hint="a crontab needs --from crontab") from error
-    return transfer.records_in(document), []
+    if file is not None:
+        raise UsageError("FILE and a home are both given", hint="give one of them")
+    other = _open(source, invocation)
+    jobs, left_out = _jobs_of(other)
+    records, unusable = transfer.records_of(jobs, other)
+    return records, [*left_out, *(f"{job_id}: {reason}" for job_id, reason in unusable.items())]
 
 
 def _open(folder: str, invocation: Invocation) -> Context:
@@ -151,12 +159,3 @@ def _jobs_of(other: Context) -> tuple[JobsFile, list[str]]:
         file = Path(other.repository.location, JOBS_KEY)
         said = f"{error.message}; when its jobs are due is counted from now, and how often they ran is not known"
         return JobsFile.parse(file.read_bytes(), where=str(file)), [said]
-
-
-def _text(file: str) -> str:
-    from chronos_cli.operations.foreign.crontab_source import read_file
-
-    try:
-        return read_file(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 text", hint="save it as UTF-8") from error

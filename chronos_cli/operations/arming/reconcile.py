@@ -26,7 +26,7 @@ from chronos_cli.operations.evaluate import EvaluationOfAll, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
     from chronos_cli.core.clock import TimeDoubt
@@ -70,10 +70,12 @@ def reconcile(
     prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
     pack_from: int = PACK_FROM,
+    gone: Collection[str] = (),
 ) -> ReconcileResult:
     """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
 
-    `pack_from`: from so many jobs on, their arm documents are written together.
+    `pack_from`: from so many jobs on, their arm documents are written together. `gone`: jobs that a person has just
+    taken out of the store, whose number is no reason for doubt.
     Raises StandbyError unless it is a dry run, and what listing NAS or reading the store raises; then nothing was
     changed anywhere. Failures of single steps are in the result.
     """
@@ -106,6 +108,7 @@ def reconcile(
             prune=prune,
             several=several,
             elsewhere=fleet.profile_of,
+            gone=gone,
         )
         result = ReconcileResult(
             plan=plan,

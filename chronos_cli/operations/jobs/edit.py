@@ -166,20 +166,21 @@ def remove(ctx: Context, job_id: str) -> None:
     What its record has in hand and nothing has started gets its last row first: nobody could make it afterwards. A
     record that cannot be used goes by its id or, as `record 3`, by its place.
     """
+    ctx.repository.change(lambda jobs: take_out(ctx, jobs, job_id))
 
-    def once(jobs: JobsFile) -> None:
-        record = jobs.get(job_id)
-        if record is not None:
-            _close_open(ctx, record)
-            jobs.remove(job_id)
-            return
-        broken = [item for item in jobs.records if item.problem and job_id in (item.id, item.number)]
-        if not broken:
-            raise NotFoundError(f"there is no job '{job_id}'")
-        for item in broken:
-            jobs.remove_record(item.index)
 
-    ctx.repository.change(once)
+def take_out(ctx: Context, jobs: JobsFile, job_id: str) -> None:
+    """Take a job out of jobs that are to be written, as `remove` does. Raises NotFoundError."""
+    record = jobs.get(job_id)
+    if record is not None:
+        _close_open(ctx, record)
+        jobs.remove(job_id)
+        return
+    broken = [item for item in jobs.records if item.problem and job_id in (item.id, item.number)]
+    if not broken:
+        raise NotFoundError(f"there is no job '{job_id}'")
+    for item in broken:
+        jobs.remove_record(item.index)
 
 
 def _close_open(ctx: Context, record: dict[str, Any]) -> None:
@@ -369,7 +370,7 @@ def _made(ctx: Context, once: Callable[[JobsFile], JobChange], *, dry_run: bool)
         return once(ctx.repository.jobs())
     changed = ctx.repository.change(once)
     if changed.changed:
-        _write_owed(ctx, changed.job)
+        write_owed(ctx, changed.job)
     return changed
 
 
@@ -383,7 +384,7 @@ def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job
     return JobChange(job=parse_job(after, ctx.home), changes=changes, before=record)
 
 
-def _write_owed(ctx: Context, job: Job) -> None:
+def write_owed(ctx: Context, job: Job) -> None:
     """The rows of what an edit settled (skipped while paused, missed before an edit), and the entries out again."""
     if any(entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED) for entry in job.open):
         _settle_left_over(ctx, job.id)

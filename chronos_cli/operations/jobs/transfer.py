@@ -15,11 +15,11 @@ from chronos_cli.core import edits
 from chronos_cli.core.claim import successor
 from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.instant import text_in
-from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
+from chronos_cli.core.job import OURS, Policy, Standing, ours_of, parse_job
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
-from chronos_cli.frozen import frozen
+from chronos_cli.frozen import frozen, names
 from chronos_cli.operations.evaluate import read_record
 from chronos_cli.running.actions import action_kind
 
@@ -39,6 +39,16 @@ _RUNTIME: Final = ("fire_claim", "run_claim")
 _OUR_RUNTIME: Final = ("open", "change")
 _FIELDS: Final = ("prompt", "skills", "skill", "model", "provider", "base_url", "script", "no_agent", "context_from",
                   "deliver", "enabled_toolsets", "workdir")  # fmt: skip
+
+_OUR_KEYS: Final = ("timezone", "policy", "action", "env", "env_file", "labels", "set", "imported", "anchor",
+                    "claimed_through", "leapt_from", "aligned", "open", "failures", "change",
+                    "completed_at")  # fmt: skip
+_ACTION_KEYS: Final = ("command", "shell", "http", "stdin")
+_HTTP_KEYS: Final = ("url", "method", "headers", "body", "body_from")
+_KNOWN: Final = frozenset((*_FIELDS, *_RUNTIME, OURS, "id", "name", "schedule", "schedule_display", "repeat", "enabled",
+                           "state", "paused_at", "paused_reason", "created_at", "next_run_at", "last_run_at",
+                           "last_status", "last_error", "last_delivery_error", "provider_snapshot", "model_snapshot",
+                           "origin"))  # fmt: skip
 
 
 class ImportVerdict(StrEnum):
@@ -105,7 +115,39 @@ def records_in(document: object) -> list[dict[str, Any]]:
     for item in jobs:
         if not is_job_id(item.get("id")):
             raise UsageError(f"'{str(item.get('id'))[:40]}' cannot be a job id", hint="put that record right")
+        _refuse_unknown(item)
     return jobs
+
+
+def _refuse_unknown(record: Mapping[str, Any]) -> None:
+    """Refuse a key of ours that is not known. Raises UsageError with the nearest.
+
+    Other keys of a record are its program's and are kept, but for one that is a known key misspelled.
+    """
+    import difflib
+
+    ours = ours_of(record)
+    policy, action = ours.get("policy"), ours.get("action")
+    http = action.get("http") if isinstance(action, dict) else None
+    places: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
+        ("chronos", ours, _OUR_KEYS),
+        ("chronos.policy", policy if isinstance(policy, dict) else {}, names(Policy())),
+        ("chronos.action", action if isinstance(action, dict) else {}, _ACTION_KEYS),
+        ("chronos.action.http", http if isinstance(http, dict) else {}, _HTTP_KEYS),
+    )
+    for place, found, known in places:
+        for key in found:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
+                other = difflib.get_close_matches(str(key), names(Policy()), n=1, cutoff=0.6) if not near else []
+                meant = f"did you mean '{near[0]}'?" if near else f"did you mean 'policy.{other[0]}'?" if other else ""
+                hint = meant or f"it may have {', '.join(known)}"
+                raise UsageError(f"job {record['id']}: {place} has no key '{str(key)[:60]}'", hint=hint)
+    for key in record.keys() - _KNOWN:
+        near = difflib.get_close_matches(str(key), _KNOWN, n=1, cutoff=0.85)
+        if near and near[0] not in record:
+            hint = f"did you mean '{near[0]}'?"
+            raise UsageError(f"job {record['id']}: a record has no key '{str(key)[:60]}'", hint=hint)
 
 
 def import_jobs(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[ImportItem]:
@@ -183,5 +225,5 @@ def _edit_to(job: Job) -> edits.Edit:
         action=action if isinstance(action, dict) else None,
         fields={key: job.record[key] for key in _FIELDS if key in job.record},
         times=0 if job.times is None else job.times,
-        extras={key: ours_of(job.record).get(key) for key in ("env", "env_file", "imported")},
+        extras={key: ours_of(job.record).get(key) for key in ("env", "env_file", "imported", "labels")},
     )

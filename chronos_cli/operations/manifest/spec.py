@@ -1,0 +1,382 @@
+"""One job as a file describes it, whole: whatever the file does not say has its default."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from typing import TYPE_CHECKING, Any, Final
+
+from chronos_cli.contract import is_job_id
+from chronos_cli.core.instant import named_zone
+from chronos_cli.core.job import OnCrash, Overlap
+from chronos_cli.core.labels import check_label
+from chronos_cli.core.variables import checked_files, checked_name, read_header, read_value, reference_of
+from chronos_cli.durations import parse_duration
+from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.frozen import field, opaque
+from chronos_cli.operations.manifest.keys import ACTIONS, HTTP, MEANT, NAMES, POLICY_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from chronos_cli.operations.manifest.nodes import Node
+
+_MOST_RETRIES: Final = 100
+_MOST_TIMES: Final = 1_000_000
+_SPANS: Final = ("grace", "timeout", "jitter", "on_failure_again")
+
+
+@opaque
+class DescribedJob:
+    """A job in a file, with its place. It may hold secrets, so its repr shows nothing.
+
+    `action` is ours, `fields` are hermes' own; `policy` has what is said of it, `times` None repeats for ever.
+    `paused` None: whoever paused it is right. `set_name`: where it belongs; None leaves that as it is.
+    """
+
+    at: str
+    job_id: str
+    schedule: str
+    name: str | None = None
+    zone_name: str | None = None
+    action: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, Any] = field(default_factory=dict)
+    env_file: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    times: int | None = None
+    paused: bool | None = None
+    set_name: str | None = None
+
+
+def known_keys(node: Node, known: Collection[str], what: str) -> dict[str, Node]:
+    """Return the members of a mapping by name. Raises UsageError naming the nearest key for one that is not known."""
+    if node.kind != "map":
+        raise node.wrong(f"{what} is `key: value` lines, not a {_KINDS[node.kind]}", f"it may have {', '.join(known)}")
+    for key, _ in node.pairs:
+        if key.text not in known:
+            raise key.wrong(f"{what} has no key '{key.text[:60]}'", nearest_key(key.text, known))
+    return {key.text: value for key, value in node.pairs}
+
+
+def nearest_key(name: str, known: Collection[str]) -> str:
+    """Return the hint for a key that is none of the known."""
+    meant = MEANT.get(name)
+    if meant in known:
+        return f"write '{meant}'"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"it may have {', '.join(known)}"
+
+
+def spec_of(node: Node, defaults: Mapping[str, Node], *, set_name: str | None) -> DescribedJob:
+    """Return the job that a mapping describes, over a file's defaults. Raises UsageError with line and column."""
+    own = known_keys(node, (*NAMES, *POLICY_NAMES), "a job")
+    said = _over(defaults, own)
+    for needed in ("id", "schedule"):
+        if needed not in said:
+            raise node.wrong(f"the job has no {needed}", f"give it one: `{needed}: ...`")
+    job_id = text_of(said["id"], "id")
+    if not is_job_id(job_id):
+        hint = "use letters, digits, '.', '_' and '-', at most 128 of them, a letter or digit first"
+        raise said["id"].wrong(f"'{job_id[:60]}' cannot be a job id", hint)
+    action, fields = _action(node, said)
+    zone_name = text_of(said["tz"], "tz") if "tz" in said else None
+    if zone_name is not None:
+        _placed(said["tz"], lambda: named_zone(zone_name))
+    return DescribedJob(
+        at=node.at,
+        job_id=job_id,
+        schedule=text_of(said["schedule"], "schedule"),
+        name=text_of(said["name"], "name") if "name" in said else None,
+        zone_name=zone_name,
+        action=action,
+        fields=fields,
+        env=_named(said["env"], "env", _variable) if "env" in said else {},
+        env_file=_env_files(said["env_file"]) if "env_file" in said else (),
+        labels=_named(said["labels"], "labels", _label) if "labels" in said else {},
+        policy=_policy(said),
+        times=_count(said["repeat"], "repeat", "forever", _MOST_TIMES) if "repeat" in said else None,
+        paused=truth_of(said["paused"], "paused") if "paused" in said else None,
+        set_name=set_name,
+    )
+
+
+def _over(defaults: Mapping[str, Node], own: dict[str, Node]) -> dict[str, Node]:
+    """Return what a job says over the defaults: mappings are joined key by key, an action takes another's place."""
+    above = dict(defaults)
+    if any(name in own for name in ACTIONS):
+        for name in (*ACTIONS, "stdin"):
+            above.pop(name, None)
+    policy = {**_pairs(above.pop("policy", None)), **{n: above.pop(n) for n in POLICY_NAMES if n in above}}
+    said = {**above, **own}
+    for name in ("env", "labels"):
+        if name in above and name in own:
+            said[name] = _joined(above[name], own[name])
+    mine = _pairs(own.get("policy"))
+    for name in POLICY_NAMES:
+        if name in own and name in mine:
+            raise own[name].wrong(f"{name} is said twice: beside policy, and in it", "say it once")
+    for name, value in {**policy, **mine}.items():
+        said.setdefault(name, value)
+    return said
+
+
+def _pairs(node: Node | None) -> dict[str, Node]:
+    return {} if node is None else known_keys(node, POLICY_NAMES, "policy")
+
+
+def _joined(above: Node, own: Node) -> Node:
+    """Return two mappings as one, in which the second has the last word."""
+    from chronos_cli.frozen import replace
+
+    if above.kind != "map" or own.kind != "map":
+        return own
+    names = {key.text for key, _ in own.pairs}
+    return replace(own, pairs=(*(pair for pair in above.pairs if pair[0].text not in names), *own.pairs))
+
+
+_KINDS: Final = {
+    "text": "text", "number": "number", "truth": "true or false", "null": "nothing", "map": "mapping", "list": "list",
+    "merge": "text",
+}  # fmt: skip
+
+
+def text_of(node: Node, name: str, *, empty: bool = False) -> str:
+    """Return a scalar as it was written. Raises UsageError for anything else, and, unless `empty`, for a blank one."""
+    if node.kind in ("map", "list", "null", "merge"):
+        raise node.wrong(f"{name} is a text, not a {_KINDS[node.kind]}", "write a text; '' is an empty one")
+    if not empty and not node.text.strip():
+        raise node.wrong(f"{name} is empty", "say what it is, or take it out")
+    if "\0" in node.text or any("\ud800" <= letter <= "\udfff" for letter in node.text):
+        raise node.wrong(f"{name} has a character that no text has", "take it out")
+    return node.text
+
+
+def truth_of(node: Node, name: str) -> bool:
+    """Return true or false. Raises UsageError for anything else."""
+    if node.kind != "truth":
+        raise node.wrong(f"{name} is true or false, not a {_KINDS[node.kind]}", "write true or false")
+    return node.text.lower() in ("true", "yes", "on")
+
+
+def _texts(node: Node, name: str, *, empty: bool = False) -> list[str]:
+    if node.kind != "list":
+        raise node.wrong(f"{name} is a list of texts, not a {_KINDS[node.kind]}", "write [a, b]")
+    return [text_of(item, f"a word of {name}", empty=empty) for item in node.items]
+
+
+def _named(node: Node, name: str, read: Callable[[str, str], Any]) -> dict[str, Any]:
+    if node.kind != "map":
+        raise node.wrong(f"{name} is `NAME: value` lines, not a {_KINDS[node.kind]}", "write each on a line of its own")
+    found = {}
+    for key, value in node.pairs:
+        text = text_of(value, f"{name}.{key.text[:60]}", empty=True)
+        found[key.text] = _placed(key, lambda key=key, text=text: read(key.text, text))  # type: ignore[misc]
+    return found
+
+
+def _label(name: str, value: str) -> str:
+    check_label(name, value)
+    return value
+
+
+def _variable(name: str, value: str) -> Any:
+    checked_name(name)
+    return read_value(value)
+
+
+def _header(name: str, value: str) -> Any:
+    if not name.strip() or not f"{name}{value}".isprintable():
+        raise UsageError(f"the header '{name[:60]}' is not on one line", hint="write NAME: value")
+    return read_header(value)
+
+
+def _env_files(node: Node) -> tuple[str, ...]:
+    given = _texts(node, "env_file") if node.kind == "list" else [text_of(node, "env_file")]
+    return tuple(_placed(node, lambda: checked_files(given)))
+
+
+def _placed(node: Node, work: Callable[[], Any]) -> Any:
+    """Return what `work` returns; its error names the place."""
+    try:
+        return work()
+    except ChronosError as error:
+        raise node.wrong(error.message, error.hint) from error
+
+
+def _count(node: Node, name: str, word: str, most: int) -> int | None:
+    text = text_of(node, name)
+    if text.lower() == word:
+        return None
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= most:
+        raise node.wrong(f"{name} is '{text[:40]}'", f"give a whole number from 1 to {most}, or {word}")
+    return int(text)
+
+
+def _policy(said: Mapping[str, Node]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in POLICY_NAMES:
+        if name not in said:
+            continue
+        node = said[name]
+        if name in _SPANS:
+            found[name] = _seconds(node, name)
+        elif name in ("overlap", "on_crash"):
+            found[name] = _choice(node, name, Overlap if name == "overlap" else OnCrash)
+        elif name == "retries":
+            found[name] = _number(node, name, _MOST_RETRIES)
+        elif name == "pause_after_failures":
+            found[name] = _count(node, name, "never", _MOST_TIMES) or 0
+        elif name == "inherit_env":
+            found[name] = _names(node)
+        else:
+            found[name] = tuple(_argv(node, name))
+    return found
+
+
+def _names(node: Node) -> tuple[str, ...]:
+    from chronos_cli.config.values import read_names
+
+    given: Any = _texts(node, "inherit_env") if node.kind == "list" else text_of(node, "inherit_env")
+    try:
+        return read_names(given)
+    except ValueError as error:
+        raise node.wrong(f"inherit_env {error}", "give names with commas between, all, or none") from error
+
+
+def _seconds(node: Node, name: str) -> int:
+    text = text_of(node, name)
+    seconds: int = _placed(node, lambda: parse_duration(text, bare=True))
+    if name == "timeout" and seconds < 1:
+        raise node.wrong(f"timeout {text} is too short", "write it as 90s, 15m or 24h")
+    return seconds
+
+
+def _choice(node: Node, name: str, kind: Any) -> Any:
+    text = text_of(node, name)
+    if text not in list(kind):
+        raise node.wrong(f"{name} is '{text[:40]}'", f"it may be {', '.join(kind)}")
+    return kind(text)
+
+
+def _number(node: Node, name: str, most: int) -> int:
+    text = text_of(node, name)
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) > most:
+        raise node.wrong(f"{name} is '{text[:40]}'", f"give a whole number from 0 to {most}")
+    return int(text)
+
+
+def _argv(node: Node, name: str) -> list[str]:
+    """Return a program and its arguments; `none` is no program where that may be meant."""
+    if node.kind == "list":
+        words = _texts(node, name, empty=True)
+        if name == "command" and not (words and words[0].strip()):
+            raise node.wrong(f"{name} names no program", "write [PROGRAM, ARG, ...]")
+        return words
+    text = text_of(node, name)
+    if name != "command" and text.strip().lower() == "none":
+        return []
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise node.wrong(f"{name} cannot be read: {str(error).lower()}", "write a list: [PROGRAM, ARG, ...]") from error
+    if not words or not words[0]:
+        raise node.wrong(f"{name} names no program", "write [PROGRAM, ARG, ...]")
+    return words
+
+
+def _action(node: Node, said: Mapping[str, Node]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return our action, or None, and hermes' own fields. Raises UsageError for two actions, or none."""
+    given = [name for name in ACTIONS if name in said]
+    several = [name for name in given if name not in ("script", "prompt")] + (
+        ["script or prompt"] if {"script", "prompt"} & set(given) else []
+    )
+    if len(several) > 1:
+        raise said[given[-1]].wrong(f"{' and '.join(several)} are given, but a job does one thing", "give one of them")
+    if not given and "skills" not in said:
+        raise node.wrong("there is nothing to run", f"give {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}")
+    if "stdin" in said and not {"command", "shell"} & set(given):
+        raise said["stdin"].wrong("stdin is for a command or a shell line", "take it out")
+    fields = _fields(said)
+    beside = {"stdin": text_of(said["stdin"], "stdin", empty=True)} if "stdin" in said else {}
+    if "command" in said:
+        return {"command": _argv(said["command"], "command"), **beside}, fields
+    if "shell" in said:
+        return {"shell": text_of(said["shell"], "shell"), **beside}, fields
+    if "http" in said:
+        return {"http": _request(said["http"])}, fields
+    if fields["no_agent"] is False and not (fields["prompt"].strip() or fields["script"] or fields.get("skills")):
+        raise said["prompt"].wrong("the prompt is empty", "say what it is to do")
+    return None, fields
+
+
+def _fields(said: Mapping[str, Node]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if {"script", "prompt", "skills"} & said.keys() and not {"command", "shell", "http"} & said.keys():
+        script = text_of(said["script"], "script") if "script" in said else None
+        prompt = text_of(said["prompt"], "prompt", empty=True) if "prompt" in said else ""
+        agent = "prompt" in said or script is None
+        fields |= {"script": script, "prompt": prompt, "no_agent": not agent}
+    if "workdir" in said:
+        fields["workdir"] = text_of(said["workdir"], "workdir")
+        if not fields["workdir"].startswith(("/", "~")):
+            raise said["workdir"].wrong(f"workdir {fields['workdir'][:60]} is not absolute", "give the whole path")
+    if "skills" in said:
+        node = said["skills"]
+        fields["skills"] = _texts(node, "skills") if node.kind == "list" else [
+            name.strip() for name in text_of(node, "skills").split(",") if name.strip()
+        ]  # fmt: skip
+    for name in ("model", "deliver"):
+        if name in said:
+            fields[name] = text_of(said[name], name)
+    return fields
+
+
+def _request(node: Node) -> dict[str, Any]:
+    from urllib.parse import urlsplit
+
+    said = known_keys(node, [key.name for key in HTTP], "http") if node.kind == "map" else {"url": node}
+    if "url" not in said:
+        raise node.wrong("http has no url", "give it one: `url: https://...`")
+    url = text_of(said["url"], "url")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+    except ValueError:
+        good = False
+    if not good or any(letter <= " " for letter in url):
+        raise said["url"].wrong("http needs an http or https URL without credentials", "put secrets into headers")
+    method = text_of(said["method"], "method").upper() if "method" in said else "POST" if "body" in said else "GET"
+    if not (method.isascii() and method.isalpha()):
+        raise said["method"].wrong(f"'{method[:40]}' is no method of HTTP", "write GET, POST, PUT or the like")
+    request: dict[str, Any] = {"url": url, "method": method}
+    if "headers" in said:
+        request["headers"] = _named(said["headers"], "headers", _header)
+    if "body" in said:
+        body = said["body"]
+        text = text_of(body, "body", empty=True) if body.kind == "text" else None
+        value = plain_of(body) if text is None else _placed(body, lambda: read_value(text))
+        reference = None if text is None else reference_of(value)
+        request |= {"body": value} if reference is None else {"body_from": reference}
+    return request
+
+
+def plain_of(node: Node) -> Any:
+    """Return a value as JSON has it. Raises UsageError for a number that JSON cannot write."""
+    import json
+
+    if node.kind == "map":
+        return {key.text: plain_of(value) for key, value in node.pairs}
+    if node.kind == "list":
+        return [plain_of(item) for item in node.items]
+    if node.kind == "truth":
+        return truth_of(node, "it")
+    if node.kind == "null":
+        return None
+    if node.kind == "number":
+        try:
+            return json.loads(node.text, parse_constant=lambda _: node.text)
+        except ValueError:  # a number of YAML that JSON would not write so
+            return node.text
+    return text_of(node, "it", empty=True)
