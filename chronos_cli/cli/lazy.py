@@ -92,7 +92,7 @@ class LazyCommand(TyperCommand):
         lines += section("Global options", [_row(p, ctx) for p in own if not _is_own_option(p, argument=True)])
         if examples.strip():
             lines += ["", "Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines())]
-        lines += ["", f"Variables: {ctx.auto_envvar_prefix}_ and an option's name; see docs/environment.md"]
+        lines += ["", f"Variables: CHRONOS_HOME, {ctx.auto_envvar_prefix}_OPTION; see docs/environment.md"]
         formatter.write("\n".join(lines) + "\n")
 
 

@@ -459,6 +459,43 @@ TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW)
 WAITING = Path(__file__).with_name("hints_that_wait.txt")
 
 
+def test_no_text_for_people_has_a_word_of_the_code():
+    """What is said is said in words; a name that scripts rely on stands alone, and is shown in others."""
+    words = re.compile(r"compare_and_swap|probe_slot|probe_armed|arm_(different|missing|refused)|\bin hand\b")
+    for path, tree in _trees().items():
+        documented = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body and isinstance(node.body[0], ast.Expr)
+            and "/commands/" not in str(path)  # there a docstring is the help
+        }  # fmt: skip
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and " " in node.value
+                and id(node) not in documented
+            ):
+                assert words.search(node.value) is None, f"{path}:{node.lineno}"
+
+
+TIMES_ALONE = {"charts.py": "the title above the axis has the zone", "events.py": "the demo's clock", "environment.py": "",
+               "scenario.py": "a command of the demo", "demo.py": "the demo's clock", "schedule.py": "hermes' own text"}  # fmt: skip
+"""Where an hour stands without its zone, and why that is right."""
+
+
+def test_every_time_of_day_bears_its_zone():
+    """A form of a time that has hours has a zone, or the Z of UTC, right behind it."""
+    for path, tree in _trees().items():
+        if path.name in TIMES_ALONE or "nas_server" in str(path):
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "%H:" in node.value:
+                around = " ".join(lines[node.lineno - 1 : (node.end_lineno or node.lineno) + 1])
+                assert re.search(r"%Z|%z|%S\}?Z|UTC|from_to|new\.strftime", around), f"{path}:{node.lineno}"
+
+
 def test_no_text_shows_a_value_as_python_does():
     """A repr is for programmers: in what people read, a text stands between plain quotes."""
     for path, tree in _trees().items():

@@ -32,7 +32,7 @@ _NARROW = (
     Column(title="STATE"),
     Column(title="STARTED", drop=3),
     Column(title="TOOK", drop=2),
-    Column(title="WHY", least=10, drop=1),
+    Column(title="WHY", least=20, drop=1),
 )
 _WIDE = tuple(Column(title=title) for title in ("JOB", "RUN", "STATE", "STARTED", "TOOK", "LATE", "WHY"))
 _SPARK_ROOM = 30

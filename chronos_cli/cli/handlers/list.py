@@ -180,8 +180,11 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool, nothing: 
     else:
         named = out.wide or any(view.name != view.id for view in found.jobs)
         rows = [_row(view, found.now, unknown=unknown, wide=out.wide, named=named) for view in found.jobs]
-        columns = [column for column in COLUMNS if (named or column.title != "ID")]
-        out.table(columns if out.wide else columns[:-1], rows, styles=[_style(view) for view in found.jobs])
+        columns = [column for column in COLUMNS if named or column.title != "ID"][: None if out.wide else -1]
+        arm = next(n for n, column in enumerate(columns) if column.title == "ARM")
+        if not out.wide and all(row[arm] == "-" for row in rows):  # where nothing is armed at all
+            columns, rows = [*columns[:arm], *columns[arm + 1 :]], [(*row[:arm], *row[arm + 1 :]) for row in rows]
+        out.table(columns, rows, styles=[_style(view) for view in found.jobs])
     _show_doubts(out, found)
     if nothing is not None:
         out.note(nothing)
