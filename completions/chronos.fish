@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --set --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --unset-env --wait --workdir -f -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --set --shell --skills --svg --timeout --timezone --token --token-file --tolerance --ttl --tz --unset-env --wait --workdir -f -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -102,6 +102,7 @@ complete -c chronos -n '__chronos_at "job add"' -l timeout -r -d 'how long a run
 complete -c chronos -n '__chronos_at "job add"' -l retries -r -d 'further attempts after a failure'
 complete -c chronos -n '__chronos_at "job add"' -l on-crash -r -d 'a run that died with its machine'
 complete -c chronos -n '__chronos_at "job add"' -l jitter -r -d 'a delay, fixed per job, of up to this long'
+complete -c chronos -n '__chronos_at "job add"' -l tolerance -r -d 'how much later NAS may call, to spread its load'
 complete -c chronos -n '__chronos_at "job add"' -l pause-after-failures -r -d 'pause it after N failures in a row'
 complete -c chronos -n '__chronos_at "job add"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
 complete -c chronos -n '__chronos_at "job add"' -l on-failure-again -r -d 'how soon again, while it goes on failing'
@@ -139,6 +140,7 @@ complete -c chronos -n '__chronos_at "job edit"' -l timeout -r -d 'how long a ru
 complete -c chronos -n '__chronos_at "job edit"' -l retries -r -d 'further attempts after a failure'
 complete -c chronos -n '__chronos_at "job edit"' -l on-crash -r -d 'a run that died with its machine'
 complete -c chronos -n '__chronos_at "job edit"' -l jitter -r -d 'a delay, fixed per job, of up to this long'
+complete -c chronos -n '__chronos_at "job edit"' -l tolerance -r -d 'how much later NAS may call, to spread its load'
 complete -c chronos -n '__chronos_at "job edit"' -l pause-after-failures -r -d 'pause it after N failures in a row'
 complete -c chronos -n '__chronos_at "job edit"' -l on-failure -r -d 'run it, told by JSON on its stdin, when a run fails'
 complete -c chronos -n '__chronos_at "job edit"' -l on-failure-again -r -d 'how soon again, while it goes on failing'

@@ -168,6 +168,7 @@ class TestPrecedence:
             "retries": 0,
             "on_crash": "skip",
             "jitter": 0,
+            "tolerance": 0,
             "pause_after_failures": 0,
             "on_failure": (),
             "on_failure_again": 3600,

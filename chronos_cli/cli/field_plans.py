@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.record_changes import FieldChange
     from chronos_cli.operations.jobs.transfer import ImportItem
 
-SPANS: Final = frozenset({"grace", "timeout", "jitter", "on_failure_again"})
+SPANS: Final = frozenset({"grace", "timeout", "jitter", "tolerance", "on_failure_again"})
 """The fields that hold seconds."""
 _COUNTS: Final = {"repeat": "forever", "pause_after_failures": "never"}
 _NAMES: Final = {

@@ -70,6 +70,7 @@ Retries = Annotated[int | None, typer.Option(metavar="N", min=0, max=100, help="
 OnCrashOption = Annotated[
     str | None, typer.Option("--on-crash", metavar="skip|rerun", help="a run that died with its machine")
 ]
+Tolerance = Annotated[str | None, typer.Option(metavar="TIME", help="how much later NAS may call, to spread its load")]
 Jitter = Annotated[str | None, typer.Option(metavar="TIME", help="a delay, fixed per job, of up to this long")]
 PauseAfter = Annotated[
     str | None, typer.Option("--pause-after-failures", metavar="N|never", help="pause it after N failures in a row")
@@ -250,6 +251,7 @@ def policy_of(
     retries: int | None,
     on_crash: str | None,
     jitter: str | None,
+    tolerance: str | None,
     pause_after_failures: str | None,
     on_failure: str | None,
     on_failure_again: str | None,
@@ -263,7 +265,13 @@ def policy_of(
         changes["on_crash"] = _one_of(OnCrash, on_crash, "--on-crash")
     if retries is not None:
         changes["retries"] = retries
-    spans = {"grace": grace, "timeout": timeout, "jitter": jitter, "on_failure_again": on_failure_again}
+    spans = {
+        "grace": grace,
+        "timeout": timeout,
+        "jitter": jitter,
+        "tolerance": tolerance,
+        "on_failure_again": on_failure_again,
+    }
     for name, text in spans.items():
         if text is not None:
             changes[name] = _seconds(text, name.replace("_", "-"), least=1 if name == "timeout" else 0)

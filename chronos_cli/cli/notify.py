@@ -37,6 +37,7 @@ class NotifyReport:
     error: ChronosError | None = None
     server_time: datetime | None = None
     """NAS's clock, as it was heard with its answer."""
+    note: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The `arm` member of the documents of commands that change jobs."""
@@ -47,6 +48,8 @@ def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = Fals
     """Make the active trigger follow a change of one job."""
     resolved = invocation.provider(ctx)
     told = _told(resolved, ctx, job_id, gone=gone)
+    if told.note is not None:
+        invocation.output.warn(told.note)
     return replace(told, server_time=resolved.provider.server_time)
 
 
@@ -71,7 +74,7 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool) ->
     if gone:
         ctx.repository.drop_arm(job_id)
     state = "none" if document is None or document.wake is None else document.state.value
-    return NotifyReport(armed=notified.armed, state=state)
+    return NotifyReport(armed=notified.armed, state=state, note=notified.note)
 
 
 def _not_armed(error: ChronosError, *, removed: bool, last: bool) -> ChronosError:

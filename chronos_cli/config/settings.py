@@ -231,6 +231,13 @@ class Config:
     on_crash: str = _setting(
         "policy.on_crash", "ON_CRASH", values.one_of("skip", "rerun"), "skip", "a run that died with its machine"
     )
+    tolerance: int = _setting(
+        "policy.tolerance",
+        "TOLERANCE",
+        values.whole_seconds(0, _DAY),
+        0,
+        "how much later NAS may call, to spread its load",
+    )
     jitter: int = _setting(
         "policy.jitter", "JITTER", values.whole_seconds(0, _DAY), 0, "a fixed delay per job, up to this long"
     )

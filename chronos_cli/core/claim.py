@@ -74,12 +74,12 @@ class ClaimEffect:
 
 
 def claim_of(job: Job, cursor: datetime, now: datetime) -> ClaimEffect:
-    """Apply grace to a cursor that is meant.
+    """Apply grace to a cursor that is meant; it counts from the end of the job's tolerance.
 
     Within grace the cursor itself is taken; past it, the newest instant not later than now, if that one is within
     grace. What lies in between, on either side, is one missed range.
     """
-    grace = timedelta(seconds=job.policy.grace) or ON_TIME_LIMIT
+    grace = (timedelta(seconds=job.policy.grace) or ON_TIME_LIMIT) + timedelta(seconds=job.policy.tolerance)
     if whole(now) - cursor <= grace:
         following = job.timetable.after(cursor)
         if following is None or following > now:

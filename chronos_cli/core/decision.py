@@ -76,10 +76,11 @@ class Purpose(StrEnum):
 
 @frozen
 class Wake:
-    """The instant at which someone must look at the job next."""
+    """The instant at which someone must look at the job next, or up to `tolerance` seconds later."""
 
     at: datetime
     purpose: Purpose
+    tolerance: int = 0
 
 
 @frozen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.core.claim import right_cursor, run_id_of, successor
 from chronos_cli.core.clock import Trust, may_settle
 from chronos_cli.core.instant import SECOND, text_in, whole
-from chronos_cli.core.job import OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
+from chronos_cli.core.job import DAY_S, OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
 from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
 from chronos_cli.errors import ConflictError, UsageError
 from chronos_cli.frozen import frozen
@@ -61,7 +61,7 @@ def new_record(draft: JobDraft, *, now: datetime, token: str, defaults: Policy) 
     table = Timetable(
         schedule=draft.schedule, zone=draft.zone, anchor=whole(now), offset=jitter_of(draft.job_id, draft.policy)
     )
-    _check_jitter(table, draft.policy, now)
+    _check_spans(table, draft.policy, now)
     first = table.after(now)
     if first is None and isinstance(draft.schedule, Once):
         first = draft.schedule.at
@@ -162,6 +162,7 @@ def edited(
         ours["timezone"] = edit.zone_name
     if edit.times is not None:
         record["repeat"] = {**_repeat(record), "times": edit.times or None}
+    _check_unmoved(job, policy, now, moved=moved)
     if moved:
         record, ours = _moved(job, record, ours, schedule, zone, policy, now, token, trust)
     return record | {OURS: ours | {"change": token}}
@@ -236,7 +237,7 @@ def _moved(
     if isinstance(schedule, Interval):
         ours["anchor"] = anchor.isoformat()
     table = Timetable(schedule=schedule, zone=zone, anchor=anchor, offset=jitter_of(job.id, policy))
-    _check_jitter(table, policy, now)
+    _check_spans(table, policy, now)
     following = table.after(now if through is None else max(now, _settled(job, through, schedule, zone, table)))
     if following is None and _same_times(job, schedule, zone):
         # A single instant that was settled is not due again for another jitter.
@@ -291,11 +292,24 @@ def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str, t
     )
 
 
-def _check_jitter(table: Timetable, policy: Policy, now: datetime) -> None:
-    if policy.jitter and not isinstance(table.schedule, Once) and policy.jitter >= shortest_gap(table, now - SECOND):
-        raise UsageError(
-            "the jitter is not shorter than the shortest gap of the schedule", hint="use a smaller --jitter"
-        )
+def _check_unmoved(job: Job, policy: Policy, now: datetime, *, moved: bool) -> None:
+    """Check a new tolerance against the schedule that stays. Raises UsageError."""
+    if not moved and policy.tolerance != job.policy.tolerance:
+        _check_spans(job.timetable, policy, now)
+
+
+def _check_spans(table: Timetable, policy: Policy, now: datetime) -> None:
+    """Check that jitter and tolerance leave each occurrence before the next one. Raises UsageError."""
+    if policy.tolerance > DAY_S:
+        raise UsageError("the tolerance is longer than a day", hint="use a smaller --tolerance")
+    if isinstance(table.schedule, Once) or not (policy.jitter or policy.tolerance):
+        return
+    gap = shortest_gap(table, now - SECOND)
+    for name, span in (("jitter", policy.jitter), ("tolerance", policy.tolerance)):
+        if span >= gap:
+            raise UsageError(
+                f"the {name} is not shorter than the shortest gap of the schedule", hint=f"use a smaller --{name}"
+            )
 
 
 def _open_records(job: Job) -> list[dict[str, Any]]:

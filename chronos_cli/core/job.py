@@ -85,6 +85,7 @@ class Policy:
     retries: int = 0
     on_crash: OnCrash = OnCrash.SKIP
     jitter: int = 0
+    tolerance: int = 0
     pause_after_failures: int = 0
     on_failure: tuple[str, ...] = ()
     on_failure_again: int = 3_600
@@ -107,6 +108,7 @@ class Policy:
                 retries=_seconds(value.get("retries"), defaults.retries),
                 on_crash=OnCrash(value.get("on_crash") or defaults.on_crash),
                 jitter=_seconds(value.get("jitter"), defaults.jitter),
+                tolerance=_seconds(value.get("tolerance"), defaults.tolerance),
                 pause_after_failures=_seconds(value.get("pause_after_failures"), defaults.pause_after_failures),
                 on_failure=_words(value.get("on_failure"), defaults.on_failure),
                 on_failure_again=_seconds(value.get("on_failure_again"), defaults.on_failure_again),

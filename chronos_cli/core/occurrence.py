@@ -143,7 +143,7 @@ class _Look:
     def _take(self, instant: datetime, *, caught_up: bool) -> None:
         self.hand.end_retries()
         kind, because = self._overlapped()
-        late = whole(self.now) - instant > ON_TIME_LIMIT
+        late = whole(self.now) - instant > ON_TIME_LIMIT + timedelta(seconds=self.job.policy.tolerance)
         timing = Timing.CATCH_UP if caught_up else Timing.LATE if late else Timing.ON_TIME
         entry = self._entry(kind, instant, because=because, timing=timing.value)
         self.claimed = kind
@@ -333,7 +333,8 @@ class _Look:
         # Who only peeks writes nothing: a pause that the next look will write is no pause yet.
         paused = self.hand.shelved or (self.changes.get("state") == "paused" and self.fire.via is not Trigger.INSPECT)
         if self.cursor is not None and not paused:
-            wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR))
+            tolerance = self.job.policy.tolerance
+            wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR, tolerance=tolerance))
         wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.hand.waiting if row.not_before]
         if self.hand.queued or self.job.policy.on_crash is OnCrash.RERUN:
             lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN

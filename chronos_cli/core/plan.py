@@ -40,7 +40,8 @@ class LastArm:
 
     `keys` holds instants still ahead that were once sent, with their purpose; NAS may remember a key for ever.
     `spent`: NAS took the key and yet does not hold it, so it must not be used again. `unreadable`: something was sent
-    from here, but the document that says what cannot be read.
+    from here, but the document that says what cannot be read. `tolerance`: as it was sent; None where NAS spreads
+    nothing.
     """
 
     wake: datetime | None = None
@@ -52,6 +53,7 @@ class LastArm:
     idle: int = 0
     spent: bool = False
     unreadable: bool = False
+    tolerance: int | None = None
 
 
 def instant_to_send(
@@ -202,7 +204,10 @@ def _step(
         return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason=reason)
     if sent.callback_url is not None and sent.callback_url != callback_url:
         return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="the callback URL changed")
-    if at == wanted.at or (at is not None and at == sent.fire_at and sent.wake == wanted.at):
+    same = at == wanted.at or (at is not None and at == sent.fire_at and sent.wake == wanted.at)
+    if same and sent.tolerance is not None and at == sent.fire_at and sent.tolerance != wanted.tolerance:
+        return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="its tolerance changed")
+    if same:
         return Step(action=Action.KEEP, job_id=job_id, held=at, wanted=wanted.at, reason=off_by(at, wanted.at))
     return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="armed for another time")
 

@@ -294,6 +294,8 @@ def provision_body(request: ArmRequest) -> dict[str, Any]:
         body["generation"] = request.generation
     if request.accepts:
         body["accepts"] = list(request.accepts)
+    if request.tolerance:
+        body["tolerance"] = request.tolerance
     return body
 
 

@@ -26,7 +26,8 @@ class ArmRequest:
 
     `generation`: grows with each wish for the job. A NAS that knows generations refuses an older one than it holds, so
     that a delayed request never undoes a newer; others ignore it. `accepts`: the features that the callback takes part
-    in, so that NAS may use them for this arm (`contract.FEATURE_ARM_IN_ANSWER`).
+    in, so that NAS may use them for this arm (`contract.FEATURE_ARM_IN_ANSWER`). `tolerance`: the seconds by which NAS
+    may call later.
     """
 
     job_id: str
@@ -34,6 +35,7 @@ class ArmRequest:
     callback_url: str
     generation: int | None = None
     accepts: tuple[str, ...] = ()
+    tolerance: int = 0
 
 
 @frozen

@@ -110,6 +110,7 @@ def home_of(config: Config) -> HomeDefaults:
         retries=config.retries,
         on_crash=OnCrash(config.on_crash),
         jitter=config.jitter,
+        tolerance=config.tolerance,
         pause_after_failures=config.pause_after_failures,
         on_failure=config.on_failure,
         on_failure_again=config.on_failure_again,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chronos_cli.contract import FEATURE_SPREAD
 from chronos_cli.core.plan import HELD_STATES
 from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm
 from chronos_cli.operations.arming.reconcile import ReconcileResult, reconcile
@@ -72,7 +73,9 @@ class ChronosScheduler(CronScheduler):
                 document = arm(self._context, nas, job_id, wake)
             finally:
                 self._heard = nas.server_time
-        return Notified(armed=wake is not None and document.state in HELD_STATES, document=document)
+        spreads = wake is None or not wake.tolerance or FEATURE_SPREAD in document.features
+        note = None if spreads else f"NAS spreads nothing: job {job_id} is called at its instant all the same"
+        return Notified(armed=wake is not None and document.state in HELD_STATES, document=document, note=note)
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:
         """Settle a job as a relay without an instant would; whether anything was started."""

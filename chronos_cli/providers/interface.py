@@ -24,11 +24,12 @@ class Notified:
     """The result of telling the provider of a changed job.
 
     `armed`: a remote authority now holds what the job wishes (None: this provider arms nothing). `document`: what is
-    known of the arm.
+    known of the arm. `note`: what of the wish the authority cannot do, for a warning.
     """
 
     armed: bool | None
     document: ArmDocument | None = None
+    note: str | None = None
 
 
 class CronScheduler(ABC):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION
+from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_SPREAD
 from chronos_cli.core.decision import Purpose
 from chronos_cli.core.plan import ArmState, LastArm
 from chronos_cli.frozen import field, frozen, names, replace
@@ -60,6 +60,7 @@ class ArmDocument:
     door: str | None = None
     answered_to: str | None = None
     only_answered: bool = False
+    tolerance: int = 0
     last_callback_at: datetime | None = None
     last_callback: str | None = None
     last_fire_error: Mapping[str, Any] | None = None
@@ -84,7 +85,12 @@ class ArmDocument:
             idle=self.idle,
             spent=self.spent,
             unreadable=self.unreadable,
+            tolerance=self.tolerance if FEATURE_SPREAD in self.features else None,
         )
+
+    def says(self, wake: Wake) -> bool:
+        """Return whether NAS was told of a wake's tolerance, as far as it can spread at all."""
+        return FEATURE_SPREAD not in self.features or self.tolerance == wake.tolerance
 
     def sending(
         self, wake: Wake, fire_at: datetime, *, callback_url: str, portal_url: str, audience: str, now: datetime
@@ -112,6 +118,7 @@ class ArmDocument:
             in_answer=False,
             answered_to=None,
             only_answered=False,
+            tolerance=wake.tolerance if FEATURE_SPREAD in self.features else 0,
             keys={**newest, fire_at: wake.purpose.value},
         )
 
@@ -205,7 +212,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("job_id", "callback_url", "portal_url", "audience", "schedule_id"), _a(str)),
     **dict.fromkeys(("last_callback", "answered_to"), _a(str)),
     **dict.fromkeys(("error", "last_fire_error"), _a(dict)),
-    **dict.fromkeys(("generation", "idle"), _number),
+    **dict.fromkeys(("generation", "idle", "tolerance"), _number),
     "state": ArmState,
     "purpose": lambda value: Purpose(value).value,
     "door": lambda value: value if value in (CARRIES, PLAIN) else None,

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 def verify_nas_fire_token(
     token: str | None = None,
-    *,
+    *more: object,
     expected_audience: str | None = None,
     jwks_or_key: str | bytes | Mapping[str, Any] | None = None,
     issuer: str | None = None,
     leeway_seconds: float | timedelta = FIRE_LEEWAY_S,
     cache_dir: str | Path | None = None,
+    **unknown: object,
 ) -> dict[str, Any] | None:
     """The claims of a good fire token, None for any other; it never raises.
+
+    What is not known here refuses the token: it may have been meant to restrict it.
 
     `jwks_or_key` is an https URL of a JWKS, the path of a PEM or JWKS file, or either of these inline; without one, or
     without an audience, every token is refused. `issuer` absent or empty takes any that the keys vouch for. Keys from a
@@ -37,6 +40,9 @@ def verify_nas_fire_token(
 
         from chronos_cli.trust.settings import TrustSettings
         from chronos_cli.trust.tokens import verify_fire_token
+
+        if more or unknown:
+            raise TypeError("an argument that is not known")
 
         settings = TrustSettings(
             expected_audience=_text(expected_audience),

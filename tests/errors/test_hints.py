@@ -59,6 +59,7 @@ SPELLINGS = [
     ("cli/lazy.py", "give one; if that is it", (*ADD, *SHELL, "--name", "--dry-run"), (*ADD, *SHELL, "--name=--dry-run")),
     ("cli/app.py", "did you mean", ("list", "--oflline"), ("list", "--offline")),
     ("core/edits.py", "use a smaller --jitter", ("job", "edit", "a", "--jitter", "2h"), ("job", "edit", "a", "--jitter", "2m")),
+    ("core/edits.py", "use a smaller --tolerance", ("job", "edit", "a", "--tolerance", "25h"), ("job", "edit", "a", "--tolerance", "2m")),
     ("core/instant.py", "use an IANA name such as Europe/Berlin, or UTC", ("next", "@daily", "--tz", "Mars"), ("next", "@daily", "--tz", "Europe/Berlin")),
     ("core/schedule.py", "give a time ahead, or 'in 1m", ("next", "2020-01-01"), ("next", "in 1m")),
     ("core/schedule.py", "write '0 9 * * 1-5", ("next", "* * * *"), ("next", "0 9 * * 1-5")),

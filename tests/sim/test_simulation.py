@@ -63,7 +63,6 @@ STORE_FAULTS = (
     "conflict out of nothing",
     "read fails",
     "write fails",
-    "delete fails",
     "lock timeout",
     "result cannot be written beside the lock",
 )
@@ -122,7 +121,7 @@ FEW = 2_000
 """Fewer are not held to having reached every corner."""
 
 MANY = 20_000
-RARELY = (("crash before", "delete row"), ("crash before", "lock"))
+RARELY = (("crash before", "delete row"), ("crash before", "lock"), ("store", "delete fails"))
 """What so many schedules have to have reached beside."""
 
 

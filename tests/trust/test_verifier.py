@@ -103,6 +103,15 @@ def test_public_function_never_raises(change: dict[str, Any], key: SigningKey) -
     assert nas_fire_token(**{"token": key.token(), "keys": key.public_pem, **change}) is None
 
 
+@pytest.mark.parametrize(("more", "named"), [(("x",), {}), ((), {"algorithms": ["HS256"]})])
+def test_public_function_refuses_what_it_does_not_know(
+    more: tuple[Any, ...], named: dict[str, Any], key: SigningKey
+) -> None:
+    """An argument of another version is no error, and no token holds: it may have been meant to restrict."""
+    given = {"expected_audience": AUDIENCE, "jwks_or_key": key.public_pem, **named}
+    assert verify_nas_fire_token(key.token(), *more, **given) is None
+
+
 def test_public_function_takes_the_calls_of_hermes(key: SigningKey, caplog: pytest.LogCaptureFixture) -> None:
     """Issuer and key may be left out, as there: any issuer that the keys vouch for then, and nothing without a key."""
     now = int(time.time())

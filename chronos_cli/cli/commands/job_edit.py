@@ -48,6 +48,7 @@ def command(
     retries: options.Retries = None,
     on_crash: options.OnCrashOption = None,
     jitter: options.Jitter = None,
+    tolerance: options.Tolerance = None,
     pause_after_failures: options.PauseAfter = None,
     on_failure: options.OnFailure = None,
     on_failure_again: options.OnFailureAgain = None,
@@ -85,7 +86,7 @@ def command(
     action, fields = given.action()
     policy = options.policy_of(
         before.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
-        jitter=jitter, pause_after_failures=pause_after_failures, on_failure=on_failure,
+        jitter=jitter, tolerance=tolerance, pause_after_failures=pause_after_failures, on_failure=on_failure,
         on_failure_again=on_failure_again, inherit_env=inherit_env,
     )  # fmt: skip
     zone = options.zone_of(tz)

@@ -38,6 +38,9 @@ COLUMNS: Final = (
     Column(title="LOOK", least=12),
     Column(title="WHY", least=12, drop=3),
 )
+_SHOWN_OFF: Final = 3
+"""So many timers that are off their instants are named in the line about NAS."""
+
 CONDITION_WORDS: Final = {
     "arm_missing": "not armed",
     "arm_different": "armed for another time",
@@ -113,6 +116,7 @@ def _status(invocation: Invocation, *, offline: bool, watch_code: bool) -> int:
             "orphans": len(found.orphans),
             "of_profiles": len(found.of_profiles),
         },
+        "off_by": [{"job_id": view.id, "text": view.arm.off_by} for view in live if view.arm.off_by],
         "arms_verified_at": _text(min(verified, default=None)),
         "last_callback_at": _text(max(calls, default=None)),
         "last_success_at": _text(max(good, default=None)),
@@ -230,6 +234,9 @@ def _nas_words(document: dict[str, Any], found: Listing) -> str:
     named = sorted({profile for profile, _ in found.of_profiles})
     if named:
         text += f"; {counts['of_profiles']} for jobs of other profiles ({', '.join(named)})"
+    text += "".join(f"; {entry['job_id']} is {entry['text']}" for entry in document["off_by"][:_SHOWN_OFF])
+    if len(document["off_by"]) > _SHOWN_OFF:
+        text += f"; and {len(document['off_by']) - _SHOWN_OFF} more are off"
     return text + (f"; {counts['orphans']} for no job here" if counts["orphans"] else "")
 
 

@@ -264,7 +264,7 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
     """What NAS holds, when that was verified, and whether the job will fire."""
     arm = view.arm
     if view.will_fire:
-        return "armed, will fire"
+        return "armed, will fire" + (f", {arm.off_by}" if arm.off_by else "")
     if view.why_not is not None:
         return view.why_not
     if arm.state is ArmedWake.NONE:

@@ -73,7 +73,8 @@ def arm(
         if ctx.trust is Trust.UNHEARD:
             ctx = ctx.heard(nas.server_time)  # a wake that only a wrong clock calls due is sent as it is meant
         needed = present_wake(ctx, job_id)
-        if document.state is ArmState.REFUSED or (certain and is_same_need(needed, wake, ctx.clock())):
+        told = needed is None or document.says(needed)  # the first answer of a NAS tells what it can be told
+        if document.state is ArmState.REFUSED or (certain and told and is_same_need(needed, wake, ctx.clock())):
             return document
         # NAS may hold another wish than the present one; only an instant that it has never seen surely replaces it.
         # One that numbers wishes has only to be told again: many fires at once would else push each other ahead.
@@ -82,7 +83,7 @@ def arm(
             if number > 0:  # those who sent again at the same time would go on overtaking each other
                 ctx.repository.pause(number + 2)
             ahead = ctx.clock() + SECOND * 2**number
-            needed = needed if needed.at >= ahead else Wake(at=ahead, purpose=needed.purpose)
+            needed = needed if needed.at >= ahead else replace(needed, at=ahead)
         wake, idle, behind = needed, False, None
     raise changed_throughout(job_id)
 
@@ -100,6 +101,7 @@ def is_armed(document: ArmDocument | None, wake: Wake, wire: NasTarget, now: dat
         and not document.spent
         and document.wake is not None
         and document.purpose is not None
+        and document.says(wake)
         and is_same_need(Wake(at=document.wake, purpose=Purpose(document.purpose)), wake, now)
         and document.callback_url == wire.callback_url
         and document.portal_url == wire.portal_url
@@ -124,7 +126,7 @@ def _send(
     def sending(document: ArmDocument) -> ArmDocument:
         now = ctx.clock()
         before = document.sent()
-        meant = wake if behind is None else Wake(at=max(wake.at, now + behind), purpose=wake.purpose)
+        meant = wake if behind is None else replace(wake, at=max(wake.at, now + behind))
         at = instant_to_send(meant, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
         after = document.sending(
             wake,
@@ -193,6 +195,7 @@ def request_of(sent: ArmDocument) -> ArmRequest:
         callback_url=sent.callback_url,
         generation=sent.generation if FEATURE_GENERATION in sent.features else None,
         accepts=(FEATURE_ARM_IN_ANSWER,) if sent.accepts else (),
+        tolerance=sent.tolerance,
     )
 
 

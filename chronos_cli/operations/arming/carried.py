@@ -77,11 +77,12 @@ def next_of(document: ArmDocument) -> Mapping[str, Any]:
     """Return the `next` of an answer that carries what a document says."""
     if document.state is ArmState.CANCELLED or document.fire_at is None:
         return {"none": True, "generation": document.generation}
-    return {
+    carried = {
         "fire_at": format_fire_at(document.fire_at),
         "dedup_key": dedup_key(document.job_id, document.fire_at),
         "generation": document.generation,
     }
+    return carried | ({"tolerance": document.tolerance} if document.tolerance else {})
 
 
 def withdraw(ctx: Context, carried: ArmDocument) -> None:
@@ -101,6 +102,7 @@ def _stands(document: ArmDocument, wake: Wake, wire: NasTarget) -> bool:
     return (
         document.state in (*HELD_STATES, ArmState.REFUSED)
         and not document.spent
+        and document.says(wake)
         and (document.wake, document.purpose) == (wake.at, wake.purpose.value)
         and (document.callback_url, document.portal_url) == (wire.callback_url, wire.portal_url)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.plan import HELD_STATES, ArmState
+from chronos_cli.core.plan import HELD_STATES, ArmState, off_by
 from chronos_cli.frozen import opaque
 
 if TYPE_CHECKING:
@@ -56,12 +56,19 @@ class ArmView:
     moved_at: datetime | None = None
     in_flight: bool = False
 
+    @property
+    def off_by(self) -> str:
+        """Return how far from the wanted instant NAS holds what is armed for it, in words; "" within a second."""
+        known = self.state is ArmedWake.ARMED and self.wanted is not None
+        return off_by(self.held, self.wanted) if known and self.wanted is not None else ""
+
     def as_json(self) -> dict[str, Any]:
         """As `list` and `job show` say it."""
         return {
             "state": self.state,
             "wanted": _text(self.wanted),
             "held": _text(self.held),
+            "off_by": self.off_by or None,
             "verified_at": _text(self.verified_at),
             "checked_with_nas": self.checked,
             "error": dict(self.error) if self.error else None,

@@ -253,7 +253,7 @@ def _view(
         unreadable.append(str((document.error or {}).get("message")))
     kind = action_kind(job.record)
     doubt = doubt_about(job, now)
-    why_not = obstacle(arm, around) if live else None
+    why_not = obstacle(arm, around, tolerance=job.policy.tolerance) if live else None
     if doubt is not None and doubt.code == AHEAD:
         why_not = why_not or doubt.text
     created = parse_stored(job.record.get("created_at"), job.timetable.zone)
@@ -269,7 +269,7 @@ def _view(
         next_at=cursor,
         last=_last(job),
         failures=job.failures,
-        overdue_s=_overdue(cursor, around, arming=arming),
+        overdue_s=_overdue(cursor, around, arming=arming, tolerance=job.policy.tolerance),
         overrun_s=overrun,
         running=running,
         paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
@@ -283,11 +283,14 @@ def _view(
     )
 
 
-def _overdue(cursor: datetime | None, around: Surroundings, *, arming: bool) -> float | None:
-    """Return for how many seconds an occurrence should have begun, None where it need not: yet, or under a hold."""
+def _overdue(cursor: datetime | None, around: Surroundings, *, arming: bool, tolerance: int) -> float | None:
+    """Return for how many seconds an occurrence should have begun, None where it need not: yet, or under a hold.
+
+    It may begin `tolerance` seconds later where NAS calls.
+    """
     if cursor is None or around.hold is not None:
         return None
-    late = around.now - cursor
+    late = around.now - cursor - timedelta(seconds=tolerance if arming else 0)
     return late.total_seconds() if late > OVERDUE_AFTER + (timedelta() if arming else TICK_INTERVAL) else None
 
 

@@ -49,15 +49,18 @@ def failing_since(arms: tuple[Arm, ...], now: datetime) -> datetime | None:
     return min((moment for moment in due if moment is not None and moment <= now), default=None)
 
 
-def obstacle(arm: ArmView, around: Surroundings) -> str | None:
-    """Return why a live job's next occurrence cannot be promised, None where NAS holds it and nothing is against it."""
+def obstacle(arm: ArmView, around: Surroundings, *, tolerance: int = 0) -> str | None:
+    """Return why a live job's next occurrence cannot be promised, None where NAS holds it and nothing is against it.
+
+    `tolerance`: the seconds by which NAS may call later.
+    """
     if around.standby:
         return "standby"
     if around.hold is not None:
         return held_words(around.hold, around.now, around.zone)
     if not arm.checked or arm.state is not ArmedWake.ARMED or arm.held is None:
         return None
-    late = (around.now - arm.held).total_seconds()
+    late = (around.now - arm.held).total_seconds() - tolerance
     failed = arm.failed or str((arm.last_fire_error or {}).get("detail") or "") or around.refused or around.unreachable
     due = f"due {span(late)} ago" if late >= 0 else ""
     if failed:

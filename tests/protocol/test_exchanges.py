@@ -1,0 +1,160 @@
+"""Exchanges with NAS for each fire: one provision at the contract and no more, none at a NAS that arms by answers.
+
+Real HTTP, the real shim, real runners. Figures are printed (`-s`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+
+import pytest
+import requests
+
+from tests.agent_home import running_agent
+from tests.conftest import at_length
+from tests.fire_tokens import SigningKey
+from tests.nas_process import AgentAccess, running_nas
+
+AUDIENCE = "agent:bare"
+
+
+class BareNas:
+    """The published contract and no more: three calls, no features, one timer a job, a fire at its second."""
+
+    def __init__(self) -> None:
+        self.key = SigningKey.es256()
+        self.slots: dict[str, tuple[str, str]] = {}
+        self.provisions: list[tuple[str, str]] = []
+        self.fires: list[tuple[str, str, float, int]] = []
+        self.lists = 0
+        self._guard = threading.Lock()
+        self._over = threading.Event()
+        nas = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = json.dumps(nas.answer(self.path, json.loads(data) if data else {})).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - the name that the library calls
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def add_agent(self, name: str) -> AgentAccess:
+        return AgentAccess(name=name, token="t", audience=AUDIENCE, config={})
+
+    def answer(self, path: str, body: dict) -> dict:
+        with self._guard:
+            if path.endswith("jwks.json"):
+                return self.key.jwks()
+            if path.endswith("/provision"):
+                self.slots[body["job_id"]] = (body["fire_at"], body["agent_callback_url"])
+                self.provisions.append((body["job_id"], body["fire_at"]))
+                assert body.keys() == {"job_id", "fire_at", "agent_callback_url", "dedup_key"}
+                return {"schedule_id": uuid.uuid4().hex}
+            if path.endswith("/cancel"):
+                self.slots.pop(body["job_id"], None)
+                return {"ok": True}
+            self.lists += 1
+            return {
+                "armed": [{"job_id": job, "fire_at": at, "schedule_id": "s"} for job, (at, _) in self.slots.items()]
+            }
+
+    def relay(self) -> None:
+        """Fire what is due, each in a thread of its own, and again on anything but a 2xx."""
+        while not self._over.wait(0.01):
+            now = datetime.now(UTC)
+            with self._guard:
+                due = [job for job, (at, _) in self.slots.items() if datetime.fromisoformat(at) <= now]
+                taken = [(job, *self.slots.pop(job)) for job in due]
+            for job, at, url in taken:
+                threading.Thread(target=self._fire, args=(job, at, url), daemon=True).start()
+
+    def _fire(self, job: str, at: str, url: str) -> None:
+        began = time.time()
+        for _ in range(20):
+            token = self.key.token(iss=self.url, aud=AUDIENCE, job_id=job, fire_at=at)
+            reply = requests.post(
+                f"{url}/api/cron/fire", json={"job_id": job, "fire_at": at}, timeout=30,
+                headers={"Authorization": f"Bearer {token}"},
+            )  # fmt: skip
+            self.fires.append((job, at, began, reply.status_code))
+            if reply.ok:
+                return
+            time.sleep(0.5)
+
+    @contextmanager
+    def running(self):
+        """Serve, and fire."""
+        threads = [threading.Thread(target=self.server.serve_forever, daemon=True), threading.Thread(target=self.relay)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            threads[1].join()
+            self.server.shutdown()
+            self.server.server_close()
+
+
+@pytest.mark.soak
+def test_at_the_bare_contract_each_fire_is_one_provision_for_the_exact_second(tmp_path):
+    """`every 2s` for a minute beside slower jobs: no occurrence is missed, none is re-armed late, or twice."""
+    seconds = at_length(60, 60)
+    rates = {"two": 2, "three": 3, "five": 5, "seven": 7}
+    with BareNas().running() as nas, running_agent(tmp_path, nas) as agent:
+        for name, rate in rates.items():
+            done = agent.chronos("job", "add", f"every {rate}s", "--id", name, "--shell", "true", "--grace", "0s")
+            assert done.returncode == 0, done.stderr
+        began = len(nas.provisions)
+        time.sleep(seconds)
+        fires, provisions, lists = list(nas.fires), list(nas.provisions), nas.lists
+        ran = {name: [row["state"] for row in agent.rows(name)] for name in rates}
+    fired, sent = len(fires), len(provisions) - began
+    late = [began - datetime.fromisoformat(at).timestamp() for _, at, began, _ in fires]
+    print(f"{fired} fires, {sent / fired:.2f} provisions a fire, {lists} lists, at most {max(late):.2f} s late")
+    assert {state for states in ran.values() for state in states} <= {"ok", "running", "accepted"}, ran
+    assert len(ran["two"]) >= seconds // 2 - 3
+    assert abs(sent - fired) <= len(rates)
+    for name, rate in rates.items():
+        instants = [datetime.fromisoformat(at) for job, at in provisions if job == name]
+        assert {second - first for first, second in pairwise(instants)} == {timedelta(seconds=rate)}
+
+
+@pytest.mark.soak
+def test_in_steady_state_our_nas_is_asked_nothing(tmp_path):
+    """Once the handshake is made, a fire is one exchange: NAS's call, whose answer arms the next."""
+    with running_nas(tmp_path) as nas, running_agent(tmp_path, nas) as agent:
+        done = agent.chronos("job", "add", "every 2s", "--id", "beat", "--shell", "true", "--grace", "0s")
+        assert done.returncode == 0, done.stderr
+        nas.wait_for("relayed", job_id="beat", outcome="delivered")
+        time.sleep(6)
+        before = {name: len(nas.events(name)) for name in ("provisioned", "relayed")}
+        time.sleep(at_length(40, 20))
+        after = {name: len(nas.events(name)) for name in ("provisioned", "relayed")}
+        states = [row["state"] for row in agent.rows("beat")]
+        assert json.loads((agent.home / "cron/nas.json").read_text())["answers"] is True
+    fires, provisions = (after[name] - before[name] for name in ("relayed", "provisioned"))
+    print(f"{fires} fires, {provisions} provisions, {before['provisioned']} before them; states {set(states)}")
+    assert fires >= 8
+    assert provisions == 0
+    assert set(states) <= {"ok", "running", "accepted"}
