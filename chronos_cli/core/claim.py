@@ -52,9 +52,15 @@ def successor(job: Job, claimed_through: datetime | None, now: datetime) -> date
 
 
 def right_cursor(job: Job, now: datetime) -> datetime | None:
-    """The job's cursor, put right where it is null, unreadable, already claimed, or of another UTC offset."""
+    """The job's cursor, put right where it is null, unreadable, already claimed, or of another UTC offset.
+
+    A live job whose runs are all counted has none left: hermes counts a single time before it runs it, and may have
+    died in the run.
+    """
     if job.standing is not Standing.LIVE:
         return job.cursor
+    if job.used_up and not job.claimed_elsewhere(now):
+        return None
     if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
         return displaced(job) or job.cursor
     schedule = job.timetable.schedule

@@ -247,6 +247,11 @@ class Job:
         """Return whether the schedule is a single instant."""
         return isinstance(self.timetable.schedule, Once)
 
+    @property
+    def used_up(self) -> bool:
+        """Return whether all runs that it is to have in all are counted."""
+        return self.times is not None and self.completed >= self.times
+
     def claimed_elsewhere(self, now: datetime) -> bool:
         """Return whether a hermes process on this home holds a live claim; its machine's clock may be ahead."""
         return any(abs(now - at) < ttl for at, ttl in self.foreign_claims)

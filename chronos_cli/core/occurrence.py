@@ -312,7 +312,7 @@ class _Look:
     def _complete(self) -> bool:
         """A spent schedule with nothing in hand is complete; only while the cursor is still null."""
         spent = self.job.standing is Standing.COMPLETED or self.changes.get("enabled") is False
-        if self.job.standing is Standing.LIVE and self.job.once and self.cursor is None:
+        if self.job.standing is Standing.LIVE and (self.job.once or self.job.used_up) and self.cursor is None:
             spent = True
         return (
             spent

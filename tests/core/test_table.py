@@ -296,6 +296,28 @@ def test_a_retry_is_woken_by_arming_and_ended_by_the_next_claim():
     assert [start.entry.fire_at for start in ended.starts] == [T + HOUR]
 
 
+@pytest.mark.parametrize("cursor", [T.isoformat(), None], ids=["due", "null"])
+@pytest.mark.parametrize(
+    "schedule", [{"kind": "interval", "minutes": 60}, {"kind": "once", "run_at": T.isoformat()}], ids=["hourly", "once"]
+)
+def test_a_job_whose_runs_are_all_counted_is_complete_and_not_run_again(schedule, cursor):
+    """Hermes counts a single time before it runs it, and may have died since: a second start is none of ours."""
+    found = job(schedule=schedule, next_run_at=cursor, repeat={"times": 2, "completed": 2})
+    decision = decide(found, Facts(), relay(), T)
+    assert (decision.starts, decision.wake) == ((), None)
+    assert (decision.record["state"], decision.record["enabled"]) == ("completed", False)
+    assert decision.record["next_run_at"] is None
+
+
+def test_while_hermes_still_runs_the_last_of_a_job_it_is_not_completed_under_its_hands():
+    """Its claim is alive, so it writes the end."""
+    claim = {"at": T.isoformat(), "by": "host:1"}
+    single = {"kind": "once", "run_at": T.isoformat()}
+    found = job(schedule=single, repeat={"times": 1, "completed": 1}, run_claim=claim)
+    decision = decide(found, Facts(), FireRequest(via=Trigger.RECONCILE, token="r"), T - MINUTE)
+    assert (decision.starts, decision.record) == ((), None)
+
+
 def test_the_last_repeat_completes_the_job_once_its_run_is_over():
     """The count goes with the claim; the state only when nothing is in hand, and hermes cannot revive it."""
     found = claimed(repeat={"times": 1, "completed": 0})

@@ -11,37 +11,10 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from tests.callback.shim_home import PATH, ShimHome, write_config
-from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtures
+from tests.callback.shim_home import PATH, write_config
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import Answer, PlayedNas
-
-
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
-
-
-@pytest.fixture
-def home(chronos, tmp_path, nas, monkeypatch):  # noqa: F811
-    return ShimHome(tmp_path, SigningKey.es256(), nas.url, monkeypatch)
-
-
-def job(home, job_id):
-    return next(
-        one for one in json.loads((home.home / "cron" / "jobs.json").read_text())["jobs"] if one["id"] == job_id
-    )
-
-
-def change(home, job_id, **fields):
-    path = home.home / "cron" / "jobs.json"
-    document = json.loads(path.read_text())
-    next(one for one in document["jobs"] if one["id"] == job_id).update(fields)
-    path.write_text(json.dumps(document))
-
+from tests.nas_client.played_nas import Answer
+from tests.providers.peers.records import change, job
 
 # -- the verifier -----------------------------------------------------------------------------------------------------
 
@@ -158,7 +131,7 @@ def test_door_decided_a_hold_is_answered_held_with_a_wake_armed(home, nas):
 # -- the provider -----------------------------------------------------------------------------------------------------
 
 
-def test_provider_arms_what_is_live_and_nothing_else(chronos, home, nas):  # noqa: F811
+def test_provider_arms_what_is_live_and_nothing_else(chronos, home, nas):
     for job_id in ("a", "b", "paused"):
         home.add(job_id, "every 1h", "true")
     change(home, "paused", state="paused", enabled=False)
@@ -172,7 +145,7 @@ def test_provider_arms_what_is_live_and_nothing_else(chronos, home, nas):  # noq
     assert len(nas.calls) == sent + 1  # converged: one list, no other call
 
 
-def test_provider_moves_an_arm_whose_time_changed(chronos, home, nas):  # noqa: F811
+def test_provider_moves_an_arm_whose_time_changed(chronos, home, nas):
     home.add("a", "every 1h", "true")
     chronos("reconcile", home=home.home)
     before = nas.armed["a"]["fire_at"]
@@ -181,14 +154,14 @@ def test_provider_moves_an_arm_whose_time_changed(chronos, home, nas):  # noqa: 
 
 
 @pytest.mark.parametrize("words", [("pause", "a"), ("remove", "a", "--yes")])
-def test_provider_cancels_what_is_paused_or_removed(chronos, home, nas, words):  # noqa: F811
+def test_provider_cancels_what_is_paused_or_removed(chronos, home, nas, words):
     home.add("a", "every 1h", "true")
     chronos("reconcile", home=home.home)
     assert chronos("job", *words, home=home.home).code == 0
     assert nas.armed == {}
 
 
-def test_provider_goes_on_after_one_failure(chronos, home, nas):  # noqa: F811
+def test_provider_goes_on_after_one_failure(chronos, home, nas):
     for job_id in ("a", "b", "c"):
         home.add(job_id, "every 1h", "true")
 
@@ -201,7 +174,7 @@ def test_provider_goes_on_after_one_failure(chronos, home, nas):  # noqa: F811
     assert set(nas.armed) == {"a", "c"}
 
 
-def test_provider_decided_timers_of_others_are_kept_without_prune(chronos, home, nas):  # noqa: F811
+def test_provider_decided_timers_of_others_are_kept_without_prune(chronos, home, nas):
     """There: every timer of no job here is cancelled. Another store may have the same identity; `--prune` says that none has."""
     home.add("a", "every 1h", "true")
     nas.armed["foreign"] = {"job_id": "foreign", "fire_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
@@ -209,14 +182,14 @@ def test_provider_decided_timers_of_others_are_kept_without_prune(chronos, home,
     assert set(nas.armed) == {"a", "foreign"}
 
 
-def test_provider_decided_a_refused_identity_is_no_success(chronos, home, nas):  # noqa: F811
+def test_provider_decided_a_refused_identity_is_no_success(chronos, home, nas):
     """There: logged, and the job looks armed. Here the command ends with 4, and the job says that it is refused."""
     nas.answer = lambda _: Answer(403, {"error": "invalid_client"})
     done = chronos("job", "add", "every 1h", "--id", "a", "--shell", "true", home=home.home)
     assert done.code == 4
 
 
-def test_provider_decided_a_list_that_fails_is_not_an_empty_one(chronos, home, nas):  # noqa: F811
+def test_provider_decided_a_list_that_fails_is_not_an_empty_one(chronos, home, nas):
     """There: nothing is known to be armed, so all is armed anew. Here nothing is changed before NAS has said what it holds."""
     home.add("a", "every 1h", "true")
     nas.answer = lambda _: Answer(500, {"error": "down"})
@@ -228,14 +201,14 @@ def test_provider_decided_a_list_that_fails_is_not_an_empty_one(chronos, home, n
 
 
 @pytest.mark.parametrize("name", ["", "builtin", "in-process", "inprocess"])
-def test_resolver_knows_the_names_of_the_builtin(chronos, home, name):  # noqa: F811
+def test_resolver_knows_the_names_of_the_builtin(chronos, home, name):
     (home.home / "config.yaml").write_text(f"cron:\n  provider: '{name}'\n")
     found = chronos("status", "--offline", "--json", home=home.home).json["provider"]
     assert (found["active"], found["warning"]) == ("builtin", None)
 
 
 @pytest.mark.parametrize("name", ["does-not-exist-xyz", "chronos"])
-def test_resolver_falls_back_to_the_builtin_with_a_reason(chronos, home, name):  # noqa: F811
+def test_resolver_falls_back_to_the_builtin_with_a_reason(chronos, home, name):
     (home.home / "config.yaml").write_text(f"cron:\n  provider: {name}\n")
     found = chronos("status", "--offline", "--json", home=home.home).json["provider"]
     assert found["active"] == "builtin"
@@ -254,13 +227,13 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("text", SCHEDULES)
-def test_jobs_store_a_schedule_as_hermes_does(chronos, home, text):  # noqa: F811
+def test_jobs_store_a_schedule_as_hermes_does(chronos, home, text):
     assert chronos("job", "add", text, "--id", "a", "--shell", "true", home=home.home).code in (0, 4, 75)
     stored = job(home, "a")["schedule"]
     assert {key: stored[key] for key in SCHEDULES[text]} == SCHEDULES[text]
 
 
-def test_jobs_read_a_naive_time_in_the_homes_zone(chronos, home):  # noqa: F811
+def test_jobs_read_a_naive_time_in_the_homes_zone(chronos, home):
     config = home.home / "config.yaml"
     config.write_text(config.read_text().replace("timezone: UTC", "timezone: Asia/Kolkata"))
     chronos("job", "add", "2037-06-22T20:07", "--id", "a", "--shell", "true", home=home.home)
@@ -269,18 +242,18 @@ def test_jobs_read_a_naive_time_in_the_homes_zone(chronos, home):  # noqa: F811
 
 
 @pytest.mark.parametrize("text", ["2020-01-01T00:00", "every 0m", "every -5m", "61 * * * *", "abc", "", "30x", "m30"])
-def test_jobs_refuse_what_would_never_run(chronos, home, text):  # noqa: F811
+def test_jobs_refuse_what_would_never_run(chronos, home, text):
     assert chronos("job", "add", text, "--id", "a", "--shell", "true", home=home.home).code == 2
     assert not (home.home / "cron" / "jobs.json").exists()
 
 
-def test_jobs_decided_a_bare_duration_is_refused(chronos, home):  # noqa: F811
+def test_jobs_decided_a_bare_duration_is_refused(chronos, home):
     """There: once in older versions, again and again in newer ones. Here both spellings are named."""
     done = chronos("job", "add", "30m", "--id", "a", "--shell", "true", home=home.home)
     assert (done.code, "write 'in 30m' or 'every 30m'" in done.err) == (2, True)
 
 
-def test_jobs_pause_and_resume(chronos, home):  # noqa: F811
+def test_jobs_pause_and_resume(chronos, home):
     home.add("a", "every 1h", "true")
     chronos("job", "pause", "a", "--reason", "user paused", home=home.home)
     record = job(home, "a")
@@ -291,14 +264,14 @@ def test_jobs_pause_and_resume(chronos, home):  # noqa: F811
     assert (record["enabled"], record["state"], record["paused_at"]) == (True, "scheduled", None)
 
 
-def test_jobs_resume_no_single_time_that_has_passed(chronos, home):  # noqa: F811
+def test_jobs_resume_no_single_time_that_has_passed(chronos, home):
     chronos("job", "add", "in 1h", "--id", "a", "--shell", "true", home=home.home)
     past = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     change(home, "a", schedule={"kind": "once", "run_at": past}, next_run_at=past, state="paused", enabled=False)
     assert chronos("job", "resume", "a", home=home.home).code == 6
 
 
-def test_jobs_keep_other_fields_over_a_change_of_one(chronos, home):  # noqa: F811
+def test_jobs_keep_other_fields_over_a_change_of_one(chronos, home):
     home.add("a", "every 1h", "true")
     change(home, "a", tags=["x"], origin={"platform": "telegram", "chat_id": "123"})
     before = job(home, "a")
@@ -310,7 +283,7 @@ def test_jobs_keep_other_fields_over_a_change_of_one(chronos, home):  # noqa: F8
     }
 
 
-def test_jobs_refuse_a_name_that_two_bear(chronos, home):  # noqa: F811
+def test_jobs_refuse_a_name_that_two_bear(chronos, home):
     for job_id in ("a", "b"):
         home.add(job_id, "every 1h", "true")
         change(home, job_id, name="dup")
