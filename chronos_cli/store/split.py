@@ -53,6 +53,8 @@ def read_rows(path: str, *, home: str, timeout_s: float) -> RuntimeRows:
 
     if os.path.islink(path):  # noqa: PTH114 - plain text in, plain text out
         raise _unread(home, "it is a link, which is not followed")
+    if not os.path.isfile(path):  # noqa: PTH113 - as above
+        raise _unread(home, "it is no regular file")  # to open a pipe would wait for ever
     try:
         connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=timeout_s)
     except sqlite3.Error as error:
@@ -71,7 +73,9 @@ def read_rows(path: str, *, home: str, timeout_s: float) -> RuntimeRows:
         raise _unread(home, str(error)) from error
     finally:
         connection.close()
-    rows = {str(job_id): _state(home, str(job_id), text) for job_id, text in found}
+    if not all(isinstance(job_id, str) for job_id, _ in found):
+        raise _unread(home, f"a job_id in its table {_TABLE} is no text")
+    rows = {job_id: _state(home, job_id, text) for job_id, text in found}
     return RuntimeRows(rows=rows, mark=f"{crc32(repr(found).encode('utf-8', 'surrogatepass')):08x}")
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -238,6 +239,26 @@ def test_a_database_without_tables_is_an_empty_half(home, hermes):
     hermes.db.write_bytes(b"")
     assert home.fire("job").json["result"] == "claimed"
     home.wait_for_rows("job", state="ok")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_in_its_place_is_put_off_at_once(home, hermes, make):
+    """A pipe without a writer would be waited for, and no fire be answered."""
+    hermes.save(job("job"))
+    for suffix in ("", "-wal", "-shm"):
+        hermes.db.with_name(f"runtime.db{suffix}").unlink(missing_ok=True)
+    make(hermes.db)
+    assert home.fire("job").status == 503
+
+
+def test_an_id_that_is_no_text_hides_no_state(home, hermes):
+    """Else the job would look as if nothing were kept of it: switched on, though it is off."""
+    hermes.save(job("job", enabled=False))
+    connection = sqlite3.connect(hermes.db)
+    with closing(connection), connection:
+        connection.execute("UPDATE job_runtime SET job_id = CAST(job_id AS BLOB)")
+    assert home.fire("job").status == 503
+    assert home.rows("job") == []
 
 
 def test_a_link_in_its_place_is_not_followed(home, hermes, tmp_path):
