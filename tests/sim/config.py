@@ -72,6 +72,8 @@ class Config:
     p_drop: float = 0.0
     p_start_fails: float = 0.02
     p_runner_fails: float = 0.02
+    p_slow_runner: float = 0.02
+    """How likely a runner comes to its claim so late that the claim is handed to another."""
     p_spoiled: float = 0.0
     p_orphan: float = 0.2
     p_unseen: float = 0.0

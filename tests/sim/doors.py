@@ -15,6 +15,7 @@ from chronos_cli.callback.after_response import may_have_deleted
 from chronos_cli.callback.request import parse_fire
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TemporaryError, TokenError
+from chronos_cli.frozen import replace
 from chronos_cli.operations.firing import admission, after_answer, answering
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import run as running
@@ -182,10 +183,30 @@ class SimDetached:
         if world.faults and world.chance(world.cfg.p_runner_fails):
             world.cover("process", "no runner")
             raise TemporaryError("the runner did not start the job")
+        first = None
+        if world.faults and world.chance(world.cfg.p_slow_runner):
+            # What a warm runner has forked comes to its claim late: it is handed to another, under another token.
+            world.cover("process", "handed over twice")
+            first = self._hand_over(claim, ctx, late_s=world.rng.uniform(0.0, 20.0))
+            claim = replace(claim, starter=ctx.token())
+        said, runner = self._hand_over(claim, ctx)
+        task.last = "runner start"
+        world.pause(task, "await runner", until=world.now + 8.0, cond=lambda: said or runner.done)
+        if said and said[0] == "lost" and first is not None and first[0][:1] == ["running"]:
+            said, runner = first
+        if not said or said[0] == "failed":
+            raise TemporaryError("the runner did not start the job: it said nothing in time")
+        return None if said[0] == "lost" else SimRunning(world, task, said, runner, until=self.until)
+
+    def _hand_over(self, claim, ctx, *, late_s: float = 0.0):
+        """Have a process of its own take the claim, `late_s` from now; what it says, and the process."""
+        world, task = self.world, self.task
         payload = json.dumps(claim.to_json())
         said: list[Any] = []
 
         def body(me, mine):
+            if late_s:
+                world.pause(me, "late", until=world.now + late_s)
             try:
                 begun = running.begin(mine, running.RunTicket.from_json(json.loads(payload)))
             except ChronosError:
@@ -208,11 +229,7 @@ class SimDetached:
 
         runner = world.spawn("runner", task.job, body, machine=task.machine, budget=ctx.budget_s)
         task.runners.append(runner)
-        task.last = "runner start"
-        world.pause(task, "await runner", until=world.now + 8.0, cond=lambda: said or runner.done)
-        if not said or said[0] == "failed":
-            raise TemporaryError("the runner did not start the job: it said nothing in time")
-        return None if said[0] == "lost" else SimRunning(world, task, said, runner, until=self.until)
+        return said, runner
 
 
 class SimRunning:

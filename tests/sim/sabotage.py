@@ -163,6 +163,7 @@ WORLDS = {
     },
     "clock's witness": LEAPING | {"nas": True},
     "silent witness": LEAPING | {"nas": True},
+    "whose write it was": {"mode": "detached", "machines": 1, "p_slow_runner": 0.5, "jumps": False},
     "queued beside": {
         "busy": True,
         "steps": 60,
@@ -232,6 +233,7 @@ RULES = {
     "wake recomputation": ((arming, "is_same_need", _believes_the_first_wake),),
     "queued beside": (_rule(_Look, "_turn", "not self.hand.running and ", ""),),
     "no row made anew": ((run_row._Marking, "_if_in_hand", lambda _, made: made),),
+    "whose write it was": (_rule(run_row, "is_ours", ' and row.starter == starter and theirs == owner["token"]', ""),),
     "the attempt": (_rule(run_row, "_startable", " and row.attempt == claim.attempt", ""),),
     "retries end": (
         _rule(OpenRuns, "_survey_attempt", "self.shelved or newer", "self.shelved"),

@@ -103,6 +103,7 @@ REACHED = {
         "frozen",
         "cannot be started",
         "no runner",
+        "handed over twice",
         "no lock",
         "its output cannot be kept",
         "stands still",
