@@ -16,7 +16,7 @@ import pytest
 from chronos_cli.callback.warm_start import WarmStart, choose_runner
 from chronos_cli.config import load_config
 from chronos_cli.core.decision import FireRequest, Trigger
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import RunState, over
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.evaluate import evaluate
 from chronos_cli.operations.firing import launchers
@@ -411,3 +411,25 @@ def test_one_claim_begun_twice_is_won_once(home, tmp_path):
     assert finish(ctx, first).state is RunState.OK
     assert begin(ctx, ticket) is None
     assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_row_that_somebody_settles_while_it_is_made_is_not_taken_back(home, monkeypatch):
+    """`job unlock` may come between the row and the look whether its run is in hand: its word stands."""
+    home.add("beat", "every 1h", "true", ago=1)
+    config = load_config(environ=os.environ)
+    ctx = open_home(config, ProcessEnvironment(environ=dict(os.environ), secrets={}), armed=False)
+    looked = evaluate(ctx, "beat", FireRequest(via=Trigger.RELAY, token=ctx.token()))
+    create = ctx.repository.create_row
+
+    def settled(row):
+        version = create(row)
+        ctx.repository.replace_row(over(row, RunState.LOST, now=ctx.clock(), reason="unlocked"), version)
+        path = home.home / "cron/jobs.json"
+        document = json.loads(path.read_text())
+        document["jobs"][0]["chronos"].pop("open")
+        path.write_text(json.dumps(document))
+        return version
+
+    monkeypatch.setattr(ctx.repository, "create_row", settled)
+    assert begin(ctx, RunTicket.of(looked.job, looked.decision.starts[0], ctx.token())) is None
+    assert [row["state"] for row in home.rows("beat")] == ["lost"]

@@ -139,10 +139,14 @@ class _Marking:
         in the record after the row was made has not run yet. The claim's token is looked for in the bytes: no need to
         parse.
         """
-        jobs = self.ctx.repository.read(JOBS_KEY)
+        rows, row = self.ctx.repository, made.value
+        jobs = rows.read(JOBS_KEY)
         if jobs is not None and self.claim.entry.claim.encode() in jobs.data:
             return made
-        self.ctx.repository.delete(row_key(made.value.job_id, made.value.run_id))
+        with rows.exclusive():  # whoever settles a row holds it: what somebody has settled since is no longer ours
+            stored = rows.row(row.job_id, row.run_id)
+            if stored is not None and is_ours(stored.value, row.starter or "", self.held.owner):
+                rows.delete(row_key(row.job_id, row.run_id))
         return None
 
 
