@@ -140,6 +140,10 @@ class Processes(ABC):
     def end_leftovers(self, row: Row) -> None:
         """End what is left of a run whose owner is dead or past its lease, before its row is settled."""
 
+    def show(self, run_id: str, echo: Echo) -> None:
+        """Have the output of a run shown while it goes, if it is begun in this process."""
+        del run_id, echo
+
     def ask_to_end(self, row: Row) -> bool:
         """Ask the supervisor of a run to end it, soon; sends no signal. Returns whether it can be asked from here."""
         del row

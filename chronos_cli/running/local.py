@@ -71,8 +71,7 @@ class LocalProcesses(Processes):
         self.environment = environment
         self.inherit_env = inherit_env
         self.zone_name = zone_name
-        self.echo: Echo | None = None
-        """Who is shown what the jobs of this process print."""
+        self._echoes: dict[str, Echo] = {}
         self.interrupts = interrupts
         self.keep_output = keep_output
 
@@ -124,6 +123,14 @@ class LocalProcesses(Processes):
     def end_leftovers(self, row: Row) -> None:
         """End the run of an owner that is dead, or whose lease is over: a stuck supervisor first, then what it left."""
         machine.end_run(self.locks, row.owner or {}, row.job_id, row.run_id)
+
+    def show(self, run_id: str, echo: Echo) -> None:
+        """Have the output of a run shown while it goes, if it is begun in this process."""
+        self._echoes[run_id] = echo
+
+    def echo_of(self, run_id: str) -> Echo | None:
+        """Return what shows the output of a run, once."""
+        return self._echoes.pop(run_id, None)
 
     def ask_to_end(self, row: Row) -> bool:
         """Leave a word beside the run's lock, which its supervisor finds within a second."""
@@ -193,7 +200,7 @@ class _LocalHeld(RunHold):
             output=output,
             output_limit_bytes=machine.output_limit,
             mask=Mask(lookup.found) if lookup.found else None,
-            echo=machine.echo,
+            echo=machine.echo_of(task.run_id),
         )
         lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
         return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +12,14 @@ from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
 from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
 from chronos_cli.core.row import RunState
-from chronos_cli.durations import span
-from chronos_cli.errors import DocumentError, NotFoundError
+from chronos_cli.durations import parse_seconds, span
+from chronos_cli.errors import DocumentError, NotFoundError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.screen import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
+    from datetime import tzinfo
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
 
 _UNREADABLE = "unreadable"
+_ALL = 1_000_000
+_WHEN = "only what came after: 2h for two hours ago, or a date or time"
 _NARROW = (
     Column(title="JOB", least=8),
     Column(title="RUN"),
@@ -56,10 +59,63 @@ class UnreadableRow:
         return {"job_id": self.job_id, "run_id": self.run_id, "state": _UNREADABLE, "reason": self.reason}
 
 
+@frozen
+class _Wanted:
+    """What is asked for: rows between two instants, in some states; None is no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    states: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, invocation: Invocation, since: str | None, until: str | None, states: list[str] | None) -> _Wanted:
+        """Read what was said. Raises UsageError."""
+        if since is None and until is None and not states:
+            return cls()
+        home = invocation.context(armed=False)
+        bounds = [
+            None if text is None else moment_of(text, home.clock(), home.home.zone, option=option)
+            for text, option in ((since, "--since"), (until, "--until"))
+        ]
+        known = {*RunState, _UNREADABLE}
+        said = {word.strip().lower() for text in states or () for word in text.split(",")}
+        if unknown := sorted(said - known):
+            raise UsageError(f"--state is '{unknown[0]:.40}'", hint=f"it may be {', '.join(sorted(known))}")
+        return cls(since=bounds[0], until=bounds[1], states=frozenset(said) or None)
+
+    def has(self, row: Row | UnreadableRow) -> bool:
+        """Return whether a row is asked for; of one that cannot be read only its state is known."""
+        if isinstance(row, UnreadableRow):
+            return self.since is None and self.until is None and (self.states is None or _UNREADABLE in self.states)
+        at = row.started_at or row.scheduled_at or row.claimed_at
+        if self.states is not None and row.state.value not in self.states:
+            return False
+        return (self.since is None or at >= self.since) and (self.until is None or at <= self.until)
+
+
+def moment_of(text: str, now: datetime, zone: tzinfo, *, option: str) -> datetime:
+    """Return the instant that `2h` (ago), a date or a time names, in UTC. Raises UsageError."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return now - timedelta(seconds=parse_seconds(text))
+        except (UsageError, OverflowError) as error:
+            raise UsageError(
+                f"{option} is '{text:.40}'", hint="give a span as 2h or 7d, or a time as 2026-11-28 or 2026-11-28T09:00"
+            ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+
+
 def command(
     ctx: typer.Context,
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help=references.JOB_HELP)] = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, max=100_000, help="how many [20]")] = 20,
+    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help=_WHEN)] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="the same, for the newest")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", metavar="STATE", help="ok, failed, missed ...; may be repeated")
+    ] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="KIND", help=OUTPUT_HELP)] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help=WATCH_HELP)] = False,
     interval: Annotated[str | None, typer.Option("--interval", metavar="TIME", help=INTERVAL_HELP)] = None,
@@ -72,17 +128,22 @@ def command(
     Examples:
       chronos history
       chronos history digest -n 50 --json
+      chronos history --since 24h --state failed --state missed
     """
     invocation: Invocation = ctx.obj
-    return shown(invocation, lambda: _show(invocation, job, count), output=output, watch=watch, interval=interval)
+    wanted = _Wanted.of(invocation, since, until, state)
+    return shown(
+        invocation, lambda: _show(invocation, job, count, wanted), output=output, watch=watch, interval=interval
+    )
 
 
-def _show(invocation: Invocation, job: str | None, count: int) -> int:
+def _show(invocation: Invocation, job: str | None, count: int, wanted: _Wanted) -> int:
     context = invocation.context(armed=False)
     from chronos_cli.operations.evaluate import as_known
 
-    found = islice(_rows(context, job, count), count)
-    rows = [row if isinstance(row, UnreadableRow) else as_known(context, row) for row in found]
+    found = _rows(context, job, count if wanted == _Wanted() else _ALL)
+    known = (row if isinstance(row, UnreadableRow) else as_known(context, row) for row in found)
+    rows = list(islice(filter(wanted.has, known), count))
     now = context.clock()
 
     def render(out: Output) -> None:
@@ -91,7 +152,7 @@ def _show(invocation: Invocation, job: str | None, count: int) -> int:
                 out.line(f"{row.job_id}/{row.run_id}")
             return
         if not rows:
-            out.note("nothing has run yet")
+            out.note("nothing has run yet" if wanted == _Wanted() else "nothing that is asked for has run")
         elif not out.quiet:
             styles = ["red" if isinstance(row, UnreadableRow) else _STYLE.get(row.state, "red") for row in rows]
             if out.wide:

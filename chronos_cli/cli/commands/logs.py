@@ -19,17 +19,20 @@ def command(
     ctx: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="JOB/RUN, a run id, or a job: its newest run")],
     following: Annotated[bool, typer.Option("--follow", "-f", help="go on until the run is over")] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", metavar="N", min=0, max=10_000_000, help="only the last N lines of it")
+    ] = None,
 ) -> int:
     """Show what a run printed, its standard output and error together.
 
     To a file or a pipe byte for byte; on a terminal what could steer it (colours too) is shown as escapes.
 
     Examples:
-      chronos logs digest -f
+      chronos logs digest -f --tail 20
       chronos logs digest/20261120T153415Z
     """
     invocation: Invocation = ctx.obj
-    from chronos_cli.operations.views.logs import find_row, follow, read_output
+    from chronos_cli.operations.views.logs import find_row, follow, last_lines, read_output
 
     context = invocation.context(armed=False)
     row = find_row(context, run)
@@ -37,12 +40,12 @@ def command(
     if following and (remote or invocation.json):
         raise UsageError("--follow needs a local store and no --json", hint="read it once it has ended")
     if following:
-        for chunk in follow(context, row, home=Path(invocation.config().home), sleep=time.sleep):
+        for chunk in follow(context, row, home=Path(invocation.config().home), sleep=time.sleep, tail=tail):
             invocation.output.text(chunk)
             if invocation.output.gone:
                 break
         return 0
-    data = read_output(context, row)
+    data = last_lines(read_output(context, row), tail)
     text = data.decode("utf-8", "replace")
 
     def render(out: Output) -> None:

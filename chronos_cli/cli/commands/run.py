@@ -25,17 +25,18 @@ def command(
 ) -> int:
     """Run a job now. It neither takes nor moves a scheduled occurrence, and does not count for --repeat.
 
-    Its output is printed at its end. Exit 10: it ran and failed. A hold stops this too.
+    Its output is shown as it comes, but with --json and --detach. Ctrl-C ends the run, with exit 130; a run with
+    --detach goes on whatever becomes of this command. Exit 10: it ran and failed. A hold stops this too.
 
     Examples:
       chronos run digest
       chronos run digest --detach
     """
     invocation: Invocation = ctx.obj
+    from chronos_cli.cli.echo import OutputEcho
     from chronos_cli.operations.firing.fire import launch_each, wait_for
     from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
     from chronos_cli.operations.jobs import edit as jobs
-    from chronos_cli.operations.views.logs import read_output
     from chronos_cli.running.signals import Interrupts
 
     with Interrupts() as interrupts:
@@ -46,15 +47,19 @@ def command(
         job_id = references.one(context, job)
         looked = jobs.claim_manual(context, job_id)
         launcher: InlineLauncher | DetachedLauncher = detached(invocation) if detach else InlineLauncher()
+        started = [start.entry.run for start in looked.decision.starts]
+        echo = OutputEcho(invocation.output)
+        if started and not invocation.json and not detach:
+            context.processes.show(started[-1], echo)
         running: list[Running] = []
         try:
             # Into the list one by one: what has started is waited for, also when the next one cannot start.
             running.extend(launch_each(context, looked, launcher))
         finally:
             rows, trouble = wait_for(running)
+            echo.finish()
         if trouble:
             raise trouble[0]
-        started = [start.entry.run for start in looked.decision.starts]
         if isinstance(launcher, DetachedLauncher):
             launcher.answered()
         context.send_alerts()
@@ -67,10 +72,9 @@ def command(
         error = JobFailedError(row.reason or row.state.value, hint=hint)
 
     def render(out: Output) -> None:
+        if stopped:
+            out.note("interrupted: the run was ended (with --detach it would have gone on)")
         for row in rows:
-            data = read_output(context, row)
-            if data:
-                out.text(data.rstrip(b"\n") + b"\n")
             took = (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else 0
             out.note(f"{job_id} {row.run_id}: {row.state.value} in {span(took)}")
         for run_id in started if not rows else ():

@@ -81,8 +81,25 @@ def read_output(ctx: Context, row: Row) -> bytes:
     return b"" if found is None else found.data
 
 
-def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]) -> Iterator[bytes]:
-    """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out."""
+def last_lines(data: bytes, count: int | None) -> bytes:
+    """Return the last lines of an output; None: all."""
+    if count is None:
+        return data
+    at = len(data) - data.endswith(b"\n")
+    for _ in range(count):
+        at = data.rfind(b"\n", 0, max(at, 0))
+        if at < 0:
+            return data
+    return data[at + 1 :] if count else b""
+
+
+def follow(
+    ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None], tail: int | None = None
+) -> Iterator[bytes]:
+    """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out.
+
+    `tail`: of what is there already, so many lines.
+    """
     key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
     at = 0
     while True:
@@ -92,6 +109,7 @@ def follow(ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None]
         if cut:
             yield b"\n[... older output was cut out ...]\n"
         at = len(data) + (0 if cut else at)
+        data, tail = last_lines(data, tail), None
         if data:
             yield data
         if over:

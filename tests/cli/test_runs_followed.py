@@ -1,0 +1,144 @@
+"""Following runs: output while it comes, the end of it, Ctrl-C, and rows of a time or a state."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from chronos_cli.cli.echo import OutputEcho
+from chronos_cli.operations.views.logs import last_lines
+
+GO_ON = "echo first; while [ ! -e go ]; do sleep 0.02; done; printf last"
+
+
+@pytest.fixture
+def begin(chronos, home, tmp_path):
+    """Starts `chronos run` of a job as a process of its own, with stdout a pipe."""
+    started = []
+
+    def run(line, *options):
+        assert (
+            chronos(
+                "job", "add", "@yearly", "--id", "a", "--workdir", tmp_path, *options, "--shell", line, home=home
+            ).code
+            == 0
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chronos_cli", "--home", str(home), "run", "a"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_output_is_shown_while_the_job_runs(begin, tmp_path):
+    """The first line is there before the job ends; the last one is ended; nothing is said twice."""
+    process = begin(GO_ON)
+    assert process.stdout.readline() == "first\n"
+    assert process.poll() is None
+    (tmp_path / "go").touch()
+    out, err = process.communicate(timeout=20)
+    assert (out, process.returncode) == ("last\n", 0)
+    assert ": ok in" in err
+
+
+def test_ctrl_c_ends_the_run_and_says_so(begin, chronos, home):
+    """Exit 130, and the run is on record as interrupted."""
+    process = begin(GO_ON)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted: the run was ended (with --detach it would have gone on)" in err
+    (row,) = chronos("history", "a", "--json", home=home).json["rows"]
+    assert row["state"] == "interrupted"
+
+
+def test_a_reader_that_stands_still_holds_up_no_timeout(begin, chronos, home):
+    """The run ends by its timeout, though nobody takes what it says."""
+    begin("yes 0123456789", "--timeout", "1s")
+    began = time.monotonic()
+    while not (rows := chronos("history", "a", "--state", "timeout", "--json", home=home).json["rows"]):
+        assert time.monotonic() - began < 20
+        time.sleep(0.1)
+    assert rows[0]["reason"].startswith("killed after its timeout of")
+
+
+def test_what_waits_for_a_reader_is_bounded(monkeypatch):
+    """The newest stays, and a line says that some is missing."""
+    said = []
+
+    class Out:
+        gone = False
+
+        def text(self, data):
+            said.append(data if isinstance(data, bytes) else data.encode())
+
+        def flush(self):
+            """Nothing waits here."""
+
+    echo = OutputEcho(Out())
+    monkeypatch.setattr(OutputEcho, "_can_write", lambda _: False)
+    for _ in range(40):
+        echo.show(b"x" * 65_536)
+    echo.show(b"end")
+    assert said == []
+    echo.finish()
+    whole = b"".join(said)
+    assert whole.startswith(b"\n[... some output was left out here ...]\n")
+    assert whole.endswith(b"xend\n")
+    assert len(whole) < 1_100_000
+
+
+@pytest.mark.parametrize(
+    ("count", "left"),
+    [(None, b"a\nb\nc\n"), (0, b""), (1, b"c\n"), (2, b"b\nc\n"), (3, b"a\nb\nc\n"), (9, b"a\nb\nc\n")],
+)
+def test_the_last_lines_of_an_output(count, left):
+    """With and without the newline at its end."""
+    assert last_lines(b"a\nb\nc\n", count) == left
+    assert last_lines(b"a\nb\nc", count) == left.removesuffix(b"\n")
+
+
+def test_logs_of_the_end_alone(chronos, home):
+    """Read, and followed."""
+    chronos("job", "add", "@yearly", "--id", "a", "--shell", "seq 5", home=home)
+    chronos("run", "a", home=home)
+    for more in ((), ("-f",)):
+        assert chronos("logs", "a", "--tail", "2", *more, home=home).out == "4\n5\n"
+
+
+def test_rows_of_a_time_and_a_state(chronos, home):
+    """Spans back from now, dates and times; several states; the count is of what is asked for."""
+    for job_id, line in (("good", "true"), ("bad", "false")):
+        chronos("job", "add", "@yearly", "--id", job_id, "--shell", line, home=home)
+        chronos("run", job_id, home=home)
+
+    def found(*options):
+        done = chronos("history", *options, "--json", home=home)
+        assert done.code == 0, done.err
+        return sorted(row["job_id"] for row in done.json["rows"])
+
+    assert found("--since", "1h") == ["bad", "good"]
+    assert found("--until", "1h") == []
+    assert found("--since", "2020-01-01", "--until", "2099-01-01T00:00:00Z", "--state", "failed,missed") == ["bad"]
+    assert found("--state", "ok", "--state", "failed") == ["bad", "good"]
+    assert found("--state", "ok", "-n", "1") == ["good"]
+    assert "nothing that is asked for has run" in chronos("history", "--until", "1h", home=home).err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [(("--since", "maybe"), "--since is 'maybe'"), (("--until", "9999999999999d"), "--until is '"), (("--state", "fine"), "--state is 'fine'")],
+)  # fmt: skip
+def test_a_time_or_state_that_is_none_is_refused(chronos, home, options, reason):
+    """One line, exit 2."""
+    done = chronos("history", *options, home=home)
+    assert (done.code, reason in done.err) == (2, True), done.err
