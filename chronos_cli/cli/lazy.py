@@ -92,8 +92,14 @@ class LazyCommand(TyperCommand):
         lines += section("Global options", [_row(p, ctx) for p in own if not _is_own_option(p, argument=True)])
         if examples.strip():
             lines += ["", "Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines())]
-        lines += ["", f"Variables: CHRONOS_HOME, {ctx.auto_envvar_prefix}_OPTION; see docs/environment.md"]
+        lines += ["", _variables([variable_of(p, ctx.auto_envvar_prefix) for p in own if _is_own_option(p)])]
         formatter.write("\n".join(lines) + "\n")
+
+
+def _variables(named: list[str]) -> str:
+    """The line that says how variables are named, by the last one that fits on it."""
+    lines = [f"Variables: CHRONOS_HOME, {name}, ...; see docs/environment.md" for name in reversed(named)]
+    return next((line for line in lines if len(line) < 80), "Variables: CHRONOS_HOME, ...; see docs/environment.md")
 
 
 def variable_of(param: Any, prefix: str) -> str:
