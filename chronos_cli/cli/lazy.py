@@ -74,7 +74,8 @@ class LazyCommand(TyperCommand):
             args = self.prepare(args)
         for param in self.params:  # typer would name it by the function's argument, which may be another word
             if _is_own_option(param) and param.envvar is None and param.name != "help":
-                param.envvar = variable_of(param, ctx.auto_envvar_prefix)
+                named = variable_of(param, ctx.auto_envvar_prefix)
+                param.envvar = None if named == f"{ctx.auto_envvar_prefix}_{param.name}".upper() else named
         refuse_swallowed(self.params, args)
         return super().parse_args(ctx, args)
 
