@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from tests.mutations.making import Mutant
 
-CHEAP_S, ALL_S = 2.0, 20.0
+CHEAP_S, ALL_S = 4.0, 30.0
 """So long may the first tests take, and all of them, as they were measured."""
 
-FIRST, MORE = 60, 500
+FIRST, MORE = 60, 240
 """So many schedules of the simulation are played after the first tests, and where nothing has noticed by the end."""
 
 CPU_S, WAIT_S = 90, 900.0

@@ -277,7 +277,7 @@ class Check:
             self._mended(key, row, task)
         elif was in TERMINAL and key in self.pruned and state == "running":
             self.world.cover("row", "made again")  # by one who comes late: it is to take it back, and start nothing
-        elif key in self.pruned and state == was in ("skipped", "missed"):
+        elif key in self.pruned and (state == was in ("skipped", "missed") or (state, was) == ("missed", "lost")):
             self.world.cover("row", "written again after it was pruned")  # the same words, by one who comes late
         elif was in TERMINAL and row == before:
             self.world.cover("row", "written again, the same")  # by its runner, whose own write may not be durable
@@ -661,12 +661,12 @@ class Check:
                     self.fail(f"live job {job} is not armed once the world is quiet")
                 if not trace.live and job in world.nas.slots and not world.nas.slots[job].attempt:
                     self.fail(f"job {job} wants nothing, but NAS holds {world.nas.slots[job]}")
-            if trace.live and stamp(record["next_run_at"]) > self._free(job, trace) + 2 * DAY_S:
+            if trace.live and stamp(record["next_run_at"]) > self.free(job, trace) + 2 * DAY_S:
                 self.fail(f"{job} sleeps until {record['next_run_at']}")
             if trace.live and stamp(record["next_run_at"]) <= world.now - 1:
                 self.fail(f"the cursor of {job} is past: {record['next_run_at']}")
 
-    def _free(self, job, trace) -> float:
+    def free(self, job, trace) -> float:
         """The first instant ahead that has no row: what has one never runs again, though a clock was ahead then."""
         if isinstance(trace.rhythm, Single):
             return float("inf")

@@ -89,6 +89,8 @@ class Config:
     """How likely a door is an older worker's, or a command's, whose answers carry nothing."""
     p_garbled: float = 0.0
     """How likely a proxy answers for a door, or turns its answer into an error."""
+    p_look: float = 0.06
+    """How likely somebody looks at the home at a step."""
     keep: int = 50
     knows: int = 0
     """So many wakes that an answer left in the slot were seen before this world begins."""

@@ -23,6 +23,7 @@ from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.firing import after_answer, fire, run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
+from chronos_cli.operations.views import listing
 from chronos_cli.store.repository import Repository
 from tests.sim import sabotage_answers
 from tests.sim.config import LEAPING
@@ -151,6 +152,11 @@ _ENDS = {"machines": 1, "jumps": False, "leaps": False, "busy": False, "steps": 
          "p_operation": 0.05, "operations": ("tick", "reconcile", "manual", "disk")}  # fmt: skip
 _CLEARS = {"characters": frozenset({"2xx clears slot"}), "mode": "detached", "nas": True, "knows": 0}
 WORLDS = {
+    "views name a leap": LEAPING | {"nas": False, "p_look": 0.3},
+    "views ask NAS": {"nas": True, "p_look": 0.3, "p_nas_lost": 0.3},
+    "views tell of a hold": {"operations": ("hold",), "p_operation": 0.1, "p_look": 0.3},
+    "views tell of torn rows": _DISK | {"p_look": 0.5, "operations": ("rot",)},
+    "views ask the lock": _ENDS | {"p_look": 0.4, "p_crash": 0.06},
     "look after the answer": _CLEARS,
     "proof of a kept slot": _CLEARS | {"knows": 4},
     "claimed_through": {
@@ -231,6 +237,11 @@ RULES = {
     "look after the answer": ((after_answer, "arm_again_if_deleted", _never_looks),),
     "proof of a kept slot": ((slot_memory, "_proves", _proves_whatever_came),),
     "wake recomputation": ((arming, "is_same_need", _believes_the_first_wake),),
+    "views name a leap": ((listing, "doubt_about", lambda *_: None),),
+    "views ask NAS": (_rule(listing, "_will_fire", "arm.state is ArmedWake.ARMED", "True"),),
+    "views tell of a hold": ((listing, "obstacle", lambda *_: None),),
+    "views tell of torn rows": (_rule(listing, "open_rows", "unreadable.append(error.line())", "pass"),),
+    "views ask the lock": (_rule(listing, "_running", " and ctx.processes.liveness(row) is not Liveness.DEAD", ""),),
     "queued beside": (_rule(_Look, "_turn", "not self.hand.running and ", ""),),
     "no row made anew": ((run_row._Marking, "_if_in_hand", lambda _, made: made),),
     "whose write it was": (_rule(run_row, "is_ours", ' and row.starter == starter and theirs == owner["token"]', ""),),

@@ -94,6 +94,7 @@ REACHED = {
     ),
     "transition": tuple(f"{zone} {datetime.fromisoformat(at).astimezone(UTC):%Y-%m}" for zone, at, _ in TRANSITIONS),
     "write fails": (*NAMES, "ENOLCK"),
+    "view": ("in between", "at the end", "it will fire", "it runs"),
     "disk": ("takes no write", "takes writes again"),
     "reboot": ("in order", "the power was cut", "a document is gone", "a document is another"),
     "rot": ("row", "arm", "record", "other", "made anew as lost"),

@@ -30,7 +30,7 @@ from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store import packs
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.repository import ASIDE, STOP_KEY
-from tests.sim import answers, rhythm
+from tests.sim import answers, rhythm, views
 from tests.sim.checks import Check, Violation, read_object, stamp
 from tests.sim.config import draw
 from tests.sim.disk import GARBAGE, Disk
@@ -595,6 +595,8 @@ class World:
                 there = [task for task in self.tasks.all if often in (RARE.get(task.label, 1), RARE.get(task.last, 1))]
                 self._crash(rng.choice(there))
                 return
+        if rng.random() < self.cfg.p_look:
+            views.look(self)
         if ready and self.chance(self.cfg.p_stall):
             at = self.cfg.stall_at
             still = [t for t in ready if (t.label in at if at else t.label not in ("process start", "begin"))]
@@ -685,6 +687,7 @@ class World:
             self.now = max(self.now + 400.0, self.check.last_need() + 1.0)
             self._drain()
         self.check.quiet()
+        views.look(self, over=True)
         if self.cfg.put_at is not None and self.cfg.start < self.cfg.put_at < self.now:
             self.cover("transition", f"{self.cfg.zone} {datetime.fromtimestamp(self.cfg.put_at, UTC):%Y-%m}")
 
