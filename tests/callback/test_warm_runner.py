@@ -426,7 +426,8 @@ def test_a_row_that_somebody_settles_while_it_is_made_is_not_taken_back(home, mo
         ctx.repository.replace_row(over(row, RunState.LOST, now=ctx.clock(), reason="unlocked"), version)
         path = home.home / "cron/jobs.json"
         document = json.loads(path.read_text())
-        document["jobs"][0]["chronos"].pop("open")
+        document["jobs"][0] |= {"fire_claim": None}
+        document["jobs"][0]["chronos"] |= {"open": [], "change": "f" * 16}
         path.write_text(json.dumps(document))
         return version
 
