@@ -74,7 +74,7 @@ def jobs_elsewhere(config: Config, environ: Mapping[str, str]) -> FleetJobs:
     from chronos_cli.config.profiles import served_profiles, unserved_profiles
 
     profile_of, unread = {}, {}
-    for name, path in {**unserved_profiles(config), **served_profiles(config)}.items():
+    for name, path in (*unserved_profiles(config).items(), *served_profiles(config).items()):
         try:
             records = _jobs_of(path, environ)
         except ChronosError as error:

@@ -77,6 +77,20 @@ def test_profiles_that_are_named_elsewhere_count_too(chronos, fleet, nas, tmp_pa
     assert set(nas.armed) == {"ours", "theirs", "distant"}
 
 
+def test_two_homes_of_one_name_are_both_known(chronos, fleet, nas, tmp_path):  # noqa: F811
+    """The setting calls another home `work` than the folder does."""
+    far = tmp_path / "far"
+    far.mkdir()
+    write_config(far, nas.url, str(fleet.home / "jwks.json"))
+    add_job(far, "distant", "every 1h", "true")
+    assert chronos("reconcile", home=far).code == 0
+    with (fleet.home / "config.yaml").open("a") as file:
+        file.write(f"profiles:\n  work: {far}\n")
+    assert chronos("cancel", "--orphans", "--yes", home=fleet.home).code == 0
+    assert set(nas.armed) == {"ours", "theirs", "distant"}
+    assert check(chronos, fleet.home, "profiles")["code"] == "unserved_profiles"
+
+
 def test_status_counts_them_apart(chronos, fleet):  # noqa: F811
     counts = chronos("status", "--json", home=fleet.home).json["counts"]
     assert (counts["orphans"], counts["of_profiles"]) == (1, 1)
@@ -130,6 +144,9 @@ def test_a_profile_that_cannot_be_read_stops_what_may_be_its_own(chronos, fleet,
     listed = chronos("list", home=fleet.home)
     assert "the jobs of the profile work are not known, so these may be its own" in listed.err
     assert "cancel --orphans" not in listed.out + listed.err
+    profiles = check(chronos, fleet.home, "profiles")
+    assert (profiles["level"], profiles["code"]) == ("WARN", "unread_profiles")
+    assert f"chronos --home {fleet.work} doctor" == profiles["mend"]
     found = check(chronos, fleet.home, "armed")
     assert "whose jobs are not known" in found["text"]
     assert "cancel --orphans" not in found["mend"]
