@@ -150,7 +150,7 @@ def make_plan(
     `several`: the jobs of which NAS holds more than one timer still to come, which no contract allows, and how many.
     `gone`: jobs that a person has just taken out of the store.
 
-    `elsewhere`: the profile that has a job, of those that are no job here: what is held for it is that profile's.
+    `elsewhere`: the profile that has a job: what is held for it, and not wanted here, is that profile's.
 
     Cancels only what this store armed, unless `prune`. Jobs that vanished from the store are suspicious in numbers:
     an empty store, or more than half of all arms, cancels nothing without `prune`.
@@ -160,7 +160,7 @@ def make_plan(
     theirs = {
         job_id: profile
         for job_id, profile in (elsewhere or {}).items()
-        if job_id in held and not (job_id in by_id and by_id[job_id].known)
+        if job_id in held and (job_id not in by_id or by_id[job_id].wake is None)
     }
     for job_id in sorted(by_id.keys() | held.keys()):
         wish = by_id.get(job_id)

@@ -73,15 +73,20 @@ def jobs_elsewhere(config: Config, environ: Mapping[str, str]) -> FleetJobs:
     """Read the jobs of the other homes of a home's fleet: of its profiles, and of the root and the others beside it."""
     from chronos_cli.config.profiles import served_profiles, unserved_profiles
 
-    profile_of, unread = {}, {}
+    profile_of: dict[str, str] = {}
+    same_agent: set[str] = set()
+    unread: dict[str, str] = {}
     for name, path in (*unserved_profiles(config).items(), *served_profiles(config).items()):
         try:
-            records = _jobs_of(path, environ)
+            other, records = _jobs_of(path, environ)
         except ChronosError as error:
             unread[name] = error.message
             continue
-        profile_of.update({record.id: name for record in records if record.id is not None})
-    return FleetJobs(profile_of=profile_of, unread=unread)
+        found = {record.id: name for record in records if record.id is not None}
+        profile_of.update(found)
+        if len({config.expected_audience, other.expected_audience} - {""}) < 2:  # they name no two
+            same_agent.update(found)
+    return FleetJobs(profile_of=profile_of, same_agent=frozenset(same_agent), unread=unread)
 
 
 def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -92,13 +97,14 @@ def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def count_jobs(home: str, environ: Mapping[str, str]) -> int:
     """Return how many jobs another home has. Raises ConfigError, ForeignHomeError and StoreError."""
-    return len(_jobs_of(home, environ))
+    return len(_jobs_of(home, environ)[1])
 
 
-def _jobs_of(home: str, environ: Mapping[str, str]) -> Sequence[Record]:
+def _jobs_of(home: str, environ: Mapping[str, str]) -> tuple[Config, Sequence[Record]]:
     bare = bare_environment(environ)
-    context = open_home(load_config(environ=bare, home=home), ProcessEnvironment(environ=bare, secrets={}), armed=False)
-    return context.repository.jobs().records
+    config = load_config(environ=bare, home=home)
+    context = open_home(config, ProcessEnvironment(environ=bare, secrets={}), armed=False)
+    return config, context.repository.jobs().records
 
 
 def home_of(config: Config) -> HomeDefaults:

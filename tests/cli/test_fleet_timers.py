@@ -131,6 +131,27 @@ def test_a_job_that_moved_into_a_profile_keeps_its_timer(chronos, fleet, nas):  
         assert {"ours", "theirs"} <= set(nas.armed)
 
 
+@pytest.mark.parametrize("words", [("remove", "--yes"), ("pause",)])
+def test_what_is_taken_out_here_leaves_the_slot_of_a_namesake(chronos, fleet, nas, words):  # noqa: F811
+    """A job is brought into a profile and then taken out of the root: its next wake there is still armed."""
+    add_job(fleet.work, "ours", "every 1h", "true")
+    assert chronos("job", words[0], "ours", *words[1:], home=fleet.home).code == 0
+    assert "ours" in nas.armed
+    assert chronos("reconcile", home=fleet.home).code == 0
+    assert "ours" in nas.armed
+
+
+def test_another_agents_namesake_has_a_slot_of_its_own(chronos, fleet, nas):  # noqa: F811
+    """The profile has an identity of its own at NAS: what is held under ours is ours to cancel."""
+    add_job(fleet.work, "ours", "every 1h", "true")
+    write_config(fleet.work, nas.url, str(fleet.home / "jwks.json"), audience="agent:other")
+    assert chronos("job", "pause", "ours", home=fleet.home).code == 0
+    assert set(nas.armed) == {"theirs", "nobodys"}
+    nas.armed["ours"] = dict(nas.armed["theirs"], job_id="ours")
+    assert chronos("reconcile", "--prune", home=fleet.home).code == 0
+    assert set(nas.armed) == {"theirs"}  # which no job here explains: it is left, whatever audience is named there
+
+
 def test_a_profile_that_cannot_be_read_stops_what_may_be_its_own(chronos, fleet, nas):  # noqa: F811
     """Nothing is known of its jobs, so nothing may be called nobody's; whoever asks for less is served."""
     whole = (fleet.work / "cron" / "jobs.json").read_text()

@@ -274,7 +274,8 @@ def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> ArmDocument:
     stored = ctx.repository.arm(job_id)
     if stored is not None and not sure and not may_be_held(stored.value, ctx.clock()):
         return stored.value
-    nas.cancel(job_id)
+    if job_id not in ctx.elsewhere().same_agent:  # else the slot is that home's: the job moved there, or has a namesake
+        nas.cancel(job_id)
     return ctx.repository.change_arm(job_id, cancelled)
 
 

@@ -91,9 +91,9 @@ def reconcile(
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         several = _several(listed, ctx.clock(), chosen)
-        unexplained = {arm.job_id for arm in listed.arms} - settled.wakes.keys() - set(settled.invalid)
-        fleet = ctx.elsewhere() if chosen is None and unexplained else FleetJobs()
-        if prune and unexplained:
+        unwanted = {arm.job_id for arm in listed.arms if settled.wakes.get(arm.job_id) is None} - set(settled.invalid)
+        fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
+        if prune and unwanted - settled.wakes.keys():
             fleet.all_known()
         plan = make_plan(
             _wishes(settled.wakes, documents, wire),
@@ -107,7 +107,11 @@ def reconcile(
             store_has_jobs=settled.any_jobs,
             prune=prune,
             several=several,
-            elsewhere=fleet.profile_of,
+            elsewhere={
+                job_id: profile
+                for job_id, profile in fleet.profile_of.items()
+                if job_id not in settled.wakes or job_id in fleet.same_agent
+            },
             gone=gone,
         )
         result = ReconcileResult(
