@@ -8,7 +8,7 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--set|--shell|--since|--skills|--state|--svg|--tail|--timeout|--timezone|--token|--token-file|--tolerance|--ttl|--tz|--unset-env|--until|--wait|--workdir|-f|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--label|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--selector|--set|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--unset-env|--wait|--workdir|-f|-l|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
             'apply'|'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
@@ -25,16 +25,16 @@ _chronos() {
     case "$path" in
         "arm") options="--all --dry-run --detailed-exitcode" ;;
         "cancel") options="--all --orphans --dry-run --detailed-exitcode --yes -y" ;;
-        "list") options="--offline --output -o --watch -w --interval" ;;
+        "list") options="--offline --selector -l --output -o --watch -w --interval" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
         "fire") options="--job-id --token --token-file --fire-at --detach --answer" ;;
-        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --env --env-file --tz --overlap --grace --timeout --retries --on-crash --jitter --tolerance --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --paused --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
+        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --env --env-file --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --paused --label --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
         "job show") options="" ;;
-        "job list") options="--output -o --watch -w --interval" ;;
-        "job edit") options="--schedule --name --command --shell --script --prompt --http --method --body --header --env --env-file --unset-env --tz --overlap --grace --timeout --retries --on-crash --jitter --tolerance --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
-        "job pause") options="--reason" ;;
-        "job resume") options="" ;;
-        "job remove") options="--yes -y" ;;
+        "job list") options="--selector -l --output -o --watch -w --interval" ;;
+        "job edit") options="--all --selector -l --schedule --name --command --shell --script --prompt --http --method --body --header --env --env-file --unset-env --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --label --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
+        "job pause") options="--all --selector -l --reason" ;;
+        "job resume") options="--all --selector -l" ;;
+        "job remove") options="--all --selector -l --yes -y" ;;
         "job unlock") options="--yes -y" ;;
         "job realign") options="" ;;
         "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source" ;;
@@ -45,8 +45,8 @@ _chronos() {
         "tick") options="--max-parallel --detach --install --every --image --yes --remove" ;;
         "status") options="--offline --exit-code --output -o --watch -w --interval" ;;
         "doctor") options="--probe --wait" ;;
-        "history") options="--count -n --since --until --state --output -o --watch -w --interval" ;;
-        "logs") options="--follow -f --tail -n" ;;
+        "history") options="--count -n --output -o --watch -w --interval" ;;
+        "logs") options="--follow -f" ;;
         "timeline") options="--last --next --svg --html" ;;
         "hold") options="--reason --ttl --on --off" ;;
         "provider list") options="" ;;

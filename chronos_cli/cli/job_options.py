@@ -83,6 +83,10 @@ OnFailureAgain = Annotated[
     str | None, typer.Option("--on-failure-again", metavar="TIME", help="how soon again, while it goes on failing")
 ]
 Repeat = Annotated[str | None, typer.Option(metavar="N|forever", help="how often it runs in all")]
+Label = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="what -l chooses by; KEY- takes it away; may be repeated"),
+]
 Workdir = Annotated[str | None, typer.Option(metavar="DIR", help="the folder it runs in")]
 Skills = Annotated[str | None, typer.Option(metavar="A,B", help="skills a prompt's runner is told")]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="the model a prompt's runner is told")]

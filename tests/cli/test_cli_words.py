@@ -47,8 +47,6 @@ def test_a_word_with_a_dash_after_command_is_refused_naming_both_cures(chronos, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("edit", "a", "b", "--timeout", "5m"), "'b' is one word too many"),
-        (("edit", "a", "b"), "'b' is one word too many"),
         (("add", "@daily", "date"), "'date' is one word too many"),
         (("add", "@daily", "--command", "date", "--", "-u"), "a command is given twice"),
         (("add", "@daily", "--command=date -u", "--", "date"), "a command is given twice"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from chronos_cli.cli import job_options as options
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.edits import JobDraft
+from chronos_cli.core.labels import parse_labels, relabelled
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import ConflictError, UsageError
 from chronos_cli.frozen import replace
@@ -55,6 +56,7 @@ def command(
     paused: Annotated[
         bool, typer.Option("--paused", help="add it switched off: nothing is armed before `job resume`")
     ] = False,
+    label: options.Label = None,
     workdir: options.Workdir = None,
     skills: options.Skills = None,
     model: options.Model = None,
@@ -103,7 +105,7 @@ def command(
         action=action,
         fields=fields,
         times=options.times_of(repeat) or None,
-        extras=options.EnvOptions(env=env, env_file=env_file).extras(),
+        extras=_extras(options.EnvOptions(env=env, env_file=env_file).extras(), label),
         paused=paused,
     )
     draft = _named(context, draft)
@@ -121,6 +123,12 @@ def command(
         invocation, context, changed.job, "added" if changed.created else "changed", changed=changed.changed,
         always=True, brief=True, again=again, plan=changed, created=changed.created,
     )  # fmt: skip
+
+
+def _extras(extras: dict[str, Any] | None, label: list[str] | None) -> dict[str, Any] | None:
+    if not label:
+        return extras
+    return (extras or {}) | {"labels": relabelled({}, parse_labels(label))}
 
 
 def _named(context: Context, draft: JobDraft) -> JobDraft:

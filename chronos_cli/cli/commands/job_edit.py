@@ -11,12 +11,13 @@ from chronos_cli.cli import references
 from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.core.edits import Edit
 from chronos_cli.core.job import ours_of
+from chronos_cli.core.labels import labels_of, parse_labels, relabelled
 from chronos_cli.core.schedule import parse_schedule
-from chronos_cli.errors import UsageError
-from chronos_cli.frozen import replace
+from chronos_cli.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
+    from chronos_cli.core.job import Job
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.jobs.edit import JobChange
 
@@ -25,8 +26,11 @@ prepare = options.gather_command
 
 def command(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
-    argv: options.Argv = None,
+    job: Annotated[list[str] | None, typer.Argument(metavar="[JOB...] [-- ARGV...]", help=references.JOBS_HELP)] = None,
+    everything: Annotated[bool, typer.Option("--all", help=references.ALL_HELP)] = False,
+    selector: Annotated[
+        str | None, typer.Option("--selector", "-l", metavar="LABELS", help=references.SELECTOR_HELP)
+    ] = None,
     schedule: Annotated[str | None, typer.Option(metavar="SCHEDULE", help="when it runs")] = None,
     name: options.Name = None,
     command: options.Command = None,
@@ -54,6 +58,7 @@ def command(
     on_failure_again: options.OnFailureAgain = None,
     inherit_env: options.InheritEnv = None,
     repeat: options.Repeat = None,
+    label: options.Label = None,
     workdir: options.Workdir = None,
     skills: options.Skills = None,
     model: options.Model = None,
@@ -61,14 +66,16 @@ def command(
     dry_run: options.DryRun = False,
     detailed: options.Detailed = False,
 ) -> int:
-    """Change a job; what is not named stays as it is.
+    """Change jobs; what is not named stays as it is.
 
     Only a new schedule, zone or jitter moves its next time. It starts nothing, and the count of --repeat is kept. What
-    follows --command, to the end, is the command; one whose words begin with a dash goes after --.
+    follows --command, to the end, is the command; one whose words begin with a dash goes after --. Several jobs
+    are changed in one write, or none of them.
 
     Examples:
       chronos job edit digest --schedule '0 10 * * 1-5' --dry-run
       chronos job edit disk --retries 3 --timeout 10m
+      chronos job edit -l team=ops --grace 1h --label tier=gold
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
@@ -76,45 +83,72 @@ def command(
     from chronos_cli.operations.witness import hear_for_change
 
     given = options.ActionOptions(
-        command=command, command_json=command_json, argv=argv, shell=shell, script=script, prompt=prompt, http=http,
+        command=command, command_json=command_json, shell=shell, script=script, prompt=prompt, http=http,
         method=method, body=body, header=header, workdir=workdir, skills=skills, model=model, deliver=deliver,
     )  # fmt: skip
-    job_id = references.one(context, job)
-    before = jobs.get(context, job_id)
-    if not dry_run:
-        context = hear_for_change(context, before)
     action, fields = given.action()
-    policy = options.policy_of(
-        before.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
-        jitter=jitter, tolerance=tolerance, pause_after_failures=pause_after_failures, on_failure=on_failure,
-        on_failure_again=on_failure_again, inherit_env=inherit_env,
-    )  # fmt: skip
-    zone = options.zone_of(tz)
-    edit = Edit(
-        name=name,
-        schedule=None
-        if schedule is None
-        else parse_schedule(schedule, now=context.clock(), zone=zone or before.timetable.zone),
-        zone=zone,
-        zone_name=tz,
-        policy=None if policy is before.policy else policy,
-        action=action,
-        fields=fields or None,
-        times=options.times_of(repeat),
-        extras=options.EnvOptions(env=env, env_file=env_file, unset=unset_env).extras(ours_of(before.record)),
-    )
-    if edit == Edit():
+    zone, times = options.zone_of(tz), options.times_of(repeat)
+    labels = parse_labels(label or ())
+    variables = options.EnvOptions(env=env, env_file=env_file, unset=unset_env)
+    chosen = _chosen(context, job, everything=everything, selector=selector)
+    if name is not None and len(chosen.ids) > 1:
+        raise UsageError("several jobs cannot have one name", hint="leave out --name, or name one job")
+
+    def edit_of(before: Job, by: Context) -> Edit:
+        policy = options.policy_of(
+            before.policy, overlap=overlap, grace=grace, timeout=timeout, retries=retries, on_crash=on_crash,
+            jitter=jitter, tolerance=tolerance, pause_after_failures=pause_after_failures, on_failure=on_failure,
+            on_failure_again=on_failure_again, inherit_env=inherit_env,
+        )  # fmt: skip
+        zoned = zone or before.timetable.zone
+        extras = variables.extras(ours_of(before.record)) or {}
+        extras |= {"labels": relabelled(labels_of(before.record), labels)} if labels else {}
+        return Edit(
+            name=name,
+            schedule=None if schedule is None else parse_schedule(schedule, now=by.clock(), zone=zoned),
+            zone=zone,
+            zone_name=tz,
+            policy=None if policy is before.policy else policy,
+            action=action,
+            fields=fields or None,
+            times=times,
+            extras=extras or None,
+        )
+
+    found = [jobs.get(context, job_id) for job_id in chosen.ids]
+    if not dry_run:
+        context = hear_for_change(context, *found)
+    edits = {before.id: edit_of(before, context) for before in found}
+    if found and all(edit == Edit() for edit in edits.values()):
         raise UsageError("nothing is to be changed", hint="name what to change, see `chronos job edit --help`")
+    if not chosen.named:
+        work = {job_id: jobs.editing(context, edit) for job_id, edit in edits.items()}
+        made = jobs.change_many(context, work, dry_run=dry_run)
+        return changes.finish_many(
+            invocation, context, made, "changed", chosen=chosen, dry_run=dry_run, detailed=detailed
+        )
+    before, job_id = found[0], chosen.ids[0]
+    edit = edits[job_id]
     changed = jobs.edit(context, job_id, edit, dry_run=dry_run)
     if dry_run:
         return changes.planned(invocation, context, changed, detailed=detailed)
 
     def again(right: Context) -> JobChange:
         jobs.undo(right, changed)
-        zoned = zone or before.timetable.zone
-        meant = None if schedule is None else parse_schedule(schedule, now=right.clock(), zone=zoned)
-        return jobs.edit(right, job_id, replace(edit, schedule=meant))
+        return jobs.edit(right, job_id, edit_of(before, right))
 
     return changes.finish(
         invocation, context, changed.job, "changed", changed=changed.changed, always=True, again=again, plan=changed
     )
+
+
+def _chosen(
+    context: Context, job: list[str] | None, *, everything: bool, selector: str | None
+) -> references.ChosenJobs:
+    """Return the jobs that are meant. Of a word that is none, say how a command is given."""
+    try:
+        return references.choose(context, job, everything=everything, selector=selector, fits=lambda _: None)
+    except NotFoundError as error:
+        if job is None or len(job) < 2:
+            raise
+        raise NotFoundError(error.message, hint=f"{error.hint}; a command goes after --") from error

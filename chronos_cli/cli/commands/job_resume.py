@@ -17,19 +17,31 @@ if TYPE_CHECKING:
 
 def command(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
+    job: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help=references.JOBS_HELP)] = None,
+    everything: Annotated[bool, typer.Option("--all", help=references.ALL_HELP)] = False,
+    selector: Annotated[
+        str | None, typer.Option("--selector", "-l", metavar="LABELS", help=references.SELECTOR_HELP)
+    ] = None,
 ) -> int:
-    """Switch a job on again, at its next instant. What came due meanwhile is entered as skipped.
+    """Switch jobs on again, each at its next instant. What came due meanwhile is entered as skipped.
 
     Examples:
       chronos job resume digest
+      chronos job resume --all
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
     from chronos_cli.operations.jobs import edit as jobs
-    from chronos_cli.operations.witness import hear_for_change
+    from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
-    job_id = references.one(context, job)
+    chosen = references.choose(context, job, everything=everything, selector=selector, fits=changes.completed_stay)
+    if not chosen.named:
+        context = hear_for_change(context, *stored_jobs(context, set(chosen.ids)))
+        work = jobs.resuming(context)
+        return changes.finish_many(
+            invocation, context, jobs.change_many(context, dict.fromkeys(chosen.ids, work)), "resumed", chosen=chosen
+        )
+    job_id = chosen.ids[0]
     context = hear_for_change(context, jobs.get(context, job_id))
     changed = jobs.resume(context, job_id)
 

@@ -72,6 +72,8 @@ def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, 
     if view.paused_reason:
         rows.append(("paused", view.paused_reason))
     rows.append(("arm", arm_words(view, now, unknown=False)))
+    if view.labels:
+        rows.append(("labels", ", ".join(f"{key}={value}" for key, value in view.labels.items())))
     if view.arm.last_callback_at is not None:
         rows.append(("last call", words.relative(view.arm.last_callback_at, now)))
     rows += [(kind, _text(kind, value)) for kind, value in action.items()]

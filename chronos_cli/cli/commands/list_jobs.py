@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chronos_cli.cli import references
 from chronos_cli.cli.handlers.list import show_listing
 from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 def command(
     ctx: typer.Context,
     offline: Annotated[bool, typer.Option("--offline", help="what the store knows; NAS is not asked")] = False,
+    selector: Annotated[
+        str | None, typer.Option("--selector", "-l", metavar="LABELS", help=references.SELECTOR_HELP)
+    ] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="KIND", help=OUTPUT_HELP)] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help=WATCH_HELP)] = False,
     interval: Annotated[str | None, typer.Option("--interval", metavar="TIME", help=INTERVAL_HELP)] = None,
@@ -31,8 +35,9 @@ def command(
     Examples:
       chronos list
       chronos list -o wide
+      chronos list -l team=ops
       chronos list --watch
       chronos list --offline --json | jq '.jobs[] | select(.arm.state != "armed")'
     """
     invocation: Invocation = ctx.obj
-    return show_listing(invocation, offline=offline, output=output, watch=watch, interval=interval)
+    return show_listing(invocation, offline=offline, selector=selector, output=output, watch=watch, interval=interval)

@@ -48,7 +48,7 @@ def run(invocation: Invocation, options: ApplyOptions) -> int:
         raise UsageError("--json and -o diff contradict each other", hint="give one of them")
     wanted = read_wanted(options.files, set_name=options.set_name)
     _check(options, wanted)
-    context = invocation.context()
+    context = invocation.context(armed=not options.dry_run)
     if not options.dry_run:
         found = {spec.job_id for spec in wanted.specs}
         context = hear_for_change(context, *stored_jobs(context, found))

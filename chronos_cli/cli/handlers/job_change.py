@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from chronos_cli.cli import field_plans
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli.action_words import action_json, action_words
-from chronos_cli.cli.notify import tell
+from chronos_cli.cli.notify import tell, tell_of_many
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.job import Standing
+from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ExitCode
 from chronos_cli.frozen import replace
 from chronos_cli.operations.views.preview import preview_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.cli.references import ChosenJobs
     from chronos_cli.core.job import Job
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.jobs.edit import JobChange
@@ -86,6 +88,55 @@ def finish(
                 _warn_of_no_trigger(invocation, ctx, out)
 
     return invocation.done(document, show, error=told.error if told is not None else None)
+
+
+def completed_stay(job: Job) -> str | None:
+    """Return why a job that --all or a selector found is left out: there is nothing to switch of a completed one."""
+    return "it is completed" if job.standing is Standing.COMPLETED else None
+
+
+def finish_many(
+    invocation: Invocation,
+    ctx: Context,
+    made: list[JobChange],
+    verb: str,
+    *,
+    chosen: ChosenJobs,
+    dry_run: bool = False,
+    detailed: bool = False,
+) -> int:
+    """Tell the trigger of several changes at once, then show what became of each job; of a dry run what would."""
+    changed = [one for one in made if one.changed]
+    error = tell_of_many(invocation, ctx) if made and not dry_run else None
+    for job_id, reason in chosen.left_out.items():
+        invocation.output.warn(f"{job_id} is left out: {reason}")
+    document: dict[str, Any] = {
+        "dry_run": dry_run,
+        "jobs": [
+            {"job": job_json(one.job), "changed": one.changed, "plan": field_plans.plan_json(one.changes)}
+            for one in made
+        ],
+        "left_out": dict(chosen.left_out),
+    }
+
+    def show(out: Output) -> None:
+        for one in made:
+            named = one.job.id if one.job.name == one.job.id else f"{one.job.id} ({words.brief(one.job.name)})"
+            if out.quiet:
+                out.line(one.job.id)
+            elif dry_run or verb == "changed":
+                schedule = normal_form(one.job.timetable.schedule, one.job.timetable.zone)
+                verdict = "change" if one.changed else "keep"
+                field_plans.show_head(out, verdict, one.job.id, one.job.name, schedule)
+                field_plans.show_changes(out, one.changes, one.job.timetable.zone, indent="    ")
+            else:
+                out.line(f"{verb} {named}" if one.changed else f"{named} is so already: nothing changed")
+        if not out.quiet:
+            counts = {"change": len(changed), "keep": len(made) - len(changed)}
+            field_plans.show_counts(out, counts, dry_run=dry_run)
+
+    code = ExitCode.PENDING if dry_run and detailed and changed else None
+    return invocation.done(document, show, error=error, exit_code=code)
 
 
 def _warned_of_clock(ctx: Context, *, corrected: bool) -> tuple[str, ...]:

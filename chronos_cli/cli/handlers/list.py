@@ -41,6 +41,7 @@ def show_listing(
     invocation: Invocation,
     *,
     offline: bool,
+    selector: str | None = None,
     output: str | None = None,
     watch: bool = False,
     interval: str | None = None,
@@ -49,7 +50,7 @@ def show_listing(
 
     def show() -> int:
         with collector_paused():
-            return _show_listing(invocation, offline=offline)
+            return _show_listing(invocation, offline=offline, selector=selector)
 
     if output is None and not watch and interval is None:
         return show()
@@ -58,12 +59,12 @@ def show_listing(
     return shown(invocation, show, output=output, watch=watch, interval=interval)
 
 
-def _show_listing(invocation: Invocation, *, offline: bool) -> int:
+def _show_listing(invocation: Invocation, *, offline: bool, selector: str | None = None) -> int:
     config = invocation.config()
     context = invocation.context(armed=not offline)
     if config.token_file and _read_by_others(config.token_file):
         invocation.output.warn(f"others can read the token in {config.token_file}: chmod 600 {config.token_file}")
-    found, nas, failure = look_at(invocation, context, offline=offline)
+    found, nas, failure = look_at(invocation, context, offline=offline, selector=selector)
     waiting = any(view.state == "live" for view in found.jobs)
     promised = any(view.will_fire for view in found.jobs)
     asked = waiting and not promised and not invocation.json
@@ -96,7 +97,7 @@ def _read_by_others(path: str) -> bool:
 
 
 def look_at(
-    invocation: Invocation, context: Context, *, offline: bool
+    invocation: Invocation, context: Context, *, offline: bool, selector: str | None = None
 ) -> tuple[Listing, dict[str, object], ChronosError | None]:
     """All jobs, what came of asking NAS, and the error where it did not say."""
     config = invocation.config()
@@ -107,7 +108,8 @@ def look_at(
 
     def look(held: ArmList | None) -> Listing:
         prompts = bool(config.prompt_runner)
-        return listing(context, arming=arming or asking, held=held, prompt_runner=prompts, refused=refused)
+        only = _selected(context, selector)
+        return listing(context, arming=arming or asking, held=held, prompt_runner=prompts, refused=refused, only=only)
 
     held, failure = _ask(context) if asking else (None, None)
     found = settled(look, held, lambda: _asked(context))
@@ -118,6 +120,14 @@ def look_at(
         since = found.not_reached_since or found.now  # since then at least
         nas["not_reached"] = {"since": since.isoformat(), "error": found.unreachable}
     return found, nas, failure
+
+
+def _selected(context: Context, selector: str | None) -> frozenset[str] | None:
+    if selector is None:
+        return None
+    from chronos_cli.cli.references import selected
+
+    return selected(context.repository.jobs(), selector)
 
 
 def _ask(context: Context) -> tuple[ArmList | None, ChronosError | None]:

@@ -106,25 +106,74 @@ def add(ctx: Context, draft: edits.JobDraft, *, dry_run: bool = False) -> JobCha
 
 def edit(ctx: Context, job_id: str, change: edits.Edit, *, dry_run: bool = False) -> JobChange:
     """Change a job. An edit that changes nothing writes nothing; `dry_run`: the same answer, and nothing does."""
-    token = ctx.token()
-    return _change(
-        ctx,
-        job_id,
-        lambda job: edits.edited(job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy, trust=ctx.trust),
-        dry_run=dry_run,
-    )
+    return _change(ctx, job_id, editing(ctx, change), dry_run=dry_run)
 
 
 def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> JobChange:
     """Switch a job off until it is resumed. What runs goes on to its end."""
-    token = ctx.token()
-    return _change(ctx, job_id, lambda job: edits.paused(job, reason=reason, now=ctx.clock(), token=token))
+    return _change(ctx, job_id, pausing(ctx, reason))
 
 
 def resume(ctx: Context, job_id: str) -> JobChange:
     """Switch a job on again at its next instant; what came due meanwhile is entered as skipped."""
+    return _change(ctx, job_id, resuming(ctx))
+
+
+def change_many(
+    ctx: Context, work: Mapping[str, Callable[[Job], dict[str, Any]]], *, dry_run: bool = False
+) -> list[JobChange]:
+    """Change several jobs, by id, all in one write or none. Raises what an edit raises, naming the job."""
+
+    def once(jobs: JobsFile) -> list[JobChange]:
+        done = []
+        for job_id, fn in work.items():
+            record = jobs.get(job_id)
+            if record is None:
+                raise NotFoundError(f"there is no job '{job_id}'")
+            try:
+                done.append(_put(ctx, jobs, record, fn))
+            except (UsageError, ConflictError) as error:
+                told = error.message if f"job {job_id}" in error.message else f"job {job_id}: {error.message}"
+                raise type(error)(told, hint=error.hint) from error
+        return done
+
+    if dry_run:
+        return once(ctx.repository.jobs())
+    changed = ctx.repository.change(once)
+    for one in changed:
+        if one.changed:
+            write_owed(ctx, one.job)
+    return changed
+
+
+def pausing(ctx: Context, reason: str | None) -> Callable[[Job], dict[str, Any]]:
+    """Return what `pause` makes of a job."""
     token = ctx.token()
-    return _change(ctx, job_id, lambda job: edits.resumed(job, now=ctx.clock(), token=token, trust=ctx.trust))
+    return lambda job: edits.paused(job, reason=reason, now=ctx.clock(), token=token)
+
+
+def resuming(ctx: Context) -> Callable[[Job], dict[str, Any]]:
+    """Return what `resume` makes of a job."""
+    token = ctx.token()
+    return lambda job: edits.resumed(job, now=ctx.clock(), token=token, trust=ctx.trust)
+
+
+def editing(ctx: Context, change: edits.Edit) -> Callable[[Job], dict[str, Any]]:
+    """Return what `edit` makes of a job."""
+    token = ctx.token()
+    return lambda job: edits.edited(
+        job, change, now=ctx.clock(), token=token, defaults=ctx.home.policy, trust=ctx.trust
+    )
+
+
+def remove_many(ctx: Context, job_ids: Collection[str]) -> None:
+    """Take several jobs out of the store in one write, as `remove` does one. Raises NotFoundError."""
+
+    def once(jobs: JobsFile) -> None:
+        for job_id in job_ids:
+            take_out(ctx, jobs, job_id)
+
+    ctx.repository.change(once)
 
 
 def undo(ctx: Context, change: JobChange) -> None:

@@ -70,6 +70,7 @@ class JobView:
     zone_name: str | None = None
     state: str = "invalid"
     action: str = "none"
+    labels: Mapping[str, str] | None = None
     next_at: datetime | None = None
     last: LastRun | None = None
     failures: int = 0
@@ -115,6 +116,7 @@ class JobView:
             "timezone": self.zone_name,
             "state": self.state,
             "action": self.action,
+            "labels": dict(self.labels or {}),
             "next_run_at": _text(self.next_at, self.zone),
             "next_in_s": None if self.next_at is None else round((self.next_at - now).total_seconds()),
             "last_run": self.last.as_json() if self.last else None,
@@ -266,6 +268,7 @@ def _view(
         zone_name=job.zone_name,
         state=job.standing.value,
         action=kind,
+        labels=_labels(job),
         next_at=cursor,
         last=_last(job),
         failures=job.failures,
@@ -281,6 +284,15 @@ def _view(
         unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
         unreadable=tuple(unreadable),
     )
+
+
+def _labels(job: Job) -> Mapping[str, str] | None:
+    stored = job.record.get(OURS)
+    if not isinstance(stored, dict) or "labels" not in stored:
+        return None
+    from chronos_cli.core.labels import labels_of  # few jobs have some
+
+    return labels_of(job.record)
 
 
 def _overdue(cursor: datetime | None, around: Surroundings, *, arming: bool, tolerance: int) -> float | None:
