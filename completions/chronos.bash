@@ -40,7 +40,7 @@ _chronos() {
         "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source" ;;
         "job export") options="--output -o --format --image" ;;
         "apply") options="--filename -f --set --prune --allow-empty --take-over --dry-run --detailed-exitcode --output -o --yes -y --schema" ;;
-        "run") options="--detach" ;;
+        "run") options="--all --selector -l --detach" ;;
         "next") options="--tz --count -n" ;;
         "tick") options="--max-parallel --detach --install --every --image --yes --remove" ;;
         "status") options="--offline --exit-code --output -o --watch -w --interval" ;;

@@ -196,6 +196,8 @@ complete -c chronos -n '__chronos_at "apply"' -l output -s o -r -d 'diff, json o
 complete -c chronos -n '__chronos_at "apply"' -l yes -s y -d 'do not ask before pruning'
 complete -c chronos -n '__chronos_at "apply"' -l schema -d 'print the JSON Schema of such files, for editors'
 complete -c chronos -n '__chronos_at "run"' -a '(__chronos_jobs)'
+complete -c chronos -n '__chronos_at "run"' -l all -d 'all jobs'
+complete -c chronos -n '__chronos_at "run"' -l selector -s l -r -d 'those with these labels, as team=ops,tier!=gold; also env in (a,b), owner, !owner'
 complete -c chronos -n '__chronos_at "run"' -l detach -d 'return once the run has started; it goes on'
 complete -c chronos -n '__chronos_at "next"' -l tz -r -d 'the zone it is meant in; else the homes'
 complete -c chronos -n '__chronos_at "next"' -l count -s n -r -d 'how many times [5]'

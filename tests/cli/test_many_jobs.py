@@ -164,3 +164,16 @@ def test_nas_is_told_of_all_at_once_and_keeps_no_timer_of_what_is_gone(chronos, 
     assert (down.code, "saved, not armed: " in down.err) == (75, True)
     assert chronos("reconcile", home=home).code == 0
     assert held() == {"j"}
+
+
+def test_jobs_are_run_together_and_a_failure_of_one_stops_no_other(chronos, home, jobs):
+    """Each has its row and its output; exit 10 names those that failed, and what cannot begin is said."""
+    chronos("job", "edit", "a", "c", "--shell", "echo ran", home=home)
+    chronos("job", "edit", "b", "--shell", "exit 3", home=home)
+    done = chronos("run", "-l", "team=ops", home=home)
+    assert (done.code, done.out) == (10, "ran\nran\n")
+    assert "1 of 3 failed: b: see `chronos history b`" in done.err
+    chronos("hold", "--on", home=home)
+    held = chronos("run", "a", "c", "--json", home=home)
+    assert (held.code, held.json["jobs"], set(held.json["left_out"])) == (75, [], {"a", "c"})
+    assert jobs()

@@ -11,6 +11,7 @@ MADE_ELSEWHERE = {
     "nas_server/cli/__init__.py": "No such command",
     "cli/app.py": "missing argument",
     "cli/commands/demo.py": "was due and never ran",
+    "cli/commands/job_edit.py": "there is no job 'date'",
     "cli/commands/init.py": "nothing was written",
     "cli/commands/run.py": "the job's command is not a list of texts",
     "cli/handlers/fire.py": "exited with status 3: broken",

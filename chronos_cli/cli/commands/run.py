@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 def command(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="JOB", help=references.JOB_HELP)],
+    job: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help=references.JOBS_HELP)] = None,
+    everything: Annotated[bool, typer.Option("--all", help=references.ALL_HELP)] = False,
+    selector: Annotated[
+        str | None, typer.Option("--selector", "-l", metavar="LABELS", help=references.SELECTOR_HELP)
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="return once the run has started; it goes on")] = False,
 ) -> int:
     """Run a job now. It neither takes nor moves a scheduled occurrence, and does not count for --repeat.
@@ -31,8 +35,13 @@ def command(
     Examples:
       chronos run digest
       chronos run digest --detach
+      chronos run -l team=ops
     """
     invocation: Invocation = ctx.obj
+    if everything or selector is not None or len(job or ()) != 1:
+        from chronos_cli.cli.handlers.run_many import run_many
+
+        return run_many(invocation, job, everything=everything, selector=selector, detach=detach)
     from chronos_cli.cli.echo import OutputEcho
     from chronos_cli.operations.firing.fire import launch_each, wait_for
     from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
@@ -44,7 +53,7 @@ def command(
         context.must_be_active("run")
         if invocation.provider(context).provider.name == "builtin":
             context = invocation.context(armed=False, interrupts=interrupts)
-        job_id = references.one(context, job)
+        job_id = references.one(context, (job or [""])[0])
         looked = jobs.claim_manual(context, job_id)
         launcher: InlineLauncher | DetachedLauncher = detached(invocation) if detach else InlineLauncher()
         started = [start.entry.run for start in looked.decision.starts]
