@@ -306,7 +306,7 @@ def test_an_id_is_in_the_files_once_in_whatever_case(chronos, home, tmp_path):
     assert chronos("apply", "-f", tmp_path / "b.yaml", home=home).code == 6
 
 
-def test_what_cannot_be_read_is_one_line(chronos, home, tmp_path):
+def test_what_cannot_be_read_is_one_line(chronos, home, tmp_path, monkeypatch):
     """A name that is not there, a pipe in a file's place, bytes that are no text, a file without end."""
     assert "cannot be read: No such file" in chronos("apply", "-f", tmp_path / "none", home=home).err
     os.mkfifo(tmp_path / "f.yaml")
@@ -317,6 +317,16 @@ def test_what_cannot_be_read_is_one_line(chronos, home, tmp_path):
         file.truncate(9 * 2**20)
     assert "is larger than" in chronos("apply", "-f", tmp_path / "big.yaml", home=home).err
     assert chronos("apply", home=home).err.startswith("chronos: error: nothing to apply is named")
+    one = wrote(tmp_path, ONE)
+    assert (
+        "--json and -o diff contradict each other" in chronos("apply", "-f", one, "-o", "diff", "--json", home=home).err
+    )
+    assert (
+        "there is no output 'wide': it may be diff, json, name"
+        in chronos("apply", "-f", one, "-o", "wide", home=home).err
+    )
+    monkeypatch.setattr("chronos_cli.operations.manifest.files.MAX_JOBS", 0)
+    assert "there are more than 0 jobs" in chronos("apply", "-f", one, home=home).err
     assert "--allow-empty belongs to --prune" in chronos("apply", "-f", "x", "--allow-empty", home=home).err
 
 
@@ -330,7 +340,7 @@ def test_standard_input_is_no_set_until_it_has_a_name(chronos, home, monkeypatch
     text = "- {id: a, schedule: '@daily', shell: x}\n"
     assert piped(text).code == 0
     assert "set" not in stored(home)["a"]["chronos"]
-    assert "standard input is no set" in piped(text, "--prune").err
+    assert "what is to be pruned is not said: standard input is no set" in piped(text, "--prune").err
     assert piped(text.replace(": x", ": y"), "--set", "s", "--prune").code == 0
     assert stored(home)["a"]["chronos"]["set"] == "s"
     assert "there are no jobs on standard input" in piped("").err
