@@ -8,7 +8,7 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--label|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--selector|--set|--shell|--skills|--svg|--timeout|--timezone|--token|--token-file|--ttl|--tz|--unset-env|--wait|--workdir|-f|-l|-n|-o) skip=1 ;;
+        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--label|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--selector|--set|--shell|--since|--skills|--state|--svg|--tail|--timeout|--timezone|--token|--token-file|--tolerance|--ttl|--tz|--unset-env|--until|--wait|--workdir|-f|-l|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
             'apply'|'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
@@ -28,10 +28,10 @@ _chronos() {
         "list") options="--offline --selector -l --output -o --watch -w --interval" ;;
         "reconcile") options="--dry-run --detailed-exitcode --prune" ;;
         "fire") options="--job-id --token --token-file --fire-at --detach --answer" ;;
-        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --env --env-file --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --paused --label --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
+        "job add") options="--name --id --command --shell --script --prompt --http --method --body --header --env --env-file --tz --overlap --grace --timeout --retries --on-crash --jitter --tolerance --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --paused --label --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
         "job show") options="" ;;
         "job list") options="--selector -l --output -o --watch -w --interval" ;;
-        "job edit") options="--all --selector -l --schedule --name --command --shell --script --prompt --http --method --body --header --env --env-file --unset-env --tz --overlap --grace --timeout --retries --on-crash --jitter --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --label --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
+        "job edit") options="--all --selector -l --schedule --name --command --shell --script --prompt --http --method --body --header --env --env-file --unset-env --tz --overlap --grace --timeout --retries --on-crash --jitter --tolerance --pause-after-failures --on-failure --on-failure-again --inherit-env --repeat --label --workdir --skills --model --deliver --dry-run --detailed-exitcode" ;;
         "job pause") options="--all --selector -l --reason" ;;
         "job resume") options="--all --selector -l" ;;
         "job remove") options="--all --selector -l --yes -y" ;;
@@ -45,8 +45,8 @@ _chronos() {
         "tick") options="--max-parallel --detach --install --every --image --yes --remove" ;;
         "status") options="--offline --exit-code --output -o --watch -w --interval" ;;
         "doctor") options="--probe --wait" ;;
-        "history") options="--count -n --output -o --watch -w --interval" ;;
-        "logs") options="--follow -f" ;;
+        "history") options="--count -n --since --until --state --output -o --watch -w --interval" ;;
+        "logs") options="--follow -f --tail -n" ;;
         "timeline") options="--last --next --svg --html" ;;
         "hold") options="--reason --ttl --on --off" ;;
         "provider list") options="" ;;

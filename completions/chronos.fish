@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --label --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --selector --set --shell --skills --svg --timeout --timezone --token --token-file --ttl --tz --unset-env --wait --workdir -f -l -n -o
+            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --label --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --selector --set --shell --since --skills --state --svg --tail --timeout --timezone --token --token-file --tolerance --ttl --tz --unset-env --until --wait --workdir -f -l -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -217,11 +217,15 @@ complete -c chronos -n '__chronos_at "doctor"' -l probe -d 'also have NAS call h
 complete -c chronos -n '__chronos_at "doctor"' -l wait -r -d 'how long to wait for that call [20]'
 complete -c chronos -n '__chronos_at "history"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "history"' -l count -s n -r -d 'how many [20]'
+complete -c chronos -n '__chronos_at "history"' -l since -r -d 'only what came after: 2h for two hours ago, or a date or time'
+complete -c chronos -n '__chronos_at "history"' -l until -r -d 'the same, for the newest'
+complete -c chronos -n '__chronos_at "history"' -l state -r -d 'ok, failed, missed ...; may be repeated'
 complete -c chronos -n '__chronos_at "history"' -l output -s o -r -d 'wide (nothing is cut), json, or name; else a table'
 complete -c chronos -n '__chronos_at "history"' -l watch -s w -d 'draw it again every 2 s, until Ctrl-C'
 complete -c chronos -n '__chronos_at "history"' -l interval -r -d 'with --watch: how often [2s]'
 complete -c chronos -n '__chronos_at "logs"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "logs"' -l follow -s f -d 'go on until the run is over'
+complete -c chronos -n '__chronos_at "logs"' -l tail -s n -r -d 'only the last N lines of it'
 complete -c chronos -n '__chronos_at "timeline"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "timeline"' -l last -r -d 'how far back [as far as there is to see]'
 complete -c chronos -n '__chronos_at "timeline"' -l next -r -d 'how far ahead [as far as there is to see]'

@@ -463,7 +463,7 @@ STATES = st.sampled_from([
 ])  # fmt: skip
 POLICIES = st.fixed_dictionaries({}, optional={
     "timeout": st.sampled_from([1, 90, 3_600, "5m"]), "grace": st.just(0), "retries": st.integers(0, 100),
-    "overlap": st.sampled_from(["skip", "queue", "allow"]), "on_crash": st.just("rerun"), "jitter": st.just(61),
+    "overlap": st.sampled_from(["skip", "queue", "allow"]), "on_crash": st.just("rerun"), "jitter": st.just(61), "tolerance": st.just(30),
     "pause_after_failures": st.sampled_from([0, 3]), "on_failure": st.sampled_from([[], ["a b", "c"]]),
     "on_failure_again": st.just(0), "inherit_env": st.sampled_from([[], ["*"], ["A", "B_*"]]),
 })  # fmt: skip

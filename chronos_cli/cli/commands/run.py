@@ -42,6 +42,10 @@ def command(
         from chronos_cli.cli.handlers.run_many import run_many
 
         return run_many(invocation, job, everything=everything, selector=selector, detach=detach)
+    return _run_one(invocation, (job or [""])[0], detach=detach)
+
+
+def _run_one(invocation: Invocation, job: str, *, detach: bool) -> int:
     from chronos_cli.cli.echo import OutputEcho
     from chronos_cli.operations.firing.fire import launch_each, wait_for
     from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
@@ -53,7 +57,7 @@ def command(
         context.must_be_active("run")
         if invocation.provider(context).provider.name == "builtin":
             context = invocation.context(armed=False, interrupts=interrupts)
-        job_id = references.one(context, (job or [""])[0])
+        job_id = references.one(context, job)
         looked = jobs.claim_manual(context, job_id)
         launcher: InlineLauncher | DetachedLauncher = detached(invocation) if detach else InlineLauncher()
         started = [start.entry.run for start in looked.decision.starts]

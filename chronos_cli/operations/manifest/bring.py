@@ -105,9 +105,10 @@ def _bring_one(
     try:
         existing = jobs.get(spec.job_id)
         if existing is None or ours_of(existing).get("change") == token:
+            record = existing or _added(ctx, spec, now=now, token=token)
             if existing is None:
-                jobs.add(_added(ctx, spec, now=now, token=token))
-            return AppliedItem(item=_item(ctx, jobs, spec, ImportVerdict.ADD, now))
+                jobs.add(record)
+            return AppliedItem(item=_item(ctx, record, ImportVerdict.ADD, now))
         job = parse_job(existing, ctx.home)
         own = ours_of(existing).get("set")
         owner = own if isinstance(own, str) else ""
@@ -131,14 +132,13 @@ def _bring_one(
         kind = type(error) if isinstance(error, ConflictError | ScheduleError) else UsageError
         raise kind(f"{spec.at}: {error.message}", hint=error.hint) from error
     verdict = ImportVerdict.CHANGE if changes else ImportVerdict.KEEP
-    item = replace(_item(ctx, jobs, spec, verdict, now), changes=changes)
+    item = replace(_item(ctx, after if changes else existing, verdict, now), changes=changes)
     return AppliedItem(
         item=item, before=existing, taken=owner if moving else None, left_to=owner if moves and not moving else None
     )
 
 
-def _item(ctx: Context, jobs: JobsFile, spec: DescribedJob, verdict: ImportVerdict, now: datetime) -> ImportItem:
-    record = jobs.get(spec.job_id) or {}
+def _item(ctx: Context, record: Mapping[str, Any], verdict: ImportVerdict, now: datetime) -> ImportItem:
     job = parse_job(record, ctx.home)
     schedule = normal_form(job.timetable.schedule, job.timetable.zone)
     doubt = doubt_about(job, now)

@@ -41,6 +41,7 @@ POLICY: Final = (
     _key("retries", "further attempts after a failure", {"type": "integer", "minimum": 0, "maximum": 100}),
     _key("on_crash", "a run that died with its machine", {"enum": [item.value for item in OnCrash]}),
     _key("jitter", "a delay, fixed per job, of up to this long", SPAN),
+    _key("tolerance", "how much later NAS may call, to spread its load", SPAN),
     _key("pause_after_failures", "pause it after so many failures in a row",
          {"oneOf": [{"type": "integer", "minimum": 1}, {"const": "never"}]}),
     _key("on_failure", "the command told, by JSON on its stdin, when a run fails; none", {"oneOf": [TEXT, TEXTS]}),

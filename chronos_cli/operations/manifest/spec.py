@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_RETRIES: Final = 100
 _MOST_TIMES: Final = 1_000_000
-_SPANS: Final = ("grace", "timeout", "jitter", "on_failure_again")
+_SPANS: Final = ("grace", "timeout", "jitter", "tolerance", "on_failure_again")
 
 
 @opaque

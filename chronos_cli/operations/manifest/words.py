@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import HomeDefaults, Job
 
 SCHEMA_LINE: Final = "# yaml-language-server: $schema="
-_SPANS: Final = frozenset({"grace", "timeout", "jitter", "on_failure_again"})
+_SPANS: Final = frozenset({"grace", "timeout", "jitter", "tolerance", "on_failure_again"})
 _UNSAID: Final = ("provider", "base_url", "context_from", "enabled_toolsets", "interpreter", "failure_deliver",
                   "monitor_script", "monitor_url", "monitor_tool")  # fmt: skip
 """Fields of hermes' own that a file of jobs has no word for."""
