@@ -41,7 +41,7 @@ COMMANDS = [
     (("job", "edit", "a", "--timeout", "soon"), 2, "cannot read the duration 'soon': write it as 90s, 30m, 2h or 1d"),
     (("job", "import"), 2, "nothing to import is named: give FILE, --from crontab, or --from DIR"),
     (("job", "import", "x", "--from", "y"), 2, "FILE and a home are both given: give one of them"),
-    (("job", "import", "{here}"), 2, "is not JSON: Expecting value"),
+    (("job", "import", "{here}"), 2, "is not JSON (line 1, column 1: Expecting value)"),
     (("job", "import", "{here}", "--from", "crontab"), 2, "line 1 of the crontab: 'no json' has no command after its times: put"),
     (("job", "import", "{empty}"), 2, "the document has no list of jobs: give what `chronos job export` wrote"),
     (("job", "import", "--from", "crontab"), 2, "crontab cannot be asked: give a FILE: chronos job import FILE --from crontab"),

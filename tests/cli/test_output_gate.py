@@ -150,7 +150,10 @@ def test_no_command_shows_a_store_or_a_nas_that_steers_the_terminal(chronos, pla
         if hostile_nas.hostile:
             (home / "ESTOP").write_text(EVIL, encoding="utf-8", errors="surrogatepass")
         for name, words in WORDS.items():
-            given = [word.format(token=place / "token", jobs=place / "jobs.json") for word in words]
+            given = [
+                word.format(token=place / "token", jobs=place / "jobs.json", files=place / "files.yaml")
+                for word in words
+            ]
             if name == "init":
                 continue  # it says its own words alone, and would replace the configuration
             for more in (["-v"], ["--json"]):
@@ -253,6 +256,7 @@ NAS_WORDS = {
     "agent.add": ("new",), "agent.list": (), "agent.rotate": ("a",), "keys.list": (), "keys.rotate": (),
     "keys.retire": ("none",), "timers": (), "dead.list": (), "dead.show": ("s1",), "dead.redrive": ("s1",), "dead.drop": ("s2",),
     "conformance": (), "agent.revoke": ("a",), "audit": (), "db.status": (), "db.upgrade": (),
+    "completions": ("bash",),
 }  # fmt: skip
 """Words for every command but `serve`, whose log is JSON."""
 
