@@ -77,7 +77,7 @@ def run_nas(*arguments: str, home: Path, env: dict[str, str] | None = None) -> s
 
 
 def _env(home: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CHRONOS_NAS")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHRONOS_NAS", "COLUMNS"))}
     return {**kept, "PYTHONPATH": str(ROOT), "CHRONOS_NAS_HOME": str(home)}
 
 

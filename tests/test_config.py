@@ -94,6 +94,7 @@ class TestPrecedence:
             "callback_mode": "sync",
             "warm_runner": "off",
             "overlap": "queue",
+            "inherit_env": "HTTPS_PROXY,AWS_*",
             "on_crash": "rerun",
             "retries": "3",
             "verifier": "package.module:function",
@@ -112,7 +113,7 @@ class TestPrecedence:
         by_file = load(tmp_path, yaml.safe_dump(document))
         assert getattr(by_file, setting.name) == value
         assert by_file.origin(setting.name).endswith(setting.key)
-        if setting.default not in ("", ()):
+        if setting.default not in ("", (), None):
             assert setting.kind.read(setting.default) == setting.default
 
     def test_no_two_alike(self):
@@ -170,6 +171,7 @@ class TestPrecedence:
             "jitter": 0,
             "tolerance": 0,
             "pause_after_failures": 0,
+            "inherit_env": None,
             "on_failure": (),
             "on_failure_again": 3600,
         }
