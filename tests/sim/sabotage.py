@@ -222,7 +222,7 @@ WORLDS = {
 }
 """Where a rule is needed most: these worlds are played without it, and others as they come."""
 
-SELDOM = frozenset({"late at NAS", "rows by a clock alone", "lease by a clock alone", "409 raises"})
+SELDOM = frozenset({"late at NAS", "the attempt", "rows by a clock alone", "lease by a clock alone", "409 raises"})
 """What is noticed once in some hundred schedules."""
 
 RULES = {
@@ -239,7 +239,7 @@ RULES = {
     "wake recomputation": ((arming, "is_same_need", _believes_the_first_wake),),
     "views name a leap": ((listing, "doubt_about", lambda *_: None),),
     "views ask NAS": (_rule(listing, "_will_fire", "arm.state is ArmedWake.ARMED", "True"),),
-    "views tell of a hold": ((listing, "obstacle", lambda *_: None),),
+    "views tell of a hold": ((listing, "obstacle", lambda *_, **__: None),),
     "views tell of torn rows": (_rule(listing, "open_rows", "unreadable.append(error.line())", "pass"),),
     "views ask the lock": (_rule(listing, "_running", " and ctx.processes.liveness(row) is not Liveness.DEAD", ""),),
     "queued beside": (_rule(_Look, "_turn", "not self.hand.running and ", ""),),
