@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.callback.wsgi import CallbackApplication
+from chronos_cli.config import load_config
 from chronos_cli.nas_server.bodies import next_wake
+from chronos_cli.operations.assembly import ProcessEnvironment, open_home
+from chronos_cli.operations.doctor.nas import ask_nas
 from chronos_cli.operations.firing import after_answer
 from tests.callback.shim_home import ROOT, add_job, write_config
 from tests.nas_client.played_nas import Answer
@@ -333,3 +336,20 @@ def test_a_nas_that_is_down_does_not_matter(home, nas):
     cursor = home.add("beat", "every 1h", "true", ago=1)
     assert fire(home, "beat", cursor).status == 202
     over(home)
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        (None, "that it arms what answers carry was not seen yet"),
+        (True, "it arms what answers carry"),
+        (False, "it did not arm what answers carry: each is provisioned too"),
+    ],
+)
+def test_doctor_says_what_was_seen(home, nas, taken, said):
+    """What was learned of NAS lies in the home, and is no secret."""
+    if taken is not None:
+        known(home, nas, taken=taken)
+    config = load_config(environ={}, home=str(home.home))
+    checks, _ = ask_nas(open_home(config, ProcessEnvironment(environ={}, secrets={})))
+    assert checks[-1].text == f"NAS promises to keep what is armed before an answer; {said}"

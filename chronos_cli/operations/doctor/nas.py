@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.contract import FEATURE_KEEPS_SLOT, FIRE_ALGORITHMS, FIRE_LEEWAY_S
+from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_KEEPS_SLOT, FIRE_ALGORITHMS, FIRE_LEEWAY_S
 from chronos_cli.errors import AuthError, ChronosError, RefusedError
-from chronos_cli.operations.arming.slot_memory import ENOUGH, recall
+from chronos_cli.frozen import replace
+from chronos_cli.operations.arming.slot_memory import ENOUGH, recall, takes_answers
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.firing.admission import trust_settings
 from chronos_cli.operations.firing.refused_token import last_refused
@@ -51,7 +52,8 @@ def _answered(ctx: Context, nas: Nas, held: ArmList, took_s: float) -> Iterator[
     )
     yield ok("token", f"accepted (from {getattr(nas, 'token_origin', 'its source')})")
     yield _clock(ctx.clock(), held.server_time)
-    yield _slot(ctx, held)
+    slot = _slot(ctx, held)
+    yield replace(slot, text=slot.text + _answers(ctx, held))
 
 
 def _slot(ctx: Context, held: ArmList) -> Check:
@@ -68,6 +70,16 @@ def _slot(ctx: Context, held: ArmList) -> Check:
     else:
         text = f"NAS kept what was armed before an answer {memory.delivered} of {ENOUGH} times"
     return ok("slot", f"{text}: it is looked for after each")
+
+
+def _answers(ctx: Context, held: ArmList) -> str:
+    """Return what is known of a NAS that takes the next wake from the answer to a fire; "" where it takes none."""
+    if FEATURE_ARM_IN_ANSWER not in held.features or ctx.wire is None:
+        return ""
+    known = takes_answers(ctx, ctx.wire)
+    if known is None:
+        return "; that it arms what answers carry was not seen yet"
+    return f"; it {'arms' if known else 'did not arm'} what answers carry{'' if known else ': each is provisioned too'}"
 
 
 def _not_answered(portal: str, error: ChronosError) -> list[Check]:
