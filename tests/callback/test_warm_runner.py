@@ -23,6 +23,7 @@ from chronos_cli.operations.firing import launchers
 from chronos_cli.operations.firing.run import RunTicket, begin, finish
 from chronos_cli.running import warm
 from chronos_cli.running.detach import Runners
+from chronos_cli.running.errors import StartError
 from chronos_cli.running.machine import start_time
 from chronos_cli.running.warm import WarmRunner
 from tests.callback.shim_home import ROOT
@@ -434,3 +435,11 @@ def test_a_row_that_somebody_settles_while_it_is_made_is_not_taken_back(home, mo
     monkeypatch.setattr(ctx.repository, "create_row", settled)
     assert begin(ctx, RunTicket.of(looked.job, looked.decision.starts[0], ctx.token())) is None
     assert [row["state"] for row in home.rows("beat")] == ["lost"]
+
+
+def test_a_program_that_is_not_there_is_an_error_with_nothing_left_open():
+    """The claim is then handed to a runner of its own."""
+    before = len(list(Path("/dev/fd").iterdir()))
+    with pytest.raises(StartError, match="the warm runner could not be started: No such file"):
+        WarmRunner.start(["/nowhere/python"], variables())
+    assert len(list(Path("/dev/fd").iterdir())) <= before + 1

@@ -142,3 +142,23 @@ def test_a_record_of_others_that_cannot_be_meant_fails_its_run(job, chronos, hom
     path.write_text(json.dumps(document))
     ran = chronos("run", "a", home=home)
     assert (ran.code, reason in ran.err) == (10, True), ran.err
+
+
+@pytest.mark.parametrize(
+    ("form", "words", "said"),
+    [
+        ("systemd", ("--env", "A=env:B"), "its variable A is looked up when it runs, which is chronos' own"),
+        ("crontab", ("--env-file", "/etc/a.env"), "its env_file is read when it runs, which is chronos' own"),
+        (
+            "systemd",
+            ("--env", "A=1", "--env-file", "/etc/a.env"),
+            "its variables count before those of its env_file, and a service's after them",
+        ),
+        ("systemd", ("--env-file", "/etc/*.env"), "the path of its env_file means several files there"),
+    ],
+)
+def test_what_another_scheduler_would_not_do_is_not_exported_to_it(chronos, home, form, words, said):
+    """The line names the job and the reason."""
+    assert chronos("job", "add", "@daily", "--id", "a", *words, "--shell", "true", home=home).code == 0
+    done = chronos("job", "export", "--format", form, home=home)
+    assert said in done.err + done.out, done

@@ -12,7 +12,9 @@ from real_processes import is_running, read_pid
 
 from chronos_cli.core import variables
 from chronos_cli.core.variables import read_header, read_value, shown_value, words_of
+from chronos_cli.errors import UsageError
 from chronos_cli.running import references, secrecy
+from chronos_cli.running.actions import _variables
 from chronos_cli.running.env_file import read_env_file
 from chronos_cli.running.environment import BASE, run_environment
 from chronos_cli.running.errors import ActionError
@@ -241,3 +243,29 @@ def test_lines_of_a_key_are_masked_and_short_values_are_not():
     """A key is printed in lines; a `yes` is no secret worth a spoilt output."""
     mask = Mask(["-----BEGIN KEY-----\nAAAABBBBCCCCDDDD\n", "yes"])
     assert mask.masked(b"got AAAABBBBCCCCDDDD yes\n") == b"got *** yes\n"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "text:a\0b"])
+def test_a_value_that_no_variable_can_hold_is_refused(text):
+    """The kernel ends a variable at its first NUL."""
+    with pytest.raises(UsageError, match="a value has a NUL in it, which no variable can hold"):
+        read_value(text)
+
+
+@pytest.mark.parametrize("files", ["one", {"a": 1}, [7]])
+def test_files_that_are_no_list_of_paths_fail_the_run(run, lookup, files):
+    """A record may hold anything."""
+    with pytest.raises(ActionError, match="the job's env_file is not a list of paths"):
+        _variables({"chronos": {"env_file": files}}, lookup)
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "is no file"), ("A=1\nno variable\n", "")])
+def test_a_file_of_variables_that_is_none_fails_the_run(tmp_path, lookup, text, said):
+    """The reason begins with the file: `the env_file /home/ann/report.env ...`."""
+    path = tmp_path / "v.env"
+    if text is not None:
+        path.write_text(text)
+    else:
+        path.mkdir()
+    with pytest.raises(ActionError, match=f"the env_file {path} .*{said}"):
+        lookup.files([str(path)])

@@ -176,6 +176,7 @@ def test_a_leader_that_is_stopped_leaves_nobody_waiting():
     with pytest.raises(KeyboardInterrupt):
         rows._grouped._lead()
     assert all(isinstance(member.error, TemporaryError) for member in members)
+    assert "the change was given up: what made it with others was stopped" in str(members[1].error)
 
 
 def test_threads_share_writes_and_lose_nothing(tmp_path):
