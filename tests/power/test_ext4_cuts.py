@@ -14,16 +14,14 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from chronos_cli.core.row import TERMINAL
 from tests.conftest import ROOT, at_length, require_program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.service, pytest.mark.bench]
 
@@ -58,6 +56,10 @@ class Disk:
 
     def cut_the_power(self) -> None:
         """Go on with what the disk holds at this moment and nothing else."""
+        until = time.monotonic() + 20
+        while users_of(self.place):  # whoever outlives the cut would go on with a disk that is not there any more
+            assert time.monotonic() < until, users_of(self.place)
+            time.sleep(0.02)
         time.sleep(0.05)  # what a killed process had asked of the kernel is done by now
         with self.image.open("rb") as file:  # read what is on the disk, not what a page of an earlier read says
             os.fsync(file.fileno())
@@ -85,6 +87,17 @@ class Disk:
             if self.device not in done("losetup", "-a").stdout:
                 return
             time.sleep(0.1)
+
+
+def users_of(place: Path) -> list[str]:
+    """Return the processes that have something open below a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            links = [str(fd.readlink()) for fd in (*(process / "fd").iterdir(), process / "cwd")]
+            if any(link.startswith(f"{place}/") for link in links):
+                found.append(f"{process.name}: {(process / 'cmdline').read_text()[:200]}")
+    return found
 
 
 @pytest.fixture
