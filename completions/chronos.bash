@@ -8,7 +8,7 @@ _chronos() {
         if ((skip)); then skip=0; continue; fi
         case "$word" in
         --home) home="${COMP_WORDS[index + 1]}"; skip=1 ;;
-        --agent|--audience|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--label|--last|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--selector|--set|--shell|--since|--skills|--state|--svg|--tail|--timeout|--timezone|--token|--token-file|--tolerance|--ttl|--tz|--unset-env|--until|--wait|--workdir|-f|-l|-n|-o) skip=1 ;;
+        --agent|--audience|--backfill|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--input|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--label|--last|--limit|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--selector|--set|--shell|--since|--skills|--state|--svg|--tail|--timeout|--timezone|--token|--token-file|--tolerance|--ttl|--tz|--unset-env|--until|--wait|--workdir|-f|-l|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
             'apply'|'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
@@ -40,7 +40,7 @@ _chronos() {
         "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source" ;;
         "job export") options="--output -o --format --image" ;;
         "apply") options="--filename -f --set --prune --allow-empty --take-over --dry-run --detailed-exitcode --output -o --yes -y --schema" ;;
-        "run") options="--all --selector -l --detach" ;;
+        "run") options="--all --selector -l --detach --env --input --backfill --limit --dry-run" ;;
         "next") options="--tz --count -n" ;;
         "tick") options="--max-parallel --detach --install --every --image --yes --remove" ;;
         "status") options="--offline --exit-code --output -o --watch -w --interval" ;;

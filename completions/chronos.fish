@@ -5,7 +5,7 @@ function __chronos_path
     for word in (commandline -opc)[2..-1]
         if test $skip = 1; set skip 0; continue; end
         switch $word
-            case --agent --audience --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --install --interval --jitter --job-id --jwks-url --keep --label --last --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --selector --set --shell --since --skills --state --svg --tail --timeout --timezone --token --token-file --tolerance --ttl --tz --unset-env --until --wait --workdir -f -l -n -o
+            case --agent --audience --backfill --body --callback-url --command --count --deliver --env --env-file --every --filename --fire-at --format --from --grace --header --home --html --http --id --image --inherit-env --input --install --interval --jitter --job-id --jwks-url --keep --label --last --limit --lock-timeout --max-parallel --method --model --name --next --on-crash --on-failure --on-failure-again --output --overlap --pause-after-failures --portal-url --prompt --reason --repeat --retries --schedule --script --seconds --selector --set --shell --since --skills --state --svg --tail --timeout --timezone --token --token-file --tolerance --ttl --tz --unset-env --until --wait --workdir -f -l -n -o
                 set skip 1
             case '-*'
             case '*'
@@ -199,6 +199,11 @@ complete -c chronos -n '__chronos_at "run"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "run"' -l all -d 'all jobs'
 complete -c chronos -n '__chronos_at "run"' -l selector -s l -r -d 'those with these labels, as team=ops,tier!=gold; also env in (a,b), owner, !owner'
 complete -c chronos -n '__chronos_at "run"' -l detach -d 'return once the run has started; it goes on'
+complete -c chronos -n '__chronos_at "run"' -l env -r -d 'a variable of this run; as with job add'
+complete -c chronos -n '__chronos_at "run"' -l input -r -d 'the standard input of this runs command'
+complete -c chronos -n '__chronos_at "run"' -l backfill -r -d 'a run for each time of its schedule in a range'
+complete -c chronos -n '__chronos_at "run"' -l limit -r -d 'of --backfill: at most so many [100]'
+complete -c chronos -n '__chronos_at "run"' -l dry-run -d 'of --backfill: show the times, run nothing'
 complete -c chronos -n '__chronos_at "next"' -l tz -r -d 'the zone it is meant in; else the homes'
 complete -c chronos -n '__chronos_at "next"' -l count -s n -r -d 'how many times [5]'
 complete -c chronos -n '__chronos_at "tick"' -l max-parallel -r -d 'at most so many runs at once [0: all]'

@@ -98,6 +98,9 @@ class FireRequest:
     run_id: str | None = None
     generation: int | None = None
     by_answer: bool = False
+    stands_for: datetime | None = None
+    own: bool = False
+    """Of a manual run: the instant that it makes up for, and whether only this request has what it is given."""
 
 
 @frozen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import Lease
 from chronos_cli.core.decision import Liveness, Start
-from chronos_cli.core.job import OpenKind, Standing
+from chronos_cli.core.job import OnCrash, OpenKind, Standing
 from chronos_cli.core.row import LONGEST_RETRY, Row, RunState, concluded, died, given_up, row_of, unstarted
 from chronos_cli.frozen import replace
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Facts
     from chronos_cli.core.job import Job, Open
 
+STARTS_WITHIN = timedelta(minutes=2)
+"""For how long a run that nobody else may start is left to whoever asked for it."""
+
 
 class OpenRuns:
     """The entries of `open`, each where it belongs; lives for a single decision.
@@ -26,8 +29,9 @@ class OpenRuns:
     `ready`, wait for their turn `queued`. `dropped`: the entries that go, each with the terminal row it ended as.
     """
 
-    def __init__(self, job: Job, facts: Facts, now: datetime) -> None:
-        self.job, self.facts, self.now = job, facts, now
+    def __init__(self, job: Job, facts: Facts, now: datetime, *, asks: str = "") -> None:
+        """Begin. `asks`: the token of the fire that is decided on."""
+        self.job, self.facts, self.now, self.asks = job, facts, now, asks
         self.settle: list[Row] = []
         self.open: list[Open] = []
         self.dropped: list[tuple[Open, Row]] = []
@@ -80,7 +84,16 @@ class OpenRuns:
         elif newer and not entry.manual:
             self._give_up(entry, row, "a newer occurrence was due")
         else:
-            self.open.append(entry)
+            self._survey_unstarted(entry, row)
+
+    def _survey_unstarted(self, entry: Open, row: Row | None) -> None:
+        """Have what was claimed start now, but for what only whoever asked for it can start."""
+        others = entry.own and entry.claim != self.asks
+        if others and self.now - entry.claimed_at > STARTS_WITHIN:
+            self._give_up(entry, row, "it did not start, and only whoever asked for it had what it was given")
+            return
+        self.open.append(entry)
+        if not others:
             self.ready.append(Start(entry=entry, attempt=1))
 
     def _survey_attempt(self, entry: Open, row: Row) -> None:
@@ -139,12 +152,13 @@ class OpenRuns:
         """
         result = self.facts.results.get(row.run_id)
         if result is not None:
-            return concluded(row, result, retries=self.job.policy.retries)
+            return concluded(row, result, retries=0 if entry.own else self.job.policy.retries)
         if self.facts.liveness.get(row.run_id) is Liveness.UNSTARTED:
             return unstarted(row)
         if not self._is_over(entry, row):
             return None
-        return died(row, now=self.now, policy=self.job.policy, reason=self._cause_of_death(row))
+        policy = replace(self.job.policy, on_crash=OnCrash.SKIP) if entry.own else self.job.policy
+        return died(row, now=self.now, policy=policy, reason=self._cause_of_death(row))
 
     def _is_over(self, entry: Open, row: Row) -> bool:
         dead = self.facts.liveness.get(row.run_id) is Liveness.DEAD

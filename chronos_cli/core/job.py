@@ -149,6 +149,10 @@ class Open:
     exact: bool = True
     because: str | None = None
     delivery: str | None = None
+    stands_for: datetime | None = None
+    """The instant of the schedule that a manual run makes up for."""
+    own: bool = False
+    """True for a run that was given something that only whoever asked for it has: nobody else may start it."""
     doubted_at: datetime | None = None
     """When a clock that has no witness found its lease long over; see `core.clock.Lease`."""
 
@@ -173,17 +177,21 @@ class Open:
             exact=bool(value.get("exact", True)),
             because=_text_or_none(value.get("because")),
             delivery=_text_or_none(value.get("delivery")),
+            stands_for=parse_stored(value.get("stands_for"), UTC),
+            own=value.get("own") is True,
             doubted_at=parse_stored(value.get("doubted_at"), UTC),
         )
 
     def to_record(self) -> dict[str, Any]:
         """The stored form, without what it need not say."""
         record: dict[str, Any] = {"run": self.run, "kind": self.kind.value, "claim": self.claim}
-        for name in ("fire_at", "claimed_at", "received_at", "through", "doubted_at"):
+        for name in ("fire_at", "claimed_at", "received_at", "through", "stands_for", "doubted_at"):
             moment = getattr(self, name)
             if moment is not None:
                 record[name] = moment.isoformat()
         record["timing"] = self.timing
+        if self.own:
+            record["own"] = True
         if self.kind in (OpenKind.MISSED, OpenKind.SKIPPED):
             record |= {"count": self.count, "exact": self.exact}
         for name in ("because", "delivery"):

@@ -79,7 +79,7 @@ class _Look:
         self._mend_ahead()
         self.target = self._target()
         self.effect = None if self.target is None else claim_of(self.job, self.target, now)
-        self.hand = OpenRuns(job, facts, now)
+        self.hand = OpenRuns(job, facts, now, asks=fire.token)
         self.owed: list[Row] = []
         self.claimed: OpenKind | None = None
 
@@ -218,7 +218,7 @@ class _Look:
         """Return what starts now: everything ready, a manual run asked for, and the queued run whose turn has come."""
         asked = self.fire.via is Trigger.MANUAL and not self.facts.held
         if asked and all(entry.run != self.fire.run_id for entry in self.job.open):  # else this very request is known
-            entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value)
+            entry = self._entry(OpenKind.RUN, None, timing=Timing.MANUAL.value, **self._asked())
             self.hand.open.append(entry)
             self.hand.ready.append(Start(entry=entry, attempt=1))
         if not self.may_start:
@@ -236,6 +236,12 @@ class _Look:
         if self.job.policy.overlap is not Overlap.REPLACE or not self.may_start or not self.hand.queued:
             return ()
         return tuple(row for entry, row in self.hand.running if not entry.manual)
+
+    def _asked(self) -> dict[str, Any]:
+        """Return what was asked for with a manual run."""
+        at = self.fire.stands_for
+        because = None if at is None else f"made up for {at.isoformat()}"
+        return {"stands_for": at, "own": self.fire.own, "because": because}
 
     def _turn(self) -> bool:
         """Return whether nothing stands before the queued run."""

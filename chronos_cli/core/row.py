@@ -283,7 +283,7 @@ def row_of(job_id: str, entry: Open, policy: Policy) -> Row:
         received_at=entry.received_at,
         delivery_id=entry.delivery,
         finished_at=entry.claimed_at if state in TERMINAL else None,
-        policy={"overlap": policy.overlap.value, "grace": policy.grace, "retries": policy.retries},
+        policy={"overlap": policy.overlap.value, "grace": policy.grace, "retries": 0 if entry.own else policy.retries},
     )
 
 

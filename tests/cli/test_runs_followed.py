@@ -1,5 +1,6 @@
 """Following runs: output while it comes, the end of it, Ctrl-C, and rows of a time or a state."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -142,3 +143,100 @@ def test_a_time_or_state_that_is_none_is_refused(chronos, home, options, reason)
     """One line, exit 2."""
     done = chronos("history", *options, home=home)
     assert (done.code, reason in done.err) == (2, True), done.err
+
+
+def test_a_run_is_given_variables_and_input_of_its_own(chronos, home, tmp_path):
+    """For this run alone: nothing of it is stored, and what the job has of its own stays."""
+    line = 'echo "$A $B"; cat'
+    chronos(
+        "job",
+        "add",
+        "@yearly",
+        "--id",
+        "a",
+        "--env",
+        "A=1",
+        "--env",
+        "B=2",
+        "--retries",
+        "1",
+        "--shell",
+        line,
+        home=home,
+    )
+    before = (home / "cron" / "jobs.json").read_text()
+    (tmp_path / "in").write_text("given input\n")
+    ran = chronos("run", "a", "--env", "B=canary-b", "--input", tmp_path / "in", home=home)
+    assert (ran.out, ran.code) == ("1 canary-b\ngiven input\n", 0), ran.err
+    after = (home / "cron" / "jobs.json").read_text()
+    assert '"env": {"A": "1", "B": "2"}' in " ".join(before.split()).replace("{ ", "{").replace(" }", "}")
+    assert "canary-b" not in after
+    assert "given input" not in after
+    assert chronos("run", "a", home=home).out == "1 2\n"
+
+
+def test_a_run_that_was_given_something_is_not_retried(chronos, home):
+    """Nobody else has what it was given."""
+    chronos("job", "add", "@yearly", "--id", "a", "--retries", "3", "--shell", "exit $C", home=home)
+    assert chronos("run", "a", "--env", "C=7", home=home).code == 10
+    (row,) = chronos("history", "a", "--json", home=home).json["rows"]
+    assert (row["state"], row["exit_status"], len(row["attempts"])) == ("failed", 7, 1)
+
+
+def test_a_job_makes_up_for_a_range_of_its_schedule(chronos, home):
+    """Each run is told its own time; dates are whole days in the job's zone; the plan runs nothing."""
+    line = "echo ran $CHRONOS_FIRE_AT; case $CHRONOS_FIRE_AT in *-03T*) exit 1;; esac"
+    chronos("job", "add", "30 9 * * *", "--id", "a", "--tz", "Europe/Berlin", "--shell", line, home=home)
+    words = ("run", "a", "--backfill", "2026-01-02..2026-01-04")
+    plan = chronos(*words, "--dry-run", home=home)
+    assert (plan.code, len(plan.out.splitlines()), plan.out.count("09:30")) == (0, 3, 3)
+    assert chronos("history", "--json", home=home).json["rows"] == []
+    cursor = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]["next_run_at"]
+    ran = chronos(*words, home=home)
+    assert ran.out.splitlines() == [f"ran 2026-01-0{day}T08:30:00+00:00" for day in (2, 3, 4)]
+    assert (ran.code, "1 of 3 runs failed" in ran.err) == (10, True)
+    rows = chronos("history", "a", "--json", home=home).json["rows"]
+    assert sorted(row["because"] for row in rows) == [f"made up for 2026-01-0{day}T08:30:00+00:00" for day in (2, 3, 4)]
+    assert {row["kind"] for row in rows} == {"manual"}
+    assert json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]["next_run_at"] == cursor
+    said = chronos("run", "a", "--backfill", "2026-01-02T00:00..2026-01-02T12:00", "--json", home=home).json
+    assert (said["backfill"], len(said["rows"])) == (["2026-01-02T08:30:00+00:00"], 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--backfill", "yesterday"), "--backfill is 'yesterday'"),
+        (("--backfill", "2026-01-05..2026-01-01"), "--backfill is '2026-01-05..2026-01-01'"),
+        (("--backfill", "2020-01-01..2026-01-01"), "the range has more than 100 runs"),
+        (
+            ("--backfill", "2026-01-01..2026-01-02", "--detach"),
+            "--backfill goes with neither --detach, --env nor --input",
+        ),
+        (("--dry-run",), "--dry-run belongs to --backfill"),
+        (("a", "--input", "x"), "--env, --input and --backfill are for one job"),
+        (("--input", "/not/there"), "/not/there cannot be read: No such file or directory"),
+        (("--env", "A"), "--env is NAME=VALUE"),
+    ],
+)
+def test_a_run_that_cannot_be_meant_is_refused(chronos, home, options, reason):
+    """One line, exit 2, and nothing runs."""
+    chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home)
+    done = chronos("run", "a", *options, home=home)
+    assert (done.code, reason in done.err) == (2, True), done.err
+    assert chronos("history", "--json", home=home).json["rows"] == []
+
+
+def test_an_input_that_no_job_can_be_given_is_refused(chronos, home, tmp_path):
+    """Bytes that are no text, too many of them, and a job that reads none."""
+    chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home)
+    chronos("job", "add", "@daily", "--id", "web", "--http", "http://127.0.0.1:1/", home=home)
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    (tmp_path / "long").write_bytes(b"x" * (1 << 20) + b"x")
+    for job, name, reason in (
+        ("a", "bytes", "is no UTF-8 text"),
+        ("a", "long", "is longer than 1 MiB"),
+        ("web", "long", "--input needs a job with a command or a shell line"),
+    ):
+        done = chronos("run", job, "--input", tmp_path / name, home=home)
+        assert (done.code, reason in done.err) == (2, True), done.err

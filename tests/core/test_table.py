@@ -418,3 +418,19 @@ def test_with_nothing_in_the_way_a_job_that_replaces_runs():
     """And nobody is asked for anything."""
     first = decide(job(ours={"policy": {"overlap": "replace"}}), Facts(), relay(), T)
     assert (first.outcome, len(first.starts), first.replaced) == (Outcome.CLAIMED, 1, ())
+
+
+def test_a_run_that_was_given_something_is_started_by_whoever_has_it():
+    """Others leave it for two minutes, and then close it; it is tried no second time."""
+    asked = FireRequest(via=Trigger.MANUAL, token="mine", run_id="manual-1", own=True)
+    first = decide(job(ours={"policy": {"retries": 2}}), Facts(), asked, T - MINUTE)
+    assert [start.entry.own for start in first.starts] == [True]
+    found = after(first)
+    assert [start.entry.run for start in decide(found, Facts(), asked, T - MINUTE).starts] == ["manual-1"]
+    other = FireRequest(via=Trigger.RUN_ENDED, token="other")
+    waits = decide(found, Facts(), other, T - MINUTE)
+    assert (waits.starts, waits.settle) == ((), ())
+    (closed,) = decide(found, Facts(), other, T + 2 * MINUTE).settle
+    assert closed.state is RunState.MISSED
+    assert "only whoever asked for it had what it was given" in closed.because
+    assert row_of("j", found.open[0], found.policy).policy["retries"] == 0

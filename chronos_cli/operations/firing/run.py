@@ -87,7 +87,7 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
         record=claim.record,
         job_id=job.id,
         run_id=claim.entry.run,
-        fire_at=claim.entry.fire_at,
+        fire_at=claim.entry.fire_at or claim.entry.stands_for,
         attempt=claim.attempt,
         inherit_env=job.policy.inherit_env,
         zone_name=job.zone_name,
@@ -116,7 +116,13 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
         raise
     ctx.checkpoint("started")
     return BegunRun(
-        claim=claim, row=row, version=won.version, policy=job.policy, held=held, attempt=attempt, failure=failure
+        claim=claim,
+        row=row,
+        version=won.version,
+        policy=replace(job.policy, retries=0) if claim.entry.own else job.policy,
+        held=held,
+        attempt=attempt,
+        failure=failure,
     )
 
 

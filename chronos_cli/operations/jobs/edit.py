@@ -25,6 +25,7 @@ from chronos_cli.store.repository import open_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from datetime import datetime
 
     from chronos_cli.core.job import Open
     from chronos_cli.core.record_changes import FieldChange
@@ -265,8 +266,11 @@ def get(ctx: Context, job_id: str) -> Job:
     return parse_job(record, ctx.home)
 
 
-def claim_manual(ctx: Context, job_id: str) -> Evaluation:
-    """Claim a run outside the schedule. Raises StandbyError, HeldError under a stop, ConflictError if completed."""
+def claim_manual(ctx: Context, job_id: str, *, stands_for: datetime | None = None, own: bool = False) -> Evaluation:
+    """Claim a run outside the schedule. `stands_for`, `own`: as in its entry of `open`.
+
+    Raises StandbyError, HeldError under a stop, ConflictError if completed.
+    """
     ctx.must_be_active("a run")
     hold = ctx.repository.hold(ctx.clock())
     if hold is not None:
@@ -278,7 +282,8 @@ def claim_manual(ctx: Context, job_id: str) -> Evaluation:
         )
     token = ctx.token()
     run_id = f"manual-{run_id_of(ctx.clock())}-{token[:8]}"
-    return evaluate(ctx, job_id, FireRequest(via=Trigger.MANUAL, token=token, run_id=run_id))
+    asked = FireRequest(via=Trigger.MANUAL, token=token, run_id=run_id, stands_for=stands_for, own=own)
+    return evaluate(ctx, job_id, asked)
 
 
 def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
