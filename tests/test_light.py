@@ -6,6 +6,7 @@ The times themselves are in docs/performance.md, by `python -m tests.bench`.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -41,8 +42,10 @@ sys.exit(code)
 HEAVY = {
     "typer", "rich", "requests", "urllib3", "jwt", "cryptography", "yaml", "obstore", "asyncio", "sqlite3", "logging",
     "ssl", "socket", "http.client", "subprocess", "inspect", "dataclasses", "difflib", "textwrap", "tempfile",
-    "importlib.metadata", "email", "aiohttp",
+    "importlib.metadata", "email", "aiohttp", "prometheus_client",
 }  # fmt: skip
+
+SERVING = re.compile(r"^\s*(?:import|from) (?:aiohttp|prometheus_client|chronos_cli\.nas_server)\b", re.MULTILINE)
 
 
 def watched(*arguments, env, codes=(0,)):
@@ -77,6 +80,25 @@ def nas():
 def test_what_only_reads_imports_nothing_heavy(home, arguments):
     """A list, the candidates of a shell and the version need neither typer nor any library, nor what dataclasses need."""
     assert HEAVY & set(watched(*arguments, env=environment(home))["modules"]) == set()
+
+
+def test_no_command_of_chronos_imports_what_a_nas_serves_with():
+    """What serves a NAS and counts for it is reached from no module of the client, by no import in any function."""
+    outside = {path for path in (ROOT / "chronos_cli").rglob("*.py") if "nas_server" not in path.parts}
+    naming = {path for path in outside if SERVING.search(path.read_text(encoding="utf-8"))}
+    # The module's former name, which starts `chronos-nas`.
+    assert naming == {ROOT / "chronos_cli" / "authority" / "__main__.py"}
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in ("cli", "callback", "demo", "operations")
+        for path in (ROOT / "chronos_cli" / room).rglob("*.py")
+        if path.stem not in ("__init__", "__main__", "aws_lambda")
+    }
+    code = f"import sys, importlib; [importlib.import_module(name) for name in {sorted(names)}]; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = {name.partition(".")[0] for name in told.stdout.split()}
+    assert "typer" in loaded
+    assert {"aiohttp", "prometheus_client", "psycopg"} & loaded == set()
 
 
 def test_the_version_imports_next_to_nothing(home):

@@ -173,7 +173,7 @@ ROOMS = {
     "operations.context": {"alerts"},
     "operations.witness": {"context"},
     "nas_server.cli": {"addresses", "conformance", "home", "http", "keys", "options", "relay", "serve", "timers"},
-    "nas_server.serve": {"event_log", "http", "keys", "metrics", "options", "pulse", "relay", "timers"},
+    "nas_server.serve": {"event_log", "http", "keys", "metrics", "open_files", "options", "pulse", "relay", "timers"},
     "nas_server.pulse": {"event_log", "timers"},
     "nas_server.options": {"addresses", "http", "relay"},
     "nas_server.http": {"addresses", "bodies", "keys", "metrics", "timers"},
@@ -186,6 +186,7 @@ ROOMS = {
     "nas_server.event_log": set(),
     "nas_server.keys": set(),
     "nas_server.metrics": set(),
+    "nas_server.open_files": set(),
 }
 
 

@@ -15,9 +15,10 @@ from chronos_cli.errors import ConfigError, ConflictError
 from chronos_cli.files import open_named, write_output
 from chronos_cli.nas_server.event_log import EventLog
 from chronos_cli.nas_server.http.app import NasApplication
-from chronos_cli.nas_server.http.listener import Server
+from chronos_cli.nas_server.http.listener import MAX_CONNECTIONS, Server
 from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.metrics import Metrics
+from chronos_cli.nas_server.open_files import raise_open_files
 from chronos_cli.nas_server.options import Role, Settings
 from chronos_cli.nas_server.pulse import Pulse
 from chronos_cli.nas_server.relay.callbacks import CallbackClient
@@ -65,6 +66,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
                     f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
                 ) from error
         journal = EventLog(stream, time.time)
+        _raise_open_files(settings, journal)
         backend = settings.home.backend(serving=True)
         if not settings.home.postgres:
             stack.enter_context(_sole(settings.home.sqlite_path))
@@ -74,6 +76,19 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         keys.prepare()
         keys.signing()
         _run(settings, backend, keys, journal)
+
+
+def _raise_open_files(settings: Settings, journal: EventLog) -> None:
+    """Make room for all connections at once, and say where there is none."""
+    relays = 0 if settings.role is Role.WEB else settings.bounds.total
+    files = raise_open_files(connections=MAX_CONNECTIONS, relays=relays)
+    if files.now != files.before or not files.enough:
+        journal.write("open_files", limit=files.now, before=files.before, needed=files.needed)
+    if not files.enough:
+        sys.stderr.write(
+            f"chronos-nas: warning: {files.now} files may be open at once, and {files.needed} may be needed: raise the"
+            " hard limit (`ulimit -Hn`, LimitNOFILE= of a unit), or lower --relays\n"
+        )
 
 
 def _prepare(backend: Backend, journal: EventLog) -> None:
