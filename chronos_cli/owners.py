@@ -1,4 +1,4 @@
-"""Whose home it is. What somebody else wrote would run as us: their plug-ins, token_command, jobs and scripts.
+"""Owner of a home. What somebody else wrote would run as us: their plug-ins, token_command, jobs and scripts.
 
 So a home that belongs to another user is refused, as git refuses another's repository, unless it is named in
 `CHRONOS_SAFE_HOMES` or in `~/.config/chronos/safe-homes`. Root's files are trusted: root can do anything to us anyway.

@@ -28,7 +28,7 @@ FREEZING: Final = (
 
 
 class Mode(StrEnum):
-    """When a fire is answered."""
+    """Moment at which a fire is answered."""
 
     DETACHED = "detached"
     SYNC = "sync"

@@ -75,7 +75,7 @@ def _carry_out(invocation: Invocation, arguments: list[str]) -> Any:
 
 
 def _usage(error: typer.TyperException) -> ChronosError:
-    """What typer has to say about the arguments, in our words and on one line."""
+    """Return what typer has to say about the arguments, in our words and on one line."""
     option = getattr(error, "option_name", None)
     possible = getattr(error, "possibilities", None)
     context = getattr(error, "ctx", None)

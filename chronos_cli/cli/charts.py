@@ -77,7 +77,7 @@ def draw(out: Output, facts: Timeline) -> None:
 
 
 def _span(facts: Timeline) -> str:
-    """How much is drawn: `1 h back and 6 h ahead`."""
+    """Return how much is drawn: `1 h back and 6 h ahead`."""
     back, ahead = ((end - start).total_seconds() for start, end in ((facts.start, facts.now), (facts.now, facts.end)))
     return f"{span(back)} back and {span(ahead)} ahead"
 

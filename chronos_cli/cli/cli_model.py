@@ -38,7 +38,7 @@ class CommandFact:
 
     @property
     def takes_job(self) -> bool:
-        """Whether an argument of it names jobs or runs."""
+        """Return whether an argument of it names jobs or runs."""
         return any("JOB" in metavar or "RUN" in metavar for metavar, _ in self.arguments)
 
 

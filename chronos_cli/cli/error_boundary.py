@@ -63,7 +63,7 @@ def _fail(
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
-    """Whether JSON was asked for, where the words could not be parsed: the error is to be read by a program too."""
+    """Return whether JSON was asked for in words that could not be parsed: a program is to read the error too."""
     pairs = zip(words, [*words[1:], ""], strict=False)
     joined = {"--json", "-ojson", "--output=json"}
     return any(word in joined or (word in ("-o", "--output") and value == "json") for word, value in pairs)

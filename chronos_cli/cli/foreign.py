@@ -52,7 +52,7 @@ class Options:
 
 @frozen
 class _Source:
-    """What was read: the jobs, the source that they are known by, and of a crontab its bytes."""
+    """Jobs that were read, the source that they are known by, and of a crontab its bytes."""
 
     jobs: ForeignJobs
     name: str

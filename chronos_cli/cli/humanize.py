@@ -20,7 +20,7 @@ def brief(text: str) -> str:
 
 
 def drift(ahead: timedelta | None) -> str:
-    """How this machine's clock stands to NAS's, where that is worth a word; empty where it is not, or not known."""
+    """Return how this machine's clock stands to NAS's; empty where it is not worth a word, or not known."""
     if ahead is None or abs(ahead.total_seconds()) <= DRIFT_S:
         return ""
     seconds = ahead.total_seconds()

@@ -39,7 +39,7 @@ class Invocation:
 
     @property
     def json(self) -> bool:
-        """Whether one JSON object is wanted on stdout."""
+        """Return whether one JSON object is wanted on stdout."""
         return self.output.json
 
     @property

@@ -122,7 +122,7 @@ def gather_command(args: list[str]) -> list[str]:
 
 @frozen
 class ActionOptions:
-    """What was said about a job's action; None and empty were not said."""
+    """Words of a command line about a job's action; None and empty were not said."""
 
     command: str | None = None
     command_json: str | None = None
@@ -221,7 +221,7 @@ class ActionOptions:
 
 @frozen
 class EnvOptions:
-    """What was said about a job's variables; None was not said."""
+    """Words of a command line about a job's variables; None was not said."""
 
     env: list[str] | None = None
     env_file: list[str] | None = None
@@ -289,7 +289,7 @@ def policy_of(
 
 
 def times_of(repeat: str | None) -> int | None:
-    """How often a job runs in all: 0 for ever, None where nothing was said. Raises UsageError."""
+    """Return how often a job runs in all: 0 for ever, None where nothing was said. Raises UsageError."""
     return None if repeat is None else _count(repeat, "--repeat", "forever")
 
 

@@ -30,7 +30,7 @@ class SavedRefusedError(AuthError):
 
 @frozen
 class NotifyReport:
-    """What telling came to: `armed` None where the trigger arms nothing; `error` where it failed."""
+    """Outcome of telling the trigger: `armed` None where it arms nothing; `error` where it failed."""
 
     armed: bool | None
     state: str

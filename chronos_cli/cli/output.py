@@ -1,4 +1,4 @@
-"""Where a command's words go: data on stdout, everything else on stderr, each one made for who reads it.
+"""Output of a command: data on stdout, everything else on stderr, each made for its reader.
 
 No escape sequence goes where there is no terminal, or where NO_COLOR or TERM=dumb ask for none. What steers a terminal
 in any text, and what the locale cannot show, is written as its escape (`streams.Gate`).
@@ -75,7 +75,7 @@ class Output:
             self.line(self.style(part, style))
 
     def text(self, text: str | bytes) -> None:
-        """What a program reads, or a job wrote: as it is, but on a terminal as it can be shown."""
+        """Return what a program reads, or a job wrote: as it is, but on a terminal as it can be shown."""
         pass_on(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
 
     def flush(self) -> None:
@@ -84,7 +84,7 @@ class Output:
 
     @property
     def gone(self) -> bool:
-        """Whether whoever read stdout has gone away."""
+        """Return whether whoever read stdout has gone away."""
         return bool(getattr(sys.stdout, "gone", False))
 
     def table(
@@ -138,22 +138,22 @@ class Output:
 
     @property
     def wide(self) -> bool:
-        """Whether a table has all its columns, uncut: where that is asked for, and where nothing bounds a line."""
+        """Return whether a table has all its columns, uncut: that is asked for, or nothing bounds a line."""
         return self.layout == "wide" or self.width >= _BOUNDLESS
 
     @property
     def terminal(self) -> bool:
-        """Whether stdout is a terminal that may be styled."""
+        """Return whether stdout is a terminal that may be styled."""
         return sys.stdout.isatty() and self._environ.get("TERM") != "dumb"
 
     @property
     def width(self) -> int:
-        """How many columns a line may have: the terminal's, or as many as it likes."""
+        """Return how many columns a line may have: the terminal's, or as many as it likes."""
         return (_screen_width(sys.stdout, self._environ) if self.layout != "wide" else 0) or _BOUNDLESS
 
     @property
     def unicode(self) -> bool:
-        """Whether stdout can show block and line characters."""
+        """Return whether stdout can show block and line characters."""
         encoding = (getattr(sys.stdout, "encoding", "") or "").lower().replace("-", "")
         return encoding.startswith("utf")
 
@@ -191,7 +191,7 @@ class Output:
         self._tell(f"chronos: warning: {one_line(text)}")
 
     def detail(self, text: str) -> None:
-        """What only `-v` shows."""
+        """Print what only `-v` shows."""
         if self.verbosity:
             self._tell(f"chronos: {one_line(text)}")
 

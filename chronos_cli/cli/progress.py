@@ -16,7 +16,7 @@ _EVERY_S = 0.1
 
 
 def progress_line(out: Output, verb: str) -> Callable[[int, int], None] | None:
-    """What an operation calls with how much is done of how much; None where nobody would see it."""
+    """Return what an operation calls with how much is done of how much; None where nobody would see it."""
     if out.quiet or out.json or not sys.stderr.isatty():
         return None
     started = time.monotonic()

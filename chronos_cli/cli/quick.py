@@ -118,5 +118,5 @@ def _take(
 
 
 def _wordy(level: str) -> bool:
-    """Whether a variable asks for the log of the libraries, which typer's way sets up."""
+    """Return whether a variable asks for the log of the libraries, which typer's way sets up."""
     return level.strip().isdecimal() and int(level) > 1

@@ -273,7 +273,7 @@ class Config:
 
     @property
     def path(self) -> str:
-        """Where config.yaml is, or would be."""
+        """Return where config.yaml is, or would be."""
         return os.path.join(self.home, CONFIG_FILE)  # noqa: PTH118 - plain text in, plain text out
 
     @property
@@ -282,7 +282,7 @@ class Config:
         return {item.name: getattr(self, item.name) for item in settings() if item.key.startswith("policy.")}
 
     def origin(self, name: str) -> str:
-        """Where an attribute's value came from: `flag`, a variable, file and key, `default`, or `machine (...)`."""
+        """Return the origin of a value: `flag`, a variable, file and key, `default`, or `machine (...)`."""
         return self.origins.get(name, "default")
 
 

@@ -111,7 +111,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_keys(value: object) -> str:
-    """Where the public keys are: a URL, a PEM or JWKS file, or either of these written out."""
+    """Return where the public keys are: a URL, a PEM or JWKS file, or either of these written out."""
     if isinstance(value, str) and value.lstrip().startswith(("-----BEGIN ", "{")):
         return value.strip()
     return read_url(value) if "://" in str(value) else read_text(value)

@@ -1,4 +1,4 @@
-"""Which clock may be believed, and which next time a schedule does not explain.
+"""Rules of which clock may be believed, and which next time a schedule does not explain.
 
 A wrong clock must not settle for good what has not come yet. So before an occurrence is entered as missed, claimed far
 ahead or completed, the clock is held against a witness: another machine's, heard in this very process. What is stored
@@ -36,7 +36,7 @@ DISPLACED: Final = "displaced"
 
 
 class Trust(StrEnum):
-    """What is known of the clock that a decision is made by.
+    """Knowledge of the clock that a decision is made by.
 
     CONFIRMED: a witness agrees. CORRECTED: a witness contradicts, and the earlier of the two is taken, by which nothing
     is past that is not past by both. ALONE: no witness can be had, since the tick alone triggers this home. UNHEARD:
@@ -50,7 +50,7 @@ class Trust(StrEnum):
 
 
 def judged(now: datetime, witness: datetime) -> tuple[timedelta, Trust]:
-    """How far a clock that says `now` must be set back, and what is known of it then."""
+    """Return how far a clock that says `now` must be set back, and what is known of it then."""
     ahead = now - witness
     if abs(ahead) <= AGREES_WITHIN:
         return timedelta(), Trust.CONFIRMED
@@ -58,17 +58,17 @@ def judged(now: datetime, witness: datetime) -> tuple[timedelta, Trust]:
 
 
 def may_settle(job: Job, cursor: datetime, now: datetime, trust: Trust) -> bool:
-    """Whether what came due at `cursor` and since may be settled for good."""
+    """Return whether what came due at `cursor` and since may be settled for good."""
     return trust is not Trust.UNHEARD or is_near(job, cursor, now)
 
 
 def is_near(job: Job, cursor: datetime, now: datetime) -> bool:
-    """Whether now is so soon after the cursor that the last state explains it."""
+    """Return whether now is so soon after the cursor that the last state explains it."""
     return now - cursor <= max(timedelta(seconds=job.policy.grace), UNCHECKED)
 
 
 def is_ahead(job: Job, now: datetime) -> bool:
-    """Whether a live job's next time, or the latest one claimed, is later than its schedule explains at `now`."""
+    """Return whether a live job's next time, or the latest claimed, is later than its schedule explains at `now`."""
     if job.standing is not Standing.LIVE or job.once:
         return False
     through, latest = job.claimed_through, now + AGREES_WITHIN
@@ -83,7 +83,7 @@ def is_ahead(job: Job, now: datetime) -> bool:
 
 
 def _is_beyond(job: Job, cursor: datetime, latest: datetime) -> bool:
-    """Whether a next time is later than the schedule's own next one after `latest`.
+    """Return whether a next time is later than the schedule's own next one after `latest`.
 
     A hermes on the same home counts an interval from its last run, and knows no jitter: that much later may it be.
     """
@@ -95,7 +95,7 @@ def _is_beyond(job: Job, cursor: datetime, latest: datetime) -> bool:
 
 
 def mended_by(job: Job, now: datetime, trust: Trust) -> bool:
-    """Whether what is ahead may be put right by this clock: a witness agrees with it, or the state from before does.
+    """Return whether this clock may put right what is ahead: a witness agrees with it, or the state from before does.
 
     A tick that leapt without a witness noted from where; a clock by which it is about that time is the one that was
     right. Else nothing is done, since the clock may be wrong now as well as then.
@@ -158,7 +158,7 @@ class Lease:
 
 
 def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[datetime, datetime | None]:
-    """What is claimed through, and what comes next, by a clock that is right: the first instant ahead without a row.
+    """Return what is claimed through and what comes next, by a right clock: the first instant ahead without a row.
 
     `rows`: the instants that have one, whatever it says: none of these runs again.
     """
@@ -169,7 +169,7 @@ def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[date
 
 
 def displaced(job: Job) -> datetime | None:
-    """Where a cursor of another UTC offset belongs, if its schedule does not give it; None where it may stand.
+    """Return where a cursor of another UTC offset belongs, if its schedule does not give it; None where it may stand.
 
     The zone's rules have changed since it was stored, or whoever stored it was in another zone. The same time on the
     wall of the same date is what was meant: so once a day stays once a day.
@@ -193,7 +193,7 @@ def displaced(job: Job) -> datetime | None:
 
 @frozen
 class TimeDoubt:
-    """What is strange about a job's next time: `code` (`ahead`, `displaced`), in words, and the command that mends."""
+    """Doubt about a job's next time: `code` (`ahead`, `displaced`), in words, and the command that mends."""
 
     code: str
     text: str
@@ -205,7 +205,7 @@ class TimeDoubt:
 
 
 def doubt_about(job: Job, now: datetime) -> TimeDoubt | None:
-    """What is strange about a live job's next time, by a clock that says `now`."""
+    """Return what is strange about a live job's next time, by a clock that says `now`."""
     if job.standing is not Standing.LIVE:
         return None
     zone = job.timetable.zone

@@ -66,7 +66,7 @@ class Liveness(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why a wake is armed."""
+    """Reason for which a wake is armed."""
 
     CURSOR = "cursor"
     RETRY = "retry"

@@ -168,7 +168,7 @@ class OpenRuns:
         return lease_of(row, entry, self.facts.leases.get(row.run_id))
 
     def lease_end(self, row: Row) -> datetime | None:
-        """When the lease of a run ends."""
+        """Return when the lease of a run ends."""
         return self.facts.leases.get(row.run_id, row.lease_ends_at)
 
     def _cause_of_death(self, row: Row) -> str:

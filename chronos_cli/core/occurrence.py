@@ -385,7 +385,7 @@ class _Look:
         )
 
     def move_overdue(self) -> None:
-        """Where nothing may be claimed (reconcile), still move a cursor past its grace to the newest instant."""
+        """Move a cursor past its grace to the newest instant, where nothing may be claimed (reconcile)."""
         claim = self.effect
         if self.target is None or claim is None or self.fire.via is not Trigger.RECONCILE:
             return

@@ -32,7 +32,7 @@ LONGEST_RETRY = timedelta(seconds=2 * _RETRY_CAP_S)
 
 
 class RunState(StrEnum):
-    """Where a row stands."""
+    """State of a row."""
 
     ACCEPTED = "accepted"
     QUEUED = "queued"
@@ -307,7 +307,7 @@ def begun(row: Row, *, starter: str, owner: Mapping[str, Any], now: datetime, le
 
 
 def lease_end(row: Row, elapsed_s: float | None, now: datetime) -> datetime | None:
-    """When a run's lease ends, on the clock that `now` is of.
+    """Return when a run's lease ends, on the clock that `now` is of.
 
     `elapsed_s`: for how long it has gone, by a clock that nobody sets; None: only the wall clock tells. A wall clock
     that was set meanwhile moves the end with it. A few seconds are the drift of clocks: a stable instant is worth more.

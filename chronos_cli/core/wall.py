@@ -1,4 +1,4 @@
-"""When the clock on a zone's wall shows a time that a cron expression names: Debian cron's rules, walked in order.
+"""Walk over the times of a zone's wall clock that a cron expression names, in order, by Debian cron's rules.
 
 It goes through the wall's minutes from one move of the clocks to the next, and does at a move what cron.c of Debian's
 cron does: an expression with a star in minute or hour follows the wall, into a repeated part again and past a skipped

@@ -49,7 +49,7 @@ class NasReply:
 
 @frozen
 class Trouble:
-    """Why a call did not do what it should, and whether calling again at once, or in `wait_s` seconds, can help."""
+    """Reason why a call failed, and whether calling again at once, or in `wait_s` seconds, can help."""
 
     error: ChronosError
     again: bool = False

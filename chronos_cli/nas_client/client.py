@@ -116,7 +116,7 @@ class NasClient(Nas):
 
     @property
     def token_origin(self) -> str:
-        """Where the token comes from, for people."""
+        """Return where the token comes from, for people."""
         return self._token.origin
 
     @property

@@ -109,11 +109,11 @@ class CallResult:
 
 
 class TokenSource(Protocol):
-    """Where the agent's NAS access token comes from. Both methods take at most `within_s` seconds."""
+    """Source of the agent's NAS access token. Both methods take at most `within_s` seconds."""
 
     @property
     def origin(self) -> str:
-        """Where that is, for people; never the token."""
+        """Return where that is, for people; never the token."""
 
     def get(self, *, within_s: float) -> str:
         """The token. Raises AuthError, ConfigError or TemporaryError where there is none."""

@@ -84,7 +84,7 @@ class HomeTokens:
 
     @property
     def origin(self) -> str:
-        """Where the token comes from, for people."""
+        """Return where the token comes from, for people."""
         if self._environ.get(TOKEN_VARIABLE, "").strip():
             return TOKEN_VARIABLE
         if self._file:
@@ -98,7 +98,7 @@ class HomeTokens:
         return self.problem() is None
 
     def problem(self) -> str | None:
-        """Why there is no token to be had, as far as can be told without running a command; None where there is."""
+        """Return why no token is to be had, as far as can be told without running a command; None where one is."""
         if not self.origin.startswith("token_command"):
             try:
                 self._read()
@@ -217,7 +217,7 @@ def _read_text(path: str, limit: int) -> str:
 
 
 def _expiry(stated: object, token: str) -> float | None:
-    """When a login ends, in seconds since the epoch; None where nothing says so, and then NAS is the judge.
+    """Return when a login ends, in seconds since the epoch; None where nothing says so, and then NAS is the judge.
 
     It ends as stated (ISO 8601, UTC where it says no offset), else as the token itself says.
     """

@@ -115,7 +115,7 @@ def _tell(ctx: Context, job: Job, marked: StoredDocument[Row], within_s: float) 
 
 
 def event_of(job: Job, row: Row) -> dict[str, Any]:
-    """What the command reads, as docs/schemas/events/chronos.failure.1.json describes it."""
+    """Return what the command reads, as docs/schemas/events/chronos.failure.1.json describes it."""
     instants = ("scheduled_at", "through", "started_at", "finished_at")
     return {
         "schema": SCHEMA,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @frozen
 class ProcessEnvironment:
-    """What a process brings: its environment (without secrets), the secrets taken out of it, and its signals."""
+    """Surroundings of a process: its environment (without secrets), the secrets taken out of it, and its signals."""
 
     environ: Mapping[str, str]
     secrets: Mapping[str, str]
@@ -108,7 +108,7 @@ def _jobs_of(home: str, environ: Mapping[str, str]) -> tuple[Config, Sequence[Re
 
 
 def home_of(config: Config) -> HomeDefaults:
-    """What a job inherits from its home."""
+    """Return what a job inherits from its home."""
     policy = Policy(
         overlap=Overlap(config.overlap),
         grace=config.grace,

@@ -1,4 +1,4 @@
-"""What every operation is handed: documents, clock, the way to NAS, the machine. Nothing is looked up elsewhere."""
+"""Context of every operation: documents, clock, the way to NAS, the machine. Nothing is looked up elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _no_stop(_: str) -> None:
 
 @frozen
 class NasTarget:
-    """Where arms go and under which identity: part of every arm document."""
+    """Portal and identity under which arms go: part of every arm document."""
 
     portal_url: str
     callback_url: str
@@ -39,7 +39,7 @@ class NasTarget:
 
 @frozen
 class Retention:
-    """How many rows of a job are kept whatever their age, and how long the others."""
+    """Number of rows of a job that are kept whatever their age, and how long the others are."""
 
     keep: int = 50
     days: int = 30

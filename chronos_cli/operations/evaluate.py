@@ -38,7 +38,7 @@ _MOST_SAID: Final = 300
 
 @frozen
 class Evaluation:
-    """What one look found and decided. `invalid` says why the record cannot be run, if it cannot."""
+    """Findings and decision of one look. `invalid` says why the record cannot be run, if it cannot."""
 
     decision: Decision
     job: Job | None
@@ -130,7 +130,7 @@ class _Look:
 
 
 def _already_run(ctx: Context, job_id: str, fire: FireRequest) -> bool:
-    """Whether a manual run that an earlier attempt of this look claimed has been started by somebody else since."""
+    """Return whether somebody else has started the manual run that an earlier attempt of this look claimed."""
     return fire.run_id is not None and ctx.repository.row(job_id, fire.run_id) is not None
 
 
@@ -294,7 +294,7 @@ def _write_settled(ctx: Context, decision: Decision, found: _GatheredFacts) -> N
 
 
 def _settled_at(arm: StoredDocument[ArmDocument] | None) -> datetime | None:
-    """When the last callback came, if it settled something."""
+    """Return when the last callback came, if it settled something."""
     return arm.value.last_callback_at if arm is not None and arm.value.last_callback not in NO_EFFECT_OUTCOMES else None
 
 
@@ -346,14 +346,14 @@ def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
 
 
 def _doubt_left(job: Job, decision: Decision, now: datetime) -> dict[str, TimeDoubt]:
-    """What is strange about a next time that a look left as it is, by the job's id."""
+    """Return what is strange about a next time that a look left as it is, by the job's id."""
     doubt = doubt_about(job, now) if decision.record is None else None
     return {} if doubt is None else {job.id: doubt}
 
 
 @frozen
 class EvaluationOfAll:
-    """What looking at all jobs found: their wakes, which records were put right, which cannot be read.
+    """Findings of a look at all jobs: their wakes, which records were put right, which cannot be read.
 
     `arms`: the arm documents of these jobs (None: there is none), each read before the job's wake was worked out;
     `index`: all there were.

@@ -50,7 +50,7 @@ class CronScheduler(ABC):
         return True
 
     def unavailable_because(self) -> str | None:
-        """Why `is_available` is False, for the one warning; None where it is True."""
+        """Return why `is_available` is False, for the one warning; None where it is True."""
         return None if self.is_available() else "it is not configured"
 
     @abstractmethod

@@ -90,7 +90,7 @@ def load_plugin(name: str, activation: Activation) -> tuple[CronScheduler | None
 
 
 def ask_plugin(provider: CronScheduler) -> str | None:
-    """Why a provider is not available, None where it is. Never raises."""
+    """Return why a provider is not available, None where it is. Never raises."""
     try:
         with _heard():
             return None if provider.is_available() else provider.unavailable_because() or "it is not available"

@@ -1,4 +1,4 @@
-"""Which provider is active, and why. Jobs are never left without a trigger: the built-in one is always the net."""
+"""Choice of the active provider, and why. Jobs always have a trigger: the built-in one is the net."""
 
 from __future__ import annotations
 

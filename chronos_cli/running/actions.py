@@ -1,4 +1,4 @@
-"""What a job's record says is to be run, made into something that can be started.
+"""Actions: what a job's record says is to be run, made into something that can be started.
 
 Our own jobs keep it under `chronos.action`: {"command": [ARG, ...]}, {"shell": TEXT}, either with "stdin": TEXT, or
 {"http": {"method", "url", "headers"?, "body" or "body_from"?}}; their own variables are under `chronos.env` and in the
@@ -74,7 +74,7 @@ class HttpAction(NamedTuple):
 
 
 def action_kind(job: Mapping[str, Any]) -> str:
-    """What sort of action a record has: command, shell, http, script, prompt, or none."""
+    """Return what sort of action a record has: command, shell, http, script, prompt, or none."""
     ours = job.get("chronos")
     action = ours.get("action") if isinstance(ours, dict) else None
     if isinstance(action, dict):
@@ -135,7 +135,7 @@ def _resolved(
 
 
 def unhandled_fields(job: Mapping[str, Any], action: ProcessAction | HttpAction | None = None) -> tuple[str, ...]:
-    """What the record asks for that nothing here carries out, as `deliver=telegram:-100123`; for `list` and the row.
+    """Return what the record asks for in vain, as `deliver=telegram:-100123`; for `list` and the row.
 
     A prompt's runner is handed everything, so there only what comes after a failure, or before the runner, is named.
     `action` may be left out, where it cannot be resolved for one.

@@ -68,7 +68,7 @@ def run_hook(
 
 
 def _wait(process: Popen[bytes], said: int, until: float) -> bytes | None:
-    """What it said last on stderr, once it has ended; None when the time is up first."""
+    """Return what it said last on stderr, once it has ended; None when the time is up first."""
     os.set_blocking(said, False)
     kept = b""
     while True:

@@ -45,7 +45,7 @@ class Runner:
 
     @property
     def closed(self) -> bool:
-        """Whether no further message can come."""
+        """Return whether no further message can come."""
         return self._fd < 0
 
     def next_message(self, timeout_s: float) -> dict[str, Any] | None:
@@ -72,7 +72,7 @@ class Runner:
         return message is not None
 
     def reap(self) -> bool:
-        """Whether the runner is over, taking its exit status if so; never waits."""
+        """Return whether the runner is over, taking its exit status if so; never waits."""
         if not self._reaped:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -154,7 +154,7 @@ class Runners:
 
     @property
     def warm(self) -> bool:
-        """Whether the next claim can be handed to a warm runner."""
+        """Return whether the next claim can be handed to a warm runner."""
         with self._guard:
             return bool(self._warm) and self._warm[-1].usable
 

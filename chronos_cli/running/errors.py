@@ -1,4 +1,4 @@
-"""What can go wrong before a job's process runs."""
+"""Errors from before a job's process runs."""
 
 from __future__ import annotations
 

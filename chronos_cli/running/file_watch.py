@@ -36,12 +36,12 @@ class FileWatch:
 
     @property
     def changed(self) -> bool:
-        """Whether one of them is another file by now, is gone, or has come."""
+        """Return whether one of them is another file by now, is gone, or has come."""
         return any(stamp_of(path) != seen for path, seen in self._seen.items())
 
 
 def stamp_of(path: str) -> Stamp:
-    """When a file was last written, its size and its number; None where there is none to be seen."""
+    """Return when a file was last written, its size and its number; None where there is none to be seen."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ def places_of_code() -> list[str]:
 
 
 def places_of_zones() -> list[str]:
-    """What changes when the rules of time zones do: the database's folders and lists, and this machine's own zone."""
+    """Return what changes with the rules of time zones: the database's folders and lists, this machine's own zone."""
     from zoneinfo import TZPATH
 
     names = ("", "tzdata.zi", "zone.tab", "+VERSION", "version")

@@ -1,4 +1,4 @@
-"""What operations ask of the machine: hold a run, begin its process, wait for its end, tell whether another's lives.
+"""Interface to the machine: hold a run, begin its process, wait for its end, tell whether another's lives.
 
 The real one is `running.local`; the simulation brings its own.
 """
@@ -36,7 +36,7 @@ class Task:
 
 @frozen
 class AttemptEnd:
-    """How an attempt ended: `ok`, `failed`, `timeout` or `interrupted`."""
+    """End of an attempt: `ok`, `failed`, `timeout` or `interrupted`."""
 
     state: RunState
     exit_status: int | None = None
@@ -120,12 +120,12 @@ class Processes(ABC):
 
     @property
     def results_are_seen(self) -> bool:
-        """Whether every look at this store sees what stands beside a lock, since both lie in one place."""
+        """Return whether every look at this store sees what stands beside a lock, since both lie in one place."""
         return False
 
     @property
     def told_to_stop(self) -> bool:
-        """Whether this process was told to stop."""
+        """Return whether this process was told to stop."""
         return False
 
     def found(self, job_id: str, run_id: str) -> tuple[Mapping[str, Any], bool] | None:

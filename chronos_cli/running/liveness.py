@@ -46,7 +46,7 @@ END_WITHIN_S: Final = 3.0
 
 
 class LivenessProbe(Enum):
-    """What can be said about a run in hand from here."""
+    """Knowledge about a run in hand, from here."""
 
     ALIVE = "alive"
     ORPHANED = "orphaned"
@@ -254,7 +254,7 @@ def _kill_group(group: tuple[int, int], run_id: str, lock: os.stat_result) -> in
 
 
 def _is_of_run(pid: int, run_id: str, lock: os.stat_result) -> bool:
-    """Whether a process still has the run's lock, or at least the environment that the run gave it."""
+    """Return whether a process still has the run's lock, or at least the environment that the run gave it."""
     if has_open(pid, lock.st_dev, lock.st_ino):
         return True
     try:

@@ -107,12 +107,12 @@ class LocalProcesses(Processes):
 
     @property
     def results_are_seen(self) -> bool:
-        """Whether the locks lie in the home, beside its rows."""
+        """Return whether the locks lie in the home, beside its rows."""
         return not self.locks.shared
 
     @property
     def told_to_stop(self) -> bool:
-        """Whether a signal has told this process to stop."""
+        """Return whether a signal has told this process to stop."""
         return self.interrupts is not None and self.interrupts.signal is not None
 
     def found(self, job_id: str, run_id: str) -> tuple[Mapping[str, Any], bool] | None:

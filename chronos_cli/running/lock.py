@@ -61,7 +61,7 @@ class RunLock:
 
     @property
     def token(self) -> str:
-        """What the row and the file bear, and no other run's do."""
+        """Return what the row and the file bear, and no other run's do."""
         return str(self._note["token"])
 
     @property

@@ -32,7 +32,7 @@ _MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class LockPlace:
-    """Where the run locks of one home lie, for this user.
+    """Place of the run locks of one home, for this user.
 
     `home`: the folder of a local store, None for a bucket's. `store_id` gives the store's id where it is needed.
     `machine_home`: this user's folder by the machine's list of users; None where that names none.
@@ -53,7 +53,7 @@ class LockPlace:
 
     @property
     def shared(self) -> bool:
-        """Whether the folder is outside the home, named for the store's id."""
+        """Return whether the folder is outside the home, named for the store's id."""
         return self._home is None or on_network(self._home)
 
     def make(self, name: str = LOCKS) -> tuple[int, str]:
@@ -100,7 +100,7 @@ class LockPlace:
         return fd, path
 
     def _folders(self, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Where the folder may be, best first: a folder that is there, and the names below it."""
+        """Return where the folder may be, best first: a folder that is there, and the names below it."""
         if not self.shared:
             yield str(self._home), ("cron", self._own(name))
             return

@@ -1,4 +1,4 @@
-"""Which machine this is and which process a pid means: the facts behind "that owner is dead".
+"""Identity of this machine and of a process: the facts behind "that owner is dead".
 
 A pid alone proves nothing: it is used again, and other pid namespaces have the same numbers. So a process is named by
 (boot, pid namespace, host, pid, start time), as proc(5) gives them. Where /proc is missing nothing is taken as known.
@@ -30,7 +30,7 @@ def machine_identity() -> dict[str, str]:
 
 
 def same_machine(recorded: object) -> bool:
-    """Whether a recorded identity is certainly ours, so that its pids and locks can be looked at from here."""
+    """Return whether a recorded identity is certainly ours, so that its pids and locks can be looked at from here."""
     here = machine_identity()
     return all(here.values()) and recorded == here
 
@@ -45,7 +45,7 @@ def boot_clock() -> dict[str, object]:
 
 
 def seconds_since(recorded: object) -> float | None:
-    """How long ago a `boot_clock` was recorded; None where it is another boot's, or another machine's."""
+    """Return how long ago a `boot_clock` was recorded; None where it is another boot's, or another machine's."""
     here = boot_clock()
     then = recorded.get("seconds") if isinstance(recorded, dict) else None
     if not isinstance(then, int | float) or recorded != {**here, "seconds": then} or not here["boot"]:
@@ -54,7 +54,7 @@ def seconds_since(recorded: object) -> float | None:
 
 
 def start_time(pid: int) -> int | None:
-    """When a living process started, in clock ticks since boot; None if there is none, it is over, or none can tell."""
+    """Return when a living process started, in clock ticks since boot; None if it is over, or none can tell."""
     fields = _stat(pid)
     if fields is None or fields[_STAT_STATE] in _OVER:
         return None
@@ -62,7 +62,7 @@ def start_time(pid: int) -> int | None:
 
 
 def can_tell_processes() -> bool:
-    """Whether start times can be had at all; without them no pid is ever trusted."""
+    """Return whether start times can be had at all; without them no pid is ever trusted."""
     return start_time(os.getpid()) is not None
 
 
@@ -86,7 +86,7 @@ def holders(device: int, inode: int) -> list[int]:
 
 
 def has_open(pid: int, device: int, inode: int) -> bool:
-    """Whether a process has this file open for writing, as every process has that inherited its lock."""
+    """Return whether a process has this file open for writing, as every process has that inherited its lock."""
     folder = f"/proc/{pid}/fd"
     try:
         names = os.listdir(folder)
@@ -103,7 +103,7 @@ def has_open(pid: int, device: int, inode: int) -> bool:
 
 
 def _is_writable(pid: int, descriptor: str) -> bool:
-    """Whether a descriptor is open for writing: the octal flags in proc(5) fdinfo."""
+    """Return whether a descriptor is open for writing: the octal flags in proc(5) fdinfo."""
     try:
         with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb") as file:
             flags = next((line.split()[1] for line in file if line.startswith(b"flags:")), b"0")

@@ -1,4 +1,4 @@
-"""What a job says, in a file that never grows past its limit: the beginning stays, the end stays, the middle goes.
+"""Output of a job, in a file that never grows past its limit: the beginning stays, the end stays, the middle goes.
 
 It is written as it comes, so it can be followed. When the file is full, the older half of what comes after the head is
 cut out and a line says how much is missing; whoever follows sees the file become shorter, as with any rotated log.

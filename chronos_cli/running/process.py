@@ -28,7 +28,7 @@ _CHUNK: Final = 64 * 1024
 
 
 class RunFacts(NamedTuple):
-    """What a job is told about its run, in CHRONOS_JOB_ID, _RUN_ID, _FIRE_AT (ISO 8601, UTC) and _ATTEMPT (from 1)."""
+    """Facts for a job on its run, in CHRONOS_JOB_ID, _RUN_ID, _FIRE_AT (ISO 8601, UTC) and _ATTEMPT (from 1)."""
 
     job_id: str
     run_id: str

@@ -70,7 +70,7 @@ class Reporter:
 
 
 def begin_runner(environment: MutableMapping[str, str]) -> tuple[bytes, dict[str, str], Reporter]:
-    """What a runner does first: take its claim and secrets, and let go of everything else of whoever started it.
+    """Take a runner's claim and secrets, and let go of everything else that its starter had.
 
     `environment` is os.environ. Also works for a person who pipes a claim in by hand: then there are no secrets and no
     reader. The working folder becomes /, so that no folder or mount is kept in use.

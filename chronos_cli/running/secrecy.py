@@ -76,5 +76,5 @@ def _blank(memory: int, start: int, end: int, values: list[bytes]) -> None:
 
 
 def _is_whole(block: bytes, start: int, end: int) -> bool:
-    """Whether this is an argument, or the value of a variable or an option, from its first byte to its last."""
+    """Return whether this is an argument, or the value of a variable or an option, from its first byte to its last."""
     return block[end : end + 1] in {b"", b"\0"} and block[max(start - 1, 0) : start] in {b"", b"\0", b"="}

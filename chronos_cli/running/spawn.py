@@ -112,7 +112,7 @@ def _say_why_not(report: int, error: BaseException) -> NoReturn:
 
 
 def _parent_death_signal() -> Callable[[], object]:
-    """What the child calls so that the kernel kills it with its parent; does nothing where there is no such thing."""
+    """Return what the child calls so that the kernel kills it with its parent, where there is such a thing."""
     if sys.platform != "linux":
         return lambda: None
     import ctypes

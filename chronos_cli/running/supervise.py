@@ -48,7 +48,7 @@ class Clock:
 
 
 class SupervisedEnd(NamedTuple):
-    """How a run ended. `state` is ok, failed, timeout or interrupted.
+    """End of a run. `state` is ok, failed, timeout or interrupted.
 
     `exit_status` is None where a signal ended the job, which `signal` then names. `reason` is one line, empty for ok.
     `output_tail` is the end of what the job said, `output_bytes` how much it said, `output_error` why some is lost.
@@ -158,7 +158,7 @@ def _signal_group(child: Child, number: int) -> None:
 
 
 def _group_lives(child: Child) -> int:
-    """How many of the group live; the leader stays unreaped meanwhile, so that its number stays the group's."""
+    """Return how many of the group live; the leader stays unreaped meanwhile, so that its number stays the group's."""
     if can_tell_processes():
         return len(group_members(child.pid))
     if not _leader_is_over(child):
@@ -171,7 +171,7 @@ def _group_lives(child: Child) -> int:
 
 
 def _leader_is_over(child: Child) -> bool:
-    """Whether the leader has ended. It is not reaped where that can be had (waitid), so its pid stays its own."""
+    """Return whether the leader has ended. Where waitid can be had it is not reaped, so its pid stays its own."""
     if child.status is not None:
         return True
     try:

@@ -92,14 +92,14 @@ class WarmRunner:
 
     @property
     def usable(self) -> bool:
-        """Whether it takes claims of this process, now."""
+        """Return whether it takes claims of this process, now."""
         with self._guard:
             self._listen()
             return self._ready and self._is_ours()
 
     @property
     def over(self) -> bool:
-        """Whether another may take its place: it has ended, is about to, or belongs to the process we are a copy of."""
+        """Return whether another may take its place: it has ended, is about to, or belongs to the process we copy."""
         with self._guard:
             self._listen()
             return not self._is_ours()

@@ -74,7 +74,7 @@ class ArmDocument:
         return self.door == CARRIES and FEATURE_ARM_IN_ANSWER in self.features
 
     def sent(self) -> LastArm:
-        """What the pure plan needs to know of it."""
+        """Return what the pure plan needs to know of it."""
         return LastArm(
             wake=self.wake,
             fire_at=self.fire_at,
@@ -168,7 +168,7 @@ class ArmDocument:
 
 
 def unreadable_arm(job_id: str, why: str) -> ArmDocument:
-    """What stands for an arm document that cannot be read: this store armed the job, and what NAS holds is not known.
+    """Return the stand-in for an unreadable arm document: this store armed the job, what NAS holds is not known.
 
     The next arm of the job writes it anew, and NAS's list tells what it held.
     """

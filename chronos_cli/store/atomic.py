@@ -107,7 +107,7 @@ def _remove_leftover(at: int, name: str, now: float) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether `name` is one that this module gives to its temporary files."""
+    """Return whether `name` is one that this module gives to its temporary files."""
     return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
 
 

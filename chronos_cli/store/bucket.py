@@ -153,7 +153,7 @@ class BucketStore(DocumentStore):
         raise self._read_error("write", key, error) from error
 
     def _read_error(self, action: str, key: str, error: Exception) -> ChronosError:
-        """What a failed request that changed nothing amounts to."""
+        """Return what a failed request that changed nothing amounts to."""
         text = str(error)
         status = _status(text)
         what = f"cannot {action} {key} in {self.location}: {_said(text)}"
@@ -229,7 +229,7 @@ def _checked_endpoint(endpoint: str | None, scheme: str) -> str | None:
 
 
 def _version(meta: Mapping[str, Any]) -> str:
-    """What has to be handed back for a conditional write; members that are None would be refused there."""
+    """Return what has to be handed back for a conditional write; members that are None would be refused there."""
     return json.dumps({name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None})
 
 
@@ -239,7 +239,7 @@ def _status(text: str) -> int | None:
 
 
 def _said(text: str) -> str:
-    """What the service answered, in words that cannot hold a secret."""
+    """Return what the service answered, in words that cannot hold a secret."""
     status, code = _status(text), _CODE.search(text)
     if status is not None:
         return f"the service answered {status}" + (f" ({code[1]})" if code else "")

@@ -42,7 +42,7 @@ def disk_error(action: str, path: Path, error: OSError) -> StoreError:
 
 
 def _hint_to_read(path: Path, error: OSError) -> str | None:
-    """What gets a file read that could not be; nobody has tried to change anything."""
+    """Return what gets a file read that could not be; nobody has tried to change anything."""
     try:
         found = path.stat()
     except OSError:

@@ -60,7 +60,7 @@ def _still_named(fd: int, place: Place) -> bool:
 
 
 def _holder(fd: int) -> int | None:
-    """Who holds the lock, where the system tells (Linux), for the message alone."""
+    """Return who holds the lock, where the system tells (Linux), for the message alone."""
     inode = f":{os.fstat(fd).st_ino} "
     try:
         with open("/proc/locks", encoding="ascii") as table:  # noqa: PTH123 - a kernel table, not a path of ours

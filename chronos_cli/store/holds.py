@@ -23,7 +23,7 @@ NO_REASON: Final = "no reason given"
 
 @frozen
 class Hold:
-    """Why nothing may start: `reason`, since when (`engaged_at`) and `by` whom, as far as that is written down.
+    """Hold on all jobs: `reason`, since when (`engaged_at`) and `by` whom, as far as that is written down.
 
     `expires_at`: when it ends by itself; None where it stands until it is lifted. `where`: the home whose document it
     is, where that is not the home's own.

@@ -1,4 +1,4 @@
-"""What a place for documents must be able to do: read, create, replace on condition, list, delete.
+"""Interface of a place for documents: read, create, replace on condition, list, delete.
 
 Keys are relative posix paths (`cron/jobs.json`). A version is opaque: it is only ever handed back.
 """
@@ -57,7 +57,7 @@ class DocumentStore(ABC):
     @property
     @abstractmethod
     def location(self) -> str:
-        """Where this is, for people: a path or a URL without credentials."""
+        """Return where this is, for people: a path or a URL without credentials."""
 
     @abstractmethod
     def read(self, key: str) -> Document | None:

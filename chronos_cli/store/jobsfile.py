@@ -59,7 +59,7 @@ class Record:
 
     @property
     def number(self) -> str:
-        """How a record is named that cannot be by its id."""
+        """Return how a record is named that cannot be by its id."""
         return f"record {self.index + 1}"
 
 
@@ -88,7 +88,7 @@ class JobsFile:
 
     @classmethod
     def empty(cls) -> Self:
-        """What an absent file stands for."""
+        """Return what an absent file stands for."""
         return cls("", top=None, jobs=None, holder=None)
 
     @classmethod
@@ -158,7 +158,7 @@ class JobsFile:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to write."""
+        """Return whether there is anything to write."""
         return bool(self._put or self._removed or self._added)
 
     def mark(self) -> tuple[dict[int, dict[str, Any]], set[int], dict[str, dict[str, Any]]]:
@@ -284,7 +284,7 @@ class JobsFile:
         return value if row is None else {**value, **{key: _copied(row[key]) for key in row.keys() - value.keys()}}
 
     def _for_the_file(self, index: int, value: dict[str, Any]) -> dict[str, Any]:
-        """What the file is to hold of a record, so that with what lies beside it the whole is `value`."""
+        """Return what the file is to hold of a record, so that with what lies beside it the whole is `value`."""
         row = self._beside.get(str(value.get("id")))
         if row is None:
             return value
@@ -385,7 +385,7 @@ def _shallow(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(jobs: Container | None) -> tuple[Sequence[Member], list[Any], list[str] | None, Sequence[int]]:
-    """What of a container are records: the items, their values, in an object their keys, and their places in it."""
+    """Return the records of a container: the items, their values, in an object their keys, and their places in it."""
     if jobs is None:
         return [], [], None, []
     if isinstance(jobs.items, ArrayItems):
@@ -396,7 +396,7 @@ def _entries(jobs: Container | None) -> tuple[Sequence[Member], list[Any], list[
 
 
 def _jobs_of(top: Container, holder: Member | None, where: str) -> Container | None:
-    """Where the records stand in an object; None where they are to be made.
+    """Return where the records stand in an object; None where they are to be made.
 
     Raises StoreError for an object that may mean anything.
     """
@@ -416,7 +416,7 @@ def _jobs_of(top: Container, holder: Member | None, where: str) -> Container | N
 
 
 def _is_entry(item: Member) -> bool:
-    """Whether a member of an id-keyed object may be a job."""
+    """Return whether a member of an id-keyed object may be a job."""
     return item.key not in {_UPDATED, "version"}
 
 

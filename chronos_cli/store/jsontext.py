@@ -77,7 +77,7 @@ class BeyondError(json.JSONDecodeError):
 
 @frozen
 class UnreadableValue:
-    """What stands for such a value: `why` it is more than can be read, and those members of an object that are not."""
+    """Stand-in for such a value: `why` it is more than can be read, and those members of an object that are not."""
 
     why: str
     known: Mapping[str, Any]
@@ -105,7 +105,7 @@ def _scan_known(_: str, text: str, at: int) -> tuple[Any, int]:
 
 
 def skip_value(text: str, at: int) -> int:
-    """Where the value ends that starts at `at`, found by its brackets alone, without recursion. Raises ValueError."""
+    """Return the end of the value that starts at `at`, by its brackets alone, without recursion. Raise ValueError."""
     closing_of: Final = {"[": "]", "{": "}"}
     expected: list[str] = []
     for token in _TOKEN(text, at):
@@ -126,7 +126,7 @@ def skip_value(text: str, at: int) -> int:
 
 
 def after_comma(text: str, at: int) -> int | None:
-    """Where the next item starts after one that ended at `at`, or None where no comma follows."""
+    """Return where the next item starts after one that ended at `at`, or None where no comma follows."""
     comma = _COMMA(text, at)
     return comma.end() if comma else None
 
@@ -159,7 +159,7 @@ def scan_object(
 
 
 def closing(text: str, at: int, bracket: str) -> int:
-    """Where the container ends whose last item ended at `at`."""
+    """Return where the container ends whose last item ended at `at`."""
     at = skip_space(text, at)
     if text[at : at + 1] != bracket:
         raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
@@ -167,7 +167,7 @@ def closing(text: str, at: int, bracket: str) -> int:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are one: of equal types all the way down (`1` is not `true`), NaN being itself."""
+    """Return whether two JSON values are one: of equal types all the way down (`1` is not `true`), NaN being itself."""
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
@@ -179,7 +179,7 @@ def same(left: Any, right: Any) -> bool:
 
 @frozen
 class Style:
-    """How a text is laid out: its line ends, one step of indentation ("" for all on one line), and its escapes."""
+    """Layout of a text: its line ends, one step of indentation ("" for all on one line), and its escapes."""
 
     newline: str = "\n"
     step: str = "  "
@@ -279,7 +279,7 @@ def _indent_of_line(text: str, at: int) -> str:
 
 
 def _glue(text: str, found: Container, style: Style) -> str:
-    """What stands between two items."""
+    """Return what stands between two items."""
     items = found.items
     if len(items) > 1:
         return text[items[-2].end : items[-1].start]
@@ -288,7 +288,7 @@ def _glue(text: str, found: Container, style: Style) -> str:
 
 
 def colon_inside(text: str, found: Container, style: Style) -> str:
-    """What stands between a key and its value in this object."""
+    """Return what stands between a key and its value in this object."""
     if not found.items:
         return ": " if style.step else style.colon
     first = found.items[0]
@@ -296,7 +296,7 @@ def colon_inside(text: str, found: Container, style: Style) -> str:
 
 
 def _interior(text: str, found: Container, added: Sequence[str], style: Style) -> str:
-    """What stands between the brackets once nothing of the old is left."""
+    """Return what stands between the brackets once nothing of the old is left."""
     if not added:
         return ""
     if not style.step:

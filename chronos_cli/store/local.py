@@ -336,7 +336,7 @@ def _read_all(fd: int, size: int) -> bytes:
 
 
 def _led_nowhere(home: Path, path: Path) -> bool:
-    """Whether a link on the way leads to nothing: what it leads to may be on a volume that is not mounted now."""
+    """Return whether a link on the way leads to nothing: its target may be on a volume that is not mounted now."""
     place = path
     while len(place.parts) >= len(home.parts):
         if place.is_symlink() and not place.exists():

@@ -40,7 +40,7 @@ class Pack:
 
 
 def pack_key(name: str) -> str:
-    """Where the pack of that name is stored."""
+    """Return where the pack of that name is stored."""
     return f"{PREFIX}{name}.json"
 
 
@@ -124,6 +124,6 @@ def _better(one: Line | None, other: Line) -> Line:
 
 
 def rank(line: Line) -> tuple[int, bool]:
-    """Which of two lines counts: the newer wish, and of one wish what NAS has confirmed."""
+    """Return which of two lines counts: the newer wish, and of one wish what NAS has confirmed."""
     generation = line.get("generation")
     return generation if isinstance(generation, int) else 0, line.get("state") == "confirmed"

@@ -593,7 +593,7 @@ def _lived_horizon(names: Sequence[str], now: datetime, span: timedelta) -> str:
 
 
 def _settled_at(row: Row) -> str:
-    """When a row became what it is, in the form of a run id's time."""
+    """Return when a row became what it is, in the form of a run id's time."""
     return f"{(row.finished_at or row.claimed_at).astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
@@ -618,17 +618,17 @@ def _store_id(found: Document | None) -> str | None:
 
 
 def no_arm(job_id: str) -> StoredDocument[ArmDocument]:
-    """What stands for an arm document that is not there."""
+    """Return what stands for an arm document that is not there."""
     return StoredDocument(value=ArmDocument(job_id=job_id), version="")
 
 
 def row_key(job_id: str, run_id: str) -> str:
-    """Where a row is stored."""
+    """Return where a row is stored."""
     return f"cron/runs/{job_id}/{run_id}.json"
 
 
 def arm_key(job_id: str) -> str:
-    """Where a job's arm document is stored."""
+    """Return where a job's arm document is stored."""
     return f"{ARMS_PREFIX}{job_id}.json"
 
 

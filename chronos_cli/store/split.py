@@ -37,7 +37,7 @@ class SplitStoreError(StoreError):
 
 @frozen
 class RuntimeRows:
-    """What the database has of each job, by id, and a mark that changes when any of it does."""
+    """Content of the database by job id, and a mark that changes when any of it does."""
 
     rows: Mapping[str, Mapping[str, Any]]
     mark: str

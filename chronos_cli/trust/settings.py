@@ -20,7 +20,7 @@ NAS_JWT: Final = "nas-jwt"
 
 
 class KeyKind(StrEnum):
-    """Where the keys that verify come from."""
+    """Source of the keys that verify."""
 
     NONE = "none"
     URL = "url"
@@ -72,7 +72,7 @@ class TrustSettings:
 
     @property
     def key_kind(self) -> KeyKind:
-        """Which of its four forms `keys` has."""
+        """Return which of its four forms `keys` has."""
         text = self.keys.lstrip()
         if not text:
             return KeyKind.NONE

@@ -1,4 +1,4 @@
-"""Why a fire token is refused: one class, and so one stable code, per cause.
+"""Refusals of a fire token: one class, and so one stable code, per cause.
 
 The code goes to logs and JSON. The claim's name with the expected and the received value is in the message alone, for
 the operator's stderr; the HTTP answer is the same for every cause. The token itself is in none of them.

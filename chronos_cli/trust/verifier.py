@@ -1,4 +1,4 @@
-"""Which verifier judges fire tokens: the built-in one, or a function that the configuration names.
+"""Choice of the verifier of fire tokens: the built-in one, or a function that the configuration names.
 
 Such a function has the shape of `verify_nas_fire_token`: called with the token and the keywords `expected_audience`,
 `jwks_or_key` and `issuer`, it returns the claims, or None to refuse. What it accepts is accepted; binding to a job and

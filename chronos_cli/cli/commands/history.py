@@ -61,7 +61,7 @@ class UnreadableRow:
 
 @frozen
 class _Wanted:
-    """What is asked for: rows between two instants, in some states; None is no bound."""
+    """Bounds of what is asked for: rows between two instants, in some states; None is no bound."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -238,7 +238,7 @@ def _length(took: object) -> str:
 
 
 def sparkline(rows: list[Row], *, unicode: bool, most: int = 10_000) -> str:
-    """How long the newest `most` runs took, oldest first, one character each; empty where none has ended."""
+    """Return how long the newest `most` runs took, oldest first, one character each; empty where none has ended."""
     lengths = [
         (row.finished_at - row.started_at).total_seconds()
         for row in reversed(rows)

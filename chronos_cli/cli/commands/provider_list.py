@@ -56,7 +56,7 @@ def command(ctx: typer.Context) -> int:
 
 
 def _plugins(activation: Activation, resolved: ActiveProvider) -> list[dict[str, Any]]:
-    """What others wrote: active, merely there, or broken, with its error."""
+    """Return what others wrote: active, merely there, or broken, with its error."""
     from chronos_cli.providers.plugins import ask_plugin, find_plugins, load_plugin
 
     rows: list[dict[str, Any]] = []

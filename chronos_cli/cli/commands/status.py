@@ -133,7 +133,7 @@ def _status(invocation: Invocation, *, offline: bool, watch_code: bool) -> int:
 
 
 def conditions(view: JobView) -> list[str]:
-    """What about a job needs a look, each by its own word."""
+    """Return what about a job needs a look, each by its own word."""
     found = {
         "invalid": view.problem is not None,
         "unreadable": bool(view.unreadable),

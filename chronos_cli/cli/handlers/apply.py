@@ -27,7 +27,7 @@ _NAMED: Final = 10
 
 @frozen
 class ApplyOptions:
-    """What was asked of an apply."""
+    """Words of an apply."""
 
     files: tuple[str, ...]
     set_name: str | None

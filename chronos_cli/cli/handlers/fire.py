@@ -127,7 +127,7 @@ def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | No
 
 
 def detached(invocation: Invocation, *, looks: bool = False) -> Any:
-    """What starts runs in processes that outlive this one; `looks`: they also look at NAS after the answer."""
+    """Return what starts runs in processes that outlive this one; `looks`: they also look at NAS after the answer."""
     from chronos_cli.operations.firing.launchers import DetachedLauncher
     from chronos_cli.running.detach import Runners
 

@@ -1,4 +1,4 @@
-"""What the commands that change one job show afterwards: the job, its next times, and whether NAS follows."""
+"""Outcome of a command that changes one job: the job, its next times, and whether NAS follows."""
 
 from __future__ import annotations
 

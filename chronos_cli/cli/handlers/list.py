@@ -138,7 +138,7 @@ def _ask(context: Context) -> tuple[ArmList | None, ChronosError | None]:
 
 
 def _last_refused(config: Config) -> tuple[datetime, str] | None:
-    """When and why the token of a call was last refused here, where that is written down."""
+    """Return when and why the token of a call was last refused here, where that is written down."""
     if not os.path.exists(os.path.join(config.home, "cache", "refused.json")):  # noqa: PTH110, PTH118 - as above
         return None
     from pathlib import Path
@@ -244,7 +244,7 @@ def id_of(view: JobView, *, wide: bool, named: bool) -> tuple[str, ...]:
 
 
 def state_words(view: JobView) -> str:
-    """How a job stands, the worst first."""
+    """Return how a job stands, the worst first."""
     if view.problem is not None:
         return "invalid"
     if view.overrun_s is not None:
@@ -271,7 +271,7 @@ def last_words(view: JobView, now: datetime, *, whole: bool = False) -> str:
 
 
 def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
-    """What NAS holds, when that was verified, and whether the job will fire."""
+    """Return what NAS holds, when that was verified, and whether the job will fire."""
     arm = view.arm
     if view.will_fire:
         return "armed, will fire" + (f", {arm.off_by}" if arm.off_by else "")

@@ -63,7 +63,7 @@ class ProbeFire:
 
 @dataclass(slots=True)
 class Listener:
-    """Where callbacks arrive: records them, and answers each job as `answers` says (200 where it says nothing).
+    """Receiver of callbacks: records them, and answers each job as `answers` says (200 where it says nothing).
 
     `bodies`: what a 2xx to a job carries.
     """
@@ -235,7 +235,7 @@ class ContractProbe:
         raise BrokenError("the list does not end")
 
     def instant(self, job_id: str) -> datetime | None:
-        """When the list says a job fires, or None where it is not listed. Raises BrokenError."""
+        """Return when the list says a job fires, or None where it is not listed. Raises BrokenError."""
         found = [entry for entry in self.listed() if entry["job_id"] == job_id]
         demand(len(found) <= 1, f"the job is listed {len(found)} times")
         if not found:

@@ -31,7 +31,7 @@ class Backoff:
     def next_at(
         self, *, attempt: int, now: float, first_attempt_at: float, asked: float | None, draw: Callable[[], float]
     ) -> float | None:
-        """When to try again after attempt `attempt` failed, or None to give up.
+        """Return when to try again after attempt `attempt` failed, or None to give up.
 
         `asked`: what the agent's Retry-After said, never undercut. `draw`: uniform in [0, 1).
         """

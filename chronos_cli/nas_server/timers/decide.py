@@ -48,12 +48,12 @@ class Timer:
 
     @property
     def due_at(self) -> float:
-        """When it is to be relayed first: `fire_at`, spread over its tolerance."""
+        """Return when it is to be relayed first: `fire_at`, spread over its tolerance."""
         return self.fire_at + spread_s(self.agent_id, self.job_id, self.tolerance)
 
     @property
     def state(self) -> TimerState:
-        """Where it stands."""
+        """Return where it stands."""
         if self.in_flight:
             return TimerState.IN_FLIGHT
         return TimerState.RETRYING if self.attempts else TimerState.ARMED

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class TimerState(StrEnum):
-    """Where a timer stands."""
+    """State of a timer."""
 
     ARMED = "armed"
     IN_FLIGHT = "in_flight"

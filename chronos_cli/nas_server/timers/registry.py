@@ -238,7 +238,7 @@ class TimerRegistry:
         return DuePage(timers=timers, edge=(edge[0], edge[1]), ended=False)
 
     def next_due_at(self, after: float = float("-inf")) -> float | None:
-        """When the next timer later than `after` is due, or None where there is none."""
+        """Return when the next timer later than `after` is due, or None where there is none."""
         statement = "SELECT min(due_at) FROM timers WHERE due_at > ?"
         rows = self.backend.read(lambda session: session.all(statement, (max(after, -1e300),)))
         return None if rows[0][0] is None else float(rows[0][0])

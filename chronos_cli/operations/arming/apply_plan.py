@@ -45,7 +45,7 @@ _IN_FLIGHT = timedelta(seconds=5)
 
 @frozen
 class StepResult:
-    """What became of one step that called NAS."""
+    """Outcome of one step that called NAS."""
 
     step: Step
     error: ChronosError | None = None
@@ -138,7 +138,7 @@ def _sending(wire: NasTarget, wake: Wake, clock: Callable[[], datetime], *, lost
 
 
 def _spent(document: ArmDocument | None, held: Mapping[str, datetime | None], now: datetime) -> bool:
-    """Whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
+    """Return whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
     if document is None or document.state is not ArmState.CONFIRMED or document.fire_at is None:
         return False
     return held.get(document.job_id) != document.fire_at and document.fire_at > now + _IN_FLIGHT
@@ -166,7 +166,7 @@ def _noted(
 
 
 def _verdict(result: CallResult, sent: ArmDocument, now: datetime) -> tuple[_Change | None, bool]:
-    """What NAS's answer to an arm changes, and whether NAS is certain not to hold somebody else's wish."""
+    """Return what NAS's answer to an arm changes, and whether NAS is certain not to hold somebody else's wish."""
     error = result.error
     if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
         return stale(sent, error), False

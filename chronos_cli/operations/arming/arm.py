@@ -94,7 +94,7 @@ def changed_throughout(job_id: str) -> TemporaryError:
 
 
 def is_armed(document: ArmDocument | None, wake: Wake, wire: NasTarget, now: datetime) -> bool:
-    """Whether NAS has confirmed just this wake, or an answer carries it, under this identity and for this callback."""
+    """Return whether NAS has confirmed just this wake, or an answer carries it, for this identity and callback."""
     return (
         document is not None
         and document.state in HELD_STATES
@@ -168,20 +168,20 @@ def _send(
 
 
 def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
-    """Whether somebody else sent another instant while this one was under way: which of them came last, NAS knows."""
+    """Return whether somebody else sent another instant meanwhile: which of them came last, NAS knows."""
     if document.generation == sent.generation or FEATURE_GENERATION in document.features:
         return False
     return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
 
 
 def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:
-    """Whether the newer wish that NAS holds, confirmed to somebody else meanwhile, is the very same instant."""
+    """Return whether the newer wish that NAS holds, confirmed to somebody else meanwhile, is the very same instant."""
     newer = document.generation > sent.generation and document.state in HELD_STATES
     return newer and not document.spent and document.fire_at == sent.fire_at
 
 
 def _late(document: ArmDocument, now: datetime) -> bool:
-    """Whether the instant may have been past when it reached NAS, which need not say that it ignores such."""
+    """Return whether the instant may have been past when it reached NAS, which need not say that it ignores such."""
     return document.fire_at is not None and document.fire_at <= now and FEATURE_KEEPS_SLOT not in document.features
 
 
@@ -280,7 +280,7 @@ def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> ArmDocument:
 
 
 def may_be_held(document: ArmDocument, now: datetime) -> bool:
-    """Whether NAS may still hold the arm that was sent last."""
+    """Return whether NAS may still hold the arm that was sent last."""
     return document.state is not ArmState.CANCELLED and document.fire_at is not None and document.fire_at > now
 
 

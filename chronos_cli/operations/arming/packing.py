@@ -33,7 +33,7 @@ PACK_FROM: Final = 32
 
 @frozen
 class SendNote:
-    """What became of one job that was sent from a pack. `certain`: NAS surely holds no other wish than this one."""
+    """Outcome of one job that was sent from a pack. `certain`: NAS surely holds no other wish than this one."""
 
     job_id: str
     error: ChronosError | None
@@ -129,7 +129,7 @@ class Packing:
         return rival or overtaken(document, sent)
 
     def _others(self) -> tuple[Collection[str], Mapping[str, list[Line]]]:
-        """What others have made since: documents of a job's own, and lines of packs by job."""
+        """Return what others have made since: documents of a job's own, and lines of packs by job."""
         now = self._repository.arms(but=self._mine | {pack.key for pack in self._before.packs})
         lines: dict[str, list[Line]] = {}
         for pack in now.packs:
@@ -180,14 +180,14 @@ def packable(ctx_arms: Arms, job_ids: Iterable[str], pack_from: int) -> set[str]
 
 
 def _rivals(line: Line, sent: ArmDocument) -> bool:
-    """Whether a line of somebody else's pack stands for another wish, which NAS may have got after this one."""
+    """Return whether a line of somebody else's pack stands for another wish, which NAS may have got after this one."""
     return FEATURE_GENERATION not in sent.features and line.get("fire_at") != (
         sent.fire_at and sent.fire_at.isoformat()
     )
 
 
 def _over(sent: ArmDocument, found: ArmDocument) -> ArmDocument:
-    """What was sent, over a document that was founded on an older state: its notes stay."""
+    """Return what was sent, over a document that was founded on an older state: its notes stay."""
     return replace(
         sent,
         keys={**found.keys, **sent.keys},

@@ -252,7 +252,7 @@ def _note_held(
     listed: ArmList,
     pack_from: int,
 ) -> set[str]:
-    """What NAS shows as held is confirmed, whoever's answer was lost. Returns the jobs for which a pack says so."""
+    """Confirm what NAS shows as held, whoever's answer was lost. Return the jobs for which a pack says so."""
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
     found = {step.job_id: documents[step.job_id] for step in plan.steps if _shown(step, documents)}
     packed = packable(settled.index, found, pack_from)

@@ -41,7 +41,7 @@ RENEWED_AFTER: Final = timedelta(days=15)
 
 @frozen
 class SlotMemory:
-    """What was seen of one portal under one identity: `delivered` wakes that an answer left in place, since `since`.
+    """Memory of one portal under one identity: `delivered` wakes that an answer left in place, since `since`.
 
     `missed_at`: when one was missing last. `answers`: whether it armed the last answer of which that is known (None: of
     none), as seen at `answers_at`.

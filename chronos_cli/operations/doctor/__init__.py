@@ -41,7 +41,7 @@ __all__ = ["Check", "Level", "Subject", "examine", "last_accepted"]
 
 @frozen
 class Subject:
-    """What is examined, and what only the layers above know: locks, the active trigger, and how fires are answered."""
+    """Home under examination, with what only the layers above know: locks, active trigger, how fires are answered."""
 
     config: Config
     context: Context
@@ -86,7 +86,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
 
 
 def last_accepted(ctx: Context) -> datetime | None:
-    """When a fire of NAS was last verified and accepted, for any job or for a probe. None where none is known."""
+    """Return when a fire of NAS was last verified and accepted, for a job or a probe; None where none is known."""
     from chronos_cli.operations.firing.probe import read_probe
 
     probe = read_probe(ctx)

@@ -1,4 +1,4 @@
-"""What answers at the callback URL, seen from here: our callback, somebody else's server, or nobody.
+"""Look at the callback URL from here: our callback answers, somebody else's server, or nobody.
 
 An unsigned fire is sent: our callback refuses it in a way of its own, and nothing else about it is at stake.
 """
@@ -16,7 +16,7 @@ _MOST: Final = 4096
 
 
 class Responder(StrEnum):
-    """Who answered."""
+    """Kind of server that answered."""
 
     OURS = "ours"
     MISCONFIGURED = "misconfigured"
@@ -26,7 +26,7 @@ class Responder(StrEnum):
 
 @frozen
 class ProbeReply:
-    """Who answered at the fire route, and in a few words how."""
+    """Answer at the fire route: whose it was, and in a few words how."""
 
     who: Responder
     how: str

@@ -1,4 +1,4 @@
-"""What an examination is made of: checks, each with its level, what was found, and what mends it."""
+"""Checks, which make an examination: each with its level, what was found, and what mends it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How a check came out. WARN is worth a look; FAIL means that jobs do not run, or are not safe."""
+    """Outcome of a check. WARN is worth a look; FAIL means that jobs do not run, or are not safe."""
 
     OK = "OK"
     WARN = "WARN"

@@ -32,7 +32,7 @@ _SMALL: Final = (
 
 
 def check_documents(ctx: Context) -> Check:
-    """Whether everything beside jobs.json can be read, with what mends the first of those that cannot."""
+    """Check whether everything beside jobs.json can be read, with what mends the first of those that cannot."""
     found: list[tuple[str, str]] = []
     read = 0
     try:

@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and whether its locks can be trusted.
+"""File system of a path, and whether its locks can be trusted.
 
 On NFS, SMB and most FUSE file systems flock is local to one machine, emulated, or does nothing at all.
 """
@@ -23,14 +23,14 @@ _BSD_MOUNT = re.compile(r"(?P<device>.+?) on (?P<point>/.*) \((?P<kind>[^,)]+)")
 
 @frozen
 class Mount:
-    """Where a file system is mounted, and its kind as the kernel calls it."""
+    """Place where a file system is mounted, and its kind as the kernel calls it."""
 
     point: str
     kind: str
 
     @property
     def remote(self) -> bool:
-        """Whether its locks may not hold between machines, or at all."""
+        """Return whether its locks may not hold between machines, or at all."""
         return self.kind in _NETWORK or self.kind.startswith(("fuse.", "osxfuse", "macfuse"))
 
 

@@ -30,7 +30,7 @@ _FOR_OTHERS = 0o077
 
 
 def check_config(config: Config) -> Check:
-    """Which files the settings come from; that they could be read is shown by their being here."""
+    """Tell which files the settings come from; that they could be read is shown by their being here."""
     home = f"home {config.home} ({config.origin('home')})"
     variables = sorted({origin for origin in config.origins.values() if origin.startswith("CHRONOS_")})
     more = f"; also from {', '.join(variables)}" if variables else ""
@@ -44,7 +44,7 @@ def check_config(config: Config) -> Check:
 
 
 def check_home(config: Config) -> Check:
-    """Whether the home is there, usable, and nobody else's to write."""
+    """Check whether the home is there, usable, and nobody else's to write."""
     path = Path(config.home)
     if not path.is_dir():
         return fail("home", f"{path} is no folder", code="no_home", mend=f"chronos --home {path} init")
@@ -82,7 +82,7 @@ def _for_neighbours(path: Path, trusted: set[int], *, linked: bool) -> Check | N
 
 
 def check_modes(config: Config) -> Check:
-    """Whether others can read the token, or change what is run."""
+    """Check whether others can read the token, or change what is run."""
     secrets = [config.token_file] if config.token_file else []
     secrets.append(str(Path(config.home, AUTH_FILE)))
     runs = [config.path, *(str(Path(config.home, name)) for name in (JOBS_KEY, "scripts"))]
@@ -112,7 +112,7 @@ def _mode(path: str) -> int:
 
 
 def check_file_system(config: Config, mounts: str) -> Check:
-    """Whether the store lies where locks hold."""
+    """Check whether the store lies where locks hold."""
     if "://" in config.store:
         return ok("file_system", f"{config.store} needs no locks: it is written on condition")
     folder = config.store or config.home
@@ -127,7 +127,7 @@ def check_file_system(config: Config, mounts: str) -> Check:
 
 
 def check_store(config: Config, ctx: Context, locks: LockPlace) -> Iterator[Check]:
-    """Whether the jobs can be read, a write with an old version is refused, and the locks can be had."""
+    """Check whether the jobs can be read, a write with an old version is refused, and the locks can be had."""
     try:
         count = len(ctx.repository.jobs().records)
     except ChronosError as error:
@@ -167,7 +167,7 @@ def _take_run_lock(locks: LockPlace) -> str:
 
 
 def check_time_zones(config: Config) -> Check:
-    """Whether zones have data here, and where the home's zone comes from."""
+    """Check whether zones have data here, and where the home's zone comes from."""
     origin = config.origin("timezone")
     for name in (config.timezone, _OFTEN_USED):
         try:

@@ -144,7 +144,7 @@ def _is_called_for(late: Sequence[JobView]) -> bool:
 
 
 def _doubts(found: Listing) -> Check:
-    """Whether every next time is one that its schedule gives, and none that a wrong clock has put far ahead."""
+    """Check whether every next time is one that its schedule gives, and none that a wrong clock has put far ahead."""
     doubtful = sorted((view for view in found.jobs if view.doubt is not None), key=lambda view: view.id)
     ahead = [view for view in doubtful if view.doubt is not None and view.doubt.code == AHEAD]
     for views, level in ((ahead, fail), (doubtful, warn)):
@@ -161,7 +161,7 @@ def _hold(found: Listing) -> Check:
 
 
 def _alerts(ctx: Context) -> Iterator[Check]:
-    """Whether the on-failure commands are there to be run; nothing is said where none is named."""
+    """Check whether the on-failure commands are there to be run; nothing is said where none is named."""
     import shutil
 
     named = {job.policy.on_failure[0]: job.id for job in read_all(ctx) if job.policy.on_failure}

@@ -31,7 +31,7 @@ _SET_CLOCK: Final = "timedatectl set-ntp true"
 
 
 def ask_nas(ctx: Context) -> tuple[list[Check], ArmList | None]:
-    """Whether NAS answers, takes the token, and has the same time; and what it holds, None where it did not say."""
+    """Check that NAS answers, takes the token and has the same time; return what it holds, None if it did not say."""
     if ctx.wire is None:
         text = "no NAS is configured: jobs are triggered by ticks alone"
         return [ok("nas", text), ok("token", "not needed"), ok("clock", "there is no NAS to compare it with")], None
@@ -57,7 +57,7 @@ def _answered(ctx: Context, nas: Nas, held: ArmList, took_s: float) -> Iterator[
 
 
 def _slot(ctx: Context, held: ArmList) -> Check:
-    """Whether NAS leaves in its slot what was armed before an answer: promised, learned, or not known yet."""
+    """Check whether NAS leaves in its slot what was armed before an answer: promised, learned, or not known yet."""
     memory = recall(ctx)
     if FEATURE_KEEPS_SLOT in held.features:
         return ok("slot", "NAS promises to keep what is armed before an answer")
@@ -109,7 +109,7 @@ def _clock(now: datetime, server_time: datetime | None) -> Check:
 
 
 def check_keys(config: Config) -> Check:
-    """Whether the keys that verify fires can be had, and are in the cache for when NAS cannot be asked."""
+    """Check whether the keys that verify fires can be had, and are in the cache for when NAS cannot be asked."""
     if not config.portal_url and not config.nas_jwks_url:
         return ok("keys", "not needed: nobody may call")
     try:
@@ -170,7 +170,7 @@ def _published(settings: TrustSettings) -> Check:
 
 
 def check_token_memory(config: Config) -> Check:
-    """Whether used tokens can be remembered, so that one which names no job and instant is good for one only."""
+    """Check whether used tokens can be remembered, so that one which names no job and instant is good for one only."""
     if not config.portal_url and not config.nas_jwks_url:
         return ok("token_memory", "not needed: nobody may call")
     from chronos_cli.trust.jti import check_memory
@@ -186,7 +186,7 @@ def check_token_memory(config: Config) -> Check:
 
 
 def check_claims(config: Config, ctx: Context, accepted_at: datetime | None) -> Iterator[Check]:
-    """Whether NAS mints the audience and the issuer that are expected here, as far as the last fires show it.
+    """Check whether NAS mints the audience and the issuer that are expected here, as far as the last fires show it.
 
     NAS mints tokens only for fires, so without one nothing is known: `doctor --probe` makes one.
     """

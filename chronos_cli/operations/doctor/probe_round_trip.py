@@ -105,7 +105,7 @@ def _wait(ctx: Context, sent: Probe, seconds: float, *, answered: bool = False) 
 
 
 def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
-    """Which hop failed: the token was refused, nobody or somebody else answers, or NAS never called."""
+    """Return which hop failed: the token was refused, nobody or somebody else answers, or NAS never called."""
     refused = last_refused(Path(config.home, "cache"))
     if refused is not None and refused.at >= probe.sent_at:
         setting = {"audience": "expected_audience", "issuer": "portal_url"}.get(refused.code)
@@ -152,7 +152,7 @@ def _not_relayed(nas: Nas, probe: Probe, now: datetime) -> Check:
 
 
 def _slot(ctx: Context, nas: Nas, probe: Probe) -> Check:
-    """Whether what was armed during the fire is still held after its 2xx."""
+    """Check whether what was armed during the fire is still held after its 2xx."""
     found = _wait(ctx, probe, _BUDGET_S, answered=True)
     if found is None or found.again is None:
         why = "the callback is not done" if found is None else str(found.again_error)

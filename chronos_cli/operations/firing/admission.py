@@ -1,4 +1,4 @@
-"""Who may fire what: the token is judged first, then held against the job and the instant that were asked for.
+"""Admission of a fire: the token is judged first, then held against the job and the instant that were asked for.
 
 Nothing of the store is read here, and nothing is started.
 """
@@ -38,7 +38,7 @@ class AuthorizedFire:
 
 
 def trust_settings(config: Config) -> TrustSettings:
-    """What fire tokens are judged by, from the launching configuration."""
+    """Return what fire tokens are judged by, from the launching configuration."""
     from chronos_cli.trust.settings import TrustSettings
 
     return TrustSettings(

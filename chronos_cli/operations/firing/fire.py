@@ -51,7 +51,7 @@ class Running(Protocol):
 
 
 class Launcher(Protocol):
-    """How runs are started: in this process, or each in one that outlives it."""
+    """Way of starting runs: in this process, or each in one that outlives it."""
 
     def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
         """Start a run, and return once its row says running; None when somebody else has started it.
@@ -300,7 +300,7 @@ def _names_answer(document: ArmDocument, came: FireRequest) -> bool:
 
 
 def _unarmed(report: FireReport, document: ArmDocument | None, why: str) -> FireReport:
-    """What runs goes on, but NAS has to come again: it may hold nothing that wakes the job in time."""
+    """Return what runs goes on, but NAS has to come again: it may hold nothing that wakes the job in time."""
     return replace(
         report,
         arm=document,
@@ -352,7 +352,7 @@ def _is_armed_already(
 
 
 def _is_displaced(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> bool:
-    """Whether this fire may show that NAS no longer holds what was sent last, so that its key must not be sent again.
+    """Return whether this fire may show that NAS no longer holds what was sent last: its key is not sent again.
 
     One that names no instant may have been the very one that is armed, before its time by our clock. One of another
     instant that was sent once came from a call that reached NAS late, and took the place of the newer.
@@ -367,7 +367,7 @@ def _is_displaced(ctx: Context, document: ArmDocument, decision: Decision, came:
 
 
 def _waits_for(document: ArmDocument, wake: Wake | None) -> bool:
-    """Whether what was sent last was sent for this wake."""
+    """Return whether what was sent last was sent for this wake."""
     return wake is not None and document.wake == wake.at
 
 
@@ -430,7 +430,7 @@ def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosE
 
 
 def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
-    """Why NAS may not wake the job in time after its run's end, or None: whoever saw to that end may have failed."""
+    """Return why NAS may not wake the job in time after its run's end, or None: who saw to that may have failed."""
     wake = present_wake(ctx, report.job_id)
     try:
         stored = ctx.repository.arm(report.job_id)

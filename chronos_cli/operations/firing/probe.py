@@ -50,7 +50,7 @@ class Probe:
 
     @property
     def answered(self) -> bool:
-        """Whether the callback was done with the fire."""
+        """Return whether the callback was done with the fire."""
         return self.received_at is not None and (self.again is not None or self.again_error is not None)
 
     def to_json(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ SIGNED: Final = frozenset(
 
 @frozen
 class RefusedToken:
-    """When a token was refused, the stable code of the cause, and its line for the operator: no part of the token."""
+    """Note of a refused token: when, the stable code of the cause, its line for the operator; no part of the token."""
 
     at: datetime
     code: str

@@ -31,7 +31,7 @@ _OUTPUT_PAUSES: Final = 3
 
 @frozen
 class RunTicket:
-    """What a runner is handed: the record as claimed, the entry, which attempt, and the starter's token. No secrets."""
+    """Ticket of a runner: the record as claimed, the entry, which attempt, and the starter's token. No secrets."""
 
     record: Mapping[str, Any]
     entry: Open

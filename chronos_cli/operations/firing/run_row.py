@@ -151,7 +151,7 @@ class _Marking:
 
 
 def is_ours(row: Row, starter: str, owner: Mapping[str, Any]) -> bool:
-    """Whether a row is running by the write of the process that holds just this lock."""
+    """Return whether a row is running by the write of the process that holds just this lock."""
     theirs = (row.owner or {}).get("token")
     return row.state is RunState.RUNNING and row.starter == starter and theirs == owner["token"]
 

@@ -37,7 +37,7 @@ _TOGETHER: Final = 50
 
 @frozen
 class TickResult:
-    """What one tick did: run ids started, rows of those that ended while it waited, jobs it could not look at.
+    """Result of one tick: run ids started, rows of those that ended while it waited, jobs it could not look at.
 
     `unarmed`: jobs whose next wake NAS could not be told of; another tick will find them due all the same.
     """
@@ -143,7 +143,7 @@ def _refuse_held(ctx: Context) -> None:
 
 
 def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
-    """Whether a look could find something to do: an instant that has come, a run in hand, a cursor to put right."""
+    """Return whether a look could find work: an instant that has come, a run in hand, a cursor to put right."""
     if job.open:
         return True
     if job.standing is not Standing.LIVE:
@@ -154,7 +154,7 @@ def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
 
 
 def _is_doubtful(job: Job, now: datetime, trust: Trust) -> bool:
-    """Whether only a clock that nobody confirms says that a job is due."""
+    """Return whether only a clock that nobody confirms says that a job is due."""
     if job.standing is not Standing.LIVE or job.cursor is None:
         return False
     return job.cursor <= now and not may_settle(job, job.cursor, now, trust)
@@ -169,7 +169,7 @@ def _unconfirmed(job: Job, now: datetime) -> ChronosError:
 
 
 def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
-    """Whether NAS has confirmed the timer of just this occurrence, and still has time for it."""
+    """Return whether NAS has confirmed the timer of just this occurrence, and still has time for it."""
     if ctx.wire is None or job.cursor is None or job.open:
         return False
     now = ctx.clock()

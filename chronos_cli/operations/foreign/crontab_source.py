@@ -1,4 +1,4 @@
-"""Where a crontab comes from, always as bytes: a file, standard input, or the user's own by `crontab -l`.
+"""Source of a crontab, always as bytes: a file, standard input, or the user's own by `crontab -l`.
 
 Lines that became jobs can be taken out of the user's own; what it held before is kept in a file first.
 """

@@ -25,7 +25,7 @@ _TIMEOUT_S: Final = 30.0
 
 
 class InstallKind(StrEnum):
-    """What runs the tick."""
+    """Program that runs the tick."""
 
     CRONTAB = "crontab"
     SYSTEMD = "systemd"
@@ -56,7 +56,7 @@ class Tick:
 
     @property
     def name(self) -> str:
-        """What the unit is called: the same for the same home, another for another."""
+        """Return what the unit is called: the same for the same home, another for another."""
         return "chronos-tick" if self.default_home else f"chronos-tick-{crc32(self.home.encode()):08x}"
 
 
@@ -70,7 +70,7 @@ class Piece:
 
 @frozen
 class InstallResult:
-    """What installing or removing came to."""
+    """Outcome of installing or removing."""
 
     changed: bool
     where: str
@@ -78,7 +78,7 @@ class InstallResult:
 
 
 def pieces(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
-    """What is to be written. Raises UsageError for an interval that this kind cannot keep."""
+    """Return what is to be written. Raises UsageError for an interval that this kind cannot keep."""
     found: tuple[Piece, ...] = _module(kind).pieces(tick, environ)
     return found
 

@@ -49,7 +49,7 @@ class AppliedItem:
 
 @opaque
 class WantedJobs:
-    """What files ask for: jobs, and the sets that they are the whole of. Jobs without a set leave every set alone."""
+    """Jobs that files ask for, and the sets that they are the whole of. Jobs without a set leave every set alone."""
 
     specs: tuple[DescribedJob, ...]
     sets: tuple[str, ...] = ()

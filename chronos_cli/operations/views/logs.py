@@ -65,7 +65,7 @@ def _has_row(ctx: Context, job_id: str, run_id: str) -> bool:
 
 
 def output_key(row: Row) -> str | None:
-    """Where the output of a row's newest attempt is kept, or None where it printed nothing."""
+    """Return where the output of a row's newest attempt is kept, or None where it printed nothing."""
     if row.output:
         return row.output
     for attempt in reversed(row.attempts):

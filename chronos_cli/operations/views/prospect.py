@@ -25,7 +25,7 @@ _ANSWERED: Final = "answered "
 
 @opaque
 class Surroundings:
-    """What is so for every job of a home. `refused`: why the last call was refused, None where it was accepted.
+    """Facts that hold for every job of a home. `refused`: why the last call was refused, None where it was accepted.
 
     `unreachable`: why NAS cannot reach the callback, as its failed calls of any job show it.
     """

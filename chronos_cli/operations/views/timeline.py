@@ -246,7 +246,7 @@ def _coming(job: Job, now: datetime, end: datetime) -> Iterator[datetime]:
 
 
 def _shifts(zone: tzinfo, start: datetime, end: datetime) -> Iterator[Shift]:
-    """Where the zone's UTC offset changes, to the second."""
+    """Return where the zone's UTC offset changes, to the second."""
     at = start
     while at < end:
         later = min(at + _HOUR, end)
