@@ -307,12 +307,8 @@ def test_no_two_test_files_share_a_name():
     assert sorted(names) == sorted(set(names))
 
 
-NOT_YET_REWORDED = {"cli", "core/clock.py", "operations", "running", "store"}
-"""Rooms, and one file, whose docstrings may still begin with a question word. It may only shrink."""
-
-
 def test_docstrings_begin_with_a_verb_or_a_noun():
-    """No docstring begins with a question word, and a room that has none of them is no exception any more."""
+    """No docstring begins with a question word."""
     package = ROOT / "chronos_cli"
     found = {
         f"{path.relative_to(package)}:{number}"
@@ -320,8 +316,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if re.match(r'\s*r?"""(What|Whether|Who|Whoever|How)\b', line)
     }
-    rooms = {"core/clock.py" if place.startswith("core/clock.py:") else place.split("/")[0] for place in found}
-    assert rooms == NOT_YET_REWORDED, sorted(found)
+    assert found == set()
 
 
 def _public_classes():

@@ -13,7 +13,7 @@ _MOST = 2_000
 _MAX_BYTES = 64 * 2**20
 _LONGEST_NAME = 60
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-+,:@/=#()")
-"""What of a name is shown: no character of these means anything to a shell between quotes, or to a terminal."""
+"""Characters of a name that are shown: none of them means anything to a shell between quotes, or to a terminal."""
 
 
 def main(arguments: list[str]) -> int:

@@ -25,7 +25,7 @@ _TOP: Final = 56
 _ROW: Final = 26
 _FOOT: Final = 40
 _LEAST: Final = 3.0
-"""How wide the shortest run is drawn, in pixels."""
+"""Width of the shortest run that is drawn, in pixels."""
 
 
 def render(facts: Timeline) -> str:

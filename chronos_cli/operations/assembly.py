@@ -42,7 +42,7 @@ class ProcessEnvironment:
     interrupts: Interrupts | None = None
     budget_s: float | None = None
     by_person: bool = False
-    """What the process changes, a person asked for."""
+    """True where a person asked for what the process changes."""
 
 
 def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True) -> Context:

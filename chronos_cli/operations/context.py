@@ -87,7 +87,7 @@ class Context:
     steady: Callable[[], float] = _steady
     """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where it has one."""
     trust: Trust = Trust.ALONE
-    """What is known of the clock, here and now."""
+    """Knowledge of the clock, here and now."""
     ahead: timedelta | None = None
     """By how much this machine's clock was ahead of the witness's; None where none was heard."""
     retention: Retention = field(default_factory=Retention)

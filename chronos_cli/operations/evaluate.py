@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TORN: Final = "its row could not be read"
 _MOST_SAID: Final = 300
-"""How much is said of what is wrong with a record, which may quote it."""
+"""Characters of what is said to be wrong with a record, which may quote it."""
 
 
 @frozen
@@ -366,7 +366,7 @@ class EvaluationOfAll:
     any_jobs: bool
     index: Arms
     doubts: Mapping[str, TimeDoubt] = field(default_factory=dict)
-    """What is strange about next times that were not put right."""
+    """Doubts about next times that were not put right."""
 
 
 def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> EvaluationOfAll:

@@ -34,7 +34,7 @@ HANDED_ON: Final = (
     "id", "name", "skills", "skill", "model", "provider", "base_url", "deliver", "context_from", "enabled_toolsets",
     "origin", "workdir", "failure_deliver", "quota_hold_until", "manual_run_prompt",
 )  # fmt: skip
-"""What a prompt runner is told about the job, as JSON in CHRONOS_JOB; keys without a value are left out."""
+"""Keys of what a prompt runner is told about the job, as JSON in CHRONOS_JOB; those without a value are left out."""
 
 MONITOR: Final = ("monitor_script", "monitor_url", "monitor_tool")
 """Each makes a job one that runs only when what it watches has changed, which hermes finds out."""

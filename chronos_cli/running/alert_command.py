@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 STOPPING_S: Final = 3.0
-"""How long it may take in a process that was told to stop: whoever told it will not wait long."""
+"""Time that it may take in a process that was told to stop: whoever told it will not wait long."""
 
 _LOOK_EVERY_S: Final = 0.02
 _CHUNK: Final = 64 * 1024

@@ -72,7 +72,7 @@ class RunHold(ABC):
     """A run held by its lock, from before its row says `running` until after its end."""
 
     owner: Mapping[str, Any]
-    """Who holds it, as the row records it."""
+    """Owner, as the row records it."""
 
     unhandled: tuple[str, ...] = ()
     """Fields of the record that nothing here acts on."""

@@ -196,7 +196,7 @@ class SeenLock:
     begun: bool = True
     """False where the job was certainly not begun."""
     result: Mapping[str, Any] | None = None
-    """How the run ended, where its own process has said so."""
+    """End of the run, where its own process has said so."""
 
 
 def lock_name(job_id: str, run_id: str, token: str) -> str:

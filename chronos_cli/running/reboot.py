@@ -18,7 +18,7 @@ _MACHINE_ID: Final = "/etc/machine-id"
 _FIRST_NAMESPACES: Final = {"pid": 0xEFFFFFFC, "user": 0xEFFFFFFD, "uts": 0xEFFFFFFE}
 """The numbers of the kernel's own namespaces (include/linux/proc_ns.h): a container has at least one of others."""
 _ELSEWHERE: Final = ("/usb", "/session", "nvme-fabrics", "/nbd", "/rbd", "/drbd", "/mmcblk", "/zram", "/ram")
-"""What the path of a device holds that can be taken out, or that lies across a network."""
+"""Parts of the path of a device that can be taken out, or that lies across a network."""
 _MOST_LAYERS: Final = 8
 
 

@@ -26,7 +26,7 @@ TIMEOUT_GRACE_S: Final = 5.0
 INTERRUPT_GRACE_S: Final = 0.8
 """The same when we were told to stop: the end must be on disk two seconds after the signal."""
 GONE_WITHIN_S: Final = 0.6
-"""How long after SIGKILL processes are waited for; what then remains sits in the kernel and cannot be killed."""
+"""Time for which processes are waited for after SIGKILL; what then remains sits in the kernel and cannot be killed."""
 
 TAIL_BYTES: Final = 2048
 _LOOK_EVERY_S: Final = 1.0  # poll(2) does not count suspended time, so it never waits longer than this

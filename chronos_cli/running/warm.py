@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CHANNEL_FD: Final = 3
 """The warm runner's end of the socket, when it starts."""
 IDLE_S: Final = 60.0
-"""How long it stays with nothing to do, and how soon one answer must follow another to have it started."""
+"""Time that it stays with nothing to do, and within which one answer must follow another to have it started."""
 
 HAND_OVER: Final = struct.Struct("=I")
 """The number of a hand-over; with it come four descriptors: claim, secrets, variables, and the pipe for messages."""

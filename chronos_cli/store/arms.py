@@ -25,7 +25,7 @@ KEY_MEMORY_S: Final = 3_600
 
 CARRIES: Final = "carries"
 PLAIN: Final = "plain"
-"""What `door` says of the callback that took a job's last fire: its answers carry the next wake, or they do not."""
+"""Values of `door`, on the callback that took a job's last fire: its answers carry the next wake, or they do not."""
 
 
 @frozen
@@ -66,7 +66,7 @@ class ArmDocument:
     last_fire_error: Mapping[str, Any] | None = None
     notes: tuple[Mapping[str, Any], ...] = ()
     unreadable: bool = False
-    """Whether this only stands for a document that cannot be read; never stored."""
+    """True where this only stands for a document that cannot be read; never stored."""
 
     @property
     def accepts(self) -> bool:
@@ -221,4 +221,4 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "notes": _each(dict),
     "features": _each(str),
 }
-"""How each stored value is read: whatever is not what it stands for makes the document unreadable."""
+"""Readers of the stored values: whatever is not what it stands for makes the document unreadable."""

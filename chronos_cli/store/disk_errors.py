@@ -22,7 +22,7 @@ _HINTS: Final = {
 }
 
 _OF_ANOTHER_KIND: Final = frozenset({errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ENXIO})
-"""What is said of a folder, a pipe or a socket in place of a file, and of a file in place of a folder."""
+"""Errors of a folder, a pipe or a socket in place of a file, and of a file in place of a folder."""
 
 
 def disk_error(action: str, path: Path, error: OSError) -> StoreError:

@@ -52,7 +52,7 @@ class DocumentStore(ABC):
     """
 
     needs_proof: ClassVar[bool] = False
-    """Whether this kind of place may claim compare-and-swap without doing it, see `store/proof.py`."""
+    """True for a kind of place that may claim compare-and-swap without doing it, see `store/proof.py`."""
 
     @property
     @abstractmethod

@@ -205,6 +205,10 @@ def test_a_power_cut_at_any_moment_loses_no_occurrence_and_runs_none_twice(disk,
             chronos(home, "tick")
             chronos(home, "tick")
             judge(home, first)
+            ran = [line for line in log.read_text().splitlines() if line.startswith(f"{home} ")]
+            twice = {line.split()[2] for line in ran if ran.count(line) > 1}
+            rows = [path.read_text() for path in home.glob("cron/runs/*/*.json") if path.stem in twice]
+            assert not twice, f"ran twice: {rows}"
         except AssertionError as error:
             bad.append(f"cut {number}: {str(error)[:900]}")
         shutil.rmtree(home)

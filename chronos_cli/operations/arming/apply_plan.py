@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     _Change = Callable[[ArmDocument], ArmDocument]
     _Wish = tuple[Wake, StoredDocument[ArmDocument], _Change]
-    """What a job wants, its document as it was seen, and the change that notes what is being sent."""
+    """Wish of a job, its document as it was seen, and the change that notes what is being sent."""
 
 _IN_FLIGHT = timedelta(seconds=5)
 

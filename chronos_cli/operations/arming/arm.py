@@ -34,7 +34,7 @@ STALE_GENERATION: Final = "stale_generation"
 """Why a NAS that knows generations rejects a wish: it holds a newer one."""
 
 DELIVERED: Final = "delivered"
-"""What a NAS may answer to a key it has already delivered: it holds nothing, and that key never arms again."""
+"""Answer of a NAS to a key it has already delivered: it holds nothing, and that key never arms again."""
 
 _ROUNDS: Final = 8
 AGREES_WITHIN = timedelta(seconds=5)

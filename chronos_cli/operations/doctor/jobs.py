@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.ticks import Ticks
 
 AGAIN_AFTER_S: Final = 1.0
-"""How long a fire that is under way is given to arm its next wake."""
+"""Time that a fire under way is given to arm its next wake."""
 
 NAMES: Final = frozenset({"jobs", "records", "armed", "overdue", "failing", "next", "tick", "environment"})
 """The checks that say that a job needs a look; a home whose others are well is in order."""

@@ -27,7 +27,7 @@ AHEAD: Final = timedelta(seconds=2)
 _BUDGET_S: Final = 15.0
 _POLL_S: Final = 0.1
 _SETTLE_S: Final = 1.5
-"""How long after the answer NAS is watched: by then it has done with the slot whatever it does."""
+"""Time for which NAS is watched after the answer: by then it has done with the slot whatever it does."""
 
 _ROUTE: Final = "route {url}/api/cron/fire to chronos_cli.callback.wsgi:application, past any login"
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _FOREVER_S: Final = 10.0 * 365 * 86_400
 STARTED_WITHIN_S: Final = 8.0
-"""How long a runner may take until it reports its run as running."""
+"""Time that a runner may take until it reports its run as running."""
 WARM_WITHIN_S: Final = 4.0
-"""How long one that a warm runner forks may take until another is started in its place."""
+"""Time that one of a warm runner may take until another is started in its place."""
 
 
 class InlineLauncher:

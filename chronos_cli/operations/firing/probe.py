@@ -27,7 +27,7 @@ PROBE_ID: Final = "chronos.probe"
 
 PROBE_KEY: Final = "cron/probe.json"
 LATER: Final = timedelta(hours=1)
-"""How far ahead the second instant is: never reached, since the probe cancels it."""
+"""Distance of the second instant: never reached, since the probe cancels it."""
 
 _BUDGET_S: Final = 10.0
 _INSTANTS: Final = ("fire_at", "sent_at", "received_at", "again")

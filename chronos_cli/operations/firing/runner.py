@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chronos_cli.running.runner_channel import Reporter
 
 ANSWERED_WITHIN_S: Final = 15.0
-"""How long the answer to our fire may take to leave once the run is over; arming, within 10 s, comes before it."""
+"""Time for the answer to our fire to leave once the run is over; arming, within 10 s, comes before it."""
 
 
 def main() -> int:

@@ -47,7 +47,7 @@ class TickResult:
     failed: dict[str, ChronosError]
     unarmed: dict[str, ChronosError]
     doubts: dict[str, TimeDoubt]
-    """What is strange about next times that no look of this tick has put right."""
+    """Doubts about next times that no look of this tick has put right."""
 
     @property
     def unsuccessful(self) -> tuple[Row, ...]:

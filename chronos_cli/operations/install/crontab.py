@@ -18,7 +18,7 @@ _READ = ("crontab", "-l")
 _WRITE = ("crontab", "-")
 _EMPTY = ("crontab", "-r")
 _NONE = ("no crontab", "no such file", "can't open")
-"""What cron's several implementations say, with an exit code of 1, to somebody who has none."""
+"""Words of cron's several implementations, with an exit code of 1, to somebody who has none."""
 
 
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:

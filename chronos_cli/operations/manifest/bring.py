@@ -54,7 +54,7 @@ class WantedJobs:
     specs: tuple[DescribedJob, ...]
     sets: tuple[str, ...] = ()
     owned: bool = True
-    """Whether the files have a say in whose a job is; an import has none."""
+    """True where the files have a say in whose a job is; an import has none."""
 
 
 def bring(

@@ -42,7 +42,7 @@ OVERDUE_AFTER: Final = timedelta(seconds=5)
 """The time after which an occurrence is called overdue, where NAS calls."""
 
 TICK_INTERVAL: Final = timedelta(seconds=60)
-"""How far ticks are apart, as they are installed: where only they look, an occurrence may be due for so long."""
+"""Time between ticks, as they are installed: where only they look, an occurrence may be due for so long."""
 
 
 @opaque
@@ -140,18 +140,18 @@ class Listing:
 
     jobs: tuple[JobView, ...]
     orphans: tuple[Arm, ...]
-    """What NAS holds for no job here, and for none of another home of the fleet."""
+    """Timers at NAS for no job here, and for none of another home of the fleet."""
 
     now: datetime
     of_profiles: tuple[tuple[str, Arm], ...] = ()
-    """What NAS holds for jobs of the other homes of the fleet, each with its profile."""
+    """Timers at NAS for jobs of the other homes of the fleet, each with its profile."""
 
     unread_profiles: Mapping[str, str] = field(default_factory=dict)
     """Why a profile's jobs are not known, where some of the orphans may be its own."""
 
     hold: Hold | None = None
     unreachable: str | None = None
-    """What comes of NAS's calls, where it tells that they do not get through at all."""
+    """Outcome of NAS's calls, where it tells that they do not get through at all."""
 
     not_reached_since: datetime | None = None
     """The earliest instant of a fire that NAS could not deliver."""

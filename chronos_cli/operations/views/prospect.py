@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.holds import Hold
 
 _ANSWERED: Final = "answered "
-"""How NAS begins its word on a call that the other side did answer."""
+"""Beginning of what NAS says of a call that the other side did answer."""
 
 
 @opaque
