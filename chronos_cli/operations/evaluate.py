@@ -206,7 +206,7 @@ def _gather_rows(
             stored = ctx.repository.row(job.id, entry.run)
         except UnreadableError as error:
             torn[entry.run], versions[entry.run] = error, error.version
-            rows[entry.run], liveness[entry.run] = _rebuilt(ctx, job, entry, error, now)
+            rows[entry.run], liveness[entry.run] = rebuilt_row(ctx, job, entry, error, now)
             if rows[entry.run].state is not RunState.RUNNING:
                 rebuilt[entry.run] = rows[entry.run]
             continue
@@ -254,7 +254,7 @@ def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
     return frozenset(owed | {at for at in map(instant_of, names) if at is not None})
 
 
-def _rebuilt(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: datetime) -> tuple[Row, Liveness]:
+def rebuilt_row(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: datetime) -> tuple[Row, Liveness]:
     """The row that stands for one that cannot be read, made from its entry and from what the run's lock tells.
 
     A run is never accepted again for it: it may have done its work. While its lock is held it goes on as `running`, and

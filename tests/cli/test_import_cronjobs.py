@@ -228,4 +228,7 @@ def test_a_job_of_ours_becomes_a_cron_job(chronos, home, tmp_path):
     assert (inner["backoffLimit"], inner["activeDeadlineSeconds"]) == (1, 300)
     assert inner["template"]["spec"]["containers"] == [{"name": "a", "image": "me:1", "command": ["date"]}]
     done = chronos("job", "export", "--format", "nomad", home=home)
-    assert (done.code, "there is no format 'nomad': use json, crontab, kubernetes or systemd" in done.err) == (2, True)
+    assert (done.code, "there is no format 'nomad': use apply, json, crontab, kubernetes or systemd" in done.err) == (
+        2,
+        True,
+    )

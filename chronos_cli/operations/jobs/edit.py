@@ -18,7 +18,7 @@ from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.row import Row, RunState, Timing, concluded, given_up, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.evaluate import TORN, Evaluation, evaluate
+from chronos_cli.operations.evaluate import TORN, Evaluation, evaluate, rebuilt_row
 from chronos_cli.operations.firing.probe import PROBE_ID
 from chronos_cli.operations.witness import hear
 from chronos_cli.store.repository import open_runs
@@ -240,22 +240,23 @@ def _close_open(ctx: Context, record: dict[str, Any]) -> None:
     except ChronosError:
         return  # what it had in hand cannot be read either
     for entry in job.open:
+        torn, version = None, ""
         try:
             stored = ctx.repository.row(job.id, entry.run)
+            before = row = row_of(job.id, entry, job.policy) if stored is None else stored.value
+            version = "" if stored is None else stored.version
         except UnreadableError as error:
-            ctx.repository.set_aside(error)
-            lost = over(
-                row_of(job.id, entry, job.policy), RunState.LOST, now=ctx.clock(), reason=f"{TORN}: {error.why}"
-            )
-            ctx.repository.replace_row(lost, error.version)
-            continue
-        row = stored.value if stored is not None else row_of(job.id, entry, job.policy)
+            before, (row, _) = None, rebuilt_row(ctx, job, entry, error, ctx.clock())
+            torn, version = error, error.version
         if row.state in (RunState.ACCEPTED, RunState.QUEUED):
             row = given_up(row, now=ctx.clock(), because="the job was removed")
-        if stored is None:
+        if not version:
             ctx.repository.create_row(row)
-        elif row != stored.value:
-            ctx.repository.replace_row(row, stored.version)
+        elif torn is not None and row.state is not RunState.RUNNING:  # else its own process writes down how it ends
+            ctx.repository.set_aside(torn)
+            ctx.repository.replace_row(row, version)
+        elif torn is None and row != before:
+            ctx.repository.replace_row(row, version)
 
 
 def get(ctx: Context, job_id: str) -> Job:
