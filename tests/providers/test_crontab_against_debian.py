@@ -32,7 +32,7 @@ cat /proc/$$/cmdline > "$out/cmdline"
 cat /proc/$$/environ > "$out/environ"
 mv "$out" "$out.done"
 """
-INHERITED = ("LANG", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE")
+INHERITED = ("LANG", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE", "USER")
 
 
 def machine(name, folder):
