@@ -267,7 +267,7 @@ RULES = {
     "torn, never accepted": (
         (
             look,
-            "_rebuilt",
+            "rebuilt_row",
             lambda ctx, job, entry, error, now: (row_of(job.id, entry, job.policy), look.Liveness.UNSEEN),
         ),
     ),
