@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from chronos_cli.core.plan import Action, ArmState, Step, instant_to_send
+from chronos_cli.core.plan import Action, ArmState, Step
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
@@ -16,6 +16,7 @@ from chronos_cli.operations.arming.arm import (
     arm,
     confirmation,
     failure,
+    on_its_way,
     overtaken,
     refusal,
     request_of,
@@ -127,12 +128,7 @@ def _sending(wire: NasTarget, wake: Wake, clock: Callable[[], datetime], *, lost
     def change(document: ArmDocument) -> ArmDocument:
         if document.generation != known:
             return document
-        now = clock()
-        before = document.sent()
-        at = instant_to_send(wake, replace(before, spent=before.spent or lost), now)
-        return document.sending(
-            wake, at, callback_url=wire.callback_url, portal_url=wire.portal_url, audience=wire.audience, now=now
-        )
+        return on_its_way(document, wake, wire, clock(), fresh=lost)
 
     return change
 

@@ -108,6 +108,27 @@ def is_armed(document: ArmDocument | None, wake: Wake, wire: NasTarget, now: dat
     )
 
 
+def on_its_way(
+    document: ArmDocument,
+    wake: Wake,
+    wire: NasTarget,
+    now: datetime,
+    *,
+    idle: bool = False,
+    named: datetime | None = None,
+    fresh: bool = False,
+    behind: timedelta | None = None,
+) -> ArmDocument:
+    """Return a document as it stands once a wake is on its way to NAS. The options are those of `arm`."""
+    before = document.sent()
+    meant = wake if behind is None else replace(wake, at=max(wake.at, now + behind))
+    at = instant_to_send(meant, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
+    after = document.sending(
+        wake, at, callback_url=wire.callback_url, portal_url=wire.portal_url, audience=wire.audience, now=now
+    )
+    return replace(after, idle=document.idle + 1 if idle else 0, owed=document.owed if behind is not None else None)
+
+
 def _send(
     ctx: Context,
     nas: Nas,
@@ -124,24 +145,8 @@ def _send(
     wire = ctx.require_wire()
 
     def sending(document: ArmDocument) -> ArmDocument:
-        now = ctx.clock()
-        before = document.sent()
-        meant = wake if behind is None else replace(wake, at=max(wake.at, now + behind))
-        at = instant_to_send(meant, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
-        after = document.sending(
-            wake,
-            at,
-            callback_url=wire.callback_url,
-            portal_url=wire.portal_url,
-            audience=wire.audience,
-            now=now,
-        )
-        return replace(
-            after,
-            idle=document.idle + 1 if idle else 0,
-            owed=document.owed if behind is not None else None,
-            in_answer=in_answer,
-        )
+        after = on_its_way(document, wake, wire, ctx.clock(), idle=idle, named=named, fresh=fresh, behind=behind)
+        return replace(after, in_answer=in_answer)
 
     sent = ctx.repository.change_arm(job_id, sending)
     request = request_of(sent)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import dedup_key, format_fire_at
-from chronos_cli.core.plan import HELD_STATES, ArmState, instant_to_send
+from chronos_cli.core.plan import HELD_STATES, ArmState
 from chronos_cli.frozen import replace
+from chronos_cli.operations.arming.arm import on_its_way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,24 +49,8 @@ def carry(
         elif not (fresh or idle or behind) and _stands(document, wake, wire):
             after = document
         else:
-            meant = wake if behind is None else replace(wake, at=max(wake.at, now + behind))
-            sent = document.sent()
-            at = instant_to_send(meant, replace(sent, spent=sent.spent or fresh), now, idle=idle, named=named)
-            after = document.sending(
-                wake,
-                at,
-                callback_url=wire.callback_url,
-                portal_url=wire.portal_url,
-                audience=wire.audience,
-                now=now,
-            )
-            after = replace(
-                after,
-                state=ArmState.ANSWERED,
-                idle=document.idle + 1 if idle else 0,
-                owed=document.owed if behind is not None else None,
-                only_answered=at not in document.keys,
-            )
+            sent = on_its_way(document, wake, wire, now, idle=idle, named=named, fresh=fresh, behind=behind)
+            after = replace(sent, state=ArmState.ANSWERED, only_answered=sent.fire_at not in document.keys)
         return after.answering(delivery, above=above, now=now)
 
     document = ctx.repository.change_arm(job_id, carrying)
