@@ -75,7 +75,7 @@ class Output:
             self.line(self.style(part, style))
 
     def text(self, text: str | bytes) -> None:
-        """Return what a program reads, or a job wrote: as it is, but on a terminal as it can be shown."""
+        """Print what a program reads, or a job wrote: as it is, but on a terminal as it can be shown."""
         pass_on(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
 
     def flush(self) -> None:

@@ -222,7 +222,7 @@ def test_a_job_of_ours_becomes_a_cron_job(chronos, home, tmp_path):
     assert left["d"] == "it runs a prompt, which is chronos' own" or "image" in left["d"]
     file = tmp_path / "out.json"
     done = chronos("job", "export", "a", "--format", "kubernetes", "--image", "me:1", "-o", file, home=home)
-    assert done.out == f"wrote 1 jobs to {file}\n"
+    assert done.out == f"wrote 1 job to {file}\n"
     spec = json.loads(file.read_text())["spec"]
     inner = spec["jobTemplate"]["spec"]
     assert (inner["backoffLimit"], inner["activeDeadlineSeconds"]) == (1, 300)

@@ -11,7 +11,6 @@ from chronos_cli.cli import references
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
-    from chronos_cli.cli.output import Output
 
 
 def command(
@@ -53,24 +52,16 @@ def command(
         from chronos_cli.cli.foreign_export import run
 
         return run(invocation, form, jobs, output=output, image=image)
-    from chronos_cli.files import write_output
+    from chronos_cli.cli.handlers.exported import hand_over
     from chronos_cli.operations.jobs.transfer import export
 
     context = invocation.context(armed=False)
-    only = references.several(context, jobs, everything=not jobs)
-    exported = export(context, only)
-    for job_id, reason in exported.left_out.items():
-        invocation.output.warn(f"{job_id} is left out: {reason}")
-    text = json.dumps(exported.document, indent=2) + "\n"
-    count = len(exported.document["jobs"])
-    if output is not None:
-        write_output(output, text.encode())
-
-    def render(out: Output) -> None:
-        if output is None:
-            out.text(text)
-        else:
-            out.line(f"wrote {count} jobs to {output}")
-
-    document = {"export": exported.document, "left_out": dict(exported.left_out), "output": output}
-    return invocation.done(document, render)
+    exported = export(context, references.several(context, jobs, everything=not jobs))
+    return hand_over(
+        invocation,
+        {"": json.dumps(exported.document, indent=2) + "\n"},
+        count=len(exported.document["jobs"]),
+        left_out=exported.left_out,
+        output=output,
+        content={"export": exported.document},
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.cli import references
+from chronos_cli.cli.handlers.exported import hand_over
 from chronos_cli.core.job import ours_of
-from chronos_cli.files import write_output
 from chronos_cli.operations.evaluate import read_record
 from chronos_cli.operations.manifest.keys import ACTIONS, FILE_SCHEMA
 from chronos_cli.operations.manifest.words import file_text, unsaid, words_of
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from chronos_cli.cli.invocation import Invocation
-    from chronos_cli.cli.output import Output
 
 
 def run(invocation: Invocation, jobs: list[str] | None, *, output: str | None) -> int:
@@ -39,17 +38,5 @@ def run(invocation: Invocation, jobs: list[str] | None, *, output: str | None) -
             invocation.output.warn(f"{job.id}: a file of jobs does not say {', '.join(silent)}")
         own = ours_of(job.record).get("set")
         sets.setdefault(own if isinstance(own, str) else None, []).append(words)
-    for job_id, reason in left_out.items():
-        invocation.output.warn(f"{job_id} is left out: {reason}")
-    text = file_text(sets.items(), schema=FILE_SCHEMA)
-    count = sum(map(len, sets.values()))
-    if output is not None:
-        write_output(output, text.encode())
-
-    def render(out: Output) -> None:
-        if output is None:
-            out.text(text)
-        else:
-            out.line(f"wrote {count} jobs to {output}")
-
-    return invocation.done({"files": {"": text}, "left_out": left_out, "output": output}, render)
+    files = {"": file_text(sets.items(), schema=FILE_SCHEMA)}
+    return hand_over(invocation, files, count=sum(map(len, sets.values())), left_out=left_out, output=output)
