@@ -440,6 +440,7 @@ def test_a_row_that_somebody_settles_while_it_is_made_is_not_taken_back(home, mo
 def test_a_program_that_is_not_there_is_an_error_with_nothing_left_open():
     """The claim is then handed to a runner of its own."""
     before = len(list(Path("/dev/fd").iterdir()))
-    with pytest.raises(StartError, match="the warm runner could not be started: No such file"):
-        WarmRunner.start(["/nowhere/python"], variables())
-    assert len(list(Path("/dev/fd").iterdir())) <= before + 1
+    for _ in range(20):
+        with pytest.raises(StartError, match="the warm runner could not be started: No such file"):
+            WarmRunner.start(["/nowhere/python"], variables())
+    assert len(list(Path("/dev/fd").iterdir())) < before + 10  # who else is in this process may open one or two

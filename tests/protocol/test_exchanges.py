@@ -132,9 +132,7 @@ def test_at_the_bare_contract_each_fire_is_one_provision_for_the_exact_second(tm
     fired, sent = len(fires), len(provisions) - began
     late = [began - datetime.fromisoformat(at).timestamp() for _, at, began, _ in fires]
     print(f"{fired} fires, {sent / fired:.2f} provisions a fire, {lists} lists, at most {max(late):.2f} s late")
-    # Beside six other tests a runner may come a second late: whole, alone, nothing may be missed.
-    allowed = {"ok", "running", "accepted"} | at_length(set(), {"missed"})
-    assert {state for states in ran.values() for state in states} <= allowed, ran
+    assert {state for states in ran.values() for state in states} <= {"ok", "running", "accepted"}, ran
     assert len(ran["two"]) >= seconds // 2 - 3
     assert abs(sent - fired) <= len(rates)
     for name, rate in rates.items():

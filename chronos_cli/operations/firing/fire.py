@@ -300,7 +300,7 @@ def _names_answer(document: ArmDocument, came: FireRequest) -> bool:
 
 
 def _unarmed(report: FireReport, document: ArmDocument | None, why: str) -> FireReport:
-    """Return what runs goes on, but NAS has to come again: it may hold nothing that wakes the job in time."""
+    """Return a report that has NAS come again, while what runs goes on: it may hold nothing for the job in time."""
     return replace(
         report,
         arm=document,
