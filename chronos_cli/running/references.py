@@ -17,6 +17,7 @@ from chronos_cli.core.variables import BEFORE, OPTIONAL, command_of, reference_o
 from chronos_cli.running.descriptors import close_quietly, null, pipe
 from chronos_cli.running.errors import ActionError
 from chronos_cli.running.group_guard import Guard
+from chronos_cli.running.signals import signal_name
 from chronos_cli.running.spawn import spawn_group
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Lookup:
             close_quietly(read_fd, write_fd, nothing)
         if status != 0:
             raise _NotFoundError(
-                f"exited with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+                f"exited with status {status}" if status > 0 else f"was ended by {signal_name(-status)}"
             )
         return data
 

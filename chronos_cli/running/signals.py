@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal; a real-time one has none but its number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class Interrupts:
     """A context in which those signals are noted instead of ending this process; only for the main thread.
 

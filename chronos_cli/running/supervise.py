@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chronos_cli.running.liveness import kill_holders
 from chronos_cli.running.machine import can_tell_processes, group_members
+from chronos_cli.running.signals import signal_name
 
 if TYPE_CHECKING:
     from chronos_cli.running.process import Child
@@ -217,11 +218,7 @@ def _reap(child: Child) -> int | None:
 
 def _why(exit_status: int | None, number: int | None, tail: str) -> str:
     if number is not None:
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"  # a real-time one
-        text = f"killed by {name}"
+        text = f"killed by {signal_name(number)}"
     elif exit_status is not None:
         text = f"exited with status {exit_status}"
     else:

@@ -108,6 +108,7 @@ BROKEN = [
     ("file:here", "file:here is no whole path"),
     ("cmd:sh -c 'echo hunter2; echo hunter2 >&2; exit 3'", "cmd:sh ... exited with status 3"),
     ("cmd:sh -c 'kill -9 $$'", "cmd:sh ... was ended by SIGKILL"),
+    ("cmd:sh -c 'kill -40 $$'", "cmd:sh ... was ended by signal 40"),
     ("cmd:not-a-program hunter2", "cmd:not-a-program ... cannot be started"),
     ("cmd:yes hunter2", f"cmd:yes ... printed more than {MAX_VALUE_BYTES} bytes"),
     ("cmd:printf 'a\\0b'", "cmd:printf ... has a NUL in it"),
