@@ -200,6 +200,7 @@ class ActionOptions:
         try:
             parts = urlsplit(url)
             good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+            good = good and parts.port != 0 and not any(letter <= " " for letter in url)
         except ValueError:
             good = False
         if not good:

@@ -12,9 +12,9 @@ from chronos_cli.config.file import MAX_BYTES
 from chronos_cli.errors import UsageError
 from chronos_cli.files import read_file
 from chronos_cli.operations.manifest.bring import WantedJobs
-from chronos_cli.operations.manifest.keys import EXTENSION, FILE, NAMES, POLICY_NAMES
+from chronos_cli.operations.manifest.keys import EXTENSION, FILE, LONGEST_SET, NAMES, POLICY_NAMES
 from chronos_cli.operations.manifest.nodes import read_nodes
-from chronos_cli.operations.manifest.spec import known_keys, nearest_key, spec_of, text_of
+from chronos_cli.operations.manifest.spec import defaults_of, nearest_key, spec_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ENDINGS: Final = (".yaml", ".yml", ".json")
 MAX_JOBS: Final = 100_000
-LONGEST_SET: Final = 1_000
 
 
 def read_wanted(names: Iterable[str], *, set_name: str | None = None, owned: bool = True) -> WantedJobs:
@@ -113,7 +112,8 @@ class _Reader:
                 self._set = name
                 self.sets.append(name)
         if "defaults" in said:
-            self._defaults = _defaults(said["defaults"])
+            node = said["defaults"]
+            self._defaults = {} if node.kind == "null" else defaults_of(node)
         if "jobs" in said:
             self._jobs(said["jobs"])
 
@@ -131,13 +131,6 @@ class _Reader:
         self.specs.append(spec_of(node, self._defaults, set_name=self._set))
         if self._set is not None and self._set not in self.sets:
             self.sets.append(self._set)
-
-
-def _defaults(node: Node) -> dict[str, Node]:
-    if node.kind == "null":
-        return {}
-    known = [name for name in (*NAMES, *POLICY_NAMES) if name not in ("id", "name")]
-    return known_keys(node, known, "defaults")
 
 
 def _files(name: str, path: str | None) -> Iterable[tuple[str, bytes]]:

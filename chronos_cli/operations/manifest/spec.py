@@ -14,15 +14,13 @@ from chronos_cli.core.variables import checked_files, checked_name, read_header,
 from chronos_cli.durations import parse_duration
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import field, opaque
-from chronos_cli.operations.manifest.keys import ACTIONS, HTTP, MEANT, NAMES, POLICY_NAMES
+from chronos_cli.operations.manifest.keys import ACTIONS, HTTP, MEANT, MOST_RETRIES, MOST_TIMES, NAMES, POLICY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from chronos_cli.operations.manifest.nodes import Node
 
-_MOST_RETRIES: Final = 100
-_MOST_TIMES: Final = 1_000_000
 _SPANS: Final = ("grace", "timeout", "jitter", "tolerance", "on_failure_again")
 
 
@@ -81,25 +79,41 @@ def spec_of(node: Node, defaults: Mapping[str, Node], *, set_name: str | None) -
         hint = "use letters, digits, '.', '_' and '-', at most 128 of them, a letter or digit first"
         raise said["id"].wrong(f"'{job_id[:60]}' cannot be a job id", hint)
     action, fields = _action(node, said)
+    schedule = text_of(said["schedule"], "schedule")
+    return DescribedJob(
+        at=node.at, job_id=job_id, schedule=schedule, action=action, fields=fields, set_name=set_name, **_beside(said)
+    )
+
+
+def defaults_of(node: Node) -> dict[str, Node]:
+    """Return a file's defaults by key. Raises UsageError for what no job could have, also where none takes it."""
+    own = known_keys(node, [name for name in (*NAMES, *POLICY_NAMES) if name not in ("id", "name")], "defaults")
+    said = _over({}, own)
+    if {*ACTIONS, "stdin"} & said.keys():
+        _action(node, said)
+    else:
+        _fields(said)
+    if "schedule" in said:
+        text_of(said["schedule"], "schedule")
+    _beside(said)
+    return own
+
+
+def _beside(said: Mapping[str, Node]) -> dict[str, Any]:
+    """Return what a job is told besides what it runs and when."""
     zone_name = text_of(said["tz"], "tz") if "tz" in said else None
     if zone_name is not None:
         _placed(said["tz"], lambda: named_zone(zone_name))
-    return DescribedJob(
-        at=node.at,
-        job_id=job_id,
-        schedule=text_of(said["schedule"], "schedule"),
-        name=text_of(said["name"], "name") if "name" in said else None,
-        zone_name=zone_name,
-        action=action,
-        fields=fields,
-        env=_named(said["env"], "env", _variable) if "env" in said else {},
-        env_file=_env_files(said["env_file"]) if "env_file" in said else (),
-        labels=_named(said["labels"], "labels", _label) if "labels" in said else {},
-        policy=_policy(said),
-        times=_count(said["repeat"], "repeat", "forever", _MOST_TIMES) if "repeat" in said else None,
-        paused=truth_of(said["paused"], "paused") if "paused" in said else None,
-        set_name=set_name,
-    )
+    return {
+        "name": text_of(said["name"], "name") if "name" in said else None,
+        "zone_name": zone_name,
+        "env": _named(said["env"], "env", _variable) if "env" in said else {},
+        "env_file": _env_files(said["env_file"]) if "env_file" in said else (),
+        "labels": _named(said["labels"], "labels", _label) if "labels" in said else {},
+        "policy": _policy(said),
+        "times": _count(said["repeat"], "repeat", "forever", MOST_TIMES) if "repeat" in said else None,
+        "paused": truth_of(said["paused"], "paused") if "paused" in said else None,
+    }
 
 
 def _over(defaults: Mapping[str, Node], own: dict[str, Node]) -> dict[str, Node]:
@@ -209,9 +223,14 @@ def _count(node: Node, name: str, word: str, most: int) -> int | None:
     text = text_of(node, name)
     if text.lower() == word:
         return None
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= most:
+    if not 0 < (number := _whole(text)) <= most:
         raise node.wrong(f"{name} is '{text[:40]}'", f"give a whole number from 1 to {most}, or {word}")
-    return int(text)
+    return number
+
+
+def _whole(text: str) -> int:
+    """Return a whole number, of a longer one its first nine digits; -1 for what is none."""
+    return int(text.lstrip("0")[:9] or "0") if text.isascii() and text.isdecimal() else -1
 
 
 def _policy(said: Mapping[str, Node]) -> dict[str, Any]:
@@ -225,9 +244,9 @@ def _policy(said: Mapping[str, Node]) -> dict[str, Any]:
         elif name in ("overlap", "on_crash"):
             found[name] = _choice(node, name, Overlap if name == "overlap" else OnCrash)
         elif name == "retries":
-            found[name] = _number(node, name, _MOST_RETRIES)
+            found[name] = _number(node, name, MOST_RETRIES)
         elif name == "pause_after_failures":
-            found[name] = _count(node, name, "never", _MOST_TIMES) or 0
+            found[name] = _count(node, name, "never", MOST_TIMES) or 0
         elif name == "inherit_env":
             found[name] = _names(node)
         else:
@@ -262,16 +281,16 @@ def _choice(node: Node, name: str, kind: Any) -> Any:
 
 def _number(node: Node, name: str, most: int) -> int:
     text = text_of(node, name)
-    if not text.isascii() or not text.isdecimal() or int(text[:9]) > most:
+    if not 0 <= (number := _whole(text)) <= most:
         raise node.wrong(f"{name} is '{text[:40]}'", f"give a whole number from 0 to {most}")
-    return int(text)
+    return number
 
 
 def _argv(node: Node, name: str) -> list[str]:
     """Return a program and its arguments; `none` is no program where that may be meant."""
     if node.kind == "list":
         words = _texts(node, name, empty=True)
-        if name == "command" and not (words and words[0].strip()):
+        if not (words[0].strip() if words else name != "command"):
             raise node.wrong(f"{name} names no program", "write [PROGRAM, ARG, ...]")
         return words
     text = text_of(node, name)
@@ -294,11 +313,11 @@ def _action(node: Node, said: Mapping[str, Node]) -> tuple[dict[str, Any] | None
     )
     if len(several) > 1:
         raise said[given[-1]].wrong(f"{' and '.join(several)} are given, but a job does one thing", "give one of them")
-    if not given and "skills" not in said:
-        raise node.wrong("there is nothing to run", f"give {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}")
     if "stdin" in said and not {"command", "shell"} & set(given):
         raise said["stdin"].wrong("stdin is for a command or a shell line", "take it out")
     fields = _fields(said)
+    if not given and not fields.get("skills"):
+        raise node.wrong("there is nothing to run", f"give {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}")
     beside = {"stdin": text_of(said["stdin"], "stdin", empty=True)} if "stdin" in said else {}
     if "command" in said:
         return {"command": _argv(said["command"], "command"), **beside}, fields
@@ -342,7 +361,7 @@ def _request(node: Node) -> dict[str, Any]:
     url = text_of(said["url"], "url")
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and parts.port != 0
     except ValueError:
         good = False
     if not good or any(letter <= " " for letter in url):
