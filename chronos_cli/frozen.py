@@ -61,7 +61,7 @@ def opaque(cls: type[T]) -> type[T]:
 
 def replace(value: T, /, **changes: Any) -> T:
     """The record with some fields changed. Raises TypeError for a name it does not have."""
-    return type(value)(**{name: getattr(value, name) for name in value.__match_args__} | changes)  # type: ignore[attr-defined]
+    return type(value)(**dict(zip(names(value), _values(value), strict=True)) | changes)
 
 
 def names(kind: Any) -> tuple[str, ...]:

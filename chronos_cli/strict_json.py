@@ -16,6 +16,9 @@ MAX_DEPTH: Final = 100
 """The deepest nesting of lists and objects; documents of our own have less than ten levels."""
 
 
+_NESTS: Final = (dict, list)
+
+
 class NotJsonError(ValueError):
     """A text is not JSON that can be used; the message says why, and quotes nothing of it."""
 
@@ -49,12 +52,12 @@ def read_json(data: bytes | str, *, max_bytes: int = MAX_BYTES) -> Any:
 
 def is_deep(value: Any, *, limit: int = MAX_DEPTH) -> bool:
     """Return whether lists and objects in `value` are nested deeper than `limit`. Recursion is not used."""
-    level = [value]
+    level = [value] if isinstance(value, _NESTS) else []
     for _ in range(limit):
-        level = [inner for item in level if isinstance(item, dict | list) for inner in _inside(item)]
         if not level:
             return False
-    return any(isinstance(item, dict | list) for item in level)
+        level = [inner for item in level for inner in _inside(item) if isinstance(inner, _NESTS)]
+    return bool(level)
 
 
 def _inside(item: dict[str, Any] | list[Any]) -> Any:

@@ -185,19 +185,24 @@ def displaced(job: Job) -> datetime | None:
     if not on_the_minute or job.timetable.after(job.cursor - SECOND) == job.cursor:
         return None  # a time that is none of any schedule's was set by somebody, who wants it so
     meant = whole(first_valid(stored.replace(tzinfo=None), zone))
-    if job.timetable.after(meant - SECOND) != meant:
-        meant = job.cursor
-    floor = meant - SECOND
-    return job.timetable.after(floor if job.claimed_through is None else max(floor, job.claimed_through))
+    is_given = job.timetable.after(meant - SECOND) == meant
+    floor = (meant if is_given else job.cursor) - SECOND
+    if job.claimed_through is not None and job.claimed_through > floor:
+        return job.timetable.after(job.claimed_through)
+    return meant if is_given else job.timetable.after(floor)
 
 
 @frozen
 class TimeDoubt:
-    """Doubt about a job's next time: `code` (`ahead`, `displaced`), in words, and the command that mends."""
+    """Doubt about a job's next time: `code` (`ahead`, `displaced`), in words, and the command that mends.
+
+    `taken`: what a displaced one is put right to.
+    """
 
     code: str
     text: str
     mend: str
+    taken: datetime | None = None
 
     def as_json(self) -> dict[str, str]:
         """As `list --json` says it."""
@@ -226,4 +231,5 @@ def doubt_about(job: Job, now: datetime) -> TimeDoubt | None:
         text=f"next_run_at says {stored}, but the zone that is used is {job.zone_name}, where '{expr}' gives"
         f" {text_in(meant, zone)}, and that is taken",
         mend=f"chronos job edit {job.id} --tz ZONE, or set `timezone` in config.yaml, if another zone was meant",
+        taken=meant,
     )

@@ -7,6 +7,7 @@ last day and the last weekday of a month), `5L` (the last Friday), `1#2` (the se
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -61,14 +62,18 @@ class Fields:
 
         Raises OverflowError past the last year of the calendar.
         """
-        for day in self._matching(first.date()):
-            begins = day == first.date()
-            for hour in self.hours:
-                if begins and hour < first.hour:
-                    continue
+        today = first.date()
+        for day in self._matching(today):
+            hours = self.hours
+            if day == today:
+                hours = hours[bisect_left(hours, first.hour) :]
+                if hours and hours[0] == first.hour:
+                    for minute in self.minutes[bisect_left(self.minutes, first.minute) :]:
+                        yield datetime.combine(day, time(first.hour, minute))
+                    hours = hours[1:]
+            for hour in hours:
                 for minute in self.minutes:
-                    if not (begins and hour == first.hour and minute < first.minute):
-                        yield datetime.combine(day, time(hour, minute))
+                    yield datetime.combine(day, time(hour, minute))
 
     def _matching(self, day: date) -> Iterator[date]:
         until = day.year + MOST_YEARS

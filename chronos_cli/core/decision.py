@@ -108,7 +108,8 @@ class Facts:
     """The facts beside the record: rows and owners of the open runs, the stop, the instants last armed.
 
     `held_until`: when the stop ends by itself, None where it stands until it is lifted.
-    `trust`: what is known of the clock; `ahead`: the instants still to come that have rows, where a clock was ahead.
+    `trust`: what is known of the clock; `ahead`: where a clock was ahead (`is_ahead`), the instants still to come that
+    have rows; None where what comes next is as the schedule explains.
     `leases`: when the leases of running ones end, where a clock that nobody sets tells.
     `results`: of runs that are over though their rows still say `running`.
     `settled_at`: when the last callback came, if it settled something; None if it did not.
@@ -122,7 +123,7 @@ class Facts:
     held_until: datetime | None = None
     armed: frozenset[datetime] = frozenset()
     trust: Trust = Trust.ALONE
-    ahead: frozenset[datetime] = frozenset()
+    ahead: frozenset[datetime] | None = None
     settled_at: datetime | None = None
 
 

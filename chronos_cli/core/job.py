@@ -408,17 +408,22 @@ def _foreign(record: Mapping[str, Any], zone: tzinfo) -> tuple[tuple[datetime, t
     return tuple(found)
 
 
-def _zone_of_another_program(record: Mapping[str, Any]) -> object:
+def _zone_of_another_program(record: Mapping[str, Any]) -> str | None:
     """Return the zone that a record of another program names for its schedule, or None.
 
     Hermes' own records name none. Raises UsageError for one that is no text.
     """
-    schedule = _object(record.get("schedule"))
-    places = ((schedule, _ZONE_KEYS), (record, _ZONE_KEYS))
-    found = next((place[key] for place, keys in places for key in keys if place.get(key)), None)
-    if found is not None and not isinstance(found, str):
-        raise UsageError("it has a time zone that is not read here", hint="name an IANA zone such as Europe/Berlin")
-    return found
+    for place in (_object(record.get("schedule")), record):
+        for key in _ZONE_KEYS:
+            found = place.get(key)
+            if not found:
+                continue
+            if not isinstance(found, str):
+                raise UsageError(
+                    "it has a time zone that is not read here", hint="name an IANA zone such as Europe/Berlin"
+                )
+            return found
+    return None
 
 
 def _object(value: object) -> Mapping[str, Any]:

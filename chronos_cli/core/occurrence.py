@@ -19,7 +19,7 @@ from chronos_cli.core.claim import (
     run_id_of,
     successor,
 )
-from chronos_cli.core.clock import Trust, displaced, is_ahead, is_near, leaps_left, may_settle, mended_by, put_right
+from chronos_cli.core.clock import Trust, displaced, is_near, leaps_left, may_settle, mended_by, put_right
 from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Trigger, Wake
 from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.instant import SECOND, text_in, whole
@@ -87,10 +87,11 @@ class _Look:
 
     def _mend_ahead(self) -> None:
         """Bring back what a clock that was ahead has claimed, where this one is known to be right."""
-        if self.fire.via in (Trigger.MANUAL, Trigger.RUN_ENDED) or not is_ahead(self.job, self.now):
+        rows = self.facts.ahead
+        if rows is None or self.fire.via in (Trigger.MANUAL, Trigger.RUN_ENDED):
             return
         if mended_by(self.job, self.now, self.facts.trust):
-            self.claimed_through, self.cursor = put_right(self.job, self.facts.ahead, self.now)
+            self.claimed_through, self.cursor = put_right(self.job, rows, self.now)
             passed = self.cursor is not None and self.cursor != self.job.timetable.after(self.now)
             leaps = leaps_left(self.job, self.now, self.facts.trust)
             self.ours["leapt_from"] = [moment.isoformat() for moment in leaps]

@@ -30,20 +30,22 @@ def walk(fields: Fields, after: datetime, zone: tzinfo) -> Iterator[datetime]:
     shift = _shift(passed, zone)
     wall = _wall(passed, shift)
     start = wall.replace(second=0) + _MINUTE
-    first_pass = wall.replace(tzinfo=zone).astimezone(UTC)
-    if not fields.starred and first_pass < passed:  # In a repeated part: what it repeats had its turn.
+    if not fields.starred and (first_pass := wall.replace(tzinfo=zone).astimezone(UTC)) < passed:
+        # In a repeated part: what it repeats had its turn.
         moved = _move(first_pass, passed, zone)
         start = _whole_minute(_wall(moved, _shift(first_pass, zone)))
     while True:
         for due in fields.times(start):
             instant = _instant(due, shift)
             near = min(instant, passed + _FAR)
-            if _shift(near, zone) == shift and near < instant:
+            moves = _shift(near, zone) != shift
+            if not moves and near < instant:
                 # A later move repeats only what is later than `passed`, and nothing of that was due.
                 passed = instant - _FAR
                 shift = _shift(passed, zone)
                 near = instant = _instant(due, shift)
-            if _shift(near, zone) == shift:
+                moves = _shift(near, zone) != shift
+            if not moves:
                 yield instant
                 passed = instant
                 continue

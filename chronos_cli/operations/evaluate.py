@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
-from chronos_cli.core.clock import Trust, doubt_about, is_ahead
+from chronos_cli.core.clock import AHEAD, Trust, doubt_about
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
 from chronos_cli.core.in_hand import lease_of
 from chronos_cli.core.job import Job, OpenKind, parse_job
@@ -49,13 +49,15 @@ class Evaluation:
 class _GatheredFacts:
     """The facts beside a record, and the version of each row.
 
-    `torn`: rows that cannot be read; `rebuilt`: what they become, where their run is not under way.
+    `torn`: rows that cannot be read; `rebuilt`: what they become, where their run is not under way; `doubt`: what is
+    strange about the next time.
     """
 
     facts: Facts
     versions: Mapping[str, str]
     torn: Mapping[str, UnreadableError] = field(default_factory=dict)
     rebuilt: Mapping[str, Row] = field(default_factory=dict)
+    doubt: TimeDoubt | None = None
 
 
 def evaluate(ctx: Context, job_id: str, fire: FireRequest) -> Evaluation:
@@ -182,7 +184,7 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _G
     """
     hold = ctx.repository.hold(now)
     if job is None:
-        return _GatheredFacts(facts=_held(hold), versions={})
+        return _GatheredFacts(facts=Facts(held=hold is not None), versions={})
     # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
     try:
         arm = ctx.repository.arm(job.id)
@@ -222,33 +224,30 @@ def _gather_rows(
             liveness[entry.run], result = _ended(ctx, stored.value, over=over, ending=ending)
             if result is not None:
                 results[entry.run] = result
+    doubt = doubt_about(job, now)
     armed = {moment for moment in (arm.value.wake, arm.value.fire_at, arm.value.owed) if moment} if arm else set()
     return _GatheredFacts(
-        facts=replace(
-            _held(hold),
+        facts=Facts(
+            held=hold is not None,
+            held_until=None if hold is None else hold.expires_at,
             rows=rows,
             liveness=liveness,
             leases=leases,
             results=results,
             armed=frozenset(armed - {job.cursor}),
             trust=ctx.trust,
-            ahead=_rows_ahead(ctx, job, now),
+            ahead=_rows_ahead(ctx, job, now) if doubt is not None and doubt.code == AHEAD else None,
             settled_at=_settled_at(arm),
         ),
         versions=versions,
         torn=torn,
         rebuilt=rebuilt,
+        doubt=doubt,
     )
-
-
-def _held(hold: Hold | None) -> Facts:
-    return Facts(held=hold is not None, held_until=None if hold is None else hold.expires_at)
 
 
 def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
     """The instants still to come that have rows, or are owed one; looked for only where a clock was ahead."""
-    if not is_ahead(job, now):
-        return frozenset()
     names = (name for name in ctx.repository.run_ids(job.id) if name > run_id_of(now) and name[0].isdigit())
     owed = {entry.fire_at for entry in job.open if entry.fire_at is not None}
     return frozenset(owed | {at for at in map(instant_of, names) if at is not None})
@@ -345,12 +344,6 @@ def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
         ctx.processes.forget(before)  # what became of it is on record now
 
 
-def _doubt_left(job: Job, decision: Decision, now: datetime) -> dict[str, TimeDoubt]:
-    """Return what is strange about a next time that a look left as it is, by the job's id."""
-    doubt = doubt_about(job, now) if decision.record is None else None
-    return {} if doubt is None else {job.id: doubt}
-
-
 @frozen
 class EvaluationOfAll:
     """Findings of a look at all jobs: their wakes, which records were put right, which cannot be read.
@@ -426,7 +419,7 @@ def _survey_all(
             continue
         decision = decide(job, found.facts, FireRequest(via=Trigger.RECONCILE, token=token), now)
         wakes[job_id] = decision.wake
-        doubts |= _doubt_left(job, decision, now)
+        doubts |= {job_id: found.doubt} if found.doubt is not None and decision.record is None else {}
         over += _over(ctx, job, decision, found.facts)
         if decision.record is None and not decision.settle and not found.rebuilt:
             continue

@@ -162,8 +162,9 @@ class ArmDocument:
         """Read the stored form. Raises KeyError, TypeError or ValueError."""
         known: dict[str, Any] = {"state": document["state"]}
         for name, value in document.items():
-            if name in _READ and value is not None:
-                known[name] = _READ[name](value)
+            read = _READ.get(name)
+            if read is not None and value is not None:
+                known[name] = read(value)
         return cls(**known)
 
 
@@ -186,39 +187,42 @@ def _a(kind: type) -> Callable[[Any], Any]:
     return read
 
 
+_text, _whole, _object, _list = _a(str), _a(int), _a(dict), _a(list)
+
+
 def _instant(value: Any) -> datetime:
-    moment = datetime.fromisoformat(_a(str)(value))
+    moment = datetime.fromisoformat(_text(value))
     if moment.tzinfo is None:
         raise ValueError("an instant needs a UTC offset")
     return moment
 
 
 def _number(value: Any) -> int:
-    if not 0 <= _a(int)(value) < 2**63:
+    if not 0 <= _whole(value) < 2**63:
         raise ValueError("a number is out of range")
     return int(value)
 
 
 def _keys(value: Any) -> Mapping[datetime, str]:
-    return {_instant(at): _a(str)(purpose) for at, purpose in _a(dict)(value).items()}
+    return {_instant(at): _text(purpose) for at, purpose in _object(value).items()}
 
 
-def _each(kind: type) -> Callable[[Any], tuple[Any, ...]]:
-    return lambda value: tuple(_a(kind)(item) for item in _a(list)(value))
+def _each(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: tuple(map(read, _list(value)))
 
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("wake", "fire_at", "owed", "sent_at", "confirmed_at", "last_callback_at"), _instant),
-    **dict.fromkeys(("job_id", "callback_url", "portal_url", "audience", "schedule_id"), _a(str)),
-    **dict.fromkeys(("last_callback", "answered_to"), _a(str)),
-    **dict.fromkeys(("error", "last_fire_error"), _a(dict)),
+    **dict.fromkeys(("job_id", "callback_url", "portal_url", "audience", "schedule_id"), _text),
+    **dict.fromkeys(("last_callback", "answered_to"), _text),
+    **dict.fromkeys(("error", "last_fire_error"), _object),
     **dict.fromkeys(("generation", "idle", "tolerance"), _number),
     "state": ArmState,
     "purpose": lambda value: Purpose(value).value,
     "door": lambda value: value if value in (CARRIES, PLAIN) else None,
     **dict.fromkeys(("spent", "in_answer", "only_answered"), _a(bool)),
     "keys": _keys,
-    "notes": _each(dict),
-    "features": _each(str),
+    "notes": _each(_object),
+    "features": _each(_text),
 }
 """Readers of the stored values: whatever is not what it stands for makes the document unreadable."""

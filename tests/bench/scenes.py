@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from tests.nas_process import AgentAccess
 
 JOB = "nightly-0000"
+_ZONE = "America/New_York"
 _CONFIG = """\
-timezone: America/New_York
+timezone: {zone}
 cron:
   provider: chronos
   chronos:
@@ -65,9 +67,12 @@ def record(number: int, *, due: datetime, command: list[str]) -> dict[str, Any]:
 
 
 def write_jobs(home: Path, count: int, *, due: datetime | None = None, command: tuple[str, ...] = ("true",)) -> None:
-    """A jobs.json of so many jobs; `due` is the first one's cursor, the others come due within the next day."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    jobs = [record(n, due=now + timedelta(hours=1, minutes=n % 1440), command=list(command)) for n in range(count)]
+    """A jobs.json of so many jobs, each to come due when its schedule says; `due` is the first one's cursor."""
+    now = datetime.now(ZoneInfo(_ZONE)).replace(microsecond=0)
+    today = now.replace(hour=0, minute=0, second=0)
+    times = [today + timedelta(minutes=number % 1440) for number in range(count)]
+    following = [time if time > now else time + timedelta(days=1) for time in times]
+    jobs = [record(number, due=at, command=list(command)) for number, at in enumerate(following)]
     if due is not None:
         jobs[0]["next_run_at"] = due.isoformat()
     (home / "cron").mkdir(parents=True, exist_ok=True)
@@ -83,7 +88,7 @@ def write_config(home: Path, **values: str) -> None:
         "jwks": "https://portal.example.com/.well-known/jwks.json",
     }
     home.mkdir(parents=True, exist_ok=True)
-    (home / "config.yaml").write_text(_CONFIG.format(**{**usual, **values}))
+    (home / "config.yaml").write_text(_CONFIG.format(**{"zone": _ZONE, **usual, **values}))
 
 
 def forget(home: Path) -> None:

@@ -244,9 +244,8 @@ def test_forty_eight_command_lines_say_something_published(chronos, place, tmp_p
     lines += [[word.format(jobs=place / "jobs.json") for word in line] for line in VARIANTS]
     assert len(lines) >= 48
     published = {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")}
-    home = tmp_path / "h"
-    for line in lines:
-        shutil.rmtree(home, ignore_errors=True)
+    for number, line in enumerate(lines):
+        home = tmp_path / str(number)  # each its own: what a line has started may still be writing
         shutil.copytree(place / "home", home)
         done = chronos(*line, *([] if "json" in line else ["--json"]), home=home)
         document = validate(done.out)

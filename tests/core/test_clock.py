@@ -44,8 +44,13 @@ def job_of(expr="0 9 * * *", zone="UTC", *, through=None, **fields):
     return parse_job(record | fields, HomeDefaults(zone=UTC, zone_name="UTC"))
 
 
+def facts_of(found, now, *, rows=frozenset(), **facts):
+    """The facts as whoever looks gathers them: `rows` still to come are looked for where a clock was ahead."""
+    return Facts(ahead=rows if is_ahead(found, now) else None, **facts)
+
+
 def after(found, now, *, via=Trigger.TICK, **facts):
-    decision = decide(found, Facts(**facts), FireRequest(via=via, token="t"), now)
+    decision = decide(found, facts_of(found, now, **facts), FireRequest(via=via, token="t"), now)
     return found if decision.record is None else parse_job(decision.record, HomeDefaults(zone=UTC, zone_name="UTC"))
 
 
@@ -96,7 +101,7 @@ def test_what_a_clock_that_was_ahead_claimed_is_brought_back_by_one_that_a_witne
         assert (left.claimed_through, left.cursor) == (NOW, found.timetable.after(NOW))
         assert not is_ahead(left, NOW)
         rows = frozenset({found.timetable.after(NOW), through})
-        left = after(found, NOW, via=via, trust=Trust.CONFIRMED, ahead=rows)
+        left = after(found, NOW, via=via, trust=Trust.CONFIRMED, rows=rows)
         assert left.cursor not in rows
         assert left.cursor > left.claimed_through >= NOW
     for trust in (Trust.UNHEARD, Trust.CORRECTED, Trust.ALONE):
@@ -292,10 +297,12 @@ def test_a_next_time_past_rows_is_no_doubt_and_no_second_day_is_lost():
     through = job_of().timetable.after(FAR)
     found = job_of(through=through, next_run_at=job_of().timetable.after(through).isoformat())
     rows = frozenset(NOW.replace(hour=9) + timedelta(days=day) for day in (1, 2, 3))
-    left = after(found, NOW, trust=Trust.CONFIRMED, ahead=rows)
+    left = after(found, NOW, trust=Trust.CONFIRMED, rows=rows)
     assert left.cursor == NOW.replace(hour=9) + timedelta(days=4)
     assert doubt_about(left, NOW) is None
-    again = decide(left, Facts(trust=Trust.CONFIRMED, ahead=rows), FireRequest(via=Trigger.RECONCILE, token="t"), NOW)
+    again = decide(
+        left, facts_of(left, NOW, trust=Trust.CONFIRMED, rows=rows), FireRequest(via=Trigger.RECONCILE, token="t"), NOW
+    )
     assert again.record is None
     on = after(left, left.cursor + timedelta(minutes=1), via=Trigger.TICK)
     assert "aligned" not in on.record["chronos"]

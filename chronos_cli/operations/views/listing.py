@@ -240,7 +240,8 @@ def _view(
         name = str(value.get("name") or job_id)
         return JobView(id=job_id, name=name, problem=problem, mend=mend, arm=arm, will_fire=False)
     live = job.standing is Standing.LIVE
-    cursor = _cursor(job, now) if live else None
+    doubt = doubt_about(job, now)
+    cursor = _cursor(job, now, doubt) if live else None
     wish = cursor
     rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
     if job.open and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
@@ -254,7 +255,6 @@ def _view(
     if document is not None and document.unreadable:
         unreadable.append(str((document.error or {}).get("message")))
     kind = action_kind(job.record)
-    doubt = doubt_about(job, now)
     why_not = obstacle(arm, around, tolerance=job.policy.tolerance) if live else None
     if doubt is not None and doubt.code == AHEAD:
         why_not = why_not or doubt.text
@@ -326,10 +326,12 @@ def mend_of(record: Record) -> str:
     return f"put it right in cron/jobs.json, or `chronos job remove {name} --yes`"
 
 
-def _cursor(job: Job, now: datetime) -> datetime | None:
-    """The next instant: the stored one, or what it must be put right to."""
+def _cursor(job: Job, now: datetime, doubt: TimeDoubt | None) -> datetime | None:
+    """The next instant of a live job: the stored one, or what it must be put right to."""
     if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
-        return displaced(job) or job.cursor
+        if doubt is None:
+            return job.cursor
+        return doubt.taken or displaced(job) or job.cursor
     from chronos_cli.core.claim import right_cursor
 
     return right_cursor(job, now)
