@@ -341,13 +341,13 @@ def ours_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _standing(record: Mapping[str, Any], schedule: Schedule, cursor: datetime | None) -> Standing:
-    state = record.get("state")
-    enabled = record.get("enabled")
+    state = str(record.get("state") or "").strip()
+    enabled = record.get("enabled", True)
     if state == "completed":
         return Standing.COMPLETED
     if state == "paused" or record.get("paused_at"):  # hermes runs no job that bears either mark
         return Standing.PAUSED
-    if enabled in (False, "false"):
+    if not enabled or enabled == "false":  # to hermes, null and all that is empty is off as well
         # Whoever switched it off may have meant a pause; only a spent schedule is done.
         spent = cursor is None and (isinstance(schedule, Once) or _exhausted(record))
         return Standing.COMPLETED if spent else Standing.DISABLED

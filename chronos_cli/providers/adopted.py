@@ -83,7 +83,8 @@ class AdoptedProvider(CronScheduler):
 
 
 def _is_live(record: Mapping[str, Any]) -> bool:
-    return bool(record.get("enabled", True)) and record.get("state") != "paused" and not record.get("paused_at")
+    paused = str(record.get("state") or "").strip() == "paused" or record.get("paused_at")
+    return bool(record.get("enabled", True)) and not paused
 
 
 def _wanted(inner: Any) -> str | None:

@@ -36,6 +36,9 @@ HANDED_ON: Final = (
 )  # fmt: skip
 """Keys of what a prompt runner is told about the job, as JSON in CHRONOS_JOB; those without a value are left out."""
 
+_SHOWN: Final = 100
+"""The most that is quoted of an unreadable value."""
+
 MONITOR: Final = ("monitor_script", "monitor_url", "monitor_tool")
 """Each makes a job one that runs only when what it watches has changed, which hermes finds out."""
 
@@ -221,11 +224,13 @@ def _script(given: object, scripts_dir: Path, interpreter: object) -> tuple[tupl
     try:
         inside = Path(os.path.realpath(scripts_dir))
         path = Path(os.path.realpath(inside / Path(given).expanduser()))
-    except (OSError, RuntimeError) as error:
-        raise ActionError(f"the script '{given}' cannot be found: {error}") from error
+        endless = path.is_symlink()  # a real path is one only where links lead in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # a name that no file can have is one of these
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ActionError(f"the script {given[:_SHOWN]!a} cannot be found: {reason}") from error
     if not path.is_relative_to(inside):
         raise ActionError(f"the script '{given}' leads out of {inside}", hint="move it into the scripts folder")
-    if path.is_symlink():  # a real path is one only where links lead in a circle
+    if endless:
         raise ActionError(f"the script '{given}' cannot be found: its links lead in a circle", hint="put a file there")
     if not path.is_file():
         raise ActionError(f"the script {path} is not there", hint="put it into the scripts folder")

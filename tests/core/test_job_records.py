@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, timedelta
 
 import pytest
@@ -18,12 +19,27 @@ from tests.core.making import HOME, T, at, entry, job, record
 @pytest.mark.parametrize("missing", ["name", "repeat", "enabled", "state", "next_run_at", "last_run_at", "chronos"])
 @pytest.mark.parametrize("null", [True, False])
 def test_a_record_may_lack_any_field_or_hold_null_for_it(missing, null):
-    """A missing key and a null mean the default, and the job is read."""
+    """A missing key and a null mean the default, and the job is read; `enabled: null` alone is off, as to hermes."""
     stored = record()
     del stored[missing]
     found = parse_job(stored | ({missing: None} if null else {}), HOME)
     assert found.id == "j"
-    assert found.standing is Standing.LIVE
+    assert found.standing is (Standing.DISABLED if null and missing == "enabled" else Standing.LIVE)
+
+
+ABSENT = object()
+
+
+@pytest.mark.parametrize("enabled", [ABSENT, True, False, None, 0, 1, "", "false", "true", [], {}])
+def test_no_job_is_live_that_hermes_would_not_run(enabled):
+    """Hermes runs what is switched on and bears no mark of a pause; the text "false" is off here, though on there."""
+    states = (ABSENT, None, "", "scheduled", "paused", " paused\n", "error", 7)
+    for state, paused_at in itertools.product(states, (ABSENT, None, "", "2026-11-20T12:00:00", 0, True)):
+        given = {"enabled": enabled, "state": state, "paused_at": paused_at}
+        stored = {key: value for key, value in (record() | given).items() if value is not ABSENT}
+        on = bool(stored.get("enabled", True)) and enabled != "false"
+        marked = str(stored.get("state") or "").strip() == "paused" or bool(stored.get("paused_at"))
+        assert (parse_job(stored, HOME).standing is Standing.LIVE) is (on and not marked), given
 
 
 @pytest.mark.parametrize(
@@ -34,6 +50,8 @@ def test_a_record_may_lack_any_field_or_hold_null_for_it(missing, null):
         ({"state": "paused", "enabled": False}, Standing.PAUSED),
         ({"enabled": False}, Standing.DISABLED),
         ({"enabled": "false"}, Standing.DISABLED),
+        ({"enabled": None}, Standing.DISABLED),
+        ({"state": " paused "}, Standing.PAUSED),
         ({"enabled": False, "next_run_at": None, "repeat": {"times": 2, "completed": 2}}, Standing.COMPLETED),
         ({"state": "completed"}, Standing.COMPLETED),
     ],
