@@ -71,8 +71,8 @@ def _become(argv: list[str], prompt: bytes) -> int:
 def _wakes(output: str) -> bool:
     try:
         gate: Any = json.loads(output.splitlines()[-1])
-    except ValueError:
-        return True  # an ordinary last line
+    except (ValueError, RecursionError):
+        return True  # an ordinary last line, whatever it looks like
     return not (isinstance(gate, dict) and gate.get("wakeAgent") is False)
 
 
