@@ -2,12 +2,16 @@
 
 So a home that belongs to another user is refused, as git refuses another's repository, unless it is named in
 `CHRONOS_SAFE_HOMES` or in `~/.config/chronos/safe-homes`. Root's files are trusted: root can do anything to us anyway.
+
+Who may change a folder above can put another home in the place of ours between our look and our use, so that one has
+to be ours or root's as well, as sshd asks of the folders above a key.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ForeignHomeError
@@ -19,6 +23,9 @@ SAFE_VARIABLE: Final = "CHRONOS_SAFE_HOMES"
 SAFE_FILE: Final = ".config/chronos/safe-homes"
 _ROOT: Final = 0
 _MAX_BYTES: Final = 1 << 20
+_LINKS: Final = 40
+_SYSTEM: Final = "/usr"
+"""Who owns this is trusted with the folders above: inside a user namespace root has another number."""
 
 
 def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str]) -> None:
@@ -27,21 +34,19 @@ def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str]) -> 
     Raises ForeignHomeError with the owner and the cure.
     """
     trusted = _trusted(environ)
-    for path in paths:
-        owner = next((uid for uid in _owners(path) if uid not in trusted), None)
-        if owner is None:
-            continue
-        base = _base(environ)
-        if _is_safe(home, base, environ):
-            return
-        place = SAFE_FILE if base is None else os.path.join(_shown(base, environ), SAFE_FILE)  # noqa: PTH118
-        folder = os.path.dirname(place)  # noqa: PTH120
-        cure = f"mkdir -p {folder} && printf '%s\\n' {_quoted(home)} >> {place}"
-        raise ForeignHomeError(
-            f"the home {home} is not used: {path} belongs to {_name(owner)}, not to {_name(os.geteuid())},"
-            " and what stands in it would be run",
-            hint=f"if you trust that user: {cure} (or name it in {SAFE_VARIABLE})",
-        )
+    why = next((found for path in paths if (found := _of_another(path, trusted))), None) or _movable(home, trusted)
+    if why is None:
+        return
+    base = _base(environ)
+    if _is_safe(home, base, environ):
+        return
+    place = SAFE_FILE if base is None else os.path.join(_shown(base, environ), SAFE_FILE)  # noqa: PTH118
+    folder = os.path.dirname(place)  # noqa: PTH120
+    cure = f"mkdir -p {folder} && printf '%s\\n' {_quoted(home)} >> {place}"
+    raise ForeignHomeError(
+        f"the home {home} is not used: {why}, and what stands in it would be run",
+        hint=f"if you trust that user: {cure} (or name it in {SAFE_VARIABLE})",
+    )
 
 
 def below(folder: str) -> Iterator[str]:
@@ -59,6 +64,56 @@ def _trusted(environ: Mapping[str, str]) -> set[int]:
     if os.geteuid() == _ROOT and sudo.isascii() and sudo.isdecimal():
         found.add(int(sudo))
     return found
+
+
+def _of_another(path: str, trusted: set[int]) -> str | None:
+    """Return what of a path is another user's; None where nothing is."""
+    owner = next((uid for uid in _owners(path) if uid not in trusted), None)
+    return None if owner is None else f"{path} belongs to {_name(owner)}, not to {_name(os.geteuid())}"
+
+
+def _movable(path: str, trusted: set[int]) -> str | None:
+    """Return who can put another thing in the place of `path`, link by link, as the kernel walks it; None: nobody."""
+    if hasattr(sys, "getandroidapilevel"):  # there a program is a user of its own, the system another
+        return None
+    trusted = trusted | set(_owners(_SYSTEM))
+    at, rest, links = "/", path.split("/")[::-1], 0
+    try:
+        above = os.lstat(at)
+        while rest:
+            name = rest.pop()
+            if name in {"", "."}:
+                continue
+            if name == "..":
+                at = os.path.dirname(at)  # noqa: PTH120
+                above = os.lstat(at)
+                continue
+            if above.st_uid not in trusted:
+                return f"{at} above it belongs to {_name(above.st_uid)}, not to {_name(os.geteuid())}"
+            here = os.path.join(at, name)  # noqa: PTH118
+            anybody = above.st_mode & stat.S_IWOTH
+            if anybody and not (above.st_mode & stat.S_ISVTX and _kept(here, trusted)):
+                return f"{at} above it can be written by anybody"
+            found = os.lstat(here)
+            if not stat.S_ISLNK(found.st_mode):
+                at, above = here, found
+                continue
+            links += 1
+            target = os.readlink(here)  # noqa: PTH115
+            rest += target.split("/")[::-1] if links <= _LINKS else []
+            if target.startswith("/"):
+                at, above = "/", os.lstat("/")
+    except (OSError, ValueError):  # not there, or hidden from us: then nothing of it is run either
+        pass
+    return None
+
+
+def _kept(path: str, trusted: set[int]) -> bool:
+    """Return whether nobody else may move what stands in a folder with the sticky bit; where nothing does, so too."""
+    try:
+        return os.lstat(path).st_uid in trusted
+    except FileNotFoundError:
+        return True
 
 
 def _owners(path: str) -> Iterator[int]:

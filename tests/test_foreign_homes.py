@@ -246,6 +246,86 @@ def test_a_strangers_link_to_what_is_ours_is_not_taken(chronos, place, tmp_path,
     assert (done.code, str(STRANGER) in done.err) == (4, True), done
 
 
+def test_who_may_change_a_folder_above_a_home_has_a_say_in_what_is_run(chronos, place):  # noqa: F811
+    """A home of ours below a folder that is a stranger's, or that anybody may write, could be another one a moment later."""
+    above = place / "above"
+    above.mkdir()
+    home = (place / "strangers").rename(above / "home")
+    write_config(home, place / "marks", "builtin")
+    give(home, 0)
+    list_it = ("list", "--offline")
+    assert chronos(*list_it, home=home).code == 0
+    os.chown(above, STRANGER, STRANGER)
+    done = chronos(*list_it, home=home)
+    assert (done.code, f"the home {home} is not used: {above} above it belongs to" in done.err) == (4, True), done
+    assert chronos(*list_it, home=home, env={"SUDO_UID": str(STRANGER)}).code == 0, "who called sudo is trusted"
+    assert chronos(*list_it, home=home, env={"CHRONOS_SAFE_HOMES": str(home)}).code == 0
+    os.chown(above, 0, 0)
+    above.chmod(0o777)
+    done = chronos(*list_it, home=home)
+    assert (done.code, f"{above} above it can be written by anybody" in done.err) == (4, True), done
+    above.chmod(0o1777)
+    assert chronos(*list_it, home=home).code == 0, "there nobody takes away what is another's"
+    assert chronos(*list_it, home=above / "none yet").code == 0
+    above.chmod(0o777)
+    assert chronos(*list_it, home=above / "none yet").code == 4, "it may be there a moment later"
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
+def test_nor_may_the_folder_of_a_link_that_leads_to_it_be_a_strangers(chronos, place, mode):  # noqa: F811
+    """Each link on the way is looked at where it lies, links to links too: its folder says who can turn it elsewhere."""
+    home = place / "strangers"
+    write_config(home, place / "marks", "builtin")
+    give(home, 0)
+    theirs = place / "theirs"
+    theirs.mkdir()
+    (theirs / "on").symlink_to("../strangers")
+    (place / "first").symlink_to(theirs / "on")
+    assert chronos("list", "--offline", home=place / "first").code == 0
+    if mode == 0o755:
+        os.chown(theirs, STRANGER, STRANGER)
+    theirs.chmod(mode)
+    os.chown(theirs / "on", STRANGER, STRANGER, follow_symlinks=False)
+    done = chronos("list", "--offline", home=place / "first")
+    assert (done.code, f"{theirs} above it" in done.err) == (4, True), done
+
+
+SWAP = """
+import os, sys
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+os.chdir(sys.argv[2])
+print("swapping", flush=True)
+while True:
+    for one, other in (("home", "aside"), ("evil", "home"), ("home", "evil"), ("aside", "home")):
+        os.rename(one, other)
+"""
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+def test_a_race_for_a_home_is_never_won_from_above(chronos, place, mode):  # noqa: F811
+    """While a neighbour swaps our home for theirs as fast as can be, nothing of theirs is imported or run by root."""
+    above = place / "above"
+    above.mkdir()
+    evil = (place / "strangers").rename(above / "evil")
+    ours = above / "home"
+    ours.mkdir()
+    (ours / "config.yaml").write_text("timezone: UTC\n")
+    if mode == 0o755:
+        os.chown(above, STRANGER, STRANGER)
+    above.chmod(mode)
+    racer = subprocess.Popen([sys.executable, "-c", SWAP, str(STRANGER), str(above)], stdout=subprocess.PIPE)
+    try:
+        racer.stdout.readline()
+        for words in (("status", "--offline"), ("tick",), ("provider", "list")) * 8:
+            chronos(*words, home=ours)
+        assert racer.poll() is None
+    finally:
+        racer.kill()
+        racer.communicate()
+    assert evil.exists() or ours.exists()
+    assert list((place / "marks").iterdir()) == []
+
+
 @pytest.mark.parametrize("part", ["plugins", "plugins/evil", "plugins/evil/__init__.py", "plugins/evil/more/x.pyc"])
 def test_a_strangers_plug_in_is_not_imported(chronos, place, part):  # noqa: F811
     """In a home of ours a plug-in with anything of somebody else's is left alone, said, and the built-in trigger takes over."""
@@ -264,11 +344,15 @@ def test_a_strangers_plug_in_is_not_imported(chronos, place, part):  # noqa: F81
     assert (place / "marks/plugin").exists()
 
 
-@pytest.mark.parametrize("part", ["scripts", "scripts/s.sh"])
+@pytest.mark.parametrize("part", ["scripts", "scripts/below", "scripts/below/s.sh"])
 def test_a_strangers_script_is_not_run(chronos, place, part):  # noqa: F811
-    """In a home of ours a job whose script belongs to somebody else fails with the reason."""
+    """In a home of ours a job whose script, or a folder that it lies in, belongs to somebody else fails with the reason."""
     home = place / "strangers"
     write_config(home, place / "marks", "builtin")
+    (home / "scripts/below").mkdir()
+    (home / "scripts/s.sh").rename(home / "scripts/below/s.sh")
+    jobs = home / "cron/jobs.json"
+    jobs.write_text(jobs.read_text().replace('"s.sh"', '"below/s.sh"'))
     give(home, 0)
     os.chown(home / part, STRANGER, STRANGER)
     done = chronos("run", "j", home=home)

@@ -24,6 +24,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["fire"]:
+        from chronos_cli.private_memory import hide_memory
+
+        hide_memory()  # before all else is loaded: a program is open to its user's others from its start until then
     if arguments[:2] == ["fire", "--claimed"]:
         from chronos_cli.operations.firing.runner import main as run_claimed
 

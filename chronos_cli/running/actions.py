@@ -234,7 +234,8 @@ def _script(given: object, scripts_dir: Path, interpreter: object) -> tuple[tupl
         raise ActionError(f"the script '{given}' cannot be found: its links lead in a circle", hint="put a file there")
     if not path.is_file():
         raise ActionError(f"the script {path} is not there", hint="put it into the scripts folder")
-    require_own(str(Path(scripts_dir).parent), (str(inside), str(path)), os.environ)
+    between = [str(folder) for folder in path.parents if folder.is_relative_to(inside)]
+    require_own(str(Path(scripts_dir).parent), (*between, str(path)), os.environ)
     if path.suffix.lower() in _BASH_SUFFIXES:
         return (_bash(), str(path)), path
     return (_python(interpreter), str(path)), path

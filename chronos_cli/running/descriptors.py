@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 _ABOVE_STANDARD: Final = 10
+_BYTES_OF_ONE: Final = 4
 
 
 def nameless_file(data: bytes) -> int:
@@ -27,6 +29,40 @@ def nameless_file(data: bytes) -> int:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return high(fd)
+
+
+def hidden_file(data: bytes) -> int:
+    """A socket in which a nameless file of these bytes waits for `open_hidden`.
+
+    A process that has just been started is open to the others of its user, who may open what /proc shows of its files,
+    but no socket: what waits in one is had by the process alone, or by whoever may trace it.
+    """
+    import _socket  # socket itself loads much that a runner need not have
+
+    file = nameless_file(data)
+    near, far = _socket.socketpair()
+    try:
+        near.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, file.to_bytes(_BYTES_OF_ONE, sys.byteorder))])
+    finally:
+        near.close()
+        os.close(file)
+    return high(far.detach())
+
+
+def open_hidden(fd: int) -> int:
+    """Take the file out of the socket of `hidden_file`, which is closed. Raises OSError."""
+    import _socket
+
+    held = _socket.socket(fileno=fd)
+    try:
+        _, messages, _, _ = held.recvmsg(1, _socket.CMSG_SPACE(_BYTES_OF_ONE))
+    finally:
+        held.close()
+    if not messages:
+        raise OSError("no file waits there")
+    file = int.from_bytes(messages[0][2][:_BYTES_OF_ONE], sys.byteorder)
+    os.set_inheritable(file, False)
+    return high(file)
 
 
 def pipe() -> tuple[int, int]:

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.private_memory import hide_memory
-from chronos_cli.running.descriptors import close_quietly, inheritable, nameless_file, null, pipe
+from chronos_cli.running.descriptors import close_quietly, hidden_file, inheritable, nameless_file, null, pipe
 from chronos_cli.running.errors import StartError
 from chronos_cli.running.runner_channel import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
 from chronos_cli.running.secrecy import without_secrets
@@ -172,14 +172,14 @@ def start_runner(
     """Start a runner that outlives this process; it gets `claim` on stdin and calls `begin_runner` first.
 
     argv[0] is an absolute path. The environment is passed on without our secrets and those in `secrets`; the latter
-    reach the runner through a nameless file, so that no environment shows them. Raises StartError.
+    reach the runner through a hidden file, so that nothing in /proc shows them. Raises StartError.
     """
     hide_memory()
     secrets = secrets or {}
     given = {**without_secrets(environment, secrets), RUNNER_VARIABLE: "1"}
     opened: list[int] = []
     try:
-        opened += (nameless_file(claim), null(), nameless_file(json.dumps(dict(secrets)).encode()), *pipe())
+        opened += (nameless_file(claim), null(), hidden_file(json.dumps(dict(secrets)).encode()), *pipe())
         stdin, nothing, hidden, read_fd, write_fd = opened
         actions: list[tuple[int, int] | tuple[int, int, int]] = [(os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable()]
         wanted = ((stdin, 0), (nothing, 1), (write_fd, 2), (write_fd, REPORT_FD), (hidden, SECRETS_FD))

@@ -9,7 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.private_memory import hide_memory
-from chronos_cli.running.descriptors import inheritable
+from chronos_cli.running.descriptors import inheritable, open_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -80,7 +80,7 @@ def begin_runner(environment: MutableMapping[str, str]) -> tuple[bytes, dict[str
     secrets: dict[str, str] = {}
     if started_by_us:
         os.set_inheritable(REPORT_FD, False)
-        with open(SECRETS_FD, "rb") as file:
+        with open(open_hidden(SECRETS_FD), "rb") as file:
             secrets = json.load(file)
         for fd in inheritable():
             os.close(fd)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import finalize
 
 from chronos_cli.private_memory import hide_memory
-from chronos_cli.running.descriptors import close_quietly, high, inheritable, nameless_file, null, pipe
+from chronos_cli.running.descriptors import close_quietly, hidden_file, high, inheritable, nameless_file, null, pipe
 from chronos_cli.running.detach import Runner, ordinary_signals
 from chronos_cli.running.errors import StartError
 from chronos_cli.running.machine import start_time
@@ -117,7 +117,7 @@ class WarmRunner:
         opened: list[int] = []
         try:
             opened.append(nameless_file(claim))
-            opened.append(nameless_file(json.dumps(dict(secrets)).encode()))
+            opened.append(hidden_file(json.dumps(dict(secrets)).encode()))
             opened.append(nameless_file(json.dumps({**given, RUNNER_VARIABLE: "1"}).encode()))
             read_fd, write_fd = pipe()
             opened.append(write_fd)

@@ -153,6 +153,18 @@ def test_a_folder_that_a_neighbour_could_use_is_a_failure(doctor, home, tmp_path
     assert (doctor(home)[0]["home"]["level"], doctor(home)[0]["home"]["code"]) == ("FAIL", "linked_folder")
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="giving a folder to another group needs root")
+def test_a_folder_above_that_a_group_may_write_is_a_warning(doctor, home):
+    """Its members could put another home in the place of ours; our own group is not warned of."""
+    os.chown(home.parent, 0, 12345)
+    home.parent.chmod(0o775)
+    check = doctor(home)[0]["home"]
+    assert (check["level"], check["code"]) == ("WARN", "folder_above_mode")
+    assert check["mend"] == f"chmod g-w {home.parent}"
+    os.chown(home.parent, 0, os.getegid())
+    assert doctor(home)[0]["home"]["level"] == "OK"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="giving a folder to another user needs root")
 @pytest.mark.parametrize("name", ["cron/runs", "cron/locks", "cache"])
 def test_a_folder_of_another_user_is_a_failure(doctor, home, name):

@@ -198,6 +198,26 @@ def _post(port, token, body):
         connection.close()
 
 
+def test_nothing_waits_for_a_runner_where_others_could_take_it_before_it_closes_itself(user):
+    """A program that has just been started is open to all of its user; until it runs our code, /proc shows no secret of ours in it."""
+    program = (
+        "import os, signal, subprocess, sys, time\nfrom chronos_cli.running.detach import start_runner\n"
+        f"given = {{'CHRONOS_NAS_TOKEN': {CANARY!r}}}\n"
+        "runner = start_runner(['/bin/sleep', '60'], b'claim', environment={**os.environ, **given}, secrets=given)\n"
+        "while open(f'/proc/{runner.pid}/comm').read() != 'sleep\\n': time.sleep(0.01)\n"
+        "looked = f'SCAN = open(sys.argv.pop(1)).read().replace(\"os.getppid()\", sys.argv.pop(1))\\nexec(SCAN)'\n"
+        "spy = [sys.executable, '-c', 'import sys\\n' + looked, 'scan.py', str(runner.pid), given['CHRONOS_NAS_TOKEN'][::-1]]\n"
+        "print(subprocess.run(spy, stdout=subprocess.PIPE, text=True).stdout)\n"
+        "os.kill(runner.pid, signal.SIGKILL)\n"
+    )
+    make_home(user)
+    code, out, err = user.run([user.python, "-c", program])
+    assert code == 0, err
+    assert {tuple(line.split()) for line in out.splitlines() if line.startswith("sleep")} == {
+        ("sleep", what, "nothing") for what in ("mem", "fd", "environ", "cmdline")
+    }
+
+
 def test_own_files_in_proc_still_serve(user):
     """A closed process still knows its machine, its descriptors and its start, and can blank what it was given."""
     program = (

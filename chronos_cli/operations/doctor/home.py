@@ -60,6 +60,11 @@ def check_home(config: Config) -> Check:
         problem = _for_neighbours(path / name if name else path, trusted, linked=not name)
         if problem is not None:
             return problem
+    for folder in path.resolve().parents:
+        found = folder.stat()
+        if found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_ISVTX and found.st_gid not in (0, os.getegid()):
+            text = f"the group {found.st_gid} can write to {folder}, and so put another home in the place of {path}"
+            return warn("home", text, code="folder_above_mode", mend=f"chmod g-w {folder}")
     return ok("home", f"{path}, mode {mode:04o}")
 
 
