@@ -25,7 +25,7 @@ _ROOT: Final = 0
 _MAX_BYTES: Final = 1 << 20
 _LINKS: Final = 40
 _SYSTEM: Final = "/usr"
-"""Who owns this is trusted with the folders above: inside a user namespace root has another number."""
+"""The owner of this is trusted with the folders above: inside a user namespace root has another number."""
 
 
 def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str]) -> None:
