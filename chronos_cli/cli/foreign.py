@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.cli import field_plans
+from chronos_cli.cli.handlers.list import nothing_triggers
 from chronos_cli.cli.notify import tell_of_many
 from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.instant import named_zone, text_in
-from chronos_cli.errors import UsageError
+from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab import SECONDS, Machine
 from chronos_cli.operations.foreign.crontab_source import read_file, read_own, take_out
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.output import Output
     from chronos_cli.core.job import HomeDefaults
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.foreign.upsert import EarlierWay, ForeignJobs, ForeignPlan
+    from chronos_cli.operations.foreign.upsert import EarlierWay, ForeignJobs, ForeignPlan, Settle
 
 KINDS: Final = ("crontab", "kubernetes", "systemd")
 _SYSTEM: Final = "/etc/crontab"
@@ -57,6 +58,7 @@ class _Source:
     jobs: ForeignJobs
     name: str
     earlier: EarlierWay | None = None
+    settle: Settle | None = None
     table: bytes = b""
 
 
@@ -64,6 +66,7 @@ def run(invocation: Invocation, options: Options) -> int:
     """Import what another scheduler has and show what became of each of its jobs."""
     _check(options)
     context, config = invocation.context(), invocation.config()
+    nothing = nothing_triggers(config, context, context.clock())
     read = {"crontab": _crontab, "kubernetes": _kubernetes, "systemd": _systemd}[options.kind]
     source = read(invocation, options, context)
     if not options.dry_run:
@@ -75,23 +78,17 @@ def run(invocation: Invocation, options: Options) -> int:
         prune=options.prune,
         dry_run=options.dry_run,
         earlier=source.earlier,
+        settle=source.settle,
+        moving=options.disable_source,
     )
-    error = None
+    error: ChronosError | None = None
     if not options.dry_run and any(one.item.verdict.value not in ("keep", "gone") for one in plan):
         removed = {one.item.job_id for one in plan if one.item.verdict.value == "remove"}
         error = tell_of_many(invocation, context, removed)
     kept = None
-    if options.disable_source and not options.dry_run and error is None:
-        taken = {one.job.line for one in plan if one.job is not None and one.job.line is not None}
-        kept = take_out(source.table, taken, invocation.environ, Path(config.home), context.clock())
-    for note in source.jobs.notes:
-        invocation.output.warn(note)
-    for text in source.jobs.left_out:
-        invocation.output.warn(f"left out: {text}")
-    for one in plan:
-        if one.item.verdict.value == "gone":
-            gone = f"{one.item.job_id} ({one.item.name})"
-            invocation.output.warn(f"no longer in {_place(options)}: {gone}; --prune removes it")
+    if error is None:
+        kept, error = _disabled(invocation, options, source, plan, context.clock())
+    _warn(invocation.output, source, plan, options, nothing=None if kept is None else nothing)
     document: dict[str, Any] = {
         "dry_run": options.dry_run,
         "jobs": [_as_json(one, options.kind) for one in plan],
@@ -102,9 +99,38 @@ def run(invocation: Invocation, options: Options) -> int:
 
     def render(out: Output) -> None:
         _show(out, plan, kept, context.home, options)
+        if nothing is not None and kept is None and not options.dry_run:
+            out.note(nothing)
 
     code = field_plans.pending((one.item for one in plan), detailed=options.detailed and options.dry_run)
     return invocation.done(document, render, error=error, exit_code=code)
+
+
+def _disabled(
+    invocation: Invocation, options: Options, source: _Source, plan: list[ForeignPlan], now: datetime
+) -> tuple[Path | None, ChronosError | None]:
+    """Take the lines that are jobs now out of the crontab, where asked. Returns the file that keeps it, or why not."""
+    taken = {one.job.line for one in plan if one.job is not None and one.job.line is not None}
+    if options.dry_run or not options.disable_source or not taken:
+        return None, None
+    try:
+        return take_out(source.table, taken, invocation.environ, Path(invocation.config().home), now), None
+    except ChronosError as error:  # the jobs are in: the plan is shown all the same
+        return None, error
+
+
+def _warn(output: Output, source: _Source, plan: list[ForeignPlan], options: Options, *, nothing: str | None) -> None:
+    """Say what is read otherwise, what is left out and what is gone; `nothing`: that no trigger takes their place."""
+    for note in source.jobs.notes:
+        output.warn(note)
+    if nothing is not None:
+        output.warn(nothing)
+    for text in source.jobs.left_out:
+        output.warn(f"left out: {text}")
+    for one in plan:
+        if one.item.verdict.value == "gone":
+            gone = f"{one.item.job_id} ({one.item.name})"
+            output.warn(f"no longer in {_place(options)}: {gone}; --prune removes it")
 
 
 def _check(options: Options) -> None:
@@ -128,7 +154,7 @@ def _place(options: Options) -> str:
 
 def _crontab(invocation: Invocation, options: Options, context: Context) -> _Source:
     from chronos_cli.operations.foreign.crontab import read_crontab
-    from chronos_cli.operations.foreign.crontab_import import jobs_of
+    from chronos_cli.operations.foreign.crontab_import import jobs_of, settled
 
     file = options.file or (_SYSTEM if options.system else None)
     table = read_own(invocation.environ) if file is None else read_file(file)
@@ -143,7 +169,7 @@ def _crontab(invocation: Invocation, options: Options, context: Context) -> _Sou
     )
     name = f"system:{os.path.realpath(str(file))}" if options.system else "crontab"
     jobs, earlier = jobs_of(found, source=name, cron_zone=named_zone(machine.zone_name))
-    return _Source(jobs=jobs, name=name, earlier=earlier, table=table)
+    return _Source(jobs=jobs, name=name, earlier=earlier, settle=settled, table=table)
 
 
 def _kubernetes(invocation: Invocation, options: Options, context: Context) -> _Source:
@@ -190,7 +216,7 @@ def _machine(environ: Mapping[str, str]) -> Machine:
         folder=given if given.startswith("/") else folder,
         zone_name=machine_zone(environ, etc="/etc")[0],
         is_user=_is_user,
-        is_program=lambda name: shutil.which(name, path=search) is not None,
+        is_program=lambda name, path: shutil.which(name, path=f"{path}:{search}") is not None,
     )
 
 

@@ -178,7 +178,10 @@ def measure_yaml(text: str, loader: Any, path: str) -> None:
             if anchor is not None:
                 sizes[anchor] = total - before + 1
         elif kind is yaml.AliasEvent:
-            total += sizes.get(getattr(event, "anchor", ""), 1)
+            name = getattr(event, "anchor", "")
+            if any(name == anchor for anchor, _ in open_nodes):
+                raise ConfigError(f"{path}: '*{name}' stands within itself", hint="take its aliases apart")
+            total += sizes.get(name, 1)
         total += 1
         if len(open_nodes) > MAX_DEPTH:
             raise ConfigError(f"{path}: nested deeper than {MAX_DEPTH} levels", hint="put the file right")

@@ -24,6 +24,14 @@ def _rate(_: str, match: re.Match[str]) -> str:
     return f"write 'every {match[1]}{_UNITS[match[2]]}'"
 
 
+def _seconds(_: str, match: re.Match[str]) -> str:
+    return f"write 'every {match[1]}s', which counts from start to start"
+
+
+def _without_dash(body: str, _: re.Match[str]) -> str:
+    return f"write '{body[1:]}'"
+
+
 def _aws(body: str, _: re.Match[str]) -> str:
     fields = body[body.index("(") + 1 : -1].split()
     if len(fields) != 6 or fields[5] != "*":
@@ -74,6 +82,12 @@ _WORDS: Final = rf"^(?:(weekdays|weekends|daily)|(?:every )?(day|{_DAYS})) (?:at
 _FIVE: Final = r"\S+( \S+){4}$"
 _KNOWN: Final = (
     (r"^@reboot$", "is when a machine boots, and nothing is booted here", "let the machine's init start it"),
+    (r"^@(?:every_minute|minutely)$", "is a word of other crons", "write '* * * * *'"),
+    (r"^@every_second$", "is a word of other crons", "write 'every 1s'"),
+    (r"^@(\d+)$", "counts seconds from the end of a run, as FreeBSD's cron does", _seconds),
+    (r"^@quarterly$", "is a word of other crons", "write '0 0 1 1,4,7,10 *'"),
+    (r"^@(?:semi|bi)-?annually$", "is a word of other crons", "write '0 0 1 1,7 *'"),
+    (r"^-(\S+(?: \S+){4})$", "begins with '-', which keeps a line of cronie's out of its log", _without_dash),
     (r"^rate\((\d+) (minute|hour|day)s?\)$", "is a rate of AWS", _rate),
     (r"^cron\(.*\)$", "is an expression of AWS", _aws),
     (r"^(?:cron_)?tz=(\S+) ", "names its zone before its fields", _zone),

@@ -155,7 +155,12 @@ def test_what_cannot_be_had_here_is_left_out_by_name(bring, home, given, options
         ("- 1", "a document of it is no object"),
         ("kind: Pod\nmetadata: {name: p}", "has no CronJob"),
         (yaml.safe_dump(cron_job(concurrencyPolicy="Sometimes")), "no CronJob of it can come in"),
-        ("&a [" + "*a," * 3 + "]", "a document of it is no object"),
+        ("&a [" + "*a," * 3 + "]", "'*a' stands within itself: take its aliases apart"),
+        ("kind: List\nitems: &i\n- kind: List\n  items: *i\n", "'*i' stands within itself"),
+        (
+            yaml.safe_dump_all([cron_job("a"), cron_job("a", schedule="@daily")]),
+            "CronJob a and CronJob a would both be the job 'a': leave out one of the two",
+        ),
     ],
 )
 def test_a_text_without_cron_jobs_is_refused(bring, text, reason):

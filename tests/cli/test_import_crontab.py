@@ -186,7 +186,7 @@ def test_a_system_crontab_is_known_by_its_users(bring, table, home):
 def test_a_user_among_other_commands_is_noted(bring, table, home):
     """Where other lines begin with programs, it is a user's crontab, whose line cannot run: that is said."""
     done = bring(table("0 3 * * * root x\n0 4 * * * /bin/true y\n"))
-    assert [note for note in done["notes"] if "begins with 'root', which is a user and no program here" in note]
+    assert [note for note in done["notes"] if "begins with 'root', which is a user here" in note]
     assert len(records(home)) == 2
 
 

@@ -336,7 +336,7 @@ def _as_a_file(text: str) -> bytes:
 
 
 MACHINE = Machine(
-    user="u", folder="/home/u", zone_name="UTC", is_user=lambda name: name == "root", is_program=lambda _: False
+    user="u", folder="/home/u", zone_name="UTC", is_user=lambda name: name == "root", is_program=lambda *_: False
 )
 
 

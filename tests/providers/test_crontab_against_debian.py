@@ -36,7 +36,7 @@ INHERITED = ("LANG", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE", "U
 
 
 def machine(name, folder):
-    return Machine(user=name, folder=folder, zone_name="UTC", is_user=lambda _: False, is_program=lambda _: True)
+    return Machine(user=name, folder=folder, zone_name="UTC", is_user=lambda _: False, is_program=lambda *_: True)
 
 
 def test_every_line_is_read_as_debian_reads_it(tmp_path):

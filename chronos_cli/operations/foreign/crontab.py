@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.schedule import Cron, parse_schedule
+from chronos_cli.core.schedule import NICKNAMES, Cron, parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab_lines import at_line, command_and_input, lines_of
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from chronos_cli.operations.foreign.crontab_lines import Line
 
 SECONDS: Final = ("first", "last")
-_USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
+_USER: Final = re.compile(r"[A-Za-z_][\w.@+\\-]*\$?\Z", re.ASCII)
+_OPTION: Final = re.compile(r"-[A-Za-z]+(?=[ \t]|\Z)")
+_ELEMENT: Final = r"(?:\d+|[A-Za-z]{3})"
+_DEBIANS: Final = re.compile(rf"(?:(?:\*|{_ELEMENT}-{_ELEMENT})(?:/\d+)?|{_ELEMENT})\Z")
+_MOST_BYTES: Final = 998
+"""The longest command that Debian's cron takes (MAX_COMMAND of its cron.h)."""
 _OUR_TICK: Final = re.compile(r"(?:^| )CHRONOS_HOME=.* tick .*# ")
 _MINUTE: Final = 60
 
@@ -33,14 +38,15 @@ _MINUTE: Final = 60
 class Machine:
     """The machine and its user as cron knows them: the user's name and home, and the users there are.
 
-    `is_user` and `is_program` answer for a name; `zone` is the machine's own.
+    `is_user` answers for a name, `is_program` for a name and a PATH that counts besides the usual folders; `zone` is
+    the machine's own.
     """
 
     user: str
     folder: str
     zone_name: str
     is_user: Callable[[str], bool]
-    is_program: Callable[[str], bool]
+    is_program: Callable[[str, str], bool]
 
 
 @frozen
@@ -82,6 +88,9 @@ def read_crontab(
     lines = tuple(lines_of(table, seconds=seconds))
     if not system:
         _be_a_users(lines, machine, notes)
+    last = table.rpartition(b"\n")[2].lstrip(b" \t")
+    if last and not last.startswith(b"#"):
+        notes["its last line has no line end: Debian's cron ignores a crontab that ends so"] = None
     for line in lines:
         try:
             command, missing = _command(line, machine, system=system)
@@ -100,25 +109,27 @@ def read_crontab(
 
 def _be_a_users(lines: tuple[Line, ...], machine: Machine, notes: dict[str, None]) -> None:
     """Note commands that begin with a user; raise UsageError where all of them may: then it is a system crontab."""
-    firsts = [(line, line.rest.split()[0], len(line.rest.split()) > 1) for line in lines]
-    named = [
-        (line, word)
-        for line, word, more in firsts
-        if more and (word == "root" or machine.is_user(word)) and not machine.is_program(word)
-    ]
-    if not named:
-        return
-    if all(more and _USER.match(word) and not machine.is_program(word) for _, word, more in firsts):
-        line, user = named[0]
+    named: list[tuple[Line, str]] = []
+    all_may = True
+    for line in lines:
+        word, *more = line.rest.split(None, 2)
+        path = line.settings.get("PATH", "")
+        user, program = word == "root" or machine.is_user(word), machine.is_program(word, path)
+        all_may = all_may and bool(more) and _USER.match(word) is not None and (user or not program)
+        # `man /usr/bin/mandb`: a user's name that is a program's too, before a program of its own.
+        if more and user and (not program or (more[0].startswith("/") and machine.is_program(more[0], path))):
+            named.append((line, word))
+    if named and all_may:
+        line, user_name = named[0]
         raise at_line(
             line.number,
             UsageError(
-                f"its command begins with the user '{user}': this is a system crontab",
+                f"its command begins with the user '{user_name}': this is a system crontab",
                 hint="--system reads the user of each line",
             ),
         )
     for line, word in named:
-        notes[f"the command of line {line.number} begins with '{word}', which is a user and no program here"] = None
+        notes[f"the command of line {line.number} begins with '{word}', which is a user here"] = None
 
 
 def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | None]:
@@ -126,7 +137,7 @@ def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | 
     user, _, rest = line.rest.replace("\t", " ").partition(" ")
     command = line.rest
     if system:
-        if not rest.strip() or not _USER.match(user):
+        if not rest.strip() or not (_USER.match(user) or machine.is_user(user)):
             raise UsageError(
                 "it has no user and command after its times", hint="leave out --system for a user's crontab"
             )
@@ -137,6 +148,8 @@ def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | 
         return command, "@reboot has no counterpart"
     if _OUR_TICK.search(command):
         return command, "it is what triggers a home of chronos"
+    if option := _OPTION.match(command):
+        raise UsageError(f"its command begins with '{option[0]}', an option of other crons", hint="leave it out")
     return command, None
 
 
@@ -176,8 +189,17 @@ def _entry(
         action=action,
         env={**defaults, **settings, "LOGNAME": machine.user},
         workdir=home,
-        cron=schedule if isinstance(schedule, Cron) and times == line.times else None,
+        cron=schedule if isinstance(schedule, Cron) and times == line.times and _is_debians(times, text) else None,
     )
+
+
+def _is_debians(times: str, command: str) -> bool:
+    """Say if Debian's cron reads a line: its dialect is smaller than ours, and a command has an end there."""
+    if len(command.encode()) > _MOST_BYTES:
+        return False
+    if times.startswith("@"):
+        return times in NICKNAMES
+    return all(_DEBIANS.match(item) for item in times.replace(" ", ",").split(","))
 
 
 def _times(line: Line, seconds: str | None) -> tuple[str, str | None]:

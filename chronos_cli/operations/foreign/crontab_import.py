@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import ours_of
 from chronos_cli.core.schedule import normal_form
+from chronos_cli.frozen import replace
 from chronos_cli.operations.foreign.crontab_export import written
 from chronos_cli.operations.foreign.crontab_lines import command_and_input
 from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
@@ -24,6 +25,51 @@ if TYPE_CHECKING:
 
 _NAME_LENGTH: Final = 48
 _FIRST_ID: Final = re.compile(r"cron-[0-9a-f]{8}\Z")
+
+
+_Run = tuple[object, object]
+
+
+def settled(arriving: tuple[ForeignJob, ...], stored: Mapping[str, Mapping[str, Any]]) -> tuple[ForeignJob, ...]:
+    """Return the jobs with the keys of those that they are. `stored`: the records of the same source by their keys.
+
+    Of equal lines the one with a stored job's times is that job, and only the others go by their place: a line that is
+    taken out from among its equals leaves those alone.
+    """
+    groups: dict[_Run, list[ForeignJob]] = {}
+    for job in arriving:
+        groups.setdefault(_run_of(job.action), []).append(job)
+    own = {job.key: run for run, group in groups.items() for job in group}
+    there: dict[_Run, list[str]] = {}
+    for key, record in stored.items():
+        action = ours_of(record).get("action")
+        run = _run_of(action) if isinstance(action, dict) else None
+        if run is not None and own.get(key, run) == run:  # one that was edited here is still known by its place
+            there.setdefault(run, []).append(key)
+    keys: dict[str, str] = {}
+    for run, group in groups.items():
+        free: dict[tuple[object, object], list[str]] = {}
+        for key in there.get(run, ()):
+            free.setdefault((_expression(stored[key]), ours_of(stored[key]).get("timezone")), []).append(key)
+        others = []
+        for job in group:
+            if same := free.get((normal_form(job.schedule, job.zone), job.zone_name)):
+                keys[job.key] = same.pop(0)
+            else:
+                others.append(job)
+        left = {key: None for same in free.values() for key in same}
+        left |= {job.key: None for job in group if job.key not in there.get(run, ())}
+        for job in sorted(others, key=lambda job: job.key not in left):
+            taken = job.key if job.key in left else next(iter(left))
+            del left[taken]
+            keys[job.key] = taken
+    return tuple(replace(job, key=keys[job.key], job_id=keys[job.key]) for job in arriving)
+
+
+def _run_of(action: Mapping[str, Any]) -> _Run:
+    """The shell text and standard input of an action, which are a line's command whatever its shell."""
+    given = action.get("shell") or action.get("command")
+    return (given[2] if isinstance(given, list) and len(given) == 3 else str(given)), action.get("stdin")
 
 
 def jobs_of(table: Crontab, *, source: str, cron_zone: tzinfo) -> tuple[ForeignJobs, FirstWay | None]:
@@ -96,8 +142,7 @@ def _ran(record: Mapping[str, Any], command: str) -> bool:
     action = ours_of(record).get("action")
     if not isinstance(action, dict):
         return False
-    given = action.get("shell") or action.get("command")
-    text = given[2] if isinstance(given, list) and len(given) == 3 else given
+    text, _ = _run_of(action)
     before = _first_form(command)
     return isinstance(text, str) and (text == before or (text.startswith("export ") and text.endswith(f"; {before}")))
 

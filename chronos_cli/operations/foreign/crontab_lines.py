@@ -19,7 +19,13 @@ _SPACE: Final = " \t\n\v\f\r"
 _BLANKS: Final = re.compile(r"[ \t]+")
 _FIVE: Final = 5
 _FIELD: Final = re.compile(r"[\d*?][\d*?,/LW#-]*\Z", re.IGNORECASE)
-_NAMED: Final = re.compile(r"(?:sun|mon|tue|wed|thu|fri|sat)\b[\w,-]*\Z", re.IGNORECASE)
+_WEEKDAY: Final = "(?:sun|mon|tue|wed|thu|fri|sat)"
+_NAMED: Final = re.compile(rf"{_WEEKDAY}(?:[,-](?:{_WEEKDAY}|[0-7]))*\Z", re.IGNORECASE)
+_TIME: Final = re.compile(r"(?:[\d*][\d*,/-]*|[A-Za-z]{3}(?:[,-][A-Za-z]{3})*)\Z")
+_NICKNAME: Final = re.compile(
+    r"@(?:every|hourly|daily|midnight|weekly|monthly|yearly|annually|reboot)\Z", re.IGNORECASE
+)
+_ZONES: Final = ("TZ", "CRON_TZ")
 
 
 @frozen
@@ -46,6 +52,7 @@ def lines_of(table: bytes, *, seconds: str | None = None) -> Iterator[Line]:
             text = _text(body)
             setting = setting_of(text)
             if setting is not None:
+                _be_a_setting(text, *setting)
                 settings[setting[0]] = setting[1]
                 continue
             times, rest = _split(text, seconds=seconds is not None)
@@ -108,6 +115,21 @@ def command_and_input(text: str) -> tuple[str, str | None]:
     return "".join(command), given or None
 
 
+def _be_a_setting(line: str, name: str, value: str) -> None:
+    """Raise UsageError for a setting before times and a command, as other crons read it: to cron all is a value."""
+    given = line[line.index("=", len(name)) + 1 :].lstrip(_SPACE)
+    words = value.split()
+    if given[:1] in ("'", '"') or len(words) < 3:
+        return
+    times = words[1 : _FIVE + 1]
+    fields = len(words) > _FIVE + 1 and all(_TIME.match(word) for word in times)
+    if (fields and (name in _ZONES or "*" in "".join(times))) or _NICKNAME.match(words[1]):
+        raise UsageError(
+            f"to cron it is the setting {name}, with times and a command in its value",
+            hint="put the setting on a line of its own",
+        )
+
+
 def _text(line: bytes) -> str:
     if b"\0" in line:
         raise UsageError("it has a NUL character, where cron ends the line", hint="put that line right")
@@ -136,6 +158,8 @@ def _split(line: str, *, seconds: bool) -> tuple[str, str]:
     words = _BLANKS.split(line, count)
     if len(words) != count + 1 or not words[count].strip():
         raise ScheduleError(f"'{_short(line)}' has no command after its times", hint="put that line right")
+    if count != _FIVE and words[count].startswith("*"):
+        raise ScheduleError("its command begins with '*', which cron refuses", hint="put that line right")
     if count != _FIVE:
         return " ".join(words[:count]), words[count]
     extra = _extra(words[count])
@@ -148,16 +172,17 @@ def _split(line: str, *, seconds: bool) -> tuple[str, str]:
         words = _BLANKS.split(line, count + extra)
     if len(words) < _FIVE + extra + 1:
         raise ScheduleError(f"'{_short(line)}' has no command after its times", hint="put that line right")
+    if words[-1].startswith("*"):
+        raise ScheduleError("its command begins with '*', which cron refuses", hint="put that line right")
     return " ".join(words[:-1]), words[-1]
 
 
 def _extra(rest: str) -> int:
     """Return how many fields of time stand where a command should begin."""
     first, *others = _BLANKS.split(rest, 2)
-    another = bool(others) and bool(_FIELD.match(others[0]))
-    if _FIELD.match(first):
-        return 2 if another and len(others) > 1 else 1
-    return 2 if _NAMED.match(first) and another and len(others) > 1 else 0
+    if not (_FIELD.match(first) or (others and _NAMED.match(first))):
+        return 0
+    return 2 if len(others) > 1 and _FIELD.match(others[0]) else 1
 
 
 def _short(line: str) -> str:

@@ -6,6 +6,7 @@ gone there is named, and removed where that is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,7 +20,7 @@ from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime, tzinfo
 
     from chronos_cli.core.job import Job
@@ -78,6 +79,10 @@ class EarlierWay(Protocol):
         """Return the id of the job that it made of this one, None where there is none."""
 
 
+Settle = Callable[[tuple[ForeignJob, ...], Mapping[str, Mapping[str, Any]]], tuple[ForeignJob, ...]]
+"""Gives jobs the keys of the stored ones that they are; those are records by their keys."""
+
+
 @frozen
 class ForeignPlan:
     """The fate of one job of theirs, or of a job here whose source is gone (`job` None).
@@ -99,27 +104,34 @@ def import_foreign(
     prune: bool,
     dry_run: bool,
     earlier: EarlierWay | None = None,
+    settle: Settle | None = None,
+    moving: bool = False,
 ) -> list[ForeignPlan]:
     """Bring the store to what another scheduler has, in one change. Raises UsageError naming a job that cannot be had.
 
-    `earlier`: knows the jobs that an earlier way of importing made of the same source. `dry_run`: the same plan,
-    nothing written.
+    `earlier`: knows the jobs that an earlier way of importing made of the same source. `settle`: decides which stored
+    ones of the source they are, where their own keys do not. `moving`: they are about to be taken out of their source,
+    so that a job is not gone when it is found there no more. `dry_run`: the same plan, nothing written.
     """
     token = ctx.token()
-    arriving = tuple(found)
+    given = tuple(found)
+    _be_different(given)
 
     def once(jobs: JobsFile) -> list[ForeignPlan]:
         now = ctx.clock()
-        by_key, before = _known(jobs, source, earlier)
+        by_key, moved, before = _known(jobs, source, earlier)
         plan = []
+        arriving = given
+        if settle is not None:
+            arriving = settle(given, {key: jobs.get(job_id) or {} for key, job_id in by_key.items()})
         for job in arriving:
             job_id = by_key.pop(job.key, None)
             if job_id is None and earlier is not None:
                 job_id = earlier.job_of(before, job)
                 before.pop(job_id or "", None)
-            item = _bring(ctx, jobs, job_id, job, source, now=now, token=token)
+            item = _bring(ctx, jobs, job_id, job, _imported(job, source, moving=moving), now=now, token=token)
             plan.append(_planned(item, job, now))
-        for job_id in sorted([*by_key.values(), *before]):
+        for job_id in sorted(({*by_key.values()} | before.keys()) - moved):
             name = str((jobs.get(job_id) or {}).get("name") or job_id)
             verdict = ImportVerdict.REMOVE if prune else ImportVerdict.GONE
             plan.append(ForeignPlan(item=ImportItem(verdict=verdict, job_id=job_id, name=name, schedule="")))
@@ -132,9 +144,10 @@ def import_foreign(
 
 def _known(
     jobs: JobsFile, source: str, earlier: EarlierWay | None
-) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
-    """The ids of this source's jobs by their key, and the records of the earlier way by their id."""
+) -> tuple[dict[str, str], set[str], dict[str, Mapping[str, Any]]]:
+    """The ids of this source's jobs by their key, those that were moved here, and the earlier way's records by id."""
     by_key: dict[str, str] = {}
+    moved: set[str] = set()
     before: dict[str, Mapping[str, Any]] = {}
     for stored in jobs.records:
         record = stored.value
@@ -143,20 +156,46 @@ def _known(
         imported = ours_of(record).get("imported")
         if isinstance(imported, dict) and imported.get("source") == source:
             by_key[str(imported.get("line"))] = stored.id
+            if imported.get("moved") is True:
+                moved.add(stored.id)
         elif imported is None and earlier is not None and earlier.made(stored.id):
             before[stored.id] = record
-    return by_key, before
+    return by_key, moved, before
+
+
+def _be_different(arriving: tuple[ForeignJob, ...]) -> None:
+    """Raise UsageError for two that would be one job here: the second would take the place of the first."""
+    seen: dict[str, str] = {}
+    for job in arriving:
+        if job.job_id in seen:
+            raise UsageError(
+                f"{job.where} and {seen[job.job_id]} would both be the job '{job.job_id}'",
+                hint="leave out one of the two",
+            )
+        seen[job.job_id] = job.where
+
+
+def _imported(arriving: ForeignJob, source: str, *, moving: bool) -> dict[str, Any]:
+    """Return what a record keeps of its source."""
+    return {"source": source, "line": arriving.key, **arriving.kept} | ({"moved": True} if moving else {})
 
 
 def _bring(
-    ctx: Context, jobs: JobsFile, job_id: str | None, arriving: ForeignJob, source: str, *, now: datetime, token: str
+    ctx: Context,
+    jobs: JobsFile,
+    job_id: str | None,
+    arriving: ForeignJob,
+    imported: dict[str, Any],
+    *,
+    now: datetime,
+    token: str,
 ) -> ImportItem:
     existing = jobs.get(arriving.job_id if job_id is None else job_id)
     name = arriving.name
     changes: tuple[FieldChange, ...] = ()
     try:
         if existing is None:
-            jobs.add(_added(ctx, arriving, source, now=now, token=token))
+            jobs.add(_added(ctx, arriving, imported, now=now, token=token))
             verdict = ImportVerdict.ADD
         elif ours_of(existing).get("change") == token:
             verdict = ImportVerdict.ADD  # our own write, whose answer was lost
@@ -165,7 +204,7 @@ def _bring(
         else:
             job = parse_job(existing, ctx.home)
             name = job.name
-            after = _changed(ctx, job, arriving, source, now=now, token=token)
+            after = _changed(ctx, job, arriving, imported, now=now, token=token)
             changes = record_changes(existing, after, ctx.home)
             verdict = ImportVerdict.CHANGE if changes else ImportVerdict.KEEP
             if changes:
@@ -179,7 +218,9 @@ def _bring(
     )
 
 
-def _added(ctx: Context, arriving: ForeignJob, source: str, *, now: datetime, token: str) -> dict[str, Any]:
+def _added(
+    ctx: Context, arriving: ForeignJob, imported: dict[str, Any], *, now: datetime, token: str
+) -> dict[str, Any]:
     home = ctx.home
     draft = edits.JobDraft(
         job_id=arriving.job_id,
@@ -190,7 +231,7 @@ def _added(ctx: Context, arriving: ForeignJob, source: str, *, now: datetime, to
         policy=replace(home.policy, **arriving.policy),
         action=arriving.action,
         fields=_fields(arriving),
-        extras=_extras(arriving, source),
+        extras=_extras(arriving, imported),
     )
     record = edits.new_record(draft, now=now, token=token, defaults=home.policy)
     if arriving.paused:
@@ -198,7 +239,9 @@ def _added(ctx: Context, arriving: ForeignJob, source: str, *, now: datetime, to
     return record
 
 
-def _changed(ctx: Context, job: Job, arriving: ForeignJob, source: str, *, now: datetime, token: str) -> dict[str, Any]:
+def _changed(
+    ctx: Context, job: Job, arriving: ForeignJob, imported: dict[str, Any], *, now: datetime, token: str
+) -> dict[str, Any]:
     home = ctx.home
     change = edits.Edit(
         schedule=arriving.schedule,
@@ -207,7 +250,7 @@ def _changed(ctx: Context, job: Job, arriving: ForeignJob, source: str, *, now: 
         policy=replace(job.policy, **arriving.policy) if arriving.policy else None,
         action=arriving.action,
         fields=_fields(arriving),
-        extras=_extras(arriving, source),
+        extras=_extras(arriving, imported),
     )
     record = edits.edited(job, change, now=now, token=token, defaults=home.policy)
     if arriving.paused and job.standing is Standing.LIVE:
@@ -221,11 +264,11 @@ def _fields(arriving: ForeignJob) -> dict[str, Any]:
     return {} if arriving.workdir is None else {"workdir": arriving.workdir}
 
 
-def _extras(arriving: ForeignJob, source: str) -> dict[str, Any]:
+def _extras(arriving: ForeignJob, imported: dict[str, Any]) -> dict[str, Any]:
     own: dict[str, Any] = {"env": dict(arriving.env)}
     if arriving.env_file is not None:
         own["env_file"] = list(arriving.env_file)
-    return own | {"imported": {"source": source, "line": arriving.key, **arriving.kept}}
+    return own | {"imported": imported}
 
 
 def _planned(item: ImportItem, job: ForeignJob, now: datetime) -> ForeignPlan:
