@@ -290,7 +290,11 @@ def of(pid):
     try:
         # The lock's number and name are the run's own; that there is just one such is seen.
         names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        found["files"] = sorted("own" if name.endswith(".log") or "/locks/" in name else name.split(":")[0] for name in names)
+        # Some builds of libffi, which ctypes loads, keep their own file open.
+        found["files"] = sorted(
+            "own" if name.endswith(".log") or "/locks/" in name else name.split(":")[0]
+            for name in names if "/libffi" not in name
+        )
         found["cwd"] = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         pass

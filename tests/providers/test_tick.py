@@ -110,7 +110,7 @@ def test_a_detached_tick_returns_while_the_job_goes_on(home):
     assert ticked.rows == ()
     assert not (home / "diary").exists()
     until = time.monotonic() + 10
-    while not (home / "diary").exists() and time.monotonic() < until:
+    while not ((home / "diary").exists() and (home / "diary").stat().st_size) and time.monotonic() < until:
         time.sleep(0.05)
     assert (home / "diary").read_text() == "ran\n"
 
