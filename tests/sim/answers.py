@@ -15,6 +15,7 @@ from chronos_cli.nas_server.bodies import BadRequestError, next_wake
 from chronos_cli.operations.arming.slot_memory import MEMORY_KEY
 from chronos_cli.operations.firing.answering import Door
 from chronos_cli.store.arms import CARRIES
+from tests.sim import backends
 from tests.sim.machines import PLATFORM_S
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ DROPS: Final = "claims and drops"
 CHARACTERS: Final = (ARMS, DROPS)
 
 _CONTRADICTED: Final = frozenset(
-    {"2xx clears slot", "redelivery retakes slot", "upsert cancels redelivery", "keys for ever", "past refused", "past ignored"}
+    {"2xx clears slot", "redelivery retakes slot", "upsert cancels redelivery", "keys for ever", "past refused", "past ignored",
+     backends.NEVER_REPLACES, backends.CLEARS_LATE}
 )  # fmt: skip
 """What the feature promises not to do: a delivery is settled and the next armed in one, and a past instant fires at once."""
 
@@ -76,6 +78,10 @@ def go(
     world: World, delivery: Delivery, token: int, status: int, retry_after: int | None, door: Task, body: dict | None
 ) -> None:
     """Bring an answer to NAS, if nothing on the way spoils it."""
+    if backends.spoils(world.nas):
+        world.log("a proxy answers 502 instead of %r", door)
+        world.nas.answered(delivery, token, 502, None, None)
+        return
     if world.faults and delivery.accepts and world.chance(world.cfg.p_garbled):
         kind = world.rng.choice(("a proxy answers 502", "a gateway answers 202", "it is lost"))
         world.cover("door", kind)

@@ -14,6 +14,7 @@ from chronos_cli.errors import DocumentError
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.packs import find_line
 from chronos_cli.store.repository import ASIDE
+from tests.sim import backends
 from tests.sim.rhythm import Single
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ NEXT = {
 }
 SLACK_S = 12.0
 DAY_S = 86_400.0
-CLEARING = frozenset({"2xx clears slot", "claims and drops"})
+CLEARING = frozenset({"2xx clears slot", "clears late", "claims and drops"})
 """The characters after whose 2xx a slot may be empty until somebody has looked."""
 
 DRIFT_S = 6.0
@@ -609,7 +610,7 @@ class Check:
 
     def _in_time(self, job, trace) -> None:
         world = self.world
-        slot = world.nas.slots.get(job)
+        slot = backends.earliest(world.nas, job)
         if slot is None or any(d.job_id == job and not d.ghost and not d.cancelled for d in world.nas.deliveries):
             return
         if {"clock ahead", "upsert cancels redelivery"} <= world.nas.char:
@@ -650,6 +651,7 @@ class Check:
     def quiet(self) -> None:
         """The world is quiet: everything is accounted for."""
         world = self.world
+        backends.count_price(world.nas)
         for job, trace in self.jobs.items():
             record = trace.record
             if not trace.removed:
@@ -659,8 +661,9 @@ class Check:
             if world.cfg.nas:
                 if trace.live and not world.nas.owed(job):
                     self.fail(f"live job {job} is not armed once the world is quiet")
-                if not trace.live and job in world.nas.slots and not world.nas.slots[job].attempt:
-                    self.fail(f"job {job} wants nothing, but NAS holds {world.nas.slots[job]}")
+                held = backends.earliest(world.nas, job)
+                if not trace.live and held is not None and not held.attempt:
+                    self.fail(f"job {job} wants nothing, but NAS holds {held}")
             if trace.live and stamp(record["next_run_at"]) > self.free(job, trace) + 2 * DAY_S:
                 self.fail(f"{job} sleeps until {record['next_run_at']}")
             if trace.live and stamp(record["next_run_at"]) <= world.now - 1:

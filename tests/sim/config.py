@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tests.sim import answers
+from tests.sim import answers, backends
 from tests.sim.nas import CHARACTERS
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def draw(rng: random.Random) -> Config:
     """A world. Half of them have one NAS character, so that each is also met alone."""
     characters = _characters(rng)
     mode = rng.choice(("detached", "detached", "sync", "waits", "frozen"))
-    if "2xx clears slot" in characters:
+    if characters & backends.DELETING:
         mode = rng.choice(("detached", "waits"))  # only a process that outlives the answer can provision after it
     # NAS that says yes and drops what is past by its clock: only one whose clock is ours can be survived.
     machines = 1 if "past ignored" in characters else rng.choice((1, 1, 2))
@@ -143,7 +143,7 @@ def draw(rng: random.Random) -> Config:
     found.p_plain, found.p_garbled = some(0.3), some(0.2)
     found.leaps = found.put_at is None and rng.random() < 0.25
     # A NAS that clears its slot was never seen to keep it; one wake that counts though it proves nothing is too many.
-    found.knows = min({1: 0, 2: 4, 50: 5}[found.keep], 4 if "2xx clears slot" in characters else 5)
+    found.knows = min({1: 0, 2: 4, 50: 5}[found.keep], 4 if characters & backends.DELETING else 5)
     return found
 
 
@@ -166,5 +166,6 @@ def _characters(rng: random.Random) -> set[str]:
             characters -= {"upsert cancels redelivery"}
     if "past ignored" in characters:
         characters -= {"clock behind"}
+    backends.fit(characters)
     answers.fit(characters)
     return characters or {"kind"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
 from chronos_cli.contract import FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, parse_fire_at
 from chronos_cli.errors import ChronosError, NasRejectedError, NasUnavailableError, RefusedError
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
-from tests.sim import answers
+from tests.sim import answers, backends
 
 CHARACTERS = (
     "kind",
@@ -27,6 +28,7 @@ CHARACTERS = (
     "late and reordered calls",
     "gives up",
     "refuses for a while",
+    *backends.CHARACTERS,
     *answers.CHARACTERS,
 )
 KIND_FEATURES = frozenset({FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT})
@@ -72,6 +74,14 @@ class Server:
     keys: set = field(default_factory=set)
     generations: dict = field(default_factory=dict)
     delayed: list = field(default_factory=list)
+    beside: dict = field(default_factory=dict)
+    """The timers that were never replaced, by job."""
+    clears: list = field(default_factory=list)
+    """Slots that a 2xx is going to clear: when, whose, and by whose answer."""
+    past: list = field(default_factory=list)
+    """What a list said until when, newest last; kept where lists are late."""
+    served: Counter = field(default_factory=Counter)
+    """What it was asked and what it called, for the price of each character."""
     skew: float = 0.0
     down: bool = False
     refusing: bool = False
@@ -96,12 +106,16 @@ class Server:
 
     def provision(self, request: ArmRequest) -> ArmAnswer:
         job, at = request.job_id, request.fire_at.timestamp()
+        backends.remember(self)
+        backends.count(self, "provision")
         self._generation(request)
         self.serial += 1
         answer = ArmAnswer(schedule_id=f"s{self.serial}", features=self.features)
         slot = self.slots.get(job)
         if slot is not None and slot.fire_at == at and not slot.attempt:
             slot.accepts, slot.generation = answers.accepts(self, request), request.generation
+            return answer
+        if backends.holds(self, job, at):
             return answer
         if "keys for ever" in self.char:
             if (job, at) in self.keys:
@@ -125,6 +139,7 @@ class Server:
                     self.has("upsert cancels redelivery")
                     delivery.cancelled = True
             self.deliveries = [d for d in self.deliveries if not (d.cancelled and not d.handling)]
+        backends.leave(self, job)
         self.put(
             job, at, name=answer.schedule_id, accepts=answers.accepts(self, request), generation=request.generation
         )
@@ -140,6 +155,8 @@ class Server:
     def cancel(self, job: str, generation: int | None) -> None:
         if generation is not None and self.kind and generation < self.generations.get(job, 0):
             raise self._stale(job)
+        backends.remember(self)
+        self.beside.pop(job, None)
         self.world.log("NAS drops %s of %s", self.slots.pop(job, None), job)
         for delivery in self.deliveries:
             if delivery.job_id == job and not delivery.ghost and (
@@ -161,15 +178,20 @@ class Server:
         return NasRejectedError("stale", status=409, reason="stale_generation", generation=self.generations[job])
 
     def list(self) -> ArmList:
+        clock = datetime.fromtimestamp(self.world.now + self.skew, UTC)
+        return ArmList(arms=backends.late_list(self), features=self.features, server_time=clock)
+
+    def arms(self) -> tuple[Arm, ...]:
+        """All that it holds, and tells of, just now."""
         arms = [self._arm(job, slot.fire_at, slot.name) for job, slot in self.slots.items()]
+        arms += [self._arm(job, slot.fire_at, slot.name) for job, slots in self.beside.items() for slot in slots]
         flying = [d for d in self.deliveries if not d.ghost and not d.cancelled and d.job_id not in self.slots]
         if flying and self.has("list hides in flight"):
             flying = []
         arms += [
             self._arm(d.job_id, d.fire_at, f"d{d.number}", "in_flight") for d in {d.job_id: d for d in flying}.values()
         ]
-        clock = datetime.fromtimestamp(self.world.now + self.skew, UTC)
-        return ArmList(arms=tuple(arms), features=self.features, server_time=clock)
+        return tuple(arms)
 
     def _arm(self, job, at, name, state="armed") -> Arm:
         moment = datetime.fromtimestamp(at, UTC)
@@ -186,7 +208,9 @@ class Server:
         if self.down:
             return min((at for at, _ in self.delayed), default=None)
         times = [slot.due for slot in self.slots.values()]
+        times += [slot.due for slots in self.beside.values() for slot in slots]
         times += [d.deadline if d.handling else d.due for d in self.deliveries]
+        times += [at for at, _, _ in self.clears]
         times += [at for at, _ in self.delayed]
         return min(times) if times else None
 
@@ -198,17 +222,17 @@ class Server:
                 self.delayed.remove(entry)
                 entry[1]()
                 return
-        if self.down:
+        if self.down or backends.clear_due(self):
             return
-        for job, slot in self.slots.items():
-            if slot.due <= now:
-                del self.slots[job]
-                world.serial += 1
-                delivery = Delivery(world.serial, job, slot.fire_at, now, slot.attempt)
-                delivery.accepts, delivery.generation = slot.accepts, slot.generation
-                self.deliveries.append(delivery)
-                self._deliver(delivery)
-                return
+        slot = next(((job, slot) for job, slot in self.slots.items() if slot.due <= now), None)
+        if slot is not None:
+            backends.remember(self)
+            del self.slots[slot[0]]
+        else:
+            slot = backends.pop_due(self)
+        if slot is not None:
+            self._fire(*slot)
+            return
         for delivery in self.deliveries:
             if delivery.handling and delivery.deadline <= now:
                 world.cover("nas", "waits no longer")
@@ -217,6 +241,14 @@ class Server:
             if not delivery.handling and delivery.due <= now:
                 self._deliver(delivery)
                 return
+
+    def _fire(self, job: str, slot: Slot) -> None:
+        """A timer is due: it becomes a delivery."""
+        self.world.serial += 1
+        delivery = Delivery(self.world.serial, job, slot.fire_at, self.world.now, slot.attempt)
+        delivery.accepts, delivery.generation = slot.accepts, slot.generation
+        self.deliveries.append(delivery)
+        self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> None:
         world = self.world
@@ -240,6 +272,7 @@ class Server:
             ghost.accepts, ghost.generation = delivery.accepts, delivery.generation
             self.deliveries.append(ghost)
         named = None if self.has("no fire_at") else delivery.fire_at
+        self.served["fire"] += 1
         world.start_door(delivery, delivery.token, named)
 
     def answered(self, delivery: Delivery, token: int, status: int, retry_after: int | None, door, body=None) -> None:
@@ -252,8 +285,10 @@ class Server:
             answers.take(self, delivery, door, body)
             return
         if 200 <= status < 300:
+            backends.remember(self)
             if delivery in self.deliveries:
                 self.deliveries.remove(delivery)
+            backends.clear_later(self, delivery.job_id, door)
             if "2xx clears slot" in self.char and self.slots.pop(delivery.job_id, None) is not None:
                 self.has("2xx clears slot")
                 self.world.check.cleared(delivery.job_id, door)
@@ -280,14 +315,18 @@ class Server:
 
     def owed(self, job: str) -> bool:
         """Whether NAS will still call about a job."""
-        return job in self.slots or any(d.job_id == job and not d.ghost and not d.cancelled for d in self.deliveries)
+        return (
+            job in self.slots
+            or bool(self.beside.get(job))
+            or any(d.job_id == job and not d.ghost and not d.cancelled for d in self.deliveries)
+        )
 
 
 class SimNas(Nas):
     """The client in one process; each call may be lost, come late, or lose its answer."""
 
-    def __init__(self, world, task) -> None:
-        self.world, self.task = world, task
+    def __init__(self, world, task, budget_s: float = 10.0) -> None:
+        self.world, self.task, self.until = world, task, world.now + budget_s
 
     def provision(self, request):
         return self._call("nas provision", lambda: self.world.nas.provision(request), request.job_id)
@@ -319,12 +358,18 @@ class SimNas(Nas):
             )
             self._fails(job)
             raise NasUnavailableError("NAS does not answer")
+        backends.catch_up(server)
         try:
             answer = effect()
         except ChronosError:
             self._fails(job)
             raise
         task.last = label
+        try:
+            backends.come_back(server, task, self.until)
+        except ChronosError:
+            self._fails(job)
+            raise
         if world.faults and roll > 1 - cfg.p_nas_answer_lost:
             world.cover("nas", "answer lost")
             self._fails(job)

@@ -15,7 +15,8 @@ import pytest
 
 from chronos_cli.core import edits
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.job import Policy
+from chronos_cli.core.job import OnCrash, Policy
+from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Interval
 from chronos_cli.nas_client.answers import read_generation
 from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest
@@ -25,9 +26,12 @@ from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.context import NasTarget
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.jobs import edit as jobs
+from chronos_cli.operations.views.armed_wake import ArmedWake
+from chronos_cli.operations.views.listing import listing
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.sim import backends
 from tests.sim.config import ORDINARY
 from tests.sim.nas import CHARACTERS, Server
 from tests.sim.world import World
@@ -67,9 +71,9 @@ class Calm(World):
         self.fires += 1
         super().start_door(delivery, token, named)
 
-    def add(self, job: str, seconds: int) -> None:
+    def add(self, job: str, seconds: int, **policy) -> None:
         draft = edits.JobDraft(job_id=job, name=job, schedule=Interval(seconds=seconds), zone=self.zone, zone_name="UTC",
-                            policy=Policy(), action={"shell": "true"})  # fmt: skip
+                            policy=Policy(**policy), action={"shell": "true"})  # fmt: skip
 
         def body(task, ctx):
             jobs.add(ctx, draft)
@@ -322,34 +326,59 @@ def test_an_answer_that_names_no_features_has_none():
     assert arming.confirmation(sent, ArmAnswer(schedule_id="s1"), NOW)(sent).features == ()
 
 
-class NeverReplaces(Counted):
-    """Keeps a timer for each key, as one backend is planned to: a new wish stands beside the old one."""
+class RunsFor(Calm):
+    """Whose runs take so many seconds each."""
 
-    def __init__(self, *given) -> None:
-        super().__init__(*given)
-        self.beside = {}
+    lasts = 0.2
 
-    def provision(self, request):
-        before = self.slots.get(request.job_id)
-        answer = super().provision(request)
-        if before is not None and before.fire_at != request.fire_at.timestamp():
-            self.beside.setdefault(request.job_id, []).append(before)
-        return answer
+    def fate_of_run(self, run):
+        return self.lasts, RunState.OK
 
-    def cancel(self, job, generation):
-        self.beside.pop(job, None)
-        super().cancel(job, generation)
 
-    def list(self):
-        listed = super().list()
-        more = [self._arm(job, slot.fire_at, slot.name) for job, slots in self.beside.items() for slot in slots]
-        return replace(listed, arms=(*listed.arms, *more))
+@pytest.mark.parametrize(
+    ("every", "lasts", "cleared"), [(3_600, 3.0, 4.0), (3_600, 1.5, 2.0), (6, 0.2, 2.0), (6, 0.2, 4.0)]
+)
+def test_a_slot_that_is_cleared_between_the_looks_is_filled_again(monkeypatch, every, lasts, cleared):
+    """What a run's end has sent since the answer goes as well, and so does what comes due before anybody has looked."""
+    monkeypatch.setattr(backends, "_CLEARS_AFTER_S", (cleared,))
+    world = RunsFor((backends.CLEARS_LATE,))
+    world.lasts = lasts
+    try:
+        world.add("job1", every, on_crash=OnCrash.RERUN)  # its lease is armed while it goes
+        world.go_on(every * 3 + 60)
+        assert len({run for _, run, _ in world.check.starts}) >= 3
+        assert world.nas.owed("job1") or any(task.after for task in world.tasks.all)
+    finally:
+        world.tasks.kill_all()
+
+
+def test_of_several_timers_the_list_shows_what_was_sent_last():
+    """At a NAS that never replaces one, an older timer beside the wanted one does not read as another wake."""
+    world = Calm((backends.NEVER_REPLACES,))
+    try:
+        world.add("job1", 3_600)
+        world.go_on(30)
+        old = world.nas.slots["job1"]
+        world.nas.beside["job1"] = [replace(old, fire_at=old.fire_at - 900, due=old.due - 900)]
+        task = world.spawn(
+            "view", None, lambda _, ctx: listing(ctx, arming=True, held=world.nas.list(), prompt_runner=False)
+        )
+        world.go_on(1)
+        (view,) = task.result.jobs
+        assert (view.will_fire, view.arm.state) == (True, ArmedWake.ARMED)
+        assert view.arm.held.timestamp() == old.fire_at
+    finally:
+        world.tasks.kill_all()
+
+
+def test_every_character_has_its_price():
+    """The table of what a fire costs names each character, and no other."""
+    assert backends.PRICE.keys() == set(CHARACTERS)
 
 
 def test_reconcile_leaves_one_timer_where_nas_held_several():
     """A NAS that never replaces has two timers after an edit; reconcile drops both and sends the one that is wanted."""
-    world = Calm(())
-    world.nas = NeverReplaces(world, world.nas.char)
+    world = Calm((backends.NEVER_REPLACES,))
     results = []
     try:
         world.add("job1", 3_600)

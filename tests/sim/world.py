@@ -170,7 +170,7 @@ class World:
             portal_url="https://nas",
             callback_url="https://me",
             audience="agent:1",
-            connect=lambda _: SimNas(self, task),
+            connect=lambda budget_s: SimNas(self, task, budget_s),
         )
         return Context(
             home=self.home,

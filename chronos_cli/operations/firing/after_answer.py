@@ -2,7 +2,8 @@
 
 Needed only at a NAS of which nobody knows yet whether it keeps its slot, or arms what an answer carries
 (`arming/slot_memory.py`). About one and five seconds after the answer NAS is listed and the store read after it; a wake
-that is not there at the end is provisioned anew, by a key that NAS has not seen.
+that is not there at the end is provisioned anew, by a key that NAS has not seen. NAS may also clear its slot between
+the two: then what a run's end has sent since is looked for, and once more what came due since and called nobody.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from chronos_cli.operations.firing.fire import rearm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from chronos_cli.nas_client.interface import Arm
     from chronos_cli.operations.context import Context
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 LOOKS_S: Final = (1.0, 5.0)
 """Seconds after the answer at which is looked."""
+
+DOUBTFUL_S: Final = 15.0
+"""And at which once more, where a wake that came due meanwhile is gone, and nobody was called."""
 
 _IN_FLIGHT: Final = timedelta(seconds=1)
 
@@ -35,22 +40,29 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
     `pause` waits so many seconds. Raises what listing and arming raise; the job's arm then stays as it is written.
     """
     waited, first = 0.0, None
-    missing = False
-    for at in LOOKS_S:
+    missing = doubtful = False
+    for at in (*LOOKS_S, DOUBTFUL_S):
+        if at == DOUBTFUL_S and not doubtful:
+            break
         pause(at - waited)
         waited = at
+        asked = ctx.clock()
         seen, document = _look(ctx, job_id)
         held = seen is not None
-        if document is None or (first is not None and document.fire_at != first.fire_at):
-            return False  # it was delivered, or something else was sent since
+        if document is None:
+            return False  # it was delivered, or dropped
+        changed = first is not None and document.fire_at != first.fire_at
+        if changed and not _was_held(document, asked):
+            return False  # whoever sends it sees to it
         if seen is not None and document.state is ArmState.ANSWERED:
             if document.only_answered:
                 note_answers(ctx, document, taken=True)
             ctx.repository.change_arm(job_id, shown_as_held(document, ctx.clock(), seen.schedule_id))
             return False
-        # One that was seen and is due by now is rather in flight than deleted.
+        # One that was seen, or was sent by a run's end since, and is due by now is rather in flight than deleted.
         due = document.fire_at is not None and document.fire_at <= ctx.clock() + _IN_FLIGHT
-        missing = not held and not (due and first is not None and not missing)
+        doubtful = at < DOUBTFUL_S and not held and due and first is not None and (changed or not missing)
+        missing = not held and not doubtful
         first = document
     if not missing or first is None:
         return False
@@ -62,6 +74,11 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
     if wake is not None:
         rearm(ctx, job_id, wake, force=True)
     return True
+
+
+def _was_held(document: ArmDocument, asked: datetime) -> bool:
+    """Return whether NAS had confirmed a wake by then, of which no fire that is still to be answered takes care."""
+    return not document.in_answer and document.confirmed_at is not None and document.confirmed_at < asked
 
 
 def _look(ctx: Context, job_id: str) -> tuple[Arm | None, ArmDocument | None]:

@@ -180,9 +180,9 @@ def listing(
     now = ctx.clock()
     jobs = ctx.repository.jobs()
     arms = ctx.repository.arms() if arming else None
-    by_id = None if held is None else {arm.job_id: arm for arm in held.arms}
     chosen = [record for record in jobs.records if only is None or record.id in only or record.number in only]
     documents = {} if arms is None else {one.id: _document(arms, one.id) for one in chosen if one.id is not None}
+    by_id = None if held is None else _by_id(held.arms, documents)
     hold = ctx.repository.hold(now)
     called = max((one.last_callback_at for one in documents.values() if one and one.last_callback_at), default=None)
     around = Surroundings(
@@ -208,6 +208,16 @@ def listing(
         unreachable=around.unreachable,
         not_reached_since=None if held is None else failing_since(held.arms, now),
     )
+
+
+def _by_id(arms: Iterable[Arm], documents: Mapping[str, ArmDocument | None]) -> dict[str, Arm]:
+    """Return what NAS holds for each job: of several timers, at a NAS that never replaces one, what was sent last."""
+    found: dict[str, Arm] = {}
+    for arm in arms:
+        sent, before = documents.get(arm.job_id), found.get(arm.job_id)
+        if before is None or sent is None or before.fire_at != sent.fire_at:
+            found[arm.job_id] = arm
+    return found
 
 
 def _document(arms: Arms, job_id: str) -> ArmDocument | None:
