@@ -24,7 +24,7 @@ import pytest
 from chronos_cli.core.row import TERMINAL
 from tests.conftest import ROOT, at_length, require_program
 
-pytestmark = [pytest.mark.service, pytest.mark.bench]
+pytestmark = [pytest.mark.service, pytest.mark.soak]
 
 MIB = 2**20
 EVERY_S = 60
