@@ -106,7 +106,7 @@ class Fields:
         return (weekday, (day.day + 6) // _WEEK) in self.nth or (is_last and (weekday, _NTH_LAST) in self.nth)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)  # a day has 1,440 minutes, and large homes spread their jobs over them
 def fields_of(expr: str) -> Fields:
     """Read five fields. Raises ScheduleError naming the field that cannot be understood."""
     minute, hour, day, month, weekday = expr.lower().split()

@@ -149,12 +149,13 @@ class ArmDocument:
         document: dict[str, Any] = {}
         for name in names(self):
             value = getattr(self, name)
+            if name == "unreadable" or (not value and value != ""):
+                continue
             if isinstance(value, datetime):
                 value = value.isoformat()
             elif name == "keys":
                 value = {at.isoformat(): purpose for at, purpose in value.items()}
-            if name != "unreadable" and value not in (None, (), {}, 0, False):
-                document[name] = value
+            document[name] = value
         return document
 
     @classmethod
