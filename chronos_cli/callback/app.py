@@ -112,7 +112,7 @@ class Callback:
         wanted = {name: request.get(name) for name in ("job_id", "fire_at")}
         admitted = admit(claims, self._settings, **wanted, home=named)
         self._homes.main.context.must_be_active("a fire")  # of whichever home: it is the machine that stands by
-        home = self._homes.named(named) if named else self._homes.with_job(admitted.job_id)
+        home = self._homes.named(named) if named else self._homes.with_job(admitted.job_id, admitted.fire_at)
         if home is None:
             self._homes.must_not_have(admitted.job_id, profile=named)
             return _json(200, gone_body(admitted.job_id, by_answer=admitted.by_answer))

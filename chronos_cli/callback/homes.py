@@ -8,11 +8,12 @@ What judges tokens is not found here: it comes from the launching configuration 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.callback.nas_pool import NasPool
 from chronos_cli.config import load_config
 from chronos_cli.config.profiles import served_profiles, unserved_profiles
+from chronos_cli.core.job import Standing, parse_job
 from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.assembly import ProcessEnvironment, bare_environment, open_home
@@ -20,6 +21,7 @@ from chronos_cli.providers.resolve import resolve_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
@@ -75,24 +77,35 @@ class Homes:
         """
         return name if name in served_profiles(self._config) else None
 
-    def with_job(self, job_id: str) -> ServedHome:
+    def with_job(self, job_id: str, fire_at: datetime | None = None) -> ServedHome:
         """The home that has this job; the launching one where none has it.
 
-        A profile that cannot be read is in nobody's way, unless the job is found nowhere else: then it may be there.
-        Raises what reading the homes raises, and UnservedError.
+        Of several that have one of that id, it is the one whose job is due, or has `fire_at` as its next or last time;
+        else the first in which it is live. A profile that cannot be read is in nobody's way, unless the job is found
+        nowhere else: then it may be there. Raises what reading the homes raises, and UnservedError.
         """
         served = served_profiles(self._config)
-        alone = not served and not unserved_profiles(self._config)
-        if alone or self.main.context.repository.jobs().get(job_id) is not None:
+        if not served and not unserved_profiles(self._config):
             return self.main
+        found: list[tuple[int, ServedHome]] = []
         unread: ChronosError | None = None
-        for profile in served:
+        for profile in (None, *served):
             try:
-                home = self.named(profile)
-                if home is not None and home.context.repository.jobs().get(job_id) is not None:
-                    return home
+                home = self.main if profile is None else self.named(profile)
+                record = None if home is None else home.context.repository.jobs().get(job_id)
             except ChronosError as error:
+                if profile is None:
+                    raise
                 unread = error
+                continue
+            if home is None or record is None:
+                continue
+            asks = _asks_for(record, home.context, fire_at)
+            if asks == _MEANT:
+                return home
+            found.append((asks, home))
+        if found:
+            return max(found, key=lambda pair: pair[0])[1]
         if unread is not None:
             raise unread
         self.must_not_have(job_id)
@@ -128,3 +141,18 @@ class Homes:
         return ServedHome(
             config=config, context=replace(context, wire=wire), environment=dict(environ), secrets=dict(secrets)
         )
+
+
+_MEANT: Final = 2
+
+
+def _asks_for(record: Mapping[str, Any], context: Context, fire_at: datetime | None) -> int:
+    """Return how far a fire may be meant for a job: 2 where it is due or named, 1 where it may have a wake."""
+    try:
+        job = parse_job(record, context.home)
+    except ChronosError:
+        return 0
+    if job.standing is not Standing.LIVE:
+        return int(bool(job.open))
+    named = fire_at is not None and fire_at in (job.cursor, job.claimed_through)
+    return _MEANT if named or (job.cursor is not None and job.cursor <= context.clock()) else 1

@@ -14,7 +14,7 @@ from chronos_cli.config.load import HOME_VARIABLE
 from chronos_cli.config.settings import PROFILES
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy
+from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy, Standing, parse_job
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.context import Context, FleetJobs, NasTarget, Retention
@@ -22,7 +22,7 @@ from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from chronos_cli.config import Config
     from chronos_cli.nas_client.interface import Nas
@@ -78,14 +78,15 @@ def jobs_elsewhere(config: Config, environ: Mapping[str, str]) -> FleetJobs:
     unread: dict[str, str] = {}
     for name, path in (*unserved_profiles(config).items(), *served_profiles(config).items()):
         try:
-            other, records = _jobs_of(path, environ)
+            other, ctx = _home_at(path, environ)
+            records = ctx.repository.jobs().records
         except ChronosError as error:
             unread[name] = error.message
             continue
         found = {record.id: name for record in records if record.id is not None}
         profile_of.update(found)
         if len({config.expected_audience, other.expected_audience} - {""}) < 2:  # they name no two
-            same_agent.update(found)
+            same_agent.update(record.id for record in records if record.id is not None and _may_wake(record, ctx))
     return FleetJobs(profile_of=profile_of, same_agent=frozenset(same_agent), unread=unread)
 
 
@@ -97,14 +98,22 @@ def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def count_jobs(home: str, environ: Mapping[str, str]) -> int:
     """Return how many jobs another home has. Raises ConfigError, ForeignHomeError and StoreError."""
-    return len(_jobs_of(home, environ)[1])
+    return len(_home_at(home, environ)[1].repository.jobs().records)
 
 
-def _jobs_of(home: str, environ: Mapping[str, str]) -> tuple[Config, Sequence[Record]]:
+def _home_at(home: str, environ: Mapping[str, str]) -> tuple[Config, Context]:
     bare = bare_environment(environ)
     config = load_config(environ=bare, home=home)
-    context = open_home(config, ProcessEnvironment(environ=bare, secrets={}), armed=False)
-    return config, context.repository.jobs().records
+    return config, open_home(config, ProcessEnvironment(environ=bare, secrets={}), armed=False)
+
+
+def _may_wake(record: Record, ctx: Context) -> bool:
+    """Return whether a job may have a timer: it is live, has a run in hand, or cannot be read."""
+    try:
+        job = parse_job(record.value, ctx.home)
+    except (ChronosError, AttributeError):
+        return True
+    return job.standing is Standing.LIVE or bool(job.open)
 
 
 def home_of(config: Config) -> HomeDefaults:

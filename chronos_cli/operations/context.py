@@ -49,8 +49,9 @@ class Retention:
 class FleetJobs:
     """The jobs of the other homes of a fleet, which may be known at NAS under the same identity as this one.
 
-    `profile_of`: the profile that has a job, by job id. `same_agent`: those of them whose home names no other audience
-    than this one: a namesake here has the same slot at NAS. `unread`: why a profile's jobs are not known, by its name.
+    `profile_of`: the profile that has a job, by job id. `same_agent`: those of them that may have a timer
+    in a home that names no other audience than this one: a namesake here has the same slot at NAS. `unread`: why a
+    profile's jobs are not known, by its name.
     """
 
     profile_of: Mapping[str, str] = field(default_factory=dict)

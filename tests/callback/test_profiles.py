@@ -178,6 +178,35 @@ def test_profiles_are_found_as_hermes_finds_them(tmp_path, key, nas, monkeypatch
     assert home.fire("nowhere").json["result"] == "gone"
 
 
+@pytest.mark.parametrize("how", ["paused", "ahead", "broken"])
+def test_of_two_jobs_of_one_id_the_one_that_is_meant_runs(tmp_path, key, nas, monkeypatch, how):
+    """The fire of a profile's due job is not answered for the root's namesake, which is paused, or due later, or broken."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    folder = profile_of(home, nas, "work")
+    cursor = home.add("both", "every 1h", "true", ago=-600)
+    theirs = add_job(folder, "both", "every 1h", "true", ago=1)
+    path = home.home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    document["jobs"][0] |= {"paused": {"state": "paused"}, "ahead": {}, "broken": {"schedule": 7}}[how]
+    path.write_text(json.dumps(document))
+    assert home.fire("both").json["result"] == "claimed"
+    wait_for_end(folder, "both")
+    assert home.rows("both") == []
+    assert home.jobs()["both"]["next_run_at"] == cursor.isoformat()
+    assert home.fire("both", theirs.isoformat()).json["result"] == "duplicate"
+
+
+def test_of_two_that_are_ahead_the_instant_tells(tmp_path, key, nas, monkeypatch):
+    """NAS may call a moment early: the job whose next time it names is the one it calls for."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    folder = profile_of(home, nas, "work")
+    home.add("both", "every 1h", "true", ago=-20)
+    theirs = add_job(folder, "both", "every 1h", "true", ago=-10)
+    assert home.fire("both", theirs.isoformat()).json["result"] == "claimed"
+    wait_for_end(folder, "both")
+    assert home.rows("both") == []
+
+
 def test_a_job_of_a_profile_that_is_not_served_is_never_gone(tmp_path, key, nas, monkeypatch, capfd):
     """NAS comes again, and the log says which profile it is; a job that nobody has is gone as ever."""
     home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  second: {tmp_path / 'second'}\n")

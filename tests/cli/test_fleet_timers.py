@@ -141,6 +141,32 @@ def test_what_is_taken_out_here_leaves_the_slot_of_a_namesake(chronos, fleet, na
     assert "ours" in nas.armed
 
 
+@pytest.mark.parametrize("words", [("remove", "--yes"), ("pause",)])
+def test_a_namesake_that_is_paused_as_well_wants_no_slot(chronos, fleet, nas, words):  # noqa: F811
+    """Nothing would run at that timer, so it is cancelled."""
+    add_job(fleet.work, "ours", "every 1h", "true")
+    assert chronos("job", "pause", "ours", home=fleet.work).code == 0
+    assert chronos("job", words[0], "ours", *words[1:], home=fleet.home).code == 0
+    assert "ours" not in nas.armed
+
+
+def test_doctor_names_jobs_that_share_one_slot(chronos, fleet, nas):  # noqa: F811
+    """Live in two homes of one agent: said in both, until one is paused or its home has an agent of its own."""
+    checks = chronos("doctor", "--json", home=fleet.home).json["checks"]
+    assert "namesakes" not in {one["name"] for one in checks}
+    add_job(fleet.work, "ours", "every 1h", "true")
+    for home, other in ((fleet.home, "work"), (fleet.work, "default")):
+        found = check(chronos, home, "namesakes")
+        assert (found["level"], found["code"]) == ("WARN", "same_ids")
+        assert f"ours (also of the profile {other})" in found["text"]
+    assert chronos("job", "pause", "ours", home=fleet.work).code == 0
+    for home in (fleet.home, fleet.work):
+        assert "namesakes" not in {one["name"] for one in chronos("doctor", "--json", home=home).json["checks"]}
+    assert chronos("job", "resume", "ours", home=fleet.work).code == 0
+    write_config(fleet.work, nas.url, str(fleet.home / "jwks.json"), audience="agent:other")
+    assert "namesakes" not in {one["name"] for one in chronos("doctor", "--json", home=fleet.home).json["checks"]}
+
+
 def test_another_agents_namesake_has_a_slot_of_its_own(chronos, fleet, nas):  # noqa: F811
     """The profile has an identity of its own at NAS: what is held under ours is ours to cancel."""
     add_job(fleet.work, "ours", "every 1h", "true")

@@ -24,7 +24,7 @@ from chronos_cli.operations.doctor.home import (
 )
 from chronos_cli.operations.doctor.jobs import check_jobs
 from chronos_cli.operations.doctor.nas import ask_nas, check_claims, check_keys, check_token_memory
-from chronos_cli.operations.doctor.profiles import check_profiles
+from chronos_cli.operations.doctor.profiles import check_namesakes, check_profiles
 from chronos_cli.operations.views.prospect import failing_since, unreachable
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     yield _callback(subject, held)
     yield from check_profiles(config, subject.count_jobs)
     if readable:
+        yield from check_namesakes(ctx)
         yield check_documents(ctx)
         yield from check_jobs(config, ctx, held, active=subject.provider)
 

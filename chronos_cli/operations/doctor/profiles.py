@@ -1,20 +1,23 @@
-"""The check of a home's profiles: which there are, how many jobs each has, whether fires for these are answered."""
+"""The checks of a home's profiles: which there are, their jobs, whether their fires are answered, and shared ids."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.config.profiles import served_profiles, unserved_profiles
+from chronos_cli.core.job import Standing
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, ok, warn
+from chronos_cli.operations.evaluate import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chronos_cli.config import Config
-
+    from chronos_cli.operations.context import Context
 
 _UNREAD: Final = "cannot be read"
+_SHOWN: Final = 5
 
 
 def check_profiles(config: Config, count: Callable[[str], int]) -> Iterator[Check]:
@@ -37,6 +40,24 @@ def check_profiles(config: Config, count: Callable[[str], int]) -> Iterator[Chec
         yield warn("profiles", text, code="unread_profiles", mend=mend)
     elif lines:
         yield ok("profiles", "; ".join(lines))
+
+
+def check_namesakes(ctx: Context) -> Iterator[Check]:
+    """Name each job here whose slot at NAS is also that of another home's; nothing is said where there is none."""
+    if ctx.wire is None:
+        return
+    fleet = ctx.elsewhere()
+    live = {job.id for job in read_all(ctx) if job.standing is Standing.LIVE}
+    shared = sorted(live & fleet.same_agent)
+    if not shared:
+        return
+    named = ", ".join(f"{job_id} (also of the profile {fleet.profile_of[job_id]})" for job_id in shared[:_SHOWN])
+    more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+    text = f"NAS has one timer for each id of an agent, so jobs of one id take turns, and runs come late: {named}{more}"
+    mend = (
+        "remove or rename one of the two, or give its home an agent of its own at NAS, with its own expected_audience"
+    )
+    yield warn("namesakes", text, code="same_ids", mend=mend)
 
 
 def _jobs(path: str, count: Callable[[str], int]) -> str:
