@@ -159,8 +159,11 @@ def _settled(program: str, code: int) -> int:
 def pass_on(data: bytes) -> None:
     """Write what programs read, or a job wrote, to standard output: byte for byte, but shown where it is a terminal.
 
-    Where the locale is not UTF-8, what it cannot show is an escape.
+    Where the locale is not UTF-8, what it cannot show is an escape. Nothing is written where there is nothing: a full
+    disk, or none, is no error then.
     """
+    if not data:
+        return
     stream: Any = sys.stdout
     exact = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
     if isinstance(stream, OutputGate) and exact and not stream.isatty():

@@ -187,6 +187,96 @@ def test_workflows_may_do_no_more_than_they_need():
                 assert not re.search(r"\$\{\{\s*github\.(?:event|head_ref)", step.get("run", "")), "a stranger's text"
 
 
+WORKFLOW = {"name", "on", "permissions", "jobs"}
+JOB = {"runs-on", "timeout-minutes", "permissions", "steps"}
+STEP = {"name", "uses", "run", "with", "env"}
+ACTIONS = {"actions/checkout@v4", "actions/attest-build-provenance@v2", "actions/attest-sbom@v2"}
+"""Whose code a workflow runs: the host's own actions alone."""
+
+
+def _workflows():
+    import yaml
+
+    folder = ROOT / ".github/workflows"
+    if not folder.exists():
+        pytest.skip("an unpacked source distribution has no .github")
+    return {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in folder.glob("*.yml")}
+
+
+def test_workflows_have_the_form_that_the_host_reads():
+    """No key that it does not know, an end to each job, one thing to do a step, and commands and files that are there."""
+    for file, document in _workflows().items():
+        document["on"] = document.pop(True)  # what YAML 1.1 makes of that word, and the host does not
+        assert document.keys() == WORKFLOW, file
+        for job in document["jobs"].values():
+            assert JOB - {"permissions"} <= job.keys() <= JOB, file
+            assert 0 < job["timeout-minutes"] <= 90
+            for step in job["steps"]:
+                assert step.keys() <= STEP, step
+                assert ("uses" in step) != ("run" in step), step
+                assert step.get("uses", next(iter(ACTIONS))) in ACTIONS
+                line = step.get("run", "")
+                subprocess.run(["bash", "-n", "-c", line], check=True)
+                for name in re.findall(r"^\.ci/\S+", line, re.MULTILINE):
+                    assert os.access(ROOT / name, os.X_OK), name
+
+
+def _step(said):
+    """The commands of the one step of the release that has these words."""
+    steps = _workflows()["release.yml"]["jobs"]["release"]["steps"]
+    (found,) = [step["run"] for step in steps if said in step.get("run", "")]
+    return found
+
+
+GH = """#!/bin/sh
+echo "$@" >> calls
+case "$*" in
+  "api repos/o/r/git/ref/tags/v1.2.3 --jq .object.sha") [ "$TAG" = none ] && exit 1; echo abc ;;
+  "api repos/o/r/git/tags/abc --jq .verification.verified") [ "$TAG" = light ] && exit 1; echo "$TAG" ;;
+  "release create"*) ;;
+  *) exit 9 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("tag", "taken"), [("true", True), ("false", False), ("", False), ("light", False), ("none", False)]
+)
+def test_a_release_is_made_of_a_signed_tag_alone(tmp_path, tag, taken):
+    """The step as it stands, with a host that answers: signed, not signed, no answer, no tag object, no such tag."""
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    env = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "TAG": tag,
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_REF_NAME": "v1.2.3",
+    }
+    step = ["bash", "-e", "-c", _step("verification.verified")]
+    assert (subprocess.run(step, cwd=tmp_path, env=env, check=False).returncode == 0) is taken
+    if taken:
+        (tmp_path / "dist").mkdir()
+        for name in ("chronos_cron-1.2.3-py3-none-any.whl", "SHA256SUMS", "sbom.cdx.json"):
+            (tmp_path / "dist" / name).touch()
+        subprocess.run(["bash", "-e", "-c", _step("release create")], cwd=tmp_path, env=env, check=True)
+        last = (tmp_path / "calls").read_text().splitlines()[-1]
+        assert last == (
+            "release create v1.2.3 --verify-tag dist/chronos_cron-1.2.3-py3-none-any.whl dist/SHA256SUMS dist/sbom.cdx.json"
+        )
+
+
+@in_a_checkout
+def test_ci_does_what_the_page_says_of_it():
+    """Each step of the supply chain that docs/security.md names is a command of the script that both workflows call."""
+    script = (ROOT / ".ci/supply-chain").read_text(encoding="utf-8")
+    for command in ("--require-hashes -r .ci/locked.txt", "bandit -q -r chronos_cli", "judge.py bandit", "SOURCE_DATE_EPOCH",
+                    'cmp "$out"/1/*.whl "$out"/2/*.whl', "sha256sum", "cyclonedx-py environment", "pip-audit", "judge.py audit"):  # fmt: skip
+        assert command in script, command
+    for file, document in _workflows().items():
+        assert ".ci/supply-chain" in str(document), file
+    assert ".ci/supply-chain" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
 def test_every_promise_names_a_test_that_exists():
     """The last column of the table of promises in docs/security.md is a list of tests, and each is there."""
     text = (ROOT / "docs/security.md").read_text(encoding="utf-8")

@@ -88,7 +88,7 @@ class Callback:
             again = error.http_status == 503
             return _json(error.http_status, error_body(error), retry_after=RETRY_AFTER_S if again else None)
         except Exception as error:  # noqa: BLE001 - a fault of ours: NAS shall retry, and a stranger learn nothing
-            return fault(error, self._environ)
+            return fault(error, self._environ, self._log)
 
     def _route(self, environ: Mapping[str, Any]) -> HttpAnswer:
         path, method = str(environ.get("PATH_INFO", "")), str(environ.get("REQUEST_METHOD", ""))
@@ -197,10 +197,10 @@ class Callback:
             alert_afterwards(context)
 
 
-def fault(error: Exception, environ: Mapping[str, str]) -> HttpAnswer:
+def fault(error: Exception, environ: Mapping[str, str], log: BoundedLog) -> HttpAnswer:
     """The answer to what should not have happened. Its text is logged only with CHRONOS_DEBUG: it may hold a secret."""
-    streams.log(f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
-    if environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
+    said = log.write("fault", f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
+    if said and environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
         from traceback import format_exception
 
         for line in "".join(format_exception(error)).splitlines():

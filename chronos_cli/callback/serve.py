@@ -7,6 +7,7 @@ connected for a while: systemd holds the socket meanwhile, so the next call wait
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.callback.log import BoundedLog
 from chronos_cli.connections import ACCEPTED_BEYOND, Patience
 from chronos_cli.contract import MAX_FIRE_BODY_BYTES
 from chronos_cli.private_memory import hide_memory
@@ -96,6 +98,7 @@ def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> None:
 
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+    bound_log("waitress")
     connected: dict[int, Any] = {}
     server = create_server(
         application,
@@ -125,6 +128,26 @@ def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> None:
     finally:
         dispatcher = server.task_dispatcher
         dispatcher.shutdown(cancel_pending=True, timeout=30)
+
+
+class _BoundedHandler(logging.Handler):
+    """Writes what a library has to say as our own lines, so many a minute of each kind: strangers cause most of it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._log = BoundedLog()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, without its traceback: that may quote what was sent."""
+        cause = record.exc_info[0] if record.exc_info else None
+        text = record.getMessage() + ("" if cause is None else f": {cause.__name__}")
+        self._log.write(f"{record.module}.{record.funcName}", text)
+
+
+def bound_log(name: str) -> None:
+    """Have a library's loggers write through a handler with bounds, and nowhere else."""
+    logger = logging.getLogger(name)
+    logger.handlers, logger.propagate = [_BoundedHandler()], False
 
 
 def _bound(host: str, port: int) -> socket.socket:

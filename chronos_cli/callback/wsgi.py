@@ -7,8 +7,8 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from chronos_cli.callback.log import BoundedLog
 from chronos_cli.errors import ConfigError
-from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +25,7 @@ class CallbackApplication:
         """Set before the first request where this process ends as soon as nobody calls."""
         self._callback: Callback | None = None
         self._lock = threading.Lock()
+        self._log = BoundedLog()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -42,14 +43,15 @@ class CallbackApplication:
     def _answer(self, environ: WSGIEnvironment) -> HttpAnswer:
         from chronos_cli.callback.app import HttpAnswer, fault
 
+        self._log.settle()
         try:
             callback = self.callback()
         except ConfigError as error:
-            log(error.line())
+            self._log.write(error.code, error.line())
             body = b'{"result": "error", "error": {"code": "config", "retryable": true}}'
             return HttpAnswer(status=503, body=body, headers=(("Retry-After", "60"),))
         except Exception as error:  # noqa: BLE001 - as in the callback itself: one answer, one line
-            return fault(error, os.environ)
+            return fault(error, os.environ, self._log)
         return callback.answer(environ)
 
     def running(self) -> int:

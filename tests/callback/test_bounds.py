@@ -167,6 +167,41 @@ def test_refused_calls_write_no_more_than_their_lines(home, monkeypatch):
     assert not (home.home / "cache" / FILE).exists()
 
 
+def test_nor_do_calls_that_meet_a_fault_or_a_wrong_configuration(home, capsys, monkeypatch):
+    """Whoever finds out that each call leaves a line when something is wrong here has no more of them either."""
+    calls = 3 * LINES
+    monkeypatch.setattr(home.application.callback(), "_route", lambda _: 1 / 0)
+    monkeypatch.setattr(home.application.callback(), "_environ", {"CHRONOS_DEBUG": "1"})
+    assert {home.request(b"{}", token="a.b.c").status for _ in range(calls)} == {500}
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "a fault: ZeroDivisionError" in line]) == LINES
+    assert len([line for line in lines if "Traceback" in line]) == LINES
+    (home.home / "config.yaml").write_text("timezone: [\n")
+    monkeypatch.setattr(home.application, "_callback", None)
+    assert {home.request(b"{}", token="a.b.c").status for _ in range(calls)} == {503}
+    assert len(capsys.readouterr().err.splitlines()) == LINES
+
+
+def test_nor_do_connections_that_a_stranger_breaks_off_or_piles_up(home, nas, tmp_path):
+    """What the server's library says of them is lines of ours: bounded, and without what was sent or a traceback."""
+    port = free_port()
+    argv = [sys.executable, "-m", "chronos_cli.callback.serve", "--listen", f"127.0.0.1:{port}", "--threads", "1"]
+    with serving(argv, port, tmp_path / "log"):
+        for _ in range(10):
+            many = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(20)]
+            for one in many:
+                one.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode() * 3)
+            for one in many:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                one.close()
+        assert Caller(port)(b"", path="/healthz", method="GET").status == 200
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert "Traceback" not in "\n".join(lines)
+    assert all(line.startswith("chronos: ") for line in lines), lines
+    assert any("Task queue depth" in line for line in lines), "the library has something to say"
+    assert len(lines) < 5 * LINES
+
+
 def test_a_log_that_stays_below_says_everything(capsys):
     """Lines within the share are all written, and nothing is said of lines left out."""
     clock = Clock()

@@ -1,7 +1,7 @@
 """Runs many commands, each in a fork of one process that has imported them: `python -m tests.cli.forked_commands`.
 
-Reads on stdin a list of {name, argv, environ, home, on}, writes {"name mode": {code, out, err}} on stdout. `on` is what
-stdout is: `pipe`, `closed` (a pipe that nobody reads), `full` (a disk without space), `shut` (no stdout at all), `mute`
+Reads on stdin a list of {name, mode, argv, environ, home, on, program}, writes {"name mode": {code, out, err}} on stdout.
+`program` is chronos, where it is not said, or chronos-nas. `on` is what stdout is: `pipe`, `closed` (a pipe that nobody reads), `full` (a disk without space), `shut` (no stdout at all), `mute`
 (nor stderr), or `terminal`. Each runs on a copy of its home.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from chronos_cli.cli import cli_model as surface
 from chronos_cli.cli import main
+from chronos_cli.nas_server.cli import main as nas_main
 
 IMPORTED = (
     "requests",
@@ -31,17 +32,19 @@ IMPORTED = (
 
 def run(case):
     # A runner that a command leaves behind may still write its last words while the folder goes.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    # The file of errors stays open: a child that ends as a process does takes its name, and the folder, along.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as errors:
         home = Path(folder, "home")
         shutil.copytree(case["home"], home, ignore=shutil.ignore_patterns("*.lock"))
-        errors = Path(folder, "errors")
         read, write = pty.openpty() if case["on"] == "terminal" else os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.environ.update(case["environ"] | {"CHRONOS_HOME": str(home)})
+            program = case.get("program", "chronos")
+            run_it, named = (main, "CHRONOS_HOME") if program == "chronos" else (nas_main, "CHRONOS_NAS_HOME")
+            os.environ.update(case["environ"] | {named: str(home)})
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(write, 1)
-            os.dup2(write if case["on"] == "terminal" else os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+            os.dup2(write if case["on"] == "terminal" else errors.fileno(), 2)
             os.close(read)
             os.close(write)
             if case["on"] == "full":
@@ -52,8 +55,8 @@ def run(case):
             if case["on"] == "mute":
                 os.close(2)
                 sys.stderr = None
-            sys.argv = ["chronos", *case["argv"]]
-            code = main(case["argv"])
+            sys.argv = [program, *case["argv"]]
+            code = run_it(case["argv"])
             if case["on"] == "closed":
                 sys.exit(code)  # as a process of its own ends: with what is still to be written
             if sys.stdout is not None:
@@ -66,7 +69,8 @@ def run(case):
         else:
             said = _all(read)
         _, status = os.waitpid(pid, 0)
-        err = errors.read_bytes() if errors.exists() else b""
+        errors.seek(0)
+        err = errors.read()
         return {"code": os.waitstatus_to_exitcode(status), "out": said.decode("latin-1"), "err": err.decode("latin-1")}
 
 

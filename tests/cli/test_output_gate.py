@@ -165,6 +165,130 @@ def test_no_command_shows_a_store_or_a_nas_that_steers_the_terminal(chronos, pla
     assert seen == []
 
 
+LAYOUTS = (
+    *((*command, "-o", layout) for command in (("list",), ("job", "list"), ("status",), ("history",)) for layout in ("wide", "name", "json")),
+    *(("timeline", kind, "/dev/stdout") for kind in ("--html", "--svg")), ("timeline", "beat"), ("history", "broken", "--since", "9000d"),
+    ("job", "export", "-o", "apply"), *(("job", "export", "--format", kind, "--image", "i") for kind in ("crontab", "kubernetes")),
+    ("job", "export", "--format", "systemd", "-o", "{units}"), *(("apply", "-f", "{files}", "--dry-run", "-o", layout) for layout in ("diff", "name", "json")),
+    ("apply", "-f", "{files}"), ("apply", "-f", "{wrong}"), ("apply", "-f", "{wrong_key}", "--dry-run"), ("run", "beat", "--backfill", "2020-01-01..2024-01-01", "--dry-run"),
+    ("job", "edit", "-l", "a=b", "--retries", "1", "--dry-run"),
+    ("job", "import", "{jobs}", "--dry-run"), ("job", "import", "{files}", "--dry-run"), ("job", "import", "{crontab}", "--from", "crontab", "--dry-run"),
+    ("job", "import", "{wrong}", "--from", "crontab"), ("job", "import", "{cluster}", "--from", "kubernetes", "--dry-run"),
+    ("job", "import", "{cluster}", "--from", "kubernetes", "--local", "--dry-run"), ("job", "import", "{timers}", "--from", "systemd", "--dry-run"),
+    ("reconcile", "--dry-run"), ("cancel", "--orphans", "--dry-run"), ("config", "show", "--origin"), ("job", "show", "broken"), ("logs", "broken"),
+    ("status", "--exit-code"), ("job", "add", "every 5m", "--shell", "true", "--dry-run"), ("next", "every 5m", "--tz", "UTC"),
+)  # fmt: skip
+"""Further lines of every command that has layouts, plans or files of others: `{name}` is a file with hostile words."""
+
+
+@pytest.fixture(scope="module")
+def strangers_files(tmp_path_factory):
+    """Files of jobs, a crontab, CronJobs and timers with hostile words wherever such a file may have words."""
+    folder = tmp_path_factory.mktemp("files")
+    said = EVIL.replace("\x00", "").replace("\ud800", "").replace("\ufffe", "")
+    job = {
+        "id": "new",
+        "name": said,
+        "schedule": "@yearly",
+        "shell": f"echo {said}",
+        "labels": {"a": "b"},
+        "env": {"A": said},
+    }
+    plain = " ".join(said.split())
+    container = {"name": plain, "image": plain, "command": ["echo", said], "env": [{"name": "A", "value": said}]}
+    template = {"spec": {"template": {"spec": {"containers": [container], "restartPolicy": plain}}}}
+    spec = {"schedule": "@yearly", "timeZone": "UTC", "jobTemplate": template, plain: plain}
+    items = [
+        {"kind": "CronJob", "metadata": {"name": "a", "namespace": "default", "labels": {plain: plain}}, "spec": spec},
+        {"kind": plain, "metadata": {"name": plain}},
+        {"kind": "CronJob", "metadata": {"name": said}, "spec": {"schedule": said}},
+    ]
+    texts = {
+        "files": json.dumps({"set": "s", "jobs": [job]}),
+        "wrong": f"a{said}: [{said}\n",
+        "wrong_key": json.dumps({"jobs": [{**job, f"k{said}": said}]}),
+        "jobs": json.dumps(
+            {"jobs": [{"id": "in", "name": said, "prompt": said, "schedule": {"kind": "interval", "minutes": 5}}]}
+        ),
+        "crontab": f"# {plain}\nA={plain}\n@daily echo {plain}\n",
+        "cluster": json.dumps({"kind": "List", "items": items}).replace(
+            r"\udb40\udc41", ""
+        ),  # YAML knows no such pairs
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    timers = folder / "timers"
+    timers.mkdir()
+    for name, event in (("good", "daily"), ("bad", plain)):
+        (timers / f"{name}.timer").write_text(
+            f"[Unit]\nX-{plain}={plain}\n[Timer]\nOnCalendar={event}\n", encoding="utf-8"
+        )
+        unit = f"[Unit]\nDescription={plain}\n[Service]\nExecStart=/bin/echo {plain}\nNice={plain}\n"
+        (timers / f"{name}.service").write_text(unit, encoding="utf-8")
+    return {name: str(folder / name) for name in (*texts, "timers")} | {"units": str(folder / "units")}
+
+
+def test_no_layout_plan_or_strangers_file_steers_the_terminal(chronos, place, strangers_files, hostile_nas):
+    """Tables of all widths, pages, pictures, plans of changes, and errors that name what stands in a file of somebody else."""
+    hostile_nas.hostile = False
+    seen = []
+    for words in LAYOUTS:
+        home = shutil.copytree(place / "home", place / "copy")
+        done = chronos(*(word.format_map(strangers_files) for word in words), home=home, env={"CHRONOS_NAS_TOKEN": "t"})
+        shutil.rmtree(home)
+        bad = steering(done.out + done.err)
+        if bad or "Traceback" in done.err or "unexpected" in done.err or done.code == 2:
+            seen.append((words, done.code, bad, done.err[:500]))
+    assert not (found := [one for one in seen if one[1] != 2 or "{wrong" not in str(one[0])]), "\n".join(
+        map(repr, found)
+    )
+
+
+def test_no_layout_or_plan_is_hurt_by_a_stream_that_takes_nothing(place, strangers_files):
+    """A full disk, a reader that went away: at most one line of error, and the exit code that it has elsewhere."""
+    modes = ("pipe", "closed", "full")
+    cases = [
+        {"name": " ".join(words), "mode": mode, "on": mode, "argv": [word.format_map(strangers_files) for word in words],
+         "environ": {"CHRONOS_NAS_TOKEN": "t"}, "home": str(place / "home")}
+        for words in LAYOUTS for mode in modes
+    ]  # fmt: skip
+    judge_ends(forked(cases), [case["name"] for case in cases[:: len(modes)]])
+
+
+def forked(cases):
+    """How each of these command lines ended, by name and mode."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CHRONOS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cli.forked_commands"], input=json.dumps(cases), text=True, capture_output=True,
+        env={**kept, "PYTHONPATH": str(ROOT)}, cwd=ROOT, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def judge_ends(ends, names):
+    """Nothing but one line about the stream, and its exit code where something was to be said; else all as to a pipe."""
+    wrong = []
+    for name in names:
+        plain = ends[f"{name} pipe"]
+        for mode in ("closed", "full", "shut", "mute"):
+            if f"{name} {mode}" not in ends:
+                continue
+            done = ends[f"{name} {mode}"]
+            lost = mode != "closed" and plain["out"] and "/dev/stdout" not in name
+            told = done["err"].count("standard output could not be written")
+            expected = (plain["code"] or 1 if lost else plain["code"], int(bool(lost) and mode != "mute"))
+            quiet = not any(
+                word in done["err"] for word in ("Traceback", "Exception ignored", "Broken pipe", "unexpected")
+            )
+            if "/dev/stdout" in name or "the token of" in done["err"]:  # a file that was named, a token that is lost
+                told = int("could not be written" in done["err"] or "the machine refused" in done["err"])
+                expected, quiet = (1, int(mode != "mute")), quiet or mode == "closed"
+            if (done["code"], told) != expected or not quiet:
+                wrong.append((name, mode, plain["code"], expected, told, quiet, done["code"], plain["out"][:300]))
+    assert not wrong, "\n".join(map(repr, wrong))
+
+
 def test_a_hostile_name_is_one_line_with_its_escapes(chronos, place):
     """`list`, `status`, `job show` and `timeline` show the name as one line, its escapes readable."""
     for words in (["list", "--offline"], ["status", "--offline"], ["job", "show", "beat"], ["timeline"]):
@@ -318,6 +442,17 @@ def test_no_command_of_chronos_nas_shows_a_tenant_that_steers_the_terminal(nas_h
             if name in ("dead.list", "dead.show", "timers") and not more:
                 assert "\\x1b]0;owned\\x07" in told.out, (name, told)
     assert seen == []
+
+
+def test_no_command_of_chronos_nas_is_hurt_by_a_stream_that_takes_nothing(nas_home):
+    """As those of chronos: every command but the server, for each stream."""
+    cases = [
+        {"name": name, "mode": mode, "on": mode, "program": "chronos-nas", "argv": [*name.split("."), *words], "environ": {}, "home": str(nas_home)}
+        for name, words in NAS_WORDS.items() for mode in ("pipe", "closed", "full", "shut", "mute")
+    ]  # fmt: skip
+    ends = forked(cases)
+    assert sum(bool(ends[f"{name} pipe"]["out"]) for name in NAS_WORDS) > len(NAS_WORDS) / 2
+    judge_ends(ends, NAS_WORDS)
 
 
 # -- streams that take nothing -----------------------------------------------------------------------------------------

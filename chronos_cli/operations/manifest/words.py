@@ -14,6 +14,7 @@ from chronos_cli.durations import format_duration
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import names
 from chronos_cli.running.actions import action_kind
+from chronos_cli.streams import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -165,9 +166,11 @@ def yaml_text(value: Any) -> str:
     def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
         several = "\n" in data and "\r" not in data and not any(line.endswith((" ", "\t")) for line in data.split("\n"))
         style = "|" if several and data.strip() and not data.startswith((" ", "\n", "\t")) else None
+        style = style if shown(data) == data else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     _Dumper.add_representer(str, text)
-    return str(
+    # In double quotes, where they are now alone, YAML reads the escapes of whatever would steer a terminal or a reader.
+    return shown(
         yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
     )
