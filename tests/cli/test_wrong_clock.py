@@ -398,3 +398,19 @@ def test_a_tick_under_a_wrong_clock_drops_no_row_of_a_real_run(chronos, home, cl
         assert chronos("run", "j", home=home).code == 0
     year = f"manual-{datetime.now(UTC).year}"
     assert len([path for path in (home / "cron/runs/j").iterdir() if path.name.startswith(year)]) == 4
+
+
+def test_ticks_of_a_clock_that_was_ahead_are_no_trigger(chronos, home, clock):
+    """Two in a row would be one; that their time is still to come is said, until a tick of this clock has run."""
+    chronos("job", "add", "0 9 * * *", "--id", "j", "--shell", "true", home=home)
+    for later in (0, 60):
+        clock(LEAP + timedelta(seconds=later))
+        assert chronos("tick", home=home).code == 0
+    assert chronos("status", "--json", home=home).json["trigger"]["working"] is True
+    clock()
+    health = chronos("status", "--json", home=home).json["trigger"]
+    assert health["working"] is False
+    assert health["because"].startswith("the clock of the last tick said 20")
+    assert health["because"].endswith("which is still to come")
+    chronos("tick", home=home)
+    assert "the last tick ran" in chronos("status", "--json", home=home).json["trigger"]["because"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.clock import AGREES_WITHIN
 from chronos_cli.durations import span
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.views.armed_wake import ArmedWake
@@ -66,17 +67,24 @@ def trigger_of(found: Listing, ticks: Ticks, *, active: str) -> TriggerHealth:
 def is_ticking(ticks: Ticks, now: datetime) -> bool:
     """Say if ticks run by themselves: two came lately, one after the other, or one since they were installed."""
     last = ticks.at
-    if ticks.installed is not None and now - max(ticks.installed, last or ticks.installed) <= LATELY:
+    if ticks.installed is not None and _was_lately(max(ticks.installed, last or ticks.installed), now):
         return True
-    if last is None or ticks.before is None or now - last > LATELY:
+    if last is None or ticks.before is None or not _was_lately(last, now):
         return False
     return APART <= last - ticks.before <= LATELY
+
+
+def _was_lately(moment: datetime, now: datetime) -> bool:
+    # What lies ahead was stamped by a clock that was ahead, or this one is behind: it tells nothing of today.
+    return -AGREES_WITHIN <= now - moment <= LATELY
 
 
 def ticks_words(ticks: Ticks, now: datetime) -> str:
     """Return when a tick last ran, and, of one that may have been run by hand, that it is alone."""
     if ticks.at is None:
         return "no tick has run yet"
+    if ticks.at - now > AGREES_WITHIN:
+        return f"the clock of the last tick said {ticks.at.isoformat(timespec='seconds')}, which is still to come"
     when = f"the last tick ran {span(max(now - ticks.at, timedelta()).total_seconds())} ago"
-    alone = now - ticks.at <= LATELY and not is_ticking(ticks, now)
+    alone = _was_lately(ticks.at, now) and not is_ticking(ticks, now)
     return f"{when}, and nothing is known to run the next" if alone else when
