@@ -155,7 +155,8 @@ def _lines(path: str) -> list[str]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slower
             facts = os.fstat(file.fileno())
-            if facts.st_uid not in {_ROOT, os.geteuid()} or facts.st_mode & stat.S_IWOTH:
+            by_group = facts.st_mode & stat.S_IWGRP and facts.st_gid not in {_ROOT, os.getegid()}
+            if facts.st_uid not in {_ROOT, os.geteuid()} or facts.st_mode & stat.S_IWOTH or by_group:
                 return []
             text = os.fsdecode(file.read(_MAX_BYTES))
     except OSError:

@@ -213,6 +213,11 @@ def test_a_strangers_word_for_a_home_does_not_count(chronos, place):  # noqa: F8
     assert chronos("list", "--offline", home=home).code == 0
     ours.chmod(0o666)
     assert chronos("list", "--offline", home=home).code == 4
+    ours.chmod(0o664)
+    os.chown(ours, 0, STRANGER)
+    assert chronos("list", "--offline", home=home).code == 4, "a group of others may write it"
+    os.chown(ours, 0, os.getegid())
+    assert chronos("list", "--offline", home=home).code == 0, "the mode that a umask of 002 makes"
     ours.chmod(0o644)
     os.chown(ours, STRANGER, STRANGER)
     assert chronos("list", "--offline", home=home).code == 4
