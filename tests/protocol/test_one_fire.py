@@ -36,18 +36,19 @@ def wait_for_pid(agent, job_id, *, count=1):
 @pytest.mark.parametrize("many", [16, pytest.param(50, marks=pytest.mark.soak)])
 def test_many_fires_of_one_occurrence_run_it_once(agent, many):
     """Many processes at once: one runs the job, and the others end well, calling it a duplicate."""
-    due = put_due_now(agent, "crowd")
-    processes = [agent.start_fire("crowd", due) for _ in range(many)]
+    job_id = f"crowd-{many}"
+    due = put_due_now(agent, job_id)
+    processes = [agent.start_fire(job_id, due) for _ in range(many)]
     ended = [(process.communicate(timeout=120)[0], process.returncode) for process in processes]
     assert [stdout for stdout, code in ended if code != 0] == []
     results = [json.loads(stdout)["result"] for stdout, _ in ended]
     # Who comes between the claim and the start says `claimed` too; only one of them starts it, as the rows show.
     assert set(results) <= {"claimed", "duplicate"}
     assert "claimed" in results
-    (row,) = agent.judge("crowd")
-    assert (row["state"], agent.diary("crowd")) == ("ok", [due])
-    assert agent.fire("crowd", due)[1]["result"] == "duplicate"
-    assert agent.diary("crowd") == [due]
+    (row,) = agent.judge(job_id)
+    assert (row["state"], agent.diary(job_id)) == ("ok", [due])
+    assert agent.fire(job_id, due)[1]["result"] == "duplicate"
+    assert agent.diary(job_id) == [due]
 
 
 @pytest.mark.parametrize("each", [6, pytest.param(17, marks=pytest.mark.soak)])
