@@ -1,9 +1,9 @@
 """`python -m tests.mutations`: change core and the fire path, one slip of the pen at a time, and count what notices it.
 
 Mutants are drawn by `--seed`, so many from each module as it has. Each is tried by the tests that run its very line, the
-cheapest first, and by some schedules of the simulation. What survives must stand in `survivors.txt` with the reason;
-a reason for what does not survive any more is named too. Exit 1 where less than `--least` percent were noticed, or, with
-`--strict`, a survivor has no reason.
+cheapest first, and by some schedules of the simulation. What survives must stand in `survivors.txt` with the reason; a
+reason whose mutant is no more fails, and one whose mutant is noticed now is named. Exit 1 also where less than `--least`
+percent were noticed or explained, or, with `--strict`, a survivor has no reason.
 """
 
 from __future__ import annotations
@@ -11,110 +11,161 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import pytest
 
 from tests.mutations.making import Mutant, mutants
 from tests.mutations.targets import ROOT, TARGETS, TESTS
-from tests.mutations.trying import Verdict, attempt, ready
+from tests.mutations.trying import Trier, ended, in_child, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 EXPLAINED = Path(__file__).with_name("survivors.txt")
 
 
 def main() -> int:
+    """Parse, try, sum up."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
     parser.add_argument("--count", type=int, default=240, help="so many mutants (240)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--seen", type=Path, help="a file for what each test runs: read where it is there, else written"
     )
-    parser.add_argument("--only", default="", help="only mutants whose line of text has this")
-    parser.add_argument("--least", type=float, default=95.0, help="percent that must be noticed (95)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="a file for what was noticed: what stands there is not tried again; the rest is added",
+    )
+    parser.add_argument("--only", default="", help="only mutants whose text has this")
+    parser.add_argument("--least", type=float, default=95.0, help="percent that must be noticed or explained (95)")
     parser.add_argument("--strict", action="store_true", help="every survivor needs a reason")
     parser.add_argument("--short", action="store_true", help="the cheap tests and few schedules alone")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no mutant after so long")
+    parser.add_argument("--at-once", type=int, default=2, help="so many mutants at a time (2)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ready():
-        seen = json.loads(_seen(given.seen or Path(folder, "seen.json")).read_text(encoding="utf-8"))
-        chosen = drawn(given.count, given.seed, given.only)
-        began, verdicts = time.monotonic(), []
-        same = replace(chosen[0], after=chosen[0].before)
-        control = attempt(same, _tests_of(same, seen), thorough=not given.short)
-        if control.by is not None:
-            print(f"without any change something fails already: {control.by}")
-            return 1
-        for mutant in chosen:
-            if given.minutes and time.monotonic() - began > given.minutes * 60:
-                break
-            verdicts.append(attempt(mutant, _tests_of(mutant, seen), thorough=not given.short))
-            _tell(verdicts[-1])
-    return _summed_up(verdicts, time.monotonic() - began, given.least, strict=given.strict)
-
-
-def drawn(count: int, seed: int, only: str = "") -> list[Mutant]:
-    """So many mutants, in no order that means anything; the same ones for the same seed and text."""
-    every = [mutant for file in TARGETS for mutant in mutants(ROOT, file) if only in str(mutant)]
-    return random.Random(seed).sample(every, min(count, len(every)))
-
-
-def _seen(file: Path) -> Path:
-    if not file.exists():
-        print("watching which tests run which lines", flush=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "0",
-            "-p",
-            "tests.mutations.seen",
-            "--seen",
-            str(file),
-            *TESTS,
-        ]
-        subprocess.run(command, cwd=ROOT, check=True)
-    return file
-
-
-def _tests_of(mutant: Mutant, seen: dict) -> list[tuple[float, str]]:
-    """The tests that run the line of a mutant, cheapest first; of what is run by an import, those that run its module."""
-    of_line = [(seconds, name) for name, (seconds, lines) in seen.items() if [mutant.file, mutant.line] in lines]
-    of_file = [
-        (seconds, name) for name, (seconds, lines) in seen.items() if any(file == mutant.file for file, _ in lines)
-    ]
-    return sorted(of_line or of_file)
-
-
-def _tell(verdict: Verdict) -> None:
-    print(f"{'killed  ' if verdict.by else 'SURVIVED'} {verdict.seconds:5.1f} s  {verdict.mutant}"
-          f"{f'  [{verdict.by}]' if verdict.by else f' (line {verdict.mutant.line})'}", flush=True)  # fmt: skip
-
-
-def reasons() -> dict[str, str]:
-    """What stands in the file of survivors: a mutant's text and, behind ` # `, why it may live."""
-    lines = EXPLAINED.read_text(encoding="utf-8").splitlines()
-    split = (line.split("  # ", 1) for line in lines if line and not line.startswith("#"))
-    return {mutant.strip(): reason for mutant, reason in split}
-
-
-def _summed_up(verdicts: list[Verdict], seconds: float, least: float, *, strict: bool) -> int:
+    every = {mutant.key: mutant for file in TARGETS for mutant in mutants(ROOT, file)}
     explained = reasons()
-    alive = [str(verdict.mutant) for verdict in verdicts if verdict.by is None]
-    dead = [str(verdict.mutant) for verdict in verdicts if verdict.by is not None]
-    rate = 100.0 * len(dead) / max(1, len(verdicts))
-    for name in sorted(set(dead) & explained.keys()):
-        print(f"noticed now, and explained as a survivor: {name}")
-    unexplained = [name for name in alive if name not in explained]
-    for name in unexplained:
-        print(f"survives without a reason: {name}")
-    print(f"{len(dead)} of {len(verdicts)} mutants were noticed, {rate:.1f} %, in {seconds:.0f} s; "
-          f"{len(alive) - len(unexplained)} survivors are explained")  # fmt: skip
-    return 1 if rate < least or (strict and unexplained) else 0
+    if gone := sorted(explained.keys() - every.keys()):
+        print(*("a reason for what is no more: " + "\n".join(key) for key in gone), sep="\n\n")
+        return 1
+    chosen = [mutant for mutant in every.values() if given.only in str(mutant)]
+    chosen = random.Random(given.seed).sample(chosen, min(given.count, len(chosen)))
+    hypothesis.settings.register_profile("mutations", derandomize=True, database=None, deadline=None)
+    hypothesis.settings.load_profile("mutations")
+    run = _Run(given, chosen, explained)
+    wanted = "not soak and not bench and not interop and not service"
+    options = ["-q", "-s", "-o", "addopts=", "-m", wanted, "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    pytest.main([*options, "--rootdir", str(ROOT), *(str(ROOT / test) for test in TESTS)], plugins=[run])
+    return run.exit_code
+
+
+class _Run:
+    """A plug-in of pytest that tries mutants instead of tests, once those are collected."""
+
+    def __init__(self, given: argparse.Namespace, chosen: Sequence[Mutant], explained: Mapping[tuple, str]) -> None:
+        self.given, self.chosen, self.explained = given, chosen, explained
+        self.exit_code = 1
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Try them all, and say what came of it."""
+        import tests.sim.play
+        import tests.sim.sabotage  # noqa: F401 - so that every fork has it
+
+        folder = Path(tempfile.mkdtemp(prefix="mutations-"))
+        folder.chmod(0o755)
+        try:
+            self.exit_code = self._tried({item.nodeid: item for item in session.items}, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    def _tried(self, items: Mapping[str, Any], folder: Path) -> int:
+        found = self._seen(items, folder)
+        if found is None or found["simulation"]:
+            print(f"without any change something fails already: {found and found['simulation']}")
+            return 1
+        for name in found["failed"]:
+            print(f"fails without any change, and is left out: {name}")
+        known = self._known()
+        trier, began = Trier(items, found.pop("seen"), TARGETS, folder, thorough=not self.given.short), time.monotonic()
+        verdicts, tried, waiting = [], 0, [mutant for mutant in self.chosen if mutant.key not in known]
+        minutes = self.given.minutes or float("inf")
+        in_time = (mutant for mutant in waiting if time.monotonic() - began < minutes * 60)
+        for verdict in trier.verdicts(in_time, self.given.at_once):
+            tried += 1
+            by = verdict.by or ("nothing" if verdict.reached else "nothing, and nothing runs it")
+            print(f"{verdict.seconds:5.1f} s  {verdict.mutant}\n  line {verdict.mutant.line}: {by}\n", flush=True)
+            if verdict.by is None:
+                verdicts.append((verdict.mutant, verdict.reached))
+                continue
+            known[verdict.mutant.key] = verdict.by
+            if self.given.results:
+                with self.given.results.open("a", encoding="utf-8") as file:
+                    print(json.dumps([*verdict.mutant.key, verdict.by]), file=file)
+        return self._summed_up(known, verdicts, (time.monotonic() - began) / max(1, tried))
+
+    def _seen(self, items: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+        file = self.given.seen or folder / "seen.json"
+        if not file.exists():
+            print("watching which tests run which lines", flush=True)
+
+            def work(say: Any) -> None:
+                file.write_text(json.dumps(watched(items, TARGETS)), encoding="utf-8")
+                say("done")
+
+            child, pipe = in_child(folder / "watched", work)
+            while (said := ended(child, pipe, time.monotonic())) is None:
+                pass
+            if said != "done":
+                print(f"the tests could not be watched: {said}")
+                return None
+        seen: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return seen
+
+    def _known(self) -> dict[tuple[str, ...], str]:
+        """Return what was noticed in an earlier run."""
+        file, chosen = self.given.results, {mutant.key for mutant in self.chosen}
+        lines = file.read_text(encoding="utf-8").splitlines() if file and file.exists() else []
+        return {tuple(key): by for *key, by in map(json.loads, lines) if tuple(key) in chosen}
+
+    def _summed_up(
+        self, dead: Mapping[tuple[str, ...], str], alive: Sequence[tuple[Mutant, bool]], seconds: float
+    ) -> int:
+        for key in sorted(dead.keys() & self.explained.keys()):
+            print("\n".join(("noticed now, and explained as a survivor:", *key, "")))
+        unexplained = [(mutant, reached) for mutant, reached in alive if mutant.key not in self.explained]
+        for mutant, reached in unexplained:
+            print(
+                f"survives without a reason{'' if reached else ', and nothing runs it'} (line {mutant.line}):\n{mutant}\n"
+            )
+        number = max(1, len(dead) + len(alive))
+        explained = len(alive) - len(unexplained)
+        rate = 100.0 * (len(dead) + explained) / number
+        print(f"{number} mutants, {seconds:.1f} s each: {len(dead)} noticed ({100.0 * len(dead) / number:.1f} %), {explained} explained "
+              f"(together {rate:.1f} %), {len(unexplained)} survive without a reason, "
+              f"{sum(not reached for _, reached in unexplained)} of which nothing runs")  # fmt: skip
+        return 1 if rate < self.given.least or (self.given.strict and unexplained) else 0
+
+
+def reasons() -> dict[tuple[str, str, str, str], str]:
+    """Return what stands in the file of survivors: for each mutant's file, function, old and new text, why it may live."""
+    found = {}
+    for block in EXPLAINED.read_text(encoding="utf-8").split("\n\n"):
+        lines = block.strip().splitlines()
+        if lines and not lines[0].startswith("#"):
+            place, old, new, reason = lines
+            file, where = place.split(" ")
+            found[file, where, old.removeprefix("- "), new.removeprefix("+ ")] = reason.removeprefix("# ")
+    return found
 
 
 if __name__ == "__main__":

@@ -11,10 +11,21 @@ TARGETS = (
     "chronos_cli/operations/evaluate.py",
     *(
         f"chronos_cli/operations/firing/{name}.py"
-        for name in ("fire", "run", "run_row", "run_end", "tick", "after_answer")
+        for name in ("fire", "run", "run_row", "run_end", "tick", "after_answer", "answering")
     ),
-    *(f"chronos_cli/operations/arming/{name}.py" for name in ("arm", "slot_memory", "reconcile")),
+    *(f"chronos_cli/operations/arming/{name}.py" for name in ("arm", "carried", "slot_memory", "reconcile")),
     "chronos_cli/store/arms.py",
 )
 
-TESTS = ("tests/core", "tests/faults", "tests/power/test_cuts_in_process.py", "tests/sim/test_characters.py")
+TESTS = (
+    *(
+        "tests/core",
+        "tests/damage",
+        "tests/faults",
+        "tests/power/test_cuts_in_process.py",
+        "tests/sim/test_characters.py",
+    ),
+    *("tests/store/test_arm_document.py", "tests/store/test_packs.py", "tests/store/test_split_store.py"),
+    *("tests/cli/test_tolerance.py", "tests/cli/test_wrong_clock.py", "tests/cli/test_cli_plans.py"),
+    *("tests/protocol/test_arming_rules.py", "tests/callback/test_answers_that_arm.py"),
+)

@@ -1,163 +1,292 @@
-"""Try one mutant: a child process imports the changed module and runs, cheapest first, what can notice it."""
+"""Try mutants: each in a fork of a process that has imported and collected everything, with the changed code put in."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.abc
-import importlib.util
+import gc
 import os
 import resource
 import select
+import shutil
 import signal
 import sys
+import threading
 import time
+import types
+from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, count
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.mutations.targets import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from tests.mutations.making import Mutant
 
-CHEAP_S, ALL_S = 4.0, 30.0
-"""So long may the first tests take, and all of them, as they were measured."""
+SIMULATION = "the simulation"
+FIRST_S, SHORT_S, ALL_S = 2.0, 4.0, 40.0
+"""So long may the tests take that come before the simulation, all of a short run, and all, as they were measured."""
 
-FIRST, MORE = 60, 240
-"""So many schedules of the simulation are played after the first tests, and where nothing has noticed by the end."""
+FIRST, MORE = 40, 160
+"""So many schedules are played after the first tests, and where nothing has noticed by the end."""
 
-CPU_S, WAIT_S = 90, 900.0
-"""After so many seconds of one processor, or in all, a mutant hangs, and is noticed."""
+PATIENCE_S = 10.0
+"""After so long, and ten times what it takes else, of its processor a test hangs, and has noticed. So does the simulation."""
+
+WAIT_S: Final = 240.0
+MOST_SAID, MOST_MEMORY = 4000, 4 << 30
+"""Bytes: what a child may say of what it found, and may use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of a mutant; `by` None: nothing noticed it."""
+    """What became of a mutant; `by` None: nothing noticed it; `reached`: something runs its line."""
 
     mutant: Mutant
     by: str | None
     seconds: float
+    reached: bool
 
 
-def attempt(mutant: Mutant, tests: Sequence[tuple[float, str]], *, thorough: bool = True) -> Verdict:
-    """Try a mutant in a child. `tests`: what runs its line, with the seconds that takes, the cheapest first."""
-    began = time.monotonic()
+def in_child(folder: Path, work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
+    """Begin `work(say)` in a fork, whose temporary files go into `folder`: its process id, and where to read what it says."""
     ours, theirs = os.pipe()
     child = os.fork()
-    if child == 0:
-        os.close(ours)
-        _in_child(mutant, tests, theirs, thorough=thorough)
-    os.close(theirs)
-    said = b""
-    while time.monotonic() - began < WAIT_S:
-        if select.select([ours], [], [], 1.0)[0]:
-            part = os.read(ours, 4096)
-            said += part
-            if not part:
-                break
-    else:
-        said = b"it hangs"
-    os.close(ours)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    by = said.decode(errors="replace") or "the process ends"
-    return Verdict(mutant=mutant, by=None if by == "nothing" else by, seconds=time.monotonic() - began)
-
-
-def _in_child(mutant: Mutant, tests: Sequence[tuple[float, str]], pipe: int, *, thorough: bool) -> None:
-    os.setpgid(0, 0)
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nothing, descriptor)
-    said = "the process ends"
+    if child:
+        os.close(theirs)
+        return child, ours
     try:
-        sys.meta_path.insert(0, _Changed(mutant))
-        said = _noticed(tests, thorough=thorough) or "nothing"
+        os.setpgid(0, 0)
+        os.close(ours)
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
+        folder.mkdir(mode=0o755)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
+        work(lambda text: _say(theirs, text))
     except BaseException as error:  # noqa: BLE001 - whatever a mutant does in here is its end
-        said = f"{type(error).__name__}"
+        _say(theirs, f"{type(error).__name__}")
     finally:
-        os.write(pipe, said.encode()[:4000])
         os._exit(0)
 
 
-def _noticed(tests: Sequence[tuple[float, str]], *, thorough: bool) -> str | None:
-    """What notices a mutant, None where nothing does."""
-    first, rest, spent = [], [], 0.0
-    for seconds, name in tests:
-        spent += seconds
-        (first if spent <= CHEAP_S or not first else rest if spent <= ALL_S else []).append(name)
-    if first and _fail(first):
-        return "a test"
-    if found := _simulated(0, FIRST):
-        return found
-    if thorough and rest and _fail(rest):
-        return "a slower test"
-    return _simulated(50_000, MORE) if thorough else None
+def _say(pipe: int, text: str) -> None:
+    os.write(pipe, text.encode()[:MOST_SAID])
 
 
-def _fail(names: Sequence[str]) -> bool:
-    import pytest
+def ended(child: int, pipe: int, began: float) -> str | None:
+    """Return what a child has said, once it has, or has ended, or was ended as too slow; None while it works."""
+    late = time.monotonic() - began > WAIT_S
+    if not late and not select.select([pipe], [], [], 0.05)[0]:
+        return None
+    said = "it hangs" if late else os.read(pipe, MOST_SAID).decode(errors="replace") or "the process ends"
+    os.close(pipe)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return said
 
-    # What the parent has imported for all children was imported before pytest could rewrite it.
-    quiet = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return pytest.main([*quiet, *names]) != 0
+
+def watched(items: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """Run every test and some schedules: for each its seconds and the lines that it runs of these files; fallen ones aside."""
+    lines: set[tuple[str, int]] = set()
+    paths = {str(ROOT / file): file for file in files}
+
+    def called(frame: Any, event: str, arg: Any) -> Any:
+        file = paths.get(frame.f_code.co_filename)
+        if file is None:
+            return None
+
+        def within(frame: Any, event: str, arg: Any) -> Any:
+            lines.add((file, frame.f_lineno))
+            return within
+
+        return within(frame, event, arg)
+
+    @contextlib.contextmanager
+    def noted(name: str) -> Iterator[None]:
+        lines.clear()
+        began = time.monotonic()
+        threading.settrace(called)
+        sys.settrace(called)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
+            seen[name] = [time.monotonic() - began, sorted(lines)]
+
+    seen: dict[str, Any] = {}
+    failed = []
+    for name, (item, following) in _pairs(items, list(items)).items():
+        with noted(name):
+            passed = passes(item, following)
+        if not passed:
+            failed.append(name)
+            del seen[name]
+    with noted(SIMULATION):
+        found = simulated(0, FIRST)
+    return {"seen": seen, "failed": failed, "simulation": found}
 
 
-def _simulated(first: int, count: int) -> str | None:
+def passes(item: Any, following: Any) -> bool:
+    """Run one test; a skipped one has passed."""
+    from _pytest.runner import runtestprotocol
+
+    return not any(report.failed for report in runtestprotocol(item, nextitem=following, log=False))
+
+
+def _pairs(items: Mapping[str, Any], names: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Each test with the one after it."""
+    return {name: (items[name], items[after] if after else None) for name, after in zip(names, [*names[1:], None], strict=True)}  # fmt: skip
+
+
+def noticed(items: Mapping[str, Any], tests: Mapping[str, float], *, simulates: bool, thorough: bool) -> str | None:
+    """Return what notices the change that is in this process, None where nothing does; the cheapest `tests` come first."""
+    spent = list(accumulate(tests.values()))
+    first = sum(so_far <= FIRST_S for so_far in spent)
+    most = sum(so_far <= (ALL_S if thorough else SHORT_S) for so_far in spent)
+    names = list(tests)
+    return (
+        _failing(items, names[:first], tests)
+        or (simulated(0, FIRST) if simulates else None)
+        or _failing(items, names[first:most], tests)
+        or (simulated(50_000, MORE) if simulates and thorough else None)
+    )
+
+
+def _failing(items: Mapping[str, Any], names: Sequence[str], seconds: Mapping[str, float]) -> str | None:
+    for name, (item, following) in _pairs(items, names).items():
+        _bounded(PATIENCE_S + 10 * seconds[name])
+        if not passes(item, following):
+            return name
+    return None
+
+
+def _bounded(seconds: float) -> None:
+    """End this process by a signal if it computes for longer than that: it hangs."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+
+
+def simulated(first: int, number: int) -> str | None:
+    """Play schedules of several kinds; return what is wrong with the first that fails."""
     from tests.sim.config import LEAPING
     from tests.sim.play import play
     from tests.sim.sabotage import WORLDS
 
-    kinds: list[tuple[dict[str, Any], int]] = [({}, count)]
-    kinds += [(LEAPING | {"nas": nas}, count // 4) for nas in (True, False)]
-    kinds += [(WORLDS[name], count // 6) for name in ("the attempt", "the row that is torn", "lock's outcome", "change token", "look after the answer")]  # fmt: skip
-    for forced, number in kinds:
-        failures = play(first, number, **forced).failures
+    _bounded(PATIENCE_S + number / 2)
+    kinds: list[tuple[dict[str, Any], int]] = [({}, number)]
+    kinds += [(LEAPING | {"nas": nas}, number // 4) for nas in (True, False)]
+    kinds += [(WORLDS[name], number // 6) for name in ("the attempt", "the row that is torn", "lock's outcome", "change token", "look after the answer")]  # fmt: skip
+    for forced, schedules in kinds:
+        failures = play(first, schedules, **forced).failures
         if failures:
-            return f"the simulation: {failures[0][1][:120]}"
+            return f"{SIMULATION}: {failures[0][1][:160]}"
     return None
 
 
-class _Changed(importlib.abc.MetaPathFinder):
-    """Gives the changed text of one module to whoever imports it."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self.path = ROOT / mutant.file
-        self.name = mutant.file.removesuffix(".py").replace("/", ".")
-        self.mutant = mutant
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != self.name:
-            return None
-        return importlib.util.spec_from_file_location(
-            name, self.path, loader=_Loader(name, str(self.path), self.mutant)
-        )
+def functions(files: Iterable[str]) -> dict[tuple[str, str], list[types.FunctionType]]:
+    """Every function that is there of these files, by its file and qualified name."""
+    paths = {str(ROOT / file): file for file in files}
+    found: dict[tuple[str, str], list[types.FunctionType]] = {}
+    for thing in gc.get_objects():
+        if isinstance(thing, types.FunctionType) and (file := paths.get(thing.__code__.co_filename)):
+            found.setdefault((file, thing.__code__.co_qualname), []).append(thing)
+    return found
 
 
-class _Loader(importlib.abc.SourceLoader):
-    def __init__(self, name: str, path: str, mutant: Mutant) -> None:
-        self.name, self.path, self.mutant = name, path, mutant
-
-    def get_filename(self, fullname: str) -> str:
-        return self.path
-
-    def get_data(self, path: str) -> bytes:
-        return self.mutant.text((ROOT / self.mutant.file).read_bytes())
-
-    def get_code(self, fullname: str) -> Any:
-        return compile(self.get_data(self.path), self.path, "exec")
+def change(mutant: Mutant, found: Mapping[tuple[str, str], list[types.FunctionType]]) -> None:
+    """Put the changed code into the functions that are there."""
+    path = ROOT / mutant.file
+    module = compile(mutant.text(path.read_bytes()), str(path), "exec", dont_inherit=True)
+    (code,) = [code for code in _codes(module) if code.co_qualname == mutant.where]
+    for function in found[mutant.file, mutant.where]:
+        if function.__code__.co_freevars == code.co_freevars:
+            function.__code__ = code
 
 
-@contextlib.contextmanager
-def ready() -> Iterator[None]:
-    """Import what every child needs and no mutant is in, so that a fork has it."""
-    import hypothesis  # noqa: F401
-    import pytest  # noqa: F401
-    import requests  # noqa: F401
-    import yaml  # noqa: F401
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield inner
+            if "<locals>" not in inner.co_qualname:
+                yield from _codes(inner)
 
-    assert not any(name.startswith("chronos_cli") for name in sys.modules), "a mutant would come too late"
-    yield
+
+class Trier:
+    """Tries mutants, some at once."""
+
+    def __init__(
+        self, items: Mapping[str, Any], seen: Mapping[str, Any], files: Iterable[str], folder: Path, *, thorough: bool
+    ) -> None:
+        self.items, self.folder, self.thorough = items, folder, thorough
+        self.names = sorted(seen, key=lambda name: seen[name][0])
+        self.took = {name: seen[name][0] for name in self.names}
+        self.running: dict[tuple[str, int], array[int]] = {}
+        """What runs each line, as numbers of names, the cheapest first."""
+        for number, name in enumerate(self.names):
+            for file, line in seen[name][1]:
+                self.running.setdefault((file, line), array("H")).append(number)
+        self.functions = functions(files)
+        self.sound: dict[str, bool] = {}
+        """Whether a test that failed under a change passes without it."""
+        self._places = count()
+
+    def verdicts(self, chosen: Iterable[Mutant], at_once: int) -> Iterator[Verdict]:
+        """Try them; a test that fails without the change as well counts for nothing."""
+        gc.collect()
+        gc.freeze()  # else every fork copies all that is there when it looks for garbage
+        waiting, at_work = iter(chosen), []
+        while True:
+            while len(at_work) < at_once and (mutant := next(waiting, None)) is not None:
+                at_work.append((mutant, time.monotonic(), *self._begin(mutant)))
+            if not at_work:
+                return
+            for work in list(at_work):
+                mutant, began, child, pipe, place = work
+                said = ended(child, pipe, began)
+                if said is None:
+                    continue
+                at_work.remove(work)
+                shutil.rmtree(place, ignore_errors=True)
+                if said in self.items and not self._is_sound(said):
+                    at_work.append((mutant, time.monotonic(), *self._begin(mutant)))
+                    continue
+                by = None if said == "nothing" else said
+                yield Verdict(
+                    mutant=mutant,
+                    by=by,
+                    seconds=time.monotonic() - began,
+                    reached=(mutant.file, mutant.line) in self.running,
+                )
+
+    def _begin(self, mutant: Mutant) -> tuple[int, int, Path]:
+        names = [self.names[number] for number in self.running.get((mutant.file, mutant.line), ())]
+        running = {name: self.took[name] for name in names}
+        simulates = running.pop(SIMULATION, None) is not None
+        tests = {name: took for name, took in running.items() if name in self.items and self.sound.get(name, True)}
+
+        def work(say: Callable[[str], None]) -> None:
+            change(mutant, self.functions)
+            say(noticed(self.items, tests, simulates=simulates, thorough=self.thorough) or "nothing")
+
+        return self._in_place(work)
+
+    def _in_place(self, work: Callable[[Callable[[str], None]], None]) -> tuple[int, int, Path]:
+        place = self.folder / str(next(self._places))
+        return *in_child(place, work), place
+
+    def _is_sound(self, name: str) -> bool:
+        """Return whether a test passes while nothing is changed."""
+        if name not in self.sound:
+            began = time.monotonic()
+            child, pipe, place = self._in_place(lambda say: say("yes" if passes(self.items[name], None) else "no"))
+            while (said := ended(child, pipe, began)) is None:
+                pass
+            shutil.rmtree(place, ignore_errors=True)
+            self.sound[name] = said == "yes"
+        return self.sound[name]

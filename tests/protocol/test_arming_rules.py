@@ -1,0 +1,320 @@
+"""Rules of arming, each by itself: what counts as armed, what a list teaches, what is noted of a fire, what is dropped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from chronos_cli.core.clock import Trust
+from chronos_cli.core.decision import Decision, FireRequest, Outcome, Purpose, Trigger, Wake
+from chronos_cli.core.plan import ArmState
+from chronos_cli.frozen import replace
+from chronos_cli.nas_client.interface import Arm, ArmList
+from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.arming import carried, reconcile, slot_memory
+from chronos_cli.operations.context import NasTarget
+from chronos_cli.operations.firing import fire
+from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
+from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.repository import Repository
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+WAKE = Wake(at=NOW + HOUR, purpose=Purpose.CURSOR)
+ARMED = ArmDocument(
+    job_id="j", state=ArmState.CONFIRMED, wake=WAKE.at, fire_at=WAKE.at, purpose="cursor", callback_url="https://me",
+    portal_url="https://nas", audience="agent:1", generation=5, sent_at=NOW - HOUR, keys={WAKE.at: "cursor"},
+)  # fmt: skip
+
+
+class Nas:
+    """A NAS that notes what is dropped."""
+
+    server_time = None
+
+    def __init__(self):
+        self.cancelled = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def cancel(self, job_id):
+        self.cancelled.append(job_id)
+
+
+def context(*documents, now=NOW, nas=None):
+    """The outside as arming needs it, with these arm documents in its store."""
+    repository = Repository(MemoryStore(), sleep=lambda _: None, random=lambda: 0.5)
+    for document in documents:
+        repository.change_arm(document.job_id, lambda _, document=document: document)
+    wire = NasTarget(portal_url="https://nas", callback_url="https://me", audience="agent:1", connect=lambda _: nas)
+    return SimpleNamespace(
+        repository=repository, clock=lambda: now, wire=wire, require_wire=lambda: wire, checkpoint=lambda _: None,
+        trust=Trust.CONFIRMED, elsewhere=lambda: SimpleNamespace(same_agent=()),
+    )  # fmt: skip
+
+
+def stored(ctx):
+    return ctx.repository.arm("j").value
+
+
+@pytest.mark.parametrize("state", [ArmState.CONFIRMED, ArmState.ANSWERED])
+def test_an_arm_that_is_held_for_this_wake_is_armed(state):
+    """NAS has said so, or an answer carries it."""
+    wire = context().wire
+    assert arming.is_armed(replace(ARMED, state=state), WAKE, wire, NOW)
+    assert carried._stands(replace(ARMED, state=state), WAKE, wire)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": ArmState.UNCONFIRMED}, {"state": ArmState.CANCELLED}, {"spent": True}, {"wake": NOW + MINUTE}, {"wake": None},
+        {"purpose": "retry"}, {"callback_url": "https://old"}, {"portal_url": "https://old"},
+        {"features": ("spread",), "tolerance": 9},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_arm_of_anything_else_is_not(change):
+    """Each part of a wish counts: by itself it makes another."""
+    wire = context().wire
+    document = replace(ARMED, **change)
+    assert carried._stands(document, WAKE, wire) is False
+    if "purpose" not in change:  # two wakes at one instant are one need, whatever each is for
+        assert not arming.is_armed(document, WAKE, wire, NOW)
+    assert not arming.is_armed(None, WAKE, wire, NOW)
+
+
+def test_a_refused_arm_stands_in_an_answer_and_is_not_armed():
+    """NAS need not be told twice what it has refused; nobody may think that it holds it."""
+    refused = replace(ARMED, state=ArmState.REFUSED)
+    assert carried._stands(refused, WAKE, context().wire)
+    assert not arming.is_armed(refused, WAKE, context().wire, NOW)
+
+
+def test_two_wakes_are_one_need_at_one_instant_both_at_once_or_as_one_lease_read_twice():
+    """A cursor is exact, however near another may be."""
+    near = WAKE.at + arming.AGREES_WITHIN
+    lease = Wake(at=WAKE.at, purpose=Purpose.LEASE)
+    assert arming.is_same_need(None, None, NOW)
+    assert not arming.is_same_need(WAKE, None, NOW)
+    assert not arming.is_same_need(None, WAKE, NOW)
+    assert arming.is_same_need(WAKE, lease, NOW)
+    assert arming.is_same_need(lease, replace(lease, at=near), NOW)
+    assert not arming.is_same_need(lease, replace(lease, at=near + SECOND), NOW)
+    assert not arming.is_same_need(WAKE, replace(WAKE, at=near), NOW)
+    assert not arming.is_same_need(lease, Wake(at=near, purpose=Purpose.RETRY), NOW)
+    assert arming.is_same_need(WAKE, replace(WAKE, at=near), WAKE.at)
+    assert not arming.is_same_need(WAKE, replace(WAKE, at=near + SECOND), WAKE.at)
+
+
+def test_only_what_lies_ahead_and_was_not_cancelled_may_be_held():
+    """What is due now has been fired."""
+    assert arming.may_be_held(ARMED, WAKE.at - SECOND)
+    assert not arming.may_be_held(ARMED, WAKE.at)
+    assert not arming.may_be_held(replace(ARMED, state=ArmState.CANCELLED), NOW)
+    assert not arming.may_be_held(replace(ARMED, fire_at=None), NOW)
+
+
+def test_a_job_that_wants_nothing_after_its_run_has_its_timer_dropped():
+    """Where nothing was ever armed, and nothing is under way, NAS is not asked at all."""
+    nas = Nas()
+    assert fire.rearm(context(nas=nas), "j", None) is None
+    assert nas.cancelled == []
+    ctx = context(ARMED, nas=nas)
+    document = fire.rearm(ctx, "j", None)
+    assert (nas.cancelled, document.state, document.wake) == (["j"], ArmState.CANCELLED, None)
+    assert document.generation > ARMED.generation
+
+
+@pytest.mark.parametrize("sent", [NOW, NOW - fire.FIRE_BUDGET_S * SECOND + SECOND])
+def test_what_a_fire_is_sending_is_not_sent_beside_it(sent):
+    """It answers 503 where it fails."""
+    under_way = replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, sent_at=sent)
+    assert fire._is_under_way(under_way, WAKE, NOW)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"in_answer": False}, {"state": ArmState.CONFIRMED}, {"error": {"code": "x"}}, {"sent_at": None}, {"wake": NOW},
+        {"sent_at": NOW + SECOND}, {"sent_at": NOW - fire.FIRE_BUDGET_S * SECOND},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_was_sent_otherwise_or_long_ago_is_not_under_way(change):
+    """Nor is what failed, or was sent for another wake."""
+    under_way = replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, sent_at=NOW)
+    assert not fire._is_under_way(replace(under_way, **change), WAKE, NOW)
+
+
+EARLY = Decision(outcome=Outcome.EARLY, wake=WAKE)
+
+
+def noted(document, came, *, decision=EARLY, began=NOW, door=None):
+    ctx = context(document)
+    fire._note(ctx, "j", decision, came, began=began, door=door)
+    return stored(ctx)
+
+
+def relay(fire_at=None, **more):
+    return FireRequest(via=Trigger.RELAY, token="t", fire_at=fire_at, **more)
+
+
+def test_an_early_fire_of_what_was_sent_is_owed():
+    """By name, or without one; what was never sent is owed as well where it is known to stand for the wake."""
+    assert noted(ARMED, relay(WAKE.at)).owed == WAKE.at
+    assert noted(ARMED, relay()).owed == WAKE.at
+    assert noted(replace(ARMED, sent_at=None), relay()).owed == WAKE.at
+
+
+@pytest.mark.parametrize(
+    ("change", "came"),
+    [({"sent_at": NOW}, relay()), ({}, relay(NOW + 2 * HOUR)), ({"wake": NOW + 2 * HOUR}, relay(WAKE.at))],
+    ids=["sent since", "another instant", "another wake"],
+)
+def test_a_late_copy_of_something_else_is_not_owed(change, came):
+    """NAS does not come again for what was sent only after the fire came."""
+    assert noted(replace(ARMED, **change), came).owed is None
+
+
+def test_a_delivered_arm_has_spent_its_key_and_the_door_is_noted():
+    """Only the very instant that was sent does; a note is kept of what settled nothing."""
+    claimed = Decision(outcome=Outcome.CLAIMED, wake=replace(WAKE, at=NOW + 2 * HOUR))
+    after = noted(ARMED, relay(WAKE.at), decision=claimed)
+    assert (after.spent, after.last_callback, after.last_callback_at, after.notes) == (True, "claimed", NOW, ())
+    assert after.door == PLAIN
+    assert noted(ARMED, relay(WAKE.at), decision=claimed, door=object()).door == CARRIES
+    assert not noted(ARMED, relay(NOW), decision=claimed).spent
+    assert not noted(ARMED, relay(), decision=claimed).spent
+    stale = Decision(outcome=Outcome.STALE, wake=WAKE)
+    assert [note["outcome"] for note in noted(ARMED, relay(NOW), decision=stale).notes] == ["stale"]
+
+
+def test_a_token_that_names_an_answers_generation_confirms_it():
+    """Nothing but that answer has said this number."""
+    answered = replace(ARMED, state=ArmState.ANSWERED, answered_to="d", wake=NOW + 2 * HOUR)
+    claimed = Decision(outcome=Outcome.CLAIMED, wake=WAKE)
+    assert noted(answered, relay(NOW, generation=5), decision=claimed).state is ArmState.CONFIRMED
+    assert noted(answered, relay(NOW, generation=4), decision=claimed).state is ArmState.ANSWERED
+    assert (
+        noted(replace(answered, answered_to=None), relay(NOW, generation=5), decision=claimed).state
+        is ArmState.ANSWERED
+    )
+
+
+@pytest.mark.parametrize(("later", "said"), [(arming.AGREES_WITHIN, None), (arming.AGREES_WITHIN + SECOND, "its run's end could not be followed up")])  # fmt: skip
+def test_an_arm_well_after_the_wake_is_late(later, said, monkeypatch):
+    """So far apart as clocks may be is near enough."""
+    monkeypatch.setattr(fire, "present_wake", lambda *_: WAKE)
+    assert fire._unarmed_since(context(replace(ARMED, wake=WAKE.at + later)), SimpleNamespace(job_id="j")) == said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"wake": None}, "its run's end could not be followed up"),
+        ({"state": ArmState.REFUSED, "wake": None}, None),
+        ({"state": ArmState.UNCONFIRMED, "error": {"message": "it is down"}}, "it is down"),
+        ({"state": ArmState.UNCONFIRMED}, None),
+    ],
+)
+def test_why_nas_may_not_wake_a_job_in_time(change, said, monkeypatch):
+    """What is refused stays so; what failed says why; what is under way is in time."""
+    monkeypatch.setattr(fire, "present_wake", lambda *_: WAKE)
+    assert fire._unarmed_since(context(replace(ARMED, **change)), SimpleNamespace(job_id="j")) == said
+    assert fire._unarmed_since(context(), SimpleNamespace(job_id="j")) is None
+
+
+def test_a_list_teaches_whether_answers_arm_and_whether_the_slot_is_kept(monkeypatch):
+    """One that shows what only an answer said is proof; one that lacks it is, long after and well before it is due."""
+    told = []
+    monkeypatch.setattr(reconcile, "note_answers", lambda _, document, *, taken: told.append((document.job_id, taken)))
+    monkeypatch.setattr(reconcile, "note_missing", lambda _, document: told.append((document.job_id, "missing")))
+    answered = replace(ARMED, state=ArmState.ANSWERED, only_answered=True, sent_at=NOW - reconcile._LONG - SECOND)
+    before = replace(answered, state=ArmState.CONFIRMED, in_answer=True)
+
+    def learnt(held, **documents):
+        told.clear()
+        reconcile._learn(context(), documents, held)
+        return [what for _, what in told]
+
+    assert learnt({"j": WAKE.at}, j=answered) == [True]
+    assert learnt({"j": WAKE.at}, j=replace(answered, only_answered=False)) == []
+    assert learnt({}, j=answered) == [False]
+    assert learnt({}, j=before) == ["missing"]
+    assert learnt({"j": NOW}, j=answered) == []
+    for change in ({"spent": True}, {"sent_at": NOW - reconcile._LONG}, {"sent_at": None}, {"fire_at": None},
+                   {"fire_at": NOW + reconcile._SOON - SECOND}, {"fire_at": NOW - reconcile._LONG + SECOND}):  # fmt: skip
+        assert learnt({}, j=replace(answered, **change)) == []
+        assert learnt({}, j=replace(before, **change)) == []
+    assert learnt({}, j=replace(before, in_answer=False)) == []
+    assert learnt({}, j=replace(before, state=ArmState.UNCONFIRMED)) == []
+    assert learnt({}, j=replace(answered, fire_at=NOW + reconcile._SOON)) == [False]
+    assert learnt({"a": WAKE.at}, a=replace(answered, only_answered=False), j=answered) == [False]
+
+
+def test_timers_are_several_where_more_than_one_is_still_to_come():
+    """What is due, or in flight, is a redelivery's; the same instant twice is one."""
+
+    def several(*arms, chosen=None):
+        listed = ArmList(
+            arms=tuple(
+                Arm(job_id="j", fire_at=at, fire_at_text="", schedule_id=None, state=state) for at, state in arms
+            )
+        )
+        return reconcile._several(listed, NOW, chosen)
+
+    soon, first, second = NOW + reconcile._SOON, NOW + HOUR, NOW + 2 * HOUR
+    assert several((first, "armed"), (second, "armed")) == {"j": 2}
+    assert several((first, "armed"), (second, "armed"), chosen=frozenset({"j"})) == {"j": 2}
+    assert several((first, "armed"), (second, "armed"), chosen=frozenset({"k"})) == {}
+    assert several((first, "armed"), (first, "armed")) == {}
+    assert several((first, "armed"), (second, "in_flight")) == {}
+    assert several((first, "armed"), (soon, "armed")) == {}
+    assert several((first, "armed"), (None, "armed")) == {}
+
+
+def test_an_arm_of_another_portal_or_audience_is_none_of_this_stores():
+    """One that names neither is."""
+    wire = context().wire
+    assert reconcile._same_identity(ARMED, wire)
+    assert reconcile._same_identity(replace(ARMED, portal_url=None, audience=None), wire)
+    assert reconcile._same_identity(replace(ARMED, audience=""), wire)
+    assert not reconcile._same_identity(replace(ARMED, portal_url="https://old"), wire)
+    assert not reconcile._same_identity(replace(ARMED, audience="agent:2"), wire)
+    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": ARMED}, wire)] == [WAKE.at]
+    other = replace(ARMED, audience="agent:2")
+    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": other}, wire)] == [None]
+    assert reconcile._wishes({}, {"j": other}, wire) == []
+    assert [wish.known for wish in reconcile._wishes({}, {"j": ARMED}, wire)] == [False]
+
+
+def test_a_newer_wish_of_the_same_instant_stands_for_ours():
+    """It is held, and its key is not spent; an older one does not."""
+    newer = replace(ARMED, generation=6)
+    assert arming._stands_for(newer, ARMED)
+    for change in ({"generation": 5}, {"state": ArmState.UNCONFIRMED}, {"spent": True}, {"fire_at": NOW}):
+        assert not arming._stands_for(replace(newer, **change), ARMED)
+
+
+def test_somebody_elses_wish_overtook_ours_unless_nas_numbers_them():
+    """A cancel did as well, though its document still says the instant."""
+    assert not arming.overtaken(ARMED, ARMED)
+    assert arming.overtaken(replace(ARMED, generation=6, fire_at=NOW), ARMED)
+    assert arming.overtaken(replace(ARMED, generation=6, state=ArmState.CANCELLED), ARMED)
+    assert not arming.overtaken(replace(ARMED, generation=6), ARMED)
+    assert not arming.overtaken(replace(ARMED, generation=6, fire_at=NOW, features=("generation",)), ARMED)
+
+
+def test_what_was_past_when_it_came_to_nas_may_be_dropped_unless_it_keeps_slots():
+    """The instant itself counts as past."""
+    assert arming._late(replace(ARMED, fire_at=NOW), NOW)
+    assert not arming._late(ARMED, NOW)
+    assert not arming._late(replace(ARMED, fire_at=None), NOW)
+    assert not arming._late(replace(ARMED, fire_at=NOW, features=(slot_memory.FEATURE_KEEPS_SLOT,)), NOW)
