@@ -16,10 +16,14 @@ CANCEL_PATH: Final = "/api/agent-cron/cancel"
 LIST_PATH: Final = "/api/agent-cron/list"
 BATCH_PATH: Final = "/api/agent-cron/batch"
 FIRE_PATH: Final = "/api/cron/fire"
+PROOF_PATH: Final = "/api/cron/proof"
 JWKS_PATH: Final = "/.well-known/jwks.json"
 
 FIRE_PURPOSE: Final = "cron_fire"
 """The `purpose` claim: a token minted for anything else must not start a job."""
+
+PROOF_PURPOSE: Final = "callback_proof"
+"""The `purpose` of the token with which NAS asks a callback whose it is; it starts nothing."""
 
 FIRE_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384")
 """Asymmetric only. The header of a token never decides; it has to name one of these."""
@@ -32,6 +36,9 @@ FIRE_MAX_LIFE_S: Final = 3600
 REFUSED_FOR_GOOD: Final = "invalid_client"
 """The `error` of a 403 that no retry can cure: this identity is not provisioned as an agent."""
 
+CALLBACK_UNPROVEN: Final = "callback_unproven"
+"""The `error` of a 422: NAS wants proof first that the callback is this agent's, and has none."""
+
 CLIENT_TIMEOUT_S: Final = 15.0
 MAX_FIRE_BODY_BYTES: Final = 64 * 1024
 MAX_BATCH: Final = 1_000
@@ -42,10 +49,12 @@ FEATURE_KEEPS_SLOT: Final = "keeps-slot"
 FEATURE_ARM_IN_ANSWER: Final = "arm-in-answer"
 FEATURE_SPREAD: Final = "spread"
 FEATURE_DELIVERIES: Final = "deliveries"
+FEATURE_CALLBACK_PROOF: Final = "callback-proof"
 """Optional abilities a NAS may name under `features` in its answers to provision and list; absent means none.
 `keeps-slot`: the outcome of a delivery never touches an arm that arrived while it was under way. `arm-in-answer`: a
 fire whose token says `arm: answer` takes the job's next wake from the body of its 2xx. `spread`: a wish may state a
-tolerance in seconds, within which its fire may come. `deliveries`: a list tells of failed attempts."""
+tolerance in seconds, within which its fire may come. `deliveries`: a list tells of failed attempts. `callback-proof`: a
+callback that a wish says is able to is asked once whose it is."""
 
 ARM_CLAIM: Final = "arm"
 ARM_BY_ANSWER: Final = "answer"
@@ -73,6 +82,16 @@ def home_named_by(callback_url: str) -> str | None:
     """The NAME of a callback URL that ends in `/p/NAME`: which of the homes behind one address is meant."""
     before, _, name = callback_url.rstrip("/").rpartition("/")
     return name if before.endswith("/p") and is_job_id(name) else None
+
+
+def callback_proof(nonce: str, audience: str) -> str:
+    """The answer to a challenge: what only one that knows the nonce, and takes this audience for its own, would say.
+
+    Hexadecimal SHA-256 of `callback-proof:NONCE:AUDIENCE`.
+    """
+    from hashlib import sha256
+
+    return sha256(f"callback-proof:{nonce}:{audience}".encode()).hexdigest()
 
 
 def parse_fire_at(text: object) -> datetime:

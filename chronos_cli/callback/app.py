@@ -14,10 +14,11 @@ from chronos_cli.callback.after_response import alert_afterwards, look_afterward
 from chronos_cli.callback.homes import Homes
 from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
+from chronos_cli.callback.proof import prove
 from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, profile_of, read_body
 from chronos_cli.callback.warm_start import WarmStart, choose_runner
 from chronos_cli.config import load_config
-from chronos_cli.contract import FIRE_PATH
+from chronos_cli.contract import FIRE_PATH, PROOF_PATH, PROOF_PURPOSE
 from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.admission import admit, trust_settings
@@ -96,7 +97,8 @@ class Callback:
             if method not in ("GET", "HEAD"):
                 return _json(405, {"result": "method not allowed"}, allow="GET")
             return _json(200, self.health())
-        profile = profile_of(path)
+        challenged = profile_of(path, PROOF_PATH)
+        profile = profile_of(path) if challenged is None else challenged
         if profile is None:
             if is_astray(path):
                 self._log.write(
@@ -106,6 +108,8 @@ class Callback:
             return _json(404, {"result": "not found"})
         if method != "POST":
             return _json(405, {"result": "method not allowed"}, allow="POST")
+        if challenged is not None:
+            return self._prove(environ, challenged)
         claims = self._verify(bearer_token(environ))
         request = parse_fire(read_body(environ))
         named = profile or self._homes.meant(claims.home)
@@ -117,6 +121,15 @@ class Callback:
             self._homes.must_not_have(admitted.job_id, profile=named)
             return _json(200, gone_body(admitted.job_id, by_answer=admitted.by_answer))
         return self._fire(admitted, home, self._budget(environ))
+
+    def _prove(self, environ: Mapping[str, Any], profile: str) -> HttpAnswer:
+        """Answer NAS's question whose callback this is. No store is read, and a machine on standby may say it too."""
+        claims = self._verify(bearer_token(environ), PROOF_PURPOSE)
+        read_body(environ)
+        document = prove(claims, self._settings, home=profile or self._homes.meant(claims.home))
+        if profile and self._homes.named(profile) is None:
+            return _json(404, {"result": "not found"})
+        return _json(200, document)
 
     def health(self) -> dict[str, object]:
         """Return what /healthz says: nothing secret, nothing that needs the store."""

@@ -26,16 +26,16 @@ class TooLargeError(UsageError):
     http_status = 413
 
 
-def profile_of(path: str) -> str | None:
-    """Return the profile that a fire path names: "" on the plain path, None where it is no fire path of ours.
+def profile_of(path: str, end: str = FIRE_PATH) -> str | None:
+    """Return the profile that a path to `end` names: "" on the plain path, None where it is no such path of ours.
 
     One slash at the end is taken: some proxies add it.
     """
     path = path.removesuffix("/")
-    if path == FIRE_PATH:
+    if path == end:
         return ""
-    if path.startswith(_PROFILE) and path.endswith(FIRE_PATH):
-        name = path[len(_PROFILE) : -len(FIRE_PATH)]
+    if path.startswith(_PROFILE) and path.endswith(end):
+        name = path[len(_PROFILE) : -len(end)]
         return name if is_job_id(name) else None
     return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import MAX_COUNTED_GENERATION, REFUSED_FOR_GOOD, parse_fire_at
+from chronos_cli.contract import CALLBACK_UNPROVEN, MAX_COUNTED_GENERATION, PROOF_PATH, REFUSED_FOR_GOOD, parse_fire_at
 from chronos_cli.errors import AuthError, ChronosError, NasRejectedError, NasUnavailableError, RefusedError
 from chronos_cli.frozen import frozen
 from chronos_cli.nas_client.interface import Arm, ArmAnswer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SAID = 200
 _MAX_JOB_ID = 1024
 _MAX_WAIT_S = 365 * 86_400.0
+_PROOF_HINT = f"serve the callback, route {PROOF_PATH} to it as its fires, then `chronos reconcile`"
 _TEMPORARY: Final = (403, 408, 425, 429)
 """The 4xx statuses that may pass. 403 is one, but for the body that means for good: gateways answer it in a burst."""
 
@@ -82,15 +83,20 @@ def judge(reply: NasReply, *, token: str, origin: str) -> Trouble | None:
 def error_for(status: int, reason: str, said: str, *, nas: str, origin: str, generation: int = 0) -> ChronosError:
     """The error that a status other than 2xx stands for, of a call or of one item of a batch."""
     told = f" ({said})" if said else ""
+    hint = _PROOF_HINT if reason == CALLBACK_UNPROVEN else None
     if status == 401:
         return AuthError(f"{nas} did not accept the token from {origin}{told}")
     if status == 403 and reason == REFUSED_FOR_GOOD:
         return RefusedError(f"{nas} refuses this agent for good: 403{told}")
     if 400 <= status < 500 and status not in _TEMPORARY:
         return NasRejectedError(
-            f"{nas} rejected the request: {status}{told}", status=status, reason=reason, generation=generation
+            f"{nas} rejected the request: {status}{told}",
+            hint=hint,
+            status=status,
+            reason=reason,
+            generation=generation,
         )
-    return NasUnavailableError(f"{nas} answered {status}{told}")
+    return NasUnavailableError(f"{nas} answered {status}{told}", hint=hint)
 
 
 def garbage(reply: NasReply, what: str) -> NasUnavailableError:

@@ -76,7 +76,7 @@ def _results(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
 
 
 def _batched(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
-    chunks = _chunks(todo)
+    chunks = _chunks(client, todo)
     for items in chunks:
         error: ChronosError
         try:
@@ -92,12 +92,12 @@ def _batched(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
         yield from (CallResult(request=request, error=error) for request in chain(items, *chunks))
 
 
-def _chunks(todo: list[Request]) -> Iterator[list[Request]]:
+def _chunks(client: NasClient, todo: list[Request]) -> Iterator[list[Request]]:
     """The requests in batches that are neither too many nor too large."""
     chunk: list[Request] = []
     size = 0
     for request in todo:
-        length = len(json.dumps(_item(request)))
+        length = len(json.dumps(_item(client, request)))
         if chunk and (len(chunk) >= MAX_BATCH or size + length > MAX_BATCH_BYTES):
             yield chunk
             chunk, size = [], 0
@@ -107,15 +107,15 @@ def _chunks(todo: list[Request]) -> Iterator[list[Request]]:
         yield chunk
 
 
-def _item(request: Request) -> dict[str, Any]:
+def _item(client: NasClient, request: Request) -> dict[str, Any]:
     if isinstance(request, ArmRequest):
-        return {"op": "provision", **provision_body(request)}
+        return {"op": "provision", **provision_body(client.accepting(request))}
     return {"op": "cancel", **cancel_body(request)}
 
 
 def _batch(client: NasClient, items: list[Request]) -> list[CallResult]:
     """One batch call. Raises what befell it as a whole."""
-    body = {"items": [_item(request) for request in items]}
+    body = {"items": [_item(client, request) for request in items]}
     reply = client.bounded(lambda: client.call("POST", BATCH_PATH, body=body))
     document = read_object(reply)
     listed = document.get("results")

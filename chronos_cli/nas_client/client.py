@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from chronos_cli.abandon import within
 from chronos_cli.config.values import read_url
 from chronos_cli.contract import (
+    CALLBACK_UNPROVEN,
     CANCEL_PATH,
     CLIENT_TIMEOUT_S,
+    FEATURE_CALLBACK_PROOF,
     LIST_PATH,
     PROVISION_PATH,
     dedup_key,
     format_fire_at,
 )
-from chronos_cli.errors import AuthError, ConfigError, NasUnavailableError
+from chronos_cli.errors import AuthError, ConfigError, NasRejectedError, NasUnavailableError
+from chronos_cli.frozen import replace
 from chronos_cli.nas_client.answers import garbage, judge, read_arm_answer, read_object, read_page
 from chronos_cli.nas_client.interface import ArmList, ArmRequest, CancelRequest, Nas
 
@@ -173,10 +176,24 @@ class NasClient(Nas):
             transport.close()
 
     def _provision(self, request: ArmRequest) -> ArmAnswer:
-        reply = self.call("POST", PROVISION_PATH, body=provision_body(request))
+        request = self.accepting(request)
+        try:
+            reply = self.call("POST", PROVISION_PATH, body=provision_body(request))
+        except NasRejectedError as error:
+            if error.reason != CALLBACK_UNPROVEN or FEATURE_CALLBACK_PROOF in request.accepts:
+                raise
+            # This NAS was not heard before: it asks a callback for proof, if the wish says that it can.
+            self._features = (self._features or frozenset()) | {FEATURE_CALLBACK_PROOF}
+            reply = self.call("POST", PROVISION_PATH, body=provision_body(self.accepting(request)))
         answer = read_arm_answer(reply, read_object(reply))
         self._features = answer.features
         return answer
+
+    def accepting(self, request: ArmRequest) -> ArmRequest:
+        """The request, saying that its callback can prove whose it is, where NAS may ask for that."""
+        if FEATURE_CALLBACK_PROOF not in (self._features or ()) or FEATURE_CALLBACK_PROOF in request.accepts:
+            return request
+        return replace(request, accepts=(*request.accepts, FEATURE_CALLBACK_PROOF))
 
     def _cancel(self, request: CancelRequest) -> None:
         reply = self.call("POST", CANCEL_PATH, body=cancel_body(request))

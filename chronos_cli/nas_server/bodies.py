@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import (
     FEATURE_ARM_IN_ANSWER,
+    FEATURE_CALLBACK_PROOF,
     KEEP,
     MAX_DEDUP_KEY,
     MAX_GENERATION,
@@ -55,6 +56,7 @@ def provision(document: dict[str, Any], agent: Agent, policy: CallbackPolicy, ma
         url, host = policy.check_url(document.get("agent_callback_url"))
     except CallbackRefusedError as error:
         raise BadRequestError(f"agent_callback_url: {error}", error="callback_refused") from error
+    accepts = _accepts(document)
     return Provision(
         agent_id=agent.id,
         job_id=str(job_id),
@@ -64,7 +66,8 @@ def provision(document: dict[str, Any], agent: Agent, policy: CallbackPolicy, ma
         host=host,
         generation=_generation(document),
         max_timers=agent.max_timers or max_timers,
-        accepts=_accepts(document),
+        accepts=accepts & {FEATURE_ARM_IN_ANSWER},
+        proves=FEATURE_CALLBACK_PROOF in accepts,
         tolerance=_tolerance(document),
     )
 
@@ -142,7 +145,7 @@ def _accepts(document: dict[str, Any]) -> frozenset[str]:
         return frozenset()
     if not isinstance(value, list) or len(value) > MAX_ACCEPTS or not all(isinstance(one, str) for one in value):
         raise BadRequestError(f"accepts must be a list of at most {MAX_ACCEPTS} texts")
-    return frozenset(value) & {FEATURE_ARM_IN_ANSWER}
+    return frozenset(value) & {FEATURE_ARM_IN_ANSWER, FEATURE_CALLBACK_PROOF}
 
 
 def _tolerance(document: dict[str, Any]) -> int:

@@ -30,6 +30,7 @@ class Settings:
     """Serving options. `operator_listen`: host and port where operators need no token, elsewhere `metrics_token`.
 
     `port` 0 picks a free one. `portal_url`: our public URL, the issuer of tokens, if it differs.
+    `require_callback_proof`: take and call no callback that has not proved whose it is.
     """
 
     home: NasHome
@@ -46,3 +47,4 @@ class Settings:
     operator_listen: tuple[str, int] | None = None
     metrics_token: str | None = None
     log_file: Path | None = None
+    require_callback_proof: bool = False

@@ -25,6 +25,8 @@ from chronos_cli.nas_server.relay.callbacks import CallbackClient
 from chronos_cli.nas_server.relay.delivery import Relay
 from chronos_cli.nas_server.relay.engine import RelayEngine
 from chronos_cli.nas_server.relay.limits import CallLimits
+from chronos_cli.nas_server.relay.proof_gate import ProofGate
+from chronos_cli.nas_server.relay.proving import CHALLENGE_S, ProofRegister
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.meta import NasMeta
@@ -139,6 +141,14 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     def pay(delivery: Delivery) -> float:
         return rates.wait_s(delivery.agent_id, delivery.rate or settings.limits.rate)
 
+    proofs = ProofRegister(
+        backend,
+        keys,
+        lambda: CallbackClient(settings.policy, timeout=CHALLENGE_S),
+        journal,
+        issuer=lambda: portal_url,
+        clock=backend.now,
+    )
     application = NasApplication(
         registry=registry,
         roster=AgentRegister(backend, time.time),
@@ -153,6 +163,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         gauges=lambda: counts.render(
             {**facts.gauges(), "chronos_nas_clock_ahead_seconds": (_AHEAD, pulse.ahead_s)}, gate.circuits()
         ),
+        proofs=ProofGate(proofs, required=settings.require_callback_proof),
         agents_served=settings.role is not Role.WORKER,
         metrics_token=settings.metrics_token,
     )
@@ -161,7 +172,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     url = f"http://{shown}:{server.port}"
     portal_url = _portal_url(settings, facts, url)
     if settings.role is not Role.WEB:
-        relaying = _relaying(settings, registry, keys, gate, journal, counts, portal_url, pay)
+        relaying = _relaying(settings, registry, keys, gate, journal, counts, portal_url, pay, proofs)
         relaying.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
@@ -175,6 +186,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
     journal.write("stopping")
     pulse.stop()
     finished = relaying is None or relaying.stop()
+    proofs.close()
     journal.write("stopped", relays_finished=finished)
 
 
@@ -187,12 +199,19 @@ def _relaying(
     counts: Metrics,
     issuer: str,
     pay: Callable[[Delivery], float],
+    proofs: ProofRegister,
 ) -> RelayEngine:
     if not settings.home.postgres:
         # This process is the only one: what was claimed, was claimed by one that died.
         registry.release_claims()
     relay = Relay(
-        keys=keys, backoff=settings.backoff, issuer=issuer, clock=registry.backend.now, draw=random.random, pay=pay
+        keys=keys,
+        backoff=settings.backoff,
+        issuer=issuer,
+        clock=registry.backend.now,
+        draw=random.random,
+        pay=pay,
+        proofs=proofs if settings.require_callback_proof else None,
     )
     return RelayEngine(
         registry=registry,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chronos_cli.trust.settings import TrustSettings
-    from chronos_cli.trust.verifier import FireVerifier
+    from chronos_cli.trust.verifier import FireJudge
 
 
 def verify_nas_fire_token(
@@ -100,7 +100,7 @@ def get_fire_verifier() -> Callable[..., dict[str, Any] | None]: ...
 
 
 @overload
-def get_fire_verifier(settings: TrustSettings) -> FireVerifier: ...
+def get_fire_verifier(settings: TrustSettings) -> FireJudge: ...
 
 
 def get_fire_verifier(settings: TrustSettings | None = None) -> Callable[..., Any]:

@@ -62,11 +62,12 @@ def verify_fire_token(
     *,
     now: Callable[[], datetime] | None = None,
     light: bool = False,
+    purpose: str = FIRE_PURPOSE,
 ) -> FireClaims:
     """The claims of a token that NAS signed, for this agent, to fire a job, and that is valid now.
 
     `token` is the compact JWT without `Bearer`. `now` gives the present as an aware datetime; else the system clock.
-    `light`: this process judges no other (see `light_import.py`).
+    `light`: this process judges no other (see `light_import.py`). `purpose`: another one that it has to be for.
     With `settings.verifier` naming a function, that one judges instead. Raises FireTokenError, of the class that names
     the cause (see refusals.py), KeysUnavailableError when the token cannot be judged, and ConfigError for a verifier
     that cannot be loaded.
@@ -75,9 +76,10 @@ def verify_fire_token(
     if settings.verifier != NAS_JWT:
         from chronos_cli.trust.verifier import call_verifier
 
-        return call_verifier(token, settings)
+        return call_verifier(token, settings, purpose)
     algorithm, kid = read_header(token)
-    return judge(token or "", algorithm, find_keys(settings, algorithm, kid, clock), settings, clock, light=light)
+    keys = find_keys(settings, algorithm, kid, clock)
+    return judge(token or "", algorithm, keys, settings, clock, light=light, purpose=purpose)
 
 
 def find_keys(settings: TrustSettings, algorithm: str, kid: str | None, clock: Callable[[], float]) -> tuple[Jwk, ...]:
@@ -167,6 +169,7 @@ def judge(
     clock: Callable[[], float],
     *,
     light: bool = False,
+    purpose: str = FIRE_PURPOSE,
 ) -> FireClaims:
     """The claims of a token, once its signature by one of `keys` and every claim have held. Raises FireTokenError."""
     payload = signed_payload(token, algorithm, keys, light=light)
@@ -174,11 +177,13 @@ def judge(
         claims = parse_object(payload)
     except ValueError:
         raise refusals.MalformedTokenError from None
-    check_claims(claims, settings, int(clock()))
+    check_claims(claims, settings, int(clock()), purpose=purpose)
     return claims_from(claims)
 
 
-def check_claims(claims: Mapping[str, Any], settings: TrustSettings, now_s: int) -> None:
+def check_claims(
+    claims: Mapping[str, Any], settings: TrustSettings, now_s: int, *, purpose: str = FIRE_PURPOSE
+) -> None:
     """Check the claims that every fire token must have, and its times. Raises FireTokenError.
 
     Times are compared in whole seconds: with the usual leeway 30 s past `exp`, or before `nbf` and `iat`, is accepted,
@@ -194,8 +199,8 @@ def check_claims(claims: Mapping[str, Any], settings: TrustSettings, now_s: int)
         issuer, expected = claims["iss"], settings.issuer.rstrip("/")
         if not isinstance(issuer, str) or issuer.rstrip("/") != expected:
             raise refusals.IssuerError(claim="iss", expected=expected, received=issuer)
-    if claims["purpose"] != FIRE_PURPOSE:
-        raise refusals.PurposeError(claim="purpose", expected=FIRE_PURPOSE, received=claims["purpose"])
+    if claims["purpose"] != purpose:
+        raise refusals.PurposeError(claim="purpose", expected=purpose, received=claims["purpose"])
     _check_times(claims, settings, now_s)
 
 

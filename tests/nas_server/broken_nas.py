@@ -39,6 +39,7 @@ class BrokenNas:
         self.said: dict[str, dict] = {}
         self.slots: dict[str, dict] = {}
         self.generations: dict[str, int] = {}
+        self.asked: set[str] = set()
         self.lock = threading.Lock()
         self.key = load_pem_private_key(generate(KeyAlgorithm.ES256), None)
         self.stopped = threading.Event()
@@ -104,7 +105,10 @@ class BrokenNas:
                 slot = self.slots.get(entry["job_id"], {})
                 if slot.get("failed") and self.fault != "tells-nothing":
                     entry["deliveries"] = {"attempts": 1, "last_error": "answered 503", "next_try": None}
-            return 200, {"armed": armed, "features": ["generation", "arm-in-answer", "spread", "deliveries"]}
+            return 200, {
+                "armed": armed,
+                "features": ["generation", "arm-in-answer", "spread", "deliveries", "callback-proof"],
+            }
         named = ["generation", "keeps-slot"] if self.fault in {"ignores-generation", "not-owed"} else []
         return 200, {"armed": armed, "features": named}
 
@@ -137,6 +141,12 @@ class BrokenNas:
             slot["due"] += body["tolerance"] / 2 if self.fault != "early" else -body["tolerance"]
             if self.fault == "shifts":
                 slot["shown"] = "2031-01-01T00:00:00+00:00"
+        if self.extras and "callback-proof" in body.get("accepts", []) and self.fault != "never-asks":
+            with self.lock:
+                new = slot["url"] not in self.asked
+                self.asked.add(slot["url"])
+            if new or self.fault == "asks-each-time":
+                self.challenge(slot["url"])
         with self.lock:
             held = self.slots.get(job_id)
             if not (held and (held["fire_at"] == slot["fire_at"] or self.fault == "no-upsert")):
@@ -174,6 +184,19 @@ class BrokenNas:
                     threading.Timer(wait, self.relay, (job_id, slot)).start()
             elif self.slots.get(job_id) is slot or self.fault == "drops-newer":
                 self.slots.pop(job_id, None)
+
+    def challenge(self, url):
+        now = int(time.time())
+        claims = {"iss": self.url, "aud": "agent:test", "exp": now + 60, "nonce": secrets.token_hex(16)}
+        claims["purpose"] = "cron_fire" if self.fault == "asks-with-a-fire" else "callback_proof"
+        if self.fault == "asks-without-nonce":
+            del claims["nonce"]
+        token = jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "k1"})
+        if self.fault == "asks-unsigned":
+            token = token.rpartition(".")[0] + "." + "A" * 86
+        headers = {"Authorization": f"Bearer {token}"}
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/api/cron/proof", b"{}", headers), timeout=5):
+            pass
 
     def call(self, job_id, slot):
         now = int(time.time())

@@ -55,6 +55,11 @@ EXTRAS = {
     "early": {"spread"},
     "shifts": {"spread"},
     "tells-nothing": {"deliveries"},
+    "never-asks": {"callback-proof"},
+    "asks-each-time": {"callback-proof"},
+    "asks-with-a-fire": {"callback-proof"},
+    "asks-without-nonce": {"callback-proof"},
+    "asks-unsigned": {"callback-proof"},
 }
 
 

@@ -40,7 +40,15 @@ def test_a_due_timer_is_relayed_at_its_second_with_a_bound_token(nas, agent):
         when = soon(2)
         reply = nas.provision(agent, "job-1", when, callback.url)
         assert reply.status == 200
-        assert reply.json["features"] == ["batch", "generation", "keeps-slot", "arm-in-answer", "spread", "deliveries"]
+        assert reply.json["features"] == [
+            "batch",
+            "generation",
+            "keeps-slot",
+            "arm-in-answer",
+            "spread",
+            "deliveries",
+            "callback-proof",
+        ]
         assert nas.armed(agent)["job-1"]["fire_at"] == when.isoformat()
         fire = callback.wait()[0]
     assert fire.path == "/api/cron/fire"

@@ -39,6 +39,9 @@ def serve(
         list[int] | None,
         typer.Option(min=1, max=65535, help="Allow callbacks to this port too, beside 80, 443 and those above 1023."),
     ] = None,
+    require_callback_proof: Annotated[
+        bool, typer.Option(help="Refuse agents whose callback does not prove that it is theirs.")
+    ] = False,
     operator_listen: Annotated[
         str | None,
         typer.Option(envvar="CHRONOS_NAS_OPERATOR_LISTEN", help="HOST:PORT for operators: /metrics is open there."),
@@ -113,6 +116,7 @@ def serve(
         operator_listen=None if operator_listen is None else _host_and_port(operator_listen),
         metrics_token=_metrics_token(metrics_token_file),
         log_file=log_file,
+        require_callback_proof=require_callback_proof,
     )
     run(settings, os.environ)
 

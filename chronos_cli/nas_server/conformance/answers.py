@@ -9,13 +9,18 @@ from chronos_cli.contract import (
     ARM_BY_ANSWER,
     ARM_CLAIM,
     FEATURE_ARM_IN_ANSWER,
+    FEATURE_CALLBACK_PROOF,
     FEATURE_DELIVERIES,
     FEATURE_SPREAD,
+    FIRE_ALGORITHMS,
+    JWKS_PATH,
+    PROOF_PATH,
+    PROOF_PURPOSE,
     format_fire_at,
     parse_fire_at,
 )
-from chronos_cli.nas_server.conformance.interface import Clause, NotTestedError, demand, shown
-from chronos_cli.nas_server.conformance.probe import ahead
+from chronos_cli.nas_server.conformance.interface import BrokenError, Clause, NotTestedError, demand, shown
+from chronos_cli.nas_server.conformance.probe import LATE_S, ahead
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -106,7 +111,40 @@ def _told(probe: ContractProbe) -> None:
     probe.cancel(job_id)
 
 
+def _proof_asked(probe: ContractProbe) -> None:
+    """A URL of this run's own, so that it was never proved before."""
+    _offered(probe, FEATURE_CALLBACK_PROOF)
+    import jwt
+
+    job_id = probe.job("proof")
+    url = f"{probe.callback_url.rstrip('/')}/p/{job_id}"
+    path = f"/p/{job_id}{PROOF_PATH}"
+    for seconds in (3600, 7200):
+        probe.arm(job_id, ahead(seconds), agent_callback_url=url)
+        asked = probe.listener.challenges(path, 1, time.time() + LATE_S)
+    demand(asked, "no challenge came")
+    token = asked[0].token
+    keys = probe.call("GET", JWKS_PATH, token=None).document
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+        found = [key for key in jwt.PyJWKSet.from_dict(keys).keys if key.key_id == kid]
+        demand(found, f"the JWKS has no key {kid}")
+        options: Any = {"verify_aud": False, "verify_iss": False}
+        claims = jwt.decode(token, found[0], algorithms=list(FIRE_ALGORITHMS), options=options, leeway=300)
+    except (jwt.PyJWTError, AttributeError, TypeError) as error:
+        raise BrokenError(f"its token does not verify: {error}") from error
+    purpose, nonce = claims.get("purpose"), claims.get("nonce")
+    demand(purpose == PROOF_PURPOSE, f"its token's purpose is {shown(purpose)}")
+    demand(isinstance(nonce, str) and 16 <= len(nonce) <= 128, f"its nonce is {shown(nonce)}")
+    time.sleep(_SETTLED_S)
+    again = probe.listener.challenges(path, 2, time.time())
+    demand(len(again) == 1, f"a callback that proved itself was asked {len(again)} times")
+
+
 CLAUSES = (
+    Clause(
+        name="callback-proof", hop=3, text="a callback is asked once whose it is, by a signed token", check=_proof_asked
+    ),
     Clause(name="answer-arms", hop=3, text="the next wake in a 2xx is armed, where the token asks", check=_answer_arms),
     Clause(
         name="answer-needed", hop=3, text="where the token asks, a 2xx without it is repeated", check=_answer_needed

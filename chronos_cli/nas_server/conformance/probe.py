@@ -12,7 +12,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from chronos_cli.contract import CANCEL_PATH, CLIENT_TIMEOUT_S, LIST_PATH, PROVISION_PATH, format_fire_at, parse_fire_at
+from chronos_cli.contract import (
+    CANCEL_PATH,
+    CLIENT_TIMEOUT_S,
+    FEATURE_CALLBACK_PROOF,
+    LIST_PATH,
+    PROOF_PATH,
+    PROVISION_PATH,
+    callback_proof,
+    format_fire_at,
+    parse_fire_at,
+)
 from chronos_cli.errors import ConfigError, NasUnavailableError
 from chronos_cli.nas_server.conformance.interface import BrokenError, NotTestedError, demand
 
@@ -104,6 +114,16 @@ class Listener:
                 self._changed.wait(left)
             return found
 
+    def challenges(self, path: str, count: int, until: float) -> list[ProbeFire]:
+        """Return the challenges that came to a path, once there are `count` or the time is `until`."""
+        with self._changed:
+            while len(found := [one for one in self.fires if one.path == path]) < count:
+                left = until - time.time()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            return found
+
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         data = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         try:
@@ -119,6 +139,10 @@ class Listener:
         with self._changed:
             self.fires.append(fire)
             self._changed.notify_all()
+        if path.endswith(PROOF_PATH):
+            data = json.dumps(_proof(fire)).encode()
+            start_response("200 OK", [("Content-Length", str(len(data)))])
+            return [data]
         answer = self.answers.get(fire.job_id)
         status, headers = (200, {}) if answer is None else answer(fire)
         body = json.dumps(self.bodies[fire.job_id]).encode() if fire.job_id in self.bodies and status < 300 else b""
@@ -197,7 +221,10 @@ class ContractProbe:
     def provision(self, job_id: str, fire_at: datetime, **more: Any) -> ProbeAnswer:
         """Arm a job."""
         text = format_fire_at(fire_at)
-        body = {"job_id": job_id, "fire_at": text, "agent_callback_url": self.callback_url}
+        body: dict[str, Any] = {"job_id": job_id, "fire_at": text, "agent_callback_url": self.callback_url}
+        if self._listener is not None:
+            # Ours can prove itself, wherever that is asked for.
+            more["accepts"] = [*more.get("accepts", ()), FEATURE_CALLBACK_PROOF]
         return self.call("POST", PROVISION_PATH, body | {"dedup_key": f"{job_id}:{text}"} | more)
 
     def arm(self, job_id: str, fire_at: datetime, **more: Any) -> str:
@@ -258,6 +285,17 @@ class ContractProbe:
         """Cancel what this run armed."""
         for job_id in self._used:
             self.cancel(job_id)
+
+
+def _proof(challenge: ProbeFire) -> dict[str, object]:
+    """Return the answer of an agent that is well: whatever the token names is taken for ours."""
+    import jwt
+
+    try:
+        claims = jwt.decode(challenge.token, options={"verify_signature": False})
+    except (jwt.PyJWTError, BrokenError):
+        return {}
+    return {"result": "proved", "proof": callback_proof(str(claims.get("nonce")), str(claims.get("aud")))}
 
 
 def ahead(seconds: float) -> datetime:

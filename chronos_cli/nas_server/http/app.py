@@ -16,6 +16,7 @@ from chronos_cli.contract import (
     CANCEL_PATH,
     FEATURE_ARM_IN_ANSWER,
     FEATURE_BATCH,
+    FEATURE_CALLBACK_PROOF,
     FEATURE_DELIVERIES,
     FEATURE_GENERATION,
     FEATURE_KEEPS_SLOT,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.http.rates import Rates
     from chronos_cli.nas_server.keys import KeyRing
+    from chronos_cli.nas_server.relay.proof_gate import ProofGate
     from chronos_cli.nas_server.timers.agents import AgentRegister
     from chronos_cli.nas_server.timers.model import Answer, ArmedTimer, TimerRequest
     from chronos_cli.nas_server.timers.registry import TimerRegistry
@@ -54,6 +56,7 @@ FEATURES: Final = [
     FEATURE_ARM_IN_ANSWER,
     FEATURE_SPREAD,
     FEATURE_DELIVERIES,
+    FEATURE_CALLBACK_PROOF,
 ]
 MAX_BODY: Final = 64 * 1024
 MAX_BATCH_BODY: Final = 2 * 1024 * 1024
@@ -122,13 +125,14 @@ class NasApplication:
         nudge: Callable[[float, set[str]], None],
         ready: Callable[[], str | None],
         gauges: Callable[[], bytes],
+        proofs: ProofGate,
         agents_served: bool = True,
         metrics_token: str | None = None,
     ) -> None:
         self._registry, self._roster, self._keys, self._policy = registry, roster, keys, policy
         self._limits, self._rates, self._journal, self._counts = limits, rates, journal, counts
         self._nudge, self._ready, self._gauges = nudge, ready, gauges
-        self._metrics_token, self._agents_served = metrics_token, agents_served
+        self._metrics_token, self._agents_served, self._proofs = metrics_token, agents_served, proofs
         self._unready: str | None = None
         self._agents_routes: dict[str, Route] = {
             PROVISION_PATH: Route(method="POST", handler=self._provision, most=MAX_BODY),
@@ -261,7 +265,10 @@ class NasApplication:
         return web.answer({"results": results, "features": FEATURES})
 
     def _apply(self, agent: Agent, wishes: Sequence[TimerRequest]) -> list[Answer]:
-        answers = self._registry.apply(wishes)
+        refused = self._proofs.refused(agent, wishes)
+        taken = [wish for n, wish in enumerate(wishes) if n not in refused]
+        done = iter(self._registry.apply(taken) if taken else ())
+        answers = [refused[n] if n in refused else next(done) for n in range(len(wishes))]
         soonest, hosts = math.inf, set()
         for wish, result in zip(wishes, answers, strict=True):
             self._note(agent, wish, result)

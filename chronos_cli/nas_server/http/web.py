@@ -63,6 +63,8 @@ def answer(document: dict[str, Any], *, status: int = 200, headers: tuple[tuple[
 
 
 def refuse(refused: Refusal, *headers: tuple[str, str]) -> Response:
-    """A refusal as its answer."""
+    """A refusal as its answer; its own `retry_after`, in whole seconds, is the header too."""
+    if "retry_after" in refused.extra:
+        headers = (*headers, ("Retry-After", str(refused.extra["retry_after"])))
     document = {"error": refused.error, "message": refused.message, **refused.extra}
     return answer(document, status=refused.status, headers=headers)

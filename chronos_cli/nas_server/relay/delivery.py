@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from chronos_cli.contract import (
 from chronos_cli.nas_server.addresses import CallbackRefusedError
 from chronos_cli.nas_server.bodies import BadRequestError, next_wake
 from chronos_cli.nas_server.relay.callbacks import CallbackFailedError, retry_after_s
+from chronos_cli.nas_server.relay.proving import CHALLENGE_S, ProofRequest
 from chronos_cli.nas_server.timers.model import DeliveryOutcome, Fate
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.relay.backoff import Backoff
     from chronos_cli.nas_server.relay.callbacks import CallbackClient, CallbackReply
+    from chronos_cli.nas_server.relay.proving import ProofRegister
     from chronos_cli.nas_server.timers.model import Delivery
 
 TOKEN_S = 90
@@ -39,6 +42,7 @@ class Relay:
     """Parts of a delivery. `issuer`: our public URL; `clock`: seconds since the epoch; `draw`: uniform in [0, 1).
 
     `pay`: takes the price of a provision from the agent's rate, and returns how many seconds to wait if it is spent.
+    `proofs`: where only a callback that has proved whose it is may be called.
     """
 
     keys: KeyRing
@@ -47,6 +51,7 @@ class Relay:
     clock: Callable[[], float]
     draw: Callable[[], float]
     pay: Callable[[Delivery], float] = lambda _: 0.0
+    proofs: ProofRegister | None = None
 
     def mint(self, delivery: Delivery) -> str:
         """A token for this delivery, good for the one job and instant it names, and the home if its URL names one."""
@@ -75,6 +80,8 @@ class Relay:
 
     async def deliver(self, client: CallbackClient, delivery: Delivery) -> tuple[DeliveryOutcome, bool | None]:
         """Call the agent back once. Returns the outcome, and whether the host showed itself alive (None: not asked)."""
+        if self.proofs is not None and (unproved := await self._unproved(self.proofs, delivery)) is not None:
+            return unproved, None
         headers = {
             "Authorization": f"Bearer {self.mint(delivery)}",
             "Content-Type": "application/json",
@@ -96,6 +103,22 @@ class Relay:
         # A 5xx that says when to come back is the agent at work; without, it looks like a proxy before a dead one.
         healthy = reply.status < 500 or asked is not None
         return self._failed(delivery, error_text, status=reply.status, asked=asked), healthy
+
+    async def _unproved(self, proofs: ProofRegister, delivery: Delivery) -> DeliveryOutcome | None:
+        """Return what becomes of a timer whose callback has not proved whose it is."""
+        callee = ProofRequest(
+            agent_id=delivery.agent_id, audience=delivery.audience, url=delivery.callback_url, host=delivery.host
+        )
+        promised = proofs.ask(callee)
+        try:
+            proof = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(promised)), CHALLENGE_S)
+        except TimeoutError:
+            return self._failed(delivery, "refused: the callback has not proved yet whose it is")
+        if proof.proved:
+            return None
+        return self._failed(
+            delivery, f"refused: the callback has not proved whose it is: {proof.why}", asked=proof.again_s
+        )
 
     def _answered(self, delivery: Delivery, reply: CallbackReply) -> DeliveryOutcome:
         """Return what a 2xx means: delivered, unless it had to carry the next wake and does not, or may not yet."""

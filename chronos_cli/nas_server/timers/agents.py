@@ -165,6 +165,7 @@ class AgentRegister:
             if not agent.revoked:
                 session.run("UPDATE agents SET revoked_at = ? WHERE id = ?", (self._clock(), agent.id))
             dropped = session.run("DELETE FROM timers WHERE agent_id = ?", (agent.id,))
+            session.run("DELETE FROM proofs WHERE agent_id = ?", (agent.id,))
             record(session, self._clock(), "agent.revoke", name, dropped=dropped)
             return _find(session, name), dropped
 

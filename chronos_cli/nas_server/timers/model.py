@@ -44,6 +44,7 @@ class Provision:
     `fire_text`: the instant as the agent wrote it. `host`: scheme, name and port of the callback, what breakers and
     bounds go by. `generation`: orders the wishes for one job, None where the agent does not say. `accepts`: the
     features that it may be called back with. `tolerance`: the seconds after `fire_at` within which it may be called.
+    `proves`: the callback answers a challenge.
     """
 
     agent_id: int
@@ -56,6 +57,7 @@ class Provision:
     max_timers: int | None = None
     accepts: frozenset[str] = frozenset()
     tolerance: int = 0
+    proves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
