@@ -103,7 +103,8 @@ def add(user, home, looked, *words):
     path = home / "cron/jobs.json"
     document = json.loads(path.read_text())
     at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
-    document["jobs"][0]["next_run_at"] = at.isoformat()
+    for job in document["jobs"]:
+        job["next_run_at"] = at.isoformat()
     path.write_text(json.dumps(document))
     return at
 
@@ -164,9 +165,17 @@ def test_job_of_other_commands_finds_no_secret_above_it(user, command):
     judged(seen(user, home), programs=("python", "chronos"))
 
 
-def test_job_of_the_callback_finds_no_secret_above_it(user):
-    """Nor in the worker that took the call: its memory holds the NAS token and the tokens of other fires."""
+@pytest.mark.parametrize("warm", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_job_of_the_callback_finds_no_secret_above_it(user, warm):
+    """Nor in the worker that took the call: its memory holds the NAS token and the tokens of other fires.
+
+    Nor in the warm runner, which has forked runners for those other fires, or in the one that it forks.
+    """
     key, home = make_home(user)
+    others = ("one", "two") if warm else ()
+    for name in others:
+        done = user.run(chronos(user, "--home", home, "job", "add", "@yearly", "--id", name, "--shell", "true"))
+        assert done[0] == 0, done
     other, own = (key.token(iss="http://127.0.0.1:9", jti=name) for name in ("other", "own"))
     at = add(user, home, [CANARY, other, own])
     port = free_port()
@@ -175,8 +184,13 @@ def test_job_of_the_callback_finds_no_secret_above_it(user):
     try:
         eventually(lambda: _connects(port), 20)
         assert _post(port, other, {"job_id": "nobody"}) == 200
+        for name in others:
+            token = key.token(iss="http://127.0.0.1:9", jti=name)
+            assert _post(port, token, {"job_id": name, "fire_at": at.isoformat()}) == 202
+        assert not warm or eventually(lambda: b'"runner": "warm"' in _health(port), 30)
         assert _post(port, own, {"job_id": "spy", "fire_at": at.isoformat()}) == 202
-        judged(seen(user, home), programs=("python", "chronos"))
+        ours = judged(seen(user, home), programs=("python", "chronos"))
+        assert len(ours) == (12 if warm else 8)
     finally:
         server.terminate()
         server.communicate(timeout=20)
@@ -185,6 +199,13 @@ def test_job_of_the_callback_finds_no_secret_above_it(user):
 def _connects(port):
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
+
+
+def _health(port):
+    from urllib.request import urlopen
+
+    with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
+        return answer.read()
 
 
 def _post(port, token, body):
