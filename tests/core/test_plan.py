@@ -128,3 +128,19 @@ def test_several_timers_of_a_job_are_one_too_many():
     wish = DesiredArm(job_id="a", wake=Wake(at=wanted, purpose=Purpose.CURSOR))
     (step,) = make_plan([wish], {"a": wanted}, callback_url="https://me", store_has_jobs=True, several={"a": 3}).steps
     assert (step.action, step.reason) == (Action.MOVE, "NAS holds 3 timers for it")
+
+
+def test_a_key_that_another_instant_has_displaced_is_not_used_again():
+    """What is armed is the later one; for the same wake that is the one that is sent."""
+    twice = sent(fire_at=at(301), keys={at(300): "cursor", at(301): "cursor"})
+    assert instant_to_send(CURSOR, twice, T) == at(301)
+
+
+def test_another_tolerance_moves_an_arm_whose_tolerance_is_known():
+    """Of what was sent for this wake alone, and where NAS spreads at all."""
+    wish = Wake(at=at(300), purpose=Purpose.CURSOR, tolerance=60)
+    assert plan([DesiredArm(job_id="j", wake=wish, sent=sent(tolerance=30))], {"j": at(300)}) == {"j": Action.MOVE}
+    assert plan([DesiredArm(job_id="j", wake=wish, sent=sent(tolerance=60))], {"j": at(300)}) == {"j": Action.KEEP}
+    assert plan([DesiredArm(job_id="j", wake=wish, sent=sent(tolerance=None))], {"j": at(300)}) == {"j": Action.KEEP}
+    other = sent(tolerance=30, fire_at=at(301))
+    assert plan([DesiredArm(job_id="j", wake=wish, sent=other)], {"j": at(300)}) == {"j": Action.KEEP}

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chronos_cli.core.claim import is_expired_completed, right_cursor
+from chronos_cli.core.clock import Trust, is_near, may_settle
 from chronos_cli.core.decision import Facts, FireRequest, Liveness, Outcome, Purpose, Trigger
-from chronos_cli.core.job import HomeDefaults, OpenKind, parse_job
+from chronos_cli.core.job import HERMES_CLAIM_TTL, HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import RunState, begun, over, row_of
 
@@ -434,3 +436,86 @@ def test_a_run_that_was_given_something_is_started_by_whoever_has_it():
     assert closed.state is RunState.MISSED
     assert "only whoever asked for it had what it was given" in closed.because
     assert row_of("j", found.open[0], found.policy).policy["retries"] == 0
+
+
+def test_a_miss_before_the_schedule_began_reaches_to_its_own_instant():
+    """A single time that somebody brought forward has nothing of the schedule at or before it."""
+    late = job(schedule={"kind": "once", "run_at": (T + timedelta(days=10)).isoformat()})
+    (missed,) = decide(late, Facts(), relay(), T + timedelta(days=3)).owed
+    assert (missed.scheduled_at, missed.through, missed.count) == (T, T, 1)
+
+
+def test_an_instant_that_never_was_is_stale_also_after_others_were_claimed():
+    """Later than everything claimed it is stale, at or before it a duplicate."""
+    found = claimed()
+    facts, _ = running(found)
+    outcomes = [
+        decide(found, facts, relay(T + MINUTE * minutes, token="u"), T + MINUTE).outcome for minutes in (-7, 0, 1)
+    ]
+    assert outcomes == [Outcome.DUPLICATE, Outcome.DUPLICATE, Outcome.STALE]
+
+
+def test_a_queued_run_that_nothing_of_ours_holds_up_is_looked_at_again():
+    """While hermes runs the job its claim has to pass first; under a stop the next second is not waited for."""
+    found = claimed(ours={"policy": {"overlap": "queue"}})
+    facts, row = running(found, lease=5 * HOUR)
+    second = after(decide(found, facts, relay(T + HOUR, token="u"), T + HOUR))
+    queued = row_of("j", second.open[1], second.policy)
+    now = T + HOUR + MINUTE
+    ended = Facts(rows={row.run_id: over(row, RunState.OK, now=now), queued.run_id: queued})
+    theirs = parse_job(dict(second.record) | {"fire_claim": {"at": now.isoformat(), "by": "host:1"}}, HOME)
+    looked = decide(theirs, ended, FireRequest(via=Trigger.RUN_ENDED, token="w"), now)
+    assert looked.starts == ()
+    assert (looked.wake.at, looked.wake.purpose) == (now + HERMES_CLAIM_TTL, Purpose.LOOK)
+    waiting = decide(second, ended, FireRequest(via=Trigger.RECONCILE, token="r"), now)
+    assert (waiting.wake.at, waiting.wake.purpose) == (now + timedelta(seconds=1), Purpose.LOOK)
+
+
+def test_lateness_is_that_of_the_first_attempt():
+    """A retry is not late because it waited."""
+    found = claimed()
+    row = row_of("j", found.open[0], found.policy)
+    first = begun(row, starter="s", owner={}, now=T + timedelta(seconds=2.5), lease_ends_at=T + HOUR)
+    assert (first.lateness_s, first.kind) == (2.5, "on_time")
+    again = begun(replace(first, attempt=2), starter="s", owner={}, now=T + MINUTE, lease_ends_at=T + HOUR)
+    assert (again.lateness_s, again.kind) == (2.5, "retry")
+
+
+def completed(**changes):
+    ours = {"completed_at": T.isoformat()} | changes.pop("ours", {})
+    return job(**{"enabled": False, "state": "completed", "next_run_at": None, "ours": ours} | changes)
+
+
+def test_a_completed_job_leaves_the_store_after_a_week():
+    """Counted from its completion, or from its last run where another program completed it; nothing in hand goes."""
+    week = timedelta(days=7)
+    assert is_expired_completed(completed(), T + week + timedelta(seconds=1))
+    assert not is_expired_completed(completed(), T + week)
+    theirs = completed(ours={"completed_at": None}, last_run_at=T.isoformat())
+    assert is_expired_completed(theirs, T + week + timedelta(seconds=1))
+    never = completed(ours={"completed_at": None})
+    assert not is_expired_completed(never, T + 2 * week)
+    assert not is_expired_completed(job(ours={"completed_at": T.isoformat()}), T + 2 * week)
+    entry = {"run": "r", "kind": "run", "claim": "c", "claimed_at": T.isoformat()}
+    assert not is_expired_completed(completed(ours={"open": [entry]}), T + 2 * week)
+
+
+def test_a_single_run_that_was_had_is_not_had_again():
+    """Its cursor is gone: by what was claimed, or by what hermes noted, it is spent; else it is still to come."""
+    single = {"kind": "once", "run_at": T.isoformat()}
+    cursors = [
+        right_cursor(job(schedule=single, next_run_at=None, **more), T - MINUTE)
+        for more in ({}, {"last_run_at": T.isoformat()}, {"ours": {"claimed_through": T.isoformat()}})
+    ]
+    assert cursors == [T, None, None]
+
+
+def test_only_a_witness_or_a_day_at_most_lets_a_late_occurrence_be_settled():
+    """The day itself is still near, and so is as much as the job's grace says."""
+    day = timedelta(days=1)
+    assert is_near(job(), T, T + day)
+    assert not is_near(job(), T, T + day + timedelta(seconds=1))
+    assert is_near(job(ours={"policy": {"grace": 3 * 86_400}}), T, T + 3 * day)
+    for trust in Trust:
+        assert may_settle(job(), T, T + 2 * day, trust) == (trust is not Trust.UNHEARD)
+        assert may_settle(job(), T, T + day, trust)

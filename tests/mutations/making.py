@@ -27,7 +27,7 @@ _SWAPPED: Final = {"+": "-", "-": "+", "*": "+"}
 WORDS: Final = frozenset({"strict", "because", "reason", "message", "hint", "detail", "doing", "what"})
 """Arguments that are words for people, or say what would be a fault of this program."""
 
-PATIENCE: Final = frozenset({"timeout", "pause", "patience", "sleep", "within"})
+PATIENCE: Final = frozenset({"timeout", "pause", "patience", "sleep", "wait_to_retry", "within"})
 """Arguments and functions that say how long is waited."""
 
 SHOWN: Final = frozenset({"__repr__", "__str__", "line"})

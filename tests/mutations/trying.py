@@ -199,14 +199,12 @@ def functions(files: Iterable[str]) -> dict[tuple[str, str], list[types.Function
     return found
 
 
-def change(mutant: Mutant, found: Mapping[tuple[str, str], list[types.FunctionType]]) -> None:
-    """Put the changed code into the functions that are there."""
+def changed(mutant: Mutant) -> types.CodeType:
+    """Return the changed code of a mutant's function."""
     path = ROOT / mutant.file
     module = compile(mutant.text(path.read_bytes()), str(path), "exec", dont_inherit=True)
     (code,) = [code for code in _codes(module) if code.co_qualname == mutant.where]
-    for function in found[mutant.file, mutant.where]:
-        if function.__code__.co_freevars == code.co_freevars:
-            function.__code__ = code
+    return code
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -270,8 +268,11 @@ class Trier:
         simulates = running.pop(SIMULATION, None) is not None
         tests = {name: took for name, took in running.items() if name in self.items and self.sound.get(name, True)}
 
+        code, found = changed(mutant), self.functions[mutant.file, mutant.where]
+
         def work(say: Callable[[str], None]) -> None:
-            change(mutant, self.functions)
+            for function in found:
+                function.__code__ = code
             say(noticed(self.items, tests, simulates=simulates, thorough=self.thorough) or "nothing")
 
         return self._in_place(work)

@@ -10,6 +10,7 @@ import pytest
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, FireRequest, Outcome, Purpose, Trigger, Wake
 from chronos_cli.core.plan import ArmState
+from chronos_cli.errors import RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmList
 from chronos_cli.operations.arming import arm as arming
@@ -318,3 +319,67 @@ def test_what_was_past_when_it_came_to_nas_may_be_dropped_unless_it_keeps_slots(
     assert not arming._late(ARMED, NOW)
     assert not arming._late(replace(ARMED, fire_at=None), NOW)
     assert not arming._late(replace(ARMED, fire_at=NOW, features=(slot_memory.FEATURE_KEEPS_SLOT,)), NOW)
+
+
+def test_a_late_failure_says_nothing_of_a_newer_wish():
+    """Nor does a refusal, a confirmation, or a list: each is of the generation that it was asked for."""
+    error, newer = RefusedError("no"), replace(ARMED, generation=6, state=ArmState.UNCONFIRMED)
+    assert arming.failure(ARMED, error)(newer) == newer
+    assert arming.refusal(ARMED, error)(newer) == newer
+    assert arming.shown_as_held(ARMED, NOW, "s")(newer) == newer
+    assert arming.failure(ARMED, error)(ARMED).error == error.as_json()
+    assert arming.refusal(ARMED, error)(ARMED).state is ArmState.REFUSED
+    shown = arming.shown_as_held(ARMED, NOW, "s")(replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, error={}))
+    assert (shown.state, shown.confirmed_at, shown.schedule_id, shown.error, shown.in_answer) == (ArmState.CONFIRMED, NOW, "s", None, False)  # fmt: skip
+
+
+def test_what_was_seen_of_answers_is_believed_for_a_month():
+    """Of this portal and identity alone; a clock that was set back by more than that has seen nothing."""
+    ctx = context()
+    assert slot_memory.takes_answers(ctx, ctx.wire) is None
+    for taken in (True, False):
+        slot_memory.note_answers(ctx, ctx.wire, taken=taken)
+        assert slot_memory.takes_answers(ctx, ctx.wire) is taken
+    for later, known in (
+        (slot_memory.KEPT_FOR - SECOND, False),
+        (slot_memory.KEPT_FOR, None),
+        (-slot_memory.KEPT_FOR, None),
+    ):
+        ctx.clock = lambda later=later: NOW + later
+        assert slot_memory.takes_answers(ctx, ctx.wire) is known
+    ctx.clock = lambda: NOW
+    assert slot_memory.takes_answers(ctx, replace(ARMED, audience="agent:2")) is None
+
+
+@pytest.mark.parametrize(("status", "in_answer"), [(503, False), (202, True), (200, True)])
+def test_what_was_sent_before_a_refusal_proves_nothing_of_the_slot(status, in_answer, monkeypatch):
+    """A 503 leaves the slot as it is; a 2xx is what may clear it."""
+    ctx = context(replace(ARMED, in_answer=True))
+    ctx.heard, ctx.token = lambda _: ctx, lambda: "t"
+    looked = SimpleNamespace(job=ARMED, decision=Decision(outcome=Outcome.DUPLICATE, wake=WAKE))
+    monkeypatch.setattr(fire, "evaluate", lambda *_: looked)
+    monkeypatch.setattr(fire, "launch_each", lambda *_: iter(()))
+    monkeypatch.setattr(
+        fire, "_arm_and_note", lambda _, __, report, *___, **____: replace(report, arm=stored(ctx), http_status=status)
+    )
+    monkeypatch.setattr(fire, "_ended", lambda _, report, __: report)
+    monkeypatch.setattr(fire, "carried_to_the_end", lambda _, report, *__: report)
+    report = fire.fire(ctx, "j", fire_at=NOW, delivery="d", launcher=None, heard=NOW)
+    assert (report.http_status, report.next, stored(ctx).in_answer) == (status, None, in_answer)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_reconcile_mends_the_stores_name_and_a_dry_one_does_not(dry_run):
+    """Before anything is asked of NAS; a dry run writes nothing at all."""
+    mended = []
+
+    def nas_is_next():
+        raise LookupError
+
+    ctx = SimpleNamespace(
+        must_be_active=lambda _: None, token=None, require_wire=nas_is_next,
+        repository=SimpleNamespace(mend_store_id=mended.append),
+    )  # fmt: skip
+    with pytest.raises(LookupError):
+        reconcile.reconcile(ctx, dry_run=dry_run)
+    assert len(mended) == (not dry_run)

@@ -1,0 +1,195 @@
+"""Rules of a run's end, each by itself: what is kept where it cannot be recorded, and what follows it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from chronos_cli.core.decision import Decision, Liveness, Outcome, Start
+from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import TemporaryError
+from chronos_cli.frozen import replace
+from chronos_cli.operations import evaluate
+from chronos_cli.operations.firing import run, run_end, run_row, tick
+from chronos_cli.store.interface import VersionConflict
+
+T = datetime(2026, 11, 20, 12, tzinfo=UTC)
+RECORD = {
+    "id": "j", "name": "J", "schedule": {"kind": "interval", "minutes": 60}, "enabled": True, "state": "scheduled",
+    "next_run_at": T.isoformat(), "chronos": {"timezone": "UTC", "action": {"shell": "true"}, "policy": {"retries": 2}},
+}  # fmt: skip
+JOB = parse_job(RECORD, HomeDefaults(zone=UTC, zone_name="UTC"))
+ENTRY = Open(run="20261120T120000Z", kind=OpenKind.RUN, fire_at=T, claim="c", claimed_at=T)
+
+
+class Hold:
+    """A run's lock that notes how it was given back."""
+
+    def __init__(self, error=None):
+        self.error, self.kept, self.owner = error, [], {"token": "t"}
+
+    def conclude(self, result, *, durable):
+        if self.error is not None:
+            raise self.error
+
+    def release(self, *, keep=False):
+        self.kept.append(keep)
+
+
+def begun_with(hold):
+    ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
+    return SimpleNamespace(claim=ticket, row=SimpleNamespace(output="o"), held=hold, attempt=None, failure="it failed")
+
+
+def test_a_result_that_could_not_be_kept_is_not_taken_for_safe():
+    """Then the row alone can tell how the run ended."""
+    assert run_row._conclude(begun_with(Hold()), None, durable=True) is True
+    assert run_row._conclude(begun_with(Hold(OSError())), None, durable=True) is False
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_lock_keeps_its_result_where_the_row_could_not_be_written(recorded, monkeypatch):
+    """The next look settles the run by it."""
+
+    def record_end(ctx, begun, result, *, waited_for):
+        assert (result.state, result.output, result.reason) == (RunState.FAILED, "o", "it failed")
+        if not recorded:
+            raise TemporaryError("the disk is gone")
+        return begun.row
+
+    monkeypatch.setattr(run, "record_end", record_end)
+    hold, ctx = Hold(), SimpleNamespace(clock=lambda: T, checkpoint=lambda _: None)
+    if recorded:
+        run.finish(ctx, begun_with(hold))
+    else:
+        with pytest.raises(TemporaryError):
+            run.finish(ctx, begun_with(hold))
+    assert hold.kept == [not recorded]
+
+
+@pytest.mark.parametrize("standby", [True, False])
+def test_what_is_queued_is_left_to_the_active_machine(standby, monkeypatch):
+    """One that was put on standby while its run went on starts nothing more."""
+    start = Start(entry=ENTRY, attempt=1)
+    looks = iter([Decision(outcome=Outcome.CLAIMED, starts=(start,)), Decision(outcome=Outcome.IDLE)])
+    monkeypatch.setattr(run_end, "_look_after", lambda *_: SimpleNamespace(job=JOB, decision=next(looks)))
+    monkeypatch.setattr(run_end, "_note", lambda *_: None)
+    begun = []
+    monkeypatch.setattr(run_end, "begin", lambda _, ticket: begun.append(ticket) or ticket)
+    monkeypatch.setattr(run_end, "finish", lambda *_, **__: None)
+    run_end._follow(SimpleNamespace(standby=standby, token=lambda: "t"), "j", waited_for=False)
+    assert len(begun) == (not standby)
+
+
+def test_a_slot_is_waited_for_by_the_first_run_alone():
+    """What goes on beside it is waited for when the next slot is needed, or at the end."""
+    rows = [SimpleNamespace(run_id=name) for name in "abc"]
+    running = [(row.run_id, SimpleNamespace(wait=lambda row=row: row)) for row in rows]
+    ended, failed = [], {}
+    tick._collect(running, ended, failed, only_first=True)
+    assert (ended, len(running)) == (rows[:1], 2)
+    tick._collect(running, ended, failed)
+    assert (ended, running, failed) == (rows, [], {})
+
+
+def torn(kind, *, lock=None, seen=True, result=None, now=T):
+    processes = SimpleNamespace(
+        found=lambda *_: lock, result=lambda _: result, results_are_seen=seen, elapsed=lambda _: None
+    )
+    ctx = SimpleNamespace(processes=processes, trust=evaluate.Trust.CONFIRMED)
+    row, alive = evaluate.rebuilt_row(ctx, JOB, replace(ENTRY, kind=kind), SimpleNamespace(why="torn"), now)
+    return row.state, alive
+
+
+def test_a_torn_row_is_made_anew_by_what_its_lock_tells():
+    """Held: it runs. Free, or nowhere where it would be seen: it is lost, unless it was still to be started by a lock."""
+    assert torn(OpenKind.RUN, lock=({"token": "t"}, True)) == (RunState.RUNNING, Liveness.ALIVE)
+    assert torn(OpenKind.RUN, lock=({"token": "t"}, False)) == (RunState.LOST, Liveness.DEAD)
+    assert torn(OpenKind.QUEUED, lock=({"token": "t"}, False)) == (RunState.LOST, Liveness.DEAD)
+    assert torn(OpenKind.RUN) == (RunState.LOST, Liveness.DEAD)
+    assert torn(OpenKind.QUEUED) == (RunState.QUEUED, Liveness.UNSEEN)
+    assert torn(OpenKind.SKIPPED) == (RunState.SKIPPED, Liveness.UNSEEN)
+    assert torn(OpenKind.MISSED, seen=False) == (RunState.MISSED, Liveness.UNSEEN)
+
+
+def test_a_torn_row_of_another_machine_runs_for_as_long_as_its_lease_may_last():
+    """From its claim on, by the job's timeout and the margin; queued or not."""
+    until = T + timedelta(seconds=JOB.policy.timeout) + evaluate.LEASE_MARGIN
+    for kind in (OpenKind.RUN, OpenKind.QUEUED):
+        before = torn(kind, seen=False, now=until - timedelta(seconds=1))
+        assert before == (RunState.RUNNING, Liveness.UNSEEN)
+        assert torn(kind, seen=False, now=until) == (RunState.LOST, Liveness.DEAD)
+
+
+class Marking(run_row._Marking):
+    """A run's row that is never won: each try fails alike."""
+
+    def __init__(self, error, *, in_doubt=False, stop_after=10**6, over_after=10**6):
+        self.tries, self.stop_after, self.over_after, self.error = 0, stop_after, over_after, error
+        ctx = SimpleNamespace(processes=self, repository=SimpleNamespace(wait_to_retry=lambda _: None))
+        ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
+        super().__init__(ctx, JOB, ticket, Hold())
+        self.in_doubt = self._answer_lost = in_doubt
+
+    @property
+    def told_to_stop(self):
+        return self.tries >= self.stop_after
+
+    def _lease_is_over(self):
+        return self.tries >= self.over_after
+
+    def _once(self):
+        self.tries += 1
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "how", "tries"),
+    [
+        (TemporaryError("the disk"), {}, run_row._ERRORS),
+        (TemporaryError("the disk"), {"in_doubt": True, "stop_after": 40}, 40),
+        (TemporaryError("the disk"), {"in_doubt": True, "over_after": 40}, 40),
+        (VersionConflict(), {}, run_row._CONFLICTS + 1),
+        (VersionConflict(), {"in_doubt": True, "stop_after": 40}, 40),
+    ],
+    ids=["error", "in doubt, told to stop", "in doubt, lease over", "conflict", "conflict in doubt"],
+)
+def test_a_row_that_is_not_won_is_given_up_unless_it_may_be_ours(error, how, tries):
+    """While the answer to a write is lost nothing is given up before the lease is over, or this process has to go."""
+    marking = Marking(error, **how)
+    with pytest.raises(TemporaryError):
+        marking.won()
+    assert marking.tries == tries
+
+
+def test_a_run_that_only_its_asker_can_start_is_not_tried_again(monkeypatch):
+    """What it was given is nowhere kept: its end is its last."""
+    monkeypatch.setattr(
+        run, "mark_running", lambda *_: SimpleNamespace(value=SimpleNamespace(lease_ends_at=T), version="1")
+    )
+    monkeypatch.setattr(run, "lease_end", lambda *_: T)
+    ctx = SimpleNamespace(
+        home=HomeDefaults(zone=UTC, zone_name="UTC"), clock=lambda: T, checkpoint=lambda _: None, budget_s=None,
+        processes=SimpleNamespace(hold=lambda _: Hold(), elapsed=lambda _: None),
+    )  # fmt: skip
+    for own, retries in ((True, 0), (False, 2)):
+        ticket = run.RunTicket(record=RECORD, entry=replace(ENTRY, own=own), attempt=1, starter="s")
+        begun = run.begin(ctx, ticket)
+        assert begun.policy.retries == retries
+        assert begun.failure == "it was suspended past its time before it could start"
+
+
+def test_what_became_of_a_run_is_forgotten_once_its_row_says_so():
+    """Only that of a run: nothing is kept beside the lock of what never ran."""
+    for state, forgotten in ((RunState.RUNNING, 1), (RunState.ACCEPTED, 0)):
+        seen = []
+        row = SimpleNamespace(run_id="r", state=state)
+        ctx = SimpleNamespace(
+            repository=SimpleNamespace(replace_row=lambda *_: None), processes=SimpleNamespace(forget=seen.append)
+        )
+        found = SimpleNamespace(versions={"r": "1"}, facts=SimpleNamespace(rows={"r": row}))
+        evaluate._put_row(ctx, row, found)
+        assert len(seen) == forgotten
