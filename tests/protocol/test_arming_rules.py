@@ -16,7 +16,8 @@ from chronos_cli.nas_client.interface import Arm, ArmList
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import NasTarget
-from chronos_cli.operations.firing import fire
+from chronos_cli.operations.firing import answering, fire
+from chronos_cli.operations.firing.answering import Door
 from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
@@ -383,3 +384,86 @@ def test_a_reconcile_mends_the_stores_name_and_a_dry_one_does_not(dry_run):
     with pytest.raises(LookupError):
         reconcile.reconcile(ctx, dry_run=dry_run)
     assert len(mended) == (not dry_run)
+
+
+DOOR = Door(within_s=60.0, looks=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "document", "wake", "door", "calls"),
+    [
+        (True, ARMED, WAKE, DOOR, False),
+        (None, ARMED, WAKE, DOOR, False),
+        (False, ARMED, WAKE, DOOR, True),
+        (None, ARMED, WAKE, replace(DOOR, looks=False), True),
+        (True, ARMED, WAKE, replace(DOOR, looks=False), False),
+        (True, ARMED, WAKE, replace(DOOR, within_s=None), True),
+        (True, ARMED, replace(WAKE, at=NOW + MINUTE), DOOR, True),
+        (True, ARMED, replace(WAKE, at=NOW + MINUTE + SECOND), DOOR, False),
+        (True, ARMED, None, DOOR, False),
+        (None, ARMED, None, DOOR, True),
+        (None, replace(ARMED, state=ArmState.CANCELLED), None, DOOR, False),
+        (True, replace(ARMED, answered_to="d"), WAKE, DOOR, True),
+        (True, replace(ARMED, answered_to="e"), WAKE, DOOR, False),
+    ],
+)
+def test_nas_is_called_beside_an_answer_that_may_not_do(known, document, wake, door, calls):
+    """One that may come too late, that did not get through before, or that nobody is known to arm by."""
+    ctx = context()
+    if known is not None:
+        slot_memory.note_answers(ctx, ctx.wire, taken=known)
+    came = relay(NOW, delivery="d")
+    assert answering._must_call(ctx, document, wake, came, door) == calls
+    assert slot_memory.takes_answers(ctx, ctx.wire) is (False if document.answered_to == "d" else known)
+
+
+def test_a_delivery_without_a_name_is_named_by_its_instant():
+    """Nothing names one that has neither, and then no answer was to it."""
+    names = [answering._delivery_of(came) for came in (relay(NOW, delivery="d"), relay(NOW), relay())]
+    assert names == ["d", NOW.isoformat(), None]
+    assert not answering._must_call(context(), ARMED, WAKE, relay(), DOOR)
+
+
+def report_of(document, *, status=200, runs=(ARMED,)):
+    return fire.FireReport(
+        job_id="j", outcome=Outcome.CLAIMED, http_status=status, exit_code=0, fire_at=NOW, arm=document, runs=runs,
+        next={"fire_at": "x"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "needed", "again"),
+    [(200, WAKE, False), (200, replace(WAKE, at=WAKE.at + HOUR), True), (200, None, True), (503, WAKE, False)],
+)
+def test_an_answer_carries_the_wake_that_its_jobs_run_left(status, needed, again, monkeypatch):
+    """What it was to carry is carried still where nothing changed; one that is no 2xx carries nothing."""
+    document = replace(ARMED, state=ArmState.ANSWERED, answered_to="d")
+    ctx, called = context(document), []
+    monkeypatch.setattr(answering, "present_wake", lambda *_: needed)
+
+    def answer_with(ctx, leaving, wake, came, door, *, armed):
+        called.append((leaving.answered_to, wake, door.within_s, armed))
+        return ARMED
+
+    monkeypatch.setattr(answering, "answer_with", answer_with)
+    left = answering.carried_to_the_end(ctx, report_of(document, status=status), relay(NOW), DOOR)
+    assert called == ([(None, needed, 0.0, False)] if again else [])
+    if status == 503:
+        assert (left.next, stored(ctx).state, stored(ctx).answered_to) == (None, ArmState.UNCONFIRMED, None)
+    else:
+        assert left.next == (carried.next_of(ARMED) if again else {"fire_at": "x"})
+    untouched = report_of(document, runs=())
+    assert answering.carried_to_the_end(ctx, untouched, relay(NOW), DOOR) is untouched
+
+
+def test_an_arm_that_was_confirmed_by_the_runs_end_is_not_sent_again(monkeypatch):
+    """It stands under a generation of its own, which the answer has to name."""
+    sent = replace(ARMED, generation=9)
+    ctx, called = context(sent), []
+    monkeypatch.setattr(answering, "present_wake", lambda *_: WAKE)
+    monkeypatch.setattr(answering, "answer_with", lambda *_, armed: called.append(armed) or ARMED)
+    answering.carried_to_the_end(ctx, report_of(ARMED), relay(NOW), DOOR)
+    assert called == [True]
+    ctx = context(replace(sent, state=ArmState.UNCONFIRMED))
+    answering.carried_to_the_end(ctx, report_of(ARMED), relay(NOW), DOOR)
+    assert called == [True, False]

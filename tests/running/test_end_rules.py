@@ -9,7 +9,7 @@ import pytest
 
 from chronos_cli.core.decision import Decision, Liveness, Outcome, Start
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import RunState, begun, row_of
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
@@ -193,3 +193,56 @@ def test_what_became_of_a_run_is_forgotten_once_its_row_says_so():
         found = SimpleNamespace(versions={"r": "1"}, facts=SimpleNamespace(rows={"r": row}))
         evaluate._put_row(ctx, row, found)
         assert len(seen) == forgotten
+
+
+@pytest.mark.parametrize("waited_for", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_wake_is_armed_after_a_runs_end_once_that_was_followed_up(waited_for, fails, monkeypatch):
+    """Before whoever waits is let go, and after it where nobody waits; where it could not be followed up, not at all."""
+    told = []
+    row = SimpleNamespace(job_id="j")
+    monkeypatch.setattr(run_end, "finish", lambda *_, waited_for: told.append(("finish", waited_for)) or row)
+    monkeypatch.setattr(run_end, "_note", lambda *_: None)
+
+    def follow(ctx, job_id, *, waited_for):
+        told.append(("follow", waited_for))
+        if fails:
+            raise TemporaryError("the store is gone")
+        return "a wake"
+
+    monkeypatch.setattr(run_end, "_follow", follow)
+    monkeypatch.setattr(run_end, "_arm", lambda _, job_id, wake: told.append((job_id, wake)))
+    monkeypatch.setattr(run_end, "_look_again", lambda *_: told.append("looked"))
+    monkeypatch.setattr(run_end, "_prune", lambda *_: told.append("pruned"))
+    ctx = SimpleNamespace(send_alerts=lambda: told.append("alerts"))
+    how = {"ended": lambda _: told.append("ended"), "settled": lambda: told.append("settled"), "looks": True}
+    assert run_end.wait_and_follow_up(ctx, None, waited_for=waited_for, **how) is row
+    armed = [] if fails else [("j", "a wake")]
+    after = [*armed, "alerts", "settled"] if waited_for else ["settled", *armed, "alerts"]
+    assert told == [("finish", waited_for), "ended", ("follow", waited_for), *after, "looked", "pruned"]
+    told.clear()
+    run_end.wait_and_follow_up(ctx, None, waited_for=waited_for)
+    assert told[:2] == [("finish", True), ("follow", True)]
+    assert "looked" not in told
+
+
+@pytest.mark.parametrize("elapsed", [None, 60.0])
+def test_a_lease_is_counted_where_a_steady_clock_tells_how_long_it_has_gone(elapsed):
+    """Else only the row says when it ends. A clock that was set meanwhile moves the counted end."""
+    later = T + timedelta(days=3)
+    entry = row_of("j", ENTRY, JOB.policy)
+    row = begun(entry, starter="s", owner={"token": "t"}, now=T, lease_ends_at=T + timedelta(hours=1))
+    ctx = SimpleNamespace(
+        repository=SimpleNamespace(row=lambda *_: SimpleNamespace(value=row, version="1"), run_ids=lambda _: ()),
+        processes=SimpleNamespace(
+            elapsed=lambda _: elapsed,
+            liveness=lambda _: Liveness.UNSEEN,
+            result=lambda _: None,
+            end_leftovers=lambda _: None,
+        ),
+        trust=evaluate.Trust.CONFIRMED,
+    )
+    job = replace(JOB, open=(ENTRY,))
+    facts = evaluate._gather_rows(ctx, job, later, hold=None, arm=None, ending=False).facts
+    counted = {} if elapsed is None else {ENTRY.run: later + timedelta(minutes=59)}
+    assert facts.leases == counted
