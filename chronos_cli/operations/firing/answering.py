@@ -129,8 +129,8 @@ def carried_to_the_end(ctx: Context, report: FireReport, came: FireRequest, door
         return report
     document, now = stored.value, ctx.clock()
     held = None if document.state is ArmState.CANCELLED or document.wake is None else document.wake
-    carried = None if held is None or wake is None else replace(wake, at=held)
-    if document.generation == report.arm.generation and is_same_need(wake, carried, now):
+    same = held is None if wake is None else held is not None and is_same_need(wake, replace(wake, at=held), now)
+    if same and document.generation == report.arm.generation:
         return report
     armed = wake is not None and document.state is ArmState.CONFIRMED and is_armed(document, wake, ctx.wire, now)
     leaving = replace(document, answered_to=None)  # by this very fire, and nobody has heard of it yet
