@@ -135,3 +135,24 @@ def test_another_jitter_for_a_single_instant_that_has_passed_ends_the_job():
     assert [owed.kind for owed in changed.open] == [OpenKind.MISSED]
     assert changed.cursor is None
     assert changed.standing is not Standing.LIVE
+
+
+def test_a_single_instant_has_no_gap_that_a_jitter_could_fill():
+    """Nothing comes after it; a tolerance is a day at most all the same."""
+    once = draft(schedule=Once(at=at(300)), policy=Policy(jitter=90_000, tolerance=86_400))
+    assert parse_job(new_record(once, now=at(0), token="t", defaults=Policy()), HOME).policy.jitter == 90_000
+    with pytest.raises(UsageError):
+        new_record(
+            draft(schedule=Once(at=at(300)), policy=Policy(tolerance=86_401)), now=T, token="t", defaults=Policy()
+        )
+
+
+@pytest.mark.parametrize("span", ["jitter", "tolerance"])
+def test_a_jitter_or_a_tolerance_as_long_as_the_gap_is_refused_by_itself(span):
+    """A second less is taken; of a schedule that stays, an edit of the tolerance is checked as well."""
+    new_record(draft(policy=Policy(**{span: 299})), now=T, token="t", defaults=Policy())
+    with pytest.raises(UsageError):
+        new_record(draft(policy=Policy(**{span: 300})), now=T, token="t", defaults=Policy())
+    edit(job(), policy=Policy(**{span: 299}))
+    with pytest.raises(UsageError):
+        edit(job(), policy=Policy(**{span: 300}))

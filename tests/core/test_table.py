@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.core.claim import is_expired_completed, right_cursor
-from chronos_cli.core.clock import Trust, is_near, may_settle
+from chronos_cli.core.clock import Trust, is_ahead, is_near, may_settle
 from chronos_cli.core.decision import Facts, FireRequest, Liveness, Outcome, Purpose, Trigger
 from chronos_cli.core.job import HERMES_CLAIM_TTL, HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
@@ -519,3 +519,20 @@ def test_only_a_witness_or_a_day_at_most_lets_a_late_occurrence_be_settled():
     for trust in Trust:
         assert may_settle(job(), T, T + 2 * day, trust) == (trust is not Trust.UNHEARD)
         assert may_settle(job(), T, T + day, trust)
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_run_that_went_well_ends_the_count_of_failures(before):
+    """And one that did not goes on with it; a manual run counts for neither."""
+    found = claimed(ours={"failures": before})
+    _, row = running(found)
+    for state, count in ((RunState.OK, 0), (RunState.FAILED, before + 1)):
+        facts = Facts(rows={row.run_id: over(row, state, now=T)})
+        assert after(decide(found, facts, FireRequest(via=Trigger.RUN_ENDED, token="e"), T)).failures == count
+
+
+def test_a_single_time_that_somebody_put_off_is_not_ahead():
+    """A schedule of one instant explains nothing later, and nobody brings it back."""
+    single = job(schedule={"kind": "once", "run_at": T.isoformat()}, next_run_at=(T + timedelta(days=20)).isoformat())
+    assert not is_ahead(single, T + HOUR)
+    assert is_ahead(job(next_run_at=(T + timedelta(days=20)).isoformat()), T + HOUR)

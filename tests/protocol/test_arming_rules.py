@@ -13,6 +13,7 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmList
+from chronos_cli.operations import evaluate
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import NasTarget
@@ -21,6 +22,7 @@ from chronos_cli.operations.firing.answering import Door
 from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.faults.world import World as FaultyWorld
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -467,3 +469,83 @@ def test_an_arm_that_was_confirmed_by_the_runs_end_is_not_sent_again(monkeypatch
     ctx = context(replace(sent, state=ArmState.UNCONFIRMED))
     answering.carried_to_the_end(ctx, report_of(ARMED), relay(NOW), DOOR)
     assert called == [True, False]
+
+
+def test_a_list_for_some_jobs_reads_the_documents_of_those_alone():
+    """With a wish or not: the others are nobody's business then."""
+    read = []
+    index = SimpleNamespace(get=read.append)
+    listed = ArmList(
+        arms=tuple(Arm(job_id=job, fire_at=NOW, fire_at_text="", schedule_id=None) for job in ("a", "b", "c"))
+    )
+    settled = SimpleNamespace(arms={}, wakes={"a": WAKE}, index=index)
+    reconcile._documents(settled, listed, frozenset({"b"}))
+    assert read == ["b"]
+    read.clear()
+    reconcile._documents(settled, listed, None)
+    assert sorted(read) == ["b", "c"]
+
+
+def test_what_another_portal_did_says_nothing_of_this_one():
+    """Its memory is begun anew, and knows of no answers; the same portal's is kept."""
+    ctx = context()
+    slot_memory.note_answers(ctx, ctx.wire, taken=True)
+    proof = replace(ARMED, in_answer=True, sent_at=NOW - 2 * HOUR, wake=NOW, fire_at=NOW)
+    slot_memory.note_delivered(ctx, proof)
+    assert (slot_memory.recall(ctx).delivered, slot_memory.recall(ctx).answers) == (1, True)
+    slot_memory.note_delivered(ctx, replace(proof, audience="agent:2"))
+    assert (slot_memory.recall(ctx).delivered, slot_memory.recall(ctx).answers) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("by_answer", "door", "job", "said"),
+    [(True, DOOR, None, "keep"), (False, DOOR, None, None), (True, None, None, None), (True, DOOR, ARMED, None)],
+)
+def test_nas_is_told_to_keep_what_it_holds_only_where_it_asks_and_the_job_is_not_known(
+    by_answer, door, job, said, monkeypatch
+):
+    """The answer has to get there, and the token to ask for it."""
+    ctx = context()
+    ctx.heard, ctx.token = lambda _: ctx, lambda: "t"
+    asked = []
+    looked = SimpleNamespace(job=job, decision=Decision(outcome=Outcome.GONE))
+    monkeypatch.setattr(fire, "evaluate", lambda _, __, came: asked.append(came.by_answer) or looked)
+    monkeypatch.setattr(fire, "launch_each", lambda *_: iter(()))
+    monkeypatch.setattr(fire, "_arm_and_note", lambda _, __, report, *___, **____: report)
+    report = fire.fire(ctx, "j", fire_at=NOW, delivery="d", launcher=None, heard=NOW, door=door, by_answer=by_answer)
+    assert (report.next, asked) == (said, [by_answer and door is not None])
+
+
+@pytest.mark.parametrize(
+    ("came", "document", "outcome", "displaced"),
+    [
+        (relay(), replace(ARMED, fire_at=NOW + fire.UNNAMED_AHEAD), Outcome.CLAIMED, True),
+        (relay(), ARMED, Outcome.CLAIMED, True),
+        (relay(), replace(ARMED, features=("keeps-slot",)), Outcome.CLAIMED, False),
+        (relay(), replace(ARMED, features=("keeps-slot",), fire_at=NOW), Outcome.CLAIMED, True),
+        (relay(WAKE.at), ARMED, Outcome.CLAIMED, False),
+        (relay(NOW), ARMED, Outcome.CLAIMED, False),
+        (relay(NOW), replace(ARMED, keys={NOW: "cursor"}), Outcome.CLAIMED, True),
+        (relay(NOW), replace(ARMED, keys={NOW: "cursor"}), Outcome.DUPLICATE, False),
+    ],
+)
+def test_a_fire_shows_that_its_arm_is_gone_where_it_names_none_or_another_that_was_sent(
+    came, document, outcome, displaced
+):
+    """Not where NAS keeps its slot, nor where a copy comes late."""
+    assert fire._is_displaced(context(), document, Decision(outcome=outcome, wake=WAKE), came) is displaced
+
+
+def test_a_next_time_that_is_left_ahead_is_said(tmp_path):
+    """By a look at all jobs whose clock nobody has confirmed; what is put right is no doubt any more."""
+    world = FaultyWorld(tmp_path)
+    ctx = world.context()
+
+    def ahead(jobs):
+        record = dict(jobs.get("a"))
+        jobs.put("a", record | {"next_run_at": (world.clock() + timedelta(days=900)).isoformat()})
+
+    ctx.repository.change(ahead)
+    left = evaluate.evaluate_all(replace(ctx, trust=Trust.UNHEARD))
+    assert [(job_id, doubt.code) for job_id, doubt in left.doubts.items()] == [("a", "ahead")]
+    assert evaluate.evaluate_all(replace(ctx, trust=Trust.CONFIRMED)).doubts == {}

@@ -9,7 +9,7 @@ import pytest
 
 from chronos_cli.core.decision import Decision, Liveness, Outcome, Start
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
-from chronos_cli.core.row import RunState, begun, row_of
+from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
@@ -246,3 +246,34 @@ def test_a_lease_is_counted_where_a_steady_clock_tells_how_long_it_has_gone(elap
     facts = evaluate._gather_rows(ctx, job, later, hold=None, arm=None, ending=False).facts
     counted = {} if elapsed is None else {ENTRY.run: later + timedelta(minutes=59)}
     assert facts.leases == counted
+
+
+@pytest.mark.parametrize(
+    ("stands", "fails", "last", "found"),
+    [
+        ("after", True, False, "again"), ("after", True, True, "after"), ("after", False, False, "after"),
+        ("other", True, False, "other"), ("other", False, False, "other"), ("ours", True, True, "again"),
+        ("ours", False, False, None), (None, True, False, "after"),
+    ],
+)  # fmt: skip
+def test_an_end_is_written_until_it_surely_stands(stands, fails, last, found):
+    """What stands but may not be durable is written again, a few times; what somebody else wrote is left."""
+    ours = begun(row_of("j", ENTRY, JOB.policy), starter="s", owner={"token": "t"}, now=T, lease_ends_at=T)
+    result = RunResult(state=RunState.OK, finished_at=T)
+    ended = concluded(ours, result, retries=0)
+    rows = {"ours": ours, "after": ended, "other": replace(ended, reason="lost")}
+
+    def replace_row(row, version):
+        assert row == ended
+        raise TemporaryError("the disk") if fails else VersionConflict
+
+    stored = None if stands is None else SimpleNamespace(value=rows[stands], version="2")
+    ctx = SimpleNamespace(repository=SimpleNamespace(replace_row=replace_row, row=lambda *_: stored))
+    ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
+    begun_run = SimpleNamespace(row=ours, policy=replace(JOB.policy, retries=0), version="1", claim=ticket, held=Hold())
+    recording = run_row._Recording(ctx, begun_run, result)
+    if found == "again":
+        with pytest.raises(TemporaryError):
+            recording.once(last=last)
+    else:
+        assert recording.once(last=last) == (found and rows[found])
