@@ -139,8 +139,8 @@ def test_another_jitter_for_a_single_instant_that_has_passed_ends_the_job():
 
 def test_a_single_instant_has_no_gap_that_a_jitter_could_fill():
     """Nothing comes after it; a tolerance is a day at most all the same."""
-    once = draft(schedule=Once(at=at(300)), policy=Policy(jitter=90_000, tolerance=86_400))
-    assert parse_job(new_record(once, now=at(0), token="t", defaults=Policy()), HOME).policy.jitter == 90_000
+    once = draft(schedule=Once(at=at(300)), policy=Policy(jitter=400 * 86_400, tolerance=86_400))
+    assert parse_job(new_record(once, now=at(0), token="t", defaults=Policy()), HOME).policy.jitter == 400 * 86_400
     with pytest.raises(UsageError):
         new_record(
             draft(schedule=Once(at=at(300)), policy=Policy(tolerance=86_401)), now=T, token="t", defaults=Policy()

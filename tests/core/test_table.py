@@ -10,7 +10,7 @@ from chronos_cli.core.clock import Trust, is_ahead, is_near, may_settle
 from chronos_cli.core.decision import Facts, FireRequest, Liveness, Outcome, Purpose, Trigger
 from chronos_cli.core.job import HERMES_CLAIM_TTL, HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.row import RunState, begun, over, row_of
+from chronos_cli.core.row import Row, RunState, begun, over, row_of
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -536,3 +536,16 @@ def test_a_single_time_that_somebody_put_off_is_not_ahead():
     single = job(schedule={"kind": "once", "run_at": T.isoformat()}, next_run_at=(T + timedelta(days=20)).isoformat())
     assert not is_ahead(single, T + HOUR)
     assert is_ahead(job(next_run_at=(T + timedelta(days=20)).isoformat()), T + HOUR)
+
+
+def test_a_row_that_waits_for_its_next_attempt_is_read_again_with_those_before_it():
+    """One that names a further attempt and none before it was not written by us."""
+    _, row = running(claimed())
+    waiting = over(row, RunState.FAILED, now=T + MINUTE, retries=2, exit_status=1)
+    assert Row.from_json(waiting.to_json() | {"attempts": list(waiting.attempts)}) == waiting
+    assert (waiting.attempt, len(waiting.attempts), waiting.awaits_attempt) == (2, 1, True)
+    assert Row.from_json(row.to_json()) == row
+    with pytest.raises(ValueError, match="none before it"):
+        Row.from_json({key: value for key, value in waiting.to_json().items() if key != "attempts"})
+    ended = over(replace(row, attempt=2), RunState.FAILED, now=T)
+    assert Row.from_json({**ended.to_json(), "attempts": []}).terminal

@@ -24,7 +24,7 @@ _SYMBOLS: Final[dict[type[ast.AST], str]] = {
 }  # fmt: skip
 _SWAPPED: Final = {"+": "-", "-": "+", "*": "+"}
 
-WORDS: Final = frozenset({"strict", "because", "reason", "message", "hint", "detail", "doing", "what"})
+WORDS: Final = frozenset({"strict", "indent", "because", "reason", "message", "hint", "detail", "doing", "what"})
 """Arguments that are words for people, or say what would be a fault of this program."""
 
 PATIENCE: Final = frozenset({"timeout", "pause", "patience", "sleep", "wait_to_retry", "within"})

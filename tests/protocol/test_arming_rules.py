@@ -10,15 +10,16 @@ import pytest
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, FireRequest, Outcome, Purpose, Trigger, Wake
 from chronos_cli.core.plan import ArmState
-from chronos_cli.errors import RefusedError
+from chronos_cli.errors import NasUnavailableError, RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmList
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import NasTarget
-from chronos_cli.operations.firing import answering, fire
+from chronos_cli.operations.firing import answering, fire, tick
 from chronos_cli.operations.firing.answering import Door
+from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
@@ -549,3 +550,49 @@ def test_a_next_time_that_is_left_ahead_is_said(tmp_path):
     left = evaluate.evaluate_all(replace(ctx, trust=Trust.UNHEARD))
     assert [(job_id, doubt.code) for job_id, doubt in left.doubts.items()] == [("a", "ahead")]
     assert evaluate.evaluate_all(replace(ctx, trust=Trust.CONFIRMED)).doubts == {}
+
+
+def test_a_tick_names_the_jobs_whose_wake_nas_was_not_told_of(tmp_path):
+    """What was due has run all the same; the next tick is the net."""
+    world = FaultyWorld(tmp_path)
+
+    def silent(request):
+        raise NasUnavailableError("it does not answer")
+
+    world.nas.provision = silent
+    done = tick.tick(world.context(), InlineLauncher())
+    assert (len(done.started), list(done.unarmed), done.failed) == (1, ["a"], {})
+    assert "it does not answer" in done.unarmed["a"].message
+
+
+def test_a_request_says_what_nas_is_known_to_understand():
+    """A generation and an answer that arms only where NAS has named them."""
+    plain = arming.request_of(ARMED)
+    assert (plain.fire_at, plain.generation, plain.accepts, plain.tolerance) == (WAKE.at, None, (), 0)
+    knows = replace(ARMED, features=("generation", "arm-in-answer"), door=CARRIES, tolerance=60)
+    asked = arming.request_of(knows)
+    assert (asked.generation, asked.accepts, asked.tolerance) == (5, ("arm-in-answer",), 60)
+    for nothing in ({"fire_at": None}, {"callback_url": None}):
+        with pytest.raises(ValueError, match="nothing is being sent"):
+            arming.request_of(replace(ARMED, **nothing))
+
+
+def test_an_occurrence_that_never_runs_leaves_nothing_in_hand(tmp_path):
+    """No end of a run would take its entry out: the same fire does, once its row exists."""
+    world = FaultyWorld(tmp_path)
+    ctx = world.context()
+    ctx.repository.change(lambda jobs: jobs.put("a", {**jobs.get("a"), "chronos": {**jobs.get("a")["chronos"], "policy": {"grace": 0}}}))  # fmt: skip
+    world.moved += MINUTE
+    looked = evaluate.evaluate(ctx, "a", relay(world.cursor("a")))
+    assert looked.decision.outcome is Outcome.MISSED
+    job, _ = evaluate.read_job(ctx, ctx.repository.jobs(), "a")
+    assert job.open == ()
+    assert [ctx.repository.row("a", row.run_id).value.state.value for row in looked.decision.owed] == ["missed"]
+
+
+@pytest.mark.parametrize(("word", "settled"), [("claimed", True), ("queued", True), ("stale", False), ("early", False)])
+def test_only_a_callback_that_settled_something_is_taken_for_the_first_of_two(word, settled):
+    """What came after one that did nothing is no second copy of it."""
+    document = replace(ARMED, last_callback=word, last_callback_at=NOW)
+    assert evaluate._settled_at(SimpleNamespace(value=document)) == (NOW if settled else None)
+    assert evaluate._settled_at(None) is None

@@ -277,3 +277,29 @@ def test_an_end_is_written_until_it_surely_stands(stands, fails, last, found):
             recording.once(last=last)
     else:
         assert recording.once(last=last) == (found and rows[found])
+
+
+def test_a_start_that_may_not_have_been_synced_is_written_again():
+    """It stands, but a power cut may still take it away; one that was synced is left as it is."""
+    made = []
+
+    def write(row, version):
+        made.append(row)
+        if len(made) == 1:
+            raise TemporaryError("the disk is slow")
+        return "3"
+
+    rows = {"stands": row_of("j", ENTRY, JOB.policy)}
+    repository = SimpleNamespace(
+        row=lambda *_: SimpleNamespace(value=made[-1] if made else rows["stands"], version="1"), replace_row=write
+    )
+    ctx = SimpleNamespace(repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None)
+    hold = Hold()
+    hold.unhandled = ()
+    marking = run_row._Marking(ctx, JOB, run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"), hold)
+    with pytest.raises(TemporaryError):
+        marking._once()
+    assert marking._once().version == "3"
+    assert made[0] == made[1]
+    assert marking._once().version == "1"
+    assert len(made) == 2
