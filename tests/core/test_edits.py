@@ -156,3 +156,11 @@ def test_a_jitter_or_a_tolerance_as_long_as_the_gap_is_refused_by_itself(span):
     edit(job(), policy=Policy(**{span: 299}))
     with pytest.raises(UsageError):
         edit(job(), policy=Policy(**{span: 300}))
+
+
+def test_a_record_without_a_count_gets_one_with_its_limit():
+    """Another program may have left it out."""
+    for repeat in (None, "3"):
+        found = edit(job(repeat=repeat), times=5)
+        assert found.record["repeat"] == {"times": 5, "completed": 0}
+    assert edit(job(repeat={"times": 2, "completed": 1}), times=0).record["repeat"] == {"times": None, "completed": 1}

@@ -547,6 +547,8 @@ def test_a_next_time_that_is_left_ahead_is_said(tmp_path):
         jobs.put("a", record | {"next_run_at": (world.clock() + timedelta(days=900)).isoformat()})
 
     ctx.repository.change(ahead)
+    ticked = tick.tick(replace(ctx, trust=Trust.ALONE), InlineLauncher())
+    assert ([doubt.code for doubt in ticked.doubts.values()], ticked.started) == (["ahead"], ())
     left = evaluate.evaluate_all(replace(ctx, trust=Trust.UNHEARD))
     assert [(job_id, doubt.code) for job_id, doubt in left.doubts.items()] == [("a", "ahead")]
     assert evaluate.evaluate_all(replace(ctx, trust=Trust.CONFIRMED)).doubts == {}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, Liveness, Outcome, Start
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
@@ -303,3 +304,27 @@ def test_a_start_that_may_not_have_been_synced_is_written_again():
     assert made[0] == made[1]
     assert marking._once().version == "1"
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("trust", list(Trust))
+def test_after_a_run_old_rows_and_lock_files_go(trust):
+    """By a clock that a witness has confirmed or corrected; else the horizon alone does not count."""
+    told = []
+    ctx = SimpleNamespace(
+        clock=lambda: T, trust=trust, retention=SimpleNamespace(days=2, keep=5),
+        repository=SimpleNamespace(prune_rows=lambda job_id, **how: told.append((job_id, how)), may_be_in_hand="asked"),
+        processes=SimpleNamespace(sweep=told.append),
+    )  # fmt: skip
+    run_end._prune(ctx, "j")
+    sure = trust in (Trust.CONFIRMED, Trust.CORRECTED)
+    assert told == [("j", {"keep": 5, "horizon": "20261118T120000Z", "now": T, "sure": sure}), "asked"]
+
+
+def test_a_manual_run_that_has_a_row_was_started_by_another():
+    """What has none is claimed by the look that comes again, and so is every other fire."""
+    rows = {"manual-1": "a row"}
+    ctx = SimpleNamespace(repository=SimpleNamespace(row=lambda _, run_id: rows.get(run_id)))
+    asked = [
+        evaluate._already_run(ctx, "j", SimpleNamespace(run_id=run_id)) for run_id in ("manual-1", "manual-2", None)
+    ]
+    assert asked == [True, False, False]
