@@ -328,3 +328,24 @@ def test_a_manual_run_that_has_a_row_was_started_by_another():
         evaluate._already_run(ctx, "j", SimpleNamespace(run_id=run_id)) for run_id in ("manual-1", "manual-2", None)
     ]
     assert asked == [True, False, False]
+
+
+@pytest.mark.parametrize("alive", list(Liveness))
+@pytest.mark.parametrize("over", [True, False])
+@pytest.mark.parametrize("ending", [True, False])
+def test_what_a_dead_owner_left_is_ended_before_its_row_is_settled(alive, over, ending):
+    """What it comes to then counts; who only shows ends nothing, and what ended by itself left nothing."""
+    ended, results = [], {}
+    processes = SimpleNamespace(liveness=lambda _: alive, result=results.get)
+
+    def end_leftovers(row):
+        ended.append(row)
+        results[row] = "interrupted"
+
+    processes.end_leftovers = end_leftovers
+    ctx = SimpleNamespace(processes=processes)
+    ends = ending and (over or alive is Liveness.DEAD)
+    assert evaluate._ended(ctx, "r", over=over, ending=ending) == (alive, "interrupted" if ends else None)
+    assert ended == ["r"] * ends
+    assert evaluate._ended(ctx, "r", over=over, ending=ending)[1] == ("interrupted" if ends else None)
+    assert ended == ["r"] * ends
