@@ -287,8 +287,15 @@ class Repository:
         """Keep the bytes of a document that cannot be read, durably, before it is written anew. Returns their key."""
         data = error.data
         aside = f"{ASIDE}{error.key.replace('/', '+')}.{crc32(data):08x}"
-        with suppress(VersionConflict):  # kept before
-            self.documents.create(aside, data)
+
+        def once() -> None:
+            try:
+                self.documents.create(aside, data)
+            except VersionConflict:
+                if self.documents.read(aside) is None:
+                    raise  # a bucket may say so of what nobody has made
+
+        self._until_stored(aside, once)
         return aside
 
     def prune_rows(

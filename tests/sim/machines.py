@@ -119,6 +119,7 @@ class SimProcesses(Processes):
     def forget(self, row):
         run = self.world.runs.get((row.owner or {}).get("token"))
         if run is not None and run.machine == self.task.machine:
+            self.world.check.forgotten(run, self.task)
             run.released = True
 
     def end_leftovers(self, row):
@@ -187,6 +188,8 @@ class SimHeld(RunHold):
 
     def release(self, *, keep: bool = False) -> None:
         if not self.task.dead:
+            if not keep:
+                self.world.check.forgotten(self.run, self.task)
             self.run.let_go = True
             self.run.released = self.run.released or not keep
 

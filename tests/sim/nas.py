@@ -327,6 +327,7 @@ class SimNas(Nas):
 
     def __init__(self, world, task, budget_s: float = 10.0) -> None:
         self.world, self.task, self.until = world, task, world.now + budget_s
+        self.answered = False
 
     def provision(self, request):
         return self._call("nas provision", lambda: self.world.nas.provision(request), request.job_id)
@@ -337,6 +338,12 @@ class SimNas(Nas):
 
     def list(self):
         return self._call("nas list", self.world.nas.list, None)
+
+    @property
+    def server_time(self):
+        """The clock in its last answer, and the time since."""
+        clock = self.world.now + self.world.nas.skew
+        return datetime.fromtimestamp(clock, UTC) if self.answered else None
 
     def _call(self, label, effect, job):
         world, task = self.world, self.task
@@ -364,7 +371,7 @@ class SimNas(Nas):
         except ChronosError:
             self._fails(job)
             raise
-        task.last = label
+        task.last, self.answered = label, True
         try:
             backends.come_back(server, task, self.until)
         except ChronosError:

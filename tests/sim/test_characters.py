@@ -33,7 +33,7 @@ from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.sim import backends
 from tests.sim.config import ORDINARY
-from tests.sim.nas import CHARACTERS, Server
+from tests.sim.nas import CHARACTERS, Server, SimNas
 from tests.sim.world import World
 
 HOURS = 4
@@ -396,6 +396,30 @@ def test_reconcile_leaves_one_timer_where_nas_held_several():
         world.spawn("reconcile", None, lambda _, ctx: results.append(reconciling.reconcile(ctx)))
         world.go_on(30)
         assert results[1].plan.changes == ()
+    finally:
+        world.tasks.kill_all()
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["at once", "by the next reconcile"])
+def test_a_wake_that_a_clock_ahead_has_sent_late_is_sent_again(monkeypatch, heard):
+    """By a clock three hours ahead all that comes next is past, and goes a second later by that clock: three hours late."""
+    world = Calm(())
+    if not heard:
+        monkeypatch.setattr(SimNas, "server_time", None)
+    try:
+        world.add("job1", 3_600)
+        world.go_on(30)
+        due = world.nas.slots["job1"].fire_at
+        world.skews[0], world.loose_time = 3 * 3_600.0, True
+        wake = Wake(at=datetime.fromtimestamp(due, UTC), purpose=Purpose.CURSOR)
+        world.spawn("edit", "job1", lambda _, ctx: firing.rearm(ctx, "job1", wake, force=True))
+        world.go_on(30)
+        world.skews[0] = 0.0
+        held = world.nas.slots["job1"].fire_at
+        assert (held - due < 5) if heard else (held - due > 3_600)
+        world.spawn("reconcile", None, lambda _, ctx: world.reconcile(ctx))
+        world.go_on(30)
+        assert 0 <= world.nas.slots["job1"].fire_at - due < 5
     finally:
         world.tasks.kill_all()
 

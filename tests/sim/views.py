@@ -58,7 +58,7 @@ def _judge(world: World, found: Listing, held: ArmList | None, machine: int, *, 
         if trace is None or trace.removed:
             continue
         if view.will_fire:
-            _will_it(world, view, trace)
+            _will_it(world, view, trace, over=over)
         _runs(world, view, machine)
         entries = {entry["run"] for entry in trace.record["chronos"].get("open", ())}
         torn = [key for key in world.check.torn if key.startswith(f"cron/runs/{view.id}/") and key[len(f"cron/runs/{view.id}/") : -5] in entries]  # fmt: skip
@@ -70,7 +70,7 @@ def _judge(world: World, found: Listing, held: ArmList | None, machine: int, *, 
     _examined(world, found, held)
 
 
-def _will_it(world: World, view: JobView, trace) -> None:
+def _will_it(world: World, view: JobView, trace, *, over: bool) -> None:
     """Whether what is said to fire will."""
     if not trace.live or world.held:
         world.check.fail(f"`chronos list` says that {view.id} will fire, and it is {trace.record['state']}")
@@ -79,7 +79,7 @@ def _will_it(world: World, view: JobView, trace) -> None:
     slot = backends.earliest(world.nas, view.id)
     due = view.next_at.timestamp()
     late = SLACK_S + 900.0 + (360.0 if "clock ahead" in world.nas.char else 0.0)
-    if slot is not None and slot.fire_at > max(due, world.now) + late:
+    if slot is not None and slot.fire_at > max(due, world.now) + late and (over or not view.arm.off_by):
         world.check.fail(
             f"`chronos list` says that {view.id} fires {view.next_at}, and NAS holds {world.text(slot.fire_at)}"
         )
@@ -102,6 +102,7 @@ def _runs(world: World, view: JobView, machine: int) -> None:
 
 def _examined(world: World, found: Listing, held: ArmList | None) -> None:
     """Whether the doctor names what nobody will wake, and what sleeps for years."""
+    broken = {name for name in world.broken if not world.check.jobs[name].removed}
     live = {name: trace for name, trace in world.check.jobs.items() if trace.live and name not in world.broken}
     bare = sorted(name for name in live if held is not None and not world.nas.owed(name))
     # The checks of the jobs alone, for which no config is needed.
@@ -115,8 +116,8 @@ def _examined(world: World, found: Listing, held: ArmList | None) -> None:
         world.check.fail(f"`chronos doctor` finds every next time explained, and {asleep} sleeps")
     if asleep:
         world.cover("view", "it sleeps")
-    if world.broken and doctor._records(found).level is not Level.FAIL:
-        world.check.fail(f"`chronos doctor` finds every record good, and {sorted(world.broken)} cannot be read")
+    if broken and doctor._records(found).level is not Level.FAIL:
+        world.check.fail(f"`chronos doctor` finds every record good, and {sorted(broken)} cannot be read")
 
 
 def _sleeps(world: World, name: str, trace) -> bool:

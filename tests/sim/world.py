@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -42,6 +42,9 @@ from tests.sim.tasks import Tasks
 
 STEPS = (20, 21)
 """A schedule has so many steps, drawn from its seed, before the quiet that ends it."""
+
+OFFSETS = (timedelta(hours=-3), timedelta(hours=3), timedelta(hours=5, minutes=45))
+"""By so much may the offset of another zone differ."""
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
 RARE = {
@@ -521,6 +524,22 @@ class World:
             self.log("%s rots", key)
             self.check.rotted(key)
         self.cover("rot", kind)
+
+    def op_offset(self, job: str) -> None:
+        """The next time of a daily job is stored under another UTC offset, as by a program in another zone."""
+        found = self.store.read(JOBS_KEY)
+        document = json.loads(found.data)
+        record = next((record for record in document["jobs"] if record["id"] == job), None)
+        daily = record is not None and record["schedule"].get("expr", "* *").split()[1] != "*" and record["next_run_at"]
+        if not daily or job in self.broken or any(task.job in (job, None) for task in self.tasks.all):
+            return
+        text = record["next_run_at"]
+        at = datetime.fromisoformat(text)
+        record["next_run_at"] = at.replace(tzinfo=timezone(at.utcoffset() + self.rng.choice(OFFSETS))).isoformat()
+        self.check.meant[job, record["next_run_at"]] = text
+        self.store.rot(JOBS_KEY, json.dumps(document).encode())
+        self.log("the next time of %s is stored as %s", job, record["next_run_at"])
+        self.cover("clock", "another offset")
 
     def _rot_record(self, job: str) -> None:
         found = self.store.read(JOBS_KEY)

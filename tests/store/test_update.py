@@ -2,7 +2,7 @@
 
 import pytest
 
-from chronos_cli.errors import TemporaryError
+from chronos_cli.errors import TemporaryError, UnreadableError
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
@@ -19,6 +19,8 @@ class Contested(MemoryStore):
 
     def _before(self, key, write):
         trouble = self.troubles.pop(0) if self.troubles else None
+        if trouble == "nobody":  # as a bucket may say of a write that met another request
+            raise VersionConflict(key)
         if trouble == "another":
             found = self.read(key)
             data = b"theirs" if found is None else found.data + b" theirs"
@@ -87,3 +89,12 @@ def test_what_a_change_raises_leaves_the_document():
         documents.update(KEY, lambda _: 1 / 0)
     assert documents.read(KEY).data == b"ours"
     assert waits == []
+
+
+@pytest.mark.parametrize("trouble", ["nobody", "another", "lost"])
+def test_what_cannot_be_read_is_kept_before_anything_is_written_over_it(trouble):
+    """A conflict does not prove that somebody has kept the bytes: they are looked for."""
+    rows, _ = repository(trouble)
+    error = UnreadableError("it is not JSON", key="cron/runs/j/r.json", data=b"{", version="1")
+    aside = rows.set_aside(error)
+    assert rows.read(aside).data == (b"theirs" if trouble == "another" else b"{")

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_KEEPS_SLOT
+from chronos_cli.core.clock import AGREES_WITHIN as CLOCKS_AGREE_WITHIN
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
@@ -72,6 +73,7 @@ def arm(
         ctx.checkpoint("armed")
         if ctx.trust is Trust.UNHEARD:
             ctx = ctx.heard(nas.server_time)  # a wake that only a wrong clock calls due is sent as it is meant
+            certain = certain and not (wake and ctx.trust is Trust.CORRECTED and is_astray(document, wake, ctx.clock()))
         needed = present_wake(ctx, job_id)
         told = needed is None or document.says(needed)  # the first answer of a NAS tells what it can be told
         if document.state is ArmState.REFUSED or (certain and told and is_same_need(needed, wake, ctx.clock())):
@@ -177,6 +179,13 @@ def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
     if document.generation == sent.generation or FEATURE_GENERATION in document.features:
         return False
     return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
+
+
+def is_astray(document: ArmDocument, wake: Wake, now: datetime) -> bool:
+    """Return whether a wake was sent for later than it is meant, by a clock that was ahead of `now`, which is right."""
+    if document.sent_at is None or document.fire_at is None or document.sent_at <= now + CLOCKS_AGREE_WITHIN:
+        return False
+    return document.fire_at > max(wake.at, now) + CLOCKS_AGREE_WITHIN
 
 
 def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:

@@ -18,7 +18,7 @@ from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
-from chronos_cli.operations.arming.arm import shown_as_held
+from chronos_cli.operations.arming.arm import is_astray, shown_as_held
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.context import FleetJobs
@@ -96,7 +96,7 @@ def reconcile(
         if prune and unwanted - settled.wakes.keys():
             fleet.all_known()
         plan = make_plan(
-            _wishes(settled.wakes, documents, wire),
+            _wishes(settled.wakes, documents, wire, ctx),
             # A record that cannot be read wishes we do not know what: its timer is left as it is.
             {
                 arm.job_id: arm.fire_at
@@ -224,10 +224,13 @@ def _documents(settled: EvaluationOfAll, listed: ArmList, chosen: frozenset[str]
 
 
 def _wishes(
-    wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: NasTarget
+    wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: NasTarget, ctx: Context
 ) -> list[DesiredArm]:
-    """Every job's wish; an arm sent under another portal or audience is none of this store's any more."""
-    wishes = []
+    """Every job's wish; an arm sent under another portal or audience is none of this store's any more.
+
+    Nor is one the job's that a clock which was ahead has sent for too late.
+    """
+    wishes, now = [], ctx.clock()
     for job_id in sorted(wakes.keys() | documents.keys()):
         document = documents.get(job_id)
         known = job_id in wakes
@@ -235,8 +238,11 @@ def _wishes(
             document = None
         if not known and document is None:
             continue
-        sent = (document or ArmDocument(job_id=job_id)).sent()
-        wishes.append(DesiredArm(job_id=job_id, wake=wakes.get(job_id), sent=sent, known=known))
+        wake, sent = wakes.get(job_id), (document or ArmDocument(job_id=job_id)).sent()
+        known_clock = ctx.trust is not Trust.UNHEARD
+        if document is not None and wake is not None and known_clock and is_astray(document, wake, now):
+            sent = replace(sent, fire_at=None)
+        wishes.append(DesiredArm(job_id=job_id, wake=wake, sent=sent, known=known))
     return wishes
 
 
