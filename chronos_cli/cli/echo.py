@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _PIECE: Final = 4096
 """So much a pipe takes without waiting once poll(2) says that it takes something."""
 _MOST_WAITING: Final = 1 << 20
+_LONGEST_LINE: Final = 1 << 16
 
 
 class OutputEcho:
@@ -61,3 +62,32 @@ class OutputEcho:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         return bool(poll.poll(0))
+
+
+class NamedEcho:
+    """Shows the whole lines of one of several jobs, each after its name: `digest | 3 sent`."""
+
+    def __init__(self, echo: OutputEcho, name: str) -> None:
+        self._echo = echo
+        self._name = f"{name} | ".encode()
+        self._line = bytearray()
+
+    def show(self, data: bytes) -> None:
+        """Show the lines that this ends, and keep what it begins."""
+        self._line += data
+        whole, newline, rest = bytes(self._line).rpartition(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            whole, newline, rest = bytes(self._line), b"\n", b""
+        if newline:
+            self._echo.show(b"".join(self._name + line + b"\n" for line in whole.split(b"\n")))
+        self._line = bytearray(rest)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Show what had to wait, as far as that can be done now."""
+        self._echo.go_on()
+
+    def finish(self) -> None:
+        """Show the line that nothing ended."""
+        if self._line:
+            self.show(b"\n")

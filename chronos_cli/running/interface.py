@@ -63,6 +63,11 @@ class Attempt(ABC):
     def wait(self) -> AttemptEnd:
         """Wait for the end: of the job, of its time, or by a signal. Ends whatever is left of its process group."""
 
+    def first_of(self, others: Sequence[Attempt]) -> Attempt:
+        """Wait until one of these, itself among them, is over, and return it: its `wait` then returns at once."""
+        del others
+        return self
+
     def keep_output(self) -> None:
         """Bring the output to its key, where that is elsewhere. Raises ChronosError or OSError."""
         return None  # noqa: RET501 - it is where it belongs

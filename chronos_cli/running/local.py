@@ -19,7 +19,7 @@ from chronos_cli.running.mask import Mask
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.references import Lookup
 from chronos_cli.running.secrecy import without_secrets
-from chronos_cli.running.supervise import wait
+from chronos_cli.running.supervise import Company
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +73,7 @@ class LocalProcesses(Processes):
         self.zone_name = zone_name
         self._echoes: dict[str, Echo] = {}
         self.interrupts = interrupts
+        self.company = Company(interrupts)
         self.keep_output = keep_output
 
     def output_folder(self, job_id: str) -> Path:
@@ -129,8 +130,8 @@ class LocalProcesses(Processes):
         self._echoes[run_id] = echo
 
     def echo_of(self, run_id: str) -> Echo | None:
-        """Return what shows the output of a run, once."""
-        return self._echoes.pop(run_id, None)
+        """Return what shows the output of a run, of each of its attempts."""
+        return self._echoes.get(run_id)
 
     def ask_to_end(self, row: Row) -> bool:
         """Leave a word beside the run's lock, which its supervisor finds within a second."""
@@ -217,16 +218,17 @@ class _LocalAttempt(Attempt):
         self, machine: LocalProcesses, child: Child, file: Path, key: str, lease_end: float | None, timeout_s: float
     ) -> None:
         self._machine = machine
-        self._child = child
         self._file = file
-        self._lease_end = lease_end
-        self._timeout_s = timeout_s
+        self.run = machine.company.add(child, timeout_s=timeout_s, lease_end=lease_end)
         self.output = key
 
+    def first_of(self, others: Sequence[Attempt]) -> Attempt:
+        mine = {attempt.run: attempt for attempt in others if isinstance(attempt, _LocalAttempt)}
+        return mine[self._machine.company.wait(*mine)]
+
     def wait(self) -> AttemptEnd:
-        ended = wait(
-            self._child, timeout_s=self._timeout_s, lease_end=self._lease_end, interrupts=self._machine.interrupts
-        )
+        ended = self._machine.company.wait(self.run).end
+        assert ended is not None  # noqa: S101 - that is what was waited for
         reason = "; ".join(text for text in (ended.reason, ended.output_error) if text)
         return AttemptEnd(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)
 

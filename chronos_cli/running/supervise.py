@@ -64,6 +64,149 @@ class SupervisedEnd(NamedTuple):
     output_error: str
 
 
+class Watched:
+    """One job that goes, from its start on; `end` once it is over."""
+
+    def __init__(
+        self, child: Child, clock: Clock, *, timeout_s: float | None, lease_end: float | None, grace_s: float
+    ) -> None:
+        self.child = child
+        self.end: SupervisedEnd | None = None
+        self.grace_s = grace_s
+        self._clock = clock
+        self._began = clock.elapsed()
+        self._timeout_s = timeout_s
+        self._lease_end = lease_end
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is to be looked at again, or its time is over."""
+        if self._timeout_s is None:
+            return _LOOK_EVERY_S
+        return self._timeout_s - (self._clock.elapsed() - self._began)
+
+    def reason_to_end(self, interrupts: Interrupts | None) -> tuple[str, str]:
+        """Return the state that it is to end in, and why; two empty texts while it may go on."""
+        if interrupts is not None and interrupts.signal is not None:
+            return "interrupted", f"stopped by {signal.Signals(interrupts.signal).name}"
+        if self.left_s <= 0:
+            return "timeout", f"killed after its timeout of {self._timeout_s:g} s"
+        if self._lease_end is not None and self._clock.wall() >= self._lease_end:
+            return "timeout", "still running at the end of its lease"
+        if self.child.lock.is_asked_to_end():
+            return "interrupted", "ended for the next occurrence, which replaces it"
+        return "", ""
+
+
+class Company:
+    """The jobs under this process, seen through side by side.
+
+    While one is waited for, none of the others is left with a full pipe or past its time; a signal ends all at once.
+    """
+
+    def __init__(self, interrupts: Interrupts | None = None, clock: Clock | None = None) -> None:
+        self._interrupts = interrupts
+        self._clock = clock or Clock()
+        self._going: list[Watched] = []
+
+    def add(
+        self,
+        child: Child,
+        *,
+        timeout_s: float | None,
+        lease_end: float | None = None,
+        grace_s: float = TIMEOUT_GRACE_S,
+    ) -> Watched:
+        """Take in a job that has just been started. `timeout_s` counts from here; `lease_end`: seconds since 1970."""
+        one = Watched(child, self._clock, timeout_s=timeout_s, lease_end=lease_end, grace_s=grace_s)
+        self._going.append(one)
+        return one
+
+    def wait(self, *wanted: Watched) -> Watched:
+        """Wait until one of these is over, bringing the end of any about where needed; return it, its child closed.
+
+        The end is the leader's: what it leaves in the background is not waited for. After a timeout or a signal nothing
+        of the group, or with the lock, is left.
+        """
+        try:
+            while True:
+                self._see_to_all()
+                for one in wanted:
+                    if one.end is not None:
+                        return one
+                self._rest(min(_LOOK_EVERY_S, *(one.left_s for one in self._going)))
+        except BaseException:
+            for one in (one for one in wanted if one in self._going):
+                self._going.remove(one)
+                one.child.close()
+            raise
+
+    def _see_to_all(self) -> None:
+        due: list[tuple[Watched, str, str]] = []
+        for one in tuple(self._going):
+            if _leader_is_over(one.child):
+                self._conclude(one, "", "")
+                continue
+            state, why = one.reason_to_end(self._interrupts)
+            if state:
+                due.append((one, state, why))
+        left = self._end([one for one, *_ in due])
+        for (one, state, why), unkilled in zip(due, left, strict=True):
+            self._conclude(one, state, f"{why}; {unkilled} process(es) could not be killed" if unkilled else why)
+
+    def _conclude(self, one: Watched, state: str, why: str) -> None:
+        child = one.child
+        self._going.remove(one)
+        try:
+            for _ in range(_DRAIN_CHUNKS):  # what the leader wrote is in the pipe by now; others may write for ever
+                if not child.pump():
+                    break
+            child.pump_rest()
+            one.end = _ended(child, state, why)
+        finally:
+            child.close()
+
+    def _rest(self, seconds: float, *, for_leaders: bool = True) -> None:
+        """Wait for output, a leader's end or a signal, whichever is first, and take in the output."""
+        fds = [one.child.pipe_fd for one in self._going]
+        fds += [one.child.pidfd for one in self._going if for_leaders]
+        if self._interrupts is not None and self._interrupts.signal is None:
+            fds.append(self._interrupts.fd)
+        poll = select.poll()
+        for fd in fds:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        if any(one.child.pidfd < 0 for one in self._going):
+            seconds = min(seconds, _LOOK_OFTEN_S)
+        poll.poll(max(0.0, seconds) * 1000)
+        for one in self._going:
+            one.child.pump()
+
+    def _end(self, due: list[Watched]) -> list[int]:
+        """End whole groups, politely for their grace, and then whoever else has the lock; how many could not be."""
+        if not due:
+            return []
+        for one in due:
+            _signal_group(one.child, signal.SIGTERM)
+            _signal_group(one.child, signal.SIGCONT)  # a stopped process takes no SIGTERM
+        hurried = False
+        until = time.monotonic() + max(one.grace_s for one in due)
+        while True:
+            if not hurried and self._interrupts is not None and self._interrupts.signal is not None:
+                hurried = True
+                until = min(until, time.monotonic() + INTERRUPT_GRACE_S)
+            if time.monotonic() >= until or not any(_group_lives(one.child) for one in due):
+                break
+            self._rest(_LOOK_OFTEN_S, for_leaders=False)
+        until = time.monotonic() + GONE_WITHIN_S
+        left = [1] * len(due)
+        while any(left) and time.monotonic() < until:
+            left = [_kill(one.child) if still else 0 for one, still in zip(due, left, strict=True)]
+            if any(left):
+                self._rest(_LOOK_OFTEN_S, for_leaders=False)
+        return left
+
+
 def wait(
     child: Child,
     *,
@@ -73,83 +216,18 @@ def wait(
     clock: Clock | None = None,
     grace_s: float = TIMEOUT_GRACE_S,
 ) -> SupervisedEnd:
-    """Wait for a job's end, bringing it about where needed, and close the child.
-
-    `timeout_s` counts from this call; `lease_end` is in seconds since 1970. The end is the leader's: what it leaves in
-    the background is not waited for. After a timeout or a signal nothing of the group, or with the lock, is left.
-    """
-    clock = clock or Clock()
-    began = clock.elapsed()
-    poller = _Poller(child, interrupts)
-    state, why = "", ""
-    try:
-        while not _leader_is_over(child):
-            left = _LOOK_EVERY_S if timeout_s is None else timeout_s - (clock.elapsed() - began)
-            if interrupts is not None and interrupts.signal is not None:
-                state, why = "interrupted", f"stopped by {signal.Signals(interrupts.signal).name}"
-            elif left <= 0:
-                state, why = "timeout", f"killed after its timeout of {timeout_s:g} s"
-            elif lease_end is not None and clock.wall() >= lease_end:
-                state, why = "timeout", "still running at the end of its lease"
-            elif child.lock.is_asked_to_end():
-                state, why = "interrupted", "ended for the next occurrence, which replaces it"
-            if state:
-                hurried = interrupts is not None and interrupts.signal is not None
-                unkilled = _end(child, poller, INTERRUPT_GRACE_S if hurried else grace_s, interrupts)
-                why += f"; {unkilled} process(es) could not be killed" if unkilled else ""
-                break
-            poller.wait(min(left, _LOOK_EVERY_S))
-        for _ in range(_DRAIN_CHUNKS):  # what the leader wrote is in the pipe by now; others may write for ever
-            if not child.pump():
-                break
-        child.pump_rest()
-        return _ended(child, state, why)
-    finally:
-        child.close()
+    """Wait for the end of a job that goes alone. `timeout_s` counts from this call."""
+    company = Company(interrupts, clock)
+    one = company.wait(company.add(child, timeout_s=timeout_s, lease_end=lease_end, grace_s=grace_s))
+    assert one.end is not None  # noqa: S101 - that is what was waited for
+    return one.end
 
 
-class _Poller:
-    """Waits for output, the leader's end or a signal, whichever is first, and takes in the output."""
-
-    def __init__(self, child: Child, interrupts: Interrupts | None) -> None:
-        self._child = child
-        self._interrupts = interrupts
-
-    def wait(self, seconds: float, *, for_leader: bool = True) -> None:
-        child = self._child
-        fds = [fd for fd in (child.pipe_fd, child.pidfd if for_leader else -1) if fd >= 0]
-        if self._interrupts is not None and self._interrupts.signal is None:
-            fds.append(self._interrupts.fd)
-        poll = select.poll()
-        for fd in fds:
-            poll.register(fd, select.POLLIN)
-        if child.pidfd < 0:
-            seconds = min(seconds, _LOOK_OFTEN_S)
-        poll.poll(max(0.0, seconds) * 1000)
-        child.pump()
-
-
-def _end(child: Child, poller: _Poller, grace_s: float, interrupts: Interrupts | None) -> int:
-    """End the whole group, politely for `grace_s`, and then whoever else has the lock; how many could not be."""
-    _signal_group(child, signal.SIGTERM)
-    _signal_group(child, signal.SIGCONT)  # a stopped process takes no SIGTERM
-    hurried = interrupts is not None and interrupts.signal is not None
-    until = time.monotonic() + grace_s
-    while _group_lives(child) and time.monotonic() < until:
-        poller.wait(_LOOK_OFTEN_S, for_leader=False)
-        if not hurried and interrupts is not None and interrupts.signal is not None:
-            hurried = True
-            until = min(until, time.monotonic() + INTERRUPT_GRACE_S)
-    until = time.monotonic() + GONE_WITHIN_S
-    left = 1
-    while left and time.monotonic() < until:
-        _signal_group(child, signal.SIGKILL)
-        found = os.fstat(child.lock.fd)
-        left = kill_holders(found.st_dev, found.st_ino, spare=frozenset((child.guard.pid,)))
-        left += _group_lives(child)
-        if left:
-            poller.wait(_LOOK_OFTEN_S, for_leader=False)
-    return left
+def _kill(child: Child) -> int:
+    """Kill a group and whoever else has its lock; how many are left."""
+    _signal_group(child, signal.SIGKILL)
+    found = os.fstat(child.lock.fd)
+    return kill_holders(found.st_dev, found.st_ino, spare=frozenset((child.guard.pid,))) + _group_lives(child)
 
 
 def _signal_group(child: Child, number: int) -> None:

@@ -171,7 +171,7 @@ def test_jobs_are_run_together_and_a_failure_of_one_stops_no_other(chronos, home
     chronos("job", "edit", "a", "c", "--shell", "echo ran", home=home)
     chronos("job", "edit", "b", "--shell", "exit 3", home=home)
     done = chronos("run", "-l", "team=ops", home=home)
-    assert (done.code, done.out) == (10, "ran\nran\n")
+    assert (done.code, done.out) == (10, "a | ran\nc | ran\n")
     assert "1 of 3 failed: b: see `chronos history b`" in done.err
     chronos("hold", "--on", home=home)
     held = chronos("run", "a", "c", "--json", home=home)

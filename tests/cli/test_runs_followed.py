@@ -50,6 +50,37 @@ def test_output_is_shown_while_the_job_runs(begin, tmp_path):
     assert ": ok in" in err
 
 
+def test_several_are_shown_side_by_side_and_timed_each(chronos, home, tmp_path):
+    """Whole lines, each after its job's name, while all go; none waits for another's end, or outlives its timeout."""
+    lines = {
+        "a": "echo first; until [ -e go ]; do sleep 0.02; done; printf last",
+        "much": "yes | head -c 200000; exit 1",
+        "slow": "sleep 60",
+    }
+    for name, line in lines.items():
+        words = ("--workdir", tmp_path, "--timeout", "1s" if name == "slow" else "30s")
+        assert chronos("job", "add", "@yearly", "--id", name, *words, "--shell", line, home=home).code == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chronos_cli", "--home", str(home), "run", "a", "much", "slow"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        said = [process.stdout.readline() for _ in range(100_001)]
+        assert sorted(set(said)) == ["a    | first\n", "much | y\n"]
+        assert process.poll() is None
+        began = time.monotonic()
+        while not chronos("history", "slow", "--state", "timeout", "--json", home=home).json["rows"]:
+            assert time.monotonic() - began < 20
+            time.sleep(0.1)
+        (tmp_path / "go").touch()
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (out, process.returncode) == ("a    | last\n", 10)
+    assert "2 of 3 failed: much, slow" in err
+
+
 def test_ctrl_c_ends_the_run_and_says_so(begin, chronos, home):
     """Exit 130, and the run is on record as interrupted."""
     process = begin(GO_ON)

@@ -238,6 +238,10 @@ class SimRunning:
     def __init__(self, world, task, said, runner, *, until) -> None:
         self.world, self.task, self.said, self.runner, self.until = world, task, said, runner, until
 
+    def first_of(self, others):
+        del others
+        return self
+
     def wait(self):
         if self.until <= self.world.now:
             return None

@@ -39,9 +39,10 @@ def run_many(
             context = invocation.context(armed=False, interrupts=interrupts)
         chosen = references.choose(context, jobs, everything=everything, selector=selector, fits=completed_stay)
         launcher: InlineLauncher | DetachedLauncher = detached(invocation) if detach else InlineLauncher()
+        shown = None if detach or invocation.json else invocation.output
         for some in _batches(chosen.ids):
             if interrupts.signal is None:
-                rows += _run(context, some, launcher, begun, failures)
+                rows += _run(context, some, launcher, begun, failures, shown=shown)
         if isinstance(launcher, DetachedLauncher):
             launcher.answered()
         context.send_alerts()
@@ -62,21 +63,17 @@ def run_many(
     failed = _failed(bad, failures, len(chosen.ids))
     return invocation.done(
         document,
-        lambda out: _show(out, context, rows, begun),
+        lambda out: _show(out, rows, begun),
         error=failed,
         exit_code=int(ExitCode.INTERRUPTED) if stopped else None,
     )
 
 
-def _show(out: Output, context: Context, rows: list[Row], begun: dict[str, list[str]]) -> None:
-    """Write how each run ended, with its output; of those that go on their names."""
-    from chronos_cli.operations.views.logs import read_output
-
+def _show(out: Output, rows: list[Row], begun: dict[str, list[str]]) -> None:
+    """Write how each run ended; of those that go on their names."""
     for row in rows:
         took = (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else 0
         out.note(f"{row.job_id} {row.run_id}: {row.state.value} in {span(took)}")
-        if data := read_output(context, row):
-            out.text(data.rstrip(b"\n") + b"\n")
     ended = {row.job_id for row in rows}
     for job_id, runs in begun.items():
         for run_id in runs if job_id not in ended else ():
@@ -93,17 +90,29 @@ def _run(
     launcher: Any,
     begun: dict[str, list[str]],
     failures: dict[str, ChronosError],
+    *,
+    shown: Output | None,
 ) -> list[Row]:
-    """Claim and start the runs of these jobs, then wait for all of them: their rows; what failed by job."""
+    """Claim and start the runs of these jobs, then wait for all of them: their rows; what failed by job.
+
+    What they say is `shown` as it comes, each line after the name of its job.
+    """
+    from chronos_cli.cli.echo import NamedEcho, OutputEcho
     from chronos_cli.operations.firing.fire import launch_each, wait_for
     from chronos_cli.operations.jobs import edit as jobs
 
     running: list[Running] = []
     rows: tuple[Row, ...] = ()
+    echo = None if shown is None else OutputEcho(shown)
+    named: list[NamedEcho] = []
+    width = max(map(len, ids), default=0)
     try:
         for job_id in ids:
             try:
                 looked = jobs.claim_manual(context, job_id)
+                if echo is not None and looked.decision.starts:
+                    named.append(NamedEcho(echo, f"{job_id:<{width}}"))
+                    context.processes.show(looked.decision.starts[-1].entry.run, named[-1])
                 running.extend(launch_each(context, looked, launcher))
             except ChronosError as error:
                 failures[job_id] = error
@@ -111,6 +120,10 @@ def _run(
             begun[job_id] = [start.entry.run for start in looked.decision.starts]
     finally:
         rows, trouble = wait_for(running)
+        for one in named:
+            one.finish()
+        if echo is not None:
+            echo.finish()
     if trouble:
         raise trouble[0]
     return list(rows)

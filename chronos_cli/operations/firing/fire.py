@@ -30,7 +30,7 @@ from chronos_cli.operations.firing.run import RunTicket
 from chronos_cli.store.arms import CARRIES, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from chronos_cli.core.decision import Decision, Wake
@@ -48,6 +48,9 @@ class Running(Protocol):
 
     def wait(self) -> Row | None:
         """Its row at the end, or None where this does not wait for it."""
+
+    def first_of(self, others: Sequence[Running]) -> Running:
+        """Wait until one of these, itself among them, may be waited for without keeping others; return it."""
 
 
 class Launcher(Protocol):
@@ -415,11 +418,14 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
 def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
     """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
 
-    A run under this process that nobody waits for would die with it.
+    Those under this process are followed up as they end. One that nobody waits for would die with it.
     """
     rows: list[Row] = []
     trouble: list[ChronosError] = []
-    for run in running:
+    going = list(running)
+    while going:
+        run = going[0].first_of(going)
+        going.remove(run)
         try:
             row = run.wait()
         except ChronosError as error:

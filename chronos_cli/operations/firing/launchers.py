@@ -13,10 +13,11 @@ from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
 from chronos_cli.operations.firing.run_end import wait_and_follow_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.firing.fire import Running
     from chronos_cli.running.detach import Runner, Runners
 
 _FOREVER_S: Final = 10.0 * 365 * 86_400
@@ -45,6 +46,13 @@ class InlineRun:
     def wait(self) -> Row:
         """See it through."""
         return wait_and_follow_up(self.ctx, self.begun)
+
+    def first_of(self, others: Sequence[Running]) -> Running:
+        """Wait until one of these, itself among them, is over, and return it."""
+        if self.begun.attempt is None:
+            return self
+        going = {run.begun.attempt: run for run in others if isinstance(run, InlineRun) and run.begun.attempt}
+        return going[self.begun.attempt.first_of(tuple(going))]
 
 
 class DetachedLauncher:
@@ -142,6 +150,11 @@ class DetachedRun:
             elif message.get("event") == "done":
                 break
         return row
+
+    def first_of(self, others: Sequence[Running]) -> Running:
+        """Return itself: its runner sees it through, whether anybody waits or not."""
+        del others
+        return self
 
     def close(self) -> None:
         """The answer has left: the runner may go on to what it does after that."""

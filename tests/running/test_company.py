@@ -1,0 +1,79 @@
+"""Several jobs under one process: each is heard, timed and ended as if it went alone."""
+
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+from real_processes import FACTS
+
+from chronos_cli.running.actions import ProcessAction
+from chronos_cli.running.lock import RunLock
+from chronos_cli.running.process import start
+from chronos_cli.running.supervise import Company
+
+
+@pytest.fixture
+def going(tmp_path, places):
+    """Start shell lines in one company: `going(line, ..., timeout_s=...)` gives the company and what goes."""
+    locks = []
+
+    def begin(*lines, interrupts=None, timeout_s=(), grace_s=0.3):
+        company, found = Company(interrupts), []
+        for number, line in enumerate(lines):
+            locks.append(RunLock.acquire(places, "job", f"run-{number}"))
+            action = ProcessAction("command", ("/bin/sh", "-c", line), str(tmp_path), None)
+            child = start(
+                action, facts=FACTS, environment=os.environ, lock=locks[-1], output=tmp_path / f"{number}.log"
+            )
+            limit = timeout_s[number] if timeout_s else 20
+            found.append(company.add(child, timeout_s=limit, grace_s=grace_s))
+        return company, found
+
+    yield begin
+    for lock in locks:
+        lock.release()
+
+
+def test_one_that_says_much_goes_on_while_another_is_waited_for(going):
+    """More than a pipe holds: the first waits for what the second does after it has said that."""
+    company, (first, second) = going(
+        "until [ -e done ]; do sleep 0.02; done", "yes | head -c 300000; touch done", timeout_s=(10, 10)
+    )
+    assert company.wait(first).end.state == "ok"
+    assert company.wait(second).end.output_bytes == 300_000
+
+
+def test_the_first_to_end_is_known_first(going):
+    """Whichever it is, in whatever order they were started."""
+    company, (first, second) = going("until [ -e go ]; do sleep 0.02; done", "touch go")
+    assert company.wait(first, second) is second
+    assert company.wait(first, second) is second
+    assert company.wait(first) is first
+
+
+def test_a_timeout_is_kept_while_another_is_waited_for(going):
+    """It ends in its time, and not when its turn comes."""
+    began = time.monotonic()
+    company, (first, second) = going("sleep 1.2", "sleep 60", timeout_s=(20, 0.2))
+    assert company.wait(first, second) is second
+    assert time.monotonic() - began < 1
+    assert (second.end.state, company.wait(first).end.state) == ("timeout", "ok")
+
+
+def test_a_signal_ends_all_at_once(going):
+    """Jobs that shrug off SIGTERM share one grace: their ends are on record in time."""
+    line = "trap '' TERM; touch $$.up; while :; do sleep 0.1; done"
+    read_fd, write_fd = os.pipe()
+    interrupts = SimpleNamespace(signal=None, fd=read_fd)
+    company, found = going(*[line] * 4, interrupts=interrupts)
+    interrupts.signal = signal.SIGTERM
+    began = time.monotonic()
+    ends = [company.wait(one).end for one in found]
+    assert time.monotonic() - began < 2
+    assert {(end.state, end.signal) for end in ends} <= {
+        ("interrupted", signal.SIGKILL), ("interrupted", signal.SIGTERM),
+    }  # fmt: skip
+    os.close(read_fd)
+    os.close(write_fd)
