@@ -106,5 +106,7 @@ def tell_of_many(invocation: Invocation, context: Context, gone: Collection[str]
         return None
     text = f"saved, not armed: {failure.message}"
     if isinstance(failure, TemporaryError):
-        return TemporaryError(text, hint="`chronos reconcile` arms them once NAS can be reached")
+        emptied = bool(gone) and not context.repository.jobs().records  # an empty store cancels nothing unasked
+        does = "`chronos reconcile --prune` drops the timers" if emptied else "`chronos reconcile` arms them"
+        return TemporaryError(text, hint=f"{does} once NAS can be reached")
     return type(failure)(text, hint=failure.hint)

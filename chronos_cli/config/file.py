@@ -180,10 +180,21 @@ def measure_yaml(text: str, loader: Any, path: str) -> None:
         elif kind is yaml.AliasEvent:
             name = getattr(event, "anchor", "")
             if any(name == anchor for anchor, _ in open_nodes):
-                raise ConfigError(f"{path}: '*{name}' stands within itself", hint="take its aliases apart")
+                raise ConfigError(
+                    f"{_place(path, event)}: '*{name}' stands within itself", hint="take its aliases apart"
+                )
             total += sizes.get(name, 1)
         total += 1
         if len(open_nodes) > MAX_DEPTH:
-            raise ConfigError(f"{path}: nested deeper than {MAX_DEPTH} levels", hint="put the file right")
+            raise ConfigError(
+                f"{_place(path, event)}: nested deeper than {MAX_DEPTH} levels", hint="put the file right"
+            )
         if total > MAX_VALUES:
-            raise ConfigError(f"{path}: stands for more than {MAX_VALUES} values", hint="take its aliases apart")
+            raise ConfigError(
+                f"{_place(path, event)}: stands for more than {MAX_VALUES} values", hint="take its aliases apart"
+            )
+
+
+def _place(path: str, event: Any) -> str:
+    mark = event.start_mark
+    return path if mark is None else f"{path}:{mark.line + 1}:{mark.column + 1}"

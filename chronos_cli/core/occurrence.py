@@ -34,7 +34,7 @@ from chronos_cli.core.job import (
     Standing,
     ours_of,
 )
-from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, Timing, row_of
+from chronos_cli.core.row import LEASE_MARGIN, MADE_UP_FOR, Row, RunState, Timing, row_of
 from chronos_cli.core.schedule import Interval
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class _Look:
     def _asked(self) -> dict[str, Any]:
         """Return what was asked for with a manual run."""
         at = self.fire.stands_for
-        because = None if at is None else f"made up for {at.isoformat()}"
+        because = None if at is None else f"{MADE_UP_FOR}{at.isoformat()}"
         return {"stands_for": at, "own": self.fire.own, "because": because}
 
     def _turn(self) -> bool:

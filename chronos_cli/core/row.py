@@ -265,6 +265,10 @@ _FIRST_STATE: Final = {
 }
 
 
+MADE_UP_FOR: Final = "made up for "
+"""The reason of a manual run that stands for a time of the schedule begins so; the time follows."""
+
+
 def row_of(job_id: str, entry: Open, policy: Policy) -> Row:
     """The first row of an entry of `open`: the same whoever writes it."""
     state = _FIRST_STATE[entry.kind]

@@ -19,7 +19,7 @@ from chronos_cli.running.mask import Mask
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.references import Lookup
 from chronos_cli.running.secrecy import without_secrets
-from chronos_cli.running.supervise import Company
+from chronos_cli.running.supervise import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ class LocalProcesses(Processes):
         self.zone_name = zone_name
         self._echoes: dict[str, Echo] = {}
         self.interrupts = interrupts
-        self.company = Company(interrupts)
+        self.supervisor = Supervisor(interrupts)
         self.keep_output = keep_output
 
     def output_folder(self, job_id: str) -> Path:
@@ -219,15 +219,15 @@ class _LocalAttempt(Attempt):
     ) -> None:
         self._machine = machine
         self._file = file
-        self.run = machine.company.add(child, timeout_s=timeout_s, lease_end=lease_end)
+        self.run = machine.supervisor.add(child, timeout_s=timeout_s, lease_end=lease_end)
         self.output = key
 
     def first_of(self, others: Sequence[Attempt]) -> Attempt:
         mine = {attempt.run: attempt for attempt in others if isinstance(attempt, _LocalAttempt)}
-        return mine[self._machine.company.wait(*mine)]
+        return mine[self._machine.supervisor.wait(*mine)]
 
     def wait(self) -> AttemptEnd:
-        ended = self._machine.company.wait(self.run).end
+        ended = self._machine.supervisor.wait(self.run).end
         assert ended is not None  # noqa: S101 - that is what was waited for
         reason = "; ".join(text for text in (ended.reason, ended.output_error) if text)
         return AttemptEnd(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)

@@ -64,7 +64,7 @@ class SupervisedEnd(NamedTuple):
     output_error: str
 
 
-class Watched:
+class SupervisedRun:
     """One job that goes, from its start on; `end` once it is over."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Watched:
         return "", ""
 
 
-class Company:
+class Supervisor:
     """The jobs under this process, seen through side by side.
 
     While one is waited for, none of the others is left with a full pipe or past its time; a signal ends all at once.
@@ -107,7 +107,7 @@ class Company:
     def __init__(self, interrupts: Interrupts | None = None, clock: Clock | None = None) -> None:
         self._interrupts = interrupts
         self._clock = clock or Clock()
-        self._going: list[Watched] = []
+        self._going: list[SupervisedRun] = []
 
     def add(
         self,
@@ -116,13 +116,13 @@ class Company:
         timeout_s: float | None,
         lease_end: float | None = None,
         grace_s: float = TIMEOUT_GRACE_S,
-    ) -> Watched:
+    ) -> SupervisedRun:
         """Take in a job that has just been started. `timeout_s` counts from here; `lease_end`: seconds since 1970."""
-        one = Watched(child, self._clock, timeout_s=timeout_s, lease_end=lease_end, grace_s=grace_s)
+        one = SupervisedRun(child, self._clock, timeout_s=timeout_s, lease_end=lease_end, grace_s=grace_s)
         self._going.append(one)
         return one
 
-    def wait(self, *wanted: Watched) -> Watched:
+    def wait(self, *wanted: SupervisedRun) -> SupervisedRun:
         """Wait until one of these is over, bringing the end of any about where needed; return it, its child closed.
 
         The end is the leader's: what it leaves in the background is not waited for. After a timeout or a signal nothing
@@ -142,7 +142,7 @@ class Company:
             raise
 
     def _see_to_all(self) -> None:
-        due: list[tuple[Watched, str, str]] = []
+        due: list[tuple[SupervisedRun, str, str]] = []
         for one in tuple(self._going):
             if _leader_is_over(one.child):
                 self._conclude(one, "", "")
@@ -154,7 +154,7 @@ class Company:
         for (one, state, why), unkilled in zip(due, left, strict=True):
             self._conclude(one, state, f"{why}; {unkilled} process(es) could not be killed" if unkilled else why)
 
-    def _conclude(self, one: Watched, state: str, why: str) -> None:
+    def _conclude(self, one: SupervisedRun, state: str, why: str) -> None:
         child = one.child
         self._going.remove(one)
         try:
@@ -182,7 +182,7 @@ class Company:
         for one in self._going:
             one.child.pump()
 
-    def _end(self, due: list[Watched]) -> list[int]:
+    def _end(self, due: list[SupervisedRun]) -> list[int]:
         """End whole groups, politely for their grace, and then whoever else has the lock; how many could not be."""
         if not due:
             return []
@@ -217,8 +217,8 @@ def wait(
     grace_s: float = TIMEOUT_GRACE_S,
 ) -> SupervisedEnd:
     """Wait for the end of a job that goes alone. `timeout_s` counts from this call."""
-    company = Company(interrupts, clock)
-    one = company.wait(company.add(child, timeout_s=timeout_s, lease_end=lease_end, grace_s=grace_s))
+    supervisor = Supervisor(interrupts, clock)
+    one = supervisor.wait(supervisor.add(child, timeout_s=timeout_s, lease_end=lease_end, grace_s=grace_s))
     assert one.end is not None  # noqa: S101 - that is what was waited for
     return one.end
 

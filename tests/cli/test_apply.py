@@ -236,11 +236,11 @@ WRONG = [
     ("id: [a\n", "it is not YAML"),
     ("id: \x01\n", ":1:5: a character that no text has"),
     ("id: !!python/object:os.system x\n", ":1:5: the tag "),
-    ("a: &a [*a, *a]\n", "an alias stands for what it is itself a part of"),
+    ("a: &a [*a, *a]\n", ":1:8: '*a' stands within itself: take its aliases apart"),
     ("jobs: " + "[" * 5_000 + "\n", "nest"),
     ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 10)}]\n" for n in range(7)
-    ), "stands for more than"),
+    ), "b.yaml:5:32: stands for more than"),
     ("just a text\n", ":1:1: there are no jobs here, but a text"),
     ("timezone: Europe/Berlin\n", ":1:1: a file has no key 'timezone'"),
     ("retries: 5\njobs: []\n", ":1:1: a file has no key 'retries': put it under 'defaults', or into each job"),

@@ -235,8 +235,44 @@ def test_a_job_makes_up_for_a_range_of_its_schedule(chronos, home):
 
 
 @pytest.mark.parametrize(
+    ("zone", "schedule", "given", "times"),
+    [
+        # Clocks in Berlin go forward at 02:00 on 2026-03-29, and back at 03:00 on 2026-10-25; at midnight in Havana.
+        ("Europe/Berlin", "30 2 * * *", "2026-03-28..2026-03-30", ["28T01:30", "29T01:00", "30T00:30"]),
+        ("Europe/Berlin", "0 * * * *", "2026-03-29T01:00..2026-03-29T03:00", ["29T00:00", "29T01:00"]),
+        ("Europe/Berlin", "*/30 * * * *", "2026-10-25T02:00..2026-10-25T02:00",
+         ["25T00:00", "25T00:30", "25T01:00"]),
+        ("America/Havana", "0 */12 * * *", "2026-11-01..2026-11-01", ["01T04:00", "01T05:00", "01T17:00"]),
+        ("Europe/Berlin", "30 9 * * *", "20260102..20260103", ["02T08:30", "03T08:30"]),
+        ("Europe/Berlin", "30 9 * * *", "2026-01-02T09:30+01:00..2026-01-02T08:30Z", ["02T08:30"]),
+        ("Europe/Berlin", "30 9 * * *", "2026-01-02T10:00..2026-01-03T09:00", []),
+    ],
+)  # fmt: skip
+def test_a_range_is_in_the_zone_of_the_job(chronos, home, zone, schedule, given, times):
+    """Both ends count; a day is all of it, and of a time that comes twice both are in it."""
+    chronos("job", "add", schedule, "--id", "a", "--tz", zone, "--shell", "true", home=home)
+    done = chronos("run", "a", "--backfill", given, "--dry-run", "--json", home=home)
+    assert [at[8:16] for at in done.json["backfill"]] == times, done.err
+    said = chronos("run", "a", "--backfill", given, "--dry-run", home=home)
+    assert (said.code, len(said.out.splitlines())) == (0, len(times))
+    assert times or "no time of its schedule lies in the range; nothing was run" in said.err
+
+
+def test_the_plan_says_what_was_made_up_for_already(chronos, home):
+    """By the schedule itself, or by a run for it."""
+    chronos("job", "add", "30 9 * * *", "--id", "a", "--tz", "UTC", "--shell", "true", home=home)
+    assert "1 run\n" in chronos("run", "a", "--backfill", "2026-01-02..2026-01-02", home=home).err
+    plan = chronos("run", "a", "--backfill", "2026-01-02..2026-01-03", "--dry-run", home=home).out.splitlines()
+    assert [line.endswith("  (has a row already)") for line in plan] == [True, False]
+
+
+@pytest.mark.parametrize(
     ("options", "reason"),
     [
+        (("--backfill", "0001-01-01..0001-01-02"), "--backfill is '0001-01-01..0001-01-02'"),
+        (("--backfill", "2026-01-01..9999-12-31T23:00-05:00"), "--backfill is '2026-01-01..9999-12-31T23:00-05:00'"),
+        (("--backfill", "2026-01-01.."), "--backfill is '2026-01-01..'"),
+        (("--backfill", "2999-01-01..2999-01-02"), "the range of --backfill lies ahead"),
         (("--backfill", "yesterday"), "--backfill is 'yesterday'"),
         (("--backfill", "2026-01-05..2026-01-01"), "--backfill is '2026-01-05..2026-01-01'"),
         (("--backfill", "2020-01-01..2026-01-01"), "the range has more than 100 runs"),

@@ -10,7 +10,7 @@ from chronos_cli.cli.notify import tell_of_many
 from chronos_cli.core.job import parse_job
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.manifest.bring import bring, gone_of
+from chronos_cli.operations.manifest.bring import bring, gone_of, is_owed
 from chronos_cli.operations.manifest.files import read_wanted
 from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
@@ -52,10 +52,12 @@ def run(invocation: Invocation, options: ApplyOptions) -> int:
     if not options.dry_run:
         found = {spec.job_id for spec in wanted.specs}
         context = hear_for_change(context, *stored_jobs(context, found))
-    plan = bring(context, wanted, prune=options.prune, take_over=options.take_over, dry_run=True)
-    _refuse_emptied(options, wanted, plan)
-    if not options.dry_run:
+    prunable: frozenset[str] = frozenset()
+    if options.dry_run or options.prune:  # what goes is shown before it does, and nothing else goes then
+        plan = bring(context, wanted, prune=options.prune, take_over=options.take_over, dry_run=True)
+        _refuse_emptied(options, wanted, plan)
         prunable = gone_of(plan)
+    if not options.dry_run:
         _ask(invocation, options, prunable)
         plan = bring(context, wanted, prune=options.prune, take_over=options.take_over, dry_run=False,
                      prunable=prunable)  # fmt: skip
@@ -118,7 +120,7 @@ def show(
     """Tell the trigger once, and show the plan; returns the exit code."""
     error = None
     gone = gone_of(plan)
-    if not dry_run and any(one.item.verdict.value not in ("keep", "gone") for one in plan):
+    if not dry_run and (any(one.item.verdict.value not in ("keep", "gone") for one in plan) or is_owed(context, plan)):
         error = tell_of_many(invocation, context, gone)
     _warn(invocation, plan, wanted)
     items = [one.item for one in plan]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli import references
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import MADE_UP_FOR, RunState
 from chronos_cli.errors import ExitCode, JobFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from chronos_cli.running.signals import Interrupts
 
 
+_FIRST_YEAR: Final = 1970
+
+
 def instants_in(job: Job, text: str, now: datetime, *, limit: int) -> list[datetime]:
     """Return the instants of a job's schedule from `FROM..TO`, both included, oldest first; a date is all of its day.
 
@@ -32,6 +36,8 @@ def instants_in(job: Job, text: str, now: datetime, *, limit: int) -> list[datet
     begin, end = (_bound(part, zone, ends=bool(at)) for at, part in enumerate((first, last)))
     if not dots or begin is None or end is None or begin > end:
         raise UsageError(f"--backfill is '{text:.60}'", hint="give FROM..TO, as 2026-11-01..2026-11-07")
+    if begin > now:
+        raise UsageError("the range of --backfill lies ahead", hint="the schedule brings those runs by itself")
     found: list[datetime] = []
     at = begin - SECOND
     while (following := job.timetable.after(at)) is not None and following <= min(end, now):
@@ -43,13 +49,24 @@ def instants_in(job: Job, text: str, now: datetime, *, limit: int) -> list[datet
 
 
 def _bound(text: str, zone: tzinfo, *, ends: bool) -> datetime | None:
+    """Return the instant of one end of a range; of a time that comes twice, both are in it."""
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        if ends and _is_day(text.strip()):
+            moment += timedelta(days=1) - SECOND
+        if moment.year < _FIRST_YEAR:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone, fold=int(ends))).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    day = len(text.strip()) == len("2026-11-28")
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-    return (moment + timedelta(days=1) - SECOND if day and ends else moment).astimezone(UTC)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def run_backfill(invocation: Invocation, reference: str, text: str, *, limit: int, dry_run: bool) -> int:
@@ -86,12 +103,13 @@ def _carry_out(
     rows: list[Row] = []
     started: list[str] = []
     before = set(context.repository.run_ids(job_id))
+    made_up = _made_up(context, job_id, before) if dry_run and not invocation.json else set()
     zone = jobs.get(context, job_id).timetable.zone
     if not invocation.json:
         for instant in found if dry_run else ():
-            known = f"{instant:%Y%m%dT%H%M%SZ}" in before
+            known = f"{instant:%Y%m%dT%H%M%SZ}" in before or instant in made_up
             out.line(f"{words.local(instant, zone)}{'  (has a row already)' if known else ''}")
-        out.note(f"{len(found)} runs, one after the other{'; nothing was run' if dry_run else ''}")
+        out.note(f"{_count(len(found))}{'; nothing was run' if dry_run else ''}")
     for instant in () if dry_run else found:
         if interrupts.signal is not None:
             break
@@ -117,6 +135,24 @@ def _carry_out(
         "backfill": [instant.isoformat() for instant in found],
     }
     return invocation.done(document, _nothing_more, error=error if failed else None, exit_code=stopped)
+
+
+def _count(runs: int) -> str:
+    if not runs:
+        return "no time of its schedule lies in the range"
+    return f"{runs} runs, one after the other" if runs > 1 else "1 run"
+
+
+def _made_up(context: Context, job_id: str, run_ids: set[str]) -> set[datetime]:
+    """Return the instants that manual runs have made up for already."""
+    found = set()
+    for run_id in run_ids:
+        stored = context.repository.row(job_id, run_id) if run_id.startswith("manual-") else None
+        because = (stored.value.because if stored is not None else None) or ""
+        if because.startswith(MADE_UP_FOR):
+            with suppress(ValueError):  # another program's words
+                found.add(datetime.fromisoformat(because.removeprefix(MADE_UP_FOR)))
+    return found
 
 
 def _nothing_more(out: Output) -> None:

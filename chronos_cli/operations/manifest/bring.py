@@ -13,6 +13,7 @@ from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.edits import PAUSED_BY_FILE
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import Policy, Standing, ours_of, parse_job
+from chronos_cli.core.plan import HELD_STATES
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import Once, normal_form, parse_schedule
 from chronos_cli.errors import ChronosError, ConflictError, ScheduleError, UsageError
@@ -279,6 +280,22 @@ def _request(given: object) -> object:
     headers = {str(name): value if isinstance(value, dict) else str(value) for name, value in headers.items()}
     body = {"from": given["body_from"]} if given.get("body_from") else given.get("body") or None
     return {"url": given.get("url"), "method": str(method).upper(), "headers": headers, "body": body}
+
+
+def is_owed(ctx: Context, plan: Sequence[AppliedItem]) -> bool:
+    """Say whether NAS may not hold one of these jobs that is to run, as after an apply that could not tell it.
+
+    It goes by what is stored; NAS is not asked.
+    """
+    if ctx.wire is None or ctx.standby:
+        return False
+    arms = ctx.repository.arms()
+    for one in plan:
+        if one.item.record is not None and parse_job(one.item.record, ctx.home).standing is Standing.LIVE:
+            document = arms.get(one.item.job_id)
+            if document is None or document.value.state not in HELD_STATES:
+                return True
+    return False
 
 
 def gone_of(plan: Sequence[AppliedItem]) -> frozenset[str]:

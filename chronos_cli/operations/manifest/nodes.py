@@ -9,7 +9,7 @@ import re
 from json import decoder
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.config.file import MAX_BYTES, MAX_DEPTH, measure_yaml
+from chronos_cli.config.file import MAX_BYTES, measure_yaml
 from chronos_cli.errors import ConfigError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.strict_json import NotJsonError, read_json
@@ -163,25 +163,22 @@ def _yaml_nodes(text: str, file: str) -> Iterator[Node]:
             f"{file}: it is not YAML: {' '.join(str(error).split())[:200]}", hint="put the file right"
         ) from error
     for document in documents:
-        node = _of_yaml(document, file, (), {})
+        node = _of_yaml(document, file, {})
         if node.kind != "null":
             yield node
 
 
-def _of_yaml(found: Any, file: str, above: tuple[int, ...], known: dict[int, Node]) -> Node:
-    """Return one node of YAML's as ours; `above` are those that it lies in, `known` those that an alias may repeat."""
+def _of_yaml(found: Any, file: str, known: dict[int, Node]) -> Node:
+    """Return one node of YAML's as ours; `known` are those that an alias may repeat. None lies within itself."""
     line, column = found.start_mark.line + 1, found.start_mark.column + 1
     here = Node(kind="null", file=file, line=line, column=column)
-    if id(found) in above or len(above) > MAX_DEPTH:
-        raise here.wrong("an alias stands for what it is itself a part of", "write it out")
     if id(found) in known:
         return known[id(found)]
     tag = str(found.tag).removeprefix(_YAML)
-    inside = (*above, id(found))
     if found.id == "mapping" and tag == "map":
-        known[id(found)] = _mapping(found, here, inside, known)
+        known[id(found)] = _mapping(found, here, known)
     elif found.id == "sequence" and tag == "seq":
-        items = tuple(_of_yaml(item, file, inside, known) for item in found.value)
+        items = tuple(_of_yaml(item, file, known) for item in found.value)
         known[id(found)] = Node(kind="list", file=file, line=line, column=column, items=items)
     elif found.id == "scalar" and tag in _SCALARS:
         kind = {"null": "null", "bool": "truth", "int": "number", "float": "number"}.get(tag, "text")
@@ -193,13 +190,13 @@ def _of_yaml(found: Any, file: str, above: tuple[int, ...], known: dict[int, Nod
     return known[id(found)]
 
 
-def _mapping(found: Any, here: Node, inside: tuple[int, ...], known: dict[int, Node]) -> Node:
+def _mapping(found: Any, here: Node, known: dict[int, Node]) -> Node:
     """Return a mapping, with what `<<` brings in standing behind what it says itself."""
     own: list[tuple[Node, Node]] = []
     merged: list[tuple[Node, Node]] = []
     for key_found, value_found in found.value:
-        key = _of_yaml(key_found, here.file, inside, known)
-        value = _of_yaml(value_found, here.file, inside, known)
+        key = _of_yaml(key_found, here.file, known)
+        value = _of_yaml(value_found, here.file, known)
         if key.kind == "merge":
             sources = value.items if value.kind == "list" else (value,)
             for source in sources:
