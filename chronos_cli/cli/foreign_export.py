@@ -21,4 +21,6 @@ def run(invocation: Invocation, form: str, jobs: list[str] | None, *, output: st
     context = invocation.context(armed=False)
     only = references.several(context, jobs, everything=not jobs)
     found = export_as(context, form, only, image=image, machine_zone=machine_zone(invocation.environ, etc="/etc")[0])
+    for job_id, silent in found.unsaid.items():
+        invocation.output.warn(f"{job_id}: not said in it: {', '.join(silent)}")
     return hand_over(invocation, found.files, count=found.count, left_out=found.left_out, output=output)

@@ -100,6 +100,9 @@ def test_many_documents_and_lists_are_read_and_known_again(bring, chronos, home)
         ("0 0 */2 * 1", "0 0 1-31/2 * 1", "Europe/Berlin"),  # a step is no star there: either day will do
         ("0 0 1 * */2", "0 0 1 * 0-6/2", "Europe/Berlin"),
         ("0 0 ? * 1", "0 0 * * 1", "Europe/Berlin"),
+        ("0 0 */1 * 1", "0 0 * * 1", "Europe/Berlin"),  # every day is a star: the day of the week alone decides
+        ("0 0 1,? * 1", "0 0 * * 1", "Europe/Berlin"),
+        ("0 0 */2,1 * 1", "0 0 1-31/2,1 * 1", "Europe/Berlin"),
         ("*/5 * * * *", "*/5 * * * *", "Europe/Berlin"),
         ("@hourly", "@hourly", "Europe/Berlin"),
     ],
@@ -123,7 +126,7 @@ def test_the_zone_of_a_cron_job(bring, home):
 
 REFUSED = [
     ({"concurrencyPolicy": "Sometimes"}, (), "its concurrencyPolicy Sometimes is none that is known"),
-    ({"startingDeadlineSeconds": -1}, (), "its startingDeadlineSeconds is no whole number of seconds"),
+    ({"startingDeadlineSeconds": -1}, (), "its startingDeadlineSeconds is no whole number"),
     ({"schedule": ""}, (), "it has no schedule"),
     ({"schedule": "0 0 0 * * *"}, (), "its schedule '0 0 0 * * *' has 6 fields"),
     ({"schedule": "61 * * * *"}, (), "61"),
@@ -135,6 +138,10 @@ REFUSED = [
     ({"container": {"env": [{"name": "S", "valueFrom": {}}]}}, ("--local",), "its variable S comes from the cluster (valueFrom)"),
     ({"container": {"envFrom": [{}]}}, ("--local",), "it has variables from the cluster (envFrom)"),
     ({"name": "x" * 130}, (), "cannot be a job id"),
+    ({"name": ""}, (), "it has no name"),
+    ({"suspend": "false"}, (), "its suspend is 'false', neither true nor false"),
+    ({"container": {"command": [], "args": ["x"]}}, ("--local",), "its command is its image's own"),
+    ({"container": {"workingDir": "here"}}, ("--local",), "its workingDir 'here' is no whole path"),
 ]  # fmt: skip
 
 
@@ -217,7 +224,7 @@ def test_a_job_of_ours_becomes_a_cron_job(chronos, home, tmp_path):
     add = ("job", "add", "0 3 * * *", "--tz", "UTC")
     chronos(*add, "--id", "a", "--retries", "1", "--timeout", "5m", "--command", "date", home=home)
     chronos(*add, "--id", "b", "--overlap", "queue", "--command", "date", home=home)
-    chronos("job", "add", "every 10s", "--id", "c", "--command", "date", home=home)
+    chronos("job", "add", "in 3h", "--id", "c", "--command", "date", home=home)
     chronos(*add, "--id", "d", "--prompt", "hello", home=home)
     done = chronos("job", "export", "--format", "kubernetes", "--json", home=home)
     left = done.json["left_out"]

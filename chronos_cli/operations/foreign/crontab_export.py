@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.core.cron_fields import fields_of
 from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.schedule import Cron, Interval
 from chronos_cli.errors import ChronosError, UsageError
@@ -102,12 +103,21 @@ def written(command: str, stdin: str | None) -> str:
     return f"{text}%" + stdin.removesuffix("\n").replace("%", "\\%").replace("\n", "%")
 
 
+def _debians_fields(expr: str) -> str:
+    """The fields as Debian's cron reads them, where a step needs a range. Raises UsageError."""
+    fields = fields_of(expr)
+    if fields.nth or min(fields.days, default=1) < 1:
+        raise UsageError(f"'{expr}' is beyond cron's own fields", hint="export it as json")
+    ends = (59, 23, 31, 12, 7)
+    return " ".join(
+        re.sub(r"(^|,)(\w+)/", rf"\g<1>\g<2>-{end}/", field) for field, end in zip(expr.split(), ends, strict=True)
+    )
+
+
 def _cron_fields(job: Job) -> str:
     schedule = job.timetable.schedule
     if isinstance(schedule, Cron):
-        if "L" in schedule.expr.upper().split()[2:3] or "#" in schedule.expr:
-            raise UsageError(f"'{schedule.expr}' is beyond cron's own fields", hint="export it as json")
-        return schedule.expr
+        return schedule.expr if schedule.expr.startswith("@") else _debians_fields(schedule.expr)
     if isinstance(schedule, Interval) and schedule.seconds % _HOUR == 0:
         minutes = schedule.seconds // _HOUR
         if minutes < _HOUR and _HOUR % minutes == 0:

@@ -34,6 +34,16 @@ BACKOFF_LIMIT: Final = 6
 _ZONED: Final = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _VARIABLE: Final = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+_STAR: Final = re.compile(r"\*(?:/0*1)?")
+_MEANT_HERE: Final = (
+    (("template", "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds",
+      "ttlSecondsAfterFinished"), ()),
+    (("containers", "initContainers", "restartPolicy", "terminationGracePeriodSeconds", "dnsPolicy", "schedulerName",
+      "imagePullSecrets"), ("template", "spec")),
+    (("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "workingDir", "terminationMessagePath",
+      "terminationMessagePolicy"), ("template", "spec", "containers", 0)),
+)  # fmt: skip
+"""The keys of a job, of its pod and of its container that are read, or mean nothing where no container is."""
 _MOST_RETRIES: Final = 100
 
 
@@ -102,8 +112,13 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
     meta, spec = _object(item.get("metadata"), "metadata"), _object(item.get("spec"), "spec")
     name, space = str(meta.get("name") or ""), str(meta.get("namespace") or NAMESPACE)
     job_id = name if space == NAMESPACE else f"{space}.{name}"
+    if not name or isinstance(meta.get("name"), bool):
+        raise UsageError("it has no name", hint="put that CronJob right")
     if not is_job_id(job_id):
         raise UsageError(f"'{job_id[:40]}' cannot be a job id", hint="give it a shorter name")
+    paused = spec.get("suspend")
+    if paused not in (None, True, False):
+        raise UsageError(f"its suspend is '{str(paused)[:20]}', neither true nor false", hint="put that CronJob right")
     notes: list[str] = []
     schedule, zone_of = _schedule(str(spec.get("schedule") or ""), spec, zone_name, now, notes)
     overlap = str(spec.get("concurrencyPolicy") or "Allow")
@@ -119,6 +134,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
     template = _object(_object(spec.get("jobTemplate"), "jobTemplate").get("spec"), "jobTemplate.spec")
     if local:
         action, env, folder = run_here(template, policy)
+        notes += _not_taken_over(template)
     else:
         action, env, folder = in_cluster(name, space), {}, None
         notes.append(f"the cluster starts it too until `kubectl patch cronjob -n {space} {name} "
@@ -138,7 +154,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
         env=env,
         workdir=folder,
         policy=policy,
-        paused=bool(spec.get("suspend")),
+        paused=bool(paused),
         kept={"manifest": _kept(item)},
         theirs=(schedule, zone),
     )
@@ -156,7 +172,7 @@ def _kept(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole(value: object, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"its {key} is no whole number of seconds", hint="put that CronJob right")
+        raise UsageError(f"its {key} is no whole number", hint="put that CronJob right")
     return value
 
 
@@ -164,12 +180,11 @@ def _schedule(
     text: str, spec: Mapping[str, Any], zone_name: str, now: datetime, notes: list[str]
 ) -> tuple[Schedule, str]:
     """The schedule and the name of its zone."""
-    zoned = _ZONED.fullmatch(text.strip())
-    named = spec.get("timeZone") or (zoned[1] if zoned else None)
+    zoned, times = zone_apart(text)
+    named = spec.get("timeZone") or zoned
     if named is None:
         named = zone_name
         notes.append(f"it names no timeZone, where the cluster goes by its controller's: {zone_name} is taken")
-    times = zoned[2] if zoned else text.strip()
     if not times:
         raise UsageError("it has no schedule", hint="put that CronJob right")
     zone = named_zone(str(named))
@@ -177,21 +192,31 @@ def _schedule(
     return schedule, str(named)
 
 
+def zone_apart(text: str) -> tuple[str | None, str]:
+    """Return the zone that stands before the times, if one does, and the times."""
+    zoned = _ZONED.fullmatch(text.strip())
+    return (zoned[1], zoned[2]) if zoned else (None, text.strip())
+
+
 def their_reading(text: str) -> str:
     """Return five fields as the cluster reads them, spelled for here. Raises UsageError for another number of them.
 
-    `?` is a star. A step of days (`*/2`) is no star there, so that either day is enough beside it.
+    `?` is a star, and a star among other days is one as well. A step of days (`*/2`) is none there, so that either day
+    is enough beside it.
     """
     fields = text.split()
     if len(fields) != len(_RANGES):
         raise UsageError(f"its schedule '{text[:40]}' has {len(fields)} fields", hint="a CronJob has five")
-    fields = ["*" + field[1:] if field.startswith("?") else field for field in fields]
+    fields = [re.sub(r"(^|,)\?", r"\1*", field) for field in fields]
     days = (2, 4)
     if all(fields[place] != "*" for place in days):
         for place in days:
-            if re.fullmatch(r"\*/\d+", fields[place]):
-                low, high = _RANGES[place]
-                fields[place] = f"{low}-{high}{fields[place][1:]}"
+            low, high = _RANGES[place]
+            parts = fields[place].split(",")
+            if any(_STAR.fullmatch(part) for part in parts):
+                fields[place] = "*"
+            else:
+                fields[place] = ",".join(re.sub(r"^\*(?=/)", f"{low}-{high}", part) for part in parts)
     return " ".join(fields)
 
 
@@ -218,7 +243,7 @@ def run_here(template: Mapping[str, Any], policy: dict[str, Any]) -> tuple[dict[
     if not isinstance(containers, list) or len(containers) != 1 or pod.get("initContainers"):
         raise UsageError("it has more than one container, or none", hint="leave out --local")
     container = _object(containers[0], "container")
-    if not isinstance(container.get("command"), list):
+    if not isinstance(container.get("command"), list) or not container["command"]:
         raise UsageError("its command is its image's own, which is not known here", hint="leave out --local")
     env: dict[str, str] = {}
     for one in container.get("env") or []:
@@ -232,7 +257,20 @@ def run_here(template: Mapping[str, Any], policy: dict[str, Any]) -> tuple[dict[
         raise UsageError("it has variables from the cluster (envFrom)", hint="leave out --local")
     words = [*container["command"], *(container.get("args") or [])]
     folder = container.get("workingDir")
+    if folder is not None and not str(folder).startswith("/"):
+        raise UsageError(f"its workingDir '{str(folder)[:40]}' is no whole path", hint="leave out --local")
     return {"command": [_expanded(str(word), env) for word in words]}, env, None if folder is None else str(folder)
+
+
+def _not_taken_over(template: Mapping[str, Any]) -> list[str]:
+    """Name the keys of a job's template that its command was given there and is not given here."""
+    found: list[str] = []
+    for known, way in _MEANT_HERE:
+        place: Any = template
+        for key in way:
+            place = place[key]
+        found += [str(key) for key in place if key not in known and place[key] not in (None, {}, [])]
+    return [f"not taken over: {', '.join(sorted(found))}"] if found else []
 
 
 def _expanded(text: str, env: Mapping[str, str]) -> str:
