@@ -94,6 +94,15 @@ def test_many_documents_and_lists_are_read_and_known_again(bring, chronos, home)
     assert record(home, "c")["schedule"]["expr"] == "30 4 * * *"
 
 
+def test_the_escapes_of_json_are_read_as_json_has_them(bring, home):
+    """A letter beyond the first 65,536 is two escapes in JSON, which YAML does not know."""
+    one = cron_job("a")
+    one["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"] = ["echo", "\U0001f600"]
+    assert "\\ud83d" in json.dumps(one)
+    bring(json.dumps(one), options=["--local"])
+    assert "\U0001f600" in json.dumps(record(home, "a"), ensure_ascii=False)
+
+
 @pytest.mark.parametrize(
     ("written", "here", "zone"),
     [

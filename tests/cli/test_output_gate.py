@@ -211,9 +211,7 @@ def strangers_files(tmp_path_factory):
             {"jobs": [{"id": "in", "name": said, "prompt": said, "schedule": {"kind": "interval", "minutes": 5}}]}
         ),
         "crontab": f"# {plain}\nA={plain}\n@daily echo {plain}\n",
-        "cluster": json.dumps({"kind": "List", "items": items}).replace(
-            r"\udb40\udc41", ""
-        ),  # YAML knows no such pairs
+        "cluster": json.dumps({"kind": "List", "items": items}),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -26,6 +26,8 @@ from chronos_cli.durations import parse_duration, parse_seconds
 from chronos_cli.errors import ChronosError, ConfigError, UsageError
 from chronos_cli.nas_client.tokens import HomeTokens
 from chronos_cli.nas_server import bodies
+from chronos_cli.nas_server.relay import proving
+from chronos_cli.nas_server.relay.callbacks import CallbackReply
 from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.doctor import callback_probe
 from chronos_cli.operations.firing import probe
@@ -267,10 +269,12 @@ def test_logins_and_files_of_tokens(tmp_path: Path, data: bytes, text: str) -> N
 )
 @fuzz
 def test_answers_of_an_agent(data: bytes) -> None:
-    """An answer to a fire carries a next wake, or none; the doctor's probe reads any answer."""
+    """An answer to a fire carries a next wake, or none; one to a challenge proves nothing; the doctor's probe reads any."""
     with contextlib.suppress(bodies.BadRequestError):
         assert bodies.next_wake(data) is None or data
     callback_probe._result_of(data)
+    reply = CallbackReply(status=200, retry_after=None, body=data)
+    assert not proving._judge(reply, "what no example holds").proved
 
 
 @given(WORDS | st.tuples(st.sampled_from(["Bearer ", "bearer\t", "Basic "]), WORDS).map("".join))
@@ -304,10 +308,12 @@ READERS = {
     "nas_client/answers.py": (THERE, "test_answers_of_the_nas"),
     "nas_client/tokens.py": (HERE, "test_logins_and_files_of_tokens"),
     "nas_server/bodies.py": (THERE, "test_bodies_that_the_nas_is_sent"),
+    "nas_server/relay/proving.py": (HERE, "test_answers_of_an_agent"),
     "operations/arming/slot_memory.py": (HERE, "test_notes_of_ticks_of_a_probe_and_of_the_slot"),
     "operations/doctor/callback_probe.py": (HERE, "test_answers_of_an_agent"),
     "operations/firing/probe.py": (HERE, "test_notes_of_ticks_of_a_probe_and_of_the_slot"),
     "operations/firing/refused_token.py": (THERE, "test_the_note_of_a_refusal"),
+    "operations/foreign/kubernetes.py": (HERE, "test_cron_jobs_of_a_cluster"),
     "operations/manifest/nodes.py": (HERE, "test_jobs_as_code_and_what_an_import_is_given"),
     "operations/manifest/spec.py": (HERE, "test_jobs_as_code_and_what_an_import_is_given"),
     "running/scripted_prompt.py": (HERE, "test_the_last_line_of_a_script"),

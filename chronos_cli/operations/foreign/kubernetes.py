@@ -17,6 +17,7 @@ from chronos_cli.core.job import OnCrash, Overlap
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import ConfigError, UsageError
 from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
+from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,10 +54,7 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
     `zone_name`: that of schedules without `timeZone`. `local`: take the command, and run it here. Raises UsageError
     where the text is none, or has no CronJob.
     """
-    try:
-        documents = yaml_documents(text, name)
-    except ConfigError as error:
-        raise UsageError(error.message, hint=error.hint) from error
+    documents = _documents(text, name)
     jobs: list[ForeignJob] = []
     left_out: list[str] = []
     notes: dict[str, None] = {}
@@ -79,6 +77,18 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
     if not jobs:
         raise UsageError(left_out[-1], hint="no CronJob of it can come in")
     return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes))
+
+
+def _documents(text: str, name: str) -> list[Any]:
+    """Return the documents of a text: as JSON where it is that, for YAML does not know the pairs of its escapes."""
+    try:
+        return [read_json(text, max_bytes=len(text))]
+    except NotJsonError:
+        pass
+    try:
+        return yaml_documents(text, name)
+    except ConfigError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _items(documents: list[Any]) -> Iterator[dict[str, Any]]:
