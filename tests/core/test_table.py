@@ -549,3 +549,21 @@ def test_a_row_that_waits_for_its_next_attempt_is_read_again_with_those_before_i
         Row.from_json({key: value for key, value in waiting.to_json().items() if key != "attempts"})
     ended = over(replace(row, attempt=2), RunState.FAILED, now=T)
     assert Row.from_json({**ended.to_json(), "attempts": []}).terminal
+
+
+def test_a_spent_job_that_its_failures_pause_is_paused_and_not_completed():
+    """Hermes counted its last time before it ran it: a person decides what comes next."""
+    entry = {
+        "run": "20261120T110000Z",
+        "kind": "run",
+        "claim": "c",
+        "claimed_at": T.isoformat(),
+        "fire_at": (T - HOUR).isoformat(),
+    }
+    ours = {"policy": {"pause_after_failures": 1}, "open": [entry], "claimed_through": (T - HOUR).isoformat()}
+    found = job(next_run_at=None, repeat={"times": 2, "completed": 2}, ours=ours)
+    _, row = running(found, started=T - HOUR)
+    for state, left in ((RunState.FAILED, "paused"), (RunState.OK, "completed")):
+        facts = Facts(rows={row.run_id: over(row, state, now=T)})
+        ended = decide(found, facts, FireRequest(via=Trigger.RUN_ENDED, token="e"), T)
+        assert (ended.record["state"], ended.record["enabled"]) == (left, False)

@@ -27,8 +27,8 @@ _SWAPPED: Final = {"+": "-", "-": "+", "*": "+"}
 WORDS: Final = frozenset({"strict", "indent", "because", "reason", "message", "hint", "detail", "doing", "what"})
 """Arguments that are words for people, or say what would be a fault of this program."""
 
-PATIENCE: Final = frozenset({"timeout", "pause", "patience", "sleep", "wait_to_retry", "within"})
-"""Arguments and functions that say how long is waited."""
+PATIENCE: Final = frozenset({"checkpoint", "timeout", "pause", "patience", "sleep", "wait_to_retry", "within"})
+"""Arguments and functions that say how long is waited, and the places at which tests end a process."""
 
 SHOWN: Final = frozenset({"__repr__", "__str__", "line"})
 """Functions that say something to people and do nothing else."""
@@ -179,7 +179,9 @@ def _is_for_people(node: ast.AST) -> bool:
 
 
 def _is_patience(node: ast.AST) -> bool:
-    """Say if it is how long somebody waits before he looks again, or gives up."""
+    """Say if it is how long somebody waits before he looks again, or gives up, or a place where tests may end a process."""
+    if isinstance(node, ast.Expr):
+        return _is_patience(node.value)
     if isinstance(node, ast.keyword):
         return node.arg in PATIENCE
     called = node.func if isinstance(node, ast.Call) else None

@@ -10,7 +10,8 @@ import pytest
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, FireRequest, Outcome, Purpose, Trigger, Wake
 from chronos_cli.core.plan import ArmState
-from chronos_cli.errors import NasUnavailableError, RefusedError
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ExitCode, NasUnavailableError, RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmList
 from chronos_cli.operations import evaluate
@@ -429,7 +430,7 @@ def test_a_delivery_without_a_name_is_named_by_its_instant():
 
 def report_of(document, *, status=200, runs=(ARMED,)):
     return fire.FireReport(
-        job_id="j", outcome=Outcome.CLAIMED, http_status=status, exit_code=0, fire_at=NOW, arm=document, runs=runs,
+        job_id="j", outcome=Outcome.CLAIMED, http_status=status, exit_code=ExitCode.OK, fire_at=NOW, arm=document, runs=runs,
         next={"fire_at": "x"},
     )  # fmt: skip
 
@@ -598,3 +599,34 @@ def test_only_a_callback_that_settled_something_is_taken_for_the_first_of_two(wo
     document = replace(ARMED, last_callback=word, last_callback_at=NOW)
     assert evaluate._settled_at(SimpleNamespace(value=document)) == (NOW if settled else None)
     assert evaluate._settled_at(None) is None
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ((), 0),
+        (("ok",), 0),
+        (("running",), 0),
+        (("failed",), ExitCode.JOB_FAILED),
+        (("ok", "lost"), ExitCode.JOB_FAILED),
+    ],
+)
+def test_a_run_that_is_waited_for_and_fails_decides_the_exit_code(states, code):
+    """A fire that failed itself keeps its own; what was claimed and has ended is answered by 200."""
+    running = [SimpleNamespace(wait=lambda state=state: SimpleNamespace(state=RunState(state))) for state in states]
+    ctx = SimpleNamespace(wire=None)
+    report = replace(report_of(ARMED, runs=()), http_status=202, next=None)
+    ended = fire._ended(ctx, report, running)
+    assert (ended.exit_code, ended.http_status, len(ended.runs)) == (code, 200 if states else 202, len(states))
+    refused = fire._ended(ctx, replace(report, exit_code=ExitCode.TEMPORARY, http_status=503), running)
+    assert (refused.exit_code, refused.http_status) == (ExitCode.TEMPORARY, 503)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.IGNORED, Outcome.CLAIMED])
+def test_a_job_that_is_out_of_force_is_not_armed_by_a_fire(outcome, monkeypatch):
+    """Whatever of it still runs: its delivery is noted, and no more."""
+    ctx, sent = context(ARMED), []
+    monkeypatch.setattr(fire, "_provisioned", lambda *_: sent.append(1) or ARMED)
+    looked = SimpleNamespace(decision=Decision(outcome=outcome, wake=replace(WAKE, at=WAKE.at + HOUR)))
+    report = fire._arm_and_note(ctx, looked, report_of(None), relay(NOW), began=NOW)
+    assert (len(sent), report.arm.last_callback) == (outcome is Outcome.CLAIMED, None if sent else outcome.value)
