@@ -164,3 +164,12 @@ def test_a_record_without_a_count_gets_one_with_its_limit():
         found = edit(job(repeat=repeat), times=5)
         assert found.record["repeat"] == {"times": 5, "completed": 0}
     assert edit(job(repeat={"times": 2, "completed": 1}), times=0).record["repeat"] == {"times": None, "completed": 1}
+
+
+def test_a_single_time_is_had_once_and_an_edit_keeps_the_zone():
+    """Whatever was asked for; a new schedule without a zone is of the job's own."""
+    once = new_record(draft(schedule=Once(at=at(300)), times=7), now=T, token="t", defaults=Policy())
+    assert once["repeat"] == {"times": 1, "completed": 0}
+    berlin = job(ours={"timezone": "Europe/Berlin"}, schedule={"kind": "cron", "expr": "0 9 * * *"})
+    assert edit(berlin, schedule=Cron(expr="0 15 * * *")).cursor == at(2 * 3_600)
+    assert edit(berlin, schedule=Cron(expr="0 15 * * *"), zone=UTC_ZONE, zone_name="UTC").cursor == at(3 * 3_600)

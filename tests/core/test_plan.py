@@ -144,3 +144,14 @@ def test_another_tolerance_moves_an_arm_whose_tolerance_is_known():
     assert plan([DesiredArm(job_id="j", wake=wish, sent=sent(tolerance=None))], {"j": at(300)}) == {"j": Action.KEEP}
     other = sent(tolerance=30, fire_at=at(301))
     assert plan([DesiredArm(job_id="j", wake=wish, sent=other)], {"j": at(300)}) == {"j": Action.KEEP}
+
+
+def test_a_job_of_another_profile_is_kept_only_where_it_is_held():
+    """And not where this store wants it as well."""
+    wishes = [DesiredArm(job_id="gone", wake=None), DesiredArm(job_id="both", wake=CURSOR, sent=sent())]
+    elsewhere = {"gone": "p", "there": "p", "both": "p"}
+    assert plan(wishes, {"there": at(300), "both": at(300)}, elsewhere=elsewhere) == {
+        "there": Action.KEEP,
+        "both": Action.KEEP,
+    }
+    assert plan(wishes, {"there": at(300), "both": at(1)}, elsewhere=elsewhere)["both"] is Action.MOVE

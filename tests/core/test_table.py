@@ -10,7 +10,7 @@ from chronos_cli.core.clock import Trust, is_ahead, is_near, may_settle
 from chronos_cli.core.decision import Facts, FireRequest, Liveness, Outcome, Purpose, Trigger
 from chronos_cli.core.job import HERMES_CLAIM_TTL, HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.row import Row, RunState, begun, over, row_of
+from chronos_cli.core.row import Row, RunState, begun, kept_at, output_of, over, row_of
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -567,3 +567,15 @@ def test_a_spent_job_that_its_failures_pause_is_paused_and_not_completed():
         facts = Facts(rows={row.run_id: over(row, state, now=T)})
         ended = decide(found, facts, FireRequest(via=Trigger.RUN_ENDED, token="e"), T)
         assert (ended.record["state"], ended.record["enabled"]) == (left, False)
+
+
+def test_a_row_names_outputs_of_its_own_run_alone():
+    """What it says of another's file is not believed, in itself or in an earlier attempt."""
+    row = row_of("j", claimed().open[0], claimed().policy)
+    own, second, other = output_of("j", row.run_id, 1), output_of("j", row.run_id, 2), output_of("k", row.run_id, 1)
+    kept = kept_at(
+        replace(row, output=second, attempts=({"output": own}, {"output": other, "n": 1}, {})), "j", row.run_id
+    )
+    assert (kept.output, kept.attempts) == (second, ({"output": own}, {"n": 1}, {}))
+    assert kept_at(replace(row, output=other), "j", row.run_id).output is None
+    assert (kept_at(row, "k", "r").job_id, kept_at(row, "k", "r").run_id) == ("k", "r")

@@ -18,7 +18,7 @@ from chronos_cli.operations import evaluate
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import NasTarget
-from chronos_cli.operations.firing import answering, fire, tick
+from chronos_cli.operations.firing import after_answer, answering, fire, tick
 from chronos_cli.operations.firing.answering import Door
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
@@ -630,3 +630,70 @@ def test_a_job_that_is_out_of_force_is_not_armed_by_a_fire(outcome, monkeypatch)
     looked = SimpleNamespace(decision=Decision(outcome=outcome, wake=replace(WAKE, at=WAKE.at + HOUR)))
     report = fire._arm_and_note(ctx, looked, report_of(None), relay(NOW), began=NOW)
     assert (len(sent), report.arm.last_callback) == (outcome is Outcome.CLAIMED, None if sent else outcome.value)
+
+
+def test_what_a_look_after_the_answer_finds_is_this_jobs_own():
+    """Nothing is meant to be there where nothing was sent, or what was sent is gone; another job's timer is no proof."""
+
+    def looked(document, *arms):
+        ctx = context(*([] if document is None else [document]), nas=ListingNas(arms))
+        return after_answer._look(ctx, "j")
+
+    mine, other = (Arm(job_id=job, fire_at=WAKE.at, fire_at_text="", schedule_id=None) for job in ("j", "k"))
+    later = replace(mine, fire_at=NOW)
+    assert looked(None, mine) == (None, None)
+    assert looked(ARMED, other, later, mine) == (mine, ARMED)
+    assert looked(ARMED, other, later) == (None, ARMED)
+    for change in ({"state": ArmState.CANCELLED}, {"state": ArmState.REFUSED}, {"spent": True}):
+        assert looked(replace(ARMED, **change), mine) == (None, None)
+
+
+class ListingNas(Nas):
+    """One that lists these arms."""
+
+    def __init__(self, arms):
+        super().__init__()
+        self.arms = arms
+
+    def list(self):
+        return ArmList(arms=tuple(self.arms))
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "armed"),
+    [
+        ({}, Outcome.CLAIMED, True), ({}, Outcome.DUPLICATE, False), ({"state": ArmState.ANSWERED}, Outcome.CLAIMED, False),
+        ({"sent_at": NOW - SECOND}, Outcome.CLAIMED, False), ({"sent_at": None}, Outcome.CLAIMED, False),
+        ({"wake": NOW + 2 * HOUR}, Outcome.CLAIMED, False),
+    ],
+)  # fmt: skip
+def test_once_is_enough_where_the_runs_end_has_armed_since_the_fire_came(change, outcome, armed):
+    """Confirmed, for this wake, by the fire that claimed."""
+    document = replace(ARMED, sent_at=NOW, **change) if "sent_at" not in change else replace(ARMED, **change)
+    decision = Decision(outcome=outcome, wake=WAKE)
+    assert fire._is_armed_already(context(), document, decision, relay(WAKE.at), began=NOW) is armed
+
+
+@pytest.mark.parametrize(
+    ("owed", "outcome", "wake", "behind"),
+    [
+        (NOW, Outcome.DUPLICATE, WAKE, True), (None, Outcome.DUPLICATE, WAKE, False), (NOW, Outcome.CLAIMED, WAKE, False),
+        (NOW + MINUTE, Outcome.DUPLICATE, WAKE, False), (NOW, Outcome.DUPLICATE, replace(WAKE, at=NOW), False),
+    ],
+)  # fmt: skip
+def test_what_is_armed_beside_an_owed_fire_stands_behind_it(owed, outcome, wake, behind):
+    """Where this fire is another one, settles nothing, and the wake is still the owed one's."""
+    decision = Decision(outcome=outcome, wake=wake)
+    how = fire._arm_options(context(), replace(ARMED, owed=owed), decision, relay(NOW + MINUTE))
+    assert how["behind"] == (fire.UNNAMED_AHEAD if behind else None)
+    assert (how["named"], how["idle"]) == (NOW + MINUTE, False)
+
+
+def test_an_answer_that_does_not_get_to_nas_carries_nothing():
+    """No door, nothing armed, or a word instead of a wake: the report leaves as it is."""
+    for report, door in (
+        (report_of(ARMED), None),
+        (report_of(None), DOOR),
+        (replace(report_of(ARMED), next="keep"), DOOR),
+    ):
+        assert answering.carried_to_the_end(context(ARMED), report, relay(NOW), door) is report

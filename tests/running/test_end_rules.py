@@ -349,3 +349,27 @@ def test_what_a_dead_owner_left_is_ended_before_its_row_is_settled(alive, over, 
     assert ended == ["r"] * ends
     assert evaluate._ended(ctx, "r", over=over, ending=ending)[1] == ("interrupted" if ends else None)
     assert ended == ["r"] * ends
+
+
+@pytest.mark.parametrize(("fails_at", "keep"), [("read", False), ("write", True)])
+def test_a_lock_is_kept_only_where_a_write_of_ours_may_stand(fails_at, keep):
+    """Then the next look has to see that no job was begun; else the row has nothing to tell of it."""
+
+    def failing(*_):
+        raise TemporaryError("the disk")
+
+    row = SimpleNamespace(value=row_of("j", ENTRY, JOB.policy), version="1")
+    repository = SimpleNamespace(
+        row=failing if fails_at == "read" else lambda *_: row, replace_row=failing, wait_to_retry=lambda _: None
+    )
+    ctx = SimpleNamespace(
+        repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None,
+        processes=SimpleNamespace(told_to_stop=False, elapsed=lambda _: None),
+    )  # fmt: skip
+    hold = Hold()
+    hold.unhandled = ()
+    ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
+    with pytest.raises(TemporaryError):
+        run_row.mark_running(ctx, JOB, ticket, hold)
+    assert hold.kept == [keep]
+    assert run_row._Marking(ctx, JOB, ticket, hold)._lease_is_over()
