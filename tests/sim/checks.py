@@ -346,7 +346,7 @@ class Check:
             and not self._rebooted(run.token)
         ):
             self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its job was never begun: by {task}")
-        if run.supervisor.dead or run.supervisor.failed or ("could not be read" in reason and not run.noted):
+        if run.supervisor.dead or ("could not be read" in reason and not run.noted):
             return
         begun = (row["job_id"], row["run_id"], attempt["attempt"]) in self.starts
         if run.machine != task.machine and self.world.cfg.leaps and not self.world.cfg.nas:

@@ -88,6 +88,7 @@ class World:
         if self.cfg.machines > 1:
             self.skews = [self.rng.uniform(-20, 20) for _ in self.skews]
         self.leapt = [0.0] * self.cfg.machines
+        # A clock may be put between a look and its write: then neither tells what was early, nor what is in time.
         self.loose_time = self.cfg.jumps or self.cfg.leaps
         self.store = Disk()
         self.boots = [0] * self.cfg.machines
@@ -332,9 +333,8 @@ class World:
     def op_edit(self, job: str) -> None:
         policy = self.policy() if self.rng.random() < 0.5 else None
         schedule = self.schedule() if self.rng.random() < 0.7 else None
-        if policy is not None:
-            # Runs that were let overlap may still go when the policy changes.
-            self.overlapping.add(job)
+        if policy is not None and policy.overlap is Overlap.ALLOW:
+            self.overlapping.add(job)  # runs that were let overlap may still go when the policy changes again
 
         def body(task, ctx):
             jobs.edit(ctx, job, edits.Edit(schedule=schedule, policy=policy, name="edited"))
@@ -436,7 +436,9 @@ class World:
     def op_hold(self, _: str) -> None:
         if not self.held:
             self.hold()
-            self.loose_time = True
+            self.loose_time = (
+                True  # what is armed meanwhile stands 15 minutes ahead, and stays so until somebody arms again
+            )
         else:
             self.lift()
             if self.cfg.nas:
