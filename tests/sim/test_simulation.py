@@ -17,7 +17,8 @@ What the protocol survives is played one by one, and in twos and threes where th
 - fires that name no instant are not paired with clocks of ours that jump by hours: such a fire reads as a duplicate
 - a NAS that clears its slot some seconds after the 2xx does so before the second look; later only reconcile could know.
   With one that deletes at all no list lags, since a list is what shows it
-- a NAS that never replaces a timer has no one slot that a redelivery could take, or an upsert empty
+- a NAS that never replaces a timer has no one slot that a redelivery could take, or an upsert empty; nor does its clock
+  run ahead of ours: all that it holds would be fired too early, and each of these fires leaves one more
 - what was not synced is lost where the home lies on one machine's disk; two machines share a bucket, which loses nothing
 - the record of a job rots while nobody is at it, and somebody puts it right later: until then it runs nothing
 - clocks of two machines differ by at most 40 s, which the lease's margin covers; one machine's clock jumps by hours
