@@ -351,7 +351,7 @@ class Check:
         begun = (row["job_id"], row["run_id"], attempt["attempt"]) in self.starts
         if run.machine != task.machine and self.world.cfg.leaps and not self.world.cfg.nas:
             return
-        if not over or (run.supervisor.done and not begun):
+        if not over or (run.supervisor.done and not begun and sees):
             self.fail(f"run {row['run_id']} of {row['job_id']} is lost, but its runner {run.supervisor} never crashed")
 
     def deleting(self, key: str) -> None:
