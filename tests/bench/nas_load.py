@@ -78,8 +78,8 @@ def _client(url: str, token: str, offset: int, count: int, threads: int, batch: 
     out.send((time.perf_counter() - began, failures[0]))
 
 
-def _callback(out: Connection, expected: int) -> None:
-    """A fast callback: answers 200 to every request and sends the arrival times when `expected` came or it is late."""
+def _callback(out: Connection, expected: int, delay_s: float = 0.0) -> None:
+    """A callback: answers 200 to every request, after `delay_s`, and sends the arrival times when `expected` came or it is late."""
     arrivals: list[tuple[float, str]] = []
     done = asyncio.Event()
 
@@ -90,6 +90,8 @@ def _callback(out: Connection, expected: int) -> None:
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 body = await reader.readexactly(length)
                 arrivals.append((time.time(), json.loads(body)["job_id"]))
+                if delay_s:
+                    await asyncio.sleep(delay_s)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 if len(arrivals) >= expected:
                     done.set()
@@ -132,9 +134,11 @@ def provisions(nas: NasProcess, *, count: int = 8_000, threads: int = 8, batch: 
     }
 
 
-def _callback_first(expected: int) -> tuple[Any, Any, str]:
+def _callback_first(expected: int, delay_s: float = 0.0) -> tuple[Any, Any, str]:
     mine, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_callback, args=(theirs, expected), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_callback, args=(theirs, expected, delay_s), daemon=True
+    )
     process.start()
     return process, mine, mine.recv()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 
 import pytest
 
@@ -355,3 +356,43 @@ def test_racing_upserts_cancels_and_relays_never_lose_the_newest_wish(registry, 
     assert errors == []
     held = jobs(registry, agent)
     assert {job_id: one.fire_at for job_id, one in held.items()} == {f"job-{n}": NOW + 5000 for n in range(4)}
+
+
+def test_many_wishes_are_as_many_statements_as_one(registry, backend, agent, clock, monkeypatch):
+    """A batch that arms, arms anew, moves what is tried and cancels runs each kind of statement once for all rows."""
+    texts = []
+    run = type(backend).write
+
+    def write(self, work):
+        def watched(session):
+            kind = type(session)
+
+            class Counted(kind):
+                def all(self, statement, parameters=()):
+                    texts.append(statement)
+                    return kind.all(self, statement, parameters)
+
+                def run(self, statement, parameters=()):
+                    texts.append(statement)
+                    return kind.run(self, statement, parameters)
+
+                def many(self, statement, rows):
+                    texts.extend([statement] * len(rows))
+                    return kind.many(self, statement, rows)
+
+            return work(Counted(session.connection))
+
+        return run(self, watched)
+
+    def batch(size):
+        texts.clear()
+        registry.apply([wish(agent, f"new-{size}-{n}", clock.now + 60, generation=1) for n in range(size)])
+        registry.apply([wish(agent, f"new-{size}-{n}", clock.now + 60, generation=2) for n in range(size)])
+        registry.apply([wish(agent, f"new-{size}-{n}", clock.now + 90, generation=3) for n in range(size)])
+        registry.apply([Cancel(agent_id=agent.id, job_id=f"new-{size}-{n}", generation=4) for n in range(size)])
+        return Counter(text.split()[0] + text.split()[2] for text in texts if not text.startswith("SELECT"))
+
+    monkeypatch.setattr(type(backend), "write", write)
+    assert batch(1) == batch(40)
+    assert batch(3)["DELETEtimers"] == 2
+    assert registry.armed(agent, limit=9) == []

@@ -58,6 +58,18 @@ _TIMER = (
     " accepts, tolerance, generation"
 )
 
+_STATED = {
+    "fire_text": "text",
+    "callback_url": "text",
+    "host": "text",
+    "current": "int",
+    "accepts": "text",
+    "tolerance": "bigint",
+    "generation": "bigint",
+    "due_at": "float8",
+}
+"""What a wish states of a timer, and may state otherwise later: each column and its type."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuePage:
@@ -153,60 +165,46 @@ class TimerRegistry:
         return count
 
     def _store(self, session: Session, changes: Changes) -> None:
+        """Write changes down: one statement of each kind, whatever their number."""
+        given, bind = self.backend.given, self.backend.bind
         if changes.removed:
-            session.many("DELETE FROM timers WHERE schedule_id = ?", [(one,) for one in changes.removed])
+            session.run(
+                f"DELETE FROM timers WHERE schedule_id IN (SELECT id FROM {given(id='text')})",  # noqa: S608
+                bind([(one,) for one in changes.removed], 1),
+            )
         if changes.updated:
-            session.many(
-                "UPDATE timers SET fire_text = ?, callback_url = ?, host = ?, current = ?, accepts = ?, tolerance = ?,"
-                " generation = ?, due_at = CASE WHEN attempts = 0 THEN ? ELSE due_at END WHERE schedule_id = ?",
-                [
-                    (
-                        t.fire_text,
-                        t.callback_url,
-                        t.host,
-                        int(t.current),
-                        _named(t.accepts),
-                        t.tolerance,
-                        t.generation,
-                        t.due_at,
-                        t.schedule_id,
-                    )
-                    for t in changes.updated.values()
-                ],
+            session.run(
+                "UPDATE timers SET fire_text = given.fire_text, callback_url = given.callback_url, host = given.host,"  # noqa: S608
+                " current = given.current, accepts = given.accepts, tolerance = given.tolerance,"
+                " generation = given.generation,"
+                " due_at = CASE WHEN attempts = 0 THEN given.due_at ELSE timers.due_at END"
+                f" FROM {given(id='text', **_STATED)} WHERE schedule_id = given.id",
+                bind([(t.schedule_id, *_stated(t)) for t in changes.updated.values()], 1 + len(_STATED)),
             )
         if changes.added:
-            session.many(
-                "INSERT INTO timers (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at,"
-                " due_at, current, accepts, tolerance, generation) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        t.schedule_id,
-                        t.agent_id,
-                        t.job_id,
-                        t.fire_at,
-                        t.fire_text,
-                        t.callback_url,
-                        t.host,
-                        t.armed_at,
-                        t.due_at,
-                        int(t.current),
-                        _named(t.accepts),
-                        t.tolerance,
-                        t.generation,
-                    )
-                    for t in changes.added.values()
-                ],
+            columns = {"schedule_id": "text", "agent_id": "bigint", "job_id": "text", "fire_at": "bigint"}
+            columns |= {"armed_at": "float8", **_STATED}
+            names = ", ".join(columns)
+            session.run(
+                f"INSERT INTO timers ({names}) SELECT {names} FROM {given(**columns)}",  # noqa: S608
+                bind(
+                    [
+                        (t.schedule_id, t.agent_id, t.job_id, t.fire_at, t.armed_at, *_stated(t))
+                        for t in changes.added.values()
+                    ],
+                    len(columns),
+                ),
             )
             soonest = min(t.due_at for t in changes.added.values())
             if soonest < self._clock() + SOON_S:
                 self.backend.announce(session, soonest)
         if changes.generations:
-            now = self._clock()
-            session.many(
-                "INSERT INTO slots (agent_id, job_id, generation, changed_at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (agent_id, job_id) DO UPDATE SET generation = excluded.generation,"
-                " changed_at = excluded.changed_at",
-                [(agent_id, job_id, number, now) for (agent_id, job_id), number in changes.generations.items()],
+            rows = given(agent="bigint", job="text", number="bigint")
+            session.run(
+                "INSERT INTO slots (agent_id, job_id, generation, changed_at)"  # noqa: S608 - words of ours
+                f" SELECT agent, job, number, ? FROM {rows} WHERE true ON CONFLICT (agent_id, job_id)"
+                " DO UPDATE SET generation = excluded.generation, changed_at = excluded.changed_at",
+                [self._clock(), *bind([(*key, number) for key, number in sorted(changes.generations.items())], 3)],
             )
 
     # -- relays ----------------------------------------------------------------------------------------------------
@@ -400,6 +398,12 @@ class TimerRegistry:
     def armed(self, agent: Agent, *, after: str = "", limit: int) -> list[ArmedTimer]:
         """Return what one agent's list shows: one entry per job later than `after`, by job id, at most `limit`."""
         return list_armed(self.backend, agent, after=after, limit=limit)
+
+
+def _stated(t: Timer) -> tuple[object, ...]:
+    """Return the columns of `_STATED`."""
+    current = int(t.current)
+    return t.fire_text, t.callback_url, t.host, current, _named(t.accepts), t.tolerance, t.generation, t.due_at
 
 
 def _new_id(now: float) -> str:
