@@ -68,7 +68,7 @@ _STATED = {
     "generation": "bigint",
     "due_at": "float8",
 }
-"""What a wish states of a timer, and may state otherwise later: each column and its type."""
+"""Columns that a wish states of a timer, and may state otherwise later, with their types."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
