@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 PEERS = Path(__file__).parent / "peers"
 AHEAD_S = 9
+PAGE = Path(__file__).resolve().parents[2] / "docs/decisions/rows-are-the-queue.md"
+HEAD = "**Figures.**"
 NODE = {"graphile-worker": "relay_graphile.cjs", "pg-boss": "relay_pgboss.cjs", "BullMQ": "relay_bullmq.cjs"}
 OURS = ("chronos", "slow", "SQLite", "three")
 ALL = ("chronos", "PgQueuer", *NODE, *OURS[1:])
@@ -145,13 +147,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5_000)
     parser.add_argument("--only", default=",".join(ALL))
+    parser.add_argument("--page", action="store_true", help="write the table of the decision's page")
     chosen = parser.parse_args()
+    rows: dict[str, Any] = {}
     with running_postgres() as server:
         for name in chosen.only.split(","):
             reason = missing(name)
             with tempfile.TemporaryDirectory() as folder:
                 found = reason or measure(name, server.new_database(), Path(folder), chosen.count)
             print(f"{name:16}", json.dumps(found), flush=True)
+            rows[name] = found
+    if chosen.page:
+        text = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(f"{text.partition(HEAD)[0].rstrip()}\n\n{HEAD}{table(rows, chosen.count)}", encoding="utf-8")
+
+
+def table(rows: dict[str, Any], count: int) -> str:
+    """The figures as the decision's page has them."""
+    lines = [
+        f" `python -m tests.bench.relays --page`, {count:,} due in one second, {os.cpu_count()} cores shared with the callback,",
+        "the database and whatever else ran (the load column). Ours signs each delivery (ES256), the peers sign none and keep no tenant apart.",
+        "",
+        "| | processor time a relay, us | late p50, s | p99, s | last, s | twice | load |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in rows.items():
+        if isinstance(found, dict):
+            keys = ("cpu_us", "p50_s", "p99_s", "last_s", "twice", "load")
+            lines.append(f"| {name} | " + " | ".join(str(found[key]) for key in keys) + " |")
+    return "\n".join(lines) + "\n\nThe plans of the statements stand in [their page](../nas/plans.md).\n"
 
 
 if __name__ == "__main__":
