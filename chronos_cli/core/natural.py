@@ -16,7 +16,7 @@ from typing import Final
 _RATES: Final = {"every minute": 60, "every hour": 3_600}
 _SPANS: Final = {
     "daily": "*", "everyday": "*", "weekdays": "1-5", "weekends": "0,6",
-    "every day": "*", "every weekday": "1-5", "every weekend": "0,6",
+    "every day": "*", "every weekday": "1-5", "every weekend": "0,6", "every weekdays": "1-5", "every weekends": "0,6",
 }  # fmt: skip
 _DAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _SHORT: Final = {"tues": 2, "weds": 3, "thur": 4, "thurs": 4}

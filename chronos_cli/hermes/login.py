@@ -2,7 +2,8 @@
 
 Run by the Python of the environment that hermes-agent is installed in, as `-m chronos_cli.hermes.login`, or by the path
 of this very file where chronos is installed elsewhere: it needs nothing but hermes. The login is the one of the home
-that it is started in, where that has an `auth.json`, else the one that HERMES_HOME names.
+that it is started in, where that has an `auth.json` or is a profile of one that has, else the one that HERMES_HOME
+names.
 """
 
 import os
@@ -14,7 +15,7 @@ def main() -> int:
     """Print the token alone; exit status 1 with one line on stderr where hermes has none to give."""
     here = Path(__file__).resolve().parent  # run by its path, this file brings modules with it that are none of hermes'
     sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != here]
-    if Path("auth.json").exists():
+    if Path("auth.json").exists() or (Path.cwd().parent.name == "profiles" and Path("../../auth.json").exists()):
         os.environ["HERMES_HOME"] = str(Path.cwd())
     out, sys.stdout = sys.stdout, sys.stderr  # what hermes prints on its way is no part of the token
     try:

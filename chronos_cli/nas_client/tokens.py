@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from errno import EFBIG
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.config.settings import PROFILES
 from chronos_cli.errors import AuthError, ConfigError
 from chronos_cli.files import read_file
 from chronos_cli.strict_json import NotJsonError, read_json
@@ -130,7 +131,7 @@ class HomeTokens:
             if rejected in self._rejected:
                 return None
             self._rejected.add(rejected)
-            token = self._fetch(within_s)
+            token = self._fetch(within_s, rejected=rejected)
             if token == rejected:
                 return None
             self._token = token
@@ -138,18 +139,32 @@ class HomeTokens:
 
     @property
     def _auth_path(self) -> str:
-        return os.path.join(self._home, AUTH_FILE)  # noqa: PTH118 - plain text in, plain text out
+        """The file of the login: the home's, or where that has none and is a profile, its root's, as in hermes."""
+        own = os.path.join(self._home, AUTH_FILE)  # noqa: PTH118 - plain text in, plain text out
+        folder, profiles = os.path.split(os.path.dirname(self._home))  # noqa: PTH120 - as above
+        try:
+            if profiles != PROFILES or _login_in(own) is not None:
+                return own
+        except (AuthError, ConfigError):
+            return own  # whoever reads it says what is wrong with it
+        above = os.path.join(folder, AUTH_FILE)  # noqa: PTH118 - as above
+        return above if os.path.lexists(above) else own
 
-    def _fetch(self, within_s: float) -> str:
+    def _fetch(self, within_s: float, *, rejected: str | None = None) -> str:
         command = self._command
         if not self.origin.startswith("token_command"):
+            token = None
             try:
-                return self._read()
+                token = self._read()
+                if token != rejected or self.origin != self._auth_path:
+                    return token
             except ExpiredLoginError:
-                renewal = renewal_command()
-                if renewal is None:
+                if renewal_command() is None:
                     raise
-                command = renewal
+            renewal = renewal_command()  # NAS may know of an end that the login does not tell, or come to it first
+            if renewal is None:
+                return str(token)
+            command = renewal
         from chronos_cli.nas_client.token_command import run_token_command
 
         text = run_token_command(
@@ -174,21 +189,28 @@ class HomeTokens:
         path = self._auth_path
         if not os.path.lexists(path):
             raise AuthError("no NAS token is configured", hint=_HINT)
-        try:
-            document = read_json(_read_text(path, _MAX_AUTH_FILE))
-        except NotJsonError as error:
-            raise AuthError(f"{path} cannot be used: {error}", hint=f"log in again, or {_HINT}") from None
-        state = document
-        for name in ("providers", "nous"):
-            state = state.get(name) if isinstance(state, dict) else None
-        token = state.get("access_token") if isinstance(state, dict) else None
-        if not isinstance(state, dict) or not isinstance(token, str) or not token.strip():
+        state = _login_in(path)
+        token = state.get("access_token") if state is not None else None
+        if state is None or not isinstance(token, str) or not token.strip():
             raise AuthError(f"{path} holds no login to NAS", hint=f"log in with hermes, or {_HINT}")
         expires = _expiry(state.get("expires_at"), token)
         if expires is not None and expires <= self._now():
             ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
             raise ExpiredLoginError(f"the login in {path} expired at {ended}", hint=f"let hermes renew it, or {_HINT}")
         return _check(token, path)
+
+
+def _login_in(path: str) -> dict[str, Any] | None:
+    """Return what an auth.json holds of the login to NAS, None where it has none. Raises AuthError and ConfigError."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        state = read_json(_read_text(path, _MAX_AUTH_FILE))
+    except NotJsonError as error:
+        raise AuthError(f"{path} cannot be used: {error}", hint=f"log in again, or {_HINT}") from None
+    for name in ("providers", "nous"):
+        state = state.get(name) if isinstance(state, dict) else None
+    return state if isinstance(state, dict) else None
 
 
 def _check(text: str, origin: str) -> str:

@@ -17,6 +17,8 @@ READ = [
     ("weekdays at 9am", "0 9 * * 1-5"),
     ("every weekday at 12am", "0 0 * * 1-5"),
     ("weekends at noon", "0 12 * * 0,6"),
+    ("every weekdays at 9am", "0 9 * * 1-5"),
+    ("every weekends 10:00", "0 10 * * 0,6"),
     ("daily at 7", "0 7 * * *"),
     ("daily 07:05", "5 7 * * *"),
     ("every day at 12pm", "0 12 * * *"),

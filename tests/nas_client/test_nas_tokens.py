@@ -144,6 +144,24 @@ class TestLogin:
         assert not source.configured()
         assert "expired at 2020-01-01T00:00:00Z" in failure(lambda: get(source), AuthError).message
 
+    def test_of_a_profile(self, home):
+        """A profile without a login of its own has its root's, as in Hermes; its own comes first, also a broken one."""
+        profile = home / "profiles" / "work"
+        profile.mkdir(parents=True)
+        log_in(home, access_token="roots", expires_at=FAR)
+        source = tokens(profile)
+        assert (get(source), source.origin) == ("roots", str(home / "auth.json"))
+        (profile / "auth.json").write_text('{"providers": {"other": {}}}')
+        assert get(tokens(profile)) == "roots"
+        log_in(profile, access_token="own", expires_at=FAR)
+        assert get(tokens(profile)) == "own"
+        (profile / "auth.json").write_text("{")
+        assert str(profile / "auth.json") in failure(lambda: get(tokens(profile)), AuthError).message
+        assert tokens(profile).problem() is not None
+        (profile / "auth.json").unlink()
+        (home / "elsewhere").mkdir()
+        assert not tokens(home / "elsewhere").configured()
+
     def test_edge(self, home):
         """A login is good to its last second."""
         log_in(home, access_token="t", expires_at="2026-11-20T15:34:15Z")

@@ -273,13 +273,19 @@ def test_an_expired_login_is_renewed_by_hermes_own_resolver(agent, hermes, monke
         json.dumps({"version": 1, "providers": {"nous": state}, "active_provider": "nous"})
     )
     env = {"PATH": os.environ["PATH"], "HOME": str(agent.home.parent), "HERMES_PORTAL_BASE_URL": url}
+    profile = agent.home / "profiles" / "work"  # it has no login of its own, so hermes gives it its root's
+    profile.mkdir(parents=True)
     try:
-        done = subprocess.run([hermes.python, str(ROOT / "chronos_cli" / "hermes" / "login.py")], cwd=agent.home, env=env,
-                              capture_output=True, text=True, timeout=90, check=False)  # fmt: skip
+        done, below = (
+            subprocess.run([hermes.python, str(ROOT / "chronos_cli" / "hermes" / "login.py")], cwd=place, env=env,
+                           capture_output=True, text=True, timeout=90, check=False)
+            for place in (agent.home, profile)
+        )  # fmt: skip
     finally:
         server.shutdown()
         server.server_close()
     assert (done.returncode, done.stdout) == (0, "renewed\n"), done.stderr
+    assert (below.returncode, below.stdout) == (0, "renewed\n"), below.stderr
     assert json.loads((agent.home / "auth.json").read_text())["providers"]["nous"]["refresh_token"] == "next"
     (agent.home / "auth.json").unlink()
     lost = subprocess.run([hermes.python, str(ROOT / "chronos_cli" / "hermes" / "login.py")], cwd=agent.home,

@@ -17,7 +17,7 @@ from chronos_cli.errors import AuthError
 from chronos_cli.hermes import inside, run
 from chronos_cli.hermes.judging import OtherTokenError, TokenJudge
 from chronos_cli.running.errors import ActionError
-from tests.callback.shim_home import ROOT, ShimHome
+from tests.callback.shim_home import ROOT, ShimHome, add_job
 from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
 
@@ -297,6 +297,45 @@ def test_it_is_a_token_command_for_a_hermes_elsewhere(home, hermes, nas, command
     put(home, "job", ago=-3600)
     hermes.provider.register_job("job")
     assert bearers(nas) == {"Bearer renewed"}
+
+
+def test_a_login_that_nas_calls_over_is_renewed_too(home, hermes, nas):
+    """NAS's clock is ahead of ours, or the login does not tell its end: a 401 has Hermes renew it, once."""
+
+    def strict(call):
+        return nas.by_contract(call) if call.headers["Authorization"] == "Bearer renewed" else Answer(401, {})
+
+    log_in(home, expires_at=None)
+    at = put(home, "job")
+    start(hermes)
+    nas.answer = strict
+    assert hermes.door.post(hermes.provider, token(home, "job", at), "job") == 202
+    assert datetime.fromisoformat(nas.armed["job"]["fire_at"]) == at + timedelta(hours=2)
+    nas.answer = lambda _: Answer(401, {})
+    put(home, "made", ago=-3600)
+    with pytest.raises(AuthError, match="did not accept the token"):
+        hermes.provider.register_job("made")
+
+
+@pytest.mark.parametrize("as_command", [False, True])
+def test_a_profile_has_its_roots_login_renewed(home, hermes, nas, as_command):
+    """Where it has none of its own, as in Hermes: what is renewed is kept where it was found."""
+    log_in(home)
+    profile = home.home / "profiles" / "work"
+    profile.mkdir(parents=True)
+    config = (home.home / "config.yaml").read_text()
+    if as_command:
+        argv = json.dumps([sys.executable, "-P", "-m", "chronos_cli.hermes.login"])
+        config = config.replace("  chronos:\n", f"  chronos:\n    token_command: {argv}\n")
+    (profile / "config.yaml").write_text(config)
+    add_job(profile, "theirs", "every 1h", "true", ago=1)
+    assert home.fire("theirs").json["result"] == "claimed"
+    until = time.monotonic() + 20
+    while "theirs" not in nas.armed and time.monotonic() < until:
+        time.sleep(0.02)
+    assert bearers(nas) == {"Bearer renewed"}
+    assert json.loads((home.home / "auth.json").read_text())["providers"]["nous"]["access_token"] == "renewed"
+    assert not (profile / "auth.json").exists()
 
 
 def test_a_login_that_hermes_cannot_renew_says_why(home, hermes, nas):

@@ -11,10 +11,12 @@ class AuthError(RuntimeError):
 
 
 def resolve_nous_access_token(*, timeout_seconds=15.0):
-    path = get_hermes_home() / "auth.json"
+    home = get_hermes_home()
+    root = home.parent.parent if home.parent.name == "profiles" else home  # whose login a profile has, without its own
+    path = next(place / "auth.json" for place in (home, root) if (place / "auth.json").exists())
     document = json.loads(path.read_text())
     state = document["providers"]["nous"]
-    if datetime.fromisoformat(state["expires_at"]) > datetime.now(UTC):
+    if state["expires_at"] and datetime.fromisoformat(state["expires_at"]) > datetime.now(UTC):
         return state["access_token"]
     print("renewing the login")
     if not state.get("refresh_token"):
