@@ -89,7 +89,7 @@ def _weekdays(text: str, whole: str) -> str:
         if -1 in numbers or len(numbers) > 2:
             raise UsageError(f"'{item}' in '{whole}' is no day of the week", hint="write Mon, or Mon..Fri")
         if len(numbers) == 2:
-            low, high = numbers[0], numbers[1] or 7  # Sunday ends a week there
+            low, high = numbers[0] or 7, numbers[1] or 7  # Sunday ends a week there
             if low > high:
                 raise UsageError(f"'{item}' in '{whole}' goes past the end of the week", hint="write its two parts")
             found.append(str(low) if low == high else f"{low}-{high}")

@@ -18,7 +18,7 @@ from chronos_cli.core.schedule import Interval, parse_schedule
 from chronos_cli.durations import format_duration, parse_seconds
 from chronos_cli.errors import UsageError
 from chronos_cli.operations.foreign.calendar_events import from_event
-from chronos_cli.operations.foreign.units import read_unit, words_of
+from chronos_cli.operations.foreign.units import Unit, commands_of, read_unit, words_of
 from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.schedule import Schedule
     from chronos_cli.operations.foreign.crontab import Machine
-    from chronos_cli.operations.foreign.units import Unit
 
 _ACCURACY_S: Final = 60
 _SPANS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
@@ -44,6 +43,15 @@ _HANDLED: Final = frozenset({
     "Type", "ExecStart", "Environment", "EnvironmentFile", "WorkingDirectory", "User", "Group", "TimeoutStartSec",
     "TimeoutSec", "RuntimeMaxSec", "TimeoutStopSec", "StandardOutput", "StandardError", "SyslogIdentifier",
     "StandardInput", "Restart", "RemainAfterExit", "KillMode",
+})  # fmt: skip
+_OF_TIMERS: Final = frozenset({
+    "OnCalendar", "OnUnitActiveSec", "OnBootSec", "OnStartupSec", "OnActiveSec", "Unit", "Persistent", "AccuracySec",
+    "RandomizedDelaySec", "FixedRandomDelay", "OnClockChange", "OnTimezoneChange", "WakeSystem", "RemainAfterElapse",
+})  # fmt: skip
+_ONLY_WORDS: Final = frozenset({"Description", "Documentation", "SourcePath", "OnFailure", "DefaultDependencies"})
+_OF_MACHINES: Final = frozenset({
+    "ACPower", "Architecture", "CPUFeature", "CPUs", "Capability", "Firmware", "FirstBoot", "Host", "KernelCommandLine",
+    "KernelVersion", "Memory", "OSRelease", "Security", "Virtualization",
 })  # fmt: skip
 _TYPES: Final = ("simple", "exec", "oneshot", "idle")
 _VARIABLE_THERE: Final = re.compile(r"(?<!\$)(?:\$\$)*\$\{?[A-Za-z_][A-Za-z0-9_]*\}?")
@@ -95,9 +103,13 @@ def _jobs(
     action = _action(service, env, machine, files)
     env = _below_files(env, files, notes)
     _limits(service, policy)
-    ignored = sorted(service.keys("Service") - _HANDLED)
+    _conditions(timer, service)
+    ignored = sorted((service.keys("Service") - _HANDLED) | (timer.keys("Timer") - _OF_TIMERS)
+                     | ((service.keys("Unit") | timer.keys("Unit")) - _ONLY_WORDS) | _elsewhere(service))  # fmt: skip
     if ignored:
         notes.append(f"not taken over: {', '.join(ignored)}")
+    if service.last("Unit", "OnFailure"):
+        notes.append("OnFailure starts nothing here: --on-failure names a program that hears of failures")
     folder = _folder(service, machine, begins_in)
     found = []
     for count, (schedule, zone_of, written) in enumerate(schedules):
@@ -125,12 +137,27 @@ def _jobs(
 
 
 def _unit(path: Path) -> Unit:
-    try:
-        return read_unit(path.read_bytes().decode(), path.name)
-    except OSError as error:
-        raise UsageError(f"{path.name} cannot be read: {error.strerror}", hint="put it beside the timer") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path.name} is not UTF-8 text", hint="save it as UTF-8") from error
+    """A unit with its drop-ins (`NAME.d/*.conf` beside it, in /etc and /run), which add to it in the order of names."""
+    values: dict[tuple[str, str], tuple[str, ...]] = {}
+    for part in (path, *_drop_ins(path)):
+        try:
+            found = read_unit(part.read_bytes().decode(), part.name)
+        except OSError as error:
+            raise UsageError(f"{part.name} cannot be read: {error.strerror}", hint="put it beside the timer") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{part.name} is not UTF-8 text", hint="save it as UTF-8") from error
+        for key, given in found.values.items():
+            values[key] = (*values.get(key, ()), *given)
+    return Unit(name=path.name, values=values)
+
+
+def _drop_ins(path: Path) -> list[Path]:
+    """The drop-ins of a unit, each name once; of a packaged one also those in /etc."""
+    folders = [path.parent]
+    if path.parent.as_posix().startswith(("/usr/lib/systemd/", "/lib/systemd/")):
+        folders += [Path(root, "systemd", path.parent.name) for root in ("/run", "/etc")]
+    found = {one.name: one for folder in folders for one in (folder / f"{path.name}.d").glob("*.conf")}
+    return [found[name] for name in sorted(found)]
 
 
 def seconds_of(text: str) -> float:
@@ -189,6 +216,23 @@ def _rate(timer: Unit, zone_name: str, notes: list[str]) -> list[tuple[Schedule,
     if first is not None:
         notes.append(f"{first} is left out: it begins {format_duration(int(span))} after the import")
     return [(Interval(seconds=int(span)), zone_name, every)]
+
+
+def _conditions(timer: Unit, service: Unit) -> None:
+    """Raise UsageError where a file or a user decides whether it runs; what a machine must be is noted by its name."""
+    for key in sorted(timer.keys("Unit") | service.keys("Unit")):
+        if key.startswith(("Condition", "Assert")) and key.removeprefix("Condition") not in _OF_MACHINES:
+            raise UsageError(f"{key} decides whether it runs", hint="put what it does into the command")
+
+
+def _elsewhere(service: Unit) -> frozenset[str]:
+    """The handled keys whose value sends output elsewhere, changes the group, or keeps it from running again."""
+    places = ("file", "append", "truncate", "socket", "tty", "fd")
+    outputs = ("StandardOutput", "StandardError")
+    found = {key for key in outputs if (service.last("Service", key) or "").partition(":")[0] in places}
+    return frozenset(
+        found | {key for key in ("Group", "RemainAfterExit") if service.last("Service", key) not in (None, "no")}
+    )
 
 
 def _environment(service: Unit, machine: Machine, notes: list[str]) -> dict[str, str]:
@@ -261,14 +305,15 @@ def _action(service: Unit, env: Mapping[str, str], machine: Machine, files: tupl
         raise UsageError("Restart starts it again by itself", hint="use --retries with `chronos job add`")
     if service.last("Service", "StandardInput") not in (None, "null"):
         raise UsageError("StandardInput has no counterpart", hint="put what it reads into the command")
-    lines = service.all("Service", "ExecStart")
+    lines = [one for line in service.all("Service", "ExecStart") for one in commands_of(line)]
     if not lines or (len(lines) > 1 and kind != "oneshot"):
         raise UsageError(f"it has {len(lines) or 'no'} ExecStart", hint="put the service right")
     if files and (named := next((match[0] for match in map(_VARIABLE_THERE.search, lines) if match), None)):
         raise UsageError(
             f"ExecStart has {named}, which an EnvironmentFile may set when it starts", hint="write sh -c '...' there"
         )
-    commands = [_command(line, env, machine, service) for line in lines]
+    own = {"HOME": machine.folder, "USER": machine.user, "LOGNAME": machine.user}
+    commands = [_command(line, own | dict(env), machine, service) for line in lines]
     if len(commands) == 1 and not commands[0][1]:
         return {"command": commands[0][0]}
     # The next starts where the one before went well, or began with a dash.
@@ -309,4 +354,6 @@ def _folder(service: Unit, machine: Machine, begins_in: str) -> str:
     if given is None:
         return begins_in
     folder = _specified(given.removeprefix("-"), machine, service)
+    if folder != "~" and not folder.startswith("/"):
+        raise UsageError(f"WorkingDirectory={given} is no whole path", hint="name the folder in full")
     return machine.folder if folder == "~" else folder

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"',
-                   "'": "'", "s": " "}  # fmt: skip
+                   "'": "'", "s": " ", ";": ";"}  # fmt: skip
 
 
 @frozen
@@ -53,7 +53,7 @@ def read_unit(text: str, name: str) -> Unit:
     values: dict[tuple[str, str], tuple[str, ...]] = {}
     section = ""
     begun: list[str] = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate([*text.split("\n"), ""], 1):  # the last ends a line that is continued past the end
         line = raw.strip() if not begun else raw.rstrip()
         if line.lstrip().startswith(("#", ";")) or (not line and not begun):
             continue
@@ -73,6 +73,20 @@ def read_unit(text: str, name: str) -> Unit:
     return Unit(name=name, values=values)
 
 
+def commands_of(line: str) -> list[str]:
+    """Split a line into its commands, which a word `;` of its own separates; a quoted or escaped one is a word."""
+    found, begin, quote, escaped = [], 0, "", False
+    for place, letter in enumerate(line):
+        if escaped or letter == "\\":
+            escaped = not escaped
+        elif quote or letter in "\"'":
+            quote = "" if letter == quote else quote or letter
+        elif letter == ";" and line[place - 1 : place].isspace() and not line[place + 1 : place + 2].strip():
+            found.append(line[begin:place].strip())
+            begin = place + 1
+    return [command for command in (*found, line[begin:].strip()) if command]
+
+
 def words_of(text: str, expand: Callable[[str], str]) -> list[str]:
     """Split a line into words, quotes and escapes taken away, each word expanded. Raises UsageError."""
     words: list[str] = []
@@ -89,7 +103,7 @@ def words_of(text: str, expand: Callable[[str], str]) -> list[str]:
                 word = [*(word or []), letter]
         elif letter in "\"'":
             quote, word = letter, word or []
-        elif letter.isspace():
+        elif letter in " \t\n\r":
             if word is not None:
                 words.append(expand("".join(word)))
             word = None
