@@ -294,11 +294,11 @@ def test_an_arm_of_another_portal_or_audience_is_none_of_this_stores():
     assert reconcile._same_identity(replace(ARMED, audience=""), wire)
     assert not reconcile._same_identity(replace(ARMED, portal_url="https://old"), wire)
     assert not reconcile._same_identity(replace(ARMED, audience="agent:2"), wire)
-    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": ARMED}, wire)] == [WAKE.at]
+    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": ARMED}, wire, context())] == [WAKE.at]
     other = replace(ARMED, audience="agent:2")
-    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": other}, wire)] == [None]
-    assert reconcile._wishes({}, {"j": other}, wire) == []
-    assert [wish.known for wish in reconcile._wishes({}, {"j": ARMED}, wire)] == [False]
+    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": other}, wire, context())] == [None]
+    assert reconcile._wishes({}, {"j": other}, wire, context()) == []
+    assert [wish.known for wish in reconcile._wishes({}, {"j": ARMED}, wire, context())] == [False]
 
 
 def test_a_newer_wish_of_the_same_instant_stands_for_ours():
@@ -613,7 +613,12 @@ def test_only_a_callback_that_settled_something_is_taken_for_the_first_of_two(wo
 )
 def test_a_run_that_is_waited_for_and_fails_decides_the_exit_code(states, code):
     """A fire that failed itself keeps its own; what was claimed and has ended is answered by 200."""
-    running = [SimpleNamespace(wait=lambda state=state: SimpleNamespace(state=RunState(state))) for state in states]
+    running = [
+        SimpleNamespace(
+            first_of=lambda going: going[0], wait=lambda state=state: SimpleNamespace(state=RunState(state))
+        )
+        for state in states
+    ]
     ctx = SimpleNamespace(wire=None)
     report = replace(report_of(ARMED, runs=()), http_status=202, next=None)
     ended = fire._ended(ctx, report, running)
@@ -697,3 +702,18 @@ def test_an_answer_that_does_not_get_to_nas_carries_nothing():
         (replace(report_of(ARMED), next="keep"), DOOR),
     ):
         assert answering.carried_to_the_end(context(ARMED), report, relay(NOW), door) is report
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "word"),
+    [
+        (Outcome.CLAIMED, 202, "accepted"),
+        (Outcome.QUEUED, 200, "accepted"),
+        (Outcome.CLAIMED, 503, "claimed"),
+        (Outcome.STALE, 200, "stale"),
+    ],
+)
+def test_an_answer_accepts_what_it_takes_and_carries_a_wake_by_a_2xx_alone(outcome, status, word):
+    """One that has NAS come again has accepted nothing."""
+    body = answering.body_of(replace(report_of(ARMED, status=status), outcome=outcome))
+    assert (body["status"], body.get("next")) == (word, {"fire_at": "x"} if status < 300 else None)

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.decision import Decision, Liveness, Outcome, Start
+from chronos_cli.core.decision import Decision, Facts, Liveness, Outcome, Start
+from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
 from chronos_cli.errors import TemporaryError
@@ -88,7 +89,7 @@ def test_what_is_queued_is_left_to_the_active_machine(standby, monkeypatch):
 def test_a_slot_is_waited_for_by_the_first_run_alone():
     """What goes on beside it is waited for when the next slot is needed, or at the end."""
     rows = [SimpleNamespace(run_id=name) for name in "abc"]
-    running = [(row.run_id, SimpleNamespace(wait=lambda row=row: row)) for row in rows]
+    running = [(row.run_id, SimpleNamespace(first_of=lambda going: going[0], wait=lambda row=row: row)) for row in rows]
     ended, failed = [], {}
     tick._collect(running, ended, failed, only_first=True)
     assert (ended, len(running)) == (rows[:1], 2)
@@ -373,3 +374,16 @@ def test_a_lock_is_kept_only_where_a_write_of_ours_may_stand(fails_at, keep):
         run_row.mark_running(ctx, JOB, ticket, hold)
     assert hold.kept == [keep]
     assert run_row._Marking(ctx, JOB, ticket, hold)._lease_is_over()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_that_failed_is_tried_again_unless_only_its_asker_could_start_it(own):
+    """By its result, when a look comes upon it."""
+    entry = replace(ENTRY, own=own)
+    row = begun(
+        row_of("j", entry, JOB.policy), starter="s", owner={"token": "t"}, now=T, lease_ends_at=T + timedelta(hours=1)
+    )
+    facts = Facts(rows={entry.run: row}, results={entry.run: RunResult(state=RunState.FAILED, finished_at=T)})
+    hand = OpenRuns(replace(JOB, open=(entry,)), facts, T)
+    hand.survey(newer=None)
+    assert [settled.state for settled in hand.settle] == [RunState.FAILED if own else RunState.ACCEPTED]
