@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+import requests
 
 from tests.cli.conftest import connect, shift, tree
 from tests.nas_process import running_nas
@@ -336,3 +337,48 @@ def test_a_changed_callback_url_moves_every_arm(chronos, armed_home):
     assert {view["id"] for view in listed["jobs"] if view["will_fire"]} == SIX
     again = chronos("reconcile", "--json", home=armed_home, env=new).json["plan"]
     assert {step["action"] for step in again["steps"]} == {"keep"}
+
+
+def provision(nas, agent, job_id, generation):
+    """Send a provision as an older or another process would; its status."""
+    at = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+    body = {"job_id": job_id, "fire_at": at, "agent_callback_url": CALLBACK, "dedup_key": f"{job_id}:{at}"}
+    return requests.post(
+        f"{nas.url}/api/agent-cron/provision",
+        json={**body, "generation": generation},
+        headers={"Authorization": f"Bearer {agent.token}"},
+        timeout=10,
+    ).status_code
+
+
+def drop(chronos, home, verb, job_id):
+    """Have the timer of a job dropped: by a pause, by hand, or by a reconcile that finds it paused."""
+    if verb == "reconcile":
+        stored = json.loads((home / "cron/jobs.json").read_text())
+        stored["jobs"][0] |= {"state": "paused", "enabled": False}
+        (home / "cron/jobs.json").write_text(json.dumps(stored))
+    words = {"pause": ("job", "pause", job_id), "cancel": ("cancel", job_id, "--yes"), "reconcile": ("reconcile",)}
+    assert chronos(*words[verb], home=home).code == 0
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel", "reconcile"])
+def test_a_cancel_is_newer_than_all_that_was_sent_before(chronos, home, nas, agent, verb):
+    """What was on its way, an answer or another process's arm, arms nothing once the cancel is there."""
+    connect(home, nas, agent, CALLBACK)
+    chronos("job", "add", "0 9 * * *", "--id", verb, "--shell", "true", home=home)
+    sent = json.loads((home / f"cron/arms/{verb}.json").read_text())["generation"]
+    drop(chronos, home, verb, verb)
+    assert provision(nas, agent, verb, sent) == 409
+    assert nas.armed(agent) == {}
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel", "reconcile"])
+def test_a_cancel_that_nas_calls_old_is_sent_again_as_the_newest(chronos, home, nas, agent, verb):
+    """NAS has heard a wish of a clock that was ahead: the cancel takes over its number, and counts."""
+    connect(home, nas, agent, CALLBACK)
+    job_id = f"old-{verb}"
+    chronos("job", "add", "0 9 * * *", "--id", job_id, "--shell", "true", home=home)
+    assert provision(nas, agent, job_id, 2**60) == 200
+    drop(chronos, home, verb, job_id)
+    assert nas.armed(agent) == {}
+    assert json.loads((home / f"cron/arms/{job_id}.json").read_text())["state"] == "cancelled"

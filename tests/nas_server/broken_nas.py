@@ -109,7 +109,9 @@ class BrokenNas:
                 "armed": armed,
                 "features": ["generation", "arm-in-answer", "spread", "deliveries", "callback-proof"],
             }
-        named = ["generation", "keeps-slot"] if self.fault in {"ignores-generation", "not-owed"} else []
+        named = (
+            ["generation", "keeps-slot"] if self.fault in {"ignores-generation", "forgets-cancel", "not-owed"} else []
+        )
         return 200, {"armed": armed, "features": named}
 
     def post(self, path, body, authorization):
@@ -148,6 +150,10 @@ class BrokenNas:
             if new or self.fault == "asks-each-time":
                 self.challenge(slot["url"])
         with self.lock:
+            if self.fault == "forgets-cancel":
+                if slot["generation"] < self.generations.get(job_id, 0):
+                    return 409, {"error": "stale_generation", "generation": self.generations[job_id]}
+                self.generations[job_id] = slot["generation"]
             held = self.slots.get(job_id)
             if not (held and (held["fire_at"] == slot["fire_at"] or self.fault == "no-upsert")):
                 self.slots[job_id] = slot

@@ -25,7 +25,8 @@ FIRST_HOP = {
     "unknown-404": {"cancel-unknown"},
     "malformed-500": {"malformed"},
     "bad-paging": {"paging"},
-    "ignores-generation": {"generation"},
+    "ignores-generation": {"generation", "cancel-generation"},
+    "forgets-cancel": {"cancel-generation"},
 }
 
 THIRD_HOP = {

@@ -155,13 +155,13 @@ class Server:
     def cancel(self, job: str, generation: int | None) -> None:
         if generation is not None and self.kind and generation < self.generations.get(job, 0):
             raise self._stale(job)
+        if generation is not None and self.kind:
+            self.generations[job] = generation
         backends.remember(self)
         self.beside.pop(job, None)
         self.world.log("NAS drops %s of %s", self.slots.pop(job, None), job)
         for delivery in self.deliveries:
-            if delivery.job_id == job and not delivery.ghost and (
-                "upsert cancels redelivery" in self.char or answers.claims(self)
-            ):  # fmt: skip
+            if delivery.job_id == job and not delivery.ghost and "upsert cancels redelivery" in self.char:
                 delivery.cancelled = True
         self.deliveries = [d for d in self.deliveries if not (d.cancelled and not d.handling)]
         self.world.check.slot_cancelled(job)

@@ -111,6 +111,17 @@ def _generation(probe: ContractProbe) -> None:
     demand(probe.instant(job_id) == newer, "an older generation replaced the newer")
 
 
+def _cancel_generation(probe: ContractProbe) -> None:
+    if FEATURE_GENERATION not in probe.features():
+        raise NotTestedError("not offered")
+    job_id = probe.job("cancel-generation")
+    demand(probe.provision(job_id, ahead(DAY_S), generation=7).status == 200, "a generation was not taken")
+    demand(probe.cancel(job_id, generation=9).status == 200, "a cancel with a generation was not taken")
+    status = probe.provision(job_id, ahead(DAY_S), generation=8).status
+    demand(status == 409, f"a provision older than the cancel answered {status}")
+    demand(probe.instant(job_id) is None, "a provision older than the cancel armed the job")
+
+
 CLAUSES = (
     Clause(name="auth", hop=1, text="a call without a token, or with a wrong one, is refused", check=_token_needed),
     Clause(name="provision", hop=1, text="provision answers 200 with a schedule_id", check=_provision_answers),
@@ -123,4 +134,10 @@ CLAUSES = (
     Clause(name="paging", hop=1, text="a list in pages shows every job once", check=_pages),
     Clause(name="batch", hop=1, text="a batch answers each item at its place", check=_batch),
     Clause(name="generation", hop=1, text="an older generation is refused", check=_generation),
+    Clause(
+        name="cancel-generation",
+        hop=1,
+        text="a cancel's generation counts: what is older than it arms nothing",
+        check=_cancel_generation,
+    ),
 )

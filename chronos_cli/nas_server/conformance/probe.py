@@ -235,9 +235,9 @@ class ContractProbe:
         demand(isinstance(schedule_id, str) and schedule_id, "provision answered no schedule_id")
         return str(schedule_id)
 
-    def cancel(self, job_id: str) -> ProbeAnswer:
+    def cancel(self, job_id: str, **more: Any) -> ProbeAnswer:
         """Cancel a job."""
-        return self.call("POST", CANCEL_PATH, {"job_id": job_id})
+        return self.call("POST", CANCEL_PATH, {"job_id": job_id, **more})
 
     def listed(self, limit: int | None = None) -> list[dict[str, Any]]:
         """All entries of the list, through all its pages. Raises BrokenError for one that is malformed."""

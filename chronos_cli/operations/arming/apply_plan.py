@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.plan import Action, ArmState, Step
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
-from chronos_cli.frozen import frozen, replace
+from chronos_cli.frozen import frozen
 from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
 from chronos_cli.operations.arming.arm import (
     DELIVERED,
     STALE_GENERATION,
     arm,
+    behind_nas,
+    cancel_of,
+    cancelled,
     confirmation,
     failure,
     on_its_way,
@@ -76,7 +79,7 @@ def apply_plan(
             seen = settled.arms.get(job_id) or no_arm(job_id)
             wishes[job_id] = wake, seen, _sending(wire, wake, ctx.clock, lost=lost, known=seen.value.generation)
         elif present_wake(ctx, job_id) is None:
-            requests.append(CancelRequest(job_id=job_id))
+            requests.append(cancel_of(job_id, documents.get(job_id), ctx.clock()))
     packing = Packing(ctx, settled.index, documents)
     packed = packable(settled.index, wishes, pack_from)
     taken = packing.send({job_id: wishes[job_id][2](wishes[job_id][1].value) for job_id in steps if job_id in packed})
@@ -98,19 +101,12 @@ def apply_plan(
     for noted in chain.from_iterable(results):
         step, certain = steps[noted.job_id], noted.certain
         if noted.error is None and step.action is Action.CANCEL:
-            certain = present_wake(ctx, step.job_id) is None
+            certain = certain and present_wake(ctx, step.job_id) is None
         if certain:
             done.append(StepResult(step=step, error=noted.error))
         else:
             again.append(step)
     return done + [StepResult(step=step, error=_arm_again(ctx, nas, step.job_id)) for step in again]
-
-
-def cancelled_at(now: datetime) -> _Change:
-    """The change that notes that NAS holds nothing any more."""
-    return lambda document: replace(
-        document, state=ArmState.CANCELLED, wake=None, generation=document.next_generation(now), error=None
-    )
 
 
 def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
@@ -149,16 +145,24 @@ def _noted(
     if sent is not None:
         change, certain = _verdict(result, sent, ctx.clock())
         return packing.note(SendNote(job_id=job_id, error=error if certain else None, certain=certain), change)
-    if job_id not in under_way:
-        if error is None:
-            ctx.repository.change_arm(job_id, cancelled_at(ctx.clock()))
-        return [SendNote(job_id=job_id, error=error, certain=True)]
+    if isinstance(result.request, CancelRequest):
+        return [_noted_cancel(ctx, result.request, error)]
     stored = under_way[job_id]
     change, certain = _verdict(result, stored.value, ctx.clock())
     if change is not None:
         document = ctx.repository.swap_arm(job_id, change, stored).value
         certain = certain and not (error is None and overtaken(document, stored.value))
     return [SendNote(job_id=job_id, error=error if certain else None, certain=certain)]
+
+
+def _noted_cancel(ctx: Context, request: CancelRequest, error: ChronosError | None) -> SendNote:
+    job_id = request.job_id
+    if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
+        ctx.repository.change_arm(job_id, behind_nas(error))
+        return SendNote(job_id=job_id, error=None, certain=False)
+    if error is None:
+        ctx.repository.change_arm(job_id, cancelled(request, ctx.clock()))
+    return SendNote(job_id=job_id, error=error, certain=True)
 
 
 def _verdict(result: CallResult, sent: ArmDocument, now: datetime) -> tuple[_Change | None, bool]:

@@ -17,7 +17,7 @@ from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import HELD_STATES, ArmState, instant_to_send
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import ArmRequest
+from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
 from chronos_cli.operations.evaluate import present_wake
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def arm(
     for number in range(_ROUNDS):
         if wake is None:
             # What was sent in an earlier round may have reached NAS after the cancel that the document tells of.
-            document, certain, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0), True, False
+            document, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0)
+            certain = not stale
         else:
             document, certain, stale = _send(
                 ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind, in_answer=in_answer
@@ -278,19 +279,64 @@ def failure(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], A
     )
 
 
-def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> ArmDocument:
-    """Cancel what NAS may still hold for a job that wants nothing; `sure`: whatever the document says."""
+def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> tuple[ArmDocument, bool]:
+    """Cancel what NAS may still hold for a job that wants nothing; `sure`: whatever the document says.
 
-    def cancelled(document: ArmDocument) -> ArmDocument:
-        generation = document.next_generation(ctx.clock())
-        return replace(document, state=ArmState.CANCELLED, wake=None, generation=generation, error=None)
-
+    Returns the document, and whether NAS holds a newer wish than this one.
+    """
     stored = ctx.repository.arm(job_id)
     if stored is not None and not sure and not may_be_held(stored.value, ctx.clock()):
-        return stored.value
+        return stored.value, False
+    request = cancel_of(job_id, None if stored is None else stored.value, ctx.clock())
     if job_id not in ctx.elsewhere().same_agent:  # else the slot is that home's: the job moved there, or has a namesake
-        nas.cancel(job_id)
-    return ctx.repository.change_arm(job_id, cancelled)
+        try:
+            nas.cancel(job_id, request.generation)
+        except NasRejectedError as error:
+            if error.reason != STALE_GENERATION:
+                raise
+            return ctx.repository.change_arm(job_id, behind_nas(error)), True
+    return ctx.repository.change_arm(job_id, cancelled(request, ctx.clock())), False
+
+
+def drop_noted(ctx: Context, nas: Nas, request: CancelRequest, error: ChronosError | None) -> ChronosError | None:
+    """Note what came of a cancel that a person asked for, and return its error.
+
+    One that NAS finds older than the wish it holds is sent again, newer than that.
+    """
+    for _ in range(_ROUNDS):
+        if not isinstance(error, NasRejectedError) or error.reason != STALE_GENERATION:
+            break
+        request = cancel_of(request.job_id, ctx.repository.change_arm(request.job_id, behind_nas(error)), ctx.clock())
+        error = next(iter(nas.apply([request]))).error
+    if error is None:
+        ctx.repository.change_arm(request.job_id, cancelled(request, ctx.clock()))
+    return error
+
+
+def cancel_of(job_id: str, document: ArmDocument | None, now: datetime) -> CancelRequest:
+    """Return the wish that NAS hold nothing for a job; where NAS numbers wishes, newer than all that were sent.
+
+    An answer that was given before, and comes after it, then arms nothing.
+    """
+    numbered = document is not None and FEATURE_GENERATION in document.features
+    return CancelRequest(job_id=job_id, generation=document.next_generation(now) if document and numbered else None)
+
+
+def cancelled(request: CancelRequest, now: datetime) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that notes that NAS holds nothing any more, unless something newer has been sent meanwhile."""
+
+    def change(document: ArmDocument) -> ArmDocument:
+        if request.generation is not None and document.generation > request.generation:
+            return document
+        generation = max(document.next_generation(now), request.generation or 0)
+        return replace(document, state=ArmState.CANCELLED, wake=None, generation=generation, error=None)
+
+    return change
+
+
+def behind_nas(error: NasRejectedError) -> Callable[[ArmDocument], ArmDocument]:
+    """The change that takes over the generation that NAS holds, so that the next cancel is newer than it."""
+    return lambda document: replace(document, generation=max(document.generation, error.generation))
 
 
 def may_be_held(document: ArmDocument, now: datetime) -> bool:

@@ -17,8 +17,8 @@ from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
-from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan, cancelled_at
-from chronos_cli.operations.arming.arm import is_astray, shown_as_held
+from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan
+from chronos_cli.operations.arming.arm import cancel_of, drop_noted, is_astray, shown_as_held
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.context import FleetJobs
@@ -200,12 +200,14 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:
     wire = ctx.require_wire()
     done = []
     with wire.connect(LIST_BUDGET_S) as nas:
-        requests = [CancelRequest(job_id=job_id) for job_id in job_ids]
-        for result in nas.apply(requests):
-            step = Step(action=Action.CANCEL, job_id=result.request.job_id)
-            if result.ok:
-                ctx.repository.change_arm(result.request.job_id, cancelled_at(ctx.clock()))
-            done.append(StepResult(step=step, error=result.error))
+        requests = {}
+        for job_id in job_ids:
+            stored = ctx.repository.arm(job_id)
+            requests[job_id] = cancel_of(job_id, None if stored is None else stored.value, ctx.clock())
+        for result in nas.apply(list(requests.values())):
+            job_id = result.request.job_id
+            error = drop_noted(ctx, nas, requests[job_id], result.error)
+            done.append(StepResult(step=Step(action=Action.CANCEL, job_id=job_id), error=error))
     return done
 
 
