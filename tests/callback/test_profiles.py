@@ -196,6 +196,20 @@ def test_of_two_jobs_of_one_id_the_one_that_is_meant_runs(tmp_path, key, nas, mo
     assert home.fire("both", theirs.isoformat()).json["result"] == "duplicate"
 
 
+def test_of_two_that_are_not_due_the_live_one_answers(tmp_path, key, nas, monkeypatch):
+    """A fire that is early by minutes has its wake confirmed at NAS, and is not settled by a job that is paused."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    folder = profile_of(home, nas, "work")
+    home.add("both", "every 1h", "true", ago=-900)
+    path = home.home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    document["jobs"][0] |= {"state": "paused"}
+    path.write_text(json.dumps(document))
+    theirs = add_job(folder, "both", "every 1h", "true", ago=-600)
+    home.fire("both")
+    assert nas.armed["both"]["fire_at"] == theirs.isoformat()
+
+
 def test_of_two_that_are_ahead_the_instant_tells(tmp_path, key, nas, monkeypatch):
     """NAS may call a moment early: the job whose next time it names is the one it calls for."""
     home = ShimHome(tmp_path, key, nas.url, monkeypatch)
