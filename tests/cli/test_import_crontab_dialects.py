@@ -1,6 +1,7 @@
 """Crontabs of other crons, system crontabs among users', equal lines brought in again, and lines taken out."""
 
 import json
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -48,12 +49,20 @@ def test_what_only_looks_like_it_is_taken(bring, table, home):
 
 def test_a_line_that_debians_cron_cannot_read_has_no_times_there(bring, table):
     """Its dialect is smaller: what is read here all the same is shown without its times, never as the same."""
-    lines = ("5/10 * * * *", "0 0 L * *", "0 0 LW * *", "0 0 * * 5L", "0 0 * * 1#2", "@HOURLY")
+    lines = ("5/10 * * * *", "0 0 L * *", "0 0 LW * *", "0 0 * * 5L", "@HOURLY")
     done = bring(table("".join(f"{line} x\n" for line in lines) + f"* * * * * {'x' * 999}\n"), "--dry-run")
-    assert [job["cron_next"] for job in done["jobs"]] == [[]] * 7
+    assert [job["cron_next"] for job in done["jobs"]] == [[]] * 6
     read = ("*/5 1,2-7/2 * jan-mar mon,wed", "@hourly", "00 00 * * 7")
     done = bring(table("".join(f"{line} x\n" for line in read) + f"* * * * * {'x' * 998}\n"), "--dry-run")
     assert all(len(job["cron_next"]) == 2 for job in done["jobs"])
+
+
+def test_what_debians_cron_passes_over_is_not_in_its_times(bring, table):
+    """To it `1#2` is every Monday; here it is the second one of a month."""
+    (job,) = bring(table("0 0 * * 1#2 x\n"), "--dry-run", env={"TZ": "UTC"})["jobs"]
+    first, second = (datetime.fromisoformat(at) for at in job["cron_next"])
+    assert (first.isoweekday(), second - first) == (1, timedelta(days=7))
+    assert datetime.fromisoformat(job["next"][1]) - datetime.fromisoformat(job["next"][0]) > timedelta(days=7)
 
 
 @pytest.mark.parametrize(("end", "noted"), [("", True), ("\n# end", False), ("\n  ", False), ("\n", False)])

@@ -64,7 +64,7 @@ class CrontabLine:
     action: dict[str, Any]
     env: dict[str, str]
     workdir: str
-    cron: Cron | None
+    cron: Schedule | None
 
 
 @frozen
@@ -189,17 +189,23 @@ def _entry(
         action=action,
         env={**defaults, **settings, "LOGNAME": machine.user},
         workdir=home,
-        cron=schedule if isinstance(schedule, Cron) and times == line.times and _is_debians(times, text) else None,
+        cron=_debians(times, text, now, zone) if isinstance(schedule, Cron) and times == line.times else None,
     )
 
 
-def _is_debians(times: str, command: str) -> bool:
-    """Say if Debian's cron reads a line: its dialect is smaller than ours, and a command has an end there."""
+def _debians(times: str, command: str, now: datetime, zone: tzinfo) -> Schedule | None:
+    """Return how Debian's cron reads the times of a line, or None where it does not.
+
+    Its dialect is smaller than ours, and a command has an end there. What follows a `#` in a field it passes over.
+    """
+    there = " ".join(field.partition("#")[0] for field in times.split())
     if len(command.encode()) > _MOST_BYTES:
-        return False
-    if times.startswith("@"):
-        return times in NICKNAMES
-    return all(_DEBIANS.match(item) for item in times.replace(" ", ",").split(","))
+        return None
+    if there.startswith("@"):
+        known = there in NICKNAMES
+    else:
+        known = all(_DEBIANS.match(item) for item in there.replace(" ", ",").split(","))
+    return parse_schedule(there, now=now, zone=zone) if known else None
 
 
 def _times(line: Line, seconds: str | None) -> tuple[str, str | None]:
