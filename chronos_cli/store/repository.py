@@ -305,7 +305,9 @@ class Repository:
 
         One whose run the job still has in `open` stays: without its row that run would look as if it had never
         started. So do the newest row, and the newest settled one of the schedule and of a person's runs, however few
-        are kept: history and logs have the last of each. `horizon` is a run id's time, `20261120T153415Z`.
+        are kept: history and logs have the last of each. So does a person's run that ended just now: whoever asked for
+        it, and did not hear that the claim was written, would claim it again. `horizon` is a run id's time,
+        `20261120T153415Z`.
 
         Rows named for later than `now`, by whatever clock was ahead, take nobody's place. `sure` False: no witness
         knows that clock: the rows alone tell how old they are, and those since it leapt take no place of those before.
@@ -325,6 +327,7 @@ class Repository:
             before = [name for name in past if _time_of(name, now) < leap]
             parts = [before, past[len(before) :], parts[1]]
         newest = {name for part in parts for name in part[-keep:]} if keep else set()
+        lately = None if now is None else f"{now - _STILL_ASKED_FOR:%Y%m%dT%H%M%SZ}"
         gone, last = 0, set[bool]()
         for name in reversed(names):
             if name in (names[-1], *past[-1:]):
@@ -341,6 +344,8 @@ class Repository:
                 continue
             if young or (name in newest and _settled_at(found.value) >= horizon):
                 continue  # kept; also a range of long ago that was settled lately
+            if manual and lately is not None and _settled_at(found.value) > lately:
+                continue
             self._drop_row(found.value)
             gone += 1
         return gone
@@ -581,6 +586,10 @@ def _time_of(name: str, otherwise: datetime) -> datetime:
         return datetime.fromisoformat(name.removeprefix("manual-")[:16]).astimezone(UTC)
     except ValueError:
         return otherwise
+
+
+_STILL_ASKED_FOR: Final = timedelta(minutes=10)
+"""For so long whoever asked for a run may be trying to claim it: locks and buckets are waited for no longer."""
 
 
 def _lived_horizon(names: Sequence[str], now: datetime, span: timedelta) -> str:

@@ -9,9 +9,11 @@ import json
 
 import pytest
 
-from tests.bench import nas_arms, nas_load, relays
 from tests.nas_process import running_nas
 from tests.postgres_process import running_postgres
+
+pytest.importorskip("psycopg", reason="psycopg is not installed")
+from tests.bench import nas_arms, nas_load, relays
 
 
 @pytest.fixture(scope="module")

