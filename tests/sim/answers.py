@@ -119,7 +119,7 @@ def take(server: Server, delivery: Delivery, door: Task | None, body: dict | Non
         world.check.slot_cancelled(job)
         return
     world.cover("answer", "arms")
-    server.put(job, float(wake.fire_at), accepts=True, generation=wake.generation)
+    server.put(job, float(wake.fire_at), accepts=True, generation=wake.generation, tolerance=wake.tolerance)
     world.log("NAS holds %s for %s, by the answer", datetime.fromtimestamp(wake.fire_at, UTC), job)
     world.check.slot_set(job)
 

@@ -54,6 +54,7 @@ PRICE: Final = {
     LISTS_LATE: 1.5,
     PROXY: 1.15,
     "arms by answer": 0.8,
+    "spreads": 1.15,
     "claims and drops": 0.95,
 }
 """Provisions that a fire costs at a NAS of one character, in the mean of many schedules: its call, or its copy.

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from zlib import crc32
 
-from chronos_cli.contract import FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, parse_fire_at
+from chronos_cli.contract import FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, FEATURE_SPREAD, parse_fire_at
 from chronos_cli.errors import ChronosError, NasRejectedError, NasUnavailableError, RefusedError
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
 from tests.sim import answers, backends
+
+SPREADS = "spreads"
+"""Fires within the tolerance of a wish, later than its instant."""
+
+TOLERANCE = 45
+"""The tolerance of all jobs at such a NAS, in seconds: below the shortest gap of a schedule here."""
 
 CHARACTERS = (
     "kind",
@@ -30,6 +37,7 @@ CHARACTERS = (
     "refuses for a while",
     *backends.CHARACTERS,
     *answers.CHARACTERS,
+    SPREADS,
 )
 KIND_FEATURES = frozenset({FEATURE_BATCH, FEATURE_GENERATION, FEATURE_KEEPS_SLOT})
 NEPAL = timezone(timedelta(hours=5, minutes=45))
@@ -94,6 +102,7 @@ class Server:
     def __post_init__(self) -> None:
         self.kind = "kind" in self.char or answers.claims(self)
         self.features = (KIND_FEATURES if self.kind else frozenset()) | answers.features(self)
+        self.features |= {FEATURE_SPREAD} if SPREADS in self.char else frozenset()
         self.skew = 300.0 if "clock ahead" in self.char else -300.0 if "clock behind" in self.char else 0.0
 
     def has(self, name: str) -> bool:
@@ -114,6 +123,7 @@ class Server:
         slot = self.slots.get(job)
         if slot is not None and slot.fire_at == at and not slot.attempt:
             slot.accepts, slot.generation = answers.accepts(self, request), request.generation
+            slot.due = self._due(job, at, request.tolerance)
             return answer
         if backends.holds(self, job, at):
             return answer
@@ -141,7 +151,12 @@ class Server:
             self.deliveries = [d for d in self.deliveries if not (d.cancelled and not d.handling)]
         backends.leave(self, job)
         self.put(
-            job, at, name=answer.schedule_id, accepts=answers.accepts(self, request), generation=request.generation
+            job,
+            at,
+            name=answer.schedule_id,
+            accepts=answers.accepts(self, request),
+            generation=request.generation,
+            tolerance=request.tolerance,
         )
         self.world.log("NAS holds %s for %s", self.world.text(at), job)
         if self.kind:
@@ -149,8 +164,16 @@ class Server:
         self.world.check.slot_set(job)
         return answer
 
-    def put(self, job: str, at: float, *, name: str = "answered", accepts: bool, generation: int | None) -> None:
-        self.slots[job] = Slot(at, at - self.skew, name, accepts=accepts, generation=generation)
+    def put(
+        self, job: str, at: float, *, name: str = "answered", accepts: bool, generation: int | None, tolerance: int = 0
+    ) -> None:
+        self.slots[job] = Slot(at, self._due(job, at, tolerance), name, accepts=accepts, generation=generation)
+
+    def _due(self, job: str, at: float, tolerance: int) -> float:
+        """When it is fired: at its instant, or where NAS spreads, later by what is the job's own."""
+        if not tolerance or not self.has(SPREADS):
+            return at - self.skew
+        return at - self.skew + crc32(job.encode()) % (tolerance + 1)
 
     def cancel(self, job: str, generation: int | None) -> None:
         if generation is not None and self.kind and generation < self.generations.get(job, 0):

@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
 
@@ -33,7 +34,7 @@ from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.sim import backends
 from tests.sim.config import ORDINARY
-from tests.sim.nas import CHARACTERS, Server, SimNas
+from tests.sim.nas import CHARACTERS, SPREADS, Server, SimNas
 from tests.sim.world import World
 
 HOURS = 4
@@ -113,6 +114,22 @@ def test_every_character_is_met_in_peace(characters, seconds):
         most = 4 if seconds == 3_600 else 6
         assert world.fires <= most * (len(starts) + 1), f"{world.fires} fires for {len(starts)} runs"
         assert world.nas.serial <= 8 * (len(starts) + 1), f"{world.nas.serial} arms for {len(starts)} runs"
+    finally:
+        world.tasks.kill_all()
+
+
+@pytest.mark.parametrize("beside", [(), ("kind",), ("arms by answer",)], ids="".join)
+def test_what_comes_within_the_tolerance_is_not_missed(beside):
+    """Grace counts from the tolerance's end, so a job without any runs each time, as late as NAS has spread it."""
+    world = Calm((SPREADS, *beside))
+    try:
+        world.add("job1", 3_600, tolerance=3_000, grace=0)
+        late = crc32(b"job1") % 3_001
+        assert late > 240
+        world.go_on((HOURS + 0.9) * 3_600)
+        starts = [start for start in world.check.starts if start[0] == "job1"]
+        assert len(starts) == len({run for _, run, _ in starts}) >= HOURS
+        assert world.fires <= len(starts) + 1
     finally:
         world.tasks.kill_all()
 

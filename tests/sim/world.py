@@ -37,7 +37,7 @@ from tests.sim.disk import GARBAGE, Disk
 from tests.sim.documents import SimRepository, SimStore
 from tests.sim.doors import start_door
 from tests.sim.machines import SimProcesses
-from tests.sim.nas import Server, SimNas
+from tests.sim.nas import SPREADS, TOLERANCE, Server, SimNas
 from tests.sim.tasks import Tasks
 
 STEPS = (20, 21)
@@ -268,6 +268,7 @@ class World:
             "on_crash": rng.choice((OnCrash.SKIP, OnCrash.RERUN)),
             "jitter": rng.choice((0, 0, 0, 40)),
             "pause_after_failures": rng.choice((0, 0, 0, 2)),
+            "tolerance": TOLERANCE if SPREADS in self.nas.char else 0,
         }
         return Policy(**{**drawn, **self.cfg.policy})
 
