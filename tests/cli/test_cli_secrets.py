@@ -117,7 +117,9 @@ def test_the_fire_token_shows_nowhere(curious_home, nas, tmp_path, source, good)
     path = curious_home / "cron" / "jobs.json"
     document = json.loads(path.read_text())
     at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
-    at -= timedelta(seconds=at.second == 0)  # of another zone, a whole minute that its schedule does not give is put right
+    at -= timedelta(
+        seconds=at.second == 0
+    )  # of another zone, a whole minute that its schedule does not give is put right
     document["jobs"][0]["next_run_at"] = at.isoformat()
     path.write_text(json.dumps(document))
     signer = KEY if good else SigningKey.rs256(other=True)

@@ -62,3 +62,15 @@ def test_a_folder_must_be_whole_and_a_week_ends_on_sunday(units, bring, home):
     assert "WorkingDirectory=here is no whole path" in line
     bring(units("OnCalendar=Sun..Sun 03:00"))
     assert records(home)["job"]["schedule"]["expr"] == "0 3 * * 7"
+
+
+@pytest.mark.parametrize(
+    ("limit", "noted"), [("", True), ("TimeoutStartSec=infinity\n", True), ("TimeoutStartSec=5min\n", False)]
+)
+def test_a_service_without_a_time_limit_is_noted(bring, tmp_path, limit, noted):
+    """There its runs go on for ever; here the home's timeout ends them."""
+    folder = tmp_path / "units"
+    folder.mkdir()
+    (folder / "job.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    (folder / "job.service").write_text(f"[Service]\nType=oneshot\n{limit}ExecStart=/bin/true\n")
+    assert any("no time limit there" in note for note in bring(folder)["notes"]) is noted

@@ -102,7 +102,7 @@ def _jobs(
     files = _files(service, machine)
     action = _action(service, env, machine, files)
     env = _below_files(env, files, notes)
-    _limits(service, policy)
+    _limits(service, policy, notes)
     _conditions(timer, service)
     ignored = sorted((service.keys("Service") - _HANDLED) | (timer.keys("Timer") - _OF_TIMERS)
                      | ((service.keys("Unit") | timer.keys("Unit")) - _ONLY_WORDS) | _elsewhere(service))  # fmt: skip
@@ -339,7 +339,7 @@ def _command(line: str, env: Mapping[str, str], machine: Machine, service: Unit)
     return words, bool(prefix)
 
 
-def _limits(service: Unit, policy: dict[str, Any]) -> None:
+def _limits(service: Unit, policy: dict[str, Any], notes: list[str]) -> None:
     oneshot = (service.last("Service", "Type") or "simple") == "oneshot"
     keys = ("TimeoutStartSec", "TimeoutSec") if oneshot else ("RuntimeMaxSec",)
     for key in keys:
@@ -347,6 +347,9 @@ def _limits(service: Unit, policy: dict[str, Any]) -> None:
         if value is not None and value != "infinity" and seconds_of(value):
             policy["timeout"] = max(1, int(seconds_of(value)))
             return
+    notes.append(
+        "its runs have no time limit there, and end here by the home's timeout: `job edit --timeout` sets another"
+    )
 
 
 def _folder(service: Unit, machine: Machine, begins_in: str) -> str:
