@@ -32,6 +32,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -218,6 +219,8 @@ def test_answers_arm_and_nothing_is_lost(character):
 )
 def test_the_checker_notices_when_a_rule_is_taken_out(rule):
     """Without one rule of the protocol, and with all others in place, a promise is seen to break."""
+    if rule == "what is nested deep" and sys.version_info >= (3, 13):
+        pytest.skip("to this Python no text of the simulation's depth is too deep")
     with without(rule):
         failures = play(0, 20_000 if rule in SELDOM else 500, **WORLDS.get(rule, {})).failures
     assert failures, f"nothing was noticed without the {rule}"
