@@ -188,10 +188,16 @@ def test_a_2xx_that_became_a_503_was_no_answer(home, nas, monkeypatch):
     """No runner can be started: nothing is carried, and the redelivery is the first to be answered."""
     known(home, nas)
     cursor = home.add("beat", "every 1h", "true", ago=1)
-    monkeypatch.setattr("chronos_cli.operations.firing.launchers.STARTED_WITHIN_S", 0.0)
-    failed = fire(home, "beat", cursor, jti="d1")
+    with monkeypatch.context() as slow:
+        slow.setattr("chronos_cli.operations.firing.launchers.STARTED_WITHIN_S", 0.0)
+        failed = fire(home, "beat", cursor, jti="d1")
     assert (failed.status, "next" in failed.json) == (503, False)
-    monkeypatch.undo()
+    assert home.arm("beat").get("answered_to") is None
+    again = fire(home, "beat", cursor, jti="d1")
+    assert again.status in (200, 202)
+    assert again.json["next"]["fire_at"] == (cursor + HOUR).isoformat()
+    assert nas.calls == []
+    over(home)
 
 
 def test_a_nas_that_drops_what_answers_carry_is_found_out(home, nas):

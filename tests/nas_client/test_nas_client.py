@@ -204,11 +204,16 @@ class TestTemporary:
         assert "did not answer within 0.1 s" in error.message
         assert len(nas.calls) == 2
 
-    def test_drip(self, nas, connect):
+    @pytest.mark.parametrize(
+        "ask",
+        [lambda client: client.provision(request()), lambda client: client.cancel("x"), lambda client: client.list()],
+        ids=["provision", "cancel", "list"],
+    )
+    def test_drip(self, nas, connect, ask):
         """A NAS that sends a byte now and then cannot stretch the budget, however long each wait may be."""
         nas.answer = lambda call: Answer(raw=nas.drip)
         start = time.monotonic()
-        error = failure(lambda: connect(budget_s=0.3, attempts=1).provision(request()))
+        error = failure(lambda: ask(connect(budget_s=0.3, attempts=1)))
         assert isinstance(error, NasUnavailableError)
         assert "was not done within 0.3 s in all" in error.message
         assert time.monotonic() - start < 2

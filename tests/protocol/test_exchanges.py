@@ -32,7 +32,7 @@ class BareNas:
         self.key = SigningKey.es256()
         self.slots: dict[str, tuple[str, str]] = {}
         self.provisions: list[tuple[str, str]] = []
-        self.fires: list[tuple[str, str, float, int]] = []
+        self.fires: list[tuple[str, str, float, float]] = []
         self.lists = 0
         self._guard = threading.Lock()
         self._over = threading.Event()
@@ -96,7 +96,7 @@ class BareNas:
                 f"{url}/api/cron/fire", json={"job_id": job, "fire_at": at}, timeout=30,
                 headers={"Authorization": f"Bearer {token}"},
             )  # fmt: skip
-            self.fires.append((job, at, began, reply.status_code))
+            self.fires.append((job, at, began, time.time()))
             if reply.ok:
                 return
             time.sleep(0.5)
@@ -147,10 +147,15 @@ def test_at_the_bare_contract_each_fire_is_one_provision_for_the_exact_second(tm
     assert fired >= at_length(1_000, 150)
     assert {state for states in ran.values() for state in states} <= {"ok", "running", "accepted"}, ran
     assert sum(job == "two" for job, _, _, _ in fires) >= lasted // 2 - 3
+    answered = {(job, datetime.fromisoformat(at)): ended for job, at, _, ended in fires}
     assert abs(sent - fired) <= len(rates)  # what is under way at each end, and those that come once
     for name, rate in rates.items():
         instants = [datetime.fromisoformat(at) for job, at in provisions if job == name]
-        assert {second - first for first, second in pairwise(instants)} <= {timedelta(seconds=rate)}
+        for first, second in pairwise(instants):
+            following = first + timedelta(seconds=rate) - (first - instants[0]) % timedelta(seconds=rate)
+            # A fire that this machine was so slow to call, or to answer, cannot be armed for what is past by then.
+            overdue = answered.get((name, first), 0.0) >= following.timestamp()
+            assert second == following or overdue, (name, first, second)
 
 
 @pytest.mark.soak
@@ -161,13 +166,16 @@ def test_in_steady_state_our_nas_is_asked_nothing(tmp_path):
         for name in at_length(("minutely", "odd"), ("six-0", "seven")):
             nas.wait_for("relayed", job_id=name, outcome="delivered", timeout=150)
         time.sleep(6)
+        # The others have yet to meet: a minute may begin at any time.
+        steady = {event["job_id"] for event in nas.events("relayed", outcome="delivered")}
         before = {name: len(nas.events(name)) for name in ("provisioned", "relayed")}
         time.sleep(at_length(330, 30))
-        after = {name: len(nas.events(name)) for name in ("provisioned", "relayed")}
+        after = {name: [e for e in nas.events(name)[start:] if e["job_id"] in steady] for name, start in before.items()}
         states = [row["state"] for name in rates for row in agent.rows(name)]
         assert json.loads((agent.home / "cron/nas.json").read_text())["answers"] is True
-    fires, provisions = (after[name] - before[name] for name in ("relayed", "provisioned"))
+    fires, provisions = (len(after[name]) for name in ("relayed", "provisioned"))
     print(f"{fires} fires, {provisions} provisions, {before['provisioned']} before them; states {set(states)}")
+    assert steady >= RATES.keys()
     assert fires >= at_length(1_000, 70)
     assert provisions == 0
     assert set(states) <= {"ok", "running", "accepted"}

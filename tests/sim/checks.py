@@ -20,6 +20,7 @@ from tests.sim.rhythm import Single
 if TYPE_CHECKING:
     from chronos_cli.errors import ChronosError
     from tests.sim.machines import SimRun
+    from tests.sim.nas import Delivery
     from tests.sim.tasks import Task
     from tests.sim.world import World
 
@@ -109,6 +110,12 @@ class Check:
         """Rows that cannot be read, and what stands there."""
         self.ended_at: dict[str, float] = {}
         self.generations: dict[str, int] = {}
+        self.dropped: set[str] = set()
+        """Jobs that want nothing, and of which NAS has heard so under a number."""
+        self.setters: dict[str, Task | None] = {}
+        """Who set the slot of a job last; None: a call that came late."""
+        self.left: dict[str, str] = {}
+        """The delivery to which a wake of ours left as the answer, by job, while nothing else was sent since."""
         self.meant: dict[tuple[str, str], str] = {}
         """What is meant by the next time of a job that was stored under another offset."""
 
@@ -137,6 +144,8 @@ class Check:
         if generation < self.generations.get(job_id, 0):
             self.fail(f"{task} goes back to generation {generation} of {job_id}, from {self.generations[job_id]}")
         self.generations[job_id] = generation
+        if arm.get("answered_to") != self.left.get(job_id):
+            self.left.pop(job_id, None)
         if self.world.trace is None:
             return
         shown = " ".join(str(arm.get(name, "-")) for name in ("state", "purpose", "fire_at", "generation"))
@@ -160,6 +169,8 @@ class Check:
                 continue
             self.dirty.add(job_id)
             before, trace.record = trace.record, record
+            if trace.live:
+                self.dropped.discard(job_id)
             self._brought_back(job_id, trace, before, record)
             self._entries(job_id, trace, before, record, task)
             self._hermes(job_id, before, record, task)
@@ -400,6 +411,7 @@ class Check:
     def _arm_is_lost(self, key: str) -> None:
         job = key.removeprefix("cron/arms/").removesuffix(".json")
         self.generations.pop(job, None)
+        self.left.pop(job, None)
         self.excuse(job, "its arm document was lost")
 
     def cut(self, changed: dict[str, tuple[bytes | None, bytes | None]]) -> None:
@@ -519,6 +531,9 @@ class Check:
         if trace.live:
             trace.chained, trace.excuse = True, None
         sender, slot = self.world.tasks.current, self.world.nas.slots[job]
+        self.setters[job] = sender
+        if job in self.dropped and slot.name == "answered":
+            self.fail(f"an answer arms {job}, of which NAS has heard since that it wants nothing")
         watched = sender is not None and sender.kind == "door" and not self.world.loose_time
         for entry in trace.record["chronos"].get("open", ()) if watched and not trace.removed else ():
             unstarted = entry["kind"] == "run" and f"cron/runs/{job}/{entry['run']}.json" not in self.rows
@@ -531,6 +546,23 @@ class Check:
 
     def slot_cancelled(self, job: str) -> None:
         self.dirty.add(job)
+        trace, own = self.jobs.get(job), self.world.store.read(f"cron/arms/{job}.json")
+        arm = None if own is None else read_object(own.data)
+        if trace is not None and not trace.live and arm is not None and "generation" in arm.get("features", ()):
+            self.dropped.add(job)
+
+    def leaves(self, delivery: Delivery, status: int, body: dict | None, door: Task) -> None:
+        """An answer leaves. One that has to say again what NAS has not heard is not all that NAS has of the wake."""
+        job, number = delivery.job_id, str(delivery.number)
+        wake = (body or {}).get("next") if 200 <= status < 300 else None
+        if not isinstance(wake, dict) or "fire_at" not in wake:
+            return
+        nas, trace = self.world.nas, self.jobs.get(job)
+        beside = any(d.job_id == job and d is not delivery and not d.cancelled for d in nas.deliveries)
+        held = backends.earliest(nas, job) is not None or beside
+        if self.left.get(job) == number and trace is not None and trace.live and not held:
+            self.fail(f"{door} answers delivery {number} again, and but for that NAS knows of no wake of {job}")
+        self.left[job] = number
 
     def answered(self, job: str, status: int, door: Task) -> None:
         """NAS hears an answer. After a 2xx it forgets the fire: then what this door claimed must have started."""
@@ -568,6 +600,8 @@ class Check:
     def ended(self, task: Task, *, crashed: bool) -> None:
         """A process is over. One that cancelled and then fell over may leave a live job bare until reconcile."""
         troubled = crashed or task.failed
+        if task.kind in ("pause", "remove") and not troubled:
+            self._is_dropped(task)
         if task.over and not troubled and task.touched:
             self._looked(task)
         if self.world.cfg.machines > 1 and not task.dead:
@@ -601,6 +635,18 @@ class Check:
             # Its first arm may have taken away the redelivery that would mend the second.
             self.excuse_lateness(task.job, f"{task} fell over")
         self.dirty.update([task.job] if task.job else self.jobs)
+
+    def _is_dropped(self, task: Task) -> None:
+        """Who says that a job wants nothing, and gets through to NAS, leaves nothing ahead there."""
+        job, world = task.job, self.world
+        trace, slot = self.jobs.get(job or ""), world.nas.slots.get(job)
+        if trace is None or trace.live or slot is None or slot.attempt or world.loose_time or not world.cfg.nas:
+            return
+        setter = self.setters.get(job)
+        busy = any(other is not task and other.job in (job, None) for other in world.tasks.all)
+        excused = trace.excuse or setter is None or setter.dead or setter.failed or busy or job in world.broken
+        if not excused and slot.fire_at > world.now + 60.0:
+            self.fail(f"{task} went well, and NAS holds {world.text(slot.fire_at)} for {job}, which wants nothing")
 
     def _left(self, task: Task) -> None:
         """Where nobody else sees a lock, a runner stays until its run's end is on record, or its lease is over."""

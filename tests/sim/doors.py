@@ -142,6 +142,7 @@ class _Answer:
         world.log("%r answers %s %s", task, self.status, self.word)
         owes = self.report is not None and may_have_deleted(self.ctx, self.report) and self.outlives
         task.after, task.held = owes, self.word == "held"
+        world.check.leaves(self.delivery, self.status, self.body, task)
         answers.go(world, self.delivery, token, self.status, self.retry_after, task, self.body)
         task.last = "answer"
         if isinstance(self.launcher, SimDetached):
