@@ -218,6 +218,7 @@ SELDOM = frozenset(
         "result before output",
         "silent witness",
         "claimed_through",
+        *sabotage_answers.SELDOM,
         *sabotage_mends.SELDOM,
     }
 )

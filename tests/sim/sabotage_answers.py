@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from chronos_cli.frozen import replace
-from chronos_cli.operations.arming import slot_memory
+from chronos_cli.nas_client.interface import CancelRequest
+from chronos_cli.operations.arming import apply_plan, reconcile, slot_memory
+from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.firing import admission, answering
 from chronos_cli.store.arms import ArmDocument
 from tests.sim.answers import ARMS, DROPS
+from tests.sim.rewriting import rule
 
 
 def _believes_the_wake_it_carries(one, other, now):
@@ -31,9 +34,16 @@ def _calls_nobody(ctx, document, wake, came, door):
     return False
 
 
+def _numbers_no_cancel(job_id, document, now):
+    """Without the generation of a cancel: what was on its way before it arms after it."""
+    return CancelRequest(job_id=job_id, generation=None)
+
+
 _ARMS: Final = {"nas": True, "characters": frozenset({ARMS})}
 _DROPS: Final = {"nas": True, "characters": frozenset({DROPS})}
 _BUSY: Final = {"p_operation": 0.4, "operations": ("edit", "pause", "resume"), "p_crash": 0.0, "p_plain": 0.0}
+_CALM: Final = {"p_stall": 0.6, "stall_at": ("answer",), "jumps": False, "leaps": False, "put_at": None, "zone": "UTC", "p_crash": 0.0,
+                "p_plain": 0.0, "p_garbled": 0.0, "p_spoiled": 0.0, "p_drop": 0.0, "p_nas_lost": 0.0, "p_nas_answer_lost": 0.0}  # fmt: skip
 
 WORLDS: Final = {
     "look before the answer": _ARMS | _BUSY | {"steps": 60},
@@ -41,7 +51,11 @@ WORLDS: Final = {
     "proof of answers": _DROPS | {"steps": 40},
     "token's word": _ARMS | {"steps": 40, "p_plain": 0.5},
     "provision beside the answer": _DROPS | {"steps": 40, "mode": "frozen"},
+    "redelivery after our 2xx": _ARMS | {"steps": 40, "p_garbled": 0.6},
+    "generation of a cancel": _ARMS | _CALM | {"operations": ("pause", "resume"), "p_operation": 0.4, "steps": 60},
 }
+
+SELDOM: Final = frozenset({"generation of a cancel"})
 
 RULES: Final = {
     "look before the answer": ((answering, "is_same_need", _believes_the_wake_it_carries),),
@@ -52,4 +66,10 @@ RULES: Final = {
     ),
     "token's word": ((admission, "ARM_BY_ANSWER", None),),
     "provision beside the answer": ((answering, "_must_call", _calls_nobody),),
+    "redelivery after our 2xx": (
+        rule(answering, "_must_call", "document.answered_to is not None and document", "False and document"),
+    ),
+    "generation of a cancel": tuple(
+        (module, "cancel_of", _numbers_no_cancel) for module in (arming, apply_plan, reconcile)
+    ),
 }

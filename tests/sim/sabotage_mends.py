@@ -46,7 +46,7 @@ _put: Final = look._put_row
 
 def _leaves_the_timer(ctx, nas, job_id, *, sure):
     """Without the cancel: what NAS holds for a job that wants nothing stays."""
-    return ctx.repository.change_arm(job_id, lambda document: document)
+    return ctx.repository.change_arm(job_id, lambda document: document), False
 
 
 WORLDS: Final = {
@@ -71,14 +71,13 @@ WORLDS: Final = {
     "generations rise": {"jumps": True, "machines": 1, "characters": frozenset({"kind"}), "operations": ("jump", "edit", "reconcile"),
                          "p_operation": 0.25},
     "an arm of a wrong clock": {"jumps": True, "machines": 1, "nas": True, "characters": frozenset({"kind"}), "operations": ("jump", "edit"), "p_operation": 0.25},
-    "timers go with their jobs": {"operations": ("pause", "remove", "edit"), "p_operation": 0.2},
+    "timers go with their jobs": {"operations": ("pause", "resume", "remove"), "p_operation": 0.3, "nas": True, "steps": 30},
     "reconcile cancels": {"operations": ("remove", "pause"), "p_operation": 0.2, "p_nas_lost": 0.3, "nas": True},
 }  # fmt: skip
 
 SELDOM: Final = frozenset(
     {
         "the tick alone goes on",
-        "timers go with their jobs",
         "an arm of a wrong clock",
         "a start in doubt",
     }
