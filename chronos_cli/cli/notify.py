@@ -98,10 +98,13 @@ def tell_of_many(invocation: Invocation, context: Context, gone: Collection[str]
     except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
         failure: ChronosError | None = error
     else:
-        from chronos_cli.cli.plans import failure_of
+        from chronos_cli.cli.plans import failure_of, note_unread
         from chronos_cli.operations.arming.reconcile import ReconcileResult
 
-        failure = failure_of(followed) if isinstance(followed, ReconcileResult) else None
+        failure = None
+        if isinstance(followed, ReconcileResult):
+            failure = failure_of(followed)
+            note_unread(invocation.output, followed)
     if failure is None:
         return None
     text = f"saved, not armed: {failure.message}"

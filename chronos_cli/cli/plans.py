@@ -60,6 +60,12 @@ def show_plan(out: Output, plan: Plan, names: Mapping[str, str], zone: tzinfo, *
         out.line(f"Plan: {text}.{' Nothing was changed.' if dry_run else ''}")
 
 
+def note_unread(out: Output, result: ReconcileResult) -> None:
+    """Name the jobs whose record, or whose note of what was sent, cannot be read."""
+    for job_id, reason in (result.invalid or {}).items():
+        out.note(f"! {job_id} cannot be read and is left alone: {reason}")
+
+
 def failure_of(result: ReconcileResult) -> ChronosError | None:
     """The one error that a run with failed steps ends with."""
     return failure_of_steps(result.failed, len(result.plan.changes))

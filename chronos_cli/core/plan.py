@@ -98,12 +98,16 @@ class Action(StrEnum):
 
 @frozen
 class DesiredArm:
-    """The wake one job wants of NAS (`wake` None: nothing) and the last arm sent for it."""
+    """The wake one job wants of NAS (`wake` None: nothing) and the last arm sent for it.
+
+    `owes_cancel`: what was sent is still to come and was never taken back, though the job wants nothing.
+    """
 
     job_id: str
     wake: Wake | None
     sent: LastArm = LastArm()
     known: bool = True
+    owes_cancel: bool = False
 
 
 @frozen
@@ -168,6 +172,8 @@ def make_plan(
             reason = f"a job of the profile {theirs[job_id]}"
             steps.append(Step(action=Action.KEEP, job_id=job_id, held=held[job_id], reason=reason))
             continue
+        if wish is not None and wish.owes_cancel and job_id not in held and job_id in (elsewhere or {}):
+            continue
         step = _step(job_id, wish, held, callback_url, prune=prune)
         count = (several or {}).get(job_id)
         if count is not None and step is not None and step.action in (Action.KEEP, Action.MOVE):
@@ -190,7 +196,9 @@ def _step(
     at = held.get(job_id)
     if wanted is None:
         if job_id not in held:
-            return None
+            if wish is None or not wish.owes_cancel:
+                return None
+            return Step(action=Action.CANCEL, job_id=job_id, reason="no job wants it, and NAS may list it later")
         ours = wish is not None and (wish.sent.fire_at is not None or wish.sent.unreadable)
         if ours or prune:
             return Step(action=Action.CANCEL, job_id=job_id, held=at, reason="no job wants it")

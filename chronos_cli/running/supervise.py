@@ -65,13 +65,14 @@ class SupervisedEnd(NamedTuple):
 
 
 class SupervisedRun:
-    """One job that goes, from its start on; `end` once it is over."""
+    """One job that goes, from its start on; once it is over `end`, or `error`, why that could not be seen."""
 
     def __init__(
         self, child: Child, clock: Clock, *, timeout_s: float | None, lease_end: float | None, grace_s: float
     ) -> None:
         self.child = child
         self.end: SupervisedEnd | None = None
+        self.error: Exception | None = None
         self.grace_s = grace_s
         self._clock = clock
         self._began = clock.elapsed()
@@ -126,12 +127,14 @@ class Supervisor:
         """Wait until one of these is over, bringing the end of any about where needed; return it, its child closed.
 
         The end is the leader's: what it leaves in the background is not waited for. After a timeout or a signal nothing
-        of the group, or with the lock, is left.
+        of the group, or with the lock, is left. What goes wrong at the end of one is raised to who waits for that one.
         """
         try:
             while True:
                 self._see_to_all()
                 for one in wanted:
+                    if one.error is not None:
+                        raise one.error
                     if one.end is not None:
                         return one
                 self._rest(min(_LOOK_EVERY_S, *(one.left_s for one in self._going)))
@@ -163,6 +166,8 @@ class Supervisor:
                     break
             child.pump_rest()
             one.end = _ended(child, state, why)
+        except Exception as error:  # noqa: BLE001 - raised to whoever waits for it: the others go on
+            one.error = error
         finally:
             child.close()
 

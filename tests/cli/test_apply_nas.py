@@ -89,6 +89,18 @@ def test_nas_that_is_down_for_a_whole_apply_hears_of_it_at_the_next(chronos, hom
     assert nas.armed == {}
 
 
+def test_a_note_that_cannot_be_read_is_told_of_and_stops_no_other_job(chronos, home, nas, tmp_path):
+    """What NAS holds for that job is not known: it is told, as far as the disk lets us."""
+    path = files(tmp_path, NAMES[:2])
+    assert chronos("apply", "-f", path, home=home).code == 0
+    note = home / "cron" / "arms" / f"{NAMES[0]}.json"
+    note.unlink()
+    note.mkdir()
+    done = chronos("apply", "-f", path, home=home)
+    assert (done.code, "Plan: 0 to add, 0 to change, 2 to keep." in done.out) == (0, True)
+    assert done.err.startswith(f"! {NAMES[0]} cannot be read and is left alone: cannot read {note}")
+
+
 def test_what_is_shown_is_what_was_done_though_the_store_changes_meanwhile(chronos, home, tmp_path, monkeypatch):
     """The plan that is shown is made in the write itself; what nobody was shown is not removed."""
     chronos("apply", "-f", files(tmp_path, ["a", "b", "c"]), home=home)

@@ -8,6 +8,7 @@ import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, instant_to_send, make_plan
+from chronos_cli.frozen import replace
 from tests.core.making import T, at
 
 CURSOR = Wake(at=at(300), purpose=Purpose.CURSOR)
@@ -47,6 +48,15 @@ def test_each_action_has_its_reason():
         "paused": Action.CANCEL,
         "foreign": Action.ORPHAN,
     }
+
+
+def test_what_was_never_taken_back_is_cancelled_though_nas_does_not_list_it():
+    """A list may lag. What another home of the fleet has is that home's."""
+    paused = DesiredArm(job_id="j", wake=None, sent=sent(), owes_cancel=True)
+    assert plan([paused], {}) == {"j": Action.CANCEL}
+    assert plan([paused], {}, elsewhere={"j": "work"}) == {}
+    assert plan([paused], {"j": at(300)}, elsewhere={"j": "work"}) == {"j": Action.KEEP}
+    assert plan([replace(paused, owes_cancel=False)], {}) == {}
 
 
 def test_a_wake_that_was_sent_a_second_later_is_kept():

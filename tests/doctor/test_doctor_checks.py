@@ -318,7 +318,9 @@ def test_jobs_that_nothing_triggers_are_said_plainly(doctor, chronos, home):
     assert checks["tick"]["code"] == "no_trigger"
     assert "--install" in checks["tick"]["mend"]
     assert chronos("tick", home=home).code == 0
-    assert set(levels(doctor(home)[0])) == {"tick"}
+    assert levels(doctor(home)[0]) == {"tick": "WARN"}
+    (home / "cron/tick.json").write_text(json.dumps({"at": "2038-01-01T00:00:00+00:00"}))  # by a clock that was ahead
+    assert levels(doctor(home)[0]) == {"tick": "FAIL"}
     (home / "cron/tick.json").write_text(json.dumps({"at": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}))
     assert chronos("tick", home=home).code == 0
     assert levels(doctor(home)[0]) == {}

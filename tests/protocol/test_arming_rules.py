@@ -105,7 +105,7 @@ def test_a_refused_arm_stands_in_an_answer_and_is_not_armed():
 
 def test_two_wakes_are_one_need_at_one_instant_both_at_once_or_as_one_lease_read_twice():
     """A cursor is exact, however near another may be."""
-    near = WAKE.at + arming.AGREES_WITHIN
+    near = WAKE.at + arming.ONE_NEED_WITHIN
     lease = Wake(at=WAKE.at, purpose=Purpose.LEASE)
     assert arming.is_same_need(None, None, NOW)
     assert not arming.is_same_need(WAKE, None, NOW)
@@ -214,7 +214,7 @@ def test_a_token_that_names_an_answers_generation_confirms_it():
     )
 
 
-@pytest.mark.parametrize(("later", "said"), [(arming.AGREES_WITHIN, None), (arming.AGREES_WITHIN + SECOND, "its run's end could not be followed up")])  # fmt: skip
+@pytest.mark.parametrize(("later", "said"), [(arming.ONE_NEED_WITHIN, None), (arming.ONE_NEED_WITHIN + SECOND, "its run's end could not be followed up")])  # fmt: skip
 def test_an_arm_well_after_the_wake_is_late(later, said, monkeypatch):
     """So far apart as clocks may be is near enough."""
     monkeypatch.setattr(fire, "present_wake", lambda *_: WAKE)
@@ -286,6 +286,16 @@ def test_timers_are_several_where_more_than_one_is_still_to_come():
     assert several((first, "armed"), (None, "armed")) == {}
 
 
+def test_what_was_sent_and_is_still_to_come_is_owed_a_cancel_once_the_job_wants_nothing():
+    """Not what was taken back, refused, or is over; whether NAS lists it counts for nothing."""
+    owed = [state for state in ArmState if reconcile._owes_cancel(replace(ARMED, state=state), None, NOW)]
+    assert owed == [ArmState.UNCONFIRMED, ArmState.ANSWERED, ArmState.CONFIRMED]
+    assert not reconcile._owes_cancel(ARMED, WAKE, NOW)
+    assert not reconcile._owes_cancel(None, None, NOW)
+    assert not reconcile._owes_cancel(replace(ARMED, fire_at=NOW), None, NOW)
+    assert not reconcile._owes_cancel(replace(ARMED, fire_at=None), None, NOW)
+
+
 def test_an_arm_of_another_portal_or_audience_is_none_of_this_stores():
     """One that names neither is."""
     wire = context().wire
@@ -354,6 +364,22 @@ def test_what_was_seen_of_answers_is_believed_for_a_month():
         assert slot_memory.takes_answers(ctx, ctx.wire) is known
     ctx.clock = lambda: NOW
     assert slot_memory.takes_answers(ctx, replace(ARMED, audience="agent:2")) is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "since"), [(HOUR, NOW + HOUR), (timedelta(days=16), NOW), (timedelta(days=400), NOW)]
+)
+def test_what_a_clock_that_was_ahead_has_learned_is_dated_anew(ahead, since):
+    """By far more than a month it was never learned; within an hour nothing is written."""
+    ctx = context()
+    proof = replace(ARMED, in_answer=True, sent_at=NOW - 2 * HOUR, wake=NOW, fire_at=NOW)
+    ctx.clock = lambda: NOW + ahead
+    for _ in range(slot_memory.ENOUGH):
+        slot_memory.note_delivered(ctx, proof)
+    ctx.clock = lambda: NOW
+    slot_memory.note_delivered(ctx, proof)
+    known = slot_memory.recall(ctx)
+    assert (known.since, known.delivered) == (since, 1 if ahead > slot_memory.KEPT_FOR else slot_memory.ENOUGH)
 
 
 @pytest.mark.parametrize(("status", "in_answer"), [(503, False), (202, True), (200, True)])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from types import SimpleNamespace
 
@@ -75,3 +76,13 @@ def test_a_signal_ends_all_at_once(going):
     }  # fmt: skip
     os.close(read_fd)
     os.close(write_fd)
+
+
+def test_what_goes_wrong_at_the_end_of_one_is_its_own(going, tmp_path, monkeypatch):
+    """It is raised to who waits for that one, and the other is seen through."""
+    supervisor, (first, second) = going("until [ -e go ]; do sleep 0.02; done; echo said", "true")
+    monkeypatch.setattr(second.child, "pump_rest", lambda: 1 / 0)
+    threading.Timer(0.5, (tmp_path / "go").touch).start()
+    assert supervisor.wait(first).end.state == "ok"
+    with pytest.raises(ZeroDivisionError):
+        supervisor.wait(second)

@@ -74,8 +74,7 @@ def show_reconcile(
         plans.show_plan(out, result.plan, names, context.home.zone, dry_run=dry_run)
         for job_id in idle:
             out.note(f"{job_id} wants no timer: it is paused, switched off or completed")
-        for job_id, reason in (result.invalid or {}).items():
-            out.note(f"! {job_id} cannot be read and is left alone: {reason}")
+        plans.note_unread(out, result)
         for job_id in result.settled if out.verbosity else ():
             out.note(f"! {job_id} was put right in the store")
         for job_id, problem in failed.items():

@@ -7,18 +7,18 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.plan import Action, ArmState, Step
-from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError
+from chronos_cli.errors import ChronosError, RefusedError
 from chronos_cli.frozen import frozen
 from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
 from chronos_cli.operations.arming.arm import (
     DELIVERED,
-    STALE_GENERATION,
     arm,
     behind_nas,
     cancel_of,
     cancelled,
     confirmation,
     failure,
+    is_stale,
     on_its_way,
     overtaken,
     refusal,
@@ -157,7 +157,7 @@ def _noted(
 
 def _noted_cancel(ctx: Context, request: CancelRequest, error: ChronosError | None) -> SendNote:
     job_id = request.job_id
-    if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
+    if is_stale(error):
         ctx.repository.change_arm(job_id, behind_nas(error))
         return SendNote(job_id=job_id, error=None, certain=False)
     if error is None:
@@ -168,7 +168,7 @@ def _noted_cancel(ctx: Context, request: CancelRequest, error: ChronosError | No
 def _verdict(result: CallResult, sent: ArmDocument, now: datetime) -> tuple[_Change | None, bool]:
     """Return what NAS's answer to an arm changes, and whether NAS is certain not to hold somebody else's wish."""
     error = result.error
-    if isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION:
+    if is_stale(error):
         return stale(sent, error), False
     if isinstance(error, RefusedError):
         return refusal(sent, error), True

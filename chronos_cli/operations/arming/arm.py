@@ -7,11 +7,10 @@ NAS may hold either. When the wake has changed by the time NAS has answered, it 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_KEEPS_SLOT
-from chronos_cli.core.clock import AGREES_WITHIN as CLOCKS_AGREE_WITHIN
-from chronos_cli.core.clock import Trust
+from chronos_cli.core.clock import AGREES_WITHIN, Trust
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import HELD_STATES, ArmState, instant_to_send
@@ -38,7 +37,7 @@ DELIVERED: Final = "delivered"
 """Answer of a NAS to a key it has already delivered: it holds nothing, and that key never arms again."""
 
 _ROUNDS: Final = 8
-AGREES_WITHIN = timedelta(seconds=5)
+ONE_NEED_WITHIN = timedelta(seconds=5)
 """Wakes this close are one need."""
 
 
@@ -161,7 +160,7 @@ def _send(
         # Somebody else may have sent a newer wish meanwhile: this identity is refused all the same.
         return replace(document, state=ArmState.REFUSED), True, False
     except NasRejectedError as error:
-        if error.reason != STALE_GENERATION:
+        if not is_stale(error):
             ctx.repository.change_arm(job_id, failure(sent, error))
             raise
         document = ctx.repository.change_arm(job_id, stale(sent, error))
@@ -175,6 +174,11 @@ def _send(
     return document, not doubtful, False
 
 
+def is_stale(error: ChronosError | None) -> TypeGuard[NasRejectedError]:
+    """Return whether NAS has refused a wish because it holds a newer one."""
+    return isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION
+
+
 def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
     """Return whether somebody else sent another instant meanwhile: which of them came last, NAS knows."""
     if document.generation == sent.generation or FEATURE_GENERATION in document.features:
@@ -184,9 +188,9 @@ def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
 
 def is_astray(document: ArmDocument, wake: Wake, now: datetime) -> bool:
     """Return whether a wake was sent for later than it is meant, by a clock that was ahead of `now`, which is right."""
-    if document.sent_at is None or document.fire_at is None or document.sent_at <= now + CLOCKS_AGREE_WITHIN:
+    if document.sent_at is None or document.fire_at is None or document.sent_at <= now + AGREES_WITHIN:
         return False
-    return document.fire_at > max(wake.at, now) + CLOCKS_AGREE_WITHIN
+    return document.fire_at > max(wake.at, now) + AGREES_WITHIN
 
 
 def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:
@@ -292,7 +296,7 @@ def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> tuple[ArmDocume
         try:
             nas.cancel(job_id, request.generation)
         except NasRejectedError as error:
-            if error.reason != STALE_GENERATION:
+            if not is_stale(error):
                 raise
             return ctx.repository.change_arm(job_id, behind_nas(error)), True
     return ctx.repository.change_arm(job_id, cancelled(request, ctx.clock())), False
@@ -304,7 +308,7 @@ def drop_noted(ctx: Context, nas: Nas, request: CancelRequest, error: ChronosErr
     One that NAS finds older than the wish it holds is sent again, newer than that.
     """
     for _ in range(_ROUNDS):
-        if not isinstance(error, NasRejectedError) or error.reason != STALE_GENERATION:
+        if not is_stale(error):
             break
         request = cancel_of(request.job_id, ctx.repository.change_arm(request.job_id, behind_nas(error)), ctx.clock())
         error = next(iter(nas.apply([request]))).error
@@ -348,8 +352,8 @@ def is_same_need(one: Wake | None, other: Wake | None, now: datetime) -> bool:
     """Return whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
     if one is None or other is None:
         return one is other
-    soon = max(one.at, other.at) <= now + AGREES_WITHIN
+    soon = max(one.at, other.at) <= now + ONE_NEED_WITHIN
     close = (
-        one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= AGREES_WITHIN
+        one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= ONE_NEED_WITHIN
     )
     return one.at == other.at or soon or close

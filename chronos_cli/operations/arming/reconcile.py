@@ -91,12 +91,14 @@ def reconcile(
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         several = _several(listed, ctx.clock(), chosen)
+        wishes = _wishes(settled.wakes, documents, wire, ctx)
         unwanted = {arm.job_id for arm in listed.arms if settled.wakes.get(arm.job_id) is None} - set(settled.invalid)
+        unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
         fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
         if prune and unwanted - settled.wakes.keys():
             fleet.all_known()
         plan = make_plan(
-            _wishes(settled.wakes, documents, wire, ctx),
+            wishes,
             # A record that cannot be read wishes we do not know what: its timer is left as it is.
             {
                 arm.job_id: arm.fire_at
@@ -244,8 +246,16 @@ def _wishes(
         known_clock = ctx.trust is not Trust.UNHEARD
         if document is not None and wake is not None and known_clock and is_astray(document, wake, now):
             sent = replace(sent, fire_at=None)
-        wishes.append(DesiredArm(job_id=job_id, wake=wake, sent=sent, known=known))
+        owes_cancel = _owes_cancel(document, wake, now)
+        wishes.append(DesiredArm(job_id=job_id, wake=wake, sent=sent, known=known, owes_cancel=owes_cancel))
     return wishes
+
+
+def _owes_cancel(document: ArmDocument | None, wake: Wake | None, now: datetime) -> bool:
+    """Return whether what was sent is to be taken back even if NAS does not list it: a list may lag."""
+    if document is None or wake is not None or document.fire_at is None or document.fire_at <= now:
+        return False
+    return document.state in (ArmState.UNCONFIRMED, ArmState.ANSWERED, ArmState.CONFIRMED)
 
 
 def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:

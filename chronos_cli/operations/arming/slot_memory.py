@@ -118,8 +118,9 @@ def note_delivered(ctx: Context, document: ArmDocument) -> None:
         return
 
     def count(memory: SlotMemory | None) -> SlotMemory | None:
-        before = memory if memory is not None and memory.is_of(document) and now - memory.since < KEPT_FOR else None
-        if before is not None and before.delivered >= ENOUGH and now - before.since < RENEWED_AFTER:
+        fresh = memory is not None and memory.is_of(document) and abs(now - memory.since) < KEPT_FOR
+        before = memory if fresh else None
+        if before is not None and before.delivered >= ENOUGH and abs(now - before.since) < RENEWED_AFTER:
             return memory
         known = before or _of(document, memory, now)
         return replace(known, delivered=min(ENOUGH, 1 + known.delivered), since=now)

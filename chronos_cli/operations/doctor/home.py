@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.instant import named_zone
@@ -54,7 +55,7 @@ def check_home(config: Config) -> Check:
         return fail("home", text, code="home_mode", mend=f"chown {os.geteuid()} {path} && chmod u+rwx {path}")
     if mode & stat.S_IWOTH:
         text = f"anybody can write to {path}, and so run commands here: mode {mode:04o}"
-        return fail("home", text, code="home_mode", mend=f"chmod go-w {path}")
+        return fail("home", text, code="home_mode", mend=f"chmod go-w {quote(str(path))}")
     trusted = {os.geteuid(), 0, path.stat().st_uid}  # another user's home is read only where it is named as safe
     for name in ("", *_FOLDERS):
         problem = _for_neighbours(path / name if name else path, trusted, linked=not name)
@@ -64,7 +65,7 @@ def check_home(config: Config) -> Check:
         found = folder.stat()
         if found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_ISVTX and found.st_gid not in (0, os.getegid()):
             text = f"the group {found.st_gid} can write to {folder}, and so put another home in the place of {path}"
-            return warn("home", text, code="folder_above_mode", mend=f"chmod g-w {folder}")
+            return warn("home", text, code="folder_above_mode", mend=f"chmod g-w {quote(str(folder))}")
     return ok("home", f"{path}, mode {mode:04o}")
 
 
@@ -82,7 +83,7 @@ def _for_neighbours(path: Path, trusted: set[int], *, linked: bool) -> Check | N
         return fail("home", text, code="foreign_owner", mend=f"run as user {found.st_uid}, or chown it")
     if found.st_mode & _BY_OTHERS:
         text = f"others can write to {path}, and so change what is run here: mode {stat.S_IMODE(found.st_mode):04o}"
-        return fail("home", text, code="folder_mode", mend=f"chmod go-w {path}")
+        return fail("home", text, code="folder_mode", mend=f"chmod go-w {quote(str(path))}")
     return None
 
 
@@ -95,17 +96,17 @@ def check_modes(config: Config) -> Check:
         mode = _mode(path)
         if mode & stat.S_IWOTH:
             text = f"{path} can be changed by anybody: mode {mode:04o}"
-            return fail("modes", text, code="writable_by_others", mend=f"chmod go-w {path}")
+            return fail("modes", text, code="writable_by_others", mend=f"chmod go-w {quote(str(path))}")
     for path in secrets:
         mode = _mode(path)
         if mode & _FOR_OTHERS:
             text = f"{path} holds a token and others can read it: mode {mode:04o}"
-            return warn("modes", text, code="token_readable", mend=f"chmod 600 {path}")
+            return warn("modes", text, code="token_readable", mend=f"chmod 600 {quote(str(path))}")
     for path in runs:
         mode = _mode(path)
         if mode & _BY_OTHERS:
             text = f"{path} can be changed by its group: mode {mode:04o}"
-            return warn("modes", text, code="writable_by_group", mend=f"chmod g-w {path}")
+            return warn("modes", text, code="writable_by_group", mend=f"chmod g-w {quote(str(path))}")
     return ok("modes", "no token can be read, and nothing that is run be changed, by others")
 
 

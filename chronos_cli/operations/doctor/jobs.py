@@ -199,7 +199,7 @@ def _tick(found: Listing, ticks: Ticks, *, active: str) -> Check:
     if trigger.working is not False:
         return ok("tick", trigger.because)
     text = f"these jobs have no working trigger: {trigger.because}"
-    old = trigger.last_tick_at is None or found.now - trigger.last_tick_at > timedelta(days=1)
+    old = trigger.last_tick_at is None or abs(found.now - trigger.last_tick_at) > timedelta(days=1)
     return (fail if old else warn)("tick", text, code="no_trigger", mend=INSTALL)
 
 

@@ -20,7 +20,7 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.arming.arm import AGREES_WITHIN, FIRE_BUDGET_S, arm, is_armed
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, ONE_NEED_WITHIN, arm, is_armed
 from chronos_cli.operations.arming.carried import next_of
 from chronos_cli.operations.arming.slot_memory import keeps_slot, note_answers, note_delivered, takes_answers
 from chronos_cli.operations.evaluate import evaluate, present_wake
@@ -447,7 +447,7 @@ def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
     document = stored.value
     if document.state is ArmState.UNCONFIRMED and document.error:
         return str(document.error.get("message"))
-    late = document.wake is None or document.wake > wake.at + AGREES_WITHIN
+    late = document.wake is None or document.wake > wake.at + ONE_NEED_WITHIN
     return "its run's end could not be followed up" if late else None
 
 

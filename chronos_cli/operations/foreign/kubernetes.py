@@ -16,7 +16,7 @@ from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
 from chronos_cli.core.schedule import parse_schedule
 from chronos_cli.errors import ConfigError, UsageError
-from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
+from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
 from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
     template = _object(_object(spec.get("jobTemplate"), "jobTemplate").get("spec"), "jobTemplate.spec")
     if local:
         action, env, folder = run_here(template, policy)
-        notes += _not_taken_over(template)
+        notes += [*_not_taken_over(template), *([] if "timeout" in policy else [NO_LIMIT])]
     else:
         action, env, folder = in_cluster(name, space), {}, None
         notes.append(f"the cluster starts it too until `kubectl patch cronjob -n {space} {name} "

@@ -19,7 +19,7 @@ from chronos_cli.durations import format_duration, parse_seconds
 from chronos_cli.errors import UsageError
 from chronos_cli.operations.foreign.calendar_events import from_event
 from chronos_cli.operations.foreign.units import Unit, commands_of, read_unit, words_of
-from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
+from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -347,9 +347,7 @@ def _limits(service: Unit, policy: dict[str, Any], notes: list[str]) -> None:
         if value is not None and value != "infinity" and seconds_of(value):
             policy["timeout"] = max(1, int(seconds_of(value)))
             return
-    notes.append(
-        "its runs have no time limit there, and end here by the home's timeout: `job edit --timeout` sets another"
-    )
+    notes.append(NO_LIMIT)
 
 
 def _folder(service: Unit, machine: Machine, begins_in: str) -> str:

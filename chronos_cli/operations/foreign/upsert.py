@@ -79,6 +79,11 @@ class EarlierWay(Protocol):
         """Return the id of the job that it made of this one, None where there is none."""
 
 
+NO_LIMIT: Final = (
+    "its runs have no time limit there, and end here by the home's timeout: `job edit --timeout` sets another"
+)
+"""The note on a job of which the other scheduler ends no run."""
+
 Settle = Callable[[tuple[ForeignJob, ...], Mapping[str, Mapping[str, Any]]], tuple[ForeignJob, ...]]
 """Gives jobs the keys of the stored ones that they are; those are records by their keys."""
 

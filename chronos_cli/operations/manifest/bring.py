@@ -16,7 +16,7 @@ from chronos_cli.core.job import Policy, Standing, ours_of, parse_job
 from chronos_cli.core.plan import HELD_STATES
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import Once, normal_form, parse_schedule
-from chronos_cli.errors import ChronosError, ConflictError, ScheduleError, UsageError
+from chronos_cli.errors import ChronosError, ConflictError, DocumentError, ScheduleError, UsageError
 from chronos_cli.frozen import opaque, replace
 from chronos_cli.operations.jobs.edit import take_out, write_owed
 from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
@@ -292,7 +292,10 @@ def is_owed(ctx: Context, plan: Sequence[AppliedItem]) -> bool:
     arms = ctx.repository.arms()
     for one in plan:
         if one.item.record is not None and parse_job(one.item.record, ctx.home).standing is Standing.LIVE:
-            document = arms.get(one.item.job_id)
+            try:
+                document = arms.get(one.item.job_id)
+            except DocumentError:
+                return True  # telling NAS says what is wrong with it
             if document is None or document.value.state not in HELD_STATES:
                 return True
     return False

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
-from chronos_cli.core.clock import AHEAD, displaced, doubt_about
+from chronos_cli.core.clock import AGREES_WITHIN, AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job, readable_open
 from chronos_cli.core.schedule import normal_form
@@ -184,7 +184,8 @@ def listing(
     documents = {} if arms is None else {one.id: _document(arms, one.id) for one in chosen if one.id is not None}
     by_id = None if held is None else _by_id(held.arms, documents)
     hold = ctx.repository.hold(now)
-    called = max((one.last_callback_at for one in documents.values() if one and one.last_callback_at), default=None)
+    calls = (one.last_callback_at for one in documents.values() if one and one.last_callback_at)
+    called = max((at for at in calls if at <= now + AGREES_WITHIN), default=None)  # later: by a clock that was ahead
     around = Surroundings(
         now=now,
         zone=ctx.home.zone,
