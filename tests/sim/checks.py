@@ -114,7 +114,7 @@ class Check:
         """Jobs that want nothing, and of which NAS has heard so under a number."""
         self.setters: dict[str, Task | None] = {}
         """Who set the slot of a job last; None: a call that came late."""
-        self.left: dict[str, str] = {}
+        self.left: dict[str, tuple[str, int]] = {}
         """The delivery to which a wake of ours left as the answer, by job, while nothing else was sent since."""
         self.meant: dict[tuple[str, str], str] = {}
         """What is meant by the next time of a job that was stored under another offset."""
@@ -144,7 +144,7 @@ class Check:
         if generation < self.generations.get(job_id, 0):
             self.fail(f"{task} goes back to generation {generation} of {job_id}, from {self.generations[job_id]}")
         self.generations[job_id] = generation
-        if arm.get("answered_to") != self.left.get(job_id):
+        if arm.get("answered_to") != self.left.get(job_id, (None, 0))[0]:
             self.left.pop(job_id, None)
         if self.world.trace is None:
             return
@@ -552,7 +552,7 @@ class Check:
             self.dropped.add(job)
 
     def leaves(self, delivery: Delivery, status: int, body: dict | None, door: Task) -> None:
-        """An answer leaves. One that has to say again what NAS has not heard is not all that NAS has of the wake."""
+        """An answer leaves. What NAS comes for again after such an answer is not answered by that alone."""
         job, number = delivery.job_id, str(delivery.number)
         wake = (body or {}).get("next") if 200 <= status < 300 else None
         if not isinstance(wake, dict) or "fire_at" not in wake:
@@ -560,9 +560,10 @@ class Check:
         nas, trace = self.world.nas, self.jobs.get(job)
         beside = any(d.job_id == job and d is not delivery and not d.cancelled for d in nas.deliveries)
         held = backends.earliest(nas, job) is not None or beside
-        if self.left.get(job) == number and trace is not None and trace.live and not held:
+        left, count = self.left.get(job, (None, 0))
+        if left == number and door.number > count and trace is not None and trace.live and not held:
             self.fail(f"{door} answers delivery {number} again, and but for that NAS knows of no wake of {job}")
-        self.left[job] = number
+        self.left[job] = number, self.world.tasks.count
 
     def answered(self, job: str, status: int, door: Task) -> None:
         """NAS hears an answer. After a 2xx it forgets the fire: then what this door claimed must have started."""
@@ -771,6 +772,13 @@ class Check:
         """Whether a live job is not armed for a reason that only reconcile can mend."""
         return self.world.cfg.nas and any(
             trace.live and trace.excuse and not self.world.nas.owed(job) for job, trace in self.jobs.items()
+        )
+
+    def stray(self) -> bool:
+        """Whether a timer that nobody wants is left at a NAS that replaces none: the next reconcile drops it."""
+        nas = self.world.nas
+        return backends.NEVER_REPLACES in nas.char and any(
+            not trace.live and backends.earliest(nas, job) is not None for job, trace in self.jobs.items()
         )
 
     def unsettled(self, trace) -> list[dict]:

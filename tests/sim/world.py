@@ -703,7 +703,7 @@ class World:
         self._drain()
         for _ in range(8):
             self._settle()
-            if not self._in_hand() and not self.check.bare():
+            if not self._in_hand() and not self.check.bare() and not self.check.stray():
                 break
             self.log("---- time passes")
             self.now = max(self.now + 400.0, self.check.last_need() + 1.0)
