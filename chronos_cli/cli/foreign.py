@@ -258,7 +258,7 @@ def _show(out: Output, plan: list[ForeignPlan], kept: Path | None, home: HomeDef
         job = one.job
         if options.dry_run and job is not None:
             here, there = _times(one.next, job.zone_name), _times(one.their_next, job.zone_name)
-            said = "the same" if here == there else ", ".join(there) or "cannot read it"
+            said = "the same" if here == there else ", ".join(there) or ("never" if job.theirs else job.untold)
             where = job.where if job.line is None else f"line {job.line}"
             out.line(f"    {where}, {job.zone_name}: {', '.join(here) or 'never'}; {other}: {said}")
     field_plans.show_counts(out, field_plans.counts_of(one.item for one in plan), dry_run=options.dry_run)

@@ -22,6 +22,8 @@ from chronos_cli.frozen import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from chronos_cli.core.cron_fields import Fields
+
 NICKNAMES: Final = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -62,9 +64,13 @@ class Cron:
 
     expr: str
 
+    def fields(self) -> Fields:
+        """The times that its expression allows."""
+        return fields_of(NICKNAMES.get(self.expr.lower(), self.expr))
+
     def walk(self, after: datetime, zone: tzinfo) -> Iterator[datetime]:
         """The instants strictly later than `after`, ascending, each once."""
-        return walk(fields_of(NICKNAMES.get(self.expr.lower(), self.expr)), after, zone)
+        return walk(self.fields(), after, zone)
 
     def latest(self, until: datetime, zone: tzinfo) -> datetime | None:
         """The newest instant not later than `until`: looked for backwards in growing windows, never walked to."""

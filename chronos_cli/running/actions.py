@@ -321,4 +321,8 @@ def _http(given: object, cwd: str, lookup: Lookup) -> HttpAction:
 
 
 def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "replace")  # a lone surrogate in JSON is no reason not to run
+    """The text as UTF-8, with the bytes that were none where it was read."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")  # another lone surrogate in JSON is no reason not to run

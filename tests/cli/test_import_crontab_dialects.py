@@ -69,8 +69,8 @@ def test_what_debians_cron_passes_over_is_not_in_its_times(bring, table):
 def test_a_crontab_without_its_last_line_end_is_noted(bring, table, end, noted):
     """Debian's cron ignores such a file; here its lines count."""
     done = bring(table(f"0 3 * * * x{end}"), "--dry-run")
-    assert any("its last line has no line end" in note for note in done["notes"]) is noted
-    assert len(done["jobs"]) == 1
+    assert any("ignores a crontab whose last line has no line end" in note for note in done["notes"]) is noted
+    assert [len(job["cron_next"]) for job in done["jobs"]] == [0 if noted else 2]
 
 
 # -- users ------------------------------------------------------------------------------------------------------------

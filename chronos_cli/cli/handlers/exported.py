@@ -34,7 +34,7 @@ def hand_over(
         for name, text in files.items():
             if name:
                 Path(output).mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_output(str(Path(output, name)) if name else output, text.encode())
+            write_output(str(Path(output, name)) if name else output, text.encode("utf-8", "surrogateescape"))
 
     def render(out: Output) -> None:
         if output is not None:

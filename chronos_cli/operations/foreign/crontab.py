@@ -14,7 +14,14 @@ from chronos_cli.core.instant import named_zone
 from chronos_cli.core.schedule import NICKNAMES, Cron, parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.foreign.crontab_lines import at_line, command_and_input, lines_of
+from chronos_cli.operations.foreign.crontab_lines import (
+    MOST_LINES,
+    at_line,
+    command_and_input,
+    cut_settings,
+    lines_of,
+    refused_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +76,15 @@ class CrontabLine:
 
 @frozen
 class Crontab:
-    """The result of reading a crontab: its entries, the lines left out with the reason, and notes."""
+    """The result of reading a crontab: its entries, the lines left out with the reason, and notes.
+
+    `refused`: why Debian's cron takes no line of it, None where it takes them.
+    """
 
     entries: tuple[CrontabLine, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    refused: str | None
 
 
 def read_crontab(
@@ -88,9 +99,8 @@ def read_crontab(
     lines = tuple(lines_of(table, seconds=seconds))
     if not system:
         _be_a_users(lines, machine, notes)
-    last = table.rpartition(b"\n")[2].lstrip(b" \t")
-    if last and not last.startswith(b"#"):
-        notes["its last line has no line end: Debian's cron ignores a crontab that ends so"] = None
+    for number, name in cut_settings(table):
+        notes[f"line {number} is longer than what Debian's cron reads of a setting: there {name} is cut off"] = None
     for line in lines:
         try:
             command, missing = _command(line, machine, system=system)
@@ -104,7 +114,35 @@ def read_crontab(
         raise UsageError(
             f"no line of the crontab runs as {machine.user}", hint="import it as the user whose lines it has"
         )
-    return Crontab(entries=tuple(entries), left_out=tuple(left_out), notes=tuple(notes))
+    refused = (
+        "reads no seconds" if seconds is not None else _refused(table, lines, entries, machine if system else None)
+    )
+    if refused is not None and seconds is None:
+        notes[f"Debian's cron {refused}"] = None
+    return Crontab(entries=tuple(entries), left_out=tuple(left_out), notes=tuple(notes), refused=refused)
+
+
+def _refused(table: bytes, lines: tuple[Line, ...], entries: list[CrontabLine], machine: Machine | None) -> str | None:
+    """Return why Debian's cron takes no line of the crontab, as a clause; None where it takes them.
+
+    `machine`: whose users the lines of a system crontab name. One line that it cannot read is enough.
+    """
+    last = table.rpartition(b"\n")[2].lstrip(b" \t")
+    if last and not last.startswith(b"#"):
+        return "ignores a crontab whose last line has no line end"
+    if table.count(b"\n") > MOST_LINES:
+        return f"ignores a crontab of more than {MOST_LINES} lines"
+    found = list(refused_settings(table))
+    found += [(entry.line, "it does not read its times or its command") for entry in entries if entry.cron is None]
+    found += [(line.number, "it knows @reboot in small letters") for line in lines
+              if line.times.lower() == "@reboot" != line.times]  # fmt: skip
+    if machine is not None:
+        users = ((line.number, line.rest.split(None, 1)[0]) for line in lines)
+        found += [(number, f"there is no user {user}") for number, user in users if not machine.is_user(user)]
+    if not found:
+        return None
+    number, why = min(found)
+    return f"takes no line of this crontab, for line {number}: {why}"
 
 
 def _be_a_users(lines: tuple[Line, ...], machine: Machine, notes: dict[str, None]) -> None:
@@ -199,7 +237,7 @@ def _debians(times: str, command: str, now: datetime, zone: tzinfo) -> Schedule 
     Its dialect is smaller than ours, and a command has an end there. What follows a `#` in a field it passes over.
     """
     there = " ".join(field.partition("#")[0] for field in times.split())
-    if len(command.encode()) > _MOST_BYTES:
+    if len(command.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
         return None
     if there.startswith("@"):
         known = there in NICKNAMES

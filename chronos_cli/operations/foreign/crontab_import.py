@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import ours_of
-from chronos_cli.core.schedule import normal_form
+from chronos_cli.core.schedule import Cron, normal_form
 from chronos_cli.frozen import replace
 from chronos_cli.operations.foreign.crontab_export import written
 from chronos_cli.operations.foreign.crontab_lines import command_and_input
+from chronos_cli.operations.foreign.their_times import debians_times
 from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def _run_of(action: Mapping[str, Any]) -> _Run:
 def jobs_of(table: Crontab, *, source: str, cron_zone: tzinfo) -> tuple[ForeignJobs, FirstWay | None]:
     """The jobs of a crontab's lines, and the way in which they came in first. `cron_zone` is cron's own zone here."""
     keyed = list(_keyed(table.entries, source))
-    jobs = tuple(_as_job(key, line, cron_zone) for key, line in keyed)
+    jobs = tuple(_as_job(key, line, cron_zone, table.refused) for key, line in keyed)
     earlier = FirstWay({key: line.text.strip() for key, line in keyed}) if source == "crontab" else None
     return ForeignJobs(jobs=jobs, left_out=table.left_out, notes=table.notes), earlier
 
@@ -86,12 +88,15 @@ def _keyed(entries: tuple[CrontabLine, ...], source: str) -> Iterator[tuple[str,
     for entry in entries:
         command = entry.text.strip()
         place = counts[command] = counts.get(command, -1) + 1
-        digest = hashlib.sha256("\0".join((source, command, str(place))).encode()).hexdigest()
+        digest = hashlib.sha256("\0".join((source, command, str(place))).encode("utf-8", "surrogateescape")).hexdigest()
         yield f"cron-{digest[:12]}", entry
 
 
-def _as_job(key: str, line: CrontabLine, cron_zone: tzinfo) -> ForeignJob:
+def _as_job(key: str, line: CrontabLine, cron_zone: tzinfo, refused: str | None) -> ForeignJob:
     text = line.text.strip()
+    theirs = None
+    if isinstance(line.cron, Cron) and refused is None:
+        theirs = partial(debians_times, line.cron.fields(), zone=cron_zone)
     plain = written(*command_and_input(text)) == text
     return ForeignJob(
         where=f"line {line.line} of the crontab",
@@ -106,7 +111,8 @@ def _as_job(key: str, line: CrontabLine, cron_zone: tzinfo) -> ForeignJob:
         workdir=line.workdir,
         kept={} if plain else {"written": text},
         line=line.line,
-        theirs=None if line.cron is None else (line.cron, cron_zone),
+        theirs=theirs,
+        untold=refused or "cannot read it",
     )
 
 

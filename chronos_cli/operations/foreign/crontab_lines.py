@@ -28,9 +28,18 @@ _NICKNAME: Final = re.compile(
 _ZONES: Final = ("TZ", "CRON_TZ")
 
 
+MOST_LINES: Final = 10_000
+"""The longest crontab that Debian's cron takes, in lines (MAX_TAB_LINES of its cron.h)."""
+_MOST_BYTES: Final = 998
+"""The bytes of a line with a setting that its load_env reads."""
+
+
 @frozen
 class Line:
-    """One job's line: its number, its times as they stand, what follows them, and the settings above it."""
+    """One job's line: its number, its times as they stand, what follows them, and the settings above it.
+
+    Bytes that are no UTF-8 are surrogates in all of them, as in file names.
+    """
 
     number: int
     times: str
@@ -44,10 +53,7 @@ def lines_of(table: bytes, *, seconds: str | None = None) -> Iterator[Line]:
     Raises UsageError naming the first line that cannot be read.
     """
     settings: dict[str, str] = {}
-    for number, raw in enumerate(table.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        body = raw.lstrip(b" \t")
-        if not body.strip() or body.startswith(b"#"):
-            continue
+    for number, body in _bodies(table):
         try:
             text = _text(body)
             setting = setting_of(text)
@@ -59,6 +65,29 @@ def lines_of(table: bytes, *, seconds: str | None = None) -> Iterator[Line]:
         except UsageError as error:
             raise at_line(number, error) from error
         yield Line(number=number, times=times, rest=rest, settings=dict(settings))
+
+
+def refused_settings(table: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines, by number, for which Debian's load_env takes no crontab, though their settings are read here."""
+    for number, body in _bodies(table):
+        name, equals, value = body.decode("utf-8", "surrogateescape").partition("=")
+        if equals and not value.strip(_SPACE) and setting_of(f"{name}=") is not None:
+            yield number, f'{name.strip(_SPACE)}= has no value, where Debian\'s cron wants {name.strip(_SPACE)}=""'
+
+
+def cut_settings(table: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the number and name of each setting whose line is longer than what Debian's load_env reads of it."""
+    for number, body in _bodies(table):
+        if len(body) > _MOST_BYTES and (setting := setting_of(body.decode("utf-8", "surrogateescape"))) is not None:
+            yield number, setting[0]
+
+
+def _bodies(table: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of each line that says something, and the line without the blanks before it."""
+    for number, raw in enumerate(table.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        body = raw.lstrip(b" \t")
+        if body.strip() and not body.startswith(b"#"):
+            yield number, body
 
 
 def at_line(number: int, error: UsageError) -> UsageError:
@@ -133,10 +162,7 @@ def _be_a_setting(line: str, name: str, value: str) -> None:
 def _text(line: bytes) -> str:
     if b"\0" in line:
         raise UsageError("it has a NUL character, where cron ends the line", hint="put that line right")
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError("it is not UTF-8 text", hint="save the crontab as UTF-8, as iconv does") from error
+    return line.decode("utf-8", "surrogateescape")
 
 
 def _bare(line: str) -> tuple[str | None, str]:

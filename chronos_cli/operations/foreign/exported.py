@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import ours_of
@@ -33,6 +34,14 @@ def own_env(job: Job) -> dict[str, str]:
     if referred is not None:
         raise UsageError(f"its variable {referred} is looked up when it runs, which is chronos' own", hint=AS_JSON)
     return {str(name): str(value) for name, value in env.items()}
+
+
+def be_text(job: Job) -> None:
+    """Raise UsageError for a job with bytes that are no UTF-8 text: of all forms only a crontab may have them."""
+    try:
+        json.dumps([job.name, ours_of(job.record)], ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("it has bytes that are no UTF-8 text", hint=AS_JSON) from error
 
 
 def own_files(job: Job) -> list[str]:

@@ -13,6 +13,7 @@ from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.evaluate import read_record
 from chronos_cli.operations.foreign.crontab_export import crontab_of
+from chronos_cli.operations.foreign.exported import be_text
 from chronos_cli.operations.foreign.kubernetes_export import cron_job
 from chronos_cli.operations.foreign.systemd_export import units
 
@@ -77,6 +78,7 @@ def export_as(
     count = 0
     for job in jobs:
         try:
+            be_text(job)
             made = make(job)
         except ChronosError as error:
             left_out[job.id] = error.message

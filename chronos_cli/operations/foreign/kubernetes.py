@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.config.file import yaml_documents
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.schedule import Cron, parse_schedule
 from chronos_cli.errors import ConfigError, UsageError
+from chronos_cli.operations.foreign.their_times import clusters_times
 from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
 from chronos_cli.strict_json import NotJsonError, read_json
 
@@ -166,7 +168,8 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
         policy=policy,
         paused=bool(paused),
         kept={"manifest": _kept(item)},
-        theirs=(schedule, zone),
+        theirs=partial(clusters_times, schedule.fields(), zone=zone) if isinstance(schedule, Cron) else None,
+        untold="counts it from its last start there",
     )
     return job, notes
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
+from chronos_cli.core.cron_fields import fields_of
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.schedule import Interval, parse_schedule
+from chronos_cli.core.schedule import Cron, Interval, Once, parse_schedule
 from chronos_cli.durations import format_duration, parse_seconds
 from chronos_cli.errors import UsageError
+from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.calendar_events import from_event
+from chronos_cli.operations.foreign.their_times import systemds_times
 from chronos_cli.operations.foreign.units import Unit, commands_of, read_unit, words_of
 from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from chronos_cli.core.schedule import Schedule
@@ -56,6 +60,33 @@ _OF_MACHINES: Final = frozenset({
 _TYPES: Final = ("simple", "exec", "oneshot", "idle")
 _VARIABLE_THERE: Final = re.compile(r"(?<!\$)(?:\$\$)*\$\{?[A-Za-z_][A-Za-z0-9_]*\}?")
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@frozen
+class _Begins:
+    """What starts a timer: its schedule here, the name of its zone, and how it was written.
+
+    `of_machine`: it names no zone, so that systemd takes the machine's. `of_calendar`: its times are those of a clock.
+    """
+
+    schedule: Schedule
+    zone_name: str
+    written: str
+    of_machine: bool = False
+    of_calendar: bool = True
+
+    def theirs(self, machine: Machine, now: datetime) -> Callable[[datetime], Iterator[datetime]] | None:
+        """Return systemd's own times; None for an interval that counts from a start there."""
+        zone = named_zone(machine.zone_name if self.of_machine else self.zone_name)
+        if isinstance(self.schedule, Cron):
+            return partial(systemds_times, self.schedule.fields(), zone=zone)
+        if isinstance(self.schedule, Once):
+            at = parse_schedule(from_event(self.written)[0], now=now, zone=zone, allow_past=True)
+            return lambda after: iter([at.at] if isinstance(at, Once) and at.at > after else [])
+        if not self.of_calendar:
+            return None
+        seconds = tuple(range(0, 60, self.schedule.seconds))
+        return partial(systemds_times, fields_of("* * * * *"), zone=zone, seconds=seconds)
 
 
 def read_timers(place: Path, machine: Machine, *, zone_name: str, now: datetime, system: bool = False) -> ForeignJobs:
@@ -98,6 +129,8 @@ def _jobs(
         raise UsageError(f"'{job_id[:40]}' cannot be a job id", hint="rename the unit")
     policy: dict[str, Any] = {}
     schedules = _schedules(timer, zone_name, now, policy, notes)
+    if zone_name != machine.zone_name and any(schedule.of_machine for schedule in schedules):
+        notes.append(f"its times are in {zone_name}; systemd's are in {machine.zone_name}, the machine's")
     env = _environment(service, machine, notes)
     files = _files(service, machine)
     action = _action(service, env, machine, files)
@@ -112,8 +145,7 @@ def _jobs(
         notes.append("OnFailure starts nothing here: --on-failure names a program that hears of failures")
     folder = _folder(service, machine, begins_in)
     found = []
-    for count, (schedule, zone_of, written) in enumerate(schedules):
-        zone = named_zone(zone_of)
+    for count, begun in enumerate(schedules):
         key = path.name if count == 0 else f"{path.name}#{count + 1}"
         found.append(
             ForeignJob(
@@ -121,16 +153,17 @@ def _jobs(
                 key=key,
                 job_id=job_id if count == 0 else f"{job_id}-{count + 1}",
                 name=(service.last("Unit", "Description") or job_id)[:100] if count == 0 else f"{job_id}-{count + 1}",
-                schedule=schedule,
-                zone=zone,
-                zone_name=zone_of,
+                schedule=begun.schedule,
+                zone=named_zone(begun.zone_name),
+                zone_name=begun.zone_name,
                 action=action,
                 env=env,
                 env_file=files,
                 workdir=folder,
                 policy=policy,
-                kept={"written": written, "accuracy": timer.last("Timer", "AccuracySec")},
-                theirs=(schedule, zone),
+                kept={"written": begun.written, "accuracy": timer.last("Timer", "AccuracySec")},
+                theirs=begun.theirs(machine, now),
+                untold="counts it from its last start there",
             )
         )
     return found
@@ -174,19 +207,18 @@ def seconds_of(text: str) -> float:
     return total
 
 
-def _schedules(
-    timer: Unit, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]
-) -> list[tuple[Schedule, str, str]]:
-    """The timer's schedules, each with its zone's name and as it was written. Adds to `policy` and `notes`."""
+def _schedules(timer: Unit, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]) -> list[_Begins]:
+    """What starts the timer. Adds to `policy` and `notes`."""
     for key in (*_NO_TIMER, *_CHANGES):
         value = timer.last("Timer", key)
         if value is not None and (key in _NO_TIMER or timer.flag("Timer", key, default=False)):
             raise UsageError(f"{key}={value} has no counterpart", hint="add a job with `chronos job add`")
-    found: list[tuple[Schedule, str, str]] = []
+    found: list[_Begins] = []
     for event in timer.all("Timer", "OnCalendar"):
         text, zone_of = from_event(event)
         named = zone_of or zone_name
-        found.append((parse_schedule(text, now=now, zone=named_zone(named)), named, event))
+        schedule = parse_schedule(text, now=now, zone=named_zone(named))
+        found.append(_Begins(schedule=schedule, zone_name=named, written=event, of_machine=zone_of is None))
     if not timer.flag("Timer", "Persistent", default=False):
         # A time that passed while the machine was off is not made up for.
         accuracy = seconds_of(timer.last("Timer", "AccuracySec") or f"{_ACCURACY_S}")
@@ -202,7 +234,7 @@ def _schedules(
     return found
 
 
-def _rate(timer: Unit, zone_name: str, notes: list[str]) -> list[tuple[Schedule, str, str]]:
+def _rate(timer: Unit, zone_name: str, notes: list[str]) -> list[_Begins]:
     """The interval of a timer that goes by its last start, if it does. Raises UsageError."""
     every = timer.last("Timer", "OnUnitActiveSec")
     first = next((key for key in _STARTS_ONLY if timer.last("Timer", key)), None)
@@ -215,7 +247,7 @@ def _rate(timer: Unit, zone_name: str, notes: list[str]) -> list[tuple[Schedule,
         raise UsageError(f"OnUnitActiveSec={every} is no whole number of seconds", hint="use whole seconds")
     if first is not None:
         notes.append(f"{first} is left out: it begins {format_duration(int(span))} after the import")
-    return [(Interval(seconds=int(span)), zone_name, every)]
+    return [_Begins(schedule=Interval(seconds=int(span)), zone_name=zone_name, written=every, of_calendar=False)]
 
 
 def _conditions(timer: Unit, service: Unit) -> None:

@@ -20,7 +20,7 @@ from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, tzinfo
 
     from chronos_cli.core.job import Job
@@ -38,7 +38,7 @@ class ForeignJob:
 
     `where` names it in messages, `key` is its identity within its source, `job_id` its id when it is new. `policy`:
     the fields of a Policy that the source states. `kept`: what going back needs. `paused` None: the source has no such
-    state. `theirs`: the other program's reading of the schedule; None where it cannot read it.
+    state. `theirs`: the other program's own times later than an instant; None where there are none, as `untold` says.
     """
 
     where: str
@@ -57,7 +57,8 @@ class ForeignJob:
     kept: Mapping[str, Any] = field(default_factory=dict)
     paused: bool | None = None
     line: int | None = None
-    theirs: tuple[Schedule, tzinfo] | None = None
+    theirs: Callable[[datetime], Iterator[datetime]] | None = None
+    untold: str = "cannot read it"
 
 
 @frozen
@@ -277,9 +278,6 @@ def _extras(arriving: ForeignJob, imported: dict[str, Any]) -> dict[str, Any]:
 
 
 def _planned(item: ImportItem, job: ForeignJob, now: datetime) -> ForeignPlan:
-    there = () if job.theirs is None else _two(*job.theirs, now)
-    return ForeignPlan(item=item, job=job, next=_two(job.schedule, job.zone, now), their_next=there)
-
-
-def _two(schedule: Schedule, zone: tzinfo, now: datetime) -> tuple[datetime, ...]:
-    return tuple(islice(Timetable(schedule=schedule, zone=zone, anchor=whole(now)).walk(now), 2))
+    here = Timetable(schedule=job.schedule, zone=job.zone, anchor=whole(now)).walk(now)
+    there = () if job.theirs is None else tuple(islice(job.theirs(now), 2))
+    return ForeignPlan(item=item, job=job, next=tuple(islice(here, 2)), their_next=there)
