@@ -253,3 +253,20 @@ def test_a_job_of_ours_becomes_a_cron_job(chronos, home, tmp_path):
         2,
         True,
     )
+
+
+@pytest.mark.parametrize("key", ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"])
+def test_history_limits_are_noted(bring, key):
+    """Here one setting is for all jobs; a CronJob that names no limit gets no note."""
+    said = "CronJob nightly: its history limits are not taken over: `history.keep` holds for all jobs of the home"
+    assert said in bring(cron_job(**{key: 0}), options=["--dry-run"])["notes"]
+    assert not any("history" in note for note in bring(cron_job(), options=["--dry-run"])["notes"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "options", "noted"), [(None, ["--local"], True), (60, ["--local"], False), (None, [], False)]
+)
+def test_a_cron_job_without_a_time_limit_is_noted(bring, limit, options, noted):
+    """There its run goes on for ever; here the home's timeout ends it. What kubectl starts is not ended by that."""
+    said = bring(cron_job(template={"activeDeadlineSeconds": limit}), options=[*options, "--dry-run"])
+    assert any("no time limit there, and end here by the home's timeout" in note for note in said["notes"]) is noted

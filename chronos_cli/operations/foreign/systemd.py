@@ -64,7 +64,7 @@ _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @frozen
 class _Begins:
-    """What starts a timer: its schedule here, the name of its zone, and how it was written.
+    """A start of a timer: its schedule here, the name of its zone, and how it was written.
 
     `of_machine`: it names no zone, so that systemd takes the machine's. `of_calendar`: its times are those of a clock.
     """
@@ -208,7 +208,7 @@ def seconds_of(text: str) -> float:
 
 
 def _schedules(timer: Unit, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]) -> list[_Begins]:
-    """What starts the timer. Adds to `policy` and `notes`."""
+    """The starts of a timer. Adds to `policy` and `notes`."""
     for key in (*_NO_TIMER, *_CHANGES):
         value = timer.last("Timer", key)
         if value is not None and (key in _NO_TIMER or timer.flag("Timer", key, default=False)):
