@@ -76,10 +76,11 @@ class KeyRing:
         self._stamp: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
-    def prepare(self) -> None:
-        """Make a first key where there is none."""
-        if self._outside is None and not self.records():
-            self._add(DEFAULT_ALGORITHM, self._read(), signs_from=self._clock())
+    def prepare(self) -> KeyRecord | None:
+        """Make a first key where there is none; returns it."""
+        if self._outside is not None or self.records():
+            return None
+        return self._add(DEFAULT_ALGORITHM, self._read(), signs_from=self._clock())
 
     def records(self) -> list[KeyRecord]:
         """All keys that are not retired yet, the newest last."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.addresses import CallbackPolicy
-from chronos_cli.nas_server.http.app import Limits
+from chronos_cli.nas_server.http.agent_calls import Limits
 from chronos_cli.nas_server.relay.backoff import Backoff
 from chronos_cli.nas_server.relay.limits import Bounds
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from chronos_cli.errors import ConfigError, ConflictError
 from chronos_cli.files import open_named, write_output
 from chronos_cli.nas_server.event_log import EventLog
+from chronos_cli.nas_server.http.agent_calls import AgentCalls
 from chronos_cli.nas_server.http.app import NasApplication
 from chronos_cli.nas_server.http.listener import MAX_CONNECTIONS, Server
 from chronos_cli.nas_server.http.rates import Rates
@@ -28,6 +29,7 @@ from chronos_cli.nas_server.relay.limits import CallLimits
 from chronos_cli.nas_server.relay.proof_gate import ProofGate
 from chronos_cli.nas_server.relay.proving import CHALLENGE_S, ProofRegister
 from chronos_cli.nas_server.timers.agents import AgentRegister
+from chronos_cli.nas_server.timers.audit import record_alone
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.meta import NasMeta
 from chronos_cli.nas_server.timers.registry import TimerRegistry
@@ -75,7 +77,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         _prepare(backend, journal)
         stack.callback(backend.close)
         keys = settings.home.key_ring(backend.now, environ)
-        keys.prepare()
+        if (first := keys.prepare()) is not None:
+            record_alone(backend, backend.now, "keys.first", first.kid, alg=first.alg)
         keys.signing()
         _run(settings, backend, keys, journal)
 
@@ -149,22 +152,26 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         issuer=lambda: portal_url,
         clock=backend.now,
     )
-    application = NasApplication(
+    calls = AgentCalls(
         registry=registry,
-        roster=AgentRegister(backend, time.time),
-        keys=keys,
         policy=settings.policy,
         limits=settings.limits,
         rates=rates,
         journal=journal,
         counts=counts,
         nudge=nudge,
+        proofs=ProofGate(proofs, required=settings.require_callback_proof),
+    )
+    application = NasApplication(
+        calls=None if settings.role is Role.WORKER else calls,
+        roster=AgentRegister(backend, backend.now),
+        keys=keys,
+        journal=journal,
+        counts=counts,
         ready=ready,
         gauges=lambda: counts.render(
             {**facts.gauges(), "chronos_nas_clock_ahead_seconds": (_AHEAD, pulse.ahead_s)}, gate.circuits()
         ),
-        proofs=ProofGate(proofs, required=settings.require_callback_proof),
-        agents_served=settings.role is not Role.WORKER,
         metrics_token=settings.metrics_token,
     )
     server = Server(application, settings.host, settings.port, operator=settings.operator_listen)

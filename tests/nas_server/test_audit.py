@@ -9,7 +9,7 @@ import pytest
 from chronos_cli.errors import NotFoundError
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.audit import entries
-from tests.nas_process import run_nas
+from tests.nas_process import run_nas, running_nas
 
 
 def test_each_change_of_an_agent_is_recorded_with_it(backend):
@@ -48,6 +48,11 @@ def test_keys_are_recorded_too_and_the_command_shows_all(tmp_path):
         ("keys.rotate", new),
         ("agent.add", "a"),
     ]
+    with running_nas(tmp_path / "fresh") as nas:
+        first = nas.command("audit")["entries"]
+        assert [(one["action"], one["subject"]) for one in first] == [
+            ("keys.first", nas.command("keys", "list")["keys"][0]["kid"])
+        ]
     lines = run_nas("audit", "--limit", "1", home=tmp_path).stdout.splitlines()
     assert len(lines) == 2
     assert f"keys.retire  {new}  alg ES256" in lines[1]

@@ -74,7 +74,7 @@ def serve(
     import ipaddress
 
     from chronos_cli.nas_server.addresses import CallbackPolicy
-    from chronos_cli.nas_server.http.app import Limits
+    from chronos_cli.nas_server.http.agent_calls import Limits
     from chronos_cli.nas_server.options import Role, Settings
     from chronos_cli.nas_server.relay.backoff import Backoff
     from chronos_cli.nas_server.relay.limits import Bounds

@@ -52,6 +52,15 @@ class Request:
         return parameters
 
 
+class RefusedRequestError(Exception):
+    """A request that ends before its wish is read."""
+
+    def __init__(self, refusal: Refusal, *headers: tuple[str, str]) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.headers = headers
+
+
 def too_large(most: int) -> BadRequestError:
     """Return the refusal of a body over `most` bytes."""
     return BadRequestError(f"the body is over {most} bytes", error="too_large", status=413)
