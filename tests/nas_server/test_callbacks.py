@@ -255,11 +255,22 @@ def test_proxies_and_cookies_of_the_environment_play_no_part(monkeypatch):
         (None, None),
         ("Thu, 01 Jan 1970 00:01:40 GMT", 50.0),
         ("9" * 30, 999999999.0),
+        ("0", 0.0),
+        ("Thursday, 01-Jan-70 00:01:40 GMT", 50.0),
+        ("Thu Jan  1 00:01:40 1970", 50.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        *((other, None) for other in ("", "1.5", "+5", "5, 10", "1e3", "\u0665", "1970-01-01T00:01:40Z")),
     ],
 )
-def test_retry_after_is_read_in_both_its_forms(header, seconds):
-    """Seconds and dates are understood; anything else is as if it were not there."""
-    assert retry_after_s(header, 50.0) == seconds
+def test_retry_after_is_read_in_all_its_forms(header, seconds, monkeypatch):
+    """Seconds and the three forms of dates are understood, in whatever zone this runs; anything else is not there."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert retry_after_s(header, 50.0) == seconds
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def certificate(folder, name):

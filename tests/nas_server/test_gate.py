@@ -91,6 +91,32 @@ def test_no_agent_holds_more_than_is_left_for_the_others(clock):
     assert gate.free >= 12
 
 
+def test_each_agent_has_a_few_places_of_its_own_at_a_shared_host(clock):
+    """Whatever others hold there, and fewer the more they hold; a host that is given up has none for anybody."""
+    gate = CallLimits(Bounds(), clock)
+    held = [full(gate, agent=agent) for agent in range(24)]
+    assert held[:5] == [4] * 5
+    assert min(held[:20]) >= 1
+    assert sum(held) <= 64
+    for agent in range(6):
+        gate.leave("h", agent, healthy=False)
+    assert not gate.enter("h", 99)
+    single = CallLimits(Bounds(per_host=1), clock)
+    assert [single.enter("h", agent) for agent in range(3)] == [True, False, False]
+
+
+def test_hosts_without_number_are_forgotten(clock, monkeypatch):
+    """Agents choose the names: those that are not called just now go, the oldest first; one that is called stays."""
+    monkeypatch.setattr("chronos_cli.nas_server.relay.limits.KNOWN", 10)
+    gate = CallLimits(Bounds(failures=1), clock)
+    assert gate.enter("busy", 7)
+    for number in range(100):
+        fail(gate, 1, f"h{number}")
+    assert set(gate.circuits()) <= {f"h{number}" for number in range(89, 100)}
+    assert len(gate.circuits()) >= 9
+    gate.leave("busy", 7, healthy=True)
+
+
 def test_a_breaker_lets_one_probe_through_in_five_seconds_whoever_provisions(clock):
     """An agent that shows life has its host probed soon, and never more often than the shortest pause."""
     gate = CallLimits(Bounds(), clock)

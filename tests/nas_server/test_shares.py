@@ -1,4 +1,4 @@
-"""Fair shares of what is under way, on both stores, and whose clock decides."""
+"""Fair shares of what is under way, on both stores."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from chronos_cli.nas_server.addresses import CallbackPolicy
-from chronos_cli.nas_server.relay.waiting import LANE, LOW, MOST, WaitingTimers
+from chronos_cli.nas_server.relay.waiting import LANE, MOST, REFILL, WaitingTimers
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.model import DueTimer, Provision
 from chronos_cli.nas_server.timers.registry import TimerRegistry
-from tests import nas_process
 from tests.nas_process import Callback, running_nas
 
 PAST = "2020-01-01T00:00:00+00:00"
@@ -44,19 +42,64 @@ def test_a_lane_is_bounded_and_filled_again_when_it_has_drained():
     assert len(waiting) == LANE
     assert waiting.busy() == [(1, "h")]
     assert not waiting.drained()
-    assert len(waiting.take(LANE - LOW, lambda *_: True)) == LANE - LOW
+    assert len(waiting.take(LANE - LANE // REFILL, lambda *_: True)) == LANE - LANE // REFILL
     assert waiting.drained()
     assert not waiting.drained()
     assert waiting.busy() == []
 
 
 def test_an_agent_with_hosts_without_number_holds_a_bounded_part():
-    """Lanes are short where there are many, and one agent's are a part of all."""
+    """Lanes are short where there are many, and one agent's are a part of all; the rest is not read again meanwhile."""
     waiting = WaitingTimers()
     waiting.add([due(1, n, f"h{n}") for n in range(MOST)])
     assert len(waiting) == MOST // 4
     waiting.add([due(2, 0)])
     assert len(waiting) == MOST // 4 + 1
+    assert len(waiting.busy()) == MOST // 4
+    assert not waiting.drained()
+    waiting.take(MOST // 5, lambda _host, agent: agent == 1)
+    assert waiting.drained()
+
+
+@pytest.mark.parametrize("hosts", [50, 200, 1_500])
+def test_blocked_hosts_are_read_once(hosts):
+    """However many hosts are blocked with more behind them, their lanes ask for nothing, and all are passed by."""
+    waiting = WaitingTimers()
+    for number in range(hosts):
+        waiting.add([due(number, n, f"h{number}") for n in range(MOST // hosts + 50)])
+    assert len(waiting.busy()) == hosts
+    assert waiting.take(250, lambda *_: False) == []
+    assert not waiting.drained()
+    freed = waiting.take(MOST, lambda _host, agent: agent == 7)
+    assert {one.agent_id for one in freed} == {7}
+    assert waiting.drained()
+    assert not waiting.drained()
+
+
+def test_an_honest_agent_has_places_at_a_host_that_greedy_ones_hold(tmp_path, flags):
+    """Behind one gateway, calls that hang are those of their agents: another's twelve come through within 2 s."""
+    release = threading.Event()
+
+    def answer(fire):
+        if fire.body["job_id"].startswith("greedy"):
+            release.wait(20)
+        return 200
+
+    with Callback(answer) as gateway, running_nas(tmp_path, *flags) as nas:
+        for number in range(5):
+            greedy = nas.add_agent(f"greedy-{number}", "--rate", "100000")
+            batch = [one | {"job_id": f"greedy-{one['job_id']}"} for one in items(100, gateway.url)]
+            nas.call("POST", "/api/agent-cron/batch", greedy.token, {"items": batch})
+        honest = nas.add_agent("honest")
+        gateway.wait(16)
+        began = time.time()
+        nas.call("POST", "/api/agent-cron/batch", honest.token, {"items": items(12, gateway.url)})
+        deadline = time.monotonic() + 5
+        while len(found := [f for f in gateway.fires if f.body["job_id"].startswith("job")]) < 12:
+            assert time.monotonic() < deadline, f"{len(found)} of 12"
+            time.sleep(0.01)
+        release.set()
+    assert max(fire.at for fire in found) - began < 2
 
 
 @pytest.fixture
@@ -133,39 +176,6 @@ def test_a_look_past_a_backlog_reads_only_its_scan(backend):
     assert page.timers == []
     assert not page.ended
     assert page.edge > (0.0, "")
-
-
-@pytest.mark.service
-def test_the_databases_clock_decides_whatever_the_workers_think(postgres, tmp_path, monkeypatch):
-    """A worker 40 s ahead fires nothing early, says that its clock is off, and is not ready; a bit off only says so."""
-    url = postgres.new_database()
-    home = tmp_path / "home"
-    program = "import time; real = time.time; time.time = lambda: real() + {ahead};"
-    with Callback() as callback, running_nas(tmp_path / "web", "--db", url, "--role", "web", home=home) as web:
-        agent = web.add_agent("a")
-        with monkeypatch.context() as patch:
-            patch.setattr(nas_process, "_MAIN", program.format(ahead=40) + nas_process._MAIN)
-            ahead = running_nas(tmp_path / "ahead", "--db", url, "--role", "worker", home=home)
-            with ahead as wrong:
-                base = datetime.now(UTC).replace(microsecond=0)
-                for number in range(20):
-                    web.provision(agent, f"job-{number}", base + timedelta(seconds=2 + number % 3), callback.url)
-                callback.wait(20, timeout=15)
-                assert wrong.wait_for("clock_off")["ahead_s"] == pytest.approx(40, abs=2)
-                reply = wrong.call("GET", "/readyz")
-                assert reply.status == 503
-                metrics = wrong.call("GET", "/metrics").body.decode()
-        early = [fire.at - datetime.fromisoformat(fire.body["fire_at"]).timestamp() for fire in callback.fires]
-        assert min(early) > -0.05
-        assert "chronos_nas_clock_ahead_seconds 40" in metrics or "chronos_nas_clock_ahead_seconds 39.9" in metrics
-        with monkeypatch.context() as patch:
-            patch.setattr(nas_process, "_MAIN", program.format(ahead=-5) + nas_process._MAIN)
-            with running_nas(tmp_path / "behind", "--db", url, "--role", "worker", home=home) as behind:
-                assert behind.wait_for("clock_off")["ahead_s"] == pytest.approx(-5, abs=2)
-                deadline = time.monotonic() + 10
-                while behind.call("GET", "/readyz").status != 200:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.1)
 
 
 @pytest.mark.service

@@ -2,6 +2,7 @@
 
 An agent may hold as many calls as are free besides: one alone gets half of all, five greedy ones leave a sixth for
 others. A host's window opens with each quick and healthy answer and closes with failures: slow answers cost the slow.
+Where agents share a host, each has a few places there of its own, whatever the others hold.
 """
 
 from __future__ import annotations
@@ -9,13 +10,22 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+K = TypeVar("K")
+
 QUICK_S = 1.0
 SLOW_S = 2.0
+
+SHARED = 64
+"""The calls to one host up to which an agent finds places of its own beyond the window, fewer as they are taken."""
+
+KNOWN = 10_000
+"""The hosts that are remembered; beyond it those that are not called just now are forgotten, the oldest first."""
 
 
 class Circuit(StrEnum):
@@ -63,6 +73,7 @@ class CallLimits:
         self._busy = 0
         self._hosts: dict[str, _Host] = {}
         self._agents: dict[int, int] = {}
+        self._pairs: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -77,14 +88,17 @@ class CallLimits:
             if state is None:
                 window = min(self.bounds.probation, self.bounds.per_host)
                 state = self._hosts[host] = _Host(window=window)
+                self._forget_one()
             held = self._agents.get(agent_id, 0)
-            if held >= min(self.bounds.per_agent, self.bounds.total - self._busy) or not self._open_to(state):
+            there = self._pairs.get((host, agent_id), 0)
+            if held >= min(self.bounds.per_agent, self.bounds.total - self._busy) or not self._open_to(state, there):
                 return False
             if state.opened:
                 state.probed_at = self._clock()
             state.busy += 1
             self._busy += 1
             self._agents[agent_id] = held + 1
+            self._pairs[host, agent_id] = there + 1
             return True
 
     def leave(self, host: str, agent_id: int, *, healthy: bool | None, took_s: float = 0.0) -> None:
@@ -93,17 +107,12 @@ class CallLimits:
             state = self._hosts[host]
             state.busy -= 1
             self._busy -= 1
-            left = self._agents[agent_id] - 1
-            if left:
-                self._agents[agent_id] = left
-            else:
-                del self._agents[agent_id]
+            _give_back(self._agents, agent_id)
+            _give_back(self._pairs, (host, agent_id))
             if healthy:
                 self._answered(state, took_s)
             elif healthy is False:
                 self._failed(state)
-            if not state.busy and not state.failures and not state.opened and len(self._hosts) > 10_000:
-                del self._hosts[host]
 
     def seen(self, host: str) -> None:
         """Note that a host shows life in another way (its agent provisions): probe it soon, if it was given up."""
@@ -122,11 +131,22 @@ class CallLimits:
                 if state.opened
             }
 
-    def _open_to(self, state: _Host) -> bool:
+    def _open_to(self, state: _Host, there: int) -> bool:
+        """Return whether a host takes a call of an agent that has `there` under way with it."""
         if state.opened:
             now = self._clock()
             return state.open_until <= now and now - state.probed_at >= self.bounds.open_s and state.busy == 0
-        return state.busy < state.window
+        own = min(self.bounds.probation, (min(SHARED, self.bounds.per_host) - state.busy) // 8)
+        return state.busy < state.window or there < own
+
+    def _forget_one(self) -> None:
+        """Forget a host that is not called just now, where there are too many: agents choose their names."""
+        if len(self._hosts) > KNOWN:
+            for name, state in list(islice(self._hosts.items(), 64)):
+                del self._hosts[name]
+                if not state.busy:
+                    return
+                self._hosts[name] = state
 
     def _answered(self, state: _Host, took_s: float) -> None:
         floor = min(self.bounds.floor, self.bounds.per_host)
@@ -149,3 +169,11 @@ class CallLimits:
             state.probed_at = now
         state.opened += 1
         state.open_until = now + min(self.bounds.open_max_s, self.bounds.open_s * 2 ** min(state.opened - 1, 16))
+
+
+def _give_back(held: dict[K, int], key: K) -> None:
+    """Count one less; what holds nothing is not kept."""
+    if held[key] > 1:
+        held[key] -= 1
+    else:
+        del held[key]

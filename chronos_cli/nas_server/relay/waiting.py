@@ -19,8 +19,12 @@ MOST = 20_000
 """About as many are held in all; the more lanes there are, the shorter each is."""
 
 LANE = 1_000
-LOW = 250
-"""A lane of more than this asks for no more; it is filled again when it has drained to it."""
+SHORTEST = 16
+REFILL = 4
+"""A lane with more than this part of its room asks for no more; it is filled again when it has drained to it."""
+
+EACH = MOST // 4
+"""The most that are held of one agent."""
 
 
 class WaitingTimers:
@@ -31,6 +35,7 @@ class WaitingTimers:
         self._known: set[str] = set()
         self._of_agent: Counter[int] = Counter()
         self._cut: set[tuple[int, str]] = set()
+        self._full: set[int] = set()
         self._shuffled = shuffled
 
     def __len__(self) -> int:
@@ -45,8 +50,10 @@ class WaitingTimers:
             lane = self._lanes.get(key)
             if timer.schedule_id in self._known:
                 continue
-            room = max(16, min(LANE, MOST // (len(self._lanes) + 1)))
-            if (lane is not None and len(lane) >= room) or self._of_agent[timer.agent_id] >= MOST // 4:
+            if self._of_agent[timer.agent_id] >= EACH:
+                self._full.add(timer.agent_id)
+                continue
+            if lane is not None and len(lane) >= self._room():
                 self._cut.add(key)
                 continue
             if lane is None:
@@ -57,15 +64,23 @@ class WaitingTimers:
 
     def busy(self) -> list[tuple[int, str]]:
         """Return the lanes that need no more now, and note that they leave something behind."""
-        busy = [key for key, lane in self._lanes.items() if len(lane) > LOW]
+        low = self._room() // REFILL
+        busy = [key for key, lane in self._lanes.items() if len(lane) > low]
         self._cut.update(busy)
-        return busy
+        return busy + [key for key, lane in self._lanes.items() if len(lane) <= low and key[0] in self._full]
 
     def drained(self) -> bool:
-        """Return whether a lane that left something behind has room again; asked once, it is forgotten."""
-        drained = {key for key in self._cut if len(self._lanes.get(key, ())) <= LOW}
+        """Return whether a lane or an agent that left something behind has room again; asked once, it is forgotten."""
+        low = self._room() // REFILL
+        drained = {key for key in self._cut if len(self._lanes.get(key, ())) <= low}
         self._cut -= drained
-        return bool(drained)
+        emptied = {agent for agent in self._full if self._of_agent[agent] <= EACH // REFILL}
+        self._full -= emptied
+        return bool(drained or emptied)
+
+    def _room(self) -> int:
+        """Return how many one lane holds: the more lanes there are, the fewer."""
+        return max(SHORTEST, min(LANE, MOST // (len(self._lanes) + 1)))
 
     def take(self, most: int, enter: Callable[[str, int], bool]) -> list[DueTimer]:
         """Take at most `most` for which there is a place, one of each lane in turn; the next time others begin."""
