@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from chronos_cli.nas_server.timers.interface import Backend
+
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
 METRICS_TOKEN = "of-the-operators"
@@ -152,6 +154,13 @@ class NasProcess:
         assert done.returncode == 0, done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document
+
+    def backend(self) -> Backend:
+        """Its store, opened beside it."""
+        from chronos_cli.nas_server.home import find_home
+
+        db = [flag for before, flag in zip(self._flags, self._flags[1:], strict=False) if before == "--db"]
+        return find_home(self.home, db[0] if db else None, {}).backend()
 
     def add_agent(self, name: str, *flags: str) -> AgentAccess:
         """Let an agent in."""

@@ -1,6 +1,6 @@
 """What a NAS carries on this machine: provisions, batches, idle lateness, a herd due in one second, memory.
 
-    python tests/bench/nas_load.py [--db postgresql://...] [--only provisions,batch,idle,herd,memory] [--json]
+    python tests/bench/nas_load.py [--db postgresql://...] [--only provisions,batch,idle,herd,memory,agents] [--json]
 
 Starts its own `chronos-nas serve` in a temporary folder, and its clients and callback in processes of their own, all
 on loopback. Prints the environment beside the figures. Nothing here judges; it measures.
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,6 +203,24 @@ def memory(nas: NasProcess, *, count: int = 100_000) -> dict[str, Any]:
     }
 
 
+def agents(nas: NasProcess, *, count: int = 100_000) -> dict[str, Any]:
+    """Seconds that `chronos-nas agent list` takes with so many agents, each with a token and a timer."""
+    with closing(nas.backend()) as backend:
+        ids, given = [(n, f"agent-{n}") for n in range(1, count + 1)], backend.given(n="bigint", name="text")
+        for columns in (
+            "agents (id, name, audience, created_at) SELECT n, name, 'agent:' || name, 1.8e9",
+            "tokens (token_hash, agent_id, created_at) SELECT name, n, 1.8e9",
+            "seen (agent_id, seen_at) SELECT n, 1.8e9",
+            "timers (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, due_at) SELECT"  # noqa: ISC004
+            " name, n, 'job', 2000000000, 'then', 'https://x', 'https://x:443', 1.8e9, 2e9",
+        ):
+            statement = f"INSERT INTO {columns} FROM {given}"
+            backend.write(lambda session, text=statement: session.run(text, backend.bind(ids, 2)))
+    began = time.perf_counter()
+    listed = len(nas.command("agent", "list")["agents"])
+    return {"count": listed, "seconds": round(time.perf_counter() - began, 2)}
+
+
 def environment(backend: str) -> dict[str, Any]:
     """What the figures depend on."""
     model = ""
@@ -223,7 +242,7 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--db", help="postgresql://... instead of SQLite")
-    parser.add_argument("--only", default="provisions,batch,idle,herd,memory")
+    parser.add_argument("--only", default="provisions,batch,idle,herd,memory,agents")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     results: dict[str, Any] = {"environment": environment("PostgreSQL" if chosen.db else "SQLite")}
@@ -233,6 +252,7 @@ def main() -> None:
         "idle": idle,
         "herd": herd,
         "memory": memory,
+        "agents": agents,
     }
     flags = ("--db", chosen.db) if chosen.db else ()
     for name in chosen.only.split(","):

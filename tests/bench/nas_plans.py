@@ -20,11 +20,16 @@ from tests.conftest import ROOT
 from tests.postgres_process import running_postgres
 
 PAGE = ROOT / "docs/nas/plans.md"
+COUNTING = ("metrics", "agent list")
+"""Steps that count tables as a whole: an operator's, or at most once a scrape."""
+
 FILL = """INSERT INTO timers (schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, due_at)
 SELECT lpad(to_hex(n), 28, '0'), 1 + mod(n, 1000), 'job-' || n, :now + mod(n, 900000) - 900, 'then',
 'https://a' || mod(n, 1000), 'https://a' || mod(n, 1000) || ':443', :now - 1000, :now + mod(n, 900000) - 900
 FROM generate_series(1, :rows) AS n"""
-SLOTS = "INSERT INTO slots (agent_id, job_id, changed_at) SELECT agent_id, job_id, armed_at FROM timers"
+# As in a NAS that has run for long: the slots are older than what a sweep keeps, and nearly all are still held.
+SLOTS = """INSERT INTO slots (agent_id, job_id, generation, changed_at)
+SELECT agent_id, job_id, 1, armed_at - 1e6 FROM timers UNION ALL SELECT 1, 'gone-' || n, 1, 0 FROM generate_series(1, 500) AS n"""
 
 
 class _Watched(postgres.PostgresSession):
@@ -54,25 +59,30 @@ def run(url: str, rows: int) -> str:
     now = backend.now()
     fill = FILL.replace(":now", repr(float(int(now)))).replace(":rows", str(rows))
     register = AgentRegister(backend, backend.now)
-    agents = [register.add(f"agent-{n}").agent for n in range(1000)]
+    made = [register.add(f"agent-{n}") for n in range(1000)]
+    agents, token = [one.agent for one in made], made[3].token
     backend.write(lambda session: (session.run(fill), session.run(SLOTS)))
     with backend._pool.connect() as connection:
         connection.execute("SET statement_timeout = 0")
         connection.execute("VACUUM ANALYZE")
-    postgres.PostgresSession = _Watched  # type: ignore[misc]
+    plain, postgres.PostgresSession = postgres.PostgresSession, _Watched  # type: ignore[misc]
+    _Watched.seen = {}
     registry = TimerRegistry(backend, backend.now)
     one = agents[7]
 
     def wish(job: str, at: float) -> Provision:
         return Provision(
-            agent_id=one.id, job_id=job, fire_at=int(at), fire_text="t", callback_url="https://x", host="https://x:443"
-        )
+            agent_id=one.id, job_id=job, fire_at=int(at), fire_text="t", callback_url="https://x", host="https://x:443",
+            max_timers=100_000, generation=int(at),
+        )  # fmt: skip
 
     steps = {
+        "a request's token": lambda: register.authenticate(token),
         "a look": lambda: registry.due(skip=[(n, f"https://a{n}:443") for n in range(50)]),
         "when the next is due": lambda: registry.next_due_at(now),
         "an arm, and a cancel": lambda: (
             registry.apply([wish("new", now - 5), wish("other", now - 4), wish("third", now - 3)]),
+            registry.apply([wish("new", now - 5), wish("other", now - 2)]),
             registry.apply([Cancel(agent_id=one.id, job_id="job-1007")]),
         ),
         "a claim": lambda: claimed.extend(
@@ -88,6 +98,10 @@ def run(url: str, rows: int) -> str:
         ),
         "a list": lambda: registry.armed(one, limit=1000),
         "sweeping": registry.sweep,
+        "what a broken line left claimed": lambda: (
+            registry.unheard.add(now + 45.0, [f"{n:028x}" for n in range(250)]),
+            registry.unheard.give_back(now),
+        ),
         "metrics": NasMeta(backend, backend.now).gauges,
         "agent list": register.all,
     }
@@ -95,8 +109,24 @@ def run(url: str, rows: int) -> str:
     for doing, work in steps.items():
         _Watched.doing = doing
         work()
+    postgres.PostgresSession = plain  # type: ignore[misc]
     backend.close()
     return _page(rows)
+
+
+def scans() -> list[str]:
+    """The statements of the last run that read a whole table, those apart that count it."""
+    return [
+        statement
+        for statement, (plan, _, doing) in _Watched.seen.items()
+        if doing not in COUNTING and re.search(r"Seq Scan on (timers|slots|agents|tokens)", plan)
+    ]
+
+
+def left_out(page: str) -> list[str]:
+    """The statements of the last run that a page does not have."""
+    words = " ".join(page.split())
+    return [statement for statement in _Watched.seen if " ".join(statement.split()) not in words]
 
 
 def _page(rows: int) -> str:

@@ -5,8 +5,8 @@
 Each has `count` entries due in one second and POSTs each to the same callback, which is a process of its own and not
 counted. Processor time is the worker's and its database's, from a second before they are due until all have come.
 Ours signs a token for each; the others sign nothing. Peers are found by their package's name (`pip install pgqueuer
-asyncpg`, `npm install graphile-worker pg-boss bullmq`, PYTHONPATH and NODE_PATH count), `redis-server` on the path; one
-that is missing is left out with the reason.
+asyncpg`, `npm install graphile-worker pg-boss bullmq ioredis`, PYTHONPATH and NODE_PATH count), `redis-server` on the
+path; one that is missing is left out with the reason.
 
 `slow`: ours with 2,000 due and a callback that takes 200 ms; `SQLite`: ours on that store; `three`: ours with three
 processes on one database.
@@ -55,9 +55,10 @@ def missing(name: str) -> str | None:
         return None if find_spec("pgqueuer") and find_spec("asyncpg") else "pgqueuer or asyncpg is not installed"
     if shutil.which("node") is None:
         return "node is not installed"
-    found = subprocess.run(["node", "-e", f"require('{name.lower()}')"], capture_output=True, check=False)
-    if found.returncode:
-        return f"{name.lower()} is not installed"
+    # BullMQ leaves the choice of its client to whoever installs it.
+    for package in (name.lower(), *(("ioredis",) if name == "BullMQ" else ())):
+        if subprocess.run(["node", "-e", f"require('{package}')"], capture_output=True, check=False).returncode:
+            return f"{package} is not installed"
     return "redis-server is not installed" if name == "BullMQ" and shutil.which("redis-server") is None else None
 
 

@@ -69,7 +69,7 @@ def test_a_due_timer_is_relayed_at_its_second_with_a_bound_token(nas, agent):
 def test_a_callback_url_that_names_a_home_is_in_the_token(nas, agent):
     """Of several homes behind one address the token is good for the one that its timer was armed for."""
     with Callback() as callback:
-        nas.provision(agent, "job-2", soon(1), f"{callback.url}/p/team")
+        nas.provision(agent, "job-of-a-home", soon(1), f"{callback.url}/p/team")
         fire = callback.wait()[0]
     assert fire.path == "/p/team/api/cron/fire"
     assert jwt.decode(fire.token, options={"verify_signature": False})["home"] == "team"

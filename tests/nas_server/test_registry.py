@@ -11,6 +11,7 @@ import pytest
 from chronos_cli.errors import ConflictError, NotFoundError
 from chronos_cli.nas_server.timers.agents import AgentRegister
 from chronos_cli.nas_server.timers.dead_letters import Operations
+from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import (
     Cancel,
     DeliveryOutcome,
@@ -200,6 +201,49 @@ def test_a_delivered_instant_is_remembered_for_a_day_and_arms_again_while_ahead(
     clock.now += 25 * 3600
     assert registry.sweep() >= 1
     assert registry.apply([wish(agent, fire_at=NOW - 1)])[0].state is TimerState.ARMED
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back(registry, backend, agent, clock, monkeypatch):
+    """A line that broke after the claim delays nothing by a whole claim, and takes no other worker's away."""
+    registry.apply([wish(agent, f"job-{n}", NOW - 1) for n in range(3)])
+    entries = [(one.schedule_id, one.attempts) for one in registry.due().timers]
+    write = backend.write
+
+    def lost(work):
+        write(work)
+        raise RegistryUnavailableError("the line broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "write", lost)
+        with pytest.raises(RegistryUnavailableError):
+            registry.claim(entries)
+    assert registry.due().timers == []
+    assert registry.unheard.wanted
+    # One of them ended since, and another worker has it.
+    clock.now += 100
+    other = TimerRegistry(backend, clock)
+    taken = other.claim([(one.schedule_id, one.attempts) for one in other.due().timers[:1]])
+    clock.now -= 100
+    assert registry.unheard.give_back(clock.now) == 2
+    assert {one.attempts for one in registry.due().timers} == {1}
+    assert taken[0].schedule_id not in {one.schedule_id for one in registry.due().timers}
+    assert not registry.unheard.wanted
+
+
+def test_a_claim_that_reaches_the_store_late_is_given_back_too(registry, agent, clock):
+    """What was cut off may be carried out a moment after the line works again: asked for until the claim would end."""
+    registry.apply([wish(agent, fire_at=NOW - 1)])
+    one = registry.due().timers[0]
+    registry.unheard.add(clock.now + registry._claim_s, [one.schedule_id])
+    assert registry.unheard.give_back(clock.now) == 0
+    assert not registry.unheard.wanted  # not at once again
+    assert len(registry.claim([(one.schedule_id, one.attempts)])) == 1
+    assert registry.unheard.give_back(clock.now) == 1
+    assert len(registry.due().timers) == 1
+    registry.unheard.add(clock.now - 1, ["ended"])
+    assert registry.unheard.give_back(clock.now) == 0
+    registry.unheard._tried_at = float("-inf")
+    assert not registry.unheard.wanted
 
 
 def test_slots_go_when_nothing_needs_them(registry, backend, agent, clock):

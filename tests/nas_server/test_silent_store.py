@@ -13,8 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chronos_cli.nas_server.home import find_home
 from chronos_cli.nas_server.timers.group_commit import GroupCommit
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
+from chronos_cli.nas_server.timers.meta import NasMeta
+from chronos_cli.nas_server.timers.postgres import PostgresBackend
 from tests.agent_home import free_port
 from tests.conftest import require_module
 from tests.nas_process import Callback, run_nas, running_nas
@@ -115,6 +118,70 @@ def test_a_database_that_can_never_be_used_is_refused_at_once(postgres, tmp_path
     postgres.new_database()
     refused = run_nas("agent", "list", "--db", f"postgresql://nas@127.0.0.1:{postgres.port}/{name}", home=tmp_path)
     assert refused.returncode == 2, refused.stderr
+
+
+def test_a_server_that_only_reads_or_lets_nobody_in_is_waited_for(postgres, tmp_path):
+    """After a failover the other server may be a replica, or know the role later: whoever has served goes on trying."""
+    import psycopg
+
+    url = postgres.new_database()
+    name = url.rpartition("/")[2]
+    backend = find_home(tmp_path, url.replace("nas@", "served@"), {}).backend(serving=True)
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(b"CREATE ROLE served LOGIN; GRANT ALL ON SCHEMA public TO served")
+
+        def cut(statement):
+            operator.execute(statement.encode())
+            operator.execute(b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'served'")
+
+        try:
+            backend.prepare()
+            meta = NasMeta(backend, time.time)
+            meta.remember("a", "1")
+            for broken, mended in (
+                (
+                    f"ALTER DATABASE {name} SET default_transaction_read_only = on",
+                    f"ALTER DATABASE {name} SET default_transaction_read_only = off",
+                ),
+                ("ALTER ROLE served NOLOGIN", "ALTER ROLE served LOGIN"),
+            ):
+                cut(broken)
+                for _ in range(2):
+                    with pytest.raises(RegistryUnavailableError):
+                        meta.remember("a", "2")
+                cut(mended)
+                meta.remember("a", "3")
+                assert meta.recall("a") == "3"
+        finally:
+            backend.close()
+            cut("SELECT 1")
+            operator.execute(b"DROP OWNED BY served; DROP ROLE served")
+
+
+@pytest.mark.parametrize("silent_from", ["the first statement", "the announcements"])
+def test_no_statement_is_waited_for_without_end(postgres, tmp_path, silent_from):
+    """The look at start and the line that announcements come on have a deadline too, before anything else was asked."""
+    url = postgres.new_database()
+    find_home(tmp_path, url, {}).backend().prepare()
+    with SilentProxy(postgres.port) as proxy:
+        backend = PostgresBackend(url.replace(str(postgres.port), str(proxy.port)), deadline_s=0.3)
+        connect = backend._pool.connect
+
+        def silent_since_connected():
+            made = connect()
+            proxy.silence()
+            return made
+
+        backend._pool.connect = silent_since_connected
+        began = time.monotonic()
+        asked = {
+            "the first statement": backend.prepare,
+            "the announcements": lambda: backend._pool.listen("x", print, threading.Event()),
+        }
+        with pytest.raises(RegistryUnavailableError):
+            asked[silent_from]()
+        assert time.monotonic() - began < 5
+        backend.close()
 
 
 def test_a_server_that_stays_away_ends_serve_with_75(tmp_path):

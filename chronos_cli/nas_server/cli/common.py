@@ -73,8 +73,10 @@ def rows(titles: Sequence[str], cells: Sequence[Sequence[str]], nothing: str) ->
     mark = "\u2026" if encoding.lower().startswith("utf") else "..."
     heads, shown = fitted(columns, shown, _width(), mark)
     widths = [max(map(width_of, column)) for column in zip(heads, *shown, strict=True)]
-    for row in (heads, *shown):
-        say("  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ["  ".join(map(padded, row, widths)).rstrip() for row in (heads, *shown)]
+    # In one piece: a flush a line is a second of a hundred thousand.
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def _width() -> int:

@@ -19,6 +19,7 @@ from chronos_cli.nas_server.relay.waiting import WaitingTimers
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import Fate
 from chronos_cli.nas_server.timers.registry import FIRST
+from chronos_cli.nas_server.timers.sweep import PAGE as SWEEP_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ GATHER_S = 0.02
 
 CLAIM = 250
 SETTLE = 1_000
-SWEEP_S = 60.0
+SWEEP_S = 10.0
 STOP_SETTLE_S = 8.0
 ALIVE_S = 8.0
 """The greatest age of the last look that ended well, for this to count as alive."""
@@ -160,6 +161,8 @@ class RelayEngine:
 
     async def _look(self, client: CallbackClient) -> float:
         """Claim what may be called now and call it; returns how long to sleep."""
+        if self._registry.unheard.wanted and await self._in_store(self._registry.unheard.give_back, self._clock()) > 0:
+            self._read_at = float("-inf")
         if self._clock() >= self._read_at or self._edge != FIRST or self._waiting.drained():
             await self._read()
         batch = self._waiting.take(min(self._gate.free, CLAIM), self._gate.enter)
@@ -226,13 +229,12 @@ class RelayEngine:
                 self._wake.set()
 
     async def _sweep_on(self) -> None:
-        """Forget what is too old to matter, now and then, a part at a time."""
+        """Forget what is too old to matter, a page now and then, and at once the next where most of one was."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            swept = 1
             with suppress(RegistryUnavailableError):
-                while swept:
-                    swept = await self._in_store(self._registry.sweep)
+                while await self._in_store(self._registry.sweep) > SWEEP_PAGE // 2:
+                    pass
 
     async def _settle_on(self) -> None:
         """Write outcomes down until told to end, and then those that are left, for a while."""

@@ -33,6 +33,9 @@ REPEATS = 5
 """The most times a transaction begins again after a deadlock or a serialization failure."""
 
 _MIGRATION_WAIT_S = 60
+_MIGRATION_S = 3600.0
+"""The time that steps may take; a server that goes silent meanwhile is given up after it."""
+
 _INSTALL_LOCK = 0x6368726F
 
 
@@ -77,13 +80,14 @@ class PostgresBackend(Backend):
             session.all("SELECT pg_advisory_xact_lock(?)", (_INSTALL_LOCK,))
             return [step.does for step in advance(session, POSTGRES)]
 
-        return self._alone(work)
+        # A look first: a process that has nothing to do waits for no lock, and a silent server no longer than a call.
+        return [] if self.schema_status().current else self._alone(work, _MIGRATION_S)
 
     def schema_status(self) -> SchemaStatus:
         """Return what `prepare` would do."""
         return self._alone(lambda session: look(session, POSTGRES))
 
-    def _alone(self, work: Callable[[Session], T]) -> T:
+    def _alone(self, work: Callable[[Session], T], deadline_s: float | None = None) -> T:
         """Run `work` in one transaction of a connection of its own, which waits for no lock for long."""
         try:
             import psycopg
@@ -92,7 +96,7 @@ class PostgresBackend(Backend):
             raise ConfigError("PostgreSQL needs psycopg", hint=hint) from error
         with self._pool.connect() as connection:
             try:
-                with connection.transaction():
+                with self._pool.watched(connection, deadline_s), connection.transaction():
                     connection.execute(
                         "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
                     )
@@ -127,10 +131,15 @@ class PostgresBackend(Backend):
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` on what is committed."""
+        import psycopg
+
         began = time.monotonic()
-        return self._pool.call(
-            lambda connection: work(PostgresSession(connection)), may_repeat=lambda: time.monotonic() - began < 1
-        )
+        try:
+            return self._pool.call(
+                lambda connection: work(PostgresSession(connection)), may_repeat=lambda: time.monotonic() - began < 1
+            )
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+            raise RegistryUnavailableError(f"PostgreSQL is too busy: {line(error)}") from error
 
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
         """Make the rows of these (agent, job) where they are missing, and hold them, always in the same order."""

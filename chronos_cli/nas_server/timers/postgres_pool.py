@@ -46,7 +46,8 @@ _FOR_GOOD = (
     "not permitted to log in",
     "connection is bad: invalid",
 )
-"""Words of PostgreSQL where waiting does not help. All else may pass: a server that starts, a name not known yet."""
+"""Words of PostgreSQL where waiting does not help, at the first connection. All else may pass: a server that starts,
+a name not known yet; and whoever has served once outlives a failover, whatever the other server says at first."""
 
 
 class Pool:
@@ -56,6 +57,7 @@ class Pool:
         self.url = url
         self._deadline_s = deadline_s
         self._plain = False
+        self._served = False
         self._idle: list[psycopg.Connection[Any]] = []
         self._lent: dict[psycopg.Connection[Any], float] = {}
         self._changed = threading.Condition()
@@ -73,7 +75,7 @@ class Pool:
         try:
             asked: dict[str, Any] = {**LINE, **({} if self._plain else {"options": options})}
             asked |= conninfo_to_dict(self.url)
-            return psycopg.connect(autocommit=True, **asked)
+            made = psycopg.connect(autocommit=True, **asked)
         except psycopg.ProgrammingError as error:
             raise ConfigError(f"cannot use the PostgreSQL database: {line(error)}", hint="see --db") from error
         except psycopg.OperationalError as error:
@@ -82,9 +84,11 @@ class Pool:
                 # A pooler in between that takes no options: the watchdog here has to do.
                 self._plain = True
                 return self.connect()
-            if any(words in said for words in _FOR_GOOD):
+            if any(words in said for words in _FOR_GOOD) and not self._served:
                 raise ConfigError(f"cannot use the PostgreSQL database: {said}", hint="see --db") from error
             raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {said}") from error
+        self._served = True
+        return made
 
     def call(self, work: Callable[[psycopg.Connection[Any]], T], *, may_repeat: Callable[[], bool]) -> T:
         """Return what `work` returns for a connection; on a fresh one where an idle one had died meanwhile."""
@@ -105,18 +109,26 @@ class Pool:
 
         with self.connect() as connection:
             try:
-                connection.execute(f"LISTEN {channel}".encode())
+                with self.watched(connection):
+                    connection.execute(f"LISTEN {channel}".encode())
                 while not stopping.is_set():
                     for one in connection.notifies(timeout=LISTEN_S, stop_after=1):
                         heard(one.payload)
                     # A line that went silent is found here: nothing else is ever sent on it.
-                    self._watch(connection, time.monotonic() + self._deadline_s)
-                    connection.execute(b"SELECT 1")
-                    self._done(connection)
+                    with self.watched(connection):
+                        connection.execute(b"SELECT 1")
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {line(error)}") from error
-            finally:
-                self._done(connection)
+
+    @contextmanager
+    def watched(self, connection: psycopg.Connection[Any], deadline_s: float | None = None) -> Iterator[float]:
+        """Cut the connection where the block takes longer than the deadline; yields when that is."""
+        until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        self._watch(connection, until)
+        try:
+            yield until
+        finally:
+            self._done(connection)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -132,21 +144,18 @@ class Pool:
             connection = self._idle.pop() if self._idle else None
         if connection is None or connection.closed:
             connection = self.connect()
-        until = time.monotonic() + self._deadline_s
-        self._watch(connection, until)
         try:
-            yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            with self.watched(connection) as until:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
             if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
                 raise
-            self._done(connection)
             connection.close()
-            # The others were most likely cut off with it.
+            # The others were most likely cut off with it, or lead to a server that only reads since a failover.
             self._drop_idle()
             said = "no answer in time" if time.monotonic() >= until else line(error)
             raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {said}") from error
         finally:
-            self._done(connection)
             self._put_back(connection)
 
     def _put_back(self, connection: psycopg.Connection[Any]) -> None:

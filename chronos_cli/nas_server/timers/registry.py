@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.agent_list import list_armed
 from chronos_cli.nas_server.timers.decide import (
-    DELIVERED_MEMORY_S,
     Changes,
     Slot,
     Timer,
@@ -21,6 +20,7 @@ from chronos_cli.nas_server.timers.decide import (
     take_answer,
 )
 from chronos_cli.nas_server.timers.group_commit import GroupCommit
+from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import (
     Agent,
     Answer,
@@ -31,6 +31,8 @@ from chronos_cli.nas_server.timers.model import (
     Fate,
     TimerRequest,
 )
+from chronos_cli.nas_server.timers.sweep import SlotSweep
+from chronos_cli.nas_server.timers.unheard import UnheardClaims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 CLAIM_S = 90.0
 """The time a claim holds: longer than any relay may take. After it, another worker may take the timer."""
 
-GENERATION_MEMORY_S = 7 * 24 * 3600.0
 SOON_S = 2.0
 """Arms that are due within this are announced: sooner than every worker looks by itself."""
 
@@ -84,7 +85,8 @@ class TimerRegistry:
     """Timers of all agents in one backend. `clock`: seconds since the epoch; `claim_s`: how long a claim holds.
 
     `apply` carries out wishes, `settle` writes down what became of deliveries (False where the timer is gone or another
-    attempt has it): lists in and out, one transaction, shared with other threads that call at the same time.
+    attempt has it): lists in and out, one transaction, shared with other threads that call at the same time. `sweep`
+    forgets what is too old to matter, a page at a time. `unheard`: claims whose answer did not come.
     """
 
     def __init__(self, backend: Backend, clock: Callable[[], float], *, claim_s: float = CLAIM_S) -> None:
@@ -97,6 +99,8 @@ class TimerRegistry:
         self.settle: Callable[[Sequence[DeliveryOutcome]], list[bool]] = GroupCommit[DeliveryOutcome, bool](
             lambda outcomes: backend.write(lambda session: self.settle_in(session, outcomes))
         )
+        self.sweep = SlotSweep(backend, clock)
+        self.unheard = UnheardClaims(backend)
         self._counts: dict[int, tuple[float, int]] = {}
 
     # -- wishes ----------------------------------------------------------------------------------------------------
@@ -243,11 +247,17 @@ class TimerRegistry:
 
     def claim(self, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
         """Claim `(schedule id, attempts so far)` for one attempt each; what has moved on meanwhile is left out."""
-        return self.backend.write(lambda session: self.claim_in(session, entries)) if entries else []
-
-    def claim_in(self, session: Session, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
-        """`claim` within a transaction of the caller's: one statement, whatever their number."""
+        if not entries:
+            return []
         now = self._clock()
+        try:
+            return self.backend.write(lambda session: self._claim_in(session, entries, now))
+        except RegistryUnavailableError:
+            self.unheard.add(now + self._claim_s, [one for one, _ in entries])
+            raise
+
+    def _claim_in(self, session: Session, entries: Sequence[tuple[str, int]], now: float) -> list[Delivery]:
+        """`claim` within its transaction: one statement, whatever their number."""
         given = self.backend.given(id="text", attempt="bigint")
         rows = session.all(
             "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"  # noqa: S608 - words of ours
@@ -377,21 +387,6 @@ class TimerRegistry:
         return self.backend.write(
             lambda session: session.run("UPDATE timers SET in_flight = 0, due_at = ? WHERE in_flight = 1", (now,))
         )
-
-    def sweep(self, limit: int = 5_000) -> int:
-        """Forget slots of jobs that hold nothing and have not changed for long, and return how many.
-
-        A delivery is remembered for a day, a generation for a week: an older request is on no wire any more.
-        """
-        now = self._clock()
-        statement = (
-            "DELETE FROM slots WHERE (agent_id, job_id) IN (SELECT agent_id, job_id FROM slots"  # noqa: S608
-            " WHERE changed_at < ? AND (generation IS NULL OR changed_at < ?) AND NOT EXISTS (SELECT 1 FROM timers"
-            " WHERE timers.agent_id = slots.agent_id AND timers.job_id = slots.job_id)"
-            f" LIMIT ?{self.backend.skip_locked})"
-        )
-        parameters = (now - DELIVERED_MEMORY_S, now - GENERATION_MEMORY_S, limit)
-        return self.backend.write(lambda session: session.run(statement, parameters))
 
     # -- lists -----------------------------------------------------------------------------------------------------
 

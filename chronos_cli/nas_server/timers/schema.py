@@ -4,8 +4,8 @@
 was given up. `due_at` of a claimed timer is the end of its claim, so the one index serves waiting, retries and claims
 whose holder died.
 
-A step only adds: the release before it goes on working beside the new tables, so that processes are replaced one by
-one. Append steps; never change one that was released.
+A step takes away nothing that the release before it needs: that goes on working beside the new tables, so that
+processes are replaced one by one. Append steps; never change one that was released.
 """
 
 from __future__ import annotations
@@ -130,6 +130,12 @@ STEPS: Final = (
             "ALTER TABLE timers SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02)",
             "ALTER TABLE slots SET (autovacuum_vacuum_scale_factor = 0.01)",
         ),
+    ),
+    SchemaStep(
+        version=5,
+        does="forget slots page by page, by their key",
+        # Nothing looks for them by time any more, and a delivery then changes no index of theirs.
+        statements=("DROP INDEX slots_changed",),
     ),
 )
 
