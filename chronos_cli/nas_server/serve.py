@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from chronos_cli.errors import ConfigError, ConflictError
 from chronos_cli.files import open_named, write_output
 from chronos_cli.nas_server.event_log import EventLog
-from chronos_cli.nas_server.http.agent_calls import AgentCalls
+from chronos_cli.nas_server.http.agent_calls import AgentResponder
 from chronos_cli.nas_server.http.app import NasApplication
 from chronos_cli.nas_server.http.listener import MAX_CONNECTIONS, Server
 from chronos_cli.nas_server.http.rates import Rates
@@ -152,7 +152,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         issuer=lambda: portal_url,
         clock=backend.now,
     )
-    calls = AgentCalls(
+    calls = AgentResponder(
         registry=registry,
         policy=settings.policy,
         limits=settings.limits,

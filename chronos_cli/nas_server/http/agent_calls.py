@@ -62,7 +62,7 @@ class Limits:
     page: int = MAX_PAGE
 
 
-class AgentCalls:
+class AgentResponder:
     """Calls of agents that were let in. `nudge` is told when something was armed, and of which hosts."""
 
     def __init__(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chronos_cli.nas_server.event_log import EventLog
-    from chronos_cli.nas_server.http.agent_calls import AgentCalls
+    from chronos_cli.nas_server.http.agent_calls import AgentResponder
     from chronos_cli.nas_server.keys import KeyRing
     from chronos_cli.nas_server.timers.agents import AgentRegister
     from chronos_cli.nas_server.timers.model import Agent
@@ -41,7 +41,7 @@ class NasApplication:
     def __init__(
         self,
         *,
-        calls: AgentCalls | None,
+        calls: AgentResponder | None,
         roster: AgentRegister,
         keys: KeyRing,
         journal: EventLog,

@@ -31,7 +31,7 @@ from chronos_cli.nas_server.timers.model import (
     Fate,
     TimerRequest,
 )
-from chronos_cli.nas_server.timers.sweep import SlotSweep
+from chronos_cli.nas_server.timers.sweep import SlotRetention
 from chronos_cli.nas_server.timers.unheard import UnheardClaims
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class TimerRegistry:
         self.settle: Callable[[Sequence[DeliveryOutcome]], list[bool]] = GroupCommit[DeliveryOutcome, bool](
             lambda outcomes: backend.write(lambda session: self.settle_in(session, outcomes))
         )
-        self.sweep = SlotSweep(backend, clock)
+        self.sweep = SlotRetention(backend, clock)
         self.unheard = UnheardClaims(backend)
         self._counts: dict[int, tuple[float, int]] = {}
 

@@ -19,7 +19,7 @@ _OLD = "changed_at < ? AND (generation IS NULL OR changed_at < ?)"
 _EMPTY = "(SELECT 1 FROM timers WHERE timers.agent_id = {0}.agent_id AND timers.job_id = {0}.job_id LIMIT 1) IS NULL"
 
 
-class SlotSweep:
+class SlotRetention:
     """A pass through the slots by key that goes on where it ended. `clock`: seconds since the epoch."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
