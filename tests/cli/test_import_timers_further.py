@@ -2,6 +2,7 @@
 
 import pytest
 
+from chronos_cli.operations.foreign.units import drop_ins
 from tests.cli.test_import_timers import bring, records, units
 
 __all__ = ["bring", "units"]
@@ -41,6 +42,35 @@ def test_drop_ins_count(units, bring, home):
     job = records(home)["job"]
     assert (len(records(home)), job["schedule"]["expr"]) == (1, "30 5 * * *")
     assert (job["chronos"]["action"], job["chronos"]["env"]) == ({"command": ["/bin/b"]}, {"A": "1", "B": "2"})
+
+
+def test_drop_ins_by_prefix_and_by_type_count(units, bring, home):
+    """What stands nearer to the unit's name hides a file of the same name farther away; hidden files are none."""
+    folder = units("OnCalendar=daily", "ExecStart=/bin/a", name="db-backup-full")
+    for name, text in (("service.d/1.conf", "[Service]\nEnvironment=T=type\nEnvironment=X=1"), ("db-.service.d/1.conf", "[Service]\nEnvironment=T=db"),
+                       ("db-backup-.service.d/2.conf", "[Service]\nEnvironment=U=backup"), ("db-backup-full.service.d/2.conf", "[Service]\nEnvironment=U=full"),
+                       ("service.d/3.conf", "[Service]\nEnvironment=V=type"), ("backup-full.service.d/4.conf", "[Service]\nEnvironment=W=no"),
+                       ("service.d/.5.conf", "[Service]\nEnvironment=W=no"), ("timer.d/1.conf", "[Timer]\nOnCalendar=\nOnCalendar=04:00"),
+                       ("db-.timer.d/2.conf", "[Timer]\nRandomizedDelaySec=90")):  # fmt: skip
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"{text}\n")
+    bring(folder)
+    job = records(home)["db-backup-full"]
+    assert job["chronos"]["env"] == {"T": "db", "U": "full", "V": "type"}
+    assert (job["schedule"]["expr"], job["chronos"]["policy"]["jitter"]) == ("0 4 * * *", 90)
+
+
+@pytest.mark.parametrize(("name", "beginnings"), [
+    ("a.timer", []), ("-a.timer", []), ("a-.timer", []), ("a--b.timer", ["a--", "a-"]), ("a-b-c.timer", ["a-b-", "a-"]),
+])  # fmt: skip
+def test_the_beginnings_of_a_units_name(tmp_path, name, beginnings):
+    """As systemd cuts it at its dashes, a dash at its end aside."""
+    every = {f"{stem}.timer.d" for stem in ("a", "-", "-a", "a-", "a--", "a--b", "a-b-", "a-b", "b", "-b", "c")}
+    for place in every:
+        (tmp_path / place).mkdir()
+        (tmp_path / place / f"{place}.conf").touch()
+    found = {one.parent.name for one in drop_ins(tmp_path / name)}
+    assert found - {f"{name}.d"} == {f"{stem}.timer.d" for stem in beginnings}
 
 
 def test_a_condition_that_a_file_decides_leaves_it_out(units, bring):

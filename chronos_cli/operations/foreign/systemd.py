@@ -22,7 +22,7 @@ from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.calendar_events import from_event
 from chronos_cli.operations.foreign.their_times import systemds_times
-from chronos_cli.operations.foreign.units import Unit, commands_of, read_unit, words_of
+from chronos_cli.operations.foreign.units import Unit, commands_of, drop_ins, read_unit, words_of
 from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _NO_SERVICE: Final = ("ExecStartPre", "ExecStartPost", "ExecCondition", "ExecSto
 _HANDLED: Final = frozenset({
     "Type", "ExecStart", "Environment", "EnvironmentFile", "WorkingDirectory", "User", "Group", "TimeoutStartSec",
     "TimeoutSec", "RuntimeMaxSec", "TimeoutStopSec", "StandardOutput", "StandardError", "SyslogIdentifier",
-    "StandardInput", "Restart", "RemainAfterExit", "KillMode",
+    "StandardInput", "Restart", "RemainAfterExit", "KillMode", "TimeoutStopFailureMode",
 })  # fmt: skip
 _OF_TIMERS: Final = frozenset({
     "OnCalendar", "OnUnitActiveSec", "OnBootSec", "OnStartupSec", "OnActiveSec", "Unit", "Persistent", "AccuracySec",
@@ -170,9 +170,9 @@ def _jobs(
 
 
 def _unit(path: Path) -> Unit:
-    """A unit with its drop-ins (`NAME.d/*.conf` beside it, in /etc and /run), which add to it in the order of names."""
+    """A unit with its drop-ins, which add to it in the order of their names."""
     values: dict[tuple[str, str], tuple[str, ...]] = {}
-    for part in (path, *_drop_ins(path)):
+    for part in (path, *drop_ins(path)):
         try:
             found = read_unit(part.read_bytes().decode(), part.name)
         except OSError as error:
@@ -182,15 +182,6 @@ def _unit(path: Path) -> Unit:
         for key, given in found.values.items():
             values[key] = (*values.get(key, ()), *given)
     return Unit(name=path.name, values=values)
-
-
-def _drop_ins(path: Path) -> list[Path]:
-    """The drop-ins of a unit, each name once; of a packaged one also those in /etc."""
-    folders = [path.parent]
-    if path.parent.as_posix().startswith(("/usr/lib/systemd/", "/lib/systemd/")):
-        folders += [Path(root, "systemd", path.parent.name) for root in ("/run", "/etc")]
-    found = {one.name: one for folder in folders for one in (folder / f"{path.name}.d").glob("*.conf")}
-    return [found[name] for name in sorted(found)]
 
 
 def seconds_of(text: str) -> float:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"',
                    "'": "'", "s": " ", ";": ";"}  # fmt: skip
+_ROOTS: Final = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+"""Where systemd's own folders are, the one that counts first at the front."""
 
 
 @frozen
@@ -71,6 +74,37 @@ def read_unit(text: str, name: str) -> Unit:
         place = (section, key.strip())
         values[place] = (*values.get(place, ()), value.strip())
     return Unit(name=name, values=values)
+
+
+def drop_ins(path: Path) -> list[Path]:
+    """Return the drop-ins of a unit in the order in which they count: by their names, each name once.
+
+    As unit_file_find_dropin_paths of systemd's dropin.c finds them: of `a-b.timer` those in `a-b.timer.d`, `a-.timer.d`
+    and `timer.d`, beside it and, where it lies in a folder of systemd's, in all of those. The first one found counts.
+    """
+    folders = [path.parent]
+    where = path.parent.name
+    if path.parent.parent.name == "systemd" and where in ("system", "user"):
+        folders = [Path(root, "systemd", where) for root in _ROOTS]
+        if path.parent not in folders:
+            folders.insert(0, path.parent)
+    names = [f"{stem}{path.suffix}" for stem in _stems(path.stem)]
+    places = [folder / f"{name}.d" for folder in folders for name in names]
+    places += [folder / f"{path.suffix[1:]}.d" for folder in folders]
+    found: dict[str, Path] = {}
+    for place in places:
+        for one in place.glob("*.conf"):
+            if not one.name.startswith("."):
+                found.setdefault(one.name, one)
+    return [found[name] for name in sorted(found)]
+
+
+def _stems(stem: str) -> Iterator[str]:
+    """Yield a unit's name and its beginnings up to a dash, the longest first."""
+    yield stem
+    while (cut := stem.removesuffix("-").rfind("-")) > 0:
+        stem = stem[: cut + 1]
+        yield stem
 
 
 def commands_of(line: str) -> list[str]:
