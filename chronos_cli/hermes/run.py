@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Liveness
     from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import FireReport
+    from chronos_cli.operations.firing.fire import FireReport, Running
     from chronos_cli.running.lock_place import LockPlace
 
 OURS = ("command", "shell", "http")
@@ -250,10 +250,14 @@ def _run_now(context: Context, given: Mapping[str, Any]) -> int:
     from chronos_cli.operations.jobs.edit import claim_manual
 
     looked = claim_manual(context, given["job_id"])
-    running = list(launch_each(context, looked, InlineLauncher()))
-    started = [start.entry.run for start in looked.decision.starts] if running else []
-    _say(given, "manual", started, None, again=False)
-    rows, trouble = wait_for(running)
+    running: list[Running] = []
+    try:
+        # Into the list one by one: what has started is waited for, also when the next one cannot start.
+        running.extend(launch_each(context, looked, InlineLauncher()))
+        started = [start.entry.run for start in looked.decision.starts] if running else []
+        _say(given, "manual", started, None, again=False)
+    finally:
+        rows, trouble = wait_for(running)
     return int(
         ExitCode.TEMPORARY
         if trouble

@@ -10,6 +10,7 @@ import pytest
 
 from chronos_cli.callback.wsgi import CallbackApplication
 from chronos_cli.config import load_config
+from chronos_cli.errors import TemporaryError
 from chronos_cli.nas_server.bodies import next_wake
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.doctor.nas import ask_nas
@@ -198,6 +199,25 @@ def test_a_2xx_that_became_a_503_was_no_answer(home, nas, monkeypatch):
     assert again.json["next"]["fire_at"] == (cursor + HOUR).isoformat()
     assert nas.calls == []
     over(home)
+
+
+def test_an_answer_that_could_not_leave_is_not_taken_for_one_that_nas_dropped(home, nas, monkeypatch):
+    """A run's end cannot be written down: the 503 takes back what was to be carried, and NAS is believed as before."""
+    known(home, nas)
+    monkeypatch.setenv("CHRONOS_CALLBACK_MODE", "sync")
+    home.application = CallbackApplication()
+    cursor = home.add("beat", "every 1h", "true", ago=1)
+    with monkeypatch.context() as broken:
+        full = TemporaryError("the end of the run could not be recorded")
+        broken.setattr("chronos_cli.operations.firing.fire.wait_for", lambda _: ((), [full]))
+        failed = fire(home, "beat", cursor, jti="d1")
+    assert (failed.status, "next" in failed.json) == (503, False)
+    arm = home.arm("beat")
+    assert (arm["state"], arm.get("answered_to")) == ("unconfirmed", None)
+    again = fire(home, "beat", cursor, jti="d1")
+    assert again.json["next"]["fire_at"] == (cursor + HOUR).isoformat()
+    over(home)
+    assert (nas.calls, memory(home)["answers"]) == ([], True)
 
 
 def test_a_nas_that_drops_what_answers_carry_is_found_out(home, nas):

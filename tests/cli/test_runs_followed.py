@@ -9,6 +9,10 @@ import time
 import pytest
 
 from chronos_cli.cli.echo import OutputEcho
+from chronos_cli.errors import TemporaryError
+from chronos_cli.hermes.run import _run_now
+from chronos_cli.operations.firing import fire
+from chronos_cli.operations.jobs import edit
 from chronos_cli.operations.views.logs import last_lines
 
 GO_ON = "echo first; while [ ! -e go ]; do sleep 0.02; done; printf last"
@@ -264,6 +268,32 @@ def test_the_plan_says_what_was_made_up_for_already(chronos, home):
     assert "1 run\n" in chronos("run", "a", "--backfill", "2026-01-02..2026-01-02", home=home).err
     plan = chronos("run", "a", "--backfill", "2026-01-02..2026-01-03", "--dry-run", home=home).out.splitlines()
     assert [line.endswith("  (has a row already)") for line in plan] == [True, False]
+
+
+def test_what_has_started_is_waited_for_where_the_next_cannot_start(chronos, home, monkeypatch):
+    """A run that nobody waited for would end with its command, in the midst of its work."""
+    waited = []
+
+    class Begun:
+        def first_of(self, others):
+            return self
+
+        def wait(self):
+            waited.append("to its end")
+
+    def launch_each(*_):
+        yield Begun()
+        raise TemporaryError("no lock can be had")
+
+    monkeypatch.setattr(fire, "launch_each", launch_each)
+    chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home)
+    for words in (("a",), ("a", "--backfill", "2026-01-02..2026-01-02")):
+        done = chronos("run", *words, home=home)
+        assert (done.code, "no lock can be had" in done.err, waited.pop()) == (75, True, "to its end")
+    monkeypatch.setattr(edit, "claim_manual", lambda *_: None)
+    with pytest.raises(TemporaryError):
+        _run_now(None, {"job_id": "a"})
+    assert waited == ["to its end"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.evaluate import evaluate
-from chronos_cli.operations.firing.fire import launch_all
+from chronos_cli.operations.firing.fire import launch_each
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views.listing import listing
@@ -50,7 +50,7 @@ def at(ctx, by):
 def begin(ctx):
     """Start what is due; the run."""
     looked = evaluate(ctx, "j", FireRequest(via=Trigger.TICK, token=ctx.token()))
-    (run,) = launch_all(ctx, looked, InlineLauncher())
+    (run,) = launch_each(ctx, looked, InlineLauncher())
     return run
 
 

@@ -86,6 +86,7 @@ def go(
         kind = world.rng.choice(("a proxy answers 502", "a gateway answers 202", "it is lost"))
         world.cover("door", kind)
         world.log("%s instead of %r", kind, door)
+        world.check.unheard = True
         if kind == "it is lost":
             return
         world.nas.answered(delivery, token, 502 if "502" in kind else 202, None, None)
@@ -100,6 +101,7 @@ def take(server: Server, delivery: Delivery, door: Task | None, body: dict | Non
         wake = next_wake(json.dumps(body).encode())
     except BadRequestError:
         world.cover("answer", "without next")
+        world.check.without_next(job, door)
         server._failed(delivery, None)
         return
     if delivery in server.deliveries:
@@ -133,6 +135,7 @@ def begin(world: World) -> None:
         found = world.store.read(key)
         document = json.loads(found.data) | {"door": CARRIES}
         world.store.replace(key, json.dumps(document).encode(), found.version)
+        world.check.carrying.add(document["job_id"])
         slot = world.nas.slots.get(document["job_id"])
         if slot is not None:
             slot.accepts = True

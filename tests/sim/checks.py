@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.claim import run_id_of
-from chronos_cli.errors import DocumentError, UsageError
+from chronos_cli.errors import DocumentError, NasRejectedError, UsageError
+from chronos_cli.operations.arming.slot_memory import MEMORY_KEY
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.packs import find_line
 from chronos_cli.store.repository import ASIDE
-from tests.sim import backends
+from tests.sim import answers, backends
+from tests.sim.machines import PLATFORM_S
 from tests.sim.rhythm import Single
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ DAY_S = 86_400.0
 CLEARING = frozenset({"2xx clears slot", "clears late", "claims and drops"})
 """The characters after whose 2xx a slot may be empty until somebody has looked."""
 
+LATE_S = 5.0
+ON_TIME_S = 5.0
+"""How late an occurrence without grace may start."""
+
+NOT_IN_TIME = "nobody came for it in time"
 DRIFT_S = 6.0
 """By how much the clocks of a machine may part before the difference counts."""
 
@@ -114,6 +121,10 @@ class Check:
         """Jobs that want nothing, and of which NAS has heard so under a number."""
         self.setters: dict[str, Task | None] = {}
         """Who set the slot of a job last; None: a call that came late."""
+        self.carrying: set[str] = set()
+        """Jobs of which a door took a fire whose whole answers go to NAS."""
+        self.unheard = False
+        """An answer may not have reached NAS: then nobody can tell that from one that it has dropped."""
         self.left: dict[str, tuple[str, int]] = {}
         """The delivery to which a wake of ours left as the answer, by job, while nothing else was sent since."""
         self.meant: dict[tuple[str, str], str] = {}
@@ -138,6 +149,17 @@ class Check:
             self._wrote_row(key, document, task)
         elif key.startswith("cron/arms/"):
             self._wrote_arm(document, task)
+        elif key == MEMORY_KEY and document.get("answers") is False:
+            self._is_doubted(task)
+
+    def _is_doubted(self, task) -> None:
+        """A NAS that arms what answers carry is not taken for one that drops it by a fire that comes again.
+
+        After its answer a door may look while another still holds back what it carries.
+        """
+        answering = task.kind == "door" and not task.after
+        if answering and self.world.nas.char == {answers.ARMS} and not self.unheard:
+            self.fail(f"{task} notes that NAS does not arm what answers carry, though it armed all that it heard")
 
     def _wrote_arm(self, arm, task) -> None:
         job_id, generation = arm["job_id"], arm.get("generation", 0)
@@ -205,6 +227,7 @@ class Check:
         runs = [entry["run"] for entry in record["chronos"].get("open", ())]
         if len(set(runs)) != len(runs):
             self.fail(f"{job_id}: one run stands twice in open: {runs}")
+        new = [entry for entry in record["chronos"].get("open", ()) if entry["run"] not in had and "fire_at" in entry]
         for entry in record["chronos"].get("open", ()):
             if entry["run"] in had:
                 continue
@@ -218,6 +241,7 @@ class Check:
             if "fire_at" not in entry:
                 continue
             first = stamp(entry["fire_at"])
+            self._missed(job_id, record, entry, new, task)
             early = first - self.world.clock_of(task)
             if len(self.world.skews) > 1 and not self.world.faults:
                 early -= 40.0  # the clocks were put right between the look and the write
@@ -233,6 +257,20 @@ class Check:
                 self.fail(f"{job_id}: {entry['run']} was claimed, but all up to {self.world.text(settled)} was settled")
             last = stamp(entry["through"]) if "through" in entry else first
             trace.spans.append((first, last, entry))
+
+    def _missed(self, job_id, record, entry, new, task) -> None:
+        """Nothing is missed, with nothing taken in its place, that came within grace of the end of its tolerance."""
+        if entry["kind"] != "missed" or entry.get("because") != NOT_IN_TIME or len(new) > 1 or self.world.loose_time:
+            return
+        if task.kind not in ("door", "tick"):
+            return  # who starts nothing leaves the newest instant to the next fire
+        policy = record["chronos"].get("policy", {})
+        late = self.world.clock_of(task) - stamp(entry.get("through", entry["fire_at"]))
+        allowed = (policy.get("grace", DAY_S) or ON_TIME_S) + policy.get("tolerance", 0)
+        if late < allowed - (0.0 if len(self.world.skews) == 1 else 45.0):
+            self.fail(
+                f"{task} misses {entry['run']} of {job_id}, {late:.0f} s after its time, of {allowed:.0f} allowed"
+            )
 
     def _brought_back(self, job_id, trace, before, record) -> None:
         """What was claimed is taken back: only where it has not come yet, and none of it that has a row runs again."""
@@ -299,6 +337,12 @@ class Check:
             self.world.cover("row", "written again after it was pruned")  # the same words, by one who comes late
         elif was in TERMINAL and row == before:
             self.world.cover("row", "written again, the same")  # by its runner, whose own write may not be durable
+        elif (
+            was in TERMINAL
+            and "its output could not be kept" in row.get("reason", "")
+            and row == before | {"reason": row["reason"]}
+        ):
+            self.world.cover("row", "says what became of the output")
         elif was in TERMINAL:
             self.fail(f"{key} was {was} and became {state}: by {task}")
         elif state not in NEXT[was]:
@@ -532,7 +576,7 @@ class Check:
             trace.chained, trace.excuse = True, None
         sender, slot = self.world.tasks.current, self.world.nas.slots[job]
         self.setters[job] = sender
-        if job in self.dropped and slot.name == "answered":
+        if job in self.dropped and slot.name == "answered" and not self._looks(job, trace):
             self.fail(f"an answer arms {job}, of which NAS has heard since that it wants nothing")
         watched = sender is not None and sender.kind == "door" and not self.world.loose_time
         for entry in trace.record["chronos"].get("open", ()) if watched and not trace.removed else ():
@@ -551,8 +595,19 @@ class Check:
         if trace is not None and not trace.live and arm is not None and "generation" in arm.get("features", ()):
             self.dropped.add(job)
 
-    def leaves(self, delivery: Delivery, status: int, body: dict | None, door: Task) -> None:
-        """An answer leaves. What NAS comes for again after such an answer is not answered by that alone."""
+    def without_next(self, job: str, door: Task | None) -> None:
+        """A 2xx that lacks the next wake is repeated: no NAS asks for it before one has come from a job's callback."""
+        if door is not None and job not in self.carrying:
+            self.fail(f"{door} answers as its kind does, and NAS, which was told that it carries more, calls again")
+
+    def told_of_cancel(self, task: Task, error: ChronosError | None) -> None:
+        """A person's cancel fails for a fault of NAS or the line, never since somebody armed at the same moment."""
+        self.world.cover("cancel", "went well" if error is None else "failed")
+        if isinstance(error, NasRejectedError) and error.status == 409:
+            self.fail(f"{task} is told that its cancel is old: {error.line()}")
+
+    def leaves(self, delivery: Delivery, status: int, body: dict | None, door: Task, *, came: float) -> None:
+        """An answer leaves. What it says again, or late, is not all that NAS has of the wake."""
         job, number = delivery.job_id, str(delivery.number)
         wake = (body or {}).get("next") if 200 <= status < 300 else None
         if not isinstance(wake, dict) or "fire_at" not in wake:
@@ -564,6 +619,10 @@ class Check:
         if left == number and door.number > count and trace is not None and trace.live and not held:
             self.fail(f"{door} answers delivery {number} again, and but for that NAS knows of no wake of {job}")
         self.left[job] = number, self.world.tasks.count
+        late = self.world.clock_of(door) - stamp(wake["fire_at"])
+        in_time = self.world.now - came <= PLATFORM_S and self.world.cfg.mode != "detached"
+        if in_time and late > LATE_S and not held and trace is not None and trace.live and not self.world.loose_time:
+            self.fail(f"{door} answers with a wake of {job} that was due {late:.0f} s ago, and NAS knows of no other")
 
     def answered(self, job: str, status: int, door: Task) -> None:
         """NAS hears an answer. After a 2xx it forgets the fire: then what this door claimed must have started."""
@@ -601,6 +660,10 @@ class Check:
     def ended(self, task: Task, *, crashed: bool) -> None:
         """A process is over. One that cancelled and then fell over may leave a live job bare until reconcile."""
         troubled = crashed or task.failed
+        if task.kind == "door" and crashed:
+            self.unheard = True
+        if task.kind == "cancel":
+            self.excuse(task.job, "a person has dropped its timer")
         if task.kind in ("pause", "remove") and not troubled:
             self._is_dropped(task)
         if task.over and not troubled and task.touched:
@@ -712,8 +775,12 @@ class Check:
 
     def need(self, job, trace) -> float | None:
         """When the job must be looked at, from its record and rows alone."""
-        record = trace.record
-        times = [stamp(record["next_run_at"])] if record["next_run_at"] else []
+        cursor = trace.record["next_run_at"]
+        return min([*([stamp(cursor)] if cursor else []), *self._looks(job, trace)], default=None)
+
+    def _looks(self, job, trace) -> list[float]:
+        """When somebody has to look at what a job has in hand, whether or not it is in force."""
+        record, times = trace.record, []
         policy = record["chronos"].get("policy", {})
         entries = record["chronos"].get("open", ())
         rows = [(entry, self.rows.get(f"cron/runs/{job}/{entry['run']}.json")) for entry in entries]
@@ -725,7 +792,7 @@ class Check:
                 times.append(stamp(row["not_before"]))
             if row is not None and row["state"] == "running" and (queued or policy.get("on_crash") == "rerun"):
                 times.append(stamp(row["lease_ends_at"]))
-        return min(times) if times else None
+        return times
 
     # -- the end -------------------------------------------------------------------------------------------------
 

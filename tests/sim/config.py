@@ -28,7 +28,7 @@ TRANSITIONS = (
 OPERATIONS = (
     "add", "add", "pause", "resume", "resume", "edit", "edit", "remove", "manual", "manual", "tick", "tick", "reconcile",
     "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "leap", "leap", "nas", "nas", "reboot", "rot", "rot",
-    "disk", "disk", "offset",
+    "disk", "disk", "offset", "cancel",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class SimStore(DocumentStore):
             world.pause(self.task, "read")
         if world.faults and world.chance(world.cfg.p_read_fails):
             world.cover("store", "read fails")
-            self.task.failed = True
+            self.task.failed = world.check.unheard = True
             raise TemporaryError("the store cannot be read just now")
         return world.store.read(key)
 
@@ -67,6 +67,7 @@ class SimStore(DocumentStore):
         if world.full or roll < cfg.p_conflict + cfg.p_write_fails:
             world.cover("store", "write fails")
             task.failed = True
+            world.check.unheard |= key.startswith("cron/arms/")  # what an answer says is noted there
             raise write_fails(world, key)
         try:
             version = write()
@@ -100,7 +101,7 @@ class SimStore(DocumentStore):
             yield
             return
         if world.faults and world.chance(world.cfg.p_write_fails / 4):
-            task.failed = True
+            task.failed = world.check.unheard = True
             raise lock_fails(world)
         if world.locked_by is not None and not world.locked_by.done:
             deadline = world.now + 10.0

@@ -98,9 +98,12 @@ class _Answer:
             self.launcher = SimDetached(world, task, wait_s={"detached": 0.0}.get(world.cfg.mode, PLATFORM_S))
         self.status, self.word, self.retry_after = 500, "", None
         self.door, self.body = answers.door_of(world), None
+        self.came = world.now
 
     def fire(self, asked: admission.AuthorizedFire) -> None:
         world, number = self.world, str(self.delivery.number)
+        if self.door is not None:
+            world.check.carrying.add(asked.job_id)
         report = firing.fire(
             self.ctx,
             asked.job_id,
@@ -142,7 +145,7 @@ class _Answer:
         world.log("%r answers %s %s", task, self.status, self.word)
         owes = self.report is not None and may_have_deleted(self.ctx, self.report) and self.outlives
         task.after, task.held = owes, self.word == "held"
-        world.check.leaves(self.delivery, self.status, self.body, task)
+        world.check.leaves(self.delivery, self.status, self.body, task, came=self.came)
         answers.go(world, self.delivery, token, self.status, self.retry_after, task, self.body)
         task.last = "answer"
         if isinstance(self.launcher, SimDetached):

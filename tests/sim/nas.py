@@ -259,6 +259,7 @@ class Server:
         for delivery in self.deliveries:
             if delivery.handling and delivery.deadline <= now:
                 world.cover("nas", "waits no longer")
+                world.check.unheard = True
                 self._failed(delivery, None)
                 return
             if not delivery.handling and delivery.due <= now:
@@ -301,6 +302,7 @@ class Server:
     def answered(self, delivery: Delivery, token: int, status: int, retry_after: int | None, door, body=None) -> None:
         """What the door said. An answer that comes when NAS no longer waits is not heard."""
         if delivery.ghost or delivery.token != token or not delivery.handling:
+            self.world.check.unheard = True
             return
         if door is not None:
             self.world.check.answered(delivery.job_id, status, door)

@@ -22,7 +22,7 @@ from chronos_cli.operations.firing import after_answer, fire, run, run_end, run_
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views import listing
 from chronos_cli.store.repository import Repository
-from tests.sim import sabotage_answers, sabotage_mends
+from tests.sim import sabotage_answers, sabotage_mends, sabotage_wire
 from tests.sim.config import LEAPING
 from tests.sim.machines import SimProcesses
 from tests.sim.rewriting import rule
@@ -204,6 +204,7 @@ WORLDS = {
     "starter token": {"p_answer_lost": 0.3},
     **sabotage_answers.WORLDS,
     **sabotage_mends.WORLDS,
+    **sabotage_wire.WORLDS,
 }
 """Where a rule is needed most: these worlds are played without it, and others as they come."""
 
@@ -220,6 +221,7 @@ SELDOM = frozenset(
         "claimed_through",
         *sabotage_answers.SELDOM,
         *sabotage_mends.SELDOM,
+        *sabotage_wire.SELDOM,
     }
 )
 """What takes more than a second to be noticed: once in some hundred schedules, or in long ones."""
@@ -285,6 +287,7 @@ RULES = {
     "lease by a clock alone": (rule(clock.Lease, "is_over", "if self.counted or", "if True or"),),
     **sabotage_answers.RULES,
     **sabotage_mends.RULES,
+    **sabotage_wire.RULES,
 }
 """Where each rule stands in the code, and what takes its place."""
 

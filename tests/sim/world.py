@@ -361,9 +361,11 @@ class World:
 
     def see_all(self, ctx, job, looked) -> None:
         """Start what a look decided, wait for it, and arm: what `run` and `tick` do."""
-        begun = firing.launch_all(ctx, looked, InlineLauncher())
-        for run in begun:
-            run.wait()
+        begun: list[firing.Running] = []
+        try:
+            begun.extend(firing.launch_each(ctx, looked, InlineLauncher()))
+        finally:
+            firing.wait_for(begun)
         if not begun and looked.job is not None:
             firing.rearm(ctx, job, looked.decision.wake)
 
@@ -571,6 +573,16 @@ class World:
             self.log("the record of %s is put right", job)
             self.check.excuse(job, "its record was put right")
 
+    def op_cancel(self, job: str) -> None:
+        """A person drops a job's timer at NAS, whatever the job wants; the next reconcile arms it again."""
+
+        def body(task, ctx):
+            for done in reconciling.cancel(ctx, [job]):
+                self.check.told_of_cancel(task, done.error)
+
+        if self.cfg.nas:
+            self.spawn("cancel", job, body)
+
     def op_nas(self, _: str) -> None:
         if "refuses for a while" in self.nas.char and self.rng.random() < 0.5:
             self.nas.refusing = not self.nas.refusing
@@ -646,6 +658,7 @@ class World:
         """A process stands still, and others go on."""
         task.until, task.cond = self.now + self.rng.choice((3.0, 40.0, 400.0, 4_000.0)), None
         self.log("%r stands still before %s", task, task.label)
+        self.check.unheard = True  # NAS may not wait for it
         self.cover("process", "stands still")
 
     def now_moves(self) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
+    from chronos_cli.operations.firing.fire import Running
     from chronos_cli.running.signals import Interrupts
 
 
@@ -118,8 +119,13 @@ def _carry_out(
         started += [start.entry.run for start in looked.decision.starts]
         if not invocation.json:
             context.processes.show(started[-1], echo)
-        ended, trouble = wait_for(list(launch_each(context, looked, InlineLauncher())))
-        echo.finish()
+        running: list[Running] = []
+        try:
+            # Into the list one by one: what has started is waited for, also when the next one cannot start.
+            running.extend(launch_each(context, looked, InlineLauncher()))
+        finally:
+            ended, trouble = wait_for(running)
+            echo.finish()
         rows += ended
         out.note(f"{instant.isoformat()}: {', '.join(row.state.value for row in ended) or 'started elsewhere'}")
         if trouble:

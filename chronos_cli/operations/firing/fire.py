@@ -186,11 +186,6 @@ def _probed(fire_at: datetime | None, reason: str) -> FireReport:
     )
 
 
-def launch_all(ctx: Context, looked: Evaluation, launcher: Launcher) -> list[Running]:
-    """Start every run a look decided on. Raises what the launcher raises."""
-    return list(launch_each(ctx, looked, launcher))
-
-
 def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterator[Running]:
     """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
     if looked.job is None:

@@ -1,0 +1,42 @@
+"""The rules between a fire's answer, the end of its run and NAS, each taken out alone; joined to those of `sabotage`.
+
+That an answer which does not leave takes back what it was to carry is held by tests/callback/test_answers_that_arm.py:
+here nothing keeps the end of a waited-for run from its row for so long, and yet lets its arm document be written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from chronos_cli.core import claim, occurrence
+from chronos_cli.operations.arming import arm as arming
+from chronos_cli.operations.arming import reconcile
+from chronos_cli.operations.firing import answering, run_end
+from chronos_cli.store.arms import ArmDocument
+from tests.sim.answers import ARMS
+from tests.sim.nas import SPREADS
+from tests.sim.rewriting import rule
+
+_ARMS: Final[dict[str, Any]] = {"nas": True, "characters": frozenset({ARMS})}
+
+WORLDS: Final[dict[str, dict[str, Any]]] = {
+    "the wake at a run's end": {"nas": True, "characters": frozenset({"kind"}), "policy": {"retries": 2}, "mode": "detached", "p_operation": 0.0, "p_crash": 0.0, "jumps": False, "leaps": False, "p_look": 0.3},
+    "the answer's time budget": _ARMS | {"mode": "waits", "busy": True, "steps": 60, "p_operation": 0.0, "p_plain": 0.0, "p_drop": 0.3, "jumps": False, "leaps": False},
+    "a door that carries nothing": _ARMS | {"p_plain": 1.0, "busy": True, "steps": 60, "p_operation": 0.0, "p_drop": 0.0, "p_garbled": 0.0},
+    "a cancel that NAS calls old": {"nas": True, "characters": frozenset({"kind"}), "operations": ("cancel",), "p_operation": 0.3},
+    "grace from the tolerance's end": {"nas": True, "characters": frozenset({SPREADS}), "policy": {"grace": 0}},
+}  # fmt: skip
+
+SELDOM: Final[frozenset[str]] = frozenset()
+
+_SHORT_GRACE: Final = rule(claim, "claim_of", " + timedelta(seconds=job.policy.tolerance)", "")[2]
+
+RULES: Final = {
+    "the wake at a run's end": ((run_end, "_arm", lambda *_: None),),
+    "the answer's time budget": (
+        rule(answering, "_must_call", "door.within_s is None or wake.at <= ctx.clock() + timedelta(seconds=door.within_s)", "False"),
+    ),
+    "a door that carries nothing": ((ArmDocument, "accepts", property(lambda self: "arm-in-answer" in self.features)),),
+    "a cancel that NAS calls old": ((reconcile, "drop_noted", rule(arming, "drop_noted", "range(_ROUNDS)", "range(0)")[2]),),
+    "grace from the tolerance's end": ((occurrence, "claim_of", _SHORT_GRACE),),
+}  # fmt: skip
