@@ -192,6 +192,7 @@ class TestMistakes:
             ("cron: {chronos: {callback_url: 'ftp://h'}}", "cron.chronos.callback_url must be"),
             ("cron: {chronos: {callback_url: 'https://h/api/cron/fire'}}", "NAS adds that path itself"),
             ("cron: {chronos: {callback_url: 'https://h/x/api/cron/fire/'}}", "NAS adds that path itself"),
+            ("cron: {chronos: {callback_url: 'https://h//api//cron/fire//'}}", "NAS adds that path itself"),
             ("trust: {zzz: 1}", "trust.zzz is not a setting: it may be one of verifier"),
             ("cron: {chronos: [1]}", "cron.chronos must hold `key: value` lines"),
             ("cron: chronos", "cron must hold `key: value` lines"),

@@ -103,7 +103,7 @@ class Callback:
             if is_astray(path):
                 self._log.write(
                     "not_found",
-                    f"not found: a fire came to the path {path[:200]!a}, and this callback serves {FIRE_PATH}",
+                    f"not found: a call of NAS came to the path {path[:200]!a}, and this callback serves {FIRE_PATH}",
                 )
             return _json(404, {"result": "not found"})
         if method != "POST":

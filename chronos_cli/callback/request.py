@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import FIRE_PATH, MAX_FIRE_BODY_BYTES, is_job_id
+from chronos_cli.contract import FIRE_PATH, MAX_FIRE_BODY_BYTES, PROOF_PATH, is_job_id
 from chronos_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def profile_of(path: str, end: str = FIRE_PATH) -> str | None:
 
 
 def is_astray(path: str) -> bool:
-    """Tell whether a path that is not ours was meant for a fire: a prefix that a proxy kept, or doubled slashes."""
-    return re.sub("/+", "/", path).removesuffix("/").endswith(FIRE_PATH)
+    """Return whether a path that is not ours was meant by NAS: a prefix that a proxy kept, or doubled slashes."""
+    return re.sub("/+", "/", path).removesuffix("/").endswith((FIRE_PATH, PROOF_PATH))
 
 
 def bearer_token(environ: Mapping[str, Any]) -> str | None:

@@ -93,7 +93,7 @@ def read_callback_url(value: object) -> str:
     from chronos_cli.contract import FIRE_PATH
 
     url = read_url(value)
-    if url.endswith(FIRE_PATH):
+    if re.sub("/+", "/", url).endswith(FIRE_PATH):
         raise ValueError(f"must not end in {FIRE_PATH}: NAS adds that path itself")
     return url
 

@@ -201,6 +201,7 @@ def test_a_slash_at_the_end_of_the_fire_path_is_taken(home, path):
         ("/agents/7/api/cron/fire/", "'/agents/7/api/cron/fire/'"),
         ("/api//cron/fire", "'/api//cron/fire'"),
         ("/api/cron/fire/api/cron/fire", "'/api/cron/fire/api/cron/fire'"),
+        ("/agents/7/api/cron/proof", "'/agents/7/api/cron/proof'"),
         ("/\x1b[31m\n/api/cron/fire", r"'/\x1b[31m\n/api/cron/fire'"),
     ],
 )
