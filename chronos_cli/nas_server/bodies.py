@@ -114,6 +114,8 @@ def next_wake(body: bytes) -> NextWake | None:
     if generation is None:
         raise BadRequestError("next needs a generation")
     if document.get("none") is True:
+        if document.get("fire_at") is not None:
+            raise BadRequestError("next names an instant, and none")
         return NextWake(generation=generation)
     fire_at, text = _instant(document)
     if document.get("dedup_key") is None:

@@ -133,6 +133,7 @@ def test_a_wish_without_the_handshake_takes_it_back(registry, agent):
         b'{"next": {"fire_at": "2031-01-01T00:00:00", "dedup_key": "x", "generation": 1}}',
         b'{"next": {"fire_at": "2031-01-01T00:00:00Z", "dedup_key": "", "generation": 1}}',
         b'{"next": {"fire_at": "2031-01-01T00:00:00Z", "dedup_key": "x", "generation": 1, "tolerance": -1}}',
+        b'{"next": {"fire_at": "2031-01-01T00:00:00Z", "dedup_key": "x", "generation": 1, "none": true}}',
     ],
 )  # fmt: skip
 def test_what_is_no_next(body):

@@ -14,6 +14,7 @@ from chronos_cli.operations.arming import reconcile
 from chronos_cli.operations.firing import answering, run_end
 from chronos_cli.store.arms import ArmDocument
 from tests.sim.answers import ARMS
+from tests.sim.backends import LISTS_LATE
 from tests.sim.nas import SPREADS
 from tests.sim.rewriting import rule
 
@@ -24,6 +25,8 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
     "the answer's time budget": _ARMS | {"mode": "waits", "busy": True, "steps": 60, "p_operation": 0.0, "p_plain": 0.0, "p_drop": 0.3, "jumps": False, "leaps": False},
     "a door that carries nothing": _ARMS | {"p_plain": 1.0, "busy": True, "steps": 60, "p_operation": 0.0, "p_drop": 0.0, "p_garbled": 0.0},
     "a cancel that NAS calls old": {"nas": True, "characters": frozenset({"kind"}), "operations": ("cancel",), "p_operation": 0.3},
+    "what is not listed yet is taken back": {"nas": True, "characters": frozenset({LISTS_LATE}), "operations": ("pause", "resume"), "p_operation": 0.3,
+                                             "p_nas_lost": 0.3, "p_nas_answer_lost": 0.3},
     "grace from the tolerance's end": {"nas": True, "characters": frozenset({SPREADS}), "policy": {"grace": 0}},
 }  # fmt: skip
 
@@ -38,5 +41,6 @@ RULES: Final = {
     ),
     "a door that carries nothing": ((ArmDocument, "accepts", property(lambda self: "arm-in-answer" in self.features)),),
     "a cancel that NAS calls old": ((reconcile, "drop_noted", rule(arming, "drop_noted", "range(_ROUNDS)", "range(0)")[2]),),
+    "what is not listed yet is taken back": ((reconcile, "_owes_cancel", lambda *_: False),),
     "grace from the tolerance's end": ((occurrence, "claim_of", _SHORT_GRACE),),
 }  # fmt: skip
