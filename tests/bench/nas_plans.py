@@ -98,6 +98,7 @@ def run(url: str, rows: int) -> str:
         ),
         "a list": lambda: registry.armed(one, limit=1000),
         "sweeping": registry.sweep,
+        "hosts that were armed for of late": lambda: registry.hosts_since(now - 2),
         "what a broken line left claimed": lambda: (
             registry.unheard.add(now + 45.0, [f"{n:028x}" for n in range(250)]),
             registry.unheard.give_back(now),

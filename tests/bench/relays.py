@@ -67,6 +67,11 @@ def _process_s(pid: int) -> float:
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def _peer(name: str, db: str, url: str, count: int, due: float) -> Iterator[list[int]]:
     with ExitStack() as stack:
@@ -78,14 +83,15 @@ def _peer(name: str, db: str, url: str, count: int, due: float) -> Iterator[list
                                       stack.enter_context(tempfile.TemporaryDirectory())], stdout=subprocess.DEVNULL)  # fmt: skip
             stack.callback(redis.wait)
             stack.callback(redis.terminate)
-            while socket.socket().connect_ex(("127.0.0.1", int(place))):
+            while not _answers(int(place)):
                 time.sleep(0.05)
             more = [redis.pid]
         program = [sys.executable, str(PEERS / "relay_pgqueuer.py")] if name == "PgQueuer" else ["node", str(PEERS / NODE[name])]  # fmt: skip
         process = subprocess.Popen([*program, place, url, str(count), str(due)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        stack.callback(process.stdout.close)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        assert process.stdout is not None
         assert process.stdout.readline().strip() == "ready", f"{name} did not start"
         yield [process.pid, *more]
 

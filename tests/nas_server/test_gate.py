@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 
 from chronos_cli.nas_server.http.rates import Rates
 from chronos_cli.nas_server.relay.backoff import Backoff
+from chronos_cli.nas_server.relay.engine import RelayEngine
 from chronos_cli.nas_server.relay.limits import Bounds, CallLimits, Circuit
 
 
@@ -137,6 +139,36 @@ def test_a_breaker_lets_one_probe_through_in_five_seconds_whoever_provisions(clo
         clock.now += 0.1
     assert probes == 2
     gate.seen("elsewhere")
+
+
+def test_a_worker_hears_of_a_provision_that_another_process_took(clock):
+    """A host that was given up is asked soon by a process that answers no agents too; one look a second asks for it."""
+    asked, gate = [], CallLimits(Bounds(), clock)
+
+    class Registry:
+        """What the engine asks of it here."""
+
+        def hosts_since(self, at):
+            asked.append(at)
+            return {"h", "elsewhere"}
+
+    engine = RelayEngine.__new__(RelayEngine)
+    engine._registry, engine._gate, engine._heard_at = Registry(), gate, float("-inf")
+
+    async def at_once(work, *arguments):
+        return work(*arguments)
+
+    engine._in_store = at_once
+    fail(gate, 5)
+    for _ in range(4):
+        clock.now += 60
+        fail(gate, 1)
+    clock.now += 5.1
+    assert not gate.enter("h", 1)
+    for now in (1000.0, 1000.5, 1001.0):
+        asyncio.run(engine._hear_of(gate.circuits(), now))
+    assert asked == [989.0, 999.0]
+    assert gate.enter("h", 1)
 
 
 def test_the_breaker_opens_lets_one_through_and_closes(clock):

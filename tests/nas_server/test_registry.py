@@ -246,6 +246,17 @@ def test_a_claim_that_reaches_the_store_late_is_given_back_too(registry, agent, 
     assert not registry.unheard.wanted
 
 
+def test_hosts_that_were_armed_for_of_late_are_known_to_every_process(registry, agent, clock):
+    """The time of an arm stands in its id, whichever process took it."""
+    registry.apply([wish(agent, "old", NOW + 60)])
+    clock.now += 30
+    registry.apply([wish(agent, "new", NOW + 90, host="https://new.example:443")])
+    assert registry.hosts_since(clock.now - 2) == {"https://new.example:443"}
+    assert len(registry.hosts_since(NOW - 2)) == 2
+    clock.now += 30
+    assert registry.hosts_since(clock.now - 2) == set()
+
+
 def test_slots_go_when_nothing_needs_them(registry, backend, agent, clock):
     """A job that is gone leaves nothing: its delivery for a day, its generation for a week, and never while it holds."""
     registry.apply([wish(agent, "plain", NOW - 1), wish(agent, "numbered", NOW - 1, generation=5)])

@@ -139,25 +139,35 @@ def test_greedy_agents_leave_an_honest_one_its_places(tmp_path, flags):
     assert late < 2
 
 
-def test_a_host_that_answers_quickly_is_given_more_at_once(tmp_path):
-    """Hundreds of deliveries to one gateway are under way together, not sixteen."""
+def most_at_once(tmp_path, count, took_s, answer):
+    """The most calls of `count` that are under way together, where each is answered so after `took_s`."""
     lock, now, most = threading.Lock(), [0], [0]
 
-    def answer(_):
+    def counted(_):
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.3)
+        time.sleep(took_s)
         with lock:
             now[0] -= 1
-        return 200
+        return answer
 
-    with Callback(answer) as gateway, running_nas(tmp_path) as nas:
+    with Callback(counted) as gateway, running_nas(tmp_path) as nas:
         agent = nas.add_agent("a")
-        nas.call("POST", "/api/agent-cron/batch", agent.token, {"items": items(300, gateway.url)})
-        gateway.wait(300, timeout=20)
+        nas.call("POST", "/api/agent-cron/batch", agent.token, {"items": items(count, gateway.url)})
+        gateway.wait(count, timeout=20)
         assert Counter(fire.body["job_id"] for fire in gateway.fires).most_common(1)[0][1] == 1
-    assert most[0] > 32
+    return most[0]
+
+
+def test_a_host_that_answers_quickly_is_given_more_at_once(tmp_path):
+    """Hundreds of deliveries to one gateway are under way together, not sixteen."""
+    assert most_at_once(tmp_path, 300, 0.3, 200) > 32
+
+
+def test_a_host_that_asks_for_less_is_given_no_more(tmp_path):
+    """A quick `503` with Retry-After is the answer of one that lives and has enough to do."""
+    assert most_at_once(tmp_path, 120, 0.1, (503, {"Retry-After": "60"})) <= 16
 
 
 def test_a_look_past_a_backlog_reads_only_its_scan(backend):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from chronos_cli.errors import ChronosError
+from chronos_cli.nas_server.relay.limits import SLOW_S
 from chronos_cli.nas_server.relay.waiting import WaitingTimers
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import Fate
@@ -22,13 +23,13 @@ from chronos_cli.nas_server.timers.registry import FIRST
 from chronos_cli.nas_server.timers.sweep import PAGE as SWEEP_PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.metrics import Metrics
     from chronos_cli.nas_server.relay.callbacks import CallbackClient
     from chronos_cli.nas_server.relay.delivery import Relay
-    from chronos_cli.nas_server.relay.limits import CallLimits
+    from chronos_cli.nas_server.relay.limits import CallLimits, Circuit
     from chronos_cli.nas_server.timers.model import Delivery, DeliveryOutcome, DueTimer
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
@@ -40,9 +41,15 @@ LOOK_S = 1.0
 GATHER_S = 0.02
 """The time in which outcomes, and places that come free, gather for one transaction."""
 
+CROWDED = frozenset({429, 503})
+"""Answers by which a host that is alive says that it has enough to do."""
+
 CLAIM = 250
 SETTLE = 1_000
 SWEEP_S = 10.0
+HEARD_S = 10.0
+"""The age from which on an arm says nothing any more of a host that was given up since."""
+
 STOP_SETTLE_S = 8.0
 ALIVE_S = 8.0
 """The greatest age of the last look that ended well, for this to count as alive."""
@@ -72,6 +79,7 @@ class RelayEngine:
         self._waiting = WaitingTimers()
         self._edge = FIRST
         self._read_at = float("-inf")
+        self._heard_at = float("-inf")
         self._calls: set[asyncio.Task[None]] = set()
         self._done: list[tuple[DeliveryOutcome, float]] = []
         self._looked_at = float("-inf")
@@ -198,12 +206,21 @@ class RelayEngine:
             # Whatever is armed from here on is seen by this pass, or asks for the next.
             self._read_at = float("inf")
         busy = self._waiting.busy()
+        if given_up := self._gate.circuits():
+            await self._hear_of(given_up, now)
         page = await self._in_store(lambda: self._registry.due(after=self._edge, skip=busy))
         self._waiting.add(page.timers)
         self._edge = page.edge
         if page.ended:
             next_at = await self._in_store(self._registry.next_due_at, now)
             self._read_at = min(self._read_at, now + LOOK_S, float("inf") if next_at is None else next_at)
+
+    async def _hear_of(self, given_up: Mapping[str, Circuit], now: float) -> None:
+        """Have hosts asked soon that were given up and whose agents provision, be it through another process."""
+        if now - self._heard_at >= LOOK_S:
+            since, self._heard_at = max(self._heard_at, now - HEARD_S), now
+            for host in given_up.keys() & await self._in_store(self._registry.hosts_since, since - LOOK_S):
+                self._gate.seen(host)
 
     # -- calls and their outcomes ----------------------------------------------------------------------------------
 
@@ -215,8 +232,10 @@ class RelayEngine:
     async def _call(self, client: CallbackClient, delivery: Delivery) -> None:
         started, began = self._clock(), time.monotonic()
         healthy: bool | None = None
+        crowded = False
         try:
             outcome, healthy = await self._relay.deliver(client, delivery)
+            crowded = outcome.status in CROWDED
             self._done.append((outcome, started))
             self._settle_soon.set()
         except ChronosError as error:
@@ -224,6 +243,8 @@ class RelayEngine:
             self._journal.write("error", where="relay", delivery=delivery.schedule_id, message=error.line())
         finally:
             took_s = time.monotonic() - began
+            # However quick it was: it asks for less, so the window does not open by it.
+            took_s = max(took_s, SLOW_S) if crowded else took_s
             self._gate.leave(delivery.host, delivery.agent_id, healthy=healthy, took_s=took_s)
             if len(self._waiting):
                 self._wake.set()

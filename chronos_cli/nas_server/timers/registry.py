@@ -245,6 +245,11 @@ class TimerRegistry:
         rows = self.backend.read(lambda session: session.all(statement, (max(after, -1e300),)))
         return None if rows[0][0] is None else float(rows[0][0])
 
+    def hosts_since(self, at: float) -> set[str]:
+        """Return the callback hosts for which timers were armed since then, by whatever process: ids tell when."""
+        statement = "SELECT DISTINCT host FROM timers WHERE schedule_id > ?"
+        return {row[0] for row in self.backend.read(lambda session: session.all(statement, (_id_time(at),)))}
+
     def claim(self, entries: Sequence[tuple[str, int]]) -> list[Delivery]:
         """Claim `(schedule id, attempts so far)` for one attempt each; what has moved on meanwhile is left out."""
         if not entries:
@@ -402,7 +407,12 @@ def _stated(t: Timer) -> tuple[object, ...]:
 
 
 def _new_id(now: float) -> str:
-    return f"{int(now * 1000):012x}{secrets.token_hex(8)}"
+    return _id_time(now) + secrets.token_hex(8)
+
+
+def _id_time(at: float) -> str:
+    """Return how the ids of that moment begin."""
+    return f"{int(at * 1000):012x}"
 
 
 def _features(text: str) -> frozenset[str]:
