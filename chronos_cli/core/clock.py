@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.instant import SECOND, first_valid, text_in, whole
-from chronos_cli.core.job import Standing, ours_of
+from chronos_cli.core.instant import SECOND, first_valid, parse_stored, text_in, whole
+from chronos_cli.core.job import OURS, Standing, names_zone, ours_of
 from chronos_cli.core.schedule import Cron, Interval, normal_form
 from chronos_cli.frozen import frozen
 
@@ -209,10 +209,10 @@ class TimeDoubt:
         return {"code": self.code, "text": self.text, "mend": self.mend}
 
 
-def doubt_about(job: Job, now: datetime) -> TimeDoubt | None:
-    """Return what is strange about a live job's next time, by a clock that says `now`."""
+def doubt_about(job: Job, now: datetime, *, paused: bool = False) -> TimeDoubt | None:
+    """Return what is strange about a live job's next time by a clock that says `now`; `paused`: a paused one's too."""
     if job.standing is not Standing.LIVE:
-        return None
+        return _doubt_about_zone(job) if paused and job.standing is Standing.PAUSED else None
     zone = job.timetable.zone
     if is_ahead(job, now):
         latest = max(moment for moment in (job.cursor, job.claimed_through) if moment is not None)
@@ -224,7 +224,7 @@ def doubt_about(job: Job, now: datetime) -> TimeDoubt | None:
         )
     meant = displaced(job)
     if meant is None:
-        return None
+        return _doubt_about_zone(job) if job.cursor is None else None
     expr, stored = normal_form(job.timetable.schedule, zone), job.record.get("next_run_at")
     return TimeDoubt(
         code=DISPLACED,
@@ -233,3 +233,27 @@ def doubt_about(job: Job, now: datetime) -> TimeDoubt | None:
         mend=f"chronos job edit {job.id} --tz ZONE, or set `timezone` in config.yaml, if another zone was meant",
         taken=meant,
     )
+
+
+def _doubt_about_zone(job: Job) -> TimeDoubt | None:
+    """Return the doubt about a job that only another program has written, in an offset that is none of its zone.
+
+    Nothing of it says when it comes due next, so that the offset of its other times has to tell.
+    """
+    schedule, zone = job.timetable.schedule, job.timetable.zone
+    if not isinstance(schedule, Cron) or OURS in job.record or names_zone(job.record):
+        return None
+    for key in ("next_run_at", "last_run_at"):
+        text = job.record.get(key)
+        moment = parse_stored(text, zone)
+        if moment is None or not isinstance(text, str):
+            continue
+        offset = datetime.fromisoformat(text).utcoffset()
+        if offset in (None, moment.astimezone(zone).utcoffset()):
+            return None
+        return TimeDoubt(
+            code=DISPLACED,
+            text=f"{key} says {text}, but the zone that is used is {job.zone_name}: '{schedule.expr}' is meant there",
+            mend=f"chronos job edit {job.id} --tz ZONE, or set `timezone` in config.yaml, if another zone was meant",
+        )
+    return None

@@ -408,6 +408,11 @@ def _foreign(record: Mapping[str, Any], zone: tzinfo) -> tuple[tuple[datetime, t
     return tuple(found)
 
 
+def names_zone(record: Mapping[str, Any]) -> bool:
+    """Return True for a record that names the zone of its schedule, in our words or another program's."""
+    return bool(_object(record.get(OURS)).get("timezone") or _zone_of_another_program(record))
+
+
 def _zone_of_another_program(record: Mapping[str, Any]) -> str | None:
     """Return the zone that a record of another program names for its schedule, or None.
 

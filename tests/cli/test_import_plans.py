@@ -104,6 +104,7 @@ REFUSED = [
     ("0 3 * * * x\n@every 5m y\n", "for line 2: it does not read its times"),
     ("0 3 * * * x\n@Reboot y\n", "for line 2: it knows @reboot in small letters"),
     (f"0 3 * * * x\n* * * * * {'y' * 999}\n", "for line 2: it does not read its times or its command"),
+    ("\ufeff0 3 * * * x\n", "begins with a byte order mark"),
     ("0 3 * * * x", "whose last line has no line end"),
     ("#\n" * 10_000 + "0 3 * * * x\n", "of more than 10000 lines"),
 ]
@@ -144,6 +145,15 @@ def test_settings_that_are_long_or_quoted_or_empty_are_what_cron_has(plan, table
     assert "cron: the same" in printed
     assert len(jobs) == 1
     assert "line 2 is longer than what Debian's cron reads of a setting: there LONG is cut off" in notes
+
+
+def test_a_line_of_standard_input_alone_runs_an_empty_command(chronos, home, own):
+    """As cron starts the shell for it; it goes back as it came."""
+    (own / "table").write_text("0 3 * * * %in\n")
+    assert own_import(chronos, home, own).code == 0
+    assert only(home)["chronos"]["action"] == {"command": ["/bin/sh", "-c", ""], "stdin": "in\n"}
+    assert chronos("run", only(home)["id"], home=home).code == 0
+    assert "0 3 * * * %in\n" in chronos("job", "export", "--format", "crontab", home=home).out
 
 
 def test_bytes_of_a_crontab_are_kept(chronos, home, own):

@@ -14,8 +14,11 @@ from chronos_cli.errors import UsageError
 from chronos_cli.operations.manifest.bring import WantedJobs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
+    from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.operations.context import Context
     from chronos_cli.store.jobsfile import JobsFile
 
@@ -79,13 +82,19 @@ def command(
         found = read_either(file)
         if isinstance(found, WantedJobs):
             return import_words(invocation, found, dry_run=dry_run, detailed=detailed)
-        return _import_records(invocation, found, [], dry_run=dry_run, detailed=detailed)
-    records, left_out = _read(file, source, invocation)
-    return _import_records(invocation, records, left_out, dry_run=dry_run, detailed=detailed)
+        return _import_records(invocation, found, [], dry_run=dry_run, detailed=detailed, doubts={})
+    records, left_out, doubts = _read(file, source, invocation)
+    return _import_records(invocation, records, left_out, dry_run=dry_run, detailed=detailed, doubts=doubts)
 
 
 def _import_records(
-    invocation: Invocation, records: list[dict[str, Any]], left_out: list[str], *, dry_run: bool, detailed: bool
+    invocation: Invocation,
+    records: list[dict[str, Any]],
+    left_out: list[str],
+    *,
+    dry_run: bool,
+    detailed: bool,
+    doubts: Mapping[str, TimeDoubt],
 ) -> int:
     from chronos_cli.operations.jobs.transfer import import_jobs
     from chronos_cli.operations.witness import hear_for_change, stored_jobs
@@ -93,7 +102,7 @@ def _import_records(
     context = invocation.context()
     if not dry_run:
         context = hear_for_change(context, *stored_jobs(context, {str(record["id"]) for record in records}))
-    plan = import_jobs(context, records, dry_run=dry_run)
+    plan = import_jobs(context, records, dry_run=dry_run, doubts=doubts)
     error = None
     if not dry_run and any(item.verdict.value != "keep" for item in plan):
         error = tell_of_many(invocation, context)
@@ -117,7 +126,9 @@ def _import_records(
     return invocation.done(document, render, error=error, exit_code=code)
 
 
-def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple[list[dict[str, Any]], list[str]]:
+def _read(
+    file: str | None, source: str | None, invocation: Invocation
+) -> tuple[list[dict[str, Any]], list[str], dict[str, TimeDoubt]]:
     from chronos_cli.operations.jobs import transfer
 
     if source is None:
@@ -127,7 +138,8 @@ def _read(file: str | None, source: str | None, invocation: Invocation) -> tuple
     other = _open(source, invocation)
     jobs, left_out = _jobs_of(other)
     records, unusable = transfer.records_of(jobs, other)
-    return records, [*left_out, *(f"{job_id}: {reason}" for job_id, reason in unusable.items())]
+    left_out += [f"{job_id}: {reason}" for job_id, reason in unusable.items()]
+    return records, left_out, transfer.doubts_about(jobs, other)
 
 
 def _open(folder: str, invocation: Invocation) -> Context:

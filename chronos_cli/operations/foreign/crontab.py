@@ -15,6 +15,7 @@ from chronos_cli.core.schedule import NICKNAMES, Cron, parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab_lines import (
+    BYTE_ORDER_MARK,
     MOST_LINES,
     at_line,
     command_and_input,
@@ -127,6 +128,8 @@ def _refused(table: bytes, lines: tuple[Line, ...], entries: list[CrontabLine], 
 
     `machine`: whose users the lines of a system crontab name. One line that it cannot read is enough.
     """
+    if table.startswith(BYTE_ORDER_MARK):
+        return "takes no crontab that begins with a byte order mark"
     last = table.rpartition(b"\n")[2].lstrip(b" \t")
     if last and not last.startswith(b"#"):
         return "ignores a crontab whose last line has no line end"
@@ -209,7 +212,8 @@ def _entry(
     command, given = command_and_input(text)
     shell = settings.get("SHELL") or "/bin/sh"
     # What execle gets in do_command.c: the shell by its full name, the line, and nothing of the settings.
-    action: dict[str, Any] = {"shell": command} if shell == "/bin/sh" else {"command": [shell, "-c", command]}
+    plain = shell == "/bin/sh" and command.strip()  # an empty shell line is no action here
+    action: dict[str, Any] = {"shell": command} if plain else {"command": [shell, "-c", command]}
     if given is not None:
         action["stdin"] = given
     home = settings.get("HOME") or machine.folder

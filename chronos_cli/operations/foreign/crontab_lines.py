@@ -28,6 +28,7 @@ _NICKNAME: Final = re.compile(
 _ZONES: Final = ("TZ", "CRON_TZ")
 
 
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 MOST_LINES: Final = 10_000
 """The longest crontab that Debian's cron takes, in lines (MAX_TAB_LINES of its cron.h)."""
 _MOST_BYTES: Final = 998
@@ -84,7 +85,7 @@ def cut_settings(table: bytes) -> Iterator[tuple[int, str]]:
 
 def _bodies(table: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the number of each line that says something, and the line without the blanks before it."""
-    for number, raw in enumerate(table.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, raw in enumerate(table.removeprefix(BYTE_ORDER_MARK).split(b"\n"), start=1):
         body = raw.lstrip(b" \t")
         if body.strip() and not body.startswith(b"#"):
             yield number, body

@@ -8,6 +8,7 @@ compared, and importing the same again changes nothing.
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
@@ -19,7 +20,7 @@ from chronos_cli.core.job import OURS, Policy, Standing, ours_of, parse_job
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
-from chronos_cli.frozen import frozen, names
+from chronos_cli.frozen import frozen, names, replace
 from chronos_cli.operations.evaluate import read_record
 from chronos_cli.running.actions import action_kind
 
@@ -107,6 +108,14 @@ def records_of(
     return found, left_out
 
 
+def doubts_about(jobs: JobsFile, ctx: Context) -> dict[str, TimeDoubt]:
+    """The doubts about the times of another home's jobs, by id: what tells them is not in the records it hands over."""
+    now = ctx.clock()
+    read = (read_record(ctx, record)[0] for record in jobs.records)
+    found = {job.id: doubt_about(job, now, paused=True) for job in read if job is not None}
+    return {job_id: doubt for job_id, doubt in found.items() if doubt is not None}
+
+
 def records_in(document: object) -> list[dict[str, Any]]:
     """The records of an exported document, or of a jobs.json. Raises UsageError for anything else."""
     jobs = document.get("jobs") if isinstance(document, dict) else document
@@ -150,17 +159,24 @@ def _refuse_unknown(record: Mapping[str, Any]) -> None:
             raise UsageError(f"job {record['id']}: a record has no key '{str(key)[:60]}'", hint=hint)
 
 
-def import_jobs(ctx: Context, records: Iterable[Mapping[str, Any]], *, dry_run: bool) -> list[ImportItem]:
+def import_jobs(
+    ctx: Context,
+    records: Iterable[Mapping[str, Any]],
+    *,
+    dry_run: bool,
+    doubts: Mapping[str, TimeDoubt] = MappingProxyType({}),
+) -> list[ImportItem]:
     """Import records, all in one change or not at all. Raises UsageError naming a job that cannot come in.
 
-    `dry_run`: the same plan, nothing written.
+    `dry_run`: the same plan, nothing written. `doubts`: those about jobs where they come from, by their ids.
     """
     token = ctx.token()
     incoming = [dict(record) for record in records]
 
     def once(jobs: JobsFile) -> list[ImportItem]:
         now = ctx.clock()
-        return [_import_one(jobs, record, ctx.home, now=now, token=token) for record in incoming]
+        items = [_import_one(jobs, record, ctx.home, now=now, token=token) for record in incoming]
+        return [replace(item, doubt=item.doubt or doubts.get(item.job_id)) for item in items] if doubts else items
 
     return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
 
@@ -196,7 +212,7 @@ def _import_one(
         job_id=job_id,
         name=arriving.name,
         schedule=schedule,
-        doubt=doubt_about(arriving, now),
+        doubt=doubt_about(arriving, now, paused=True),
         changes=changes,
         record=jobs.get(job_id),
     )

@@ -251,7 +251,7 @@ def _view(
         name = str(value.get("name") or job_id)
         return JobView(id=job_id, name=name, problem=problem, mend=mend, arm=arm, will_fire=False)
     live = job.standing is Standing.LIVE
-    doubt = doubt_about(job, now)
+    doubt = doubt_about(job, now, paused=True)
     cursor = _cursor(job, now, doubt) if live else None
     wish = cursor
     rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
