@@ -263,6 +263,13 @@ class StandbyError(TemporaryError):
     default_hint = "do it on the active machine, or make this one active: take away cron.standby, CHRONOS_STANDBY"
 
 
+class UnservedError(TemporaryError):
+    """The job is one of a home of the same fleet that nothing here answers for."""
+
+    code = "unserved_profile"
+    default_hint = "name the profile under profiles in config.yaml, or serve its own callback"
+
+
 class HeldError(TemporaryError):
     """An emergency stop holds all jobs."""
 

@@ -117,10 +117,11 @@ class Callback:
         admitted = admit(claims, self._settings, **wanted, home=named)
         self._homes.main.context.must_be_active("a fire")  # of whichever home: it is the machine that stands by
         home = self._homes.named(named) if named else self._homes.with_job(admitted.job_id, admitted.fire_at)
+        if home is None or (not named and claims.home):
+            self._homes.must_not_have(admitted.job_id, profile=named or str(claims.home))
         if home is None:
-            self._homes.must_not_have(admitted.job_id, profile=named)
             return _json(200, gone_body(admitted.job_id, by_answer=admitted.by_answer))
-        return self._fire(admitted, home, self._budget(environ))
+        return self._fire(admitted, home, self._budget(environ), named=bool(named))
 
     def _prove(self, environ: Mapping[str, Any], profile: str) -> HttpAnswer:
         """Answer NAS's question whose callback this is. No store is read, and a machine on standby may say it too."""
@@ -155,7 +156,7 @@ class Callback:
         budget = self.config.callback_budget
         return budget if left is None else max(1.0, min(budget, float(left) - _SPARE_S))
 
-    def _fire(self, admitted: AuthorizedFire, home: ServedHome, budget: float) -> HttpAnswer:
+    def _fire(self, admitted: AuthorizedFire, home: ServedHome, budget: float, *, named: bool) -> HttpAnswer:
         home.context.must_be_active("a fire")
         sync = self.chosen.mode is Mode.SYNC
         launcher = DetachedLauncher(
@@ -181,6 +182,8 @@ class Callback:
                 door=Door(within_s=budget if sync else 0.0, looks=not self.chosen.freezes),
                 by_answer=admitted.by_answer,
                 generation=admitted.generation,
+                home_is_named=named,
+                elsewhere=self._homes.main.context.elsewhere,
             )
         except BaseException:
             launcher.answered()  # there will be no report whose leaving could be waited for

@@ -14,7 +14,7 @@ from chronos_cli.callback.nas_pool import NasPool
 from chronos_cli.config import load_config
 from chronos_cli.config.profiles import served_profiles, unserved_profiles
 from chronos_cli.core.job import Standing, parse_job
-from chronos_cli.errors import ChronosError, ForeignHomeError, TemporaryError
+from chronos_cli.errors import ChronosError, ForeignHomeError, UnservedError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.assembly import ProcessEnvironment, bare_environment, open_home
 from chronos_cli.providers.resolve import resolve_provider
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
-
-
-class UnservedError(TemporaryError):
-    """The job is one of a profile that this callback does not serve."""
-
-    code = "unserved_profile"
-    default_hint = "name the profile under profiles in config.yaml, or serve its own callback"
 
 
 @frozen
@@ -80,52 +73,45 @@ class Homes:
     def with_job(self, job_id: str, fire_at: datetime | None = None) -> ServedHome:
         """The home that has this job; the launching one where none has it.
 
-        Of several that have one of that id, it is the one whose job is due, or has `fire_at` as its next or last time;
-        else the first in which it is live. A profile that cannot be read is in nobody's way, unless the job is found
-        nowhere else: then it may be there. Raises what reading the homes raises, and UnservedError.
+        Of several that have one of that id, it is the one whose job has `fire_at` as its next or last time, else the
+        first in which it is due, or live. A profile that cannot be read is in nobody's way. Raises what reading the
+        launching home raises.
         """
         served = served_profiles(self._config)
-        if not served and not unserved_profiles(self._config):
+        if not served:
             return self.main
         found: list[tuple[int, ServedHome]] = []
-        unread: ChronosError | None = None
         for profile in (None, *served):
             try:
                 home = self.main if profile is None else self.named(profile)
                 record = None if home is None else home.context.repository.jobs().get(job_id)
-            except ChronosError as error:
+            except ChronosError:
                 if profile is None:
                     raise
-                unread = error
-                continue
+                continue  # a fire that nobody takes is put off for its sake
             if home is None or record is None:
                 continue
             asks = _asks_for(record, home.context, fire_at)
-            if asks == _MEANT:
+            if asks == _NAMED:
                 return home
             found.append((asks, home))
-        if found:
-            return max(found, key=lambda pair: pair[0])[1]
-        if unread is not None:
-            raise unread
-        self.must_not_have(job_id)
-        return self.main
+        return max(found, key=lambda pair: pair[0])[1] if found else self.main
 
-    def must_not_have(self, job_id: str, *, profile: str | None = None) -> None:
-        """Refuse to call a job gone that a profile has which is not served here (or `profile` alone is asked).
+    def must_not_have(self, job_id: str, *, profile: str) -> None:
+        """Refuse to call a job gone that is one of a profile which is not served here; other names are nobody's.
 
         Raises UnservedError, and what reading that home raises. The home of another user has no job of ours.
         """
-        for name, path in unserved_profiles(self._config).items():
-            if profile not in (None, name):
-                continue
-            try:
-                config = load_config(environ=self._bare, home=path)
-            except ForeignHomeError:
-                continue
-            context = open_home(config, ProcessEnvironment(environ=self._bare, secrets={}), armed=False)
-            if context.repository.jobs().get(job_id) is not None:
-                raise UnservedError(f"job {job_id} is one of the profile {name}, which is not served here")
+        path = unserved_profiles(self._config).get(profile)
+        if path is None:
+            return
+        try:
+            config = load_config(environ=self._bare, home=path)
+        except ForeignHomeError:
+            return
+        context = open_home(config, ProcessEnvironment(environ=self._bare, secrets={}), armed=False)
+        if context.repository.jobs().get(job_id) is not None:
+            raise UnservedError(f"job {job_id} is one of the profile {profile}, which is not served here")
 
     def _open(self, config: Config, environ: Mapping[str, str], secrets: Mapping[str, str]) -> ServedHome:
         context = open_home(config, ProcessEnvironment(environ=environ, secrets=secrets))
@@ -143,16 +129,17 @@ class Homes:
         )
 
 
-_MEANT: Final = 2
+_NAMED: Final = 3
 
 
 def _asks_for(record: Mapping[str, Any], context: Context, fire_at: datetime | None) -> int:
-    """Return how far a fire may be meant for a job: 2 where it is due or named, 1 where it may have a wake."""
+    """Return how far a fire may be meant for a job: 3 if it names its time, 2 if it is due, 1 if it may have a wake."""
     try:
         job = parse_job(record, context.home)
     except ChronosError:
         return 0
     if job.standing is not Standing.LIVE:
         return int(bool(job.open))
-    named = fire_at is not None and fire_at in (job.cursor, job.claimed_through)
-    return _MEANT if named or (job.cursor is not None and job.cursor <= context.clock()) else 1
+    if fire_at is not None and fire_at in (job.cursor, job.claimed_through):
+        return _NAMED
+    return 2 if job.cursor is not None and job.cursor <= context.clock() else 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
+from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -115,6 +116,8 @@ def claim(job_id: str, *, asked: bool = False) -> dict[str, Any] | None:
     try:
         admitted = None if asked else _JUDGE.admitted(job_id)
     except ChronosError as error:
+        if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise  # nobody has refused it, and a yes would lose it
         _log(f"fire of job {job_id} refused: {error.code}")
         return None
     given = {

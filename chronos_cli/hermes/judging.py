@@ -109,7 +109,9 @@ class TokenJudge:
             return found
 
     def _judged(self, token: str) -> FireClaims | None:
+        from chronos_cli.contract import PROOF_PURPOSE
         from chronos_cli.operations.firing.admission import trust_settings
+        from chronos_cli.trust.token_errors import PurposeError
         from chronos_cli.trust.verifier import fire_verifier
 
         try:
@@ -122,6 +124,12 @@ class TokenJudge:
             return None
         try:
             return fire_verifier(trust_settings(config))(token or None)
+        except PurposeError as error:
+            if error.received == PROOF_PURPOSE:
+                self._log("NAS asks whose callback this is, which hermes has no answer for; no fire was refused")
+            else:
+                self._log(f"fire refused: {error.code}")
+            return None
         except ChronosError as error:
             self._log(f"fire refused: {error.code}")
             return None

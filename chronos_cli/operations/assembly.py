@@ -15,7 +15,7 @@ from chronos_cli.config.settings import PROFILES
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy, Standing, parse_job
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, ForeignHomeError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.context import Context, FleetJobs, NasTarget, Retention
 from chronos_cli.store.local import LocalStore
@@ -74,20 +74,34 @@ def jobs_elsewhere(config: Config, environ: Mapping[str, str]) -> FleetJobs:
     from chronos_cli.config.profiles import served_profiles, unserved_profiles
 
     profile_of: dict[str, str] = {}
-    same_agent: set[str] = set()
+    may_wake: dict[str, str] = {}
+    instants: dict[str, frozenset[datetime]] = {}
     unread: dict[str, str] = {}
+    foreign: set[str] = set()
     for name, path in (*unserved_profiles(config).items(), *served_profiles(config).items()):
         try:
             other, ctx = _home_at(path, environ)
             records = ctx.repository.jobs().records
         except ChronosError as error:
             unread[name] = error.message
+            foreign |= {name} if isinstance(error, ForeignHomeError) else set()
             continue
-        found = {record.id: name for record in records if record.id is not None}
-        profile_of.update(found)
-        if len({config.expected_audience, other.expected_audience} - {""}) < 2:  # they name no two
-            same_agent.update(record.id for record in records if record.id is not None and _may_wake(record, ctx))
-    return FleetJobs(profile_of=profile_of, same_agent=frozenset(same_agent), unread=unread)
+        shared = len({config.expected_audience, other.expected_audience} - {""}) < 2  # they name no two
+        for job_id, record in ((record.id, record) for record in records if record.id is not None):
+            profile_of[job_id] = name
+            known = _times_of(record, ctx)
+            if known is not None:
+                may_wake[job_id] = name
+                if shared:
+                    instants[job_id] = instants.get(job_id, frozenset()) | known
+    return FleetJobs(
+        profile_of=profile_of,
+        may_wake=may_wake,
+        same_agent=frozenset(instants),
+        instants=instants,
+        unread=unread,
+        foreign=frozenset(foreign),
+    )
 
 
 def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -107,13 +121,18 @@ def _home_at(home: str, environ: Mapping[str, str]) -> tuple[Config, Context]:
     return config, open_home(config, ProcessEnvironment(environ=bare, secrets={}), armed=False)
 
 
-def _may_wake(record: Record, ctx: Context) -> bool:
-    """Return whether a job may have a timer: it is live, has a run in hand, or cannot be read."""
+def _times_of(record: Record, ctx: Context) -> frozenset[datetime] | None:
+    """Return the next and the last time of a job that may have a timer, none where it cannot be read.
+
+    None for one that is neither live nor has a run in hand.
+    """
     try:
         job = parse_job(record.value, ctx.home)
     except (ChronosError, AttributeError):
-        return True
-    return job.standing is Standing.LIVE or bool(job.open)
+        return frozenset()
+    if job.standing is not Standing.LIVE and not job.open:
+        return None
+    return frozenset(at for at in (job.cursor, job.claimed_through) if at is not None)
 
 
 def home_of(config: Config) -> HomeDefaults:

@@ -49,14 +49,18 @@ class Retention:
 class FleetJobs:
     """The jobs of the other homes of a fleet, which may be known at NAS under the same identity as this one.
 
-    `profile_of`: the profile that has a job, by job id. `same_agent`: those of them that may have a timer
-    in a home that names no other audience than this one: a namesake here has the same slot at NAS. `unread`: why a
-    profile's jobs are not known, by its name.
+    `profile_of`: the profile that has a job, by job id. `may_wake`: that in which it may have a timer. `same_agent`:
+    those of them in a home that names no other audience than this one: a namesake here has the same slot at NAS.
+    `instants`: the next and the last time of each of those. `unread`: why a profile's jobs are not known, by its name;
+    `foreign`: which of these are another user's.
     """
 
     profile_of: Mapping[str, str] = field(default_factory=dict)
+    may_wake: Mapping[str, str] = field(default_factory=dict)
     same_agent: frozenset[str] = frozenset()
+    instants: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
+    foreign: frozenset[str] = frozenset()
 
     def all_known(self) -> FleetJobs:
         """Return this. Raises TemporaryError where a profile cannot be read: a timer may be for one of its jobs."""

@@ -32,7 +32,7 @@ _BASH_SUFFIXES: Final = (".sh", ".bash")
 
 HANDED_ON: Final = (
     "id", "name", "skills", "skill", "model", "provider", "base_url", "deliver", "context_from", "enabled_toolsets",
-    "origin", "workdir", "failure_deliver", "quota_hold_until", "manual_run_prompt",
+    "origin", "workdir", "failure_deliver", "quota_hold_until", "provider_backoff", "manual_run_prompt",
 )  # fmt: skip
 """Keys of what a prompt runner is told about the job, as JSON in CHRONOS_JOB; those without a value are left out."""
 
@@ -154,8 +154,12 @@ def unhandled_fields(job: Mapping[str, Any], action: ProcessAction | HttpAction 
     source = watched(job)
     if source is not None and kind in ("script", "prompt"):
         named.append(source)
-    if _held_back(job):
-        named.append(f"quota_hold_until={job['quota_hold_until']}")
+    backoff = job.get("provider_backoff")
+    holds = {
+        "quota_hold_until": job.get("quota_hold_until"),
+        "provider_backoff.until": backoff.get("until") if isinstance(backoff, dict) else None,
+    }
+    named += [f"{name}={_shown(until)}" for name, until in holds.items() if _is_held_back(job, until)]
     return tuple(named)
 
 
@@ -163,13 +167,22 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _held_back(job: Mapping[str, Any]) -> bool:
-    """Return whether hermes would hold the job beyond its next time, as a provider's quota is spent until then."""
+def _is_held_back(job: Mapping[str, Any], until: object) -> bool:
+    """Return whether hermes would hold the job beyond its next time: its provider's quota is spent, or it backs off.
+
+    `until`: ISO 8601, or seconds since 1970.
+    """
     try:
-        until, at = (datetime.fromisoformat(job[key]).timestamp() for key in ("quota_hold_until", "next_run_at"))
+        return _seconds(until) > _seconds(job["next_run_at"])
     except (LookupError, TypeError, ValueError, OverflowError):
         return False
-    return until > at
+
+
+def _seconds(at: Any) -> float:
+    """Return an instant as seconds since 1970. Raises TypeError, ValueError or OverflowError for what is none."""
+    if isinstance(at, bool):
+        raise TypeError
+    return float(at) if isinstance(at, (int, float)) else datetime.fromisoformat(at).timestamp()
 
 
 def _stdin(job: Mapping[str, Any]) -> bytes | None:

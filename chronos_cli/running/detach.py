@@ -64,6 +64,11 @@ class Runner:
             if not data:
                 self.close()
 
+    @property
+    def fd(self) -> int:
+        """The descriptor that its messages come from, -1 once none can come any more."""
+        return self._fd
+
     def message_comes(self, timeout_s: float) -> bool:
         """Wait until a message has come, which `next_message` then returns; False if none came, or none can."""
         message = self.next_message(timeout_s)
@@ -164,6 +169,16 @@ class Runners:
             self._warm = [warm for warm in self._warm if not warm.reap()]
             self._running = [runner for runner in self._running if not runner.reap()]
             return len(self._running)
+
+
+def wait_for_words(runners: Sequence[Runner]) -> None:
+    """Wait until any of these runners has said something more, or can say no more."""
+    if any(runner.closed for runner in runners):
+        return
+    poll = select.poll()
+    for runner in runners:
+        poll.register(runner.fd, select.POLLIN)
+    poll.poll(_POLL_AT_MOST_S * 1000)
 
 
 def start_runner(

@@ -73,15 +73,51 @@ class SupervisedRun:
         self.child = child
         self.end: SupervisedEnd | None = None
         self.error: Exception | None = None
-        self.grace_s = grace_s
+        self._grace_s = grace_s
+        self._ending: tuple[str, str] | None = None
+        self._until = 0.0
+        self._hurried = self._killing = False
         self._clock = clock
         self._began = clock.elapsed()
         self._timeout_s = timeout_s
         self._lease_end = lease_end
 
     @property
+    def ends(self) -> bool:
+        """Return whether it is being ended."""
+        return self._ending is not None
+
+    def begin_to_end(self, state: str, why: str) -> None:
+        """Ask the whole group to end, politely for its grace."""
+        self._ending, self._until = (state, why), time.monotonic() + self._grace_s
+        _signal_group(self.child, signal.SIGTERM)
+        _signal_group(self.child, signal.SIGCONT)  # a stopped process takes no SIGTERM
+
+    def ended(self, *, hurried: bool) -> tuple[str, str] | None:
+        """Go on with ending it: kill the group once its grace is over, and whoever else has the lock.
+
+        Return its state and why, once nothing is left of it, or what is left cannot be killed. `hurried`: this process
+        was told to stop.
+        """
+        assert self._ending is not None  # noqa: S101 - that is what is gone on with
+        now = time.monotonic()
+        if hurried and not self._hurried and not self._killing:
+            self._hurried, self._until = True, min(self._until, now + INTERRUPT_GRACE_S)
+        if not self._killing:
+            if now < self._until and _group_lives(self.child):
+                return None
+            self._killing, self._until = True, now + GONE_WITHIN_S
+        left = _kill(self.child)
+        if left and now < self._until:
+            return None
+        state, why = self._ending
+        return state, f"{why}; {left} process(es) could not be killed" if left else why
+
+    @property
     def left_s(self) -> float:
         """Seconds until it is to be looked at again, or its time is over."""
+        if self.ends:
+            return _LOOK_OFTEN_S
         if self._timeout_s is None:
             return _LOOK_EVERY_S
         return self._timeout_s - (self._clock.elapsed() - self._began)
@@ -145,17 +181,19 @@ class Supervisor:
             raise
 
     def _see_to_all(self) -> None:
-        due: list[tuple[SupervisedRun, str, str]] = []
+        stopped = self._interrupts is not None and self._interrupts.signal is not None
         for one in tuple(self._going):
-            if _leader_is_over(one.child):
+            if not one.ends and _leader_is_over(one.child):
                 self._conclude(one, "", "")
                 continue
-            state, why = one.reason_to_end(self._interrupts)
-            if state:
-                due.append((one, state, why))
-        left = self._end([one for one, *_ in due])
-        for (one, state, why), unkilled in zip(due, left, strict=True):
-            self._conclude(one, state, f"{why}; {unkilled} process(es) could not be killed" if unkilled else why)
+            if not one.ends:
+                state, why = one.reason_to_end(self._interrupts)
+                if not state:
+                    continue
+                one.begin_to_end(state, why)
+            end = one.ended(hurried=stopped)
+            if end is not None:
+                self._conclude(one, *end)
 
     def _conclude(self, one: SupervisedRun, state: str, why: str) -> None:
         child = one.child
@@ -171,10 +209,10 @@ class Supervisor:
         finally:
             child.close()
 
-    def _rest(self, seconds: float, *, for_leaders: bool = True) -> None:
+    def _rest(self, seconds: float) -> None:
         """Wait for output, a leader's end or a signal, whichever is first, and take in the output."""
         fds = [one.child.pipe_fd for one in self._going]
-        fds += [one.child.pidfd for one in self._going if for_leaders]
+        fds += [one.child.pidfd for one in self._going if not one.ends]
         if self._interrupts is not None and self._interrupts.signal is None:
             fds.append(self._interrupts.fd)
         poll = select.poll()
@@ -186,30 +224,6 @@ class Supervisor:
         poll.poll(max(0.0, seconds) * 1000)
         for one in self._going:
             one.child.pump()
-
-    def _end(self, due: list[SupervisedRun]) -> list[int]:
-        """End whole groups, politely for their grace, and then whoever else has the lock; how many could not be."""
-        if not due:
-            return []
-        for one in due:
-            _signal_group(one.child, signal.SIGTERM)
-            _signal_group(one.child, signal.SIGCONT)  # a stopped process takes no SIGTERM
-        hurried = False
-        until = time.monotonic() + max(one.grace_s for one in due)
-        while True:
-            if not hurried and self._interrupts is not None and self._interrupts.signal is not None:
-                hurried = True
-                until = min(until, time.monotonic() + INTERRUPT_GRACE_S)
-            if time.monotonic() >= until or not any(_group_lives(one.child) for one in due):
-                break
-            self._rest(_LOOK_OFTEN_S, for_leaders=False)
-        until = time.monotonic() + GONE_WITHIN_S
-        left = [1] * len(due)
-        while any(left) and time.monotonic() < until:
-            left = [_kill(one.child) if still else 0 for one, still in zip(due, left, strict=True)]
-            if any(left):
-                self._rest(_LOOK_OFTEN_S, for_leaders=False)
-        return left
 
 
 def wait(

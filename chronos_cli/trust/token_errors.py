@@ -18,6 +18,7 @@ class FireTokenError(TokenError):
         cause = (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
         self.cause = cause
         self.claim = claim
+        self.received = received
         super().__init__(f"{cause} ({_comparison(claim, expected, received)})" if claim else cause)
 
     def as_json(self) -> dict[str, object]:

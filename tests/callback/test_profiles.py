@@ -250,3 +250,89 @@ def test_a_callback_of_one_profile_knows_its_fleet(tmp_path, key, nas, monkeypat
     launched.application = CallbackApplication()
     assert launched.fire("theirs").status == 503
     assert launched.fire("nobodys").json["result"] == "gone"
+
+
+@pytest.mark.parametrize("here", ["paused", "disabled", "finished", "marked", "held", "broken", "other"])
+@pytest.mark.parametrize("to", ["root", "served"])
+def test_a_job_out_of_force_here_answers_for_none_that_is_live_elsewhere(tmp_path, key, nas, monkeypatch, here, to):
+    """The profile's occurrence is put off, not settled for its namesake; nothing else of that job is put off."""
+    served = tmp_path / "served"
+    served.mkdir()
+    write_config(served, nas.url, "")
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  served: {served}\n")
+    where = home.home if to == "root" else served
+    add_job(where, "both", "every 1h", "true", ago=-900)
+    folder = profile_of(home, nas, "work")
+    write_config(folder, nas.url, "")
+    theirs = add_job(folder, "both", "every 1h", "true", ago=1)
+    off = {
+        "paused": {"state": "paused"},
+        "disabled": {"enabled": False},
+        "finished": {"state": "completed", "enabled": False, "next_run_at": None},
+        "marked": {"paused_at": "2026-01-01T00:00:00+00:00"},
+        "held": {"state": "paused"},
+        "broken": {"schedule": 7},
+        "other": {},
+    }
+    change_job(where, off[here])
+    if here == "held":
+        (home.home / "ESTOP").write_text("")
+    for named in (theirs, None) if here != "other" else (theirs,):
+        reply = home.fire("both", named and named.isoformat())
+        assert (reply.status, reply.json["error"]["code"]) == (503, "unserved_profile"), named
+    (home.home / "ESTOP").unlink(missing_ok=True)
+    assert [*rows(where, "both"), *rows(folder, "both")] == []
+    change_job(folder, {"state": "paused"})
+    assert home.fire("both", theirs.isoformat()).status == 200
+
+
+def change_job(home, change):
+    path = home / "cron" / "jobs.json"
+    document = json.loads(path.read_text())
+    document["jobs"][0] |= change
+    path.write_text(json.dumps(document))
+
+
+def test_a_job_that_is_live_here_answers_for_itself(tmp_path, key, nas, monkeypatch):
+    """Whatever an unserved profile has of the same id: the job here runs, and its later copies are duplicates."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  second: {tmp_path / 'second'}\n")
+    folder = profile_of(home, nas, "work")
+    ours = home.add("both", "every 1h", "true", ago=1)
+    add_job(folder, "both", "every 1h", "true", ago=1)
+    assert home.fire("both", ours.isoformat()).json["result"] == "claimed"
+    home.wait_for_rows("both", state="ok")
+    assert home.fire("both", ours.isoformat()).json["result"] == "duplicate"
+    assert rows(folder, "both") == []
+
+
+def test_the_time_that_is_named_goes_before_what_is_due(tmp_path, key, nas, monkeypatch):
+    """Of two that are due, the one whose time the fire names runs."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    folder = profile_of(home, nas, "work")
+    home.add("both", "every 1h", "true", ago=30)
+    theirs = add_job(folder, "both", "every 1h", "true", ago=10)
+    assert home.fire("both", theirs.isoformat()).json["result"] == "claimed"
+    wait_for_end(folder, "both")
+    assert home.rows("both") == []
+
+
+def test_a_profile_that_cannot_be_read_may_have_the_job_that_is_paused_here(tmp_path, key, nas, monkeypatch, capfd):
+    """Nobody can tell whose fire it is, so NAS comes again, and the log names the profile; a live job is not kept back."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch)
+    folder = profile_of(home, nas, "work")
+    ours = home.add("both", "every 1h", "true", ago=1)
+    (folder / "config.yaml").write_text("cron: [")
+    assert home.fire("both", ours.isoformat()).json["result"] == "claimed"
+    home.wait_for_rows("both", state="ok")
+    change_job(home.home, {"state": "paused"})
+    assert home.fire("both").status == 503
+    assert "job both may be one of the profile work, which cannot be read: " in capfd.readouterr().err
+
+
+def test_a_token_for_a_profile_that_is_not_served_settles_no_namesake(tmp_path, key, nas, monkeypatch):
+    """NAS says whose fire it is: the live job of that id in the launching home is not meant."""
+    home = ShimHome(tmp_path, key, nas.url, monkeypatch, extra=f"profiles:\n  second: {tmp_path / 'second'}\n")
+    add_job(profile_of(home, nas, "work"), "both", "every 1h", "true", ago=1)
+    home.add("both", "every 1h", "true", ago=1)
+    assert home.fire("both", token=home.token(home="work")).status == 503
+    assert home.rows("both") == []

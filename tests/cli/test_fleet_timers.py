@@ -167,6 +167,35 @@ def test_doctor_names_jobs_that_share_one_slot(chronos, fleet, nas):  # noqa: F8
     assert "namesakes" not in {one["name"] for one in chronos("doctor", "--json", home=fleet.home).json["checks"]}
 
 
+def test_a_fire_in_the_wrong_home_is_put_off(chronos, fleet, monkeypatch):  # noqa: F811
+    """Whoever calls the command hands its answer on: a job of the profile is not gone, nor paused, at the root."""
+    add_job(fleet.work, "ours", "every 1h", "true", ago=1)
+    assert chronos("job", "pause", "ours", home=fleet.home).code == 0
+    for job_id in ("theirs", "ours"):
+        monkeypatch.setenv("CHRONOS_FIRE_TOKEN", fleet.token(job_id=job_id))
+        done = chronos("fire", "--job-id", job_id, "--answer", home=fleet.home)
+        assert done.code == 75
+        assert json.loads(done.out)["error"] == {"code": "unserved_profile", "retryable": True}
+        assert f"job {job_id} is one of the profile work, which is not served here" in done.err
+    monkeypatch.setenv("CHRONOS_FIRE_TOKEN", fleet.token(job_id="nobodys"))
+    assert json.loads(chronos("fire", "--job-id", "nobodys", "--answer", home=fleet.home).out)["result"] == "gone"
+
+
+def test_doctor_names_jobs_out_of_force_that_are_live_where_nobody_serves(chronos, fleet):  # noqa: F811
+    """Their fires are put off; once the profile is served, or its job paused too, nothing is said."""
+    add_job(fleet.work, "ours", "every 1h", "true")
+    assert chronos("job", "pause", "ours", home=fleet.home).code == 0
+    assert "out of force" not in {one["name"] for one in chronos("doctor", "--json", home=fleet.home).json["checks"]}
+    config = fleet.home / "config.yaml"
+    served = config.read_text()
+    config.write_text(f"{served}profiles:\n  second: {fleet.home / 'second'}\n")
+    found = check(chronos, fleet.home, "out of force")
+    assert (found["level"], found["code"]) == ("WARN", "live_elsewhere")
+    assert "503: ours (live in the profile work)" in found["text"]
+    assert chronos("job", "pause", "ours", home=fleet.work).code == 0
+    assert "out of force" not in {one["name"] for one in chronos("doctor", "--json", home=fleet.home).json["checks"]}
+
+
 def test_another_agents_namesake_has_a_slot_of_its_own(chronos, fleet, nas):  # noqa: F811
     """The profile has an identity of its own at NAS: what is held under ours is ours to cancel."""
     add_job(fleet.work, "ours", "every 1h", "true")

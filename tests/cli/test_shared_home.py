@@ -139,17 +139,22 @@ def test_a_monitor_is_never_run_as_a_plain_job(chronos, home, field):
 
 
 def test_what_would_change_the_course_of_a_job_in_hermes_is_said(chronos, home):
-    """Where a failure is delivered, and a quota that is spent beyond the next time, are kept and named."""
+    """Where a failure is delivered, and a quota or a provider that holds it back beyond the next time, are kept and named."""
     later, sooner = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (5, 0))
     put(home, prompt="x", failure_deliver="telegram:1", quota_hold_until=later)
     unhandled = chronos("list", "--offline", "--json", home=home).json["jobs"][0]["unhandled"]
     assert unhandled[1:] == ["failure_deliver=telegram:1", f"quota_hold_until={later}"]
     put(home, prompt="x", failure_deliver="local", quota_hold_until=sooner)
     assert chronos("list", "--offline", "--json", home=home).json["jobs"][0]["unhandled"][1:] == []
+    for until, named in ((later, [f"provider_backoff.until={later}"]), (sooner, []), (4e9, ["provider_backoff.until=4000000000.0"]),
+                         (True, []), ("soon", []), (None, [])):  # fmt: skip
+        put(home, prompt="x", failure_deliver="local", quota_hold_until=sooner, provider_backoff={"until": until})
+        assert chronos("list", "--offline", "--json", home=home).json["jobs"][0]["unhandled"][1:] == named
     record = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]
     chronos("job", "pause", "theirs", home=home)
     after = json.loads((home / "cron" / "jobs.json").read_text())["jobs"][0]
     assert [after[key] for key in ("failure_deliver", "quota_hold_until")] == ["local", sooner]
+    assert after["provider_backoff"] == {"until": None}
     assert list(after)[: len(record)] == list(record)
 
 

@@ -17,6 +17,7 @@ from chronos_cli.errors import AuthError
 from chronos_cli.hermes import inside, run
 from chronos_cli.hermes.judging import OtherTokenError, TokenJudge
 from chronos_cli.running.errors import ActionError
+from chronos_cli.trust.jti import JtiMemoryError
 from tests.callback.shim_home import ROOT, ShimHome, add_job
 from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
@@ -371,6 +372,45 @@ def test_a_fire_whose_token_is_not_its_own_is_refused(home, hermes):
     with pytest.raises(OtherTokenError, match="the token of this request has served a fire, or was refused"):
         judge.admitted("job")
     assert elsewhere.run(judge.admitted, "second") is None
+
+
+@pytest.mark.parametrize("here", ["paused", "unknown"])
+def test_a_fire_for_a_job_of_another_profile_is_put_off(home, hermes, caplog, here):
+    """It is another gateway's: Hermes' door answers 503, and never that it is done with."""
+    start(hermes)
+    put(home, "job" if here == "paused" else "other", state="paused", enabled=False)
+    work = home.home / "profiles" / "work"
+    work.mkdir(parents=True)
+    (work / "config.yaml").write_text("{}")
+    at = add_job(work, "job", "every 1h", "true", ago=1)
+    assert hermes.door.post(hermes.provider, token(home, "job", at), "job") == 503
+    assert "job job is one of the profile work, which is not served here" in caplog.text
+    assert not (work / "cron" / "runs").exists()
+
+
+def test_a_fire_that_nobody_could_judge_is_put_off(home, hermes, monkeypatch):
+    """Its token held, and could then not be remembered: it comes again, and is not answered as if it were refused."""
+    start(hermes)
+    at = put(home, "job")
+
+    def full(*_, **__):
+        raise JtiMemoryError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("chronos_cli.trust.jti.bind_jti", full)
+        assert hermes.door.post(hermes.provider, token(home, "job", at), "job") == 503
+    assert hermes.door.post(hermes.provider, token(home, "job", at), "job") == 202
+
+
+def test_what_nas_asks_a_callback_is_no_fire_that_is_refused(home, hermes, caplog):
+    """Hermes has no answer for it; the log says what it was. A token for anything else is refused by its name."""
+    start(hermes)
+    judge = importlib.import_module("plugins.cron_providers.chronos.verify").get_fire_verifier()
+    assert judge(token=home.token(purpose="callback_proof", nonce="n" * 20)) is None
+    assert "NAS asks whose callback this is, which hermes has no answer for; no fire was refused" in caplog.text
+    assert "fire refused" not in caplog.text
+    assert judge(token=home.token(purpose="something else")) is None
+    assert "fire refused: purpose" in caplog.text
 
 
 @pytest.mark.parametrize("field", ["interpreter", "monitor_url", "monitor_tool"])

@@ -100,6 +100,23 @@ def test_max_parallel_bounds_what_goes_at_once(home):
     assert (home / "diary").read_text().split() == ["b", "e"] * 3
 
 
+@pytest.mark.parametrize("launcher", [detached, lambda _: InlineLauncher()], ids=["runners", "inline"])
+def test_a_slot_is_free_once_any_run_is_over(home, launcher):
+    """The first goes on until the third has run, which needs the slot of the second."""
+    ctx = opened(home)
+    scripts = {
+        "a": "for i in $(seq 500); do [ -e go ] && exit 0; sleep 0.02; done; exit 1",
+        "b": "true",
+        "c": "touch go",
+    }
+    for name, script in scripts.items():
+        add(ctx, name, "every 1h", f"cd {home}; {script}")
+        make_due(home, name)
+    rows = tick(ctx, launcher(home), max_parallel=2).rows
+    assert sorted((row.job_id, row.state.value) for row in rows) == [("a", "ok"), ("b", "ok"), ("c", "ok")]
+    assert rows[0].job_id == "b"
+
+
 def test_a_detached_tick_returns_while_the_job_goes_on(home):
     """With nothing to wait for, a tick returns once its runs have started, and they end on their own."""
     ctx = opened(home)

@@ -105,9 +105,12 @@ def test_a_prompt_goes_to_the_configured_runner(scripts):
 
 def test_a_prompts_runner_is_told_what_newer_versions_of_hermes_ask(scripts):
     """Where a failure is delivered, until when a quota is spent, and what a run by hand adds are its to honour."""
-    job = {"prompt": "x", "failure_deliver": "telegram:9", "quota_hold_until": "x", "manual_run_prompt": "be brief"}
+    job = {"prompt": "x", "failure_deliver": "telegram:9", "quota_hold_until": "x", "manual_run_prompt": "be brief",
+           "provider_backoff": {"until": "x", "failures": 2}}  # fmt: skip
     told = json.loads(dict(resolve(job, scripts, ["agent"]).environment)["CHRONOS_JOB"])
-    assert told == {key: job[key] for key in ("failure_deliver", "quota_hold_until", "manual_run_prompt")}
+    assert told == {
+        key: job[key] for key in ("failure_deliver", "quota_hold_until", "manual_run_prompt", "provider_backoff")
+    }
 
 
 def test_a_prompt_without_a_runner_says_what_to_configure(scripts):

@@ -10,7 +10,7 @@ import pytest
 from real_processes import FACTS
 
 from chronos_cli.running.actions import ProcessAction
-from chronos_cli.running.lock import RunLock
+from chronos_cli.running.lock import RunLock, ask_to_end
 from chronos_cli.running.process import start
 from chronos_cli.running.supervise import Supervisor
 
@@ -59,6 +59,29 @@ def test_a_timeout_is_kept_while_another_is_waited_for(going, tmp_path):
     assert supervisor.wait(first, second) is second
     (tmp_path / "go").touch()
     assert (second.end.state, supervisor.wait(first).end.state) == ("timeout", "ok")
+
+
+def test_one_that_is_slow_to_end_keeps_no_other(going):
+    """While it has its grace the other ends, and its timeout is kept."""
+    stubborn = "trap '' TERM; while :; do sleep 0.02; done"
+    supervisor, (first, second, third) = going(stubborn, "sleep 0.4", "sleep 60", timeout_s=(0.2, 20, 0.3), grace_s=5)
+    began = time.monotonic()
+    assert {supervisor.wait(second, third), supervisor.wait(second), supervisor.wait(third)} == {second, third}
+    assert time.monotonic() - began < 3
+    assert (second.end.state, third.end.state, first.end) == ("ok", "timeout", None)
+    os.killpg(first.child.pid, signal.SIGKILL)
+    assert supervisor.wait(first).end.state == "timeout"
+
+
+def test_one_that_is_asked_to_end_ends_alone(going, tmp_path, places):
+    """The word lies beside its own lock."""
+    line = "until [ -e go ]; do sleep 0.02; done"
+    supervisor, (first, second) = going(line, line)
+    assert ask_to_end(places, second.child.lock.owner(), "job", "run-1")
+    assert supervisor.wait(first, second) is second
+    assert (second.end.state, first.end) == ("interrupted", None)
+    (tmp_path / "go").touch()
+    assert supervisor.wait(first).end.state == "ok"
 
 
 def test_a_signal_ends_all_at_once(going):

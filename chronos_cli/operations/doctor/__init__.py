@@ -81,7 +81,7 @@ def examine(subject: Subject, *, mounts: str | None = None) -> Iterator[Check]:
     yield _callback(subject, held)
     yield from check_profiles(config, subject.count_jobs)
     if readable:
-        yield from check_namesakes(ctx)
+        yield from check_namesakes(config, ctx)
         yield check_documents(ctx)
         yield from check_jobs(config, ctx, held, active=subject.provider)
 

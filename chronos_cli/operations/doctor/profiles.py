@@ -42,22 +42,35 @@ def check_profiles(config: Config, count: Callable[[str], int]) -> Iterator[Chec
         yield ok("profiles", "; ".join(lines))
 
 
-def check_namesakes(ctx: Context) -> Iterator[Check]:
+def check_namesakes(config: Config, ctx: Context) -> Iterator[Check]:
     """Name each job here whose slot at NAS is also that of another home's; nothing is said where there is none."""
     if ctx.wire is None:
         return
     fleet = ctx.elsewhere()
-    live = {job.id for job in read_all(ctx) if job.standing is Standing.LIVE}
+    jobs = read_all(ctx)
+    live = {job.id for job in jobs if job.standing is Standing.LIVE}
+    others = unserved_profiles(config)
+    idle = sorted(job.id for job in jobs if job.id not in live and fleet.may_wake.get(job.id) in others)
+    if idle:
+        named = _named([(job_id, f"live in the profile {fleet.may_wake[job_id]}") for job_id in idle])
+        text = f"fires for jobs that are out of force here, and live where nobody serves, are put off with 503: {named}"
+        mend = f"remove them here, and name the profile under profiles in {config.path} or serve its own callback"
+        yield warn("out of force", text, code="live_elsewhere", mend=mend)
     shared = sorted(live & fleet.same_agent)
     if not shared:
         return
-    named = ", ".join(f"{job_id} (also of the profile {fleet.profile_of[job_id]})" for job_id in shared[:_SHOWN])
-    more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
-    text = f"NAS has one timer for each id of an agent, so jobs of one id take turns, and runs come late: {named}{more}"
+    named = _named([(job_id, f"also of the profile {fleet.may_wake[job_id]}") for job_id in shared])
+    text = f"NAS has one timer for each id of an agent, so jobs of one id take turns, and runs come late: {named}"
     mend = (
         "remove or rename one of the two, or give its home an agent of its own at NAS, with its own expected_audience"
     )
     yield warn("namesakes", text, code="same_ids", mend=mend)
+
+
+def _named(found: list[tuple[str, str]]) -> str:
+    """Return jobs, each with what is said of it, and how many more there are than fit."""
+    named = ", ".join(f"{job_id} ({said})" for job_id, said in found[:_SHOWN])
+    return named + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 
 def _jobs(path: str, count: Callable[[str], int]) -> str:

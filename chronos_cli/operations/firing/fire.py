@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Decision, Wake
     from chronos_cli.core.row import Row
-    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.context import Context, FleetJobs
     from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.operations.firing.answering import ArmOptions, Door
     from chronos_cli.store.arms import ArmDocument
@@ -107,16 +107,19 @@ def fire(
     door: Door | None = None,
     by_answer: bool = False,
     generation: int | None = None,
+    home_is_named: bool = False,
+    elsewhere: Callable[[], FleetJobs] | None = None,
     begun: Callable[[FireReport], None] = lambda _: None,
 ) -> FireReport:
     """Settle everything due for a job, whatever instant the fire names, and say what to answer.
 
     `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token. `door`: how the
-    answer gets to NAS, None where its body may not. `by_answer`, `generation`: as the token says them. `begun`: is told
-    what was decided once it has begun and is armed, before any run is waited for.
+    answer gets to NAS, None where its body may not. `by_answer`, `generation`: as the token says them. `home_is_named`:
+    NAS asks for a job of just this home; `elsewhere`: reads the others that may be meant. `begun`: is told what was
+    decided once it has begun and is armed, before any run is waited for.
 
-    Raises StoreError, LockTimeoutError or TemporaryError while nothing has been taken; after that, every failure is in
-    the report (503 and a retry), since the redelivery finds what is left to do.
+    Raises StoreError, LockTimeoutError, UnservedError or TemporaryError while nothing has been taken; after that, every
+    failure is in the report (503 and a retry), since the redelivery finds what is left to do.
     """
     if job_id == PROBE_ID:
         probed = _probed(fire_at, receive(ctx, fire_at, delivery))
@@ -134,6 +137,10 @@ def fire(
     )
     looked = evaluate(ctx, job_id, came)
     decision = looked.decision
+    if not home_is_named and decision.outcome in _MAYBE_ANOTHERS:
+        from chronos_cli.operations.firing.fleet import must_be_of_this_home  # rare, and each fire loads this module
+
+        must_be_of_this_home(elsewhere or ctx.elsewhere, looked, job_id, fire_at)
     report = FireReport(
         job_id=job_id,
         outcome=decision.outcome,
@@ -446,5 +453,6 @@ def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
     return "its run's end could not be followed up" if late else None
 
 
+_MAYBE_ANOTHERS: Final = frozenset({Outcome.GONE, Outcome.IGNORED, Outcome.STALE, Outcome.HELD})
 _STATUS: Final = {Outcome.CLAIMED: 202, Outcome.QUEUED: 202, Outcome.EARLY: 503}
 _EXIT: Final = {Outcome.HELD: ExitCode.TEMPORARY, Outcome.EARLY: ExitCode.TEMPORARY}

@@ -7,10 +7,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.errors import TemporaryError
-from chronos_cli.frozen import frozen, replace
+from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.frozen import replace
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
-from chronos_cli.operations.firing.run_end import wait_and_follow_up
+from chronos_cli.operations.firing.run_end import end_and_begin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,31 +28,64 @@ WARM_WITHIN_S: Final = 4.0
 
 
 class InlineLauncher:
-    """Runs the job under this process."""
+    """Runs jobs under this process, side by side: what one is followed by keeps no other from being recorded."""
+
+    def __init__(self) -> None:
+        self._runs: list[InlineRun] = []
 
     def launch(self, ctx: Context, claim: RunTicket) -> InlineRun | None:
         """Begin the run here; None when somebody else has started it."""
         begun = begin(ctx, claim)
-        return None if begun is None else InlineRun(ctx=ctx, begun=begun)
+        if begun is None:
+            return None
+        self._runs.append(InlineRun(self, ctx, begun))
+        return self._runs[-1]
+
+    def see_to_the_next(self) -> None:
+        """Wait for the first end among all that goes here, record it, and begin what waited behind it."""
+        going = [(run, begun) for run in self._runs for begun in run.going]
+        ended = next((pair for pair in going if pair[1].attempt is None), None)
+        if ended is None:
+            attempts = {begun.attempt: (run, begun) for run, begun in going if begun.attempt is not None}
+            ended = attempts[next(iter(attempts)).first_of(tuple(attempts))]
+        ended[0].follow(ended[1])
 
 
-@frozen
 class InlineRun:
-    """A run under this process."""
+    """A run under this process. `going`: itself, and what its end has begun, as far as that goes."""
 
-    ctx: Context
-    begun: BegunRun
+    def __init__(self, launcher: InlineLauncher, ctx: Context, begun: BegunRun) -> None:
+        self.going = [begun]
+        self._launcher, self._ctx, self._begun = launcher, ctx, begun
+        self._row: Row | None = None
+        self._trouble: ChronosError | None = None
 
-    def wait(self) -> Row:
-        """See it through."""
-        return wait_and_follow_up(self.ctx, self.begun)
+    def follow(self, ended: BegunRun) -> None:
+        """Record one that is over, and begin what follows."""
+        self.going.remove(ended)
+        if ended is not self._begun:
+            end_and_begin(self._ctx, ended, self.going)
+            return
+        try:
+            self._row = end_and_begin(self._ctx, ended, self.going)
+        except ChronosError as error:
+            self._trouble = error
+
+    def wait(self) -> Row | None:
+        """See it through, and what its end begins. Raises TemporaryError where its end could not be recorded."""
+        while self.going:
+            self._launcher.see_to_the_next()
+        if self._trouble is not None:
+            raise self._trouble
+        return self._row
 
     def first_of(self, others: Sequence[Running]) -> Running:
-        """Wait until one of these, itself among them, is over, and return it."""
-        if self.begun.attempt is None:
-            return self
-        going = {run.begun.attempt: run for run in others if isinstance(run, InlineRun) and run.begun.attempt}
-        return going[self.begun.attempt.first_of(tuple(going))]
+        """Wait until one of these, itself among them, is over with all that it began, and return it."""
+        while True:
+            over = next((run for run in others if isinstance(run, InlineRun) and not run.going), None)
+            if over is not None:
+                return over
+            self._launcher.see_to_the_next()
 
 
 class DetachedLauncher:
@@ -134,26 +167,44 @@ class DetachedRun:
     def __init__(self, runner: Runner, until: float | None) -> None:
         self._runner = runner
         self._until = until
+        self._row: Row | None = None
+        self._over = False
 
     def wait(self) -> Row | None:
         """Its row, if it ends, and all that follows its end is done, within the time this waits; it goes on anyway."""
+        until = time.monotonic() + _FOREVER_S if self._until is None else self._until
+        while not self._over and (left := until - time.monotonic()) > 0:
+            self._hear(left)
+        return self._row
+
+    def _hear(self, timeout_s: float) -> bool:
+        """Take in what the runner says next, within that time; whether it said something."""
         from chronos_cli.core.row import Row
 
-        until = time.monotonic() + _FOREVER_S if self._until is None else self._until
-        row = None
-        while (left := until - time.monotonic()) > 0:
-            message = self._runner.next_message(left)
-            if message is None:
-                break  # no time is left, or the runner is over and the ledger tells the rest
-            if message.get("event") == "ended":
-                row = Row.from_json(message["row"])
-            elif message.get("event") == "done":
-                break
-        return row
+        message = self._runner.next_message(timeout_s)
+        if message is None:
+            self._over = self._runner.closed  # the ledger tells the rest
+        elif message.get("event") == "ended":
+            self._row = Row.from_json(message["row"])
+        elif message.get("event") == "done":
+            self._over = True
+        return message is not None
 
     def first_of(self, others: Sequence[Running]) -> Running:
-        """Return itself: its runner sees it through, whether anybody waits or not."""
-        del others
+        """Wait until one of these, itself among them, is over, and return it; itself where it is not waited for.
+
+        Their runners see them through, whether anybody waits or not.
+        """
+        from chronos_cli.running.detach import wait_for_words
+
+        going = [run for run in others if isinstance(run, DetachedRun)]
+        while self._until is None:
+            for run in going:
+                while not run._over and run._hear(0.0):  # noqa: SLF001 - its own kind
+                    pass
+                if run._over:  # noqa: SLF001
+                    return run
+            wait_for_words([run._runner for run in going])  # noqa: SLF001
         return self
 
     def close(self) -> None:

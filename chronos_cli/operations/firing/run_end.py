@@ -79,19 +79,48 @@ def wait_and_follow_up(
     return row
 
 
+def end_and_begin(ctx: Context, run: BegunRun, going: list[BegunRun]) -> Row:
+    """Wait for the end of one of several runs under this process, record it, and begin what was queued behind it.
+
+    That goes into `going`, to be waited for beside the others. The job's next wake is armed when nothing of it is left
+    there. Raises TemporaryError where the end could not be recorded.
+    """
+    row = finish(ctx, run, waited_for=True)
+    job_id = row.job_id
+    with _said(job_id, "the arm's complaint stands"):
+        _note(ctx, row)
+    with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
+        looked = _look_after(ctx, job_id)
+        going.extend(_begin_each(ctx, looked))
+        if not going:
+            _arm(ctx, job_id, looked.decision.wake)
+    ctx.send_alerts()
+    with _said(job_id, "its old rows were left"):
+        _prune(ctx, job_id)
+    return row
+
+
+def _begin_each(ctx: Context, looked: Evaluation) -> Iterator[BegunRun]:
+    """Begin the runs that a look has decided on, one by one.
+
+    A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
+    """
+    for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
+        begun = begin(ctx, RunTicket.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
+        if begun is not None:
+            yield begun
+
+
 def _follow(ctx: Context, job_id: str, *, waited_for: bool) -> Wake | None:
     """Take the run out of hand, and run what was queued behind it to its end; the wake that the job then needs."""
     while True:
         looked = _look_after(ctx, job_id)
         ran = False
-        # A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
-        for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
-            begun = begin(ctx, RunTicket.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
-            if begun is not None:
-                ran = True
-                row = finish(ctx, begun, waited_for=waited_for)
-                with _said(job_id, "the arm's complaint stands"):
-                    _note(ctx, row)
+        for begun in _begin_each(ctx, looked):
+            ran = True
+            row = finish(ctx, begun, waited_for=waited_for)
+            with _said(job_id, "the arm's complaint stands"):
+                _note(ctx, row)
         if not ran:
             return looked.decision.wake
 

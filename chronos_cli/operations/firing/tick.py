@@ -193,7 +193,8 @@ def _collect(
 ) -> None:
     """Wait for runs; one whose end could not be recorded keeps nobody from waiting for the others."""
     while running:
-        job_id, run = running.pop(0)
+        over = running[0][1].first_of([run for _, run in running])
+        job_id, run = running.pop(next(at for at, (_, run) in enumerate(running) if run is over))
         ended, trouble = wait_for((run,))
         rows += ended
         for error in trouble:
