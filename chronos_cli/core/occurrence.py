@@ -300,7 +300,7 @@ class _Look:
         self.changes["last_run_at"] = self._text(row.finished_at or self.now)
         self.changes["last_status"] = "error" if failed else "ok"
         self.changes["last_error"] = (row.reason or row.state.value) if failed else None
-        if row.scheduled_at is None:
+        if row.scheduled_at is None or row.replaced:
             return
         failures = self.ours.get("failures", self.job.failures) + 1 if failed else 0
         if failures != self.job.failures:

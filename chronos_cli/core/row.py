@@ -27,6 +27,9 @@ CLOCK_DRIFT = timedelta(seconds=5)
 
 _RETRY_BASE_S: Final = 30
 _RETRY_CAP_S: Final = 3_600
+REPLACED: Final = "ended for the next occurrence, which replaces it"
+"""The reason of a run that its job's `overlap: replace` has ended: no failure of the job's."""
+
 LONGEST_RETRY = timedelta(seconds=2 * _RETRY_CAP_S)
 """A retry that would be further off than this was put there by a clock that was ahead."""
 
@@ -130,6 +133,11 @@ class Row:
     attempts: tuple[Mapping[str, Any], ...] = ()
     alert: Mapping[str, Any] | None = None
     """Set before the on-failure command runs for this row, so that it runs once; see operations/alerts.py."""
+
+    @property
+    def replaced(self) -> bool:
+        """Return whether it was ended for the next occurrence."""
+        return self.state is RunState.INTERRUPTED and (self.reason or "").startswith(REPLACED)
 
     @property
     def terminal(self) -> bool:

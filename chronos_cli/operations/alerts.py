@@ -45,7 +45,7 @@ def alert(ctx: Context, over: Iterable[tuple[Job, Row]], *, each_within_s: float
     """
     until, left_out = time.monotonic() + ALL_WITHIN_S, 0
     for job, row in over:
-        if not job.policy.on_failure or row.state not in BAD_ENDS:
+        if not job.policy.on_failure or row.state not in BAD_ENDS or row.replaced:
             continue
         if time.monotonic() >= until:
             left_out += 1

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from chronos_cli.core.row import REPLACED
 from chronos_cli.running.liveness import kill_holders
 from chronos_cli.running.machine import can_tell_processes, group_members
 from chronos_cli.running.signals import signal_name
@@ -131,7 +132,7 @@ class SupervisedRun:
         if self._lease_end is not None and self._clock.wall() >= self._lease_end:
             return "timeout", "still running at the end of its lease"
         if self.child.lock.is_asked_to_end():
-            return "interrupted", "ended for the next occurrence, which replaces it"
+            return "interrupted", REPLACED
         return "", ""
 
 

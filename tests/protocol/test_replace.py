@@ -39,7 +39,13 @@ class Replacing(World):
         line = f"echo ${{CHRONOS_FIRE_AT:-manual}} >> {self.diary_of(job_id)}; until [ -e {self.end_of(job_id)} ]; do sleep 0.02; done"
         if self.retries:
             line = f"[ $CHRONOS_ATTEMPT = 2 ] || exit 1; {line}"
-        policy = replace(draft.policy, overlap=Overlap.REPLACE, retries=self.retries)
+        policy = replace(
+            draft.policy,
+            overlap=Overlap.REPLACE,
+            retries=self.retries,
+            pause_after_failures=1,
+            on_failure=("/usr/bin/touch", str(self.folder / "told")),
+        )
         return replace(draft, action={"shell": line}, policy=policy)
 
     def end_of(self, job_id):
@@ -96,7 +102,7 @@ DOORS = {"fire": by_fire, "tick": by_tick}
 @pytest.mark.parametrize("by", DOORS)
 @pytest.mark.parametrize("first_by", DOORS)
 def test_the_next_occurrence_replaces_the_run_whoever_comes_for_either(tmp_path, first_by, by):
-    """The one ends as interrupted and says why, the other runs; nobody is asked again, and nothing stays of the asking."""
+    """The one ends as interrupted and says why, which is no failure; the other runs, and nothing stays of the asking."""
     world = Replacing(tmp_path)
     first = world.cursor("a")
     with world.going("a", by=lambda: DOORS[first_by](world)):
@@ -106,6 +112,8 @@ def test_the_next_occurrence_replaces_the_run_whoever_comes_for_either(tmp_path,
         assert world.states("a") == ["interrupted", "running"]
         assert world.rows("a")[first].reason == ENDED
     assert world.states("a") == ["interrupted", "ok"]
+    assert (world.record("a")["state"], world.record("a")["last_status"]) == ("scheduled", "ok")
+    assert not (tmp_path / "told").exists()
     assert world.diary("a") == [first.isoformat(), (first + PERIOD).isoformat()]
     assert list((world.home / "cron" / "locks").glob("a.*")) == []
 
@@ -148,7 +156,7 @@ def test_a_run_that_a_person_asked_for_is_waited_for_and_the_scheduled_one_besid
 
 
 def test_of_runs_side_by_side_only_the_replaced_one_ends(tmp_path):
-    """One process sees to three: the second is ended and followed on record, while the others go on."""
+    """One process sees to three: each is ended, followed and on record as it comes, whatever else goes on."""
     world = Replacing(tmp_path, job_ids=("a", "b", "c"))
     first = world.cursor("b")
     with world.going("a", "b", "c"):
@@ -157,10 +165,13 @@ def test_of_runs_side_by_side_only_the_replaced_one_ends(tmp_path):
         fire(context, "b", fire_at=first + PERIOD, delivery="d", launcher=InlineLauncher())
         world.wait_until("the next one runs", lambda: len(world.diary("b")) == 2)
         assert [world.states(job_id) for job_id in "abc"] == [["running"], ["interrupted", "running"], ["running"]]
+        world.let_go("c")
+        world.wait_until("the third is on record", lambda: world.states("c") == ["ok"])
+        assert world.states("b") == ["interrupted", "running"]
         world.let_go("b")
-        world.wait_until("it is on record", lambda: world.states("b") == ["interrupted", "ok"])
-        assert world.states("a") == world.states("c") == ["running"]
-    assert world.states("a") == world.states("c") == ["ok"]
+        world.wait_until("the second as well", lambda: world.states("b") == ["interrupted", "ok"])
+        assert world.states("a") == ["running"]
+    assert world.states("a") == ["ok"]
 
 
 def test_a_run_of_another_machine_is_waited_for_until_its_own_asks(tmp_path):
