@@ -59,6 +59,8 @@ def _weekdays(_: str, match: re.Match[str]) -> str:
     word = match[1] or match[2]
     days = {"weekdays": "1-5", "weekends": "6-7", "daily": "*", "day": "*"}.get(word, word[:3])
     hour, minute = int(match[3]), int(match[4] or 0)
+    if hour > 23 or minute > 59 or (match[5] and not 1 <= hour <= 12):
+        return "write a time as 9am, 9:30pm or 21:30"
     if match[5]:
         hour = hour % 12 + (12 if match[5] == "pm" else 0)
     return f"write '{minute} {hour} * * {days}'"
