@@ -224,7 +224,7 @@ class _LocalAttempt(Attempt):
 
     def first_of(self, others: Sequence[Attempt]) -> Attempt:
         mine = {attempt.run: attempt for attempt in others if isinstance(attempt, _LocalAttempt)}
-        return mine[self._machine.supervisor.wait(*mine)]
+        return mine[self._machine.supervisor.first_over(*mine)]
 
     def wait(self) -> AttemptEnd:
         ended = self._machine.supervisor.wait(self.run).end

@@ -161,18 +161,23 @@ class Supervisor:
         return one
 
     def wait(self, *wanted: SupervisedRun) -> SupervisedRun:
+        """As `first_over`. What has gone wrong at the end of that one is raised."""
+        one = self.first_over(*wanted)
+        if one.error is not None:
+            raise one.error
+        return one
+
+    def first_over(self, *wanted: SupervisedRun) -> SupervisedRun:
         """Wait until one of these is over, bringing the end of any about where needed; return it, its child closed.
 
         The end is the leader's: what it leaves in the background is not waited for. After a timeout or a signal nothing
-        of the group, or with the lock, is left. What goes wrong at the end of one is raised to who waits for that one.
+        of the group, or with the lock, is left.
         """
         try:
             while True:
                 self._see_to_all()
                 for one in wanted:
-                    if one.error is not None:
-                        raise one.error
-                    if one.end is not None:
+                    if one.end is not None or one.error is not None:
                         return one
                 self._rest(min(_LOOK_EVERY_S, *(one.left_s for one in self._going)))
         except BaseException:

@@ -106,6 +106,7 @@ def test_what_goes_wrong_at_the_end_of_one_is_its_own(going, tmp_path, monkeypat
     supervisor, (first, second) = going("until [ -e go ]; do sleep 0.02; done; echo said", "true")
     monkeypatch.setattr(second.child, "pump_rest", lambda: 1 / 0)
     threading.Timer(0.5, (tmp_path / "go").touch).start()
+    assert supervisor.first_over(first, second) is second
     assert supervisor.wait(first).end.state == "ok"
     with pytest.raises(ZeroDivisionError):
         supervisor.wait(second)

@@ -424,6 +424,7 @@ def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosE
     """
     rows: list[Row] = []
     trouble: list[ChronosError] = []
+    faults: list[Exception] = []
     going = list(running)
     while going:
         run = going[0].first_of(going)
@@ -432,8 +433,12 @@ def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosE
             row = run.wait()
         except ChronosError as error:
             trouble.append(error)
+        except Exception as error:  # noqa: BLE001 - raised when nothing goes any more
+            faults.append(error)
         else:
             rows += [] if row is None else [row]
+    if faults:
+        raise faults[0]
     return tuple(rows), trouble
 
 

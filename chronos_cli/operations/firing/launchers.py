@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.errors import ChronosError, TemporaryError
+from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
 from chronos_cli.operations.firing.run_end import end_and_begin
@@ -58,7 +58,7 @@ class InlineRun:
         self.going = [begun]
         self._launcher, self._ctx, self._begun = launcher, ctx, begun
         self._row: Row | None = None
-        self._trouble: ChronosError | None = None
+        self._trouble: Exception | None = None
 
     def follow(self, ended: BegunRun) -> None:
         """Record one that is over, and begin what follows."""
@@ -68,7 +68,7 @@ class InlineRun:
             return
         try:
             self._row = end_and_begin(self._ctx, ended, self.going)
-        except ChronosError as error:
+        except Exception as error:  # noqa: BLE001 - raised to whoever waits for it: the others go on
             self._trouble = error
 
     def wait(self) -> Row | None:
