@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
-from chronos_cli.operations.firing.run_end import end_and_begin
+from chronos_cli.operations.firing.run_end import end_and_begin, end_what_followed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ class InlineRun:
         """Record one that is over, and begin what follows."""
         self.going.remove(ended)
         if ended is not self._begun:
-            end_and_begin(self._ctx, ended, self.going)
+            end_what_followed(self._ctx, ended, self.going)
             return
         try:
             self._row = end_and_begin(self._ctx, ended, self.going)

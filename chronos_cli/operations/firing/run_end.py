@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
 
+_LEFT: Final = "what follows its end is left to the next fire, tick or reconcile"
 _TRIES: Final = 3
 _PAUSES: Final = 3
 
@@ -58,7 +59,7 @@ def wait_and_follow_up(
         ended(row)
     wake: Wake | None = None
     followed = False
-    with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
+    with _said(job_id, _LEFT):
         wake = _follow(ctx, job_id, waited_for=inline or waited_for)
         followed = True
     if waited_for:
@@ -89,7 +90,7 @@ def end_and_begin(ctx: Context, run: BegunRun, going: list[BegunRun]) -> Row:
     job_id = row.job_id
     with _said(job_id, "the arm's complaint stands"):
         _note(ctx, row)
-    with _said(job_id, "what follows its end is left to the next fire, tick or reconcile"):
+    with _said(job_id, _LEFT):
         looked = _look_after(ctx, job_id)
         going.extend(_begin_each(ctx, looked))
         if not going:
@@ -98,6 +99,12 @@ def end_and_begin(ctx: Context, run: BegunRun, going: list[BegunRun]) -> Row:
     with _said(job_id, "its old rows were left"):
         _prune(ctx, job_id)
     return row
+
+
+def end_what_followed(ctx: Context, run: BegunRun, going: list[BegunRun]) -> None:
+    """Do the same for a run that another's end has begun, of which nobody waits to hear."""
+    with _said(run.row.job_id, _LEFT):
+        end_and_begin(ctx, run, going)
 
 
 def _begin_each(ctx: Context, looked: Evaluation) -> Iterator[BegunRun]:
