@@ -15,7 +15,7 @@ from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
-from chronos_cli.operations.firing import run, run_end, run_row, tick
+from chronos_cli.operations.firing import fire, launchers, run, run_end, run_row, tick
 from chronos_cli.store.interface import VersionConflict
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -84,6 +84,39 @@ def test_what_is_queued_is_left_to_the_active_machine(standby, monkeypatch):
     monkeypatch.setattr(run_end, "finish", lambda *_, **__: None)
     run_end._follow(SimpleNamespace(standby=standby, token=lambda: "t"), "j", waited_for=False)
     assert len(begun) == (not standby)
+
+
+@pytest.mark.parametrize("fault", [None, ZeroDivisionError("ours")])
+def test_the_end_of_one_that_goes_wrong_leaves_no_other_unseen(fault, monkeypatch, capfd):
+    """Each of a group is seen through with what it begins; a fault of ours is raised once nothing goes any more."""
+    seen = []
+    first, second, third, behind = (
+        SimpleNamespace(attempt=None, row=SimpleNamespace(job_id=name, run_id=name)) for name in "abcd"
+    )
+
+    def ends(_, run, going):
+        seen.append(run.row.job_id)
+        if run is second:
+            going.append(behind)
+        if run in (first, behind):
+            raise TemporaryError(f"{run.row.job_id} is not on record")
+        if run is third and fault:
+            raise fault
+        return run.row
+
+    monkeypatch.setattr(launchers, "begin", lambda _, claim: claim)
+    monkeypatch.setattr(launchers, "end_and_begin", ends)
+    monkeypatch.setattr(run_end, "end_and_begin", ends)
+    launcher = launchers.InlineLauncher()
+    running = [launcher.launch(None, run) for run in (first, second, third)]
+    if fault:
+        with pytest.raises(ZeroDivisionError):
+            fire.wait_for(running)
+    else:
+        rows, trouble = fire.wait_for(running)
+        assert (rows, [error.message for error in trouble]) == ((second.row, third.row), ["a is not on record"])
+    assert sorted(seen) == ["a", "b", "c", "d"]
+    assert "job d ended, but what follows its end is left to the next fire" in capfd.readouterr().err
 
 
 def test_a_slot_is_waited_for_by_the_first_run_alone():
