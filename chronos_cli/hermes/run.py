@@ -140,8 +140,9 @@ class _HermesAttempt(Attempt):
         marked: list[AttemptEnd] = []
 
         def mark(
-            _: str, success: bool = True, error: Any = None, delivery_error: Any = None, *__: Any, **___: Any
+            job_id: Any = None, success: bool = True, error: Any = None, delivery_error: Any = None, *_: Any, **__: Any
         ) -> bool:
+            del job_id
             reason = error or (f"it was not delivered: {delivery_error}" if delivery_error else None)
             state = RunState.OK if success else RunState.FAILED
             marked.append(AttemptEnd(state=state, reason=None if reason is None else str(reason)))
@@ -173,7 +174,7 @@ def _as_claimed(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     jobs = import_module("cron.jobs")
     stored = jobs.get_job(record["id"]) or {}
-    live = {"enabled": True, "state": "scheduled"}
+    live = {"enabled": True, "state": "scheduled", "paused_at": None}
     if stored.get("fire_claim"):
         live["fire_claim"] = stored["fire_claim"]
     looked_up = jobs.get_job

@@ -23,6 +23,7 @@ from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
 
 STAND_IN = ROOT / "tests" / "newest_hermes"
+PAUSED = {"enabled": False, "state": "paused", "paused_at": "2026-11-01T09:00:00+00:00", "paused_reason": "later"}
 NAMES = ("cron", "plugins", "hermes_constants", "hermes_cli", "door")
 FOLDER = ROOT / "chronos_cli" / "hermes" / "plugin" / "chronos-cron" / "__init__.py"
 
@@ -177,7 +178,7 @@ def test_a_one_shot_runs_though_its_claim_has_switched_it_off(home, hermes):
 def test_a_run_that_a_person_asks_for_is_none_of_the_schedules(home, hermes, how):
     """Its row is a manual one, and the next occurrence stays where it was; a paused job is not resumed for it."""
     start(hermes)
-    at = put(home, "asked", ago=-3600, **({"enabled": False, "state": "paused"} if "force" in how else {}))
+    at = put(home, "asked", ago=-3600, **(PAUSED if "force" in how else {}))
     assert hermes.provider.fire_due("asked", **how) is True
     (row,) = home.rows("asked")
     assert (row["state"], row["timing"] if "timing" in row else row["kind"]) == ("ok", "manual")

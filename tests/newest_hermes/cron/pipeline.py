@@ -19,5 +19,12 @@ def run(job, *, cancel_event=None):
     script = get_hermes_home() / "scripts" / job["script"]
     done = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False)
     error = None if done.returncode == 0 else f"status {done.returncode}"
-    mark_job_run(job["id"], error is None, error, delivery_error=None, expected_fire_owner=owner, quota_hold=None)
+    mark_job_run(
+        job_id=job["id"],
+        success=error is None,
+        error=error,
+        delivery_error=None,
+        expected_fire_owner=owner,
+        quota_hold=None,
+    )
     return True
