@@ -183,7 +183,7 @@ class Callback:
                 by_answer=admitted.by_answer,
                 generation=admitted.generation,
                 home_is_named=named,
-                elsewhere=self._homes.main.context.elsewhere,
+                elsewhere=self._homes.unserved,
             )
         except BaseException:
             launcher.answered()  # there will be no report whose leaving could be waited for

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from chronos_cli.config import Config
-    from chronos_cli.operations.context import Context
+    from chronos_cli.operations.context import Context, FleetJobs
 
 
 @frozen
@@ -96,6 +96,16 @@ class Homes:
                 return home
             found.append((asks, home))
         return max(found, key=lambda pair: pair[0])[1] if found else self.main
+
+    def unserved(self) -> FleetJobs:
+        """Read the jobs of the homes that nothing here answers for, and why any home of the fleet cannot be read."""
+        fleet = self.main.context.elsewhere()
+        served = served_profiles(self._config).keys() - unserved_profiles(self._config)
+        left = [
+            {job_id: name for job_id, name in jobs.items() if name not in served}
+            for jobs in (fleet.profile_of, fleet.may_wake)
+        ]
+        return replace(fleet, profile_of=left[0], may_wake=left[1])
 
     def must_not_have(self, job_id: str, *, profile: str) -> None:
         """Refuse to call a job gone that is one of a profile which is not served here; other names are nobody's.

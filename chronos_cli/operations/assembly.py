@@ -78,7 +78,7 @@ def jobs_elsewhere(config: Config, environ: Mapping[str, str]) -> FleetJobs:
     instants: dict[str, frozenset[datetime]] = {}
     unread: dict[str, str] = {}
     foreign: set[str] = set()
-    for name, path in (*unserved_profiles(config).items(), *served_profiles(config).items()):
+    for name, path in (*served_profiles(config).items(), *unserved_profiles(config).items()):
         try:
             other, ctx = _home_at(path, environ)
             records = ctx.repository.jobs().records
