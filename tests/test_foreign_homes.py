@@ -349,6 +349,20 @@ def test_a_strangers_plug_in_is_not_imported(chronos, place, part):  # noqa: F81
     assert (place / "marks/plugin").exists()
 
 
+@pytest.mark.parametrize("optional", ["", "-"])
+def test_a_strangers_variables_are_not_taken(chronos, place, optional):  # noqa: F811
+    """A file of variables that somebody else writes decides by PATH what is run: the run fails with the reason."""
+    variables = place / "marks/variables"
+    variables.write_text("PATH=/nowhere\n")
+    words = ("job", "add", "@yearly", "--id", "v", "--env-file", f"{optional}{variables}", "--shell", "echo ran")
+    assert chronos(*words, home=place / "ours").code == 0
+    assert chronos("run", "v", home=place / "ours").out.startswith("ran")
+    os.lchown(variables, STRANGER, STRANGER)
+    assert chronos("run", "v", home=place / "ours").code != 0
+    shown = chronos("history", "v", "--json", home=place / "ours").out
+    assert f"{variables} belongs to" in shown
+
+
 @pytest.mark.parametrize("part", ["scripts", "scripts/below", "scripts/below/s.sh"])
 def test_a_strangers_script_is_not_run(chronos, place, part):  # noqa: F811
     """In a home of ours a job whose script, or a folder that it lies in, belongs to somebody else fails with the reason."""

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from chronos_cli.core.variables import FROM, reference_of
+from chronos_cli.core.variables import FROM, OPTIONAL, reference_of
 from chronos_cli.owners import require_own
 from chronos_cli.running.errors import ActionError
 
@@ -103,7 +103,7 @@ def resolve_action(
     action = _resolved(job, scripts_dir, prompt_runner, lookup)
     if isinstance(action, HttpAction):
         return action
-    variables = _variables(job, lookup)
+    variables = _variables(job, lookup, scripts_dir.parent)
     return action._replace(environment=(*variables, *action.environment)) if variables else action
 
 
@@ -192,8 +192,11 @@ def _stdin(job: Mapping[str, Any]) -> bytes | None:
     return None if given is None else _utf8(given)
 
 
-def _variables(job: Mapping[str, Any], lookup: Lookup) -> tuple[tuple[str, str], ...]:
-    """The job's own variables, which go before those that it inherits; those of its files come first."""
+def _variables(job: Mapping[str, Any], lookup: Lookup, home: Path) -> tuple[tuple[str, str], ...]:
+    """The job's own variables, which go before those that it inherits; those of its files come first.
+
+    Whoever writes such a file decides what is run, by PATH alone, so it is not another user's.
+    """
     ours = job.get("chronos")
     given, files = (ours.get("env"), ours.get("env_file")) if isinstance(ours, dict) else (None, None)
     if given is None and files is None:
@@ -203,6 +206,8 @@ def _variables(job: Mapping[str, Any], lookup: Lookup) -> tuple[tuple[str, str],
         raise ActionError("the job's env_file is not a list of paths")
     if not isinstance(given, dict) or not all(_is_variable(name, value) for name, value in given.items()):
         raise ActionError("the job's env is not names with texts", hint="put chronos.env of its record right")
+    paths = [os.path.expanduser(path.removeprefix(OPTIONAL)) for path in files if isinstance(path, str)]
+    require_own(str(home), [path for path in paths if path.startswith("/")], os.environ)
     found = lookup.files(files)
     found |= {name: lookup.value(value, f"the variable {name}") for name, value in given.items()}
     return tuple(found.items())
