@@ -190,8 +190,12 @@ def test_workflows_may_do_no_more_than_they_need():
 WORKFLOW = {"name", "on", "permissions", "jobs"}
 JOB = {"runs-on", "timeout-minutes", "permissions", "steps"}
 STEP = {"name", "uses", "run", "with", "env"}
-ACTIONS = {"actions/checkout@v4", "actions/attest-build-provenance@v2", "actions/attest-sbom@v2"}
-"""Whose code a workflow runs: the host's own actions alone."""
+ACTIONS = {
+    "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683",
+    "actions/attest-build-provenance@e8998f949152b193b063cb0ec769d69d929409be",
+    "actions/attest-sbom@bd218ad0dbcb3e146bd073d1d9c6d78e08aa8a0b",
+}
+"""Whose code a workflow runs: the host's own actions alone, each by its commit, since a tag can be moved."""
 
 
 def _workflows():

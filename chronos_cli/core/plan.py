@@ -40,7 +40,8 @@ class LastArm:
 
     `keys` holds instants still ahead that were once sent, with their purpose; NAS may remember a key for ever.
     `spent`: NAS took the key and yet does not hold it, so it must not be used again. `unreadable`: something was sent
-    from here, but the document that says what cannot be read. `tolerance`: as it was sent; None where NAS spreads
+    from here, but the document that says what cannot be read; one made anew in its place is UNCONFIRMED, and says no
+    more. `tolerance`: as it was sent; None where NAS spreads
     nothing.
     """
 
@@ -199,7 +200,7 @@ def _step(
             if wish is None or not wish.owes_cancel:
                 return None
             return Step(action=Action.CANCEL, job_id=job_id, reason="no job wants it, and NAS may list it later")
-        ours = wish is not None and (wish.sent.fire_at is not None or wish.sent.unreadable)
+        ours = wish is not None and (wish.sent.fire_at is not None or wish.sent.state is ArmState.UNCONFIRMED)
         if ours or prune:
             return Step(action=Action.CANCEL, job_id=job_id, held=at, reason="no job wants it")
         return Step(action=Action.ORPHAN, job_id=job_id, held=at, reason="not armed from this store")

@@ -50,6 +50,13 @@ def test_each_action_has_its_reason():
     }
 
 
+def test_what_was_sent_from_here_is_ours_though_nobody_knows_any_more_what():
+    """A note that was made anew, in the place of one that could not be read, knows only that there was one."""
+    anew = DesiredArm(job_id="j", wake=None, sent=LastArm(state=ArmState.UNCONFIRMED))
+    assert plan([anew], {"j": at(300)}) == {"j": Action.CANCEL}
+    assert plan([replace(anew, sent=LastArm())], {"j": at(300)}) == {"j": Action.ORPHAN}
+
+
 def test_what_was_never_taken_back_is_cancelled_though_nas_does_not_list_it():
     """A list may lag. What another home of the fleet has is that home's."""
     paused = DesiredArm(job_id="j", wake=None, sent=sent(), owes_cancel=True)

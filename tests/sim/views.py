@@ -64,7 +64,8 @@ def _judge(world: World, found: Listing, held: ArmList | None, machine: int, *, 
         torn = [key for key in world.check.torn if key.startswith(f"cron/runs/{view.id}/") and key[len(f"cron/runs/{view.id}/") : -5] in entries]  # fmt: skip
         if torn and not view.unreadable:
             world.check.fail(f"{torn[0]} cannot be read, and `chronos list` says nothing of it")
-        armed = view.id in world.nas.slots and trace.live  # else a redelivery is owed, which a list may hide
+        slot = world.nas.slots.get(view.id)  # what a redelivery has taken back is due, and armed anew by that
+        armed = slot is not None and not slot.attempt and trace.live
         if over and armed and not view.will_fire and not view.arm.last_fire_error:
             world.check.fail(f"all is well, and `chronos list` does not say that {view.id} will fire: {view.why_not}")
     _examined(world, found, held)
