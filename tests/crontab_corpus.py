@@ -39,3 +39,58 @@ def table(lines=200, *, times=None, settings=()):
             numbered = f": {number}; {numbered}"
         out.append(f"{times or TIMES[number % len(TIMES)]} {numbered}")
     return "".join(f"{line}\n" for line in out).encode()
+
+
+NAMES = ("A", "FOO", '"A B"', "'Q'", "X-Y", "A B", '"A=B"', "caf\xe9", "PATH", "MAILTO", "-x", 'a"b')
+VALUES = (
+    "",
+    "x",
+    "  x y  ",
+    '""',
+    "''",
+    '"a b"',
+    '"a" ',
+    '"a" b',
+    '"open',
+    "'x\"",
+    "\"'q'\"",
+    "a=b",
+    '"a "',
+    "x\r",
+    ' ""',
+    "\t",
+    "caf\xe9",
+)
+LETTERS = (*"abc %\\'\"=#$;&|*?~\t-", "\xe9", "\\%", "%%", "x y", "\r")
+
+
+def strange_table(chance):
+    """A crontab of one to three lines that people would hardly write, in Latin-1; `chance` is a random.Random."""
+
+    def item(low, high):
+        a, b = sorted((chance.randint(low, high), chance.randint(low, high)))
+        shapes = (
+            "*",
+            f"*/{chance.randint(1, high)}",
+            str(a),
+            f"{a}-{b}",
+            f"{a}-{b}/{chance.randint(1, 9)}",
+            f"{a}/{b + 1}",
+            str(high + 1),
+        )
+        return chance.choices(shapes, (8, 4, 8, 6, 4, 1, 1))[0]
+
+    def field(low, high):
+        return ",".join(item(low, high) for _ in range(chance.choice((1, 1, 1, 2, 3)))) + chance.choice(
+            [""] * 40 + ["#x", ",", "x"]
+        )
+
+    def line():
+        if chance.random() < 0.4:
+            return f"{chance.choice(NAMES)}{chance.choice(('', ' '))}={chance.choice(('', ' '))}{chance.choice(VALUES)}"
+        times = " ".join(field(*span) for span in ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)))
+        times = chance.choice((*[times] * 8, "@daily", "@Daily", "@yearly", "@reboot"))
+        return f"{times}{chance.choice((' ', chr(9)))}{''.join(chance.choices(LETTERS, k=chance.randint(1, 12)))}"
+
+    lines = [chance.choice(("", "", "", " ", chr(9))) + line() for _ in range(chance.randint(1, 3))]
+    return ("\n".join(lines) + chance.choice(("\n", "\n", "\n", "\n", "\n", ""))).encode("latin-1")

@@ -11,7 +11,7 @@ import pytest
 from chronos_cli.core.cron_fields import fields_of
 from tests.conftest import ROOT, require_program
 
-DOM_STAR, DOW_STAR, MIN_STAR, HR_STAR = 1, 2, 8, 16
+DOM_STAR, DOW_STAR, REBOOT, MIN_STAR, HR_STAR = 1, 2, 4, 8, 16
 
 
 @dataclass(frozen=True, kw_only=True)

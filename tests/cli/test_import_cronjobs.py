@@ -270,3 +270,24 @@ def test_a_cron_job_without_a_time_limit_is_noted(bring, limit, options, noted):
     """There its run goes on for ever; here the home's timeout ends it. What kubectl starts is not ended by that."""
     said = bring(cron_job(template={"activeDeadlineSeconds": limit}), options=[*options, "--dry-run"])
     assert any("no time limit there, and end here by the home's timeout" in note for note in said["notes"]) is noted
+
+
+@pytest.mark.parametrize("schedule", ["0 9 * * 7", "0 9 * * 5-7", "0 0 L * *", "0 0 * * 1#2", "@HOURLY"])
+def test_a_schedule_that_the_cluster_refuses_is_never_the_same(bring, chronos, home, tmp_path, schedule):
+    """What is read here all the same has no times there; a step of seven is no Sunday."""
+    (job,) = bring(cron_job(schedule=schedule), options=["--dry-run"])["jobs"]
+    assert (len(job["next"]), job["their_next"]) == (2, [])
+    shown = chronos("job", "import", tmp_path / "jobs.yaml", "--from", "kubernetes", "--dry-run", home=home).out
+    assert "the cluster: cannot read it, and has no such CronJob" in shown
+    for read in ("0 0 * * */7", "5/10 0 ? JAN-mar sun", "@midnight", "TZ=UTC 0 9 * * 0"):
+        (job,) = bring(cron_job(schedule=read), options=["--dry-run"])["jobs"]
+        assert len(job["their_next"]) == 2
+
+
+def test_a_cron_job_of_another_api_is_left_out(bring):
+    """`kind: CronJob` alone does not make one of Kubernetes; that of its first versions is read."""
+    alien = cron_job("alien") | {"apiVersion": "example.com/v1"}
+    old = cron_job("old") | {"apiVersion": "batch/v1beta1"}
+    done = bring(alien, old)
+    assert done["left_out"] == ["CronJob alien: its apiVersion example.com/v1 is not the cluster's own"]
+    assert [job["job_id"] for job in done["jobs"]] == ["old"]

@@ -47,7 +47,7 @@ def records(home):
 EVENTS = [
     ("minutely", "* * * * *"), ("hourly", "0 * * * *"), ("daily", "0 0 * * *"), ("weekly", "0 0 * * 1"),
     ("monthly", "0 0 1 * *"), ("yearly", "0 0 1 1 *"), ("annually", "0 0 1 1 *"), ("quarterly", "0 0 1 1,4,7,10 *"),
-    ("semiannually", "0 0 1 1,7 *"), ("03:15", "15 3 * * *"), ("*:0/10", "*/10 * * * *"), ("*-*-* *:5/10", "5-59/10 * * * *"),
+    ("semiannually", "0 0 1 1,7 *"), ("bi-annually", "0 0 1 1,7 *"), ("03:15", "15 3 * * *"), ("*:0/10", "*/10 * * * *"), ("*-*-* *:5/10", "5-59/10 * * * *"),
     ("Mon..Fri 09:00", "0 9 * * 1-5"), ("Mon,Wed *-*-* 09:00:00", "0 9 * * 1,3"),
     ("Fri..Sun 10:00", "0 10 * * 5-7"), ("sunday 10:00", "0 10 * * 0"), ("*-*-1..7 4:00", "0 4 1-7 * *"),
     ("*-2,8-15 06:30", "30 6 15 2,8 *"), ("*:*:0/20", "every 20s"), ("0/6:00", "0 */6 * * *"), ("8..18/2:30", "30 8-18/2 * * *"),
@@ -146,6 +146,7 @@ REFUSED = [
     ("OnCalendar=Sat..Mon 10:00", "", "goes past the end of the week"),
     ("OnCalendar=at noon", "", "the calendar event 'at noon' cannot be read"),
     ("OnCalendar=3x:15", "", "'3x' in '3x:15' has no counterpart"),
+    ("OnCalendar=*:*/10", "", "'*/10' in '*:*/10' has no counterpart"),
     ("OnBootSec=5min", "", "OnBootSec is a start, once, of the machine or the timer"),
     ("OnUnitInactiveSec=5min", "", "OnUnitInactiveSec=5min has no counterpart"),
     ("OnUnitActiveSec=100ms", "", "OnUnitActiveSec=100ms is no whole number of seconds"),

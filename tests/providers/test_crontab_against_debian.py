@@ -4,6 +4,7 @@ The shell of every line is a program that writes down what it was started with, 
 """
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_cli.core.schedule import NICKNAMES
+from chronos_cli.errors import UsageError
 from chronos_cli.operations.foreign.crontab import Machine, read_crontab
 from tests.conftest import ROOT
-from tests.crontab_corpus import table
-from tests.debian_cron import DebianCron, same
+from tests.crontab_corpus import strange_table, table
+from tests.debian_cron import REBOOT, DebianCron, same
 from tests.providers.test_real_cron import PLACE, machines_tables, programs
 
 pytestmark = [pytest.mark.soak, pytest.mark.service]
@@ -52,6 +54,37 @@ def test_every_line_is_read_as_debian_reads_it(tmp_path):
         assert {name.encode(): value.encode() for name, value in mine.env.items()} == theirs.env, mine.line
         assert mine.cron is not None
         assert same(NICKNAMES.get(mine.cron.expr, mine.cron.expr), theirs), mine.line
+
+
+def bytes_of(text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+def test_strange_crontabs_are_read_as_debian_reads_them_or_said_not_to_be(tmp_path):
+    """Of two thousand made by chance: where it refuses one the plan says so, and what both take is the same."""
+    debian, chance, taken, refused = DebianCron(tmp_path), random.Random(22), 0, 0
+    for _ in range(2000):
+        text = strange_table(chance)
+        entries, problem = debian.read(text)
+        try:
+            ours = read_crontab(text, machine("root", os.environ["HOME"]), zone_name="UTC", now=NOW)
+        except UsageError:
+            continue  # refused by its line here
+        assert (ours.refused is None) == (problem is None), (text, problem, ours.refused)
+        if problem is not None:
+            refused += 1
+            continue
+        taken += 1
+        theirs = [entry for entry in entries if not entry.flags & REBOOT]
+        assert len(ours.entries) == len(theirs), text
+        for mine, entry in zip(ours.entries, theirs, strict=True):
+            user = entry.env[b"LOGNAME"]
+            assert bytes_of(mine.text) == entry.command, text
+            assert {bytes_of(name): bytes_of(value) for name, value in mine.env.items()} | {
+                b"LOGNAME": user
+            } == entry.env, text
+            assert same(NICKNAMES.get(mine.cron.expr, mine.cron.expr), entry), text
+    assert min(taken, refused) > 50
 
 
 def seen(folder):

@@ -23,6 +23,9 @@ WORDS: Final = {
     "annually": "*-01-01 00:00:00",
     "quarterly": "*-01,04,07,10-01 00:00:00",
     "semiannually": "*-01,07-01 00:00:00",
+    "semi-annually": "*-01,07-01 00:00:00",
+    "biannually": "*-01,07-01 00:00:00",
+    "bi-annually": "*-01,07-01 00:00:00",
 }
 DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NAMES: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -103,7 +106,7 @@ def _field(text: str, low: int, high: int, whole: str) -> str:
     found = []
     for item in text.split(","):
         match = _ITEM.match(item)
-        if match is None:
+        if match is None or item.startswith("*/"):  # systemd refuses a step of a star
             raise UsageError(f"'{item}' in '{whole}' has no counterpart", hint="use numbers, a..b, a/n and *")
         star, first, last, step = match.groups()
         every = f"/{int(step)}" if step else ""

@@ -15,7 +15,7 @@ from chronos_cli.config.file import yaml_documents
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
-from chronos_cli.core.schedule import Cron, parse_schedule
+from chronos_cli.core.schedule import NICKNAMES, Cron, parse_schedule
 from chronos_cli.errors import ConfigError, UsageError
 from chronos_cli.operations.foreign.their_times import clusters_times
 from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
@@ -35,6 +35,7 @@ BACKOFF_LIMIT: Final = 6
 """The cluster's own `backoffLimit`, where a job says none."""
 
 _ZONED: Final = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
+_API: Final = re.compile(r"batch/v\d")
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _VARIABLE: Final = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
 _STAR: Final = re.compile(r"\*(?:/0*1)?")
@@ -48,6 +49,8 @@ _MEANT_HERE: Final = (
 )  # fmt: skip
 """The keys of a job, of its pod and of its container that are read, or mean nothing where no container is."""
 _MOST_RETRIES: Final = 100
+_THEIRS: Final = re.compile(r"(?:[*?]|(?:\d+|[A-Za-z]{3})(?:-(?:\d+|[A-Za-z]{3}))?)(?:/\d+)?\Z")
+"""An item of the cluster's fields (getRange of robfig/cron)."""
 
 
 def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local: bool) -> ForeignJobs:
@@ -63,6 +66,11 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
     seen = 0
     for item in _items(documents):
         kind = item.get("kind")
+        if kind == "CronJob" and not _API.match(str(item.get("apiVersion") or "batch/v1")):
+            left_out.append(
+                f"CronJob {_name_of(item)}: its apiVersion {str(item['apiVersion'])[:40]} is not the cluster's own"
+            )
+            continue
         if kind != "CronJob":
             left_out.append(f"{kind or 'an object without a kind'} {_name_of(item)}: it is no CronJob")
             continue
@@ -153,7 +161,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
                      """-p '{"spec":{"suspend":true}}'` is said""")  # fmt: skip
         if overlap in ("Forbid", "Replace"):
             notes.append(f"kubectl returns when the job is made, so {overlap} does not see whether its pods still run")
-    zone = named_zone(zone_of)
+    zone, read = named_zone(zone_of), _is_read_there(str(spec["schedule"]))
     job = ForeignJob(
         where=f"CronJob {_name_of(item)}",
         key=f"{space}/{name}",
@@ -168,8 +176,8 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
         policy=policy,
         paused=bool(paused),
         kept={"manifest": _kept(item)},
-        theirs=partial(clusters_times, schedule.fields(), zone=zone) if isinstance(schedule, Cron) else None,
-        untold="counts it from its last start there",
+        theirs=partial(clusters_times, schedule.fields(), zone=zone) if read and isinstance(schedule, Cron) else None,
+        untold="counts it from its last start there" if read else "cannot read it, and has no such CronJob",
     )
     return job, notes
 
@@ -203,6 +211,17 @@ def _schedule(
     zone = named_zone(str(named))
     schedule = parse_schedule(times if times.startswith("@") else their_reading(times), now=now, zone=zone)
     return schedule, str(named)
+
+
+def _is_read_there(text: str) -> bool:
+    """Return False for a schedule that only this reads: the cluster knows no `L` and no `#`, and Sunday as 0 alone."""
+    _, times = zone_apart(text)
+    if times.startswith("@"):
+        return times in NICKNAMES or times.startswith("@every ")
+    *others, weekday = times.split()
+    return all(_THEIRS.match(item) for item in ",".join([*others, weekday]).split(",")) and "7" not in re.sub(
+        r"/\d+", "", weekday
+    )
 
 
 def zone_apart(text: str) -> tuple[str | None, str]:

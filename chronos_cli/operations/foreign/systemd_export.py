@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.job import Overlap, Standing
-from chronos_cli.core.schedule import Cron, Interval, Once
+from chronos_cli.core.schedule import Interval, Once
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.operations.foreign.calendar_events import from_event, to_events
@@ -41,14 +41,14 @@ def units(job: Job) -> dict[str, str]:
 
 def _timer(job: Job) -> Iterator[str]:
     schedule, policy = job.timetable.schedule, job.policy
-    if isinstance(schedule, Interval):
+    events = _as_written(job) or (() if isinstance(schedule, Interval) else to_events(schedule, job.zone_name))
+    if isinstance(schedule, Interval) and not events:
         yield "OnActiveSec=0"
         yield f"OnUnitActiveSec={schedule.seconds}"
-    else:
-        yield from (f"OnCalendar={event}" for event in _events(job, schedule))
+    yield from (f"OnCalendar={event}" for event in events)
     accuracy = kept(job, "accuracy")
     yield f"AccuracySec={accuracy or '1s'}"
-    if not isinstance(schedule, (Interval, Once)):
+    if events and not isinstance(schedule, Once):
         yield f"Persistent={'false' if policy.grace <= _MINUTE else 'true'}"
     if policy.jitter:
         yield f"RandomizedDelaySec={format_duration(policy.jitter)}"
@@ -57,14 +57,20 @@ def _timer(job: Job) -> Iterator[str]:
         raise UsageError(f"a service has no overlap: {policy.overlap.value}", hint="use skip")
 
 
-def _events(job: Job, schedule: Cron | Once) -> tuple[str, ...]:
-    """The job's events, as they came where they still mean this."""
+def _as_written(job: Job) -> tuple[str, ...]:
+    """The event that the job came from, with its zone, where it still means the job's schedule; else nothing."""
     written = kept(job, "written")
-    if isinstance(written, str) and isinstance(schedule, Cron):
+    if not isinstance(written, str) or isinstance(job.timetable.schedule, Once):
+        return ()
+    try:
         text, zone_name = from_event(written)
-        if text == schedule.expr and zone_name in (None, job.zone_name):
-            return (written if zone_name else f"{written} {job.zone_name}",)
-    return to_events(schedule, job.zone_name)
+    except UsageError:  # the length of an OnUnitActiveSec
+        return ()
+    schedule = job.timetable.schedule
+    meant = f"every {schedule.seconds}s" if isinstance(schedule, Interval) else schedule.expr
+    if text != meant or zone_name not in (None, job.zone_name):
+        return ()
+    return (written if zone_name else f"{written} {job.zone_name}",)
 
 
 def _plain(text: str) -> str:
