@@ -74,12 +74,19 @@ def _one(_: str, match: re.Match[str]) -> str:
     return f"write 'every {'7d' if match[1] == 'week' else '1' + match[1][0]}'"
 
 
+def _short_names(body: str, _: re.Match[str]) -> str:
+    return f"write '{re.sub(_FULL_NAMES, lambda name: name[0][:3].lower(), body, flags=re.IGNORECASE)}'"
+
+
 def _random(body: str, _: re.Match[str]) -> str:
     del body
     return "write one number, and let --jitter spread the jobs"
 
 
 _DAYS: Final = "monday|tuesday|wednesday|thursday|friday|saturday|sunday"
+_FULL_NAMES: Final = (
+    rf"\b(?:{_DAYS}|january|february|march|april|june|july|august|september|october|november|december)\b"
+)
 _WORDS: Final = rf"^(?:(weekdays|weekends|daily)|(?:every )?(day|{_DAYS})) (?:at )?(\d{{1,2}})(?::(\d\d))? ?(am|pm)?$"
 _FIVE: Final = r"\S+( \S+){4}$"
 _KNOWN: Final = (
@@ -96,6 +103,7 @@ _KNOWN: Final = (
     (r"^(?:daily|hourly|weekly|monthly|yearly|annually|midnight)$", "is a word of other programs", _nickname),
     (r"^every (minute|hour|day|week)$", "has no number", _one),
     (_WORDS, "is in words", _weekdays),
+    (rf"^(?=[\d*].*{_FULL_NAMES})" + _FIVE, "has a name in full, where cron has three letters", _short_names),
     (r"^(?=.*\?)" + _FIVE, "has a '?', which is Quartz's", _question_marks),
     (
         r"\d+w(?: |$)",

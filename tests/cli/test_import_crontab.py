@@ -130,10 +130,17 @@ def test_every_and_hints_name_the_right_spelling(chronos, bring, table, home):
                         ("monday at 5:30pm", "30 17 * * mon"), ("day at 9am", "0 9 * * *"),
                         ("0 9 ? * 1", "0 9 * * 1"), ("0 0 15W * *", "LW"), ("H 3 * * *", "--jitter"),
                         ("0~59 * * * *", "--jitter"), ("@reboot", "init"), ("0 22-2 * * *", "22-23,0-2"),
+                        ("0 3 * * Sunday", "0 3 * * sun"), ("0 3 1 january,july monday-friday", "0 3 1 jan,jul mon-fri"),
                         ("cron(0 12 ? * 2 *)", "there Sunday is 1"), ("cron(0 12 * * ? 2027)", "without the year")):  # fmt: skip
         for command in (("next", text), ("job", "add", text, "--command", "true")):
             done = chronos(*command, home=home)
             assert (done.code, write in done.err) == (2, True), (text, done.err)
+    for line, write in (
+        ("rate(5 minutes) x", "every 5m"),
+        ("cron(0 9 * * ? *) x", "0 9 * * *"),
+        ("0 3 * * sunday x", "0 3 * * sun"),
+    ):
+        assert f"write '{write}'" in said(bring(table(f"{line}\n"), code=2))
 
 
 @pytest.mark.parametrize("line", ["*/5 * * * * * * /usr/bin/poll", "30 */5 * * * * /usr/bin/poll", "0 0 12 * * ? poll",

@@ -25,6 +25,8 @@ _TIME: Final = re.compile(r"(?:[\d*][\d*,/-]*|[A-Za-z]{3}(?:[,-][A-Za-z]{3})*)\Z
 _NICKNAME: Final = re.compile(
     r"@(?:every|hourly|daily|midnight|weekly|monthly|yearly|annually|reboot)\Z", re.IGNORECASE
 )
+_CALL: Final = re.compile(r"(?:rate|cron)\(.*?\)", re.IGNORECASE)
+"""A schedule of AWS."""
 _ZONES: Final = ("TZ", "CRON_TZ")
 
 
@@ -179,6 +181,8 @@ def _quoted(text: str, forbidden: str) -> tuple[str | None, str]:
 
 def _split(line: str, *, seconds: bool) -> tuple[str, str]:
     """The times and what follows them. Raises ScheduleError where the two cannot be told apart for sure."""
+    if called := _CALL.match(line):  # it is refused with what to write
+        return called[0], line[called.end() :].strip()
     count = _FIVE
     if line.startswith("@"):
         count = 2 if re.match(r"@every[ \t]", line, re.IGNORECASE) else 1
