@@ -23,37 +23,27 @@ _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _MOST_YEARS: Final = 9
 _CLUSTERS_YEARS: Final = 5
-_SMALL, _MEDIUM = 5, 180
-"""Minutes of a jump of the clock that Debian's cron goes through one by one, and that it makes up for."""
 
 
 def debians_times(fields: Fields, after: datetime, zone: tzinfo) -> Iterator[datetime]:
     """Yield the starts of Debian's cron later than `after`, as often as it starts the command.
 
     A job with a star in minute or hour goes by the wall. Any other is started once for each of its times that a move
-    of up to three hours skips, all at its end, and not again where a move repeats them. A move that leaves summer time
-    as it is goes unseen.
+    skips, all at its end, and not again where a move repeats them. A move that leaves summer time as it is goes unseen;
+    that cron makes up for no more than three hours changes nothing, as no summer time is so long.
     """
     passed: datetime | None = None  # on the wall: up to here everything has had its turn
     for begin, end, shift in _stretches(whole(after) - _DAY, zone):
         wall = _ceiled((begin + shift).replace(tzinfo=None))
-        if passed is None:
+        if passed is None or fields.starred:
             passed = wall - _MINUTE
-        jump = (wall - passed) // _MINUTE
-        if 1 < jump <= (_SMALL if fields.starred else _MEDIUM):
-            first = passed + _MINUTE
-        elif fields.starred or jump > _MEDIUM or jump <= -_MEDIUM:
-            first = wall
-        else:
-            first = max(wall, passed + _MINUTE)
-        for due in fields.times(first):
+        for due in fields.times(passed + _MINUTE):
             instant = max((due - shift).replace(tzinfo=UTC), begin)
             if instant >= end:
                 break
             if instant > after:
                 yield instant
-        last = _floored((end - SECOND + shift).replace(tzinfo=None))
-        passed = last if jump <= -_MEDIUM else max(passed, last)
+        passed = max(passed, _floored((end - SECOND + shift).replace(tzinfo=None)))
 
 
 def _stretches(start: datetime, zone: tzinfo) -> Iterator[tuple[datetime, datetime, timedelta]]:
