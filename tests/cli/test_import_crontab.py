@@ -388,3 +388,10 @@ def test_options_of_crontabs_are_for_crontabs(chronos, home, table):
     """`--prune` and its like mean nothing for a document."""
     done = chronos("job", "import", table("{}"), "--prune", home=home)
     assert (done.code, "an option of other schedulers is given: say --from crontab" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("line", ["0 0 3 * * *  ", "0 0 3 * * *", "0 3 * * * 0 \t", "0 0 3 * * * *"])
+def test_fields_of_seconds_without_a_command_are_refused(bring, table, line):
+    """A blank at the end is no command either."""
+    assert "line 1 of the crontab: " in said(bring(table(f"{line}\n"), "--seconds", "first", code=2))
+    assert "line 1 of the crontab: " in said(bring(table("rate(5 minutes)\n"), "--seconds", "first", code=2))

@@ -182,7 +182,7 @@ def _quoted(text: str, forbidden: str) -> tuple[str | None, str]:
 def _split(line: str, *, seconds: bool) -> tuple[str, str]:
     """The times and what follows them. Raises ScheduleError where the two cannot be told apart for sure."""
     if called := _CALL.match(line):  # it is refused with what to write
-        return called[0], line[called.end() :].strip()
+        return called[0], line[called.end() :].strip() or called[0]
     count = _FIVE
     if line.startswith("@"):
         count = 2 if re.match(r"@every[ \t]", line, re.IGNORECASE) else 1
@@ -201,7 +201,7 @@ def _split(line: str, *, seconds: bool) -> tuple[str, str]:
         )
     if extra:
         words = _BLANKS.split(line, count + extra)
-    if len(words) < _FIVE + extra + 1:
+    if len(words) < _FIVE + extra + 1 or not words[-1].strip():
         raise ScheduleError(f"'{_short(line)}' has no command after its times", hint="put that line right")
     if words[-1].startswith("*"):
         raise ScheduleError("its command begins with '*', which cron refuses", hint="put that line right")
