@@ -12,7 +12,8 @@ from chronos_cli.cli import field_plans
 from chronos_cli.cli.handlers.list import nothing_triggers
 from chronos_cli.cli.notify import tell_of_many
 from chronos_cli.config.zone import machine_zone
-from chronos_cli.core.instant import named_zone, text_in
+from chronos_cli.core.instant import named_zone, text_in, whole
+from chronos_cli.core.schedule import Timetable
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab import SECONDS, Machine
@@ -21,7 +22,7 @@ from chronos_cli.operations.foreign.upsert import import_foreign
 from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from chronos_cli.cli.invocation import Invocation
@@ -88,12 +89,13 @@ def run(invocation: Invocation, options: Options) -> int:
     kept = None
     if error is None:
         kept, error = _disabled(invocation, options, source, plan, context.clock())
-    _warn(invocation.output, source, plan, options, nothing=None if kept is None else nothing)
+    notes = [*source.jobs.notes, *(_moved_clocks(plan, context.clock(), options) if options.dry_run else ())]
+    _warn(invocation.output, source, notes, plan, options, nothing=None if kept is None else nothing)
     document: dict[str, Any] = {
         "dry_run": options.dry_run,
         "jobs": [_as_json(one, options.kind) for one in plan],
         "left_out": list(source.jobs.left_out),
-        "notes": list(source.jobs.notes),
+        "notes": notes,
         "backup": None if kept is None else str(kept),
     }
 
@@ -119,9 +121,37 @@ def _disabled(
         return None, error
 
 
-def _warn(output: Output, source: _Source, plan: list[ForeignPlan], options: Options, *, nothing: str | None) -> None:
+def _moved_clocks(plan: list[ForeignPlan], now: datetime, options: Options) -> Iterator[str]:
+    """Yield where the two programs part on the next days of moved clocks, of jobs whose next times are the same."""
+    from chronos_cli.operations.foreign.moved_clocks import first_difference
+
+    known: dict[tuple[object, ...], tuple[list[datetime], list[datetime]]] = {}
+    for one in plan:
+        job = one.job
+        if job is None or job.theirs is None or one.next != one.their_next:
+            continue
+        key = (job.schedule, job.zone_name)
+        if key not in known:
+            here = Timetable(schedule=job.schedule, zone=job.zone, anchor=whole(now)).walk
+            known[key] = first_difference(here, job.theirs, job.zone, now)
+        mine, theirs = known[key]
+        if mine or theirs:
+            where = job.where if job.line is None else f"line {job.line}"
+            said = [f"only {who} starts it at {_times((found[0],), job.zone_name)[0]}"
+                    + (f" and {len(found) - 1} more" if found[1:] else "")
+                    for who, found in (("chronos", mine), (_other(options), theirs)) if found]  # fmt: skip
+            yield f"{where}: when clocks move, {', and '.join(said)}"
+
+
+def _other(options: Options) -> str:
+    return {"crontab": "cron", "kubernetes": "the cluster", "systemd": "systemd"}[options.kind]
+
+
+def _warn(
+    output: Output, source: _Source, notes: list[str], plan: list[ForeignPlan], options: Options, *, nothing: str | None
+) -> None:
     """Say what is read otherwise, what is left out and what is gone; `nothing`: that no trigger takes their place."""
-    for note in source.jobs.notes:
+    for note in notes:
         output.warn(note)
     if nothing is not None:
         output.warn(nothing)
@@ -252,7 +282,7 @@ def _as_json(one: ForeignPlan, kind: str) -> dict[str, Any]:
 def _show(out: Output, plan: list[ForeignPlan], kept: Path | None, home: HomeDefaults, options: Options) -> None:
     if out.quiet:
         return
-    other = {"crontab": "cron", "kubernetes": "the cluster", "systemd": "systemd"}[options.kind]
+    other = _other(options)
     for one in plan:
         field_plans.show_items(out, (one.item,), home)
         job = one.job

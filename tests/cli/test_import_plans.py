@@ -97,6 +97,23 @@ def test_systemd_on_days_of_moved_clocks(plan, units, days):
     assert "job.timer: its times are in Asia/Tokyo; systemd's are in Europe/Berlin, the machine's" in notes
 
 
+def test_where_the_two_part_when_clocks_move_is_said_before(plan, table, units, tmp_path, days):
+    """Of jobs whose next two times are the same, the next day of moved clocks on which one does what the other does not."""
+    forward, back = (f"{days[which]:%Y-%m-%d}T" for which in ("forward", "back"))
+    noted = plan("crontab", table("0,30 2 * * * a\n30 2 * * * b\n*/5 * * * * c\n"))[1]
+    assert noted == [f"line 1: when clocks move, only cron starts it at {forward}03:00:00+02:00"]
+    path = tmp_path / "jobs.yaml"
+    path.write_text(yaml.safe_dump_all([cron_job("a", schedule="30 2 * * *"), cron_job("b", schedule="@hourly")]))
+    noted = [note for note in plan("kubernetes", path, "--local")[1] if "when clocks move" in note]
+    first = (
+        f"only chronos starts it at {forward}03:00:00+02:00",
+        f"only the cluster starts it at {back}02:30:00+01:00",
+    )[back < forward]
+    assert noted == [f"CronJob a: when clocks move, {first}"]
+    noted = plan("systemd", units("OnCalendar=*:0/30"))[1]
+    assert f"job.timer: when clocks move, only chronos starts it at {back}02:00:00+01:00 and 1 more" in noted
+
+
 REFUSED = [
     ("A=\n0 3 * * * x\n", 'for line 1: A= has no value, where Debian\'s cron wants A=""'),
     ("0 3 * * * x\n'B C' = \t\n", "for line 2: 'B C'= has no value"),
