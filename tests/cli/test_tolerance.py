@@ -114,6 +114,30 @@ def test_overdue_counts_from_the_end_of_the_tolerance(chronos, armed, nas):
         assert (found["overdue_s"] is not None, found["will_fire"]) == (overdue, not overdue)
 
 
+def test_what_may_still_come_within_its_tolerance_is_left_to_nas(chronos, armed, nas):
+    """A reconcile each minute would else fire at once, and all together, what NAS spreads; past its end it mends."""
+    add(chronos, armed, "--tolerance", "5m")
+    jobs, arm = armed / "cron/jobs.json", armed / "cron/arms/a.json"
+    for ago, at_nas, calls in ((60, True, 0), (60, False, 1), (400, True, 1)):
+        at = (datetime.now(UTC) - timedelta(seconds=ago)).replace(microsecond=0).isoformat()
+        document = json.loads(jobs.read_text())
+        document["jobs"][0]["next_run_at"] = at
+        jobs.write_text(json.dumps(document))
+        arm.write_text(
+            json.dumps(json.loads(arm.read_text()) | {"wake": at, "fire_at": at, "tolerance": 300, "purpose": "cursor"})
+        )
+        nas.armed.clear()
+        nas.armed |= {"a": {"job_id": "a", "fire_at": at, "schedule_id": "s"}} if at_nas else {}
+        nas.calls.clear()
+        assert chronos("reconcile", home=armed).code == 0
+        assert len(sent(nas)) == calls
+        assert [
+            body
+            for body in sent(nas)
+            if datetime.fromisoformat(body["fire_at"]) < datetime.now(UTC) - timedelta(seconds=9)
+        ] == []
+
+
 def test_a_changed_tolerance_is_sent_by_reconcile():
     """A list does not show it, so the arm document says what was sent."""
     at = NOW + timedelta(hours=1)

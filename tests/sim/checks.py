@@ -22,7 +22,7 @@ from tests.sim.rhythm import Single
 if TYPE_CHECKING:
     from chronos_cli.errors import ChronosError
     from tests.sim.machines import SimRun
-    from tests.sim.nas import Delivery
+    from tests.sim.nas import Delivery, Slot
     from tests.sim.tasks import Task
     from tests.sim.world import World
 
@@ -587,6 +587,15 @@ class Check:
                 and slot.fire_at > self.world.clock_of(sender) + SLACK_S
             ):
                 self.fail(f"{sender} arms {self.world.text(slot.fire_at)} before {entry['run']} of {job} has started")
+
+    def moves(self, job: str, slot: Slot) -> None:
+        """Another instant comes for a job that NAS is to fire within its tolerance: reconcile leaves it to that."""
+        task, trace, world = self.world.tasks.current, self.jobs.get(job), self.world
+        calm = len(world.skews) == 1 and not world.loose_time and len(world.nas.char) == 1
+        if task is None or task.kind != "reconcile" or trace is None or not trace.live or not calm:
+            return
+        if stamp(trace.record["next_run_at"]) == slot.fire_at and not self._looks(job, trace) and trace.excuse is None:
+            self.fail(f"{task} moves {self.world.text(slot.fire_at)} of {job}, which NAS spreads until {slot.due:.0f}")
 
     def slot_cancelled(self, job: str) -> None:
         self.dirty.add(job)

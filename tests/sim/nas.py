@@ -125,6 +125,8 @@ class Server:
             slot.accepts, slot.generation = answers.accepts(self, request), request.generation
             slot.due = self._due(job, at, request.tolerance)
             return answer
+        if slot is not None and slot.fire_at <= self.world.now < slot.due:
+            self.world.check.moves(job, slot)
         if backends.holds(self, job, at):
             return answer
         if "keys for ever" in self.char:

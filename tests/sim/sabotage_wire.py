@@ -27,6 +27,8 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
     "a cancel that NAS calls old": {"nas": True, "characters": frozenset({"kind"}), "operations": ("cancel",), "p_operation": 0.3},
     "what is not listed yet is taken back": {"nas": True, "characters": frozenset({LISTS_LATE}), "operations": ("pause", "resume"), "p_operation": 0.3,
                                              "p_nas_lost": 0.3, "p_nas_answer_lost": 0.3},
+    "what may still come is left to NAS": {"nas": True, "characters": frozenset({SPREADS}), "machines": 1, "jumps": False, "leaps": False,
+                                           "operations": ("reconcile",), "p_operation": 0.4},
     "grace from the tolerance's end": {"nas": True, "characters": frozenset({SPREADS}), "policy": {"grace": 0}},
 }  # fmt: skip
 
@@ -42,5 +44,6 @@ RULES: Final = {
     "a door that carries nothing": ((ArmDocument, "accepts", property(lambda self: "arm-in-answer" in self.features)),),
     "a cancel that NAS calls old": ((reconcile, "drop_noted", rule(arming, "drop_noted", "range(_ROUNDS)", "range(0)")[2]),),
     "what is not listed yet is taken back": ((reconcile, "_owes_cancel", lambda *_: False),),
+    "what may still come is left to NAS": ((reconcile, "_may_still_come", lambda *_: False),),
     "grace from the tolerance's end": ((occurrence, "claim_of", _SHORT_GRACE),),
 }  # fmt: skip

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
+from chronos_cli.core.decision import Purpose
+from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make_plan
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
@@ -246,9 +248,18 @@ def _wishes(
         known_clock = ctx.trust is not Trust.UNHEARD
         if document is not None and wake is not None and known_clock and is_astray(document, wake, now):
             sent = replace(sent, fire_at=None)
+        elif document is not None and wake is not None and _may_still_come(document, wake, now):
+            wake = replace(wake, at=document.wake, tolerance=document.tolerance)
         owes_cancel = _owes_cancel(document, wake, now)
         wishes.append(DesiredArm(job_id=job_id, wake=wake, sent=sent, known=known, owes_cancel=owes_cancel))
     return wishes
+
+
+def _may_still_come(document: ArmDocument, wake: Wake, now: datetime) -> bool:
+    """Return whether a cursor that is due now was sent with a tolerance that is not over: NAS may call until then."""
+    if document.wake is None or wake.purpose is not Purpose.CURSOR or document.purpose != Purpose.CURSOR.value:
+        return False
+    return document.wake <= now < document.wake + timedelta(seconds=document.tolerance) and wake.at <= now + SECOND
 
 
 def _owes_cancel(document: ArmDocument | None, wake: Wake | None, now: datetime) -> bool:
