@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, TypeVar
 from chronos_cli.errors import ChronosError
 from chronos_cli.nas_server.relay.limits import SLOW_S
 from chronos_cli.nas_server.relay.waiting import WaitingTimers
+from chronos_cli.nas_server.timers.due import FIRST
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import Fate
-from chronos_cli.nas_server.timers.registry import FIRST
 from chronos_cli.nas_server.timers.sweep import PAGE as SWEEP_PAGE
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ cost of reaching the disk is shared.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chronos_cli.nas_server.timers.agent_list import list_armed
@@ -19,6 +18,7 @@ from chronos_cli.nas_server.timers.decide import (
     spread_s,
     take_answer,
 )
+from chronos_cli.nas_server.timers.due import FIRST, SCAN, DuePage, Edge, next_due_at, read_due
 from chronos_cli.nas_server.timers.group_commit import GroupCommit
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.model import (
@@ -27,7 +27,6 @@ from chronos_cli.nas_server.timers.model import (
     ArmedTimer,
     Delivery,
     DeliveryOutcome,
-    DueTimer,
     Fate,
     TimerRequest,
 )
@@ -44,12 +43,6 @@ CLAIM_S = 90.0
 
 SOON_S = 2.0
 """Arms that are due within this are announced: sooner than every worker looks by itself."""
-
-SCAN = 5_000
-"""The rows that one look reads through at most, so that no backlog makes a look long."""
-
-Edge = tuple[float, str]
-FIRST: Edge = (-1e300, "")
 
 COUNT_AGE_S = 1.0
 """The greatest age of the count of an agent's timers that its limit is compared with."""
@@ -70,15 +63,6 @@ _STATED = {
     "due_at": "float8",
 }
 """Columns that a wish states of a timer, and may state otherwise later, with their types."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DuePage:
-    """Due timers, where the next page begins, and whether all that was due has been read (`edge` is then the first)."""
-
-    timers: list[DueTimer]
-    edge: Edge
-    ended: bool
 
 
 class TimerRegistry:
@@ -216,34 +200,12 @@ class TimerRegistry:
     def due(
         self, *, after: Edge = FIRST, scan: int = SCAN, most: int = 1_000, skip: Sequence[tuple[int, str]] = ()
     ) -> DuePage:
-        """Read timers that are due, longest waiting first, from behind `after`: at most `scan` rows are looked at.
-
-        `skip`: (agent id, host) that are passed by without cost. Claims nothing.
-        """
-        given = self.backend.given(agent_id="bigint", host="text")
-        statement = (
-            "WITH page AS MATERIALIZED (SELECT due_at, schedule_id, host, agent_id, attempts FROM timers"  # noqa: S608
-            " WHERE (due_at, schedule_id) > (?, ?) AND due_at <= ? ORDER BY due_at, schedule_id LIMIT ?),"
-            " seen AS MATERIALIZED (SELECT count(*) AS number, max(due_at) AS last FROM page)"
-            " SELECT due_at, schedule_id, host, agent_id, attempts, 0 FROM page"
-            f" WHERE (agent_id, host) NOT IN (SELECT agent_id, host FROM {given})"
-            " UNION ALL SELECT last, (SELECT max(schedule_id) FROM page WHERE due_at = last), NULL, NULL, number, 1"
-            " FROM seen ORDER BY 6 DESC, 1, 2 LIMIT ?"
-        )
-        parameters = (*after, self._clock(), scan, *self.backend.bind(skip, 2), most + 1)
-        edge, *rows = self.backend.read(lambda session: session.all(statement, parameters))
-        timers = [DueTimer(schedule_id=r[1], agent_id=r[3], host=r[2], due_at=r[0], attempts=r[4]) for r in rows]
-        if len(timers) == most:
-            return DuePage(timers=timers, edge=(timers[-1].due_at, timers[-1].schedule_id), ended=False)
-        if edge[4] < scan:
-            return DuePage(timers=timers, edge=FIRST, ended=True)
-        return DuePage(timers=timers, edge=(edge[0], edge[1]), ended=False)
+        """Read a page of what is due now; see `read_due`."""
+        return read_due(self.backend, self._clock(), after=after, scan=scan, most=most, skip=skip)
 
     def next_due_at(self, after: float = float("-inf")) -> float | None:
         """Return when the next timer later than `after` is due, or None where there is none."""
-        statement = "SELECT min(due_at) FROM timers WHERE due_at > ?"
-        rows = self.backend.read(lambda session: session.all(statement, (max(after, -1e300),)))
-        return None if rows[0][0] is None else float(rows[0][0])
+        return next_due_at(self.backend, after)
 
     def hosts_since(self, at: float) -> set[str]:
         """Return the callback hosts for which timers were armed since then, by whatever process: ids tell when."""
