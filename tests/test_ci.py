@@ -12,8 +12,9 @@ import tomllib
 
 import pytest
 
-from tests.callback.hosts import free_port, serving
+from tests.callback.hosts import serving
 from tests.conftest import ROOT
+from tests.ports import free_port
 
 
 def _section(name):

@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from tests.callback.shim_home import ShimHome
 
 
-def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def recipe(page: str, marker: str) -> str:
     """The block of a deployment page that holds this text."""
     return next(block.text for block in blocks(f"docs/deploy/{page}") if marker in block.text)

@@ -13,8 +13,9 @@ from chronos_cli.callback.log import LINES, WINDOW_S, BoundedLog
 from chronos_cli.connections import Patience
 from chronos_cli.operations.firing.refused_token import FILE, SIGNED
 from chronos_cli.trust import token_errors as refusals
-from tests.callback.hosts import Caller, free_port, serving
+from tests.callback.hosts import Caller, serving
 from tests.callback.shim_home import PATH
+from tests.ports import free_port
 
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a.b.c\r\nContent-Length: 60000\r\n"
 

@@ -14,9 +14,10 @@ import yaml
 
 from chronos_cli.config import load_config
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
-from tests.callback.hosts import Caller, free_port, recipe, serving
+from tests.callback.hosts import Caller, recipe, serving
 from tests.callback.shim_home import ShimHome, add_job
 from tests.conftest import require_module, require_program
+from tests.ports import free_port
 from tests.store.conftest import s3, s3_server  # noqa: F401 - fixtures
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.callback.wsgi import CallbackApplication
-from tests.callback.hosts import Caller, check, chunked, command, free_port, recipe, serving, which
+from tests.callback.hosts import Caller, check, chunked, command, recipe, serving, which
 from tests.callback.shim_home import PATH, ROOT, Reply
 from tests.conftest import require_module
+from tests.ports import free_port
 
 SERVERS = {"waitress": "waitress-serve", "gunicorn": "gunicorn", "granian": "granian"}
 

@@ -9,9 +9,10 @@ import time
 import pytest
 
 from tests.bench.callback_load import measure
-from tests.callback.hosts import Caller, free_port, serving
+from tests.callback.hosts import Caller, serving
 from tests.callback.shim_home import PATH
 from tests.fire_tokens import SigningKey
+from tests.ports import free_port
 
 
 @pytest.mark.bench

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.callback.hosts import Caller, command, free_port, serving
+from tests.callback.hosts import Caller, command, serving
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from chronos_cli.cli import main
-from tests.callback.hosts import Caller, free_port, serving
+from tests.callback.hosts import Caller, serving
 from tests.callback.shim_home import ROOT
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

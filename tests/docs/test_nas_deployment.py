@@ -10,9 +10,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.agent_home import free_port
 from tests.conftest import ROOT
 from tests.docs.pages import blocks
+from tests.ports import free_port
 from tests.postgres_process import running_postgres
 
 PAGE = "docs/nas/deployment.md"

@@ -18,9 +18,9 @@ from chronos_cli.nas_server.timers.group_commit import GroupCommit
 from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.meta import NasMeta
 from chronos_cli.nas_server.timers.postgres import PostgresBackend
-from tests.agent_home import free_port
 from tests.conftest import require_module
 from tests.nas_process import Callback, run_nas, running_nas
+from tests.ports import free_port
 from tests.silent_proxy import SilentProxy
 
 pytestmark = pytest.mark.service

@@ -23,8 +23,9 @@ from chronos_cli.operations.firing.refused_token import last_refused, note_refus
 from chronos_cli.trust.jti import check_memory
 from chronos_cli.trust.jwks import JwksCache
 from chronos_cli.trust.token_errors import JtiReusedError
-from tests.agent_home import ROOT, free_port
+from tests.agent_home import ROOT
 from tests.cli.conftest import spawn
+from tests.ports import free_port
 
 SUFFIXES = {".svg", ".url", ".service", ".timer"}
 SYSTEMCTL = "#!/bin/sh\nexit 0\n"

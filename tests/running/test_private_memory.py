@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from real_processes import eventually, is_running
 
-from tests.callback.hosts import free_port
 from tests.fire_tokens import AUDIENCE, SigningKey
+from tests.ports import free_port
 from tests.unprivileged import unprivileged
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
