@@ -76,6 +76,11 @@ def at_length(full, short):
     return short if os.environ.get("CHRONOS_TEST_SHORT") == "1" else full
 
 
+def thoroughly(full, few):
+    """How many cases of one promise are tried: `full` where everything is required, as in CI, else a sample of `few`."""
+    return full if os.environ.get("CHRONOS_TEST_REQUIRE_ALL") == "1" else few
+
+
 def require_program(*names):
     """The path of the first of these programs that is there; skips where there is none, or fails if all are required."""
     for name in names:

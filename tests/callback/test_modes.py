@@ -16,6 +16,7 @@ from chronos_cli.operations.firing import after_answer
 from chronos_cli.running.descriptors import pipe
 from chronos_cli.running.runner_channel import Reporter
 from tests.callback.shim_home import ROOT
+from tests.conftest import thoroughly
 
 
 def mode(home, monkeypatch, **variables):
@@ -237,11 +238,11 @@ def test_a_runner_is_lean(home, monkeypatch):
 
 
 def test_fires_of_many_threads_share_what_they_can(home, nas):
-    """Eight threads, forty jobs: each runs once, and NAS sees at most a connection for each thread.
+    """Eight threads, many jobs: each runs once, and NAS sees at most a connection for each thread.
 
     A run that ends before NAS has first said that it keeps its slots arms once more, over a connection of its own.
     """
-    names = [f"j{number}" for number in range(40)]
+    names = [f"j{number}" for number in range(thoroughly(40, 16))]
     for name in names:
         home.add(name, "every 1h", "true", ago=1)
     answers = []
@@ -254,7 +255,7 @@ def test_fires_of_many_threads_share_what_they_can(home, nas):
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [202] * 40
+    assert answers == [202] * len(names)
     for name in names:
         home.wait_for_rows(name, state="ok")
         assert len(home.rows(name)) == 1

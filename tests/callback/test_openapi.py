@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from chronos_cli.core.decision import Outcome
-from tests.callback.hosts import command, free_port, serving
+from tests.callback.hosts import command, serving
 from tests.callback.shim_home import PATH
 from tests.conftest import ROOT, require_module
+from tests.ports import free_port
 
 DOCUMENT = ROOT / "docs/openapi/shim.yaml"
 
@@ -60,6 +61,7 @@ def test_the_answers_have_the_shapes_of_the_document(home, document):
 
 
 @pytest.mark.service
+@pytest.mark.soak
 def test_generated_requests_find_no_fault(home, tmp_path):
     """schemathesis, with a good token and generated paths, methods and bodies, gets only what the document says."""
     require_module("schemathesis")

@@ -23,9 +23,21 @@ IMPORTED = (
     "requests",
     "jwt",
     "yaml",
+    "typer._click.decorators",
+    "chronos_cli.cli.app",
+    "chronos_cli.cli.quick",
+    "chronos_cli.config.zone",
     "chronos_cli.nas_client.client",
+    "chronos_cli.nas_server.timers.agents",
+    "chronos_cli.operations.arming.reconcile",
+    "chronos_cli.operations.assembly",
     "chronos_cli.operations.doctor",
+    "chronos_cli.operations.firing.run_end",
     "chronos_cli.operations.firing.tick",
+    "chronos_cli.providers.builtin",
+    "chronos_cli.running.local",
+    "chronos_cli.store.holds",
+    "chronos_cli.store.local",
 )
 """What many commands need: loaded once instead of in each fork."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from chronos_cli.cli.completion_scripts import FILES, SHELLS, script
 from tests.cli.conftest import ROOT, spawn
-from tests.conftest import require_program
+from tests.conftest import require_program, thoroughly
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -164,8 +164,8 @@ def test_zsh_completes(path_with_chronos, fixture_home, tmp_path, words, expecte
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("typed", ["", "good", "x", "g"])
-@pytest.mark.parametrize("words", [["job", "show"], ["arm"], ["logs"]])
+@pytest.mark.parametrize("typed", thoroughly(["", "good", "x", "g"], ["", "x"]))
+@pytest.mark.parametrize("words", thoroughly([["job", "show"], ["arm"], ["logs"]], [["job", "show"], ["arm"]]))
 def test_no_shell_runs_what_a_store_names(path_with_chronos, hostile_home, tmp_path, words, typed):
     """Tab in bash, zsh and fish over a store of somebody's making: ids are offered, nothing of it is run."""
     offered = bash_candidates([*words, typed], path_with_chronos, hostile_home)

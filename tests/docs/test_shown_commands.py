@@ -4,7 +4,6 @@ import ast
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.docs.pages import COMMANDS, SHOWN, blocks, needs_nas, pages
+from tests.ports import free_port
 
 NOT_RUN_HERE = {
     "docs/deploy/systemd.md": 1,
@@ -24,6 +24,9 @@ NOT_RUN_HERE = {
 }
 """How many blocks with commands of other vendors a page shows that are not run; any other page shows none."""
 
+LONG = ("docs/tasks/jobs-in-git.md", "docs/tasks/arm-from-ci.md", "docs/tasks/recover-from-an-outage.md")
+"""Pages whose commands take more than two seconds of a processor."""
+
 HOSTS = "tests/callback"
 """Runs the recipes of the deployment pages, each by a text that stands in it, since a server does not end."""
 
@@ -34,12 +37,6 @@ def _commands(page):
 
 def _to_run(page):
     return [block for block in _commands(page) if not block.left_out and not block.run_by]
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _own(page):
@@ -88,10 +85,17 @@ def test_every_recipe_of_a_server_is_run():
             assert any(len(text) > 5 and "\n" not in text and text in block.text for text in named), block
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if _own(page) and _to_run(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.soak] if page in LONG else [])
+        for page in pages()
+        if _own(page) and _to_run(page)
+    ],
+)
 def test_the_commands_of_a_page_work(page, tmp_path):
     """The page's commands, pasted in their order into one shell of a new user, all succeed."""
-    nas, callback = _free_port(), _free_port()
+    nas, callback = free_port(), free_port()
     chosen = _to_run(page)
     if needs_nas(page):
         chosen = [block for block in _to_run("docs/quickstart.md") if "chronos init" in block.text] + chosen

@@ -34,6 +34,7 @@ def test_every_page_is_on_the_site():
     assert sorted(listed) == sorted(pages)
 
 
+@pytest.mark.soak
 def test_the_site_can_be_made(sphinx, tmp_path):
     """Every page becomes one of the site; manual pages and scripts do not."""
     done = build(DOCS, tmp_path)
@@ -44,6 +45,7 @@ def test_the_site_can_be_made(sphinx, tmp_path):
     assert pages - made == set()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("link", ["configuration.md#nowhere", "nowhere.md", "schemas/nowhere.json", "#nowhere"])
 def test_a_broken_link_fails_the_site(sphinx, tmp_path, link):
     """A page, a file or an anchor that is not there is an error, not a site with a dead end."""

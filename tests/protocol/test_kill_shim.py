@@ -1,13 +1,14 @@
-"""kill -9 of the shim, and of the runner it starts, at every step; judged by files and NAS alone."""
+"""kill -9 of the shim, and of the runner it starts, at every step (by default at each second one); judged by files and NAS alone."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.conftest import thoroughly
 from tests.protocol.agents import KILL_AT, Agent, is_gone
 
-SHIM = ("claiming", "claimed", "arming", "provisioned", "armed")
-RUNNER = ("starting", "running", "started", "ended", "concluded", "recorded", "settled")
+SHIM = ("claiming", "claimed", "arming", "provisioned", "armed")[:: thoroughly(1, 2)]
+RUNNER = ("starting", "running", "started", "ended", "concluded", "recorded", "settled")[:: thoroughly(1, 2)]
 LOST = ("started", "ended")
 
 

@@ -33,7 +33,7 @@ def wait_for_pid(agent, job_id, *, count=1):
     return int((agent.home / f"diary-{job_id}.pid").read_text())
 
 
-@pytest.mark.parametrize("many", [16, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("many", [8, pytest.param(50, marks=pytest.mark.soak)])
 def test_many_fires_of_one_occurrence_run_it_once(agent, many):
     """Many processes at once: one runs the job, and the others end well, calling it a duplicate."""
     job_id = f"crowd-{many}"
@@ -51,7 +51,7 @@ def test_many_fires_of_one_occurrence_run_it_once(agent, many):
     assert agent.diary(job_id) == [due]
 
 
-@pytest.mark.parametrize("each", [6, pytest.param(17, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("each", [3, pytest.param(17, marks=pytest.mark.soak)])
 def test_many_commands_that_add_pause_and_fire_lose_nothing_of_each_other(agent, each):
     """Many processes change distinct jobs at once: whatever said that it is done, is there afterwards."""
     fired, paused, added = (

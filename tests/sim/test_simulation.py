@@ -2,7 +2,7 @@
 
 A failure prints a short story and its seed: `python -m tests.sim --seed N --explain` tells it again, and without
 `--explain` all that happened. CHRONOS_SIM_SCHEDULES sets how
-many the default run plays (2,000), CHRONOS_SIM_SOAK how many the soak does (a million), CHRONOS_SIM_SEED where that
+many the default run plays (200; 600 in CI), CHRONOS_SIM_SOAK how many the soak does (a million), CHRONOS_SIM_SEED where that
 begins.
 
 What the protocol survives is played one by one, and in twos and threes where the pair can be survived at all:
@@ -39,12 +39,12 @@ import pytest
 
 from chronos_cli.core.decision import Outcome
 from chronos_cli.core.job import Overlap
-from tests.conftest import at_length
+from tests.conftest import at_length, thoroughly
 from tests.sim import __main__ as command
 from tests.sim import answers, backends
 from tests.sim.config import LEAPING, OPERATIONS, TRANSITIONS
 from tests.sim.nas import CHARACTERS
-from tests.sim.play import Played, explained, play, play_wide, trace
+from tests.sim.play import CHUNK, Played, explained, play, play_wide, trace
 from tests.sim.sabotage import RULES, SELDOM, WORLDS, without
 from tests.sim.story import kind_of
 from tests.sim.troubles import NAMES
@@ -127,6 +127,9 @@ REACHED = {
 GO_THROUGH = ("OSError", "NotJsonError", "TypeError", "KeyError", "RecursionError", "ArithmeticError")
 """Errors of a disk and of a document, which nothing stops where the mend is taken out."""
 
+LATE = {"wake recomputation", "one bad record", "retries end", "early limit", "queued beside", "no row made anew"}
+"""Rules whose absence is noticed within 500 schedules, yet only after half a second."""
+
 FEW = 2_000
 """Fewer are not held to having reached every corner."""
 
@@ -159,8 +162,8 @@ def judge(played: Played, first: int) -> None:
 
 def test_the_protocol_holds_in_every_schedule_and_every_corner_was_visited():
     """Random schedules break no promise, and thousands together reach every row, crash point and character."""
-    count = int(os.environ.get("CHRONOS_SIM_SCHEDULES", "600"))
-    played = play_wide(0, count)
+    count = int(os.environ.get("CHRONOS_SIM_SCHEDULES", thoroughly(600, 200)))
+    played = play_wide(0, count) if count > CHUNK else play(0, count)  # a process that it starts imports all of it anew
     while (
         count >= FEW and not played.failures and unseen(played) and played.schedules < 3 * count
     ):  # a rare corner may be missed
@@ -175,11 +178,11 @@ def test_clocks_jump_years_and_come_back(nas):
 
     Under the tick alone the newest instant by any clock runs, and what that claimed is brought back.
     """
-    played = play(0, 120, nas=nas, **LEAPING)
+    played = play(0, thoroughly(120, 60), nas=nas, **LEAPING)
     judge(played, 0)
     for name in (
         "leaps ahead",
-        "leaps back",
+        *thoroughly(("leaps back",), ()),
         "back from a leap",
         *(() if nas else ("what it had claimed is brought back",)),
     ):
@@ -206,16 +209,18 @@ def test_jobs_that_replace_what_runs_lose_nothing():
 @pytest.mark.parametrize("character", answers.CHARACTERS)
 def test_answers_arm_and_nothing_is_lost(character):
     """Longer schedules at a NAS that takes the next wake from answers, and at one that only says so."""
-    played = play(0, 250, nas=True, characters=frozenset({character}), steps=50)
+    played = play(0, thoroughly(250, 80), nas=True, characters=frozenset({character}), steps=50)
     judge(played, 0)
     found = {("answer", name) for name in ("arms", "none", "settles and arms nothing", "without next")}
     found |= {("door", name) for name in ("plain", "a proxy answers 502", "a gateway answers 202", "it is lost")}
     wanted = found if character == answers.ARMS else {("answer", "without next"), ("door", "plain")}
+    if played.schedules < 250:  # the seldom ones may not be among them
+        wanted &= {("answer", "arms"), ("answer", "none"), ("door", "plain")}
     assert wanted <= played.covered.keys()
 
 
 @pytest.mark.parametrize(
-    "rule", [pytest.param(rule, marks=[pytest.mark.soak] if rule in SELDOM else []) for rule in sorted(RULES)]
+    "rule", [pytest.param(rule, marks=[pytest.mark.soak] if rule in SELDOM | LATE else []) for rule in sorted(RULES)]
 )
 def test_the_checker_notices_when_a_rule_is_taken_out(rule):
     """Without one rule of the protocol, and with all others in place, a promise is seen to break."""

@@ -6,8 +6,10 @@ import pytest
 
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict, check_key
 from chronos_cli.store.proof import MARKER_KEY, ensure_proven, prove_compare_and_swap
+from tests.conftest import thoroughly
 
 ROW = "cron/runs/a/20261120T153415Z.json"
+RACERS = thoroughly(20, 8)
 KEYS = pytest.mark.parametrize("key", [JOBS_KEY, ROW])
 
 
@@ -71,21 +73,21 @@ def test_listing_gives_sorted_keys_below_the_prefix(place):
     assert list(store.list("cron/none/")) == []
 
 
-def test_of_twenty_processes_making_one_row_one_wins(place):
-    """Twenty processes claim one occurrence by making its row: one makes it, and its bytes stand there."""
-    workers = [place.start("create", key=ROW) for _ in range(20)]
+def test_of_many_processes_making_one_row_one_wins(place):
+    """All of them claim one occurrence by making its row: one makes it, and its bytes stand there."""
+    workers = [place.start("create", key=ROW) for _ in range(RACERS)]
     printed = place.race(workers)
-    assert sorted(printed) == ["lost"] * 19 + ["won"]
+    assert sorted(printed) == ["lost"] * (RACERS - 1) + ["won"]
     assert place.open().read(ROW).data == str(workers[printed.index("won")].pid).encode()
 
 
 @KEYS
-def test_of_twenty_processes_replacing_one_version_one_wins(place, key):
-    """Twenty processes claim by replacing the same version: one does, and its bytes stand there."""
+def test_of_many_processes_replacing_one_version_one_wins(place, key):
+    """All of them claim by replacing the same version: one does, and its bytes stand there."""
     version = place.open().create(key, b"free")
-    workers = [place.start("replace", key=key, version=version) for _ in range(20)]
+    workers = [place.start("replace", key=key, version=version) for _ in range(RACERS)]
     printed = place.race(workers)
-    assert sorted(printed) == ["lost"] * 19 + ["won"]
+    assert sorted(printed) == ["lost"] * (RACERS - 1) + ["won"]
     assert place.open().read(key).data == str(workers[printed.index("won")].pid).encode()
 
 
@@ -103,16 +105,16 @@ def test_compare_and_swap_is_proven_and_leaves_no_trace(place):
     assert list(store.list("cron/")) == []
 
 
-def test_a_hundred_claims_in_one_document_from_eight_processes_end_without_error(place):
-    """Eight replicas claim a hundred jobs of one document: each job has one owner, and no process gives up."""
-    ids = [f"job{number}" for number in range(100)]
+def test_claims_in_one_document_from_many_processes_end_without_error(place):
+    """Replicas claim all jobs of one document at once: each job has one owner, and no process gives up."""
+    replicas, ids = thoroughly(8, 4), [f"job{number}" for number in range(thoroughly(100, 40))]
     document = {"jobs": [{"id": job_id, "claimed_by": None} for job_id in ids]}
     place.open().create(JOBS_KEY, json.dumps(document).encode())
-    workers = [place.start("claim_all", ids=ids[at * 12 :] + ids[: at * 12], me=f"p{at}") for at in range(8)]
+    workers = [place.start("claim_all", ids=ids[at * 12 :] + ids[: at * 12], me=f"p{at}") for at in range(replicas)]
     won = [int(text) for text in place.race(workers)]
     owners = [job["claimed_by"] for job in json.loads(place.open().read(JOBS_KEY).data)["jobs"]]
-    assert sum(won) == 100
-    assert [owners.count(f"p{at}") for at in range(8)] == won
+    assert sum(won) == len(ids)
+    assert [owners.count(f"p{at}") for at in range(replicas)] == won
 
 
 def test_a_bucket_is_proven_once(bucket):
