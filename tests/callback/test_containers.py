@@ -51,7 +51,7 @@ def test_the_manifests_are_valid(tmp_path):
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("mode", ["detached", "sync"])
+@pytest.mark.parametrize("mode", ["detached", pytest.param("sync", marks=pytest.mark.soak)])
 def test_two_replicas_without_a_shared_disk_run_a_job_once(tmp_path, key, nas, monkeypatch, s3, mode):  # noqa: F811
     """Every fire reaches both replicas at the same moment, twice; the bucket lets each occurrence run once."""
     diary = tmp_path / "diary"

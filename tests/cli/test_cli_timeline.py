@@ -269,7 +269,8 @@ def test_the_page_needs_nothing_and_lets_nothing_in(page):
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("dark", [False, True])
 def test_a_real_browser_shows_the_page(page, tmp_path, dark):
     """Chromium draws it in both schemes and runs nothing of what it holds; a click is not needed for the runs' words."""
     chromium = require_program("chromium", "google-chrome")

@@ -24,7 +24,7 @@ from chronos_cli.operations.firing.tick import tick
 from chronos_cli.running import liveness, lock, machine
 from chronos_cli.store.interface import DocumentStore, OutcomeUnknown
 from chronos_cli.store.memory import MemoryStore
-from tests.conftest import at_length
+from tests.conftest import at_length, thoroughly
 from tests.faults.world import World
 from tests.store.conftest import s3, s3_server  # noqa: F401 - fixtures
 from tests.store.faulty_proxy import FaultyProxy
@@ -64,7 +64,9 @@ def do(kind, world, documents=None, name="one"):
             return error
 
 
-@pytest.mark.parametrize("step", [13, pytest.param(at_length(1, 5), marks=pytest.mark.soak)], ids=["some", "each"])
+@pytest.mark.parametrize(
+    "step", [thoroughly(13, 31), pytest.param(at_length(1, 5), marks=pytest.mark.soak)], ids=["some", "each"]
+)
 @pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
 def test_no_fault_of_a_request_loses_doubles_or_blocks_an_occurrence(folder, s3, kind, step):  # noqa: F811
     """Each request in turn fails, in each of three ways, before a real S3 API; afterwards all goes well."""

@@ -225,6 +225,7 @@ def test_no_token_is_ever_logged(nas, agent):
 
 
 @pytest.mark.service
+@pytest.mark.soak
 def test_the_document_is_true_under_schemathesis(nas):
     """Generated requests, good and bad, are all answered as the document says."""
     require_module("schemathesis")

@@ -31,7 +31,7 @@ from chronos_cli.running import liveness, lock, machine, reboot
 from chronos_cli.store import atomic
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import ASIDE
-from tests.conftest import at_length
+from tests.conftest import at_length, thoroughly
 from tests.faults.world import PERIOD, World
 from tests.power.recorded import RecordedDisk, recording, restore
 
@@ -334,7 +334,9 @@ def faults_of(world, disk, scenario, boots, *, chances=(), first=False, step=1):
 
 
 @pytest.mark.parametrize(
-    ("chances", "step"), [(1, 2), pytest.param(at_length(12, 4), 1, marks=pytest.mark.soak)], ids=["few", "many"]
+    ("chances", "step"),
+    [(1, thoroughly(2, 5)), pytest.param(at_length(12, 4), 1, marks=pytest.mark.soak)],
+    ids=["few", "many"],
 )
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_power_cut_at_any_write_leaves_a_home_that_goes_on(folder, boots, name, chances, step):
