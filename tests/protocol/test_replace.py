@@ -1,12 +1,15 @@
 """Jobs with `overlap: replace`, whoever comes for the next occurrence, and whoever sees to the run that goes."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from chronos_cli.cli.commands.tick import _show
 from chronos_cli.core.job import Overlap
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
@@ -92,8 +95,14 @@ def by_fire(world):
 
 
 def by_tick(world):
-    assert world.tick().failed == {}
-    return "queued"
+    done = world.tick()
+    assert done.failed == {}
+    said = []
+    _show(SimpleNamespace(quiet=False, note=said.append, line=said.append, warn=said.append), done)
+    if done.owed:
+        assert said[0] == "nothing was started"
+        assert re.fullmatch(r"a  \d+T\d+Z  queued: \d+T\d+Z was still under way", said[1])
+    return done.owed[0].state.value if done.owed else "claimed"
 
 
 DOORS = {"fire": by_fire, "tick": by_tick}

@@ -91,10 +91,12 @@ def _document(ticked: TickResult) -> dict[str, object]:
 
 def _show(out: Output, ticked: TickResult) -> None:
     if not ticked.started and not ticked.failed:
-        out.note("nothing was due")
+        out.note("nothing was started" if ticked.owed else "nothing was due")
     # Whoever runs it every minute, cron with its mails above all, wants to hear of trouble alone.
     for row in () if out.quiet else ticked.rows:
         out.line(f"{row.job_id}  {row.run_id}  {row.state.value}{f': {row.reason}' if row.reason else ''}")
+    for row in () if out.quiet else ticked.owed:
+        out.line(f"{row.job_id}  {row.run_id}  {row.state.value}{f': {row.because}' if row.because else ''}")
     if len(ticked.started) > len(ticked.rows) and not out.quiet:
         out.line(f"{len(ticked.started) - len(ticked.rows)} started")
     for job_id, error in ticked.failed.items():

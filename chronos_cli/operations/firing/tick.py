@@ -48,6 +48,8 @@ class TickResult:
     unarmed: dict[str, ChronosError]
     doubts: dict[str, TimeDoubt]
     """Doubts about next times that no look of this tick has put right."""
+    owed: tuple[Row, ...] = ()
+    """The rows of what was due and is not started by this tick: queued, skipped or missed."""
 
     @property
     def unsuccessful(self) -> tuple[Row, ...]:
@@ -76,6 +78,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
     running: list[tuple[str, Running]] = []
     started: list[str] = []
     rows: list[Row] = []
+    owed: list[Row] = []
     failed: dict[str, ChronosError] = {
         job.id: _unconfirmed(job, now) for job in due if _is_doubtful(job, now, ctx.trust)
     }
@@ -91,6 +94,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
             if isinstance(looked, ChronosError):
                 failed[job.id] = looked
                 continue
+            owed += looked.decision.owed
             error = _launch(ctx, job.id, looked, launcher, running)
             if error is not None:
                 failed[job.id] = error
@@ -108,6 +112,7 @@ def tick(ctx: Context, launcher: Launcher, *, max_parallel: int = 0, leave_s: fl
         rows=tuple(rows),
         failed=failed,
         unarmed=unarmed,
+        owed=tuple(owed),
         doubts={job_id: doubt for job_id, doubt in doubts.items() if doubt is not None},
     )
 
