@@ -95,11 +95,12 @@ def open_folder(root: str | os.PathLike[str], *names: str, make: bool = False, g
             missing.append(name)
             path = above
     for name in (*reversed(missing), *names):
+        path = os.path.join(path, name)
         try:
-            below = _enter(fd, name, os.path.join(path, name), make=make, give=give)
+            below = _enter(fd, name, path, make=make, give=give)
         finally:
             os.close(fd)
-        fd, path = below, os.path.join(path, name)
+        fd = below
     return fd
 
 
@@ -127,6 +128,17 @@ def place_of(root: str | os.PathLike[str], key: str, *, make: bool = False) -> P
         raise
     os.close(folder)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def leads_nowhere(root: str | os.PathLike[str], key: str) -> bool:
+    """Return whether a link on the way to `key` leads to nothing: its target may be on a volume not mounted now."""
+    top = os.fspath(root)
+    place = os.path.join(top, key)
+    while len(place) >= len(top) and place not in {"", "/"}:
+        if os.path.islink(place) and not os.path.exists(place):
+            return True
+        place = os.path.dirname(place)
+    return False
 
 
 def place_at(path: str | os.PathLike[str], *, make: bool = False) -> Place:
@@ -285,7 +297,7 @@ def _enter(fd: int, name: str, path: str, *, make: bool, give: bool) -> int:
                 opened.append(at)
                 suspects += [] if suspect is None else [suspect]
             else:
-                owner = os.fstat(found).st_uid
+                owner = os.fstat(found).st_uid if suspects else None
                 if all(uid == owner for uid in suspects):
                     return _made_durable(found, at) if make else found
                 os.close(found)

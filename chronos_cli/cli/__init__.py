@@ -33,6 +33,7 @@ def _run(arguments: list[str]) -> int:
 
         return run_claimed()
     if arguments[:2] == ["fire", "--warm"]:
+        from chronos_cli.cli import fast_exit  # noqa: F401 - by which each runner that it forks ends
         from chronos_cli.operations.firing.warm_runner import main as run_warm
 
         return run_warm(arguments[2:])

@@ -45,6 +45,10 @@ def spawn_group(
     Raises ActionError where the program cannot be run, StartError where no process can be had right now.
     """
     die_with_parent = _parent_death_signal()
+    try:  # before the fork: each page that the child writes to is copied first
+        program = _bytes(cwd), [_bytes(word) for word in argv], _all_bytes(environment)
+    except UnicodeEncodeError as error:
+        raise ActionError(f"cannot run '{argv[0]}' in {cwd}: {error}") from error
     keep = {0, 1, 2, lock_fd}
     unwanted = inheritable(keep)
     report_read, report_write = pipe()
@@ -61,7 +65,7 @@ def spawn_group(
                 if os.getppid() != parent:
                     os._exit(1)
                 guard.watch(os.getpid())
-                _become(argv, cwd, environment, standard, lock_fd, unwanted)
+                _become(*program, standard, lock_fd, unwanted)
             except BaseException as error:  # noqa: BLE001 - nothing may get past this line in the copy of our process
                 _say_why_not(report_write, error)
     except OSError as error:
@@ -79,8 +83,8 @@ def spawn_group(
 
 
 def _become(
-    argv: Sequence[str], cwd: str, environment: Mapping[str, str], standard: tuple[int, int, int], lock_fd: int,
-    unwanted: Sequence[int],
+    cwd: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], standard: tuple[int, int, int],
+    lock_fd: int, unwanted: Sequence[int],
 ) -> NoReturn:  # fmt: skip
     for number in ORDINARY_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -90,9 +94,12 @@ def _become(
     os.set_inheritable(lock_fd, True)
     for fd in unwanted:
         os.close(fd)
-    os.chdir(_bytes(cwd))
-    given = {_bytes(name): _bytes(value) for name, value in environment.items()}
-    os.execvpe(_bytes(argv[0]), [_bytes(word) for word in argv], given)  # noqa: S606 - no shell, on purpose
+    os.chdir(cwd)
+    os.execvpe(argv[0], argv, environment)  # noqa: S606 - no shell, on purpose
+
+
+def _all_bytes(environment: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {_bytes(name): _bytes(value) for name, value in environment.items()}
 
 
 def _bytes(text: str) -> bytes:

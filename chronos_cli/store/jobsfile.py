@@ -93,17 +93,23 @@ class JobsFile:
 
     @classmethod
     def parse(
-        cls, data: bytes, *, where: str = JOBS_KEY, beside: Mapping[str, Mapping[str, Any]] | None = None
+        cls,
+        data: bytes,
+        *,
+        where: str = JOBS_KEY,
+        beside: Mapping[str, Mapping[str, Any]] | None = None,
+        known: JobsFile | None = None,
     ) -> Self:
         """Read a file's bytes. Raises StoreError, naming `where`, for whatever is not certainly a file of jobs.
 
         `beside`: fields of jobs, by id, that another program keeps elsewhere; those that the file has win. What is put
-        is written to the file as far as it differs from both.
+        is written to the file as far as it differs from both. `known`: what was read before, whose records are taken
+        over where they stand unchanged.
         """
         text = _decode(data, where)
         try:
             with collector_paused():
-                return cls._read(text, where).beside(beside or {})
+                return cls._read(text, where, known).beside(beside or {})
         except ValueError as error:
             raise StoreError(f"{where} cannot be parsed: {error}") from error
 
@@ -113,7 +119,8 @@ class JobsFile:
         return self
 
     @classmethod
-    def _read(cls, text: str, where: str) -> Self:
+    def _read(cls, text: str, where: str, known: JobsFile | None) -> Self:
+        before = known._items if known is not None and isinstance(known._items, ArrayItems) else None  # noqa: SLF001
         start = skip_space(text, 1 if text.startswith(_BOM) else 0)
         found: list[Container] = []
 
@@ -121,13 +128,15 @@ class JobsFile:
             bracket = text[at : at + 1]
             if key != _JOBS or bracket not in {"[", "{"}:
                 return scan_any(text, at)
-            found.append(scan_array(text, at) if bracket == "[" else scan_object(text, at, inside=_any_member))
+            found.append(
+                scan_array(text, at, known=before) if bracket == "[" else scan_object(text, at, inside=_any_member)
+            )
             return found[-1], found[-1].end
 
         holder: Member | None
         jobs: Container | None
         if text[start : start + 1] == "[":
-            top = scan_array(text, start)
+            top = scan_array(text, start, known=before)
             holder, jobs = None, top
         elif text[start : start + 1] == "{":
             top = scan_object(text, start, inside=inside)
@@ -307,8 +316,8 @@ class JobsFile:
         """The records left that have this id but for case."""
         if self._first is None:
             self._first = {}
-            for index in range(len(self._values)):
-                name = self._id(index)
+            for index, value in enumerate(self._values):
+                name = value.get("id") if self._keys is None and type(value) is dict else self._id(index)
                 if isinstance(name, str) and self._first.setdefault(name.lower(), index) != index:
                     self._again.setdefault(name.lower(), []).append(index)
         wanted = job_id.lower()

@@ -4,6 +4,9 @@ Asking the decoder for one item after the other costs half as much again as one 
 only within a call. So a long array is decoded in pieces of many items, cut where an item seems to end. The cut is
 proven by the decoding itself: from the start of one item, what comes before the cut has to be whole items with nothing
 left over, or the rest is read item by item. Where an item stands within its piece is found out only when asked.
+
+A process that has read the array before decodes only what is new: from the start of an item on, the same text is the
+same items.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from chronos_cli.store.jsontext import Container, Member, after_comma, closing, scan_any, scan_value, skip_space
@@ -18,6 +22,8 @@ from chronos_cli.store.jsontext import Container, Member, after_comma, closing, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_HEAD: Final = 256
+"""Characters by which the start of an item is looked for again: enough to hold the id of a job."""
 PIECE: Final = 1 << 16
 """Characters in a piece, at least: enough items to share their keys, few enough to look for one again."""
 
@@ -61,15 +67,22 @@ class ArrayItems(Sequence[Member]):
             yield Member(at, end, at, value)
             at = after_comma(self._text, end) or end
 
+    def chunks(self) -> Iterator[tuple[str, list[Any], str]]:
+        """Give the text of each piece but the last, up to the next one's start, its values, and how the next begins."""
+        for (first, at), (following, end) in pairwise(self._pieces):
+            yield self._text[at:end], self.values[first:following], self._text[end : end + _HEAD]
 
-def scan_array(text: str, start: int, *, piece: int = PIECE) -> Container:
-    """The array whose bracket is at `start`. Raises ValueError."""
+
+def scan_array(text: str, start: int, *, piece: int = PIECE, known: ArrayItems | None = None) -> Container:
+    """The array whose bracket is at `start`; `known`: an array of which much may stand here too. Raises ValueError."""
     values: list[Any] = []
     pieces: list[tuple[int, int]] = []
     items = ArrayItems(text, values, pieces)
     at = skip_space(text, start + 1)
     if text[at : at + 1] == "]":
         return Container(start=start, end=at + 1, items=items)
+    if known is not None:
+        at = _take_known(text, at, known, values, pieces)
     at = _scan_pieces(text, at, piece, values, pieces)
     while True:
         pieces.append((len(values), at))  # what is read singly is also found singly
@@ -79,6 +92,28 @@ def scan_array(text: str, start: int, *, piece: int = PIECE) -> Container:
         if after is None:
             return Container(start=start, end=closing(text, end, "]"), items=items)
         at = after
+
+
+def _take_known(text: str, at: int, known: ArrayItems, values: list[Any], pieces: list[tuple[int, int]]) -> int:
+    """Take over the pieces that stand at `at` as they stood before, and decode what came between.
+
+    Returns where the item starts that is to be read next.
+    """
+    for chunk, before, head in known.chunks():
+        some = before if text.startswith(chunk, at) else None
+        end = at + len(chunk)
+        if some is None:
+            end = text.find(head, at)
+            if end == at:  # what stood there is gone
+                continue
+            between = text[at : max(end, at)].rstrip(" \t\n\r")
+            some = _whole_items(between[:-1]) if between.endswith(",") else None
+            if not some:
+                break
+        pieces.append((len(values), at))
+        values += some
+        at = end
+    return at
 
 
 def _scan_pieces(text: str, at: int, piece: int, values: list[Any], pieces: list[tuple[int, int]]) -> int:

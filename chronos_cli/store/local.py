@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import DocumentError, LockTimeoutError, StoreError
-from chronos_cli.files import Place, open_folder, place_of, read_file
+from chronos_cli.files import Place, leads_nowhere, open_folder, place_of, read_file
 from chronos_cli.store.atomic import (
     NEW_FILE_MODE,
     NotDurableError,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.split import RuntimeRows
 
 LOCK_NAME: Final = ".jobs.lock"
+_LOCK_KEY: Final = f"{JOBS_KEY.rpartition('/')[0]}/{LOCK_NAME}"
 MAX_FILE_BYTES: Final = 256 * 2**20
 """The largest file that is read: 10,000 jobs take ten megabytes. What is larger would take this process's memory."""
 
@@ -86,16 +87,15 @@ class LocalStore(DocumentStore):
 
     def read(self, key: str) -> Document | None:
         """The file's bytes; None only when it certainly is not there."""
-        path = self._path(key)
         try:
-            with place_of(self._home, key) as place:
+            with place_of(self._home, check_key(key)) as place:
                 fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            if _led_nowhere(self._home, path):
-                raise _not_read(key, path, error) from error
+            if leads_nowhere(self._home, key):
+                raise _not_read(key, self._path(key), error) from error
             return None
         except OSError as error:
-            raise _not_read(key, path, error) from error
+            raise _not_read(key, self._path(key), error) from error
         try:
             found = os.fstat(fd)
             if stat.S_ISDIR(found.st_mode):
@@ -106,7 +106,7 @@ class LocalStore(DocumentStore):
                 raise OSError(errno.EFBIG, f"it is larger than {MAX_FILE_BYTES} bytes")
             data = _read_all(fd, found.st_size)
         except OSError as error:
-            raise _not_read(key, path, error) from error
+            raise _not_read(key, self._path(key), error) from error
         finally:
             os.close(fd)
         split = self._split(key)
@@ -116,9 +116,8 @@ class LocalStore(DocumentStore):
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
         """Make the file, private to its owner. Raises VersionConflict if it exists."""
-        path = self._path(key)
-        self._split(key)  # jobs are not added to a store of which one half cannot be read
-        with self.exclusive(key), _reported("create", path), place_of(self._home, key, make=True) as place:
+        self._split(check_key(key))  # jobs are not added to a store of which one half cannot be read
+        with self.exclusive(key), _reported("create", self._home, key), place_of(self._home, key, make=True) as place:
             try:
                 return write_new(place, data, durable=durable)
             except FileExistsError:
@@ -126,8 +125,7 @@ class LocalStore(DocumentStore):
 
     def replace(self, key: str, data: bytes, version: str, *, durable: bool = True) -> str:
         """Replace the file if it is at `version`; a symbolic link stays one. Raises VersionConflict if it is not."""
-        path = self._path(key)
-        with self.exclusive(key), _reported("write", path):
+        with self.exclusive(check_key(key)), _reported("write", self._home, key):
             try:
                 with place_of(self._home, key) as place, self._guard(key, place):
                     found = place.stat()
@@ -139,7 +137,7 @@ class LocalStore(DocumentStore):
                         self._keep_copy(place, found)
                     return write_over(place, data, found, durable=durable) + (f"{_AND}{mark}" if mark else "")
             except FileNotFoundError:
-                if path.exists():
+                if self._path(key).exists():
                     raise
                 raise VersionConflict(key) from None
 
@@ -162,7 +160,7 @@ class LocalStore(DocumentStore):
                         else:
                             keys.append(base + entry.name)
             except OSError as error:
-                if isinstance(error, FileNotFoundError) and not _led_nowhere(self._home, folder):
+                if isinstance(error, FileNotFoundError) and not leads_nowhere(self._home, base.rstrip("/")):
                     continue
                 said = disk_error("list", folder, error)
                 if folder.parent.name != RUNS and base != ARMS_PREFIX:
@@ -175,7 +173,7 @@ class LocalStore(DocumentStore):
     def delete(self, key: str, *, durable: bool = True) -> None:
         """Remove the file. Without `durable` a power cut may bring it back."""
         path = self._path(key)
-        with self.exclusive(key), _reported("delete", path):
+        with self.exclusive(key), _reported("delete", self._home, key):
             try:
                 names = key.split("/")
                 folder = open_folder(self._home, *names[:-1])
@@ -203,13 +201,13 @@ class LocalStore(DocumentStore):
         if key != JOBS_KEY or getattr(self._held, "jobs", False):
             yield
             return
-        path = self._path(key).with_name(LOCK_NAME)
+        path = self._home / _LOCK_KEY
         # Threads of one process take turns among themselves: each is woken at once, and one alone asks for the file's.
         if not self._turn.acquire(timeout=self._lock_timeout_s):
             raise LockTimeoutError(f"{path} is locked by another thread of this process; nothing was written")
         with ExitStack() as stack:
             stack.callback(self._turn.release)
-            with _reported("lock", path):
+            with _reported("lock", self._home, _LOCK_KEY):
                 place = stack.enter_context(self._place_of_lock(path))
                 self._make_lock(place)
                 # A lock file that we may only read locks just as well on a local disk.
@@ -335,18 +333,6 @@ def _read_all(fd: int, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def _led_nowhere(home: Path, path: Path) -> bool:
-    """Return whether a link on the way leads to nothing: its target may be on a volume that is not mounted now."""
-    place = path
-    while len(place.parts) >= len(home.parts):
-        if place.is_symlink() and not place.exists():
-            return True
-        if place == place.parent:
-            break
-        place = place.parent
-    return False
-
-
 def _not_read(key: str, path: Path, error: OSError) -> StoreError:
     """The error of a file that could not be read: of one document alone, unless it is the one of all jobs."""
     said = disk_error("read", path, error)
@@ -354,14 +340,14 @@ def _not_read(key: str, path: Path, error: OSError) -> StoreError:
 
 
 @contextmanager
-def _reported(action: str, path: Path) -> Iterator[None]:
+def _reported(action: str, home: Path, key: str) -> Iterator[None]:
     """Turn what the disk says into an error of ours."""
     try:
         yield
     except NotDurableError as error:
         raise StoreError(
-            f"{path} was written, but its folder could not be made durable: {error}",
+            f"{home / key} was written, but its folder could not be made durable: {error}",
             hint="check that disk; the change is there now but may not survive a power cut",
         ) from error
     except OSError as error:
-        raise disk_error(action, path, error) from error
+        raise disk_error(action, home / key, error) from error

@@ -152,7 +152,8 @@ class Repository:
     def _parsed(self, found: Document) -> JobsFile:
         """The jobs of a document. Raises StoreError, naming the copy to go back to where nothing better is known."""
         try:
-            return JobsFile.parse(found.data, beside=found.beside)
+            known = None if self._jobs is None else self._jobs.value
+            return JobsFile.parse(found.data, beside=found.beside, known=known)
         except StoreError as error:
             if error.hint != StoreError.default_hint:
                 raise

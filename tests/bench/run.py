@@ -93,6 +93,10 @@ def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, roun
     key = SigningKey.rs256()
     with serve_jwks(key) as jwks:
         scene = FireScene.make(folder / "fire", nas.url, nas.add_agent("fire"), jwks.url, key, 100)
+        answered = {
+            name: FireScene.make(folder / name, nas.url, nas.add_agent(name), jwks.url, key, 100, *options)
+            for name, options in (("answer", ("--answer",)), ("detached", ("--detach", "--answer")))
+        }
 
         def check(run: object) -> None:
             scene.check(run)  # type: ignore[arg-type]
@@ -107,6 +111,16 @@ def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, roun
             Arm(name="chronos list --offline, 100 jobs", argv=[chronos, "list", "--offline"], env=env),
             Arm(name="chronos --help", argv=[chronos, "--help"], env=env),
             Arm(name="chronos fire, whole", argv=scene.argv, env=scene.env, prepare=scene.prepare, check=check),
+            *(
+                Arm(
+                    name=f"chronos fire {' '.join(other.options)}, whole",
+                    argv=other.argv,
+                    env=other.env,
+                    prepare=other.prepare,
+                    check=other.check,
+                )
+                for other in answered.values()
+            ),
         ]
         if peer is not None:
             (folder / "peer").mkdir()
@@ -122,6 +136,7 @@ def starts(watch: Stopwatch, folder: Path, nas: NasProcess, report: Report, roun
         ("chronos list --offline, 100 jobs", TYPER): 1.35,
         ("chronos --help", TYPER): 2.5,
         ("chronos fire, whole", BOTH): 1.45,
+        ("chronos fire --detach --answer, whole", BOTH): 1.0,
     }
     for name, samples in found.items():
         ratios = [compared(samples.ratio(found[base]), bars.get((name, base))) for base in (PASS, TYPER, BOTH)]

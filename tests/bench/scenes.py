@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,17 +107,22 @@ class FireScene:
     access: AgentAccess
     key: SigningKey
     count: int = 100
+    options: tuple[str, ...] = ()
+    """More options of the fire; with `--answer` the token asks for the next wake in the answer."""
 
     @classmethod
-    def make(cls, home: Path, portal: str, access: AgentAccess, jwks: str, key: SigningKey, count: int) -> FireScene:
+    def make(
+        cls, home: Path, portal: str, access: AgentAccess, jwks: str, key: SigningKey, count: int, *options: str
+    ) -> FireScene:
         """Configure the home for a running NAS and a running JWKS endpoint."""
         write_config(home, portal=portal, audience=access.audience, jwks=jwks)
-        return cls(home=home, portal=portal, access=access, key=key, count=count)
+        return cls(home=home, portal=portal, access=access, key=key, count=count, options=options)
 
     @property
     def argv(self) -> list[str]:
         """The fire."""
-        return [console_script("chronos"), "fire", "--job-id", JOB, "--token-file", str(self.home / "fire.jwt")]
+        fire = [console_script("chronos"), "fire", "--job-id", JOB, "--token-file", str(self.home / "fire.jwt")]
+        return [*fire, *self.options]
 
     @property
     def env(self) -> dict[str, str]:
@@ -131,7 +137,8 @@ class FireScene:
             due -= timedelta(seconds=1)
         # The job tells when it exists: its output is the time of day.
         write_jobs(self.home, self.count, due=due, command=("date", "+%s%N"))
-        token = self.key.token(iss=self.portal, aud=self.access.audience, job_id=JOB, fire_at=due.isoformat())
+        claims = {"arm": "answer", "generation": 1} if "--answer" in self.options else {}
+        token = self.key.token(iss=self.portal, aud=self.access.audience, job_id=JOB, fire_at=due.isoformat(), **claims)
         (self.home / "fire.jwt").write_text(token)
 
     def row(self) -> Mapping[str, Any]:
@@ -143,12 +150,23 @@ class FireScene:
     def check(self, run: Run) -> None:
         """Raise RuntimeError unless the job ran and its next wake is armed."""
         try:
-            row = self.row()
+            row = self._settled() if "--detach" in self.options else self.row()
         except ValueError:
             raise RuntimeError(f"the fire left no row: {run.output!r}") from None
         arm = json.loads((self.home / "cron" / "arms" / f"{JOB}.json").read_text())
-        if row["state"] != "ok" or arm["state"] != "confirmed":
+        carried = "--answer" in self.options and b'"next"' in run.output
+        if row["state"] != "ok" or arm["state"] not in ({"confirmed", "answered"} if carried else {"confirmed"}):
             raise RuntimeError(f"the fire did not do its work: {row} {arm} {run.output!r}")
+
+    def _settled(self) -> Mapping[str, Any]:
+        """The row once a detached run is out of its job's hand; it competes with no other command then."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            job = json.loads((self.home / "cron" / "jobs.json").read_text())["jobs"][0]
+            if self.row()["state"] == "ok" and not job["chronos"].get("open"):
+                break
+            time.sleep(0.02)
+        return self.row()
 
     def until_job(self, run: Run) -> float:
         """Seconds from the command's start until its job's process existed and had the time of day."""

@@ -293,7 +293,7 @@ def test_what_the_disk_refuses_names_the_file_its_owner_and_us(tmp_path):
     assert "; running as " in line
 
     def not_durable():
-        with local._reported("write", tmp_path / "x"):
+        with local._reported("write", tmp_path, "x"):
             raise local.NotDurableError("no fsync")
 
     line = said(not_durable)

@@ -75,7 +75,7 @@ def test_a_failure_says_why(run, program, status, number, reason):
 def test_a_program_that_is_not_there_is_an_action_error(run):
     """Neither a missing program, nor one without the right to be run, leaves a process or a zombie."""
     before = _children()
-    for argv in (["/no/such/program"], ["no-such-program-either"], ["/etc/passwd"], ["/"]):
+    for argv in (["/no/such/program"], ["no-such-program-either"], ["/etc/passwd"], ["/"], ["echo", "half \ud800"]):
         with pytest.raises(ActionError, match="cannot run"):
             run(argv)
     assert _children() <= before

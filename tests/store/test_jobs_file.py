@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError
+from chronos_cli.store import jsontext
 from chronos_cli.store.jobsfile import JobsFile
-from chronos_cli.store.jsonarray import scan_array
+from chronos_cli.store.jsonarray import PIECE, scan_array
 from chronos_cli.store.jsontext import same
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, 123456, tzinfo=UTC)
@@ -232,6 +233,65 @@ def test_a_cut_in_the_wrong_place_is_noticed():
         for broken in (text[:-1], text[:-2] + "]", text.replace('"z"', '"z', 1), text[:-1] + ",]"):
             with pytest.raises(ValueError):
                 scan_array(broken, 0, piece=piece)
+
+
+def outcome(text, **options):
+    """The values and places in an array, None where it is none."""
+    try:
+        found = scan_array(text, 0, **options)
+    except ValueError:
+        return None
+    return found.end, [tuple(item)[:4] for item in found.items], [found.items[at] for at in range(len(found.items))]
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(
+    before=st.lists(VALUES | RECORDS, max_size=12),
+    edits=st.lists(
+        st.tuples(st.sampled_from(("put", "drop", "add", "move")), st.integers(0, 12), VALUES | RECORDS), max_size=4
+    ),
+    typo=st.none() | st.tuples(st.integers(0, 4000), st.integers(0, 3), st.sampled_from(["", *',]}" \\'])),
+    layout=LAYOUTS,
+    pieces=st.tuples(st.sampled_from((1, 7, 64, 1 << 16)), st.sampled_from((1, 7, 64, 1 << 16))),
+)
+def test_what_was_read_before_is_taken_over_only_where_it_still_stands(before, edits, typo, layout, pieces):
+    """Whatever became of a text, reading it with the one before it at hand finds what reading it alone does."""
+    old = json.dumps(before, **layout)
+    after = list(before)
+    for what, at, item in edits:
+        if what == "add":
+            after.insert(at, item)
+        elif after and what == "put":
+            after[at % len(after)] = item
+        elif after:
+            taken = after.pop(at % len(after))
+            after += [taken] if what == "move" else []
+    new = json.dumps(after, **layout)
+    if typo is not None:
+        at, length, put = typo
+        new = new[: at % len(new)] + put + new[at % len(new) + length :]
+    if new.startswith("["):
+        known = scan_array(old, 0, piece=pieces[0]).items
+        assert repr(outcome(new, piece=pieces[1], known=known)) == repr(outcome(new, piece=pieces[1]))
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_a_record_that_stands_as_before_is_not_decoded_again(count, monkeypatch):
+    """Of many jobs of which one changed, that one is decoded; of more than fit into a piece, its piece."""
+    jobs = [{"id": f"job-{number}", "prompt": "x" * 300} for number in range(count)]
+    before = JobsFile.parse(json.dumps({"jobs": jobs, "updated_at": "then"}, indent=2).encode())
+    jobs[70]["prompt"] = "other"
+    decoded, scan = [], jsontext._scan
+
+    def scanned(text, at):
+        value, end = scan(text, at)
+        decoded.append(end - at)
+        return value, end
+
+    monkeypatch.setattr(jsontext, "_scan", scanned)
+    after = JobsFile.parse(json.dumps({"jobs": jobs, "updated_at": "now"}, indent=2).encode(), known=before)
+    assert sum(decoded) < (1500 if count == 100 else 1.1 * PIECE)
+    assert [record.value for record in after.records] == jobs
 
 
 # -- what others wrote ---------------------------------------------------------------------------------------------

@@ -39,9 +39,10 @@ def main() -> int:
 def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: Interrupts) -> int:
     payload = json.loads(given)
     launching = payload["launching"]
-    config = load_config(environ=os.environ, home=launching["home"], flags=launching.get("flags"))
+    environ = dict(os.environ)  # each look into os.environ decodes
+    config = load_config(environ=environ, home=launching["home"], flags=launching.get("flags"))
     outside = ProcessEnvironment(
-        environ=dict(os.environ), secrets=secrets, interrupts=interrupts, budget_s=launching.get("budget_s")
+        environ=environ, secrets=secrets, interrupts=interrupts, budget_s=launching.get("budget_s")
     )
     ctx = open_home(config, outside, armed=launching.get("armed", True))
     begun = begin(ctx, RunTicket.from_json(payload["claim"]))
