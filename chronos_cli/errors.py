@@ -77,7 +77,7 @@ class ConfigError(UsageError):
 
     code = "config"
     http_status = 503
-    default_hint = "see `chronos config show --origin`"
+    default_hint = "put that setting right"
 
 
 class ForeignHomeError(ConfigError):

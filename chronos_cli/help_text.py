@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 _MARGIN: Final = 24
+_INVALID = r"(?i)^invalid value for ('[^']+')(?: \(env var: '\w+'\))?: "
+_SAID: Final = (
+    (rf"{_INVALID}'(.*)' is not a valid int(?:eger)?(?: range)?$", r"\1 is '\2', which is no whole number"),
+    (rf"{_INVALID}(\S+) is not in the range (\d+)<=x<=(\d+)$", r"\1 is \2, not from \3 to \4"),
+    (rf"{_INVALID}(\S+) is not in the range x>=(\d+)$", r"\1 is \2, less than \3"),
+    (r"(?i)^option '([^']+)' requires an argument$", r"\1 needs a value"),
+    (r"(?i)^got unexpected extra arguments?(?:\(s\))? \((\S+).*\)$", r"'\1' is one word too many"),
+)
+"""What the parser says, and what is said in its place."""
 
 
 def section(title: str, rows: list[tuple[str, str]]) -> list[str]:
@@ -29,6 +38,16 @@ def paragraphs(text: str) -> list[str]:
             lines.append("")
         lines += wrapped(" ".join(paragraph.split()))
     return lines
+
+
+def plain_usage(message: str) -> str:
+    """Return what the parser of the command line has to say, on one line and in words for people."""
+    import re
+
+    text = " ".join(message.split()).rstrip(".")
+    for said, plain in _SAID:
+        text = re.sub(said, plain, text)
+    return text
 
 
 def wrapped(text: str, *, width: int = 78, hang: int = 0) -> list[str]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _GAP: Final = 2
+WHOLE: Final = 1_000
+"""Wider than any screen: what is kept of a column that is to stay whole."""
+
 _FORCED: Final = 4
 """The least width of a column on a screen that is too narrow for all."""
 
@@ -20,12 +23,14 @@ class Column:
     """A column of a table.
 
     `least`: the width to which it may be cut, 0 where its cells stay whole. `drop`: the rank by which columns go where
-    all cannot stay, the highest first; 0 stays.
+    all cannot stay, the highest first; 0 stays. `keep`: so many columns of it are cut only where nothing else is left
+    to give way: an id is there to be typed on.
     """
 
     title: str
     least: int = 0
     drop: int = 0
+    keep: int = 0
 
 
 def width_of(text: str) -> int:
@@ -73,23 +78,31 @@ def fitted(
 ) -> tuple[list[str], list[list[str]]]:
     """Return titles and rows whose lines take at most `width` columns, as far as there is anything left to cut.
 
-    The widest columns are cut first, down to their least; then whole columns go; then all are cut.
+    The widest columns are cut first, down to their least; then whole columns go; then what is kept is cut; then all.
     """
-    kept = list(range(len(columns)))
     widths = [max(map(width_of, cells)) for cells in zip((c.title for c in columns), *rows, strict=True)]
-    while True:
-        room = width - _GAP * (len(kept) - 1)
-        least = [min(widths[n], columns[n].least or widths[n]) for n in kept]
-        if sum(least) <= room:
-            break
-        going = max(kept, key=lambda n: columns[n].drop)
-        if not columns[going].drop:
-            least = [min(one, _FORCED) for one in least]
-            break
-        kept.remove(going)
+    kept, least = _held([max(c.least, c.keep) if c.least else 0 for c in columns], columns, widths, width)
+    if sum(least) > width - _GAP * (len(kept) - 1):
+        kept, least = _held([c.least for c in columns], columns, widths, width)
+    room = width - _GAP * (len(kept) - 1)
+    if sum(least) > room:
+        least = [min(one, _FORCED) for one in least]
     given = _shared([widths[n] for n in kept], least, room)
     titles = [cut(columns[n].title, most, "") for n, most in zip(kept, given, strict=True)]
     return titles, [[cut(row[n], most, mark) for n, most in zip(kept, given, strict=True)] for row in rows]
+
+
+def _held(
+    leasts: Sequence[int], columns: Sequence[Column], widths: Sequence[int], width: int
+) -> tuple[list[int], list[int]]:
+    """Return which columns stay in so much width, as far as any may go, and the least that each of them takes."""
+    kept = list(range(len(columns)))
+    while True:
+        least = [min(widths[n], leasts[n] or widths[n]) for n in kept]
+        going = max(kept, key=lambda n: columns[n].drop)
+        if sum(least) <= width - _GAP * (len(kept) - 1) or not columns[going].drop:
+            return kept, least
+        kept.remove(going)
 
 
 def _shared(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:

@@ -11,6 +11,7 @@ from chronos_cli.cli import error_boundary as ending
 from chronos_cli.cli import table
 from chronos_cli.cli.lazy import LazyGroup, make_group
 from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.help_text import plain_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,11 +81,13 @@ def _usage(error: typer.TyperException) -> ChronosError:
     possible = getattr(error, "possibilities", None)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "chronos"
-    hint = f"see {path} --help"
+    hint = f"see `{path} --help`"
     if option and possible is not None:
         hint = f"did you mean '{possible[0]}'?" if possible else hint
         return UsageError(f"there is no option '{option}'", hint=hint)
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = plain_usage(error.format_message())
+    if message.endswith(" needs a value"):
+        hint = "write it behind the option"
     return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 

@@ -51,6 +51,8 @@ def draw(out: Output, facts: Timeline) -> None:
     """Write the picture."""
     names = [out.known(words.brief(lane.name)) for lane in facts.lanes]
     label = max(min(_LABEL, max(map(width_of, [*names, "outages"])), out.width // 3), 4)
+    ids = (width_of(lane.job_id) for lane in facts.lanes if lane.job_id == lane.name)
+    label = max(label, min(max(ids, default=0), out.width // 2))  # an id is there to be typed on
     columns = min(max(out.width - label - 2, 8), _CHART_MOST)
     seen = {"now"}
     out.paragraph(f"{_span(facts)}; now {words.instant(facts.now, facts.zone)}", hang=2)

@@ -204,12 +204,18 @@ class ActionOptions:
         except ValueError:
             good = False
         if not good:
-            raise UsageError("--http needs an http or https URL without credentials", hint="put secrets in --header")
+            raise UsageError(
+                "--http needs an http or https URL without credentials",
+                hint="write it as https://HOST/PATH; a login goes into --header",
+            )
         headers = {}
         for line in self.header or ():
             name, colon, value = line.partition(":")
             if not colon or not name.strip() or not line.isprintable():
-                raise UsageError("a --header is 'NAME: VALUE' on one line", hint="quote it for your shell")
+                raise UsageError(
+                    "a --header is 'NAME: VALUE' on one line",
+                    hint="write it as 'Accept: text/html', quoted for your shell",
+                )
             headers[name.strip()] = read_header(value.strip())
         request: dict[str, Any] = {"url": url, "method": (self.method or ("POST" if self.body else "GET")).upper()}
         if headers:

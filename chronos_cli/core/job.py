@@ -56,6 +56,7 @@ MAX_ZONE: Final = 100
 _SHOWN: Final = 100
 """The most that is quoted of an unreadable value."""
 
+_Choice = TypeVar("_Choice", bound=StrEnum)
 _Default = TypeVar("_Default", "tuple[str, ...]", "tuple[str, ...] | None")
 
 
@@ -102,11 +103,11 @@ class Policy:
             raise UsageError("the policy is not an object")
         try:
             return cls(
-                overlap=Overlap(value.get("overlap") or defaults.overlap),
+                overlap=_one_of(Overlap, value, "overlap", defaults.overlap),
                 grace=_seconds(value.get("grace"), defaults.grace),
                 timeout=max(1, _seconds(value.get("timeout"), defaults.timeout)),
                 retries=_seconds(value.get("retries"), defaults.retries),
-                on_crash=OnCrash(value.get("on_crash") or defaults.on_crash),
+                on_crash=_one_of(OnCrash, value, "on_crash", defaults.on_crash),
                 jitter=_seconds(value.get("jitter"), defaults.jitter),
                 tolerance=_seconds(value.get("tolerance"), defaults.tolerance),
                 pause_after_failures=_seconds(value.get("pause_after_failures"), defaults.pause_after_failures),
@@ -464,6 +465,13 @@ def _seconds(value: object, default: int) -> int:
     if number > MAX_SECONDS:
         raise ValueError(f"a number above {MAX_SECONDS}")
     return number
+
+
+def _one_of(kind: type[_Choice], policy: dict[str, Any], name: str, default: _Choice) -> _Choice:
+    try:
+        return kind(policy.get(name) or default)
+    except ValueError:
+        raise ValueError(f"{name} is '{policy[name]!s:.{_SHOWN}}', not one of {', '.join(kind)}") from None
 
 
 def _words(value: object, default: _Default) -> tuple[str, ...] | _Default:

@@ -208,14 +208,18 @@ def _parsed(text: str, *, now: datetime, zone: tzinfo, allow_past: bool) -> Sche
     except ScheduleError:
         raise
     except UsageError as error:
-        understood = lower.startswith(("every ", "in ", "+")) or "[" in body
-        raise ScheduleError(
-            error.message if understood else f"cannot read the schedule '{text}'",
-            hint="write '0 9 * * 1-5', '@daily', 'every 30m', 'in 90s' or 2026-11-20T15:30",
-        ) from error
+        raise _refused(text, lower, error) from error
     if at <= now and not allow_past:
         raise ScheduleError(f"{text_in(at, zone)} is past", hint="give a time ahead, or 'in 1m'")
     return Once(at=at)
+
+
+def _refused(text: str, lower: str, error: UsageError) -> ScheduleError:
+    """Return what is wrong with a text: of one that was understood in part, what is wrong with the rest."""
+    if re.match(r"every |in |\+|\d{4}-\d|.*\[", lower):
+        return ScheduleError(error.message, hint=error.hint)
+    hint = "write '0 9 * * 1-5', '@daily', 'every 30m', 'in 90s' or 2026-11-20T15:30"
+    return ScheduleError(f"cannot read the schedule '{text}'", hint=hint)
 
 
 def check_cron(expr: str) -> Cron:

@@ -9,7 +9,7 @@ from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
 from chronos_cli.core.clock import AHEAD, Trust, doubt_about
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
 from chronos_cli.core.in_hand import lease_of
-from chronos_cli.core.job import Job, OpenKind, parse_job
+from chronos_cli.core.job import OURS, Job, OpenKind, parse_job, readable_open
 from chronos_cli.core.occurrence import decide
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, concluded, lease_end, over, row_of
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
@@ -162,6 +162,23 @@ def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str
 def read_record(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
     """The job of one entry of the file, or None with the reason why it cannot be run."""
     return (None, record.problem) if record.problem else _parsed(ctx, record.value)
+
+
+def usable(ctx: Context, record: Mapping[str, Any]) -> Job:
+    """Return the job of a stored record. Raises ChronosError with what gets the record out of the way."""
+    try:
+        return parse_job(record, ctx.home)
+    except ChronosError as error:
+        raise type(error)(error.message, hint=mend_of_record(record, record.get("id"))) from error
+
+
+def mend_of_record(record: Mapping[str, Any], name: object) -> str:
+    """Return what gets a record out of the way that cannot be used; `name`: what a command takes for it."""
+    ours = record.get(OURS)
+    entries = ours.get("open") if isinstance(ours, dict) else None
+    if isinstance(entries, list) and len(readable_open(entries)) < len(entries):
+        return f"mend it with `chronos job unlock {name} --yes`"
+    return f"put it right in cron/jobs.json, or `chronos job remove {name} --yes`"
 
 
 def read_all(ctx: Context) -> list[Job]:

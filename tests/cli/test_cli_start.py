@@ -89,12 +89,12 @@ def test_the_briefs_of_the_table_fit_two_columns():
         (("lst",), "chronos: error: chronos has no command 'lst': did you mean 'list'?\n"),
         (("job", "ad"), "chronos: error: chronos job has no command 'ad': did you mean 'add'?\n"),
         (("list", "--ofline"), "chronos: error: there is no option '--ofline': did you mean '--offline'?\n"),
-        (("next",), "chronos: error: missing argument 'SCHEDULE': see chronos next --help\n"),
+        (("next",), "chronos: error: missing argument 'SCHEDULE': see `chronos next --help`\n"),
         (("next", "@daily", "-n", "x"), "chronos: error: invalid value for '--count' / '-n': "),
         (("arm",), "chronos: error: no job is named: name jobs, or give --all\n"),
         (
             ("next", "@daily", "more"),
-            "chronos: error: got unexpected extra argument(s) (more): see chronos next --help\n",
+            "chronos: error: 'more' is one word too many: see `chronos next --help`\n",
         ),
     ],
 )

@@ -15,8 +15,8 @@ CONFIGS = [
     ("config/file.py", "put that line right", b"a: [\n", GOOD),
     ("config/file.py", "save it as UTF-8", b"\xff\xfe", GOOD),
     ("config/load.py", "did you mean", b"policy:\n  graze: 1h\n", "policy:\n  grace: 1h\n"),
-    ("errors.py", "see `chronos config show --origin`", b"timezone: Mars\n", "timezone: Europe/Berlin\n"),
-    ("errors.py", "see `chronos config show --origin`", b"cron: 5\n", GOOD),
+    ("errors.py", "put that setting right", b"timezone: Mars\n", "timezone: Europe/Berlin\n"),
+    ("errors.py", "put that setting right", b"cron: 5\n", GOOD),
 ]  # fmt: skip
 
 

@@ -15,101 +15,11 @@ import pytest
 
 from chronos_cli.cli import cli_model
 from tests.agent_home import AgentHome
-from tests.cli.conftest import chronos, clean_environment, home  # noqa: F401 - fixtures
 from tests.errors.hinted import hints
 from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
+from tests.errors.hints_of_words import SPELLINGS
 from tests.errors.raised import _trees
 from tests.nas_process import running_nas
-
-ADD = ("job", "add", "@hourly")
-SHELL = ("--shell", "true")
-
-SPELLINGS = [
-    # file, words of the hint, what is wrong, what the hint says to write
-    ("cli/commands/completions.py", "there is one for", ("completions", "tcsh"), ("completions", "bash")),
-    ("cli/commands/hold.py", "give one of them", ("hold", "--on", "--off"), ("hold", "--on")),
-    ("cli/commands/hold.py", "to hold all jobs, give --on", ("hold",), ("hold", "--on")),
-    ("cli/commands/init.py", "edit it, or replace it with --force", ("init",), ("init", "--force")),
-    ("cli/commands/job_add.py", "give -- ARGV..., --shell, --script, --prompt or --http", ADD, (*ADD, "--", "date")),
-    ("cli/commands/job_add.py", "or give another name", (*ADD, "--name", "a", *SHELL), (*ADD, "--name", "c", *SHELL)),
-    ("cli/commands/job_edit.py", "name what to change", ("job", "edit", "a"), ("job", "edit", "a", "--retries", "1")),
-    ("cli/commands/job_import.py", "give FILE, --from crontab, or --from DIR", ("job", "import"), ("job", "import", "{jobs}")),
-    ("cli/commands/job_import.py", "name a folder, or crontab", ("job", "import", "--from", "/x"), ("job", "import", "--from", "{other}")),
-    ("cli/commands/job_import.py", "give one of them", ("job", "import", "x", "--from", "y"), ("job", "import", "{jobs}")),
-    ("cli/commands/job_import.py", "a crontab needs --from crontab", ("job", "import", "{tab}"), ("job", "import", "{tab}", "--from", "crontab")),
-    ("cli/commands/job_import.py", "save it as UTF-8", ("job", "import", "{latin}"), ("job", "import", "{jobs}")),
-    ("cli/commands/logs.py", "read it once it has ended", ("logs", "a", "-f", "--json"), ("logs", "a")),
-    ("cli/commands/tick.py", "say --install crontab", ("tick", "--every", "5m"), ("tick", "--install", "crontab", "--every", "5m")),
-    ("cli/commands/timeline.py", "give --last and --next such as 2h", ("timeline", "--last", "1s", "--next", "1s"), ("timeline", "--last", "2h", "--next", "2h")),
-    ("cli/handlers/fire.py", "give one of them", ("fire", "--job-id", "a", "--token", "x", "--token-file", "y"), None),
-    ("cli/installing.py", "write --every 1m", ("tick", "--install", "crontab", "--every", "0s"), ("tick", "--install", "crontab", "--every", "1m")),
-    ("cli/installing.py", "use", ("tick", "--install", "launchd"), ("tick", "--install", "systemd")),
-    ("cli/invocation.py", "add --yes", ("job", "remove", "a"), ("job", "remove", "a", "--yes")),
-    ("cli/job_options.py", "give a whole number above zero, or", ("job", "edit", "a", "--repeat", "0"), ("job", "edit", "a", "--repeat", "2")),
-    ("cli/job_options.py", "give one of them", (*ADD, "--shell", "x", "--script", "y"), (*ADD, "--shell", "x")),
-    ("cli/job_options.py", "give --http URL", (*ADD, "--shell", "x", "--method", "POST"), (*ADD, "--http", "http://127.0.0.1:9/", "--method", "POST")),
-    ("cli/job_options.py", "quote it as for a shell, or give none", ("job", "edit", "a", "--on-failure", "'x"), ("job", "edit", "a", "--on-failure", "true 'x'")),
-    ("cli/job_options.py", "it may be", ("job", "edit", "a", "--overlap", "never"), ("job", "edit", "a", "--overlap", "queue")),
-    ("cli/job_options.py", "put options of chronos before", (*ADD, "--command", "date", "--dry-run"), (*ADD, "--", "date", "--dry-run")),
-    ("cli/job_options.py", "write --command PROGRAM ARG..., or -- PROGRAM ARG...", (*ADD, "--command"), (*ADD, "--command", "date", "+%s")),
-    ("cli/layouts.py", "it may be", ("list", "-o", "yaml"), ("list", "-o", "wide")),
-    ("cli/layouts.py", "give one of them", ("list", "--json", "-o", "name"), ("list", "-o", "name")),
-    ("cli/layouts.py", "leave one of them out", ("list", "--watch", "-o", "name"), ("list", "-o", "name")),
-    ("cli/layouts.py", "leave it out", ("list", "--watch"), ("list",)),
-    ("cli/lazy.py", "give one; if that is it", (*ADD, *SHELL, "--name", "--dry-run"), (*ADD, *SHELL, "--name=--dry-run")),
-    ("cli/app.py", "did you mean", ("list", "--oflline"), ("list", "--offline")),
-    ("core/edits.py", "use a smaller --jitter", ("job", "edit", "a", "--jitter", "2h"), ("job", "edit", "a", "--jitter", "2m")),
-    ("core/edits.py", "use a smaller --tolerance", ("job", "edit", "a", "--tolerance", "25h"), ("job", "edit", "a", "--tolerance", "2m")),
-    ("core/instant.py", "use an IANA name such as Europe/Berlin, or UTC", ("next", "@daily", "--tz", "Mars"), ("next", "@daily", "--tz", "Europe/Berlin")),
-    ("core/schedule.py", "give a time ahead, or 'in 1m", ("next", "2020-01-01"), ("next", "in 1m")),
-    ("core/schedule.py", "write '0 9 * * 1-5", ("next", "* * * *"), ("next", "0 9 * * 1-5")),
-    ("core/schedule.py", "use five fields, or 'every 10s' for seconds", ("next", "0 0 9 * * *"), ("next", "every 10s")),
-    ("core/schedule.py", "check the day and the month", ("next", "0 0 30 2 *"), ("next", "0 0 28 2 *")),
-    ("core/schedule.py", "there are", ("next", "@never"), ("next", "@annually")),
-    ("core/schedule.py", "give a length above zero", ("next", "every 0s"), ("next", "every 1s")),
-    ("core/schedule.py", "write 'in", ("next", "30m"), ("next", "in 30m")),
-    ("core/schedule.py", "write '0 9 * * 1-5', '@daily', 'every 30m', 'in 90s' or 2026-11-20T15:30", ("next", "soon"), ("next", "every 30m")),
-    ("durations.py", "write it as 90s, 30m, 2h or 1d", ("job", "edit", "a", "--timeout", "soon"), ("job", "edit", "a", "--timeout", "30m")),
-    ("durations.py", "use a shorter one", ("job", "edit", "a", "--grace", "200000d"), ("job", "edit", "a", "--grace", "2d")),
-    ("errors.py", "see `chronos job list`", ("job", "show", "zz"), ("job", "list")),
-    ("operations/install/__init__.py", "use whole minutes that divide the hour", ("tick", "--install", "crontab", "--every", "7m"), ("tick", "--install", "crontab", "--every", "5m")),
-    ("operations/install/__init__.py", "cron has no seconds", ("tick", "--install", "crontab", "--every", "10s"), ("tick", "--install", "systemd", "--every", "10s")),
-    ("operations/install/systemd.py", "use seconds or minutes that divide 60", ("tick", "--install", "systemd", "--every", "7m"), ("tick", "--install", "systemd", "--every", "5m")),
-    ("operations/jobs/edit.py", "did you mean", ("job", "show", "aa"), ("job", "show", "a")),
-    ("operations/jobs/edit.py", "see `chronos job list`", ("job", "show", "zz"), ("job", "list")),
-    ("operations/jobs/edit.py", "use letters, digits, '.', '_' and '-', at most 128 of them", (*ADD, *SHELL, "--id", "a b"), (*ADD, *SHELL, "--id", "a_b")),
-    ("operations/jobs/hold.py", "give a --ttl above zero, or lift it with --off", ("hold", "--ttl", "0s"), ("hold", "--ttl", "2h")),
-    ("operations/jobs/transfer.py", "give what `chronos job export` wrote", ("job", "import", "{empty}"), ("job", "import", "{jobs}")),
-    ("operations/views/logs.py", "see `chronos list` for when it will", ("logs", "never"), ("list",)),
-    ("operations/views/logs.py", "see `chronos history", ("logs", "a/20200101T000000Z"), ("history", "a")),
-]  # fmt: skip
-"""Slips of the hand. Where what is right is None, the case is among the faults below, or needs a NAS."""
-
-NO_CURE_BUT_TO_READ = {("errors.py", "see `chronos job list`"), ("operations/jobs/edit.py", "see `chronos job list`")}
-
-
-@pytest.fixture
-def world(chronos, home, tmp_path):  # noqa: F811 - the fixtures
-    """A home with a job that has run, one that has not, and files to be imported."""
-    for job_id in ("a", "never"):
-        assert chronos("job", "add", "@hourly", "--id", job_id, "--shell", "true", home=home).code == 0
-    assert chronos("run", "a", home=home).code == 0
-    files = {"jobs": "", "tab": "0 9 * * * true\n", "empty": "{}", "latin": ""}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "latin").write_bytes(b"\xff\xfe\x00")
-    assert chronos("job", "export", "a", "-o", tmp_path / "jobs", home=home).code == 0
-    other = tmp_path / "other"
-    other.mkdir()
-    assert chronos("job", "add", "@daily", "--id", "elsewhere", "--shell", "true", home=other).code == 0
-
-    def run(*words):
-        filled = [word.format(**{name: tmp_path / name for name in (*files, "other")}) if "{" in word and "%" not in word
-                  else word for word in map(str, words)]  # fmt: skip
-        return chronos(*filled, home=home)
-
-    run.home, run.path = home, home / "cron" / "jobs.json"
-    return run
 
 
 @pytest.mark.parametrize(
@@ -331,7 +241,7 @@ def nas(tmp_path_factory):
 
 
 @pytest.fixture
-def agent(tmp_path, nas, chronos, request):  # noqa: F811 - the fixtures
+def agent(tmp_path, nas, chronos, request):
     """A home at that NAS with one job armed, and `run` for its commands."""
     made = AgentHome(tmp_path / "home", nas, name=f"hints-{abs(hash(request.node.name)) % 10**8}")
     made.run = lambda *words: chronos(*words, home=made.home)
@@ -396,9 +306,9 @@ def test_what_is_saved_while_nas_is_away_is_armed_by_what_the_hint_says(agent, n
     assert "b" in nas.armed(agent.access)
 
 
-def test_a_home_without_a_nas_gets_one_as_the_hint_says(agent, chronos, tmp_path):  # noqa: F811 - the fixture
+def test_a_home_without_a_nas_gets_one_as_the_hint_says(agent, chronos, tmp_path):
     """`reconcile` names `chronos init`; with what it makes of an agent's lines it works."""
-    home = tmp_path / "new"  # noqa: F811
+    home = tmp_path / "new"
     home.mkdir()
     refused = chronos("reconcile", home=home)
     assert (refused.code, "see `chronos init`" in refused.err) == (2, True), refused.err

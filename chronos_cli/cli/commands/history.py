@@ -14,8 +14,8 @@ from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, show
 from chronos_cli.core.row import RunState
 from chronos_cli.durations import parse_seconds, span
 from chronos_cli.errors import DocumentError, NotFoundError, UsageError
-from chronos_cli.frozen import frozen
-from chronos_cli.screen import Column
+from chronos_cli.frozen import frozen, replace
+from chronos_cli.screen import WHOLE, Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +30,12 @@ _UNREADABLE = "unreadable"
 _ALL = 1_000_000
 _WHEN = "only what came after: 2h for two hours ago, or a date or time"
 _NARROW = (
-    Column(title="JOB", least=8),
+    Column(title="JOB", least=8, keep=WHOLE),
     Column(title="RUN"),
     Column(title="STATE"),
     Column(title="STARTED", drop=3),
     Column(title="TOOK", drop=2),
-    Column(title="WHY", least=20, drop=1),
+    Column(title="WHY", least=12, drop=1),
 )
 _WIDE = tuple(Column(title=title) for title in ("JOB", "RUN", "STATE", "STARTED", "TOOK", "LATE", "WHY"))
 _SPARK_ROOM = 30
@@ -158,7 +158,8 @@ def _show(invocation: Invocation, job: str | None, count: int, wanted: _Wanted) 
             if out.wide:
                 out.table(_WIDE, [_cells(row, now) for row in rows], styles=styles)
             else:
-                out.table(_NARROW, [_short_cells(row, now) for row in rows], styles=styles)
+                first = _NARROW[0] if job is None else replace(_NARROW[0], drop=4)  # who has named the job knows it
+                out.table((first, *_NARROW[1:]), [_short_cells(row, now) for row in rows], styles=styles)
         if job is not None:
             read = [row for row in rows if not isinstance(row, UnreadableRow)]
             line = sparkline(read, unicode=out.unicode, most=out.width - _SPARK_ROOM)

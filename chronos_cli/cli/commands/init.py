@@ -92,7 +92,9 @@ def _try(text: str, environ: Mapping[str, str]) -> None:
         try:
             load_config(environ=environ, home=folder)
         except ConfigError as error:
-            raise ConfigError(error.message.removeprefix(f"{folder}/"), hint="nothing was written") from error
+            raise ConfigError(
+                error.message.removeprefix(f"{folder}/"), hint=f"{error.hint}; nothing was written"
+            ) from error
 
 
 def _agent(source: str | None) -> tuple[dict[str, str], str, str]:
@@ -105,7 +107,9 @@ def _agent(source: str | None) -> tuple[dict[str, str], str, str]:
         lines = {key: str(config[key]) for key in _KEYS if config.get(key)}
         return lines, str(document.get("token", "")), str(document.get("name", "NAME"))
     except OSError as error:
-        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"{source} cannot be read: {error.strerror}", hint="name the file, or - for standard input"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             "--agent is no output of `chronos-nas agent add --json`", hint="pass it on as it is"

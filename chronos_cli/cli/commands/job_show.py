@@ -66,7 +66,7 @@ def _policy(invocation: Invocation, record: Mapping[str, Any]) -> dict[str, Any]
 def _show(out: Output, view: JobView, policy: dict[str, Any], action: dict[str, Any], now: Any) -> None:
     title = view.id if view.name == view.id else f"{view.id}  {words.brief(view.name)}"
     out.line(out.style(f"{title}  [{state_words(view)}]  {last_words(view, now, whole=True)}", "bold"))
-    rows = [("schedule", f"{view.schedule} ({view.zone_name})")]
+    rows = [("schedule", f"{view.schedule} ({view.zone_name})" if view.schedule else "-")]
     if view.next_at is not None and view.zone is not None:
         rows.append(("next", f"{words.local(view.next_at, view.zone)} ({words.relative(view.next_at, now)})"))
     if view.paused_reason:

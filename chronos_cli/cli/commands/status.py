@@ -8,6 +8,7 @@ import typer
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli.handlers.list import (
+    columns_for,
     id_of,
     last_words,
     look_at,
@@ -20,7 +21,7 @@ from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, show
 from chronos_cli.core.clock import AHEAD, DISPLACED
 from chronos_cli.errors import ExitCode
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
-from chronos_cli.screen import Column
+from chronos_cli.screen import WHOLE, Column
 from chronos_cli.store.ticks import read_ticks
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     Column(title="NAME", least=8),
-    Column(title="ID", least=8, drop=1),
+    Column(title="ID", least=8, keep=WHOLE),
     Column(title="STATE", drop=2),
     Column(title="LOOK", least=12),
     Column(title="WHY", least=12, drop=3),
@@ -201,8 +202,7 @@ def _show_jobs(out: Output, views: list[JobView], now: datetime) -> None:
         (name_of(view), *id_of(view, wide=out.wide, named=named), state_words(view), _look(view), _why_now(view, now))
         for view in views
     ]
-    columns = [column for column in COLUMNS if named or column.title != "ID"]
-    out.table(columns, rows, styles=["yellow"] * len(rows))
+    out.table(columns_for(COLUMNS, views, named=named), rows, styles=["yellow"] * len(rows))
     for view in views:
         if view.doubt is not None:
             out.paragraph(f"{view.id}: {view.doubt.text}; {view.doubt.mend}", hang=2)

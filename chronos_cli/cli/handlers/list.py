@@ -9,12 +9,14 @@ from chronos_cli.cli import humanize as words
 from chronos_cli.collector import collector_paused
 from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError
+from chronos_cli.frozen import replace
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.operations.views.settled import settled
-from chronos_cli.screen import Column
+from chronos_cli.screen import WHOLE, Column, width_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from chronos_cli.cli.invocation import Invocation
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _LIST_BUDGET_S = 30.0
 COLUMNS: Final = (
     Column(title="NAME", least=8),
-    Column(title="ID", least=8, drop=1),
+    Column(title="ID", least=8, keep=WHOLE),
     Column(title="STATE"),
     Column(title="NEXT"),
     Column(title="ARM", least=13, drop=2),
@@ -190,7 +192,7 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool, nothing: 
     else:
         named = out.wide or any(view.name != view.id for view in found.jobs)
         rows = [_row(view, found.now, unknown=unknown, wide=out.wide, named=named) for view in found.jobs]
-        columns = [column for column in COLUMNS if named or column.title != "ID"][: None if out.wide else -1]
+        columns = columns_for(COLUMNS, found.jobs, named=named)[: None if out.wide else -1]
         arm = next(n for n, column in enumerate(columns) if column.title == "ARM")
         if not out.wide and all(row[arm] == "-" for row in rows):  # where nothing is armed at all
             columns, rows = [*columns[:arm], *columns[arm + 1 :]], [(*row[:arm], *row[arm + 1 :]) for row in rows]
@@ -232,8 +234,15 @@ def _row(view: JobView, now: datetime, *, unknown: bool, wide: bool, named: bool
 
 
 def name_of(view: JobView) -> str:
-    """The name of a job as it stands in a table."""
-    return words.brief(view.name)
+    """The name of a job as it stands in a table; one that is its id is whole."""
+    return view.id if view.name == view.id else words.brief(view.name)
+
+
+def columns_for(columns: Sequence[Column], views: Sequence[JobView], *, named: bool) -> list[Column]:
+    """Return the columns of a table of jobs: ids stay whole, those too that stand as names."""
+    ids = max((width_of(view.id) for view in views if view.id == view.name), default=0)
+    first, *rest = (column for column in columns if named or column.title != "ID")
+    return [replace(first, keep=ids), *rest]
 
 
 def id_of(view: JobView, *, wide: bool, named: bool) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from chronos_cli.errors import ChronosError, ExitCode, UsageError, machine_refused
+from chronos_cli.help_text import plain_usage
 from chronos_cli.nas_server.cli import agents as cli_agents
 from chronos_cli.nas_server.cli import audit as cli_audit
 from chronos_cli.nas_server.cli import completions as cli_completions
@@ -72,7 +73,9 @@ def _run(arguments: Sequence[str]) -> int:
     except ChronosError as error:
         return _fail(error, arguments)
     except typer.TyperException as error:
-        return _fail(UsageError(" ".join(error.format_message().split()).rstrip("."), hint="see --help"), arguments)
+        context = getattr(error, "ctx", None)
+        path = "chronos-nas" if context is None else context.command_path
+        return _fail(UsageError(plain_usage(error.format_message()), hint=f"see `{path} --help`"), arguments)
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except OSError as error:

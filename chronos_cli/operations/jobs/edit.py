@@ -18,7 +18,7 @@ from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.row import Row, RunState, Timing, concluded, given_up, over, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.evaluate import TORN, Evaluation, evaluate, rebuilt_row
+from chronos_cli.operations.evaluate import TORN, Evaluation, evaluate, rebuilt_row, usable
 from chronos_cli.operations.firing.probe import PROBE_ID
 from chronos_cli.operations.witness import hear
 from chronos_cli.store.repository import open_runs
@@ -264,7 +264,7 @@ def get(ctx: Context, job_id: str) -> Job:
     record = ctx.repository.jobs().get(job_id)
     if record is None:
         raise NotFoundError(f"there is no job '{job_id}'")
-    return parse_job(record, ctx.home)
+    return usable(ctx, record)
 
 
 def claim_manual(ctx: Context, job_id: str, *, stands_for: datetime | None = None, own: bool = False) -> Evaluation:
@@ -430,7 +430,7 @@ def _made(ctx: Context, once: Callable[[JobsFile], JobChange], *, dry_run: bool)
 
 
 def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job], dict[str, Any]]) -> JobChange:
-    job = parse_job(record, ctx.home)
+    job = usable(ctx, record)
     after = fn(job)
     changes = record_changes(record, after, ctx.home)
     if not changes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import AGREES_WITHIN, AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
-from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job, readable_open
+from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import field, opaque
@@ -329,12 +329,12 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
 
 def mend_of(record: Record) -> str:
     """Return what gets a record out of the way that cannot be used."""
-    ours = record.value.get(OURS) if isinstance(record.value, dict) else None
-    entries = ours.get("open") if isinstance(ours, dict) else None
-    if record.problem is None and isinstance(entries, list) and len(readable_open(entries)) < len(entries):
-        return f"mend it with `chronos job unlock {record.id} --yes`"
-    name = record.id if is_job_id(record.id) and "of record" not in (record.problem or "") else f"'{record.number}'"
-    return f"put it right in cron/jobs.json, or `chronos job remove {name} --yes`"
+    from chronos_cli.operations.evaluate import mend_of_record
+
+    if record.problem is None:
+        return mend_of_record(record.value, record.id if is_job_id(record.id) else f"'{record.number}'")
+    name = record.id if is_job_id(record.id) and "of record" not in record.problem else f"'{record.number}'"
+    return mend_of_record({}, name)
 
 
 def _cursor(job: Job, now: datetime, doubt: TimeDoubt | None) -> datetime | None:
