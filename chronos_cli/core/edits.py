@@ -173,7 +173,8 @@ def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[s
     if job.standing is Standing.PAUSED:
         return dict(job.record)
     if job.standing is Standing.COMPLETED:
-        raise ConflictError(f"job {job.id} is completed", hint="there is nothing left to pause")
+        hint = "it runs no more, paused or not; `chronos job remove` takes it out"
+        raise ConflictError(f"job {job.id} is completed", hint=hint)
     at = text_in(whole(now), job.timetable.zone)
     return {**job.record, **_paused(at, reason), OURS: ours_of(job.record) | {"change": token}}
 

@@ -241,6 +241,26 @@ def test_a_pipe_gets_one_row_a_job_and_nothing_is_cut(chronos, many, monkeypatch
     assert max(map(columns_of, chronos("list", home=many).out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("view", [("list",), ("job", "list"), ("history",), ("status",), ("timeline",)])
+def test_an_id_is_whole_on_80_columns(chronos, home, monkeypatch, view):
+    """It is there to be typed on, as the id of a run is: names, reasons and times give way first."""
+    long, named = "nightly-backup-of-the-whole-database", "b-7f3a91c2d4e5"
+    for words in (("--id", long), ("--id", named, "--name", "a name of so many words that no screen is wide enough")):
+        assert chronos("job", "add", "@yearly", *words, "--shell", "exit 3", home=home).code == 0
+        assert chronos("run", words[1], home=home).code == 10
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = chronos(*view, home=home).out
+    assert max(map(columns_of, shown.splitlines())) <= 80
+    assert long in shown
+    assert named in shown or view == ("timeline",)
+    if view == ("history",):
+        runs = chronos("history", "-o", "name", home=home).out.split()
+        assert len(runs) == 2
+        assert all(f"  {name.partition('/')[2]}  " in shown for name in runs)
+        one = chronos("history", long, home=home).out
+        assert "exited with status 3" in one
+
+
 @pytest.mark.parametrize("view", [("list",), ("job", "list"), ("history",), ("status",)])
 def test_layouts(chronos, home, view):
     """`json` is what --json says, `name` is what other commands take, anything else is refused with what there is."""

@@ -131,7 +131,10 @@ RECORDS = [
     ({"schedule": {"kind": "once"}}, "the one-shot has no time"),
     ({"schedule": {"kind": "once", "run_at": "soon"}}, "cannot read the time 'soon'"),
     ({"chronos": {"policy": 5}}, "the policy is not an object"),
-    ({"chronos": {"policy": {"overlap": "maybe"}}}, "the policy cannot be read: overlap is 'maybe', not one of skip, queue, allow, replace"),
+    (
+        {"chronos": {"policy": {"overlap": "maybe"}}},
+        "the policy cannot be read: overlap is 'maybe', not one of skip, queue, allow, replace",
+    ),
     ({"chronos": {"policy": {"on_failure": "mail"}}}, "the policy cannot be read: 'mail' is not a list of texts"),
     ({"chronos": {"open": [5]}}, "an entry of chronos.open cannot be read"),
     ({"chronos": {"timezone": "Mars/Olympus"}}, "there is no time zone 'Mars/Olympus'"),
@@ -230,7 +233,7 @@ def test_what_a_pause_outlasted_cannot_be_resumed(chronos, home):
     document["jobs"][0] |= {"state": "completed", "enabled": False, "next_run_at": None}
     path.write_text(json.dumps(document))
     ended(chronos("job", "resume", "once", home=home), 6, "job once is completed: give it a new schedule with")
-    ended(chronos("job", "pause", "once", home=home), 6, "job once is completed: there is nothing left to pause")
+    ended(chronos("job", "pause", "once", home=home), 6, "job once is completed: it runs no more, paused or not")
     ended(chronos("run", "once", home=home), 6, "job once is completed: give it a new time: ")
 
 

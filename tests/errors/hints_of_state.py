@@ -17,6 +17,11 @@ CONFIGS = [
     ("config/load.py", "did you mean", b"policy:\n  graze: 1h\n", "policy:\n  grace: 1h\n"),
     ("errors.py", "put that setting right", b"timezone: Mars\n", "timezone: Europe/Berlin\n"),
     ("errors.py", "put that setting right", b"cron: 5\n", GOOD),
+    ("config/file.py", "a configuration is one", b"a: 1\n---\nb: 2\n", GOOD),
+    ("config/file.py", "a configuration is a few lines", b"#" * ((8 << 20) + 1), GOOD),
+    ("config/file.py", "put the file right", b"a: " + b"[" * 300 + b"]" * 300, GOOD),
+    ("config/file.py", "take its aliases apart", b"a: &x [*x]\n", GOOD),
+    ("config/load.py", "it may be one of", b"policy:\n  zzzz: 1h\n", "policy:\n  grace: 1h\n"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,11 @@ import pytest
 from chronos_cli.cli import cli_model
 from tests.agent_home import AgentHome
 from tests.errors.hinted import hints
+from tests.errors.hints_of_files import SETS, TABS, UNITS
 from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
 from tests.errors.hints_of_words import SPELLINGS
 from tests.errors.raised import _trees
+from tests.errors.test_hints_of_nas import NAS_SPELLINGS
 from tests.nas_process import running_nas
 
 
@@ -110,9 +113,99 @@ def _two_of_one_name(run, patch):
     _edit(run, lambda jobs: [job.update(name="same") for job in jobs])
 
 
+def _unknown_key(run, patch):
+    (run.home / "config.yaml").write_text("timezone: UTC\ncron: {chronos: {zzz: 1}}\n")
+
+
+def _group_writes(run, patch):
+    run.path.chmod(0o660)
+
+
+def _linked(run, patch):
+    (run.home / "cron" / "output").rename(run.folder / "elsewhere")
+    (run.home / "cron" / "output").symlink_to(run.folder / "elsewhere")
+
+
+def _unlinked(run, hint):
+    (run.home / "cron" / "output").unlink()
+    (run.folder / "elsewhere").rename(run.home / "cron" / "output")
+
+
+def _locks_taken(run, patch):
+    shutil.rmtree(run.home / "cron" / "locks", ignore_errors=True)
+    (run.home / "cron" / "locks").write_text("")
+
+
+def _locks_free(run, hint):
+    (run.home / "cron" / "locks").unlink()
+
+
+def _no_alert(run, patch):
+    assert run("job", "edit", "a", "--on-failure", "/nowhere/alert").code == 0
+
+
+def _inherits(run, patch):
+    _edit(run, lambda jobs: [job["chronos"].pop("policy", None) for job in jobs])
+
+
+def _names_set(run, hint):
+    (run.home / "config.yaml").write_text("timezone: UTC\npolicy: {inherit_env: [HOME]}\n")
+
+
+def _workdir(run, patch):
+    assert run("job", "edit", "a", "--workdir", "/nowhere").code == 0
+
+
+def _stored(**more):
+    def fault(run, patch):
+        _edit(run, lambda jobs: jobs[0]["chronos"].update(more))
+
+    return fault
+
+
+def _action(**fields):
+    def fault(run, patch):
+        _edit(run, lambda jobs: (jobs[0]["chronos"].pop("action"), jobs[0].update(fields)))
+
+    return fault
+
+
+def _without_env(run, hint):
+    _edit(run, lambda jobs: jobs[0]["chronos"].pop("env"))
+
+
+def _applied(text):
+    def fault(run, patch):
+        assert run("apply", "-f", "{set}").code == 0
+        (run.folder / "set").write_text(text)
+
+    return fault
+
+
+def _of_another_set(run, patch):
+    assert run("apply", "-f", "{set}").code == 0
+    (run.folder / "tab").write_text("set: other\njobs:\n- {id: of-a-set, schedule: '@hourly', shell: 'true'}\n")
+
+
+def _passed_while_paused(run, patch):
+    at = "2099-01-01T00:00:00+00:00"
+    assert run("job", "edit", "never", "--schedule", at).code == 0
+    assert run("job", "pause", "never").code == 0
+    run.path.write_text(run.path.read_text().replace("2099-01-01", "2020-01-01"))
+
+
+def _same_run_twice(run, patch):
+    folder = run.home / "cron" / "runs"
+    (row,) = (folder / "a").glob("*.json")
+    (folder / "never").mkdir(exist_ok=True)
+    (folder / "never" / row.name).write_text(row.read_text().replace('"a"', '"never"'))
+    run.row = row.stem
+
+
 def _checked(name):
-    """The doctor's check of that name, with its level and what mends it."""
-    return lambda run: next(one for one in run("doctor", "--json").json["checks"] if one["name"] == name)
+    """The doctor's check of that name, with its level and what mends it; some say nothing where all is well."""
+    well = {"level": "OK"}
+    return lambda run: next((one for one in run("doctor", "--json").json["checks"] if one["name"] == name), well)
 
 
 FAULTS = [
@@ -122,7 +215,7 @@ FAULTS = [
     ("operations/jobs/edit.py", "lift it with `", _held, ("run", "a"), None, None),
     ("operations/firing/tick.py", "lift it with `", _held, ("tick",), None, None),
     ("store/repository.py", "`", _corrupt, ("list",), None, None),
-    ("core/job.py", "see `chronos job unlock`", _unreadable_row, ("doctor",), ("job", "unlock", "a", "--yes"), "documents"),
+    ("core/job.py", "chronos job unlock", _unreadable_row, ("doctor",), ("job", "unlock", "a", "--yes"), "documents"),
     ("errors.py", "do it on the active machine, or make this one active", _standby, ("tick",), _active, None),
     ("operations/jobs/edit.py", "give it a new time: `chronos job edit", _completed, ("run", "a"), None, None),
     ("core/edits.py", "give it a new schedule with `chronos job edit`", _completed, ("job", "resume", "a"), ("job", "edit", "a", "--schedule", "@daily"), None),
@@ -135,6 +228,23 @@ FAULTS = [
     ("operations/doctor/home.py", "chmod go-w", _open_home, ("doctor",), None, "modes"),
     ("errors.py", "see `chronos status`", _failing, ("doctor",), ("status",), "-"),
     ("cli/commands/doctor.py", "each FAIL names what mends it", _failing, ("doctor",), ("doctor",), "-"),
+    ("operations/doctor/home.py", "unless another program reads them", _unknown_key, ("doctor",), _active, "config"),
+    ("operations/doctor/home.py", "chmod g-w", _group_writes, ("doctor",), None, "modes"),
+    ("operations/doctor/home.py", "with the folder it leads to", _linked, ("doctor",), _unlinked, "home"),
+    ("operations/doctor/home.py", "move away what is there, or make it a folder", _locks_taken, ("doctor",), _locks_free, "lock"),
+    ("running/errors.py", "it must be this user's own folder", _locks_taken, ("run", "a"), _locks_free, None),
+    ("operations/doctor/jobs.py", "set policy.on_failure, or --on-failure of the job", _no_alert, ("doctor",), ("job", "edit", "a", "--on-failure", "/bin/true"), "on_failure"),
+    ("operations/doctor/jobs.py", "set policy.inherit_env to names, none or all", _inherits, ("doctor",), _names_set, "environment"),
+    ("operations/doctor/__init__.py", "where it shall be active", _standby, ("doctor",), _active, "provider"),
+    ("running/errors.py", "see `chronos job show`, and put it right with `chronos job edit`", _workdir, ("run", "a"), ("job", "edit", "a", "--workdir", "/tmp"), None),
+    ("running/actions.py", "put chronos.env of its record right", _stored(env=5), ("run", "a"), _without_env, None),
+    ("running/references.py", "it may be env:, file: or cmd", _stored(env={"T": {"from": "x:y"}}), ("run", "a"), ("job", "edit", "a", "--env", "T=text:1"), None),
+    ("core/edits.py", "give it a new one with `chronos job edit`", _passed_while_paused, ("job", "resume", "never"), ("job", "edit", "never", "--schedule", "@daily"), None),
+    ("core/edits.py", "it runs no more, paused or not", _completed, ("job", "pause", "a"), ("job", "remove", "a", "--yes"), "-"),
+    ("operations/evaluate.py", "put it right in cron/jobs.json, or `chronos job remove", _broken, ("doctor",), None, "records"),
+    ("operations/evaluate.py", "put it right in cron/jobs.json, or `chronos job remove", _broken, ("run", "a"), None, "-"),
+    ("cli/handlers/apply.py", "--allow-empty removes its", _applied("jobs: []\n"), ("apply", "-f", "{set}", "--prune"), ("apply", "-f", "{set}", "--prune", "--allow-empty"), None),
+    ("operations/manifest/bring.py", "change it there, or --take-over moves it to", _of_another_set, ("apply", "-f", "{tab}"), ("apply", "-f", "{tab}", "--take-over"), None),
 ]  # fmt: skip
 
 
@@ -145,11 +255,11 @@ def _command_in(text):
 
 
 @pytest.mark.parametrize(
-    ("fault", "meets", "cure", "check"),
-    [case[2:] for case in FAULTS],
+    ("words", "fault", "meets", "cure", "check"),
+    [case[1:] for case in FAULTS],
     ids=[f"{case[2].__name__} {case[1]}" for case in FAULTS],
 )
-def test_what_a_hint_says_to_do_cures_the_fault(world, monkeypatch, fault, meets, cure, check):
+def test_what_a_hint_says_to_do_cures_the_fault(world, monkeypatch, words, fault, meets, cure, check):
     """The fault is there, the command of its hint is run as it stands there, and the fault is not there any more."""
     fault(world, monkeypatch)
     met = world(*meets)
@@ -160,6 +270,7 @@ def test_what_a_hint_says_to_do_cures_the_fault(world, monkeypatch, fault, meets
         hint = found["mend"]
     else:
         hint = met.err.strip().splitlines()[-1]
+    assert words in hint or check == "-", hint
     if callable(cure):
         cure(world, hint)
     else:
@@ -366,7 +477,7 @@ def test_a_hint_without_a_case_fails():
     assert sorted(untried - waiting) == [], f"each new hint gets a case above, or at least a line in {WAITING.name}"
 
 
-TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW)
+TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW, *UNITS, *TABS, *SETS, *NAS_SPELLINGS)
 WAITING = Path(__file__).with_name("hints_that_wait.txt")
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     Column(title="NAME", least=8),
-    Column(title="ID", least=8, keep=WHOLE),
+    Column(title="ID", least=8, drop=1, keep=WHOLE),
     Column(title="STATE", drop=2),
     Column(title="LOOK", least=12),
     Column(title="WHY", least=12, drop=3),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LIST_BUDGET_S = 30.0
 COLUMNS: Final = (
     Column(title="NAME", least=8),
-    Column(title="ID", least=8, keep=WHOLE),
+    Column(title="ID", least=8, drop=1, keep=WHOLE),
     Column(title="STATE"),
     Column(title="NEXT"),
     Column(title="ARM", least=13, drop=2),

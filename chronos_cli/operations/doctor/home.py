@@ -48,14 +48,15 @@ def check_home(config: Config) -> Check:
     """Check whether the home is there, usable, and nobody else's to write."""
     path = Path(config.home)
     if not path.is_dir():
-        return fail("home", f"{path} is no folder", code="no_home", mend=f"chronos --home {path} init")
+        return fail("home", f"{path} is no folder", code="no_home", mend=f"chronos --home {quote(str(path))} init")
     mode = stat.S_IMODE(path.stat().st_mode)
+    at = quote(str(path))
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         text = f"{path} cannot be used by the user with id {os.geteuid()}: mode {mode:04o}"
-        return fail("home", text, code="home_mode", mend=f"chown {os.geteuid()} {path} && chmod u+rwx {path}")
+        return fail("home", text, code="home_mode", mend=f"chown {os.geteuid()} {at} && chmod u+rwx {at}")
     if mode & stat.S_IWOTH:
         text = f"anybody can write to {path}, and so run commands here: mode {mode:04o}"
-        return fail("home", text, code="home_mode", mend=f"chmod go-w {quote(str(path))}")
+        return fail("home", text, code="home_mode", mend=f"chmod go-w {at}")
     trusted = {os.geteuid(), 0, path.stat().st_uid}  # another user's home is read only where it is named as safe
     for name in ("", *_FOLDERS):
         problem = _for_neighbours(path / name if name else path, trusted, linked=not name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.clock import AHEAD
 from chronos_cli.core.job import Standing
+from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.doctor.nas import NAS_BUDGET_S
@@ -103,7 +104,7 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
         )
     if held is None and live:
         text = f"what NAS holds is not known; {len(live)} were armed when last verified"
-        return warn("armed", text, code="arms_unknown", mend="chronos list")
+        return warn("armed", text, code="arms_unknown", mend="mend the check of NAS above first")
     if found.orphans:
         text = f"NAS also holds {len(found.orphans)} for no job here"
         for profile, why in found.unread_profiles.items():
@@ -118,7 +119,7 @@ def _overdue(found: Listing, *, arming: bool) -> Check:
     if late:
         mend = "chronos tick" if not arming else _PROBE if _is_called_for(late) else "chronos reconcile"
         most = max(view.overdue_s or 0.0 for view in late)
-        return fail("overdue", f"{_many(late)} should have started up to {most:.0f} s ago", code="overdue", mend=mend)
+        return fail("overdue", f"{_many(late)} should have started up to {span(most)} ago", code="overdue", mend=mend)
     over = [view for view in found.jobs if view.overrun_s is not None]
     if over:
         return warn(

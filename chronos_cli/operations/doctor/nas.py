@@ -6,9 +6,11 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_KEEPS_SLOT, FIRE_ALGORITHMS, FIRE_LEEWAY_S
+from chronos_cli.durations import span
 from chronos_cli.errors import AuthError, ChronosError, RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming.slot_memory import ENOUGH, recall, takes_answers
@@ -165,7 +167,7 @@ def _published(settings: TrustSettings) -> Check:
     age = known.age(time.time())
     if not known.keys:
         text = f"{len(keys)} at {url}, but {settings.cache_dir} cannot keep them: each fire fetches them"
-        return warn("keys", text, code="keys_not_cached", mend=f"chmod u+rwx {settings.cache_dir}")
+        return warn("keys", text, code="keys_not_cached", mend=f"chmod u+rwx {quote(str(settings.cache_dir))}")
     return ok("keys", f"{len(keys)} at {url}; cached {max(age, 0):.0f} s ago for {known.lifetime_s:.0f} s")
 
 
@@ -180,7 +182,8 @@ def check_token_memory(config: Config) -> Check:
         check_memory(folder.parent)
     except OSError as error:
         text = f"{folder} cannot be written ({error.strerror}): only tokens that name their job and instant are taken"
-        mend = f"mkdir -p {folder} && chown {os.geteuid()} {folder} && chmod 700 {folder}"
+        at = quote(str(folder))
+        mend = f"mkdir -p {at} && chown {os.geteuid()} {at} && chmod 700 {at}"
         return warn("token_memory", text, code="jti_memory", mend=mend)
     return ok("token_memory", f"used tokens are remembered in {folder}, for this machine")
 
@@ -205,9 +208,9 @@ def check_claims(config: Config, ctx: Context, accepted_at: datetime | None) -> 
             )
         elif refused is not None and refused.code == name and (accepted_at is None or refused.at > accepted_at):
             setting = "expected_audience" if name == "audience" else "portal_url"
-            ago = round((ctx.clock() - refused.at).total_seconds())
+            ago = span(max(0.0, (ctx.clock() - refused.at).total_seconds()))
             mend = f"set cron.chronos.{setting} in config.yaml to what NAS mints, then chronos doctor --probe"
-            yield fail(name, f"{refused.message}, {ago} s ago", code=name, mend=mend)
+            yield fail(name, f"{refused.message}, {ago} ago", code=name, mend=mend)
         elif accepted_at is None or accepted_at < since:
             why = "no fire was accepted yet" if accepted_at is None else "config.yaml changed after the last fire"
             yield warn(name, f"{value}, not proven: {why}", code=f"{name}_unknown", mend="chronos doctor --probe")

@@ -1,0 +1,53 @@
+"""What a hint says about a file that is refused: written as it says, the file is taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.errors.hints_of_files import SETS, TABS, UNITS
+
+
+def _put(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def _held(words, refused, taken):
+    """Hold that the hint stands in the line of what was refused, and that what it says was taken."""
+    assert refused.code not in (0, 1), refused
+    assert words in refused.err.splitlines()[-1], refused.err
+    assert taken is None or taken.code == 0, taken.err
+
+
+@pytest.mark.parametrize(("words", "bad", "good"), [case[1:] for case in UNITS])
+def test_a_timer_put_right_as_its_hint_says_is_taken(world, words, bad, good):
+    """The timer is left out with the hint; written as it says, it comes in."""
+
+    def bring(units):
+        timer, service = units
+        _put(world.folder / "job.timer", f"[Timer]\n{timer}\n")
+        _put(world.folder / "job.service", f"[Service]\n{service}\n")
+        return world("job", "import", world.folder / "job.timer", "--from", "systemd", "--dry-run")
+
+    _held(words, bring(bad), bring(good) if good else None)
+
+
+@pytest.mark.parametrize(("words", "options", "bad", "good"), [case[1:] for case in TABS])
+def test_a_crontab_put_right_as_its_hint_says_is_taken(world, words, options, bad, good):
+    """The crontab is refused with the hint; written as it says, its job comes in."""
+
+    def bring(text):
+        tab = _put(world.folder / "crontab", text)
+        return world("job", "import", tab, "--from", "crontab", "--dry-run", *options)
+
+    _held(words, bring(bad), bring(good) if good else None)
+
+
+@pytest.mark.parametrize(("words", "bad", "good"), [case[1:] for case in SETS])
+def test_a_file_of_jobs_put_right_as_its_hint_says_is_taken(world, words, bad, good):
+    """The file is refused with the hint; written as it says, it is applied."""
+
+    def bring(text):
+        return world("apply", "-f", _put(world.folder / "jobs.yaml", text), "--dry-run")
+
+    _held(words, bring(bad), bring(good))
