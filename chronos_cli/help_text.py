@@ -13,7 +13,7 @@ _SAID: Final = (
     (r"(?i)^option '([^']+)' requires an argument$", r"\1 needs a value"),
     (r"(?i)^got unexpected extra arguments?(?:\(s\))? \((\S+).*\)$", r"'\1' is one word too many"),
 )
-"""What the parser says, and what is said in its place."""
+"""Phrases of the parser, and what is said in their place."""
 
 
 def section(title: str, rows: list[tuple[str, str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a hint says about a file that is refused: written as it says, the file is taken."""
+"""Hints about files that are refused: written as the hint says, the file is taken."""
 
 from __future__ import annotations
 
