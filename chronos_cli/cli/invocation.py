@@ -46,8 +46,12 @@ class Invocation:
     def user(self) -> str:
         """The name of who runs this, for those who read it later."""
         import os
+        import pwd
 
-        return self.environ.get("USER") or str(os.getuid())
+        try:
+            return self.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # it has no name here
+            return str(os.getuid())
 
     def note_option(self, name: str, value: Any) -> None:
         """Take over a global option as given, before or after the command."""

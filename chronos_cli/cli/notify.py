@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
 from chronos_cli.frozen import frozen, replace
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.operations.context import Context
     from chronos_cli.providers.resolve import ActiveProvider
+
+
+_DROPS: Final = "not cancelled at NAS"
 
 
 class NotArmedError(TemporaryError):
@@ -44,26 +47,31 @@ class NotifyReport:
         return {"armed": self.armed, "state": self.state}
 
 
-def tell(invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = False) -> NotifyReport:
-    """Make the active trigger follow a change of one job."""
+def tell(
+    invocation: Invocation, ctx: Context, job_id: str, *, gone: bool = False, off: bool = False, saved: bool = True
+) -> NotifyReport:
+    """Make the active trigger follow a change of one job.
+
+    `gone`: it was taken out; `off`: it wants no timer any more; `saved`: there was anything to save.
+    """
     resolved = invocation.provider(ctx)
-    told = _told(resolved, ctx, job_id, gone=gone)
+    told = _told(resolved, ctx, job_id, gone=gone, said=_said(gone or off, saved))
     if told.note is not None:
         invocation.output.warn(told.note)
     return replace(told, server_time=resolved.provider.server_time)
 
 
-def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool) -> NotifyReport:
+def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool, said: str) -> NotifyReport:
     try:
         notified = resolved.register_job(job_id)
     except ChronosError as error:
         last = gone and not ctx.repository.jobs().records  # an empty store cancels nothing unasked
-        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(error, removed=gone, last=last))
+        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(error, said, last=last))
     document = notified.document
     if document is not None and document.state.value == "refused":
         stored = dict(document.error or {})
         refused = SavedRefusedError(
-            f"{_said(gone)}: {stored.get('message', 'NAS refuses this agent')}",
+            f"{said}: {stored.get('message', 'NAS refuses this agent')}",
             hint=str(stored.get("hint") or SavedRefusedError.default_hint),
         )
         return NotifyReport(armed=False, state="refused", error=refused)
@@ -77,21 +85,26 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool) ->
     return NotifyReport(armed=notified.armed, state=state, note=notified.note)
 
 
-def _not_armed(error: ChronosError, *, removed: bool, last: bool) -> ChronosError:
+def _not_armed(error: ChronosError, said: str, *, last: bool) -> ChronosError:
     command = "chronos reconcile --prune" if last else "chronos reconcile"
-    text = f"{_said(removed)}: {error.message}"
+    text = f"{said}: {error.message}"
     if isinstance(error, AuthError):
         return SavedRefusedError(text, hint=f"{error.hint}; then `{command}`")
-    does = "drops the timer" if removed else "arms it"
+    does = "drops the timer" if _DROPS in said else "arms it"
     return NotArmedError(text, hint=f"`{command}` {does} once NAS can be reached")
 
 
-def _said(removed: bool) -> str:
-    return "saved, not cancelled at NAS" if removed else "saved, not armed"
+def _said(drops: bool, saved: bool) -> str:
+    return f"{'saved, ' if saved else ''}{_DROPS if drops else 'not armed'}"
 
 
-def tell_of_many(invocation: Invocation, context: Context, gone: Collection[str] = ()) -> ChronosError | None:
-    """Make the active trigger follow a change of many jobs at once, `gone` taken out; the error where it failed."""
+def tell_of_many(
+    invocation: Invocation, context: Context, gone: Collection[str] = (), *, off: bool = False
+) -> ChronosError | None:
+    """Make the active trigger follow a change of many jobs at once; the error where it failed.
+
+    `gone`: those that were taken out; `off`: none of the jobs wants a timer any more.
+    """
     resolved = invocation.provider(context)
     try:
         followed = resolved.follow(gone)
@@ -107,9 +120,13 @@ def tell_of_many(invocation: Invocation, context: Context, gone: Collection[str]
             note_unread(invocation.output, followed)
     if failure is None:
         return None
-    text = f"saved, not armed: {failure.message}"
+    text = f"{_said(off, saved=True)}: {failure.message}"
     if isinstance(failure, TemporaryError):
         emptied = bool(gone) and not context.repository.jobs().records  # an empty store cancels nothing unasked
-        does = "`chronos reconcile --prune` drops the timers" if emptied else "`chronos reconcile` arms them"
+        does = (
+            "`chronos reconcile --prune` drops the timers"
+            if emptied
+            else f"`chronos reconcile` {'drops the timers' if off else 'arms them'}"
+        )
         return TemporaryError(text, hint=f"{does} once NAS can be reached")
     return type(failure)(text, hint=failure.hint)

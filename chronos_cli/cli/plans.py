@@ -71,8 +71,10 @@ def failure_of(result: ReconcileResult) -> ChronosError | None:
     return failure_of_steps(result.failed, len(result.plan.changes))
 
 
-def failure_of_steps(failed: tuple[StepResult, ...], total: int) -> ChronosError | None:
-    """The error of the steps that NAS did not take: refused if any was refused, else to be tried again."""
+def failure_of_steps(
+    failed: tuple[StepResult, ...], total: int, *, again: str = "run `chronos reconcile` again"
+) -> ChronosError | None:
+    """The error of the steps that NAS did not take: refused if any was refused, else to be tried again, as `again`."""
     if not failed:
         return None
     errors = [done.error for done in failed if done.error is not None]
@@ -81,7 +83,7 @@ def failure_of_steps(failed: tuple[StepResult, ...], total: int) -> ChronosError
     if isinstance(worst, AuthError):
         return type(worst)(text, hint=worst.hint)
     if isinstance(worst, TemporaryError):
-        return TemporaryError(text, hint="run `chronos reconcile` again")
+        return TemporaryError(text, hint=again)
     partial = ChronosError(text, hint=worst.hint)
     return type(worst)(text, hint=worst.hint) if failed else partial
 

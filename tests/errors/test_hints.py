@@ -21,6 +21,7 @@ from tests.errors.hints_of_files import SETS, TABS, UNITS
 from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
 from tests.errors.hints_of_words import SPELLINGS
 from tests.errors.raised import _trees
+from tests.errors.test_hints_below import CALLS, IMPORTS
 from tests.errors.test_hints_of_nas import NAS_SPELLINGS
 from tests.nas_process import running_nas
 
@@ -412,9 +413,16 @@ def test_what_is_saved_while_nas_is_away_is_armed_by_what_the_hint_says(agent, n
         assert (added.code, "`chronos reconcile` arms it once NAS can be reached" in added.err) == (75, True), added.err
         listed = agent.run("list")
         assert (listed.code, "`chronos reconcile` arms what is missing" in listed.err) == (75, True), listed.err
-    assert "b" not in nas.armed(agent.access)
+        paused = agent.run("job", "pause", "a")
+        said = "saved, not cancelled at NAS: ", "`chronos reconcile` drops the timer once NAS can be reached"
+        assert (paused.code, [words in paused.err for words in said]) == (75, [True, True]), paused.err
+        dropped = agent.run("cancel", "a")
+        assert (dropped.code, "cancel again later" in dropped.err) == (75, True), dropped.err
+        checks = agent.run("doctor", "--json").json["checks"]
+        assert [one["mend"] for one in checks if "chronos doctor`" in (one["mend"] or "")] == []
+    assert set(nas.armed(agent.access)) == {"a"}
     assert agent.run("reconcile").code == 0
-    assert "b" in nas.armed(agent.access)
+    assert set(nas.armed(agent.access)) == {"b"}
 
 
 def test_a_home_without_a_nas_gets_one_as_the_hint_says(agent, chronos, tmp_path):
@@ -477,7 +485,7 @@ def test_a_hint_without_a_case_fails():
     assert sorted(untried - waiting) == [], f"each new hint gets a case above, or at least a line in {WAITING.name}"
 
 
-TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW, *UNITS, *TABS, *SETS, *NAS_SPELLINGS)
+TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW, *UNITS, *TABS, *SETS, *NAS_SPELLINGS, *CALLS, *IMPORTS)
 WAITING = Path(__file__).with_name("hints_that_wait.txt")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from chronos_cli.cli import plans, references
 from chronos_cli.core.plan import Action, Plan, Step
-from chronos_cli.errors import ExitCode, NotFoundError, UsageError
+from chronos_cli.errors import ExitCode, NasUnavailableError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NAMED = 5
 AGAIN = "the next `chronos reconcile` arms them again; `chronos job pause` keeps a job off"
+_ONCE_MORE = "cancel again later"
 _LIST_BUDGET_S = 30.0
 
 
@@ -68,7 +69,8 @@ def command(
         from chronos_cli.operations.arming.reconcile import cancel
 
         done = cancel(context, [step.job_id for step in plan.changes])
-        error = plans.failure_of_steps(tuple(item for item in done if item.error is not None), len(done))
+        failed = tuple(item for item in done if item.error is not None)
+        error = plans.failure_of_steps(failed, len(done), again=_ONCE_MORE)
     again = AGAIN if not orphans else ""
 
     def render(out: Output) -> None:
@@ -90,8 +92,11 @@ def _question(plan: Plan, held: Mapping[str, datetime | None], *, orphans: bool)
 
 
 def _held(context: Context) -> Mapping[str, datetime | None]:
-    with context.require_wire().connect(_LIST_BUDGET_S) as nas:
-        return {arm.job_id: arm.fire_at for arm in nas.list().arms}
+    try:
+        with context.require_wire().connect(_LIST_BUDGET_S) as nas:
+            return {arm.job_id: arm.fire_at for arm in nas.list().arms}
+    except NasUnavailableError as error:  # `reconcile`, its usual hint, would arm what is to be cancelled
+        raise NasUnavailableError(error.message, hint=_ONCE_MORE, retry_after_s=error.retry_after_s) from error
 
 
 def _id_of(context: Context, reference: str, held: Mapping[str, datetime | None]) -> str:

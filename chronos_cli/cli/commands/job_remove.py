@@ -58,7 +58,7 @@ def _remove_many(invocation: Invocation, context: Context, ids: tuple[str, ...],
     if ids:
         invocation.confirm(f"remove {len(ids)} jobs ({named})?" if len(ids) > 1 else f"remove job {named}?", yes=yes)
         jobs.remove_many(context, ids)
-    error = tell_of_many(invocation, context, ids) if ids else None
+    error = tell_of_many(invocation, context, ids, off=True) if ids else None
 
     def render(out: Output) -> None:
         for job_id in ids:

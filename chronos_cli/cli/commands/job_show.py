@@ -99,6 +99,8 @@ def _text(kind: str, value: Any) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
+    if name == "pause_after_failures" and not value:
+        return "never"
     if name in SPANS:
         return format_duration(value)
     if name == "inherit_env":

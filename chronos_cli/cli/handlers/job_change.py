@@ -57,13 +57,14 @@ def finish(
     `always`: tell it even where nothing changed; `brief`: then that is all that is said. `again`: makes the change anew
     by NAS's clock, where NAS's answer shows that this machine's is far from it. `plan`: what is shown field by field.
     """
-    told = tell(invocation, ctx, job.id) if changed or always else None
+    off = job.standing is not Standing.LIVE
+    told = tell(invocation, ctx, job.id, off=off, saved=changed) if changed or always else None
     if told is not None and ctx.ahead is None:
         right = ctx.by_witness(told.server_time)
         if right.trust is Trust.CORRECTED and again is not None and changed:
             made = again(right)
             job, plan = made.job, made if plan is not None else None
-            told = tell(invocation, right, job.id)
+            told = tell(invocation, right, job.id, off=off)
         ctx = right
     seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
     seen = replace(seen, warnings=(*seen.warnings, *_warned_of_clock(ctx, corrected=again is not None)))
@@ -107,7 +108,8 @@ def finish_many(
 ) -> int:
     """Tell the trigger of several changes at once, then show what became of each job; of a dry run what would."""
     changed = [one for one in made if one.changed]
-    error = tell_of_many(invocation, ctx) if made and not dry_run else None
+    off = all(one.job.standing is not Standing.LIVE for one in made)
+    error = tell_of_many(invocation, ctx, off=off) if made and not dry_run else None
     for job_id, reason in chosen.left_out.items():
         invocation.output.warn(f"{job_id} is left out: {reason}")
     document: dict[str, Any] = {

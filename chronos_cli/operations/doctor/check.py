@@ -61,5 +61,6 @@ def fail(name: str, text: str, *, code: str, mend: str) -> Check:
 
 
 def failed_with(name: str, error: ChronosError, *, mend: str | None = None) -> Check:
-    """A check that met an error; the error's own hint mends it unless something better is known."""
-    return Check(name=name, level=Level.FAIL, text=error.message, code=error.code, mend=mend or error.hint)
+    """A check that met an error; its own hint mends it, less what sends to the doctor, unless better is known."""
+    own = "; ".join(part for part in error.hint.split("; ") if not part.startswith("`chronos doctor`"))
+    return Check(name=name, level=Level.FAIL, text=error.message, code=error.code, mend=mend or own or error.hint)

@@ -103,7 +103,8 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
             "armed", f"{_many(bad)} {'is' if len(bad) == 1 else 'are'} not armed as wished", code="unarmed", mend=mend
         )
     if held is None and live:
-        text = f"what NAS holds is not known; {len(live)} were armed when last verified"
+        were = "1 was" if len(live) == 1 else f"{len(live)} were"
+        text = f"what NAS holds is not known; {were} armed when last verified"
         return warn("armed", text, code="arms_unknown", mend="mend the check of NAS above first")
     if found.orphans:
         text = f"NAS also holds {len(found.orphans)} for no job here"

@@ -179,7 +179,7 @@ def test_decided_a_page_is_no_yes(chronos, home, nas):
     chronos("reconcile", home=home.home)
     nas.answer = lambda call: Answer(body=b"<html>") if call.path.endswith("cancel") else nas.by_contract(call)
     done = chronos("job", "pause", "a", home=home.home)
-    assert (done.code, "saved, not armed" in done.err) == (75, True)
+    assert (done.code, "saved, not cancelled at NAS" in done.err) == (75, True)
     nas.answer = nas.by_contract
     assert chronos("reconcile", home=home.home).code == 0
     assert nas.armed == {}
