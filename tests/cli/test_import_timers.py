@@ -189,7 +189,7 @@ def test_a_folder_without_timers(bring, units, tmp_path):
     empty.mkdir()
     assert "has no timer" in bring(empty, code=2)["error"]["message"]
     folder = units("OnBootSec=5min")
-    assert bring(folder, code=2)["error"]["hint"] == "no timer can come in"
+    assert bring(folder, code=2)["error"]["hint"] == "keep it there"
     assert "its name does not end in .timer" in bring(folder / "job.service", code=2)["error"]["message"]
     (folder / "job.timer").write_bytes(b"\xff")
     assert "job.timer is not UTF-8 text" in bring(folder, code=2)["error"]["message"]

@@ -56,6 +56,18 @@ TABS = [
     ("operations/foreign/crontab_lines.py", "put that line right", (), "0 9 * * *\n", "0 9 * * * true\n"),
 ]  # fmt: skip
 
+CRONJOBS = [
+    # file, words, what is put in the place of what in a good CronJob, and what the hint says there
+    ("operations/foreign/kubernetes.py", "a CronJob has five", ("0 3 * * *", "0 0 3 * * *"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "give it a shorter name", ("name: nightly", f"name: {'n' * 200}"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "give what `kubectl get cronjobs -o yaml` prints", ("kind: CronJob", "kind: Pod"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "it may be Allow, Forbid or Replace", ("schedule:", "concurrencyPolicy: Never\n  schedule:"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "put that CronJob right", ("schedule:", "suspend: maybe\n  schedule:"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "put that CronJob right", ("schedule: 0 3 * * *", "nothing: 1"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "leave out --local", (', command: ["true"]', ""), ()),
+]  # fmt: skip
+"""CronJobs. Where the options differ, the hint is about them; else the good CronJob is what it says."""
+
 SETS = [
     # file, words, the file with the fault, and as the hint says
     ("operations/manifest/files.py", "take one of them out", "jobs:\n- {id: x, schedule: '@daily', shell: a}\n- {id: x, schedule: '@daily', shell: b}\n", "jobs:\n- {id: x, schedule: '@daily', shell: a}\n"),

@@ -17,7 +17,7 @@ import pytest
 from chronos_cli.cli import cli_model
 from tests.agent_home import AgentHome
 from tests.errors.hinted import hints
-from tests.errors.hints_of_files import SETS, TABS, UNITS
+from tests.errors.hints_of_files import CRONJOBS, SETS, TABS, UNITS
 from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
 from tests.errors.hints_of_words import SPELLINGS
 from tests.errors.raised import _trees
@@ -90,6 +90,16 @@ def _active(run, hint):
 def _failing(run, patch):
     assert run("job", "edit", "a", "--shell", "exit 3").code == 0
     assert run("run", "a").code == 10
+
+
+def _prints_and_fails(run, patch):
+    assert run("job", "edit", "a", "--shell", "echo x; exit 3").code == 0
+
+
+def _of_another_zone(run, patch):
+    at = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert run("job", "edit", "a", "--schedule", "0 9 * * *").code == 0
+    _edit(run, lambda jobs: jobs[0].update(next_run_at=f"{at:%Y-%m-%d}T09:00:00+09:00"))
 
 
 def _no_tick(run, patch):
@@ -244,6 +254,11 @@ FAULTS = [
     ("core/edits.py", "it runs no more, paused or not", _completed, ("job", "pause", "a"), ("job", "remove", "a", "--yes"), "-"),
     ("operations/evaluate.py", "put it right in cron/jobs.json, or `chronos job remove", _broken, ("doctor",), None, "records"),
     ("operations/evaluate.py", "put it right in cron/jobs.json, or `chronos job remove", _broken, ("run", "a"), None, "-"),
+    ("operations/views/logs.py", "it may be", _same_run_twice, ("logs", "{run}"), None, "-"),
+    ("cli/commands/run.py", "see `chronos logs", _prints_and_fails, ("run", "a"), None, "-"),
+    ("cli/commands/run.py", "see `chronos history", _failing, ("run", "a"), None, "-"),
+    ("cli/handlers/run_many.py", "see `chronos history", _failing, ("run", "a", "never"), None, "-"),
+    ("core/clock.py", "--tz ZONE, or set `timezone` in config.yaml", _of_another_zone, ("doctor",), ("job", "edit", "a", "--tz", "Asia/Tokyo"), "next"),
     ("cli/handlers/apply.py", "--allow-empty removes its", _applied("jobs: []\n"), ("apply", "-f", "{set}", "--prune"), ("apply", "-f", "{set}", "--prune", "--allow-empty"), None),
     ("operations/manifest/bring.py", "change it there, or --take-over moves it to", _of_another_set, ("apply", "-f", "{tab}"), ("apply", "-f", "{tab}", "--take-over"), None),
 ]  # fmt: skip
@@ -263,7 +278,7 @@ def _command_in(text):
 def test_what_a_hint_says_to_do_cures_the_fault(world, monkeypatch, words, fault, meets, cure, check):
     """The fault is there, the command of its hint is run as it stands there, and the fault is not there any more."""
     fault(world, monkeypatch)
-    met = world(*meets)
+    met = world(*(word.replace("{run}", getattr(world, "row", "")) for word in meets))
     assert met.code != 0 or meets == ("doctor",), met
     if meets == ("doctor",):
         found = _checked("failing" if check == "-" else check)(world)
@@ -485,7 +500,20 @@ def test_a_hint_without_a_case_fails():
     assert sorted(untried - waiting) == [], f"each new hint gets a case above, or at least a line in {WAITING.name}"
 
 
-TRIED = (*SPELLINGS, *FAULTS, *CONFIGS, *RUNS, *TRIED_BELOW, *UNITS, *TABS, *SETS, *NAS_SPELLINGS, *CALLS, *IMPORTS)
+TRIED = (
+    *SPELLINGS,
+    *FAULTS,
+    *CONFIGS,
+    *RUNS,
+    *TRIED_BELOW,
+    *UNITS,
+    *TABS,
+    *SETS,
+    *CRONJOBS,
+    *NAS_SPELLINGS,
+    *CALLS,
+    *IMPORTS,
+)
 WAITING = Path(__file__).with_name("hints_that_wait.txt")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.errors.hints_of_files import SETS, TABS, UNITS
+from tests.errors.hints_of_files import CRONJOBS, SETS, TABS, UNITS
 
 
 def _put(path, content):
@@ -41,6 +41,18 @@ def test_a_crontab_put_right_as_its_hint_says_is_taken(world, words, options, ba
         return world("job", "import", tab, "--from", "crontab", "--dry-run", *options)
 
     _held(words, bring(bad), bring(good) if good else None)
+
+
+@pytest.mark.parametrize(("words", "fault", "options"), [case[1:] for case in CRONJOBS])
+def test_a_cron_job_put_right_as_its_hint_says_is_taken(world, words, fault, options):
+    """The CronJob is left out with the hint; written, or asked for, as it says, it comes in."""
+    path = world.folder / "cronjob"
+    right = path.read_text()
+    _put(path, right.replace(*fault))
+    refused = world("job", "import", path, "--from", "kubernetes", "--dry-run", "--local")
+    if options:
+        _put(path, right)
+    _held(words, refused, world("job", "import", path, "--from", "kubernetes", "--dry-run", *options))
 
 
 @pytest.mark.parametrize(("words", "bad", "good"), [case[1:] for case in SETS])

@@ -64,6 +64,7 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
     left_out: list[str] = []
     notes: dict[str, None] = {}
     seen = 0
+    refused: UsageError | None = None
     for item in _items(documents):
         kind = item.get("kind")
         if kind == "CronJob" and not _API.match(str(item.get("apiVersion") or "batch/v1")):
@@ -78,14 +79,15 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
         try:
             job, said = _job(item, zone_name=zone_name, now=now, local=local)
         except UsageError as error:
-            left_out.append(f"CronJob {_name_of(item)}: {error.message}: {error.hint}")
+            refused = UsageError(f"CronJob {_name_of(item)}: {error.message}", hint=error.hint)
+            left_out.append(refused.line())
             continue
         jobs.append(job)
         notes |= dict.fromkeys(f"CronJob {_name_of(item)}: {note}" for note in said)
     if not seen:
         raise UsageError(f"{name} has no CronJob", hint="give what `kubectl get cronjobs -o yaml` prints")
-    if not jobs:
-        raise UsageError(left_out[-1], hint="no CronJob of it can come in")
+    if not jobs and refused is not None:
+        raise refused
     return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes))
 
 

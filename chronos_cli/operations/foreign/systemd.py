@@ -98,19 +98,21 @@ def read_timers(place: Path, machine: Machine, *, zone_name: str, now: datetime,
     files = sorted(place.glob("*.timer")) if place.is_dir() else [place]
     jobs: list[ForeignJob] = []
     left_out: list[str] = []
+    refused: UsageError | None = None
     notes: dict[str, None] = {}
     for path in files:
         said: list[str] = []
         try:
             jobs += _jobs(path, machine, zone_name, now, said, "/" if system else machine.folder)
         except UsageError as error:
-            left_out.append(f"{path.name}: {error.message}: {error.hint}")
+            refused = UsageError(f"{path.name}: {error.message}", hint=error.hint)
+            left_out.append(refused.line())
             continue
         notes |= dict.fromkeys(f"{path.name}: {note}" for note in said)
     if not files:
         raise UsageError(f"{place} has no timer", hint="name a folder of unit files, or a .timer file")
-    if not jobs:
-        raise UsageError(left_out[-1], hint="no timer can come in")
+    if not jobs and refused is not None:
+        raise refused
     return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes))
 
 
