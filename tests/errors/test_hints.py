@@ -19,7 +19,7 @@ from tests.agent_home import AgentHome
 from tests.errors.hinted import hints
 from tests.errors.hints_of_files import CRONJOBS, SETS, TABS, UNITS
 from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
-from tests.errors.hints_of_words import SPELLINGS
+from tests.errors.hints_of_words import SHELL, SPELLINGS
 from tests.errors.raised import _trees
 from tests.errors.test_hints_below import CALLS, IMPORTS
 from tests.errors.test_hints_of_nas import NAS_SPELLINGS
@@ -151,6 +151,27 @@ def _locks_free(run, hint):
     (run.home / "cron" / "locks").unlink()
 
 
+def _network_disk(run, patch):
+    patch.setattr("chronos_cli.operations.doctor.mount_table", lambda: "server:/x / nfs rw 0 0\n")
+
+
+def _local_disk(run, hint):
+    from chronos_cli.operations import doctor
+
+    doctor.mount_table = lambda: "/dev/sda / ext4 rw 0 0\n"  # the patch of the fault puts the real one back
+
+
+def _profile(run, patch):
+    for name in ("one", "two"):
+        (run.home / "profiles" / name).mkdir(parents=True)
+        assert run("--home", run.home / "profiles" / name, "job", "add", "@daily", "--id", name, *SHELL).code == 0
+    (run.home / "config.yaml").write_text("timezone: UTC\nprofiles: {one: profiles/one}\n")
+
+
+def _missing_provider(run, patch):
+    (run.home / "config.yaml").write_text("timezone: UTC\ncron: {provider: nosuch}\n")
+
+
 def _no_alert(run, patch):
     assert run("job", "edit", "a", "--on-failure", "/nowhere/alert").code == 0
 
@@ -244,6 +265,9 @@ FAULTS = [
     ("operations/doctor/home.py", "with the folder it leads to", _linked, ("doctor",), _unlinked, "home"),
     ("operations/doctor/home.py", "move away what is there, or make it a folder", _locks_taken, ("doctor",), _locks_free, "lock"),
     ("running/errors.py", "it must be this user's own folder", _locks_taken, ("run", "a"), _locks_free, None),
+    ("operations/doctor/home.py", "move the home to a local disk, or the jobs to a bucket", _network_disk, ("doctor",), _local_disk, "file_system"),
+    ("operations/doctor/profiles.py", "or take the setting out to serve all of this home", _profile, ("doctor",), _active, "profiles"),
+    ("operations/doctor/__init__.py", "chronos provider list", _missing_provider, ("doctor",), _active, "provider"),
     ("operations/doctor/jobs.py", "set policy.on_failure, or --on-failure of the job", _no_alert, ("doctor",), ("job", "edit", "a", "--on-failure", "/bin/true"), "on_failure"),
     ("operations/doctor/jobs.py", "set policy.inherit_env to names, none or all", _inherits, ("doctor",), _names_set, "environment"),
     ("operations/doctor/__init__.py", "where it shall be active", _standby, ("doctor",), _active, "provider"),

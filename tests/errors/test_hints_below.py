@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from chronos_cli.store.bucket import BucketStore, _checked_endpoint
 from chronos_cli.store.open import open_store
 from chronos_cli.trust.keys import file_keys, static_keys
 from chronos_cli.trust.settings import TrustSettings
+from chronos_cli.trust.tokens import check_binding, verify_fire_token
 from chronos_cli.trust.verifier import call_verifier, load_verifier
-from tests.fire_tokens import SigningKey
+from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey
 
 HERE = __name__
 NO_FUNCTION = 5
@@ -40,6 +42,23 @@ def fails(*_, **__):
 
 def _settings(**more):
     return TrustSettings(**{"expected_audience": "a", "issuer": "i", "keys": "", "cache_dir": Path("/nowhere"), **more})
+
+
+def _judged(token, **more):
+    settings = _settings(**{"expected_audience": AUDIENCE, "issuer": ISSUER, "keys": json.dumps(KEY.jwks()), **more})
+    return verify_fire_token(token, settings)
+
+
+def _aged(by):
+    return KEY.token(now=time.time() + by)
+
+
+def _bound(*, require):
+    check_binding(_judged(_aged(0)), "a", None, _settings(require_bound=require))
+
+
+def nobody(*_, **__):
+    """A verifier that refuses."""
 
 
 def _keys(folder, text):
@@ -120,6 +139,15 @@ CALLS = [
     ("store/bucket.py", "leave CHRONOS_STORE_ENDPOINT away", lambda _: _checked_endpoint("https://x", "gs"), lambda _: _checked_endpoint("", "gs")),
     ("store/bucket.py", "give https://HOST[:PORT]", lambda _: _checked_endpoint("x", "s3"), lambda _: _checked_endpoint("https://x:9000", "s3")),
     ("store/bucket.py", "use https", lambda _: _checked_endpoint("http://far.example", "s3"), lambda _: _checked_endpoint("https://far.example", "s3")),
+    ("trust/token_errors.py", "send `Authorization: Bearer <token>`", lambda _: _judged(None), lambda _: _judged(_aged(0))),
+    ("trust/token_errors.py", "set cron.chronos.nas_jwks_url", lambda _: _judged(_aged(0), keys=""), lambda _: _judged(_aged(0))),
+    ("trust/token_errors.py", "set cron.chronos.expected_audience", lambda _: _judged(_aged(0), expected_audience=""), lambda _: _judged(_aged(0))),
+    ("trust/token_errors.py", "set cron.chronos.portal_url", lambda _: _judged(_aged(0), issuer=""), lambda _: _judged(_aged(0))),
+    ("trust/token_errors.py", "compare this machine's clock with NAS's", lambda _: _judged(_aged(-900)), lambda _: _judged(_aged(0))),
+    ("trust/token_errors.py", "compare this machine's clock with NAS's", lambda _: _judged(KEY.token(nbf=int(time.time()) + 900)), lambda _: _judged(_aged(0))),
+    ("trust/token_errors.py", "NAS has to mint short-lived tokens, or raise trust.max_token_life", lambda _: _judged(KEY.token(exp=int(time.time()) + 7000)), lambda _: _judged(KEY.token(exp=int(time.time()) + 7000), max_life_s=9000)),
+    ("trust/token_errors.py", "NAS has to put job_id and fire_at into the token, or drop --require-bound-token", lambda _: _bound(require=True), lambda _: _bound(require=False)),
+    ("trust/token_errors.py", "see what trust.verifier names", lambda _: _judged("t", verifier=f"{HERE}:nobody"), lambda _: load_verifier(f"{HERE}:judge")),
     ("trust/keys.py", "the key setting takes an https URL, a PEM file or a JWKS file", lambda at: _keys(at, "x"), lambda at: _keys(at, KEY.public_pem)),
     ("trust/keys.py", "check nas_jwks_url", lambda _: static_keys("{}", "ES256", KEY.kid), lambda _: static_keys(json.dumps(KEY.jwks()), "ES256", KEY.kid)),
     ("trust/settings.py", "use https (plain http only to this machine", lambda _: _settings(keys="http://far.example/k"), lambda _: _settings(keys="https://far.example/k")),
