@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _MARGIN: Final = 24
 _INVALID = r"(?i)^invalid value for ('[^']+')(?: \(env var: '\w+'\))?: "
@@ -38,6 +41,23 @@ def paragraphs(text: str) -> list[str]:
             lines.append("")
         lines += wrapped(" ".join(paragraph.split()))
     return lines
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return the hint for a word that is none of the known."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+
+
+def asked_for_help(words: list[str], groups: Collection[str]) -> list[str]:
+    """Return the words of a command line with `help [COMMAND]`, or `GROUP help [COMMAND]`, as `... --help`."""
+    if words[:1] == ["help"]:
+        return [*(word for word in words if word != "help"), "--help"]
+    if words[1:2] == ["help"] and words[0] in groups:
+        return [words[0], *words[2:], "--help"]
+    return words
 
 
 def plain_usage(message: str) -> str:

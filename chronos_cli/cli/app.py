@@ -11,7 +11,7 @@ from chronos_cli.cli import error_boundary as ending
 from chronos_cli.cli import table
 from chronos_cli.cli.lazy import LazyGroup, make_group
 from chronos_cli.errors import ChronosError, UsageError
-from chronos_cli.help_text import plain_usage
+from chronos_cli.help_text import asked_for_help, plain_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def build() -> LazyGroup:
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code. Never raises, but for what ends the process."""
     invocation = ending.begin()
-    arguments = [*argv[1:], "--help"] if list(argv[:1]) == ["help"] else list(argv)
+    arguments = asked_for_help(list(argv), {entry.name for entry in table.COMMANDS if entry.children})
     invocation.command = command_name([word for word in arguments if not word.startswith("-")])
     return ending.carry_out(invocation, arguments, lambda: _invoke(invocation, arguments))
 

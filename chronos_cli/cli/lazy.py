@@ -6,6 +6,7 @@ written here, plain and within 80 columns: it needs no other library and looks t
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from chronos_cli.errors import UsageError
-from chronos_cli.help_text import paragraphs, section, wrapped
+from chronos_cli.help_text import nearest, paragraphs, section, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +127,13 @@ class LazyGroup(TyperGroup):
         refuse_swallowed(self.params, args[:own])
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named; of a group alone show what there is."""
+        if ctx.parent is None or ctx._protected_args:  # noqa: SLF001 - where typer keeps the command's name
+            return super().invoke(ctx)
+        sys.stdout.write(ctx.get_help() + "\n")
+        return 0
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of the commands, in the order of the table."""
         del ctx
@@ -190,14 +198,6 @@ def make_group(name: str, text: str, entries: tuple[CommandEntry, ...], **more: 
     group.entries = entries
     group.callback = lambda: None
     return group
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The hint for a word that is none of the known."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
 
 
 def _screen(entries: tuple[CommandEntry, ...]) -> list[str]:

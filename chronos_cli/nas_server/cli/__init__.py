@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from chronos_cli.errors import ChronosError, ExitCode, UsageError, machine_refused
-from chronos_cli.help_text import plain_usage
+from chronos_cli.help_text import asked_for_help, plain_usage
 from chronos_cli.nas_server.cli import agents as cli_agents
 from chronos_cli.nas_server.cli import audit as cli_audit
 from chronos_cli.nas_server.cli import completions as cli_completions
@@ -58,7 +58,8 @@ def build() -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    groups = ("agent", "keys", "db", "dead")
+    arguments = asked_for_help(list(sys.argv[1:] if argv is None else argv), groups)
     return gated("chronos-nas", lambda: _run(arguments))
 
 

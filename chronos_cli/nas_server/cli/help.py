@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from chronos_cli.errors import UsageError
-from chronos_cli.help_text import paragraphs, section, wrapped
+from chronos_cli.help_text import nearest, paragraphs, section, wrapped
 
 OUTPUTS = ("json",)
 
@@ -47,7 +47,18 @@ class NasCommand(TyperCommand):
 
 
 class NasGroup(TyperGroup):
-    """A group of commands, each with one line."""
+    """A group of commands, each with one line; alone it shows them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words up to the command."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first word names. Raises UsageError with the nearest one."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            raise UsageError(f"{ctx.command_path} has no command '{args[0]}'", hint=nearest(args[0], known))
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Usage, what it is for, and its commands."""
