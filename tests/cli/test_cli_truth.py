@@ -249,6 +249,12 @@ def test_help_is_a_command_and_a_slip_suggests_nothing_destructive(chronos):
     """`help COMMAND` is its --help, `help` the screen; a mistyped `remove` or `cancel` is not named for the typist."""
     for words in (("job", "add"), ("status",), ()):
         assert chronos("help", *words).out == chronos(*words, "--help").out != ""
+    for words in (("job",), ("config",), ("provider",)):
+        alone = chronos(*words)
+        assert (alone.code, alone.out) == (0, chronos(*words, "--help").out)
+        assert chronos(*words, "help").out == alone.out != ""
+    assert chronos("job", "help", "add").out == chronos("job", "add", "--help").out
+    assert chronos("help", "help").out == chronos("help").out
     assert chronos("help", "nonsense").code == 2
     screen = chronos("help").out
     assert "chronos help COMMAND" in screen

@@ -63,6 +63,22 @@ def test_the_screen_names_every_command(nas):
     assert nas("--version") == (0, f"chronos-nas {__version__}\n", "")
 
 
+def test_help_is_a_command_and_a_slip_suggests_nothing_destructive(nas):
+    """As of `chronos`: `help COMMAND`, a group alone, and a slip of the hand."""
+    for words in ((), ("agent",), ("agent", "add"), ("serve",)):
+        said = nas(*words, "--help")
+        assert nas("help", *words) == said
+        assert said[0] == 0
+        if len(words) < 2 and words != ("serve",):
+            assert nas(*words) == said
+            assert nas(*words, "help") == said
+    assert nas("agent", "help", "add") == nas("agent", "add", "--help")
+    assert "chronos-nas has no command 'timer': did you mean 'timers'?" in nas("timer")[2]
+    for words in (("agent", "revok"), ("keys", "retir"), ("dead", "drp")):
+        code, _, err = nas(*words)
+        assert (code, "did you mean" in err, "--help`" in err) == (2, False, True)
+
+
 LISTS = {
     ("agent", "list"): "NAME",
     ("keys", "list"): "KEY",

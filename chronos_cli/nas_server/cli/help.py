@@ -10,6 +10,8 @@ from chronos_cli.errors import UsageError
 from chronos_cli.help_text import nearest, paragraphs, section, wrapped
 
 OUTPUTS = ("json",)
+DESTRUCTIVE = ("revoke", "rotate", "retire", "drop", "redrive", "upgrade")
+"""Commands that a slip of the hand is not led to."""
 
 
 class NasCommand(TyperCommand):
@@ -57,7 +59,10 @@ class NasGroup(TyperGroup):
         """Return the command that the first word names. Raises UsageError with the nearest one."""
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            raise UsageError(f"{ctx.command_path} has no command '{args[0]}'", hint=nearest(args[0], known))
+            hint = nearest(args[0], known)
+            if any(hint == f"did you mean '{word}'?" for word in DESTRUCTIVE):
+                hint = f"see `{ctx.command_path} --help`"
+            raise UsageError(f"{ctx.command_path} has no command '{args[0]}'", hint=hint)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
