@@ -170,7 +170,7 @@ def test_what_cannot_be_had_here_is_left_out_by_name(bring, home, given, options
         ("a: [", "not YAML"),
         ("- 1", "a document of it is no object"),
         ("kind: Pod\nmetadata: {name: p}", "has no CronJob"),
-        (yaml.safe_dump(cron_job(concurrencyPolicy="Sometimes")), "no CronJob of it can come in"),
+        (yaml.safe_dump(cron_job(concurrencyPolicy="Sometimes")), "it may be Allow, Forbid or Replace"),
         ("&a [" + "*a," * 3 + "]", "'*a' stands within itself: take its aliases apart"),
         ("kind: List\nitems: &i\n- kind: List\n  items: *i\n", "'*i' stands within itself"),
         (
