@@ -234,6 +234,11 @@ def _same_run_twice(run, patch):
     run.row = row.stem
 
 
+def _of_one_job(run, hint):
+    assert f"it may be a/{run.row}, never/{run.row}" in hint
+    assert run("logs", f"a/{run.row}").code == 0
+
+
 def _checked(name):
     """The doctor's check of that name, with its level and what mends it; some say nothing where all is well."""
     well = {"level": "OK"}
@@ -278,7 +283,7 @@ FAULTS = [
     ("core/edits.py", "it runs no more, paused or not", _completed, ("job", "pause", "a"), ("job", "remove", "a", "--yes"), "-"),
     ("operations/evaluate.py", "put it right in cron/jobs.json, or `chronos job remove", _broken, ("doctor",), None, "records"),
     ("operations/evaluate.py", "put it right in cron/jobs.json, or `chronos job remove", _broken, ("run", "a"), None, "-"),
-    ("operations/views/logs.py", "it may be", _same_run_twice, ("logs", "{run}"), None, "-"),
+    ("operations/views/logs.py", "it may be", _same_run_twice, ("logs", "{run}"), _of_one_job, "-"),
     ("cli/commands/run.py", "see `chronos logs", _prints_and_fails, ("run", "a"), None, "-"),
     ("cli/commands/run.py", "see `chronos history", _failing, ("run", "a"), None, "-"),
     ("cli/handlers/run_many.py", "see `chronos history", _failing, ("run", "a", "never"), None, "-"),
