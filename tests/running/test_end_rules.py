@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -407,6 +408,22 @@ def test_a_lock_is_kept_only_where_a_write_of_ours_may_stand(fails_at, keep):
         run_row.mark_running(ctx, JOB, ticket, hold)
     assert hold.kept == [keep]
     assert run_row._Marking(ctx, JOB, ticket, hold)._lease_is_over()
+
+
+MISSED = Open(run="20261120T110000Z", kind=OpenKind.MISSED, fire_at=T - timedelta(hours=1), claim="c", claimed_at=T)
+
+
+@pytest.mark.parametrize("layout", [{}, {"indent": 2}, {"separators": (",", ":")}, {"sort_keys": True}])
+@pytest.mark.parametrize(
+    ("entries", "held"),
+    [((MISSED, ENTRY), True), ((ENTRY, MISSED), True), ((MISSED,), False), ((), False), ((replace(ENTRY, claim="cc"),), False)],
+)  # fmt: skip
+def test_a_row_is_made_only_for_a_run_that_the_record_has_in_hand(entries, held, layout):
+    """Its claim's token in what was noted for other programs, or in an entry beside it, says nothing of it."""
+    record = {"id": "j", "chronos": {"open": [entry.to_record() for entry in entries]}}
+    record["fire_claim"] = {"at": T.isoformat(), "by": "chronos:c"}
+    data = json.dumps({"jobs": [record, {"id": "k", "last": ENTRY.run}]}, **layout).encode()
+    assert run_row._has_entry(data, ENTRY) is held
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -71,6 +71,10 @@ def count_price(server: Server) -> None:
     """Judge what the fires of one schedule have cost, and add it to what is known of the character."""
     fires, sent = server.served["fire"], server.served["provision"]
     most = max(math.ceil(PRICE[name]) for name in server.char)
+    most += {
+        NEVER_REPLACES,
+        LISTS_LATE,
+    } <= server.char  # timers left beside come at once, and no list shows what was sent
     runs = len(server.world.check.starts)  # whose end may need another wake
     if sent > most * fires + runs + _ROUNDS:
         server.world.check.fail(f"{fires} fires and {runs} runs took {sent} provisions")

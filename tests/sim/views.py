@@ -66,6 +66,10 @@ def _judge(world: World, found: Listing, held: ArmList | None, machine: int, *, 
             world.check.fail(f"{torn[0]} cannot be read, and `chronos list` says nothing of it")
         slot = world.nas.slots.get(view.id)  # what a redelivery has taken back is due, and armed anew by that
         armed = slot is not None and not slot.attempt and trace.live
+        # To a list that lags nothing is missing where a wake was sent that is no longer needed: that one finds no work.
+        armed = armed and not (
+            backends.LISTS_LATE in world.nas.char and view.next_at and slot.fire_at < view.next_at.timestamp()
+        )
         if over and armed and not view.will_fire and not view.arm.last_fire_error:
             world.check.fail(f"all is well, and `chronos list` does not say that {view.id} will fire: {view.why_not}")
     _examined(world, found, held)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from chronos_cli.core.job import Job, Policy
+    from chronos_cli.core.job import Job, Open, Policy
     from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.run import BegunRun, RunTicket
@@ -135,19 +135,30 @@ class _Marking:
     def _if_in_hand(self, made: StoredDocument[Row]) -> StoredDocument[Row] | None:
         """The row just made, if its run is still in hand; else it ended, and was pruned, before this row was made.
 
-        An entry leaves `open` after its row is terminal, and no row is pruned before that. So whose claim still stands
-        in the record after the row was made has not run yet. The claim's token is looked for in the bytes: no need to
-        parse.
+        An entry leaves `open` after its row is terminal, and no row is pruned before that. So a run whose entry still
+        stands in the record after the row was made has not run yet.
         """
         rows, row = self.ctx.repository, made.value
         jobs = rows.read(JOBS_KEY)
-        if jobs is not None and self.claim.entry.claim.encode() in jobs.data:
+        if jobs is not None and _has_entry(jobs.data, self.claim.entry):
             return made
         with rows.exclusive():  # whoever settles a row holds it: what somebody has settled since is no longer ours
             stored = rows.row(row.job_id, row.run_id)
             if stored is not None and is_ours(stored.value, row.starter or "", self.held.owner):
                 rows.delete(row_key(row.job_id, row.run_id))
         return None
+
+
+def _has_entry(data: bytes, entry: Open) -> bool:
+    """Return whether the bytes of jobs.json have the entry of a run: no need to parse them.
+
+    A claim's token stands elsewhere too, with more around it, and in the other entries of the same claim.
+    """
+    claim, run = (f'"{text}"'.encode() for text in (entry.claim, entry.run))
+    at = data.find(claim)
+    while at >= 0 and run not in data[data.rfind(b"{", 0, at) : data.find(b"}", at)]:
+        at = data.find(claim, at + 1)
+    return at >= 0
 
 
 def is_ours(row: Row, starter: str, owner: Mapping[str, Any]) -> bool:
