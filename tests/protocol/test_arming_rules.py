@@ -320,12 +320,21 @@ def test_a_newer_wish_of_the_same_instant_stands_for_ours():
 
 
 def test_somebody_elses_wish_overtook_ours_unless_nas_numbers_them():
-    """A cancel did as well, though its document still says the instant."""
+    """A cancel did as well, though its document still says the instant.
+
+    The first wish of a job bears no number, since its NAS has not answered yet: against that one NAS holds no order.
+    """
     assert not arming.overtaken(ARMED, ARMED)
     assert arming.overtaken(replace(ARMED, generation=6, fire_at=NOW), ARMED)
     assert arming.overtaken(replace(ARMED, generation=6, state=ArmState.CANCELLED), ARMED)
     assert not arming.overtaken(replace(ARMED, generation=6), ARMED)
-    assert not arming.overtaken(replace(ARMED, generation=6, fire_at=NOW, features=("generation",)), ARMED)
+    theirs, ours = (
+        replace(ARMED, generation=6, fire_at=NOW, features=("generation",)),
+        replace(ARMED, features=("generation",)),
+    )
+    assert not arming.overtaken(theirs, ours)
+    assert arming.overtaken(theirs, ARMED)
+    assert arming.overtaken(replace(theirs, features=()), ours), "it numbers wishes no more"
 
 
 def test_what_was_past_when_it_came_to_nas_may_be_dropped_unless_it_keeps_slots():

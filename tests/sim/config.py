@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ORDINARY = datetime.fromisoformat("2026-11-20T12:00:00+00:00").timestamp()
 
+DAY, YEAR = 86_400.0, 365 * 86_400.0
+
 TRANSITIONS = (
     ("Europe/Berlin", "2026-10-25T01:00:00+00:00", "30 2 * * *"),
     ("Europe/Berlin", "2027-03-28T01:00:00+00:00", "30 2 * * *"),
@@ -56,6 +58,7 @@ class Config:
     jumps: bool = False
     leaps: bool = False
     """Whether clocks jump years and come back, each machine's alone."""
+    leap_by: tuple[float, ...] = (12 * YEAR, 12 * YEAR, YEAR, 10 * DAY, -12 * YEAR)
     zone: str = "UTC"
     start: float = ORDINARY
     put_at: float | None = None

@@ -106,7 +106,10 @@ class SimProcesses(Processes):
         here = [run for run in reversed(self.world.runs.values())
                 if (run.job_id, run.run_id, run.machine) == (job_id, run_id, self.task.machine) and not run.released]  # fmt: skip
         locks = [({"machine": run.machine, "token": run.token}, run.is_held(self.world)) for run in here]
-        return next((lock for lock in locks if lock[1]), locks[0] if locks else None)
+        found = next((lock for lock in locks if lock[1]), locks[0] if locks else None)
+        if found is not None:
+            self.task.saw[f"{job_id}/{run_id}"] = self.world.runs[found[0]["token"]].said
+        return found
 
     def result(self, row):
         run = self.world.runs.get((row.owner or {}).get("token"))

@@ -11,12 +11,13 @@ from chronos_cli import strict_json
 from chronos_cli.core import claim, clock, occurrence
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.clock import may_settle as _may_settle
+from chronos_cli.core.clock import put_right as _put_right
 from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.occurrence import _Look
 from chronos_cli.operations import evaluate as look
 from chronos_cli.operations.arming import apply_plan, reconcile, slot_memory
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.firing import run, run_row, tick
+from chronos_cli.operations.firing import run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.store import packs, repository
 from chronos_cli.store.arms import ArmDocument
@@ -29,7 +30,8 @@ _DISK: Final[dict[str, Any]] = {"machines": 1, "jumps": False, "leaps": False, "
 _ROT: Final = _DISK | {"operations": ("rot", "rot", "tick", "reconcile", "manual")}
 _ENDS: Final = {"machines": 1, "jumps": False, "leaps": False, "busy": False, "steps": 50, "p_crash": 0.02, "p_write_fails": 0.2,
                 "p_operation": 0.05, "operations": ("tick", "reconcile", "manual", "disk")}  # fmt: skip
-_FULL: Final = _ENDS | {"operations": ("disk",), "p_operation": 0.2, "mode": "waits", "steps": 60}
+_FULL: Final = _ENDS | {"nas": True, "characters": frozenset({"kind"}), "mode": "sync", "busy": True, "p_crash": 0.0, "p_write_fails": 0.02,
+                        "p_operation": 0.03, "operations": ("disk",), "steps": 120}  # fmt: skip
 _ALONE: Final = LEAPING | {"nas": False}
 
 
@@ -61,7 +63,13 @@ WORLDS: Final = {
     "numbers of many digits": _ROT,
     "torn, its run goes on": _ROT | {"p_operation": 0.4, "steps": 40},
     "torn, when its job goes": _ROT | {"operations": ("rot", "remove", "remove"), "p_operation": 0.5, "steps": 40},
+    "torn, by its lock's outcome": _ROT | {"p_operation": 0.4, "steps": 40, "p_crash": 0.05},
+    "torn, elsewhere": _ROT | {"machines": 2, "p_operation": 0.4, "steps": 40},
     "the end is tried again": _ENDS | {"machines": 2},
+    "kept until it is on record": _FULL,
+    "put right past rows": LEAPING | {"nas": True, "machines": 1, "keep": 50, "busy": True, "leap_by": (1_800.0,), "operations": ("leap", "tick", "tick")},
+    "overtaken": {"nas": True, "mode": "detached", "jumps": False, "leaps": False, "characters": frozenset({"duplicates"}), "p_crash": 0.0,
+                  "p_operation": 0.3, "operations": ("pause", "resume", "resume"), "p_stall": 0.3, "stall_at": ("nas provision",)},
     "forgotten once on record": _ENDS | {"p_crash": 0.05},
     "a start in doubt": _ENDS | {"p_answer_lost": 0.3},
     "a free lock is an end": _DISK,
@@ -110,11 +118,19 @@ RULES: Final = {
           for module in (repository, packs, slot_memory)),
     ),
     "torn, its run goes on": (rule(look, "rebuilt_row", "if lock is not None and lock[1]:", "if False:"),),
+    "torn, by its lock's outcome": (rule(look, "rebuilt_row", "if result is not None:", "if False:"),),
+    "torn, elsewhere": (rule(look, "rebuilt_row", "and not ctx.processes.results_are_seen\n        and not", "and False and not"),),
     "torn, when its job goes": (rule(jobs, "_close_open", "except UnreadableError as error", "except ZeroDivisionError as error"),),
     "the end is tried again": ((run, "record_end", rule(run_row, "record_end", "if (settled_by_others and", "if True or (settled_by_others and")[2]),),
+    "kept until it is on record": (
+        (run, "finish", rule(run, "finish", "keep=not recorded", "keep=False")[2]),
+        (run_end, "finish", rule(run, "finish", "keep=not recorded", "keep=False")[2]),
+    ),
     "forgotten once on record": ((look, "_put_row", _forgets_first),),
     "a start in doubt": ((run, "mark_running", rule(run_row, "mark_running", "keep=marking.in_doubt", "keep=False")[2]),),
     "a free lock is an end": (rule(OpenRuns, "_is_over", "dead or self", "self"),),
+    "put right past rows": ((occurrence, "put_right", lambda job, rows, now: _put_right(job, (), now)),),
+    "overtaken": ((arming, "overtaken", lambda *_: False),),
     "leaps are noted": ((_Look, "_note_leap", lambda *_: None),),
     "the tick alone goes on": tuple(
         (module, "may_settle", lambda job, cursor, now, trust: _may_settle(job, cursor, now, Trust.UNHEARD if trust is Trust.ALONE else trust))

@@ -479,8 +479,8 @@ class World:
         if self.leapt[machine]:
             self.leapt[machine] = 0.0
         else:
-            self.leapt[machine] = self.rng.choice((12 * YEAR, 12 * YEAR, YEAR, 10 * DAY, -12 * YEAR))
-        self.log("the clock of machine %s leaps by %+.0f days", machine, self.leapt[machine] / DAY)
+            self.leapt[machine] = self.rng.choice(self.cfg.leap_by)
+        self.log("the clock of machine %s leaps by %+.1f days", machine, self.leapt[machine] / DAY)
         self.cover(
             "clock",
             "leaps back" if self.leapt[machine] < 0 else "leaps ahead" if self.leapt[machine] else "back from a leap",

@@ -181,9 +181,14 @@ def is_stale(error: ChronosError | None) -> TypeGuard[NasRejectedError]:
 
 def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
     """Return whether somebody else sent another instant meanwhile: which of them came last, NAS knows."""
-    if document.generation == sent.generation or FEATURE_GENERATION in document.features:
+    if document.generation == sent.generation or are_numbered(document, sent):
         return False
     return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
+
+
+def are_numbered(one: ArmDocument, other: ArmDocument) -> bool:
+    """Return whether two wishes bore numbers, by which NAS refuses the older; the first wish of a job bears none."""
+    return FEATURE_GENERATION in one.features and FEATURE_GENERATION in other.features
 
 
 def is_astray(document: ArmDocument, wake: Wake, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import FEATURE_GENERATION, MAX_BATCH
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.arming.arm import overtaken
+from chronos_cli.operations.arming.arm import are_numbered, overtaken
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.store.packs import rank
 
@@ -118,7 +118,7 @@ class Packing:
             nonlocal rival
             rival = False
             if found.generation < sent.generation:
-                rival = found.generation > known and FEATURE_GENERATION not in found.features
+                rival = found.generation > known and not are_numbered(found, sent)
                 rival = rival and found.fire_at != sent.fire_at
                 found = _over(sent, found)
             elif found.generation > sent.generation:  # founded on an older state: it cannot know the key we have used
