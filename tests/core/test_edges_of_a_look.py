@@ -1,0 +1,109 @@
+"""Rules of a look at their edges: each is one condition of a decision, and says what is done where it just holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.core.clock import displaced
+from chronos_cli.core.decision import FireRequest, Outcome, Purpose, Trigger
+from chronos_cli.core.job import Policy, jitter_of
+from chronos_cli.core.row import RunState, over, row_of
+from chronos_cli.frozen import replace
+from tests.core.making import T, at, entry, job, look, relay
+
+NEXT = at(300)
+RECONCILE = FireRequest(via=Trigger.RECONCILE, token="r")
+
+
+def in_hand(**more):
+    """A job whose run of T is in hand, and whose next occurrence is five minutes on."""
+    ours = {"claimed_through": T.isoformat(), "open": [entry(T)]}
+    return job(next_run_at=NEXT.isoformat(), ours=ours, **more)
+
+
+def retrying(found, not_before):
+    """The row of its run, which failed once and is tried again at an instant."""
+    failed = over(row_of("j", found.open[0], found.policy), RunState.FAILED, now=at(1), reason="no")
+    last = failed.attempts[-1]
+    return replace(failed, state=RunState.ACCEPTED, attempt=2, not_before=not_before, attempts=(last,))
+
+
+def test_what_waits_to_be_started_has_somebody_come_at_once():
+    """Reconcile starts nothing: where a run is claimed and has not started, its wake is the next second."""
+    decision = look(in_hand(), RECONCILE, now=at(5))
+    assert decision.starts == ()
+    assert (decision.wake.at, decision.wake.purpose) == (at(6), Purpose.LOOK)
+
+
+def test_a_start_writes_the_record_only_where_the_run_may_be_over_and_pruned():
+    """Its row is there: then the row decides who starts it, and the record may stay as it is."""
+    found = in_hand()
+    row = row_of("j", found.open[0], found.policy)
+    with_row, without = look(found, now=at(1), rows={row.run_id: row}), look(found, now=at(1))
+    assert (
+        [start.entry.run for start in with_row.starts] == [start.entry.run for start in without.starts] == [row.run_id]
+    )
+    assert with_row.record is None
+    assert without.record is not None
+
+
+def test_reconcile_moves_a_cursor_past_its_grace_to_the_newest_instant_and_claims_nothing():
+    """What lies before that one is missed, in the same write."""
+    decision = look(job(policy={"grace": 200}), RECONCILE, now=at(700))
+    assert decision.record["next_run_at"] == at(600).isoformat()
+    assert [row.state for row in decision.owed] == [RunState.MISSED]
+    assert decision.starts == ()
+
+
+def test_the_latest_instant_that_was_taken_is_a_duplicate_also_where_a_wake_was_armed_for_it():
+    """One later than that, with nothing left to do, is idle."""
+    found = job(next_run_at=NEXT.isoformat(), ours={"claimed_through": T.isoformat()})
+    assert look(found, relay(T), now=at(1), armed=frozenset({T})).outcome is Outcome.DUPLICATE
+    assert look(found, relay(at(1)), now=at(1), armed=frozenset({at(1)})).outcome is Outcome.IDLE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "outcome"), [(29, Outcome.EARLY), (3, Outcome.EARLY), (2, Outcome.IDLE), (1, Outcome.IDLE)]
+)
+def test_a_fire_that_names_the_very_wake_that_is_wanted_is_early_more_than_two_seconds_before_it(seconds, outcome):
+    """Armed anew it would come as early again; closer to its time nothing is early."""
+    found = in_hand()
+    row, wake = retrying(found, at(30)), at(30)
+    decision = look(
+        found, relay(wake), now=wake - timedelta(seconds=seconds), rows={row.run_id: row}, armed=frozenset({wake})
+    )
+    assert (decision.outcome, decision.starts) == (outcome, ())
+    assert decision.wake.at == wake
+    assert decision.retry_after == (seconds if outcome is Outcome.EARLY else None)
+
+
+def test_a_retry_that_the_next_occurrence_ends_leaves_its_failure_on_the_job():
+    """The run is over as its last attempt was, and is counted so."""
+    found = in_hand()
+    row = retrying(found, at(400))
+    decision = look(found, relay(NEXT), now=at(300.5), rows={row.run_id: row})
+    assert [(row.run_id, row.state) for row in decision.settle] == [("20261120T120000Z", RunState.FAILED)]
+    assert decision.record["last_status"] == "error"
+    assert decision.record["chronos"]["failures"] == 1
+    assert [entry["run"] for entry in decision.record["chronos"]["open"]] == ["20261120T120500Z"]
+
+
+def test_a_run_that_is_rerun_after_a_crash_is_looked_at_when_its_lease_ends():
+    """That is its timeout and a minute after its start."""
+    decision = look(job(policy={"on_crash": "rerun", "timeout": 60}), now=at(0.5))
+    assert (decision.wake.at, decision.wake.purpose) == (at(120.5), Purpose.LEASE)
+
+
+def test_a_time_of_another_offset_is_put_right_with_its_jitter():
+    """What its schedule gives is on the minute once the jitter is off; a time with a fraction was set by somebody."""
+    policy = {"jitter": 600}
+    offset = jitter_of("j", Policy(jitter=600))
+    assert offset.seconds % 60 not in (0, 30)
+    nine = datetime(2026, 11, 29, 9, tzinfo=UTC) + offset
+    daily = {"kind": "cron", "expr": "0 9 * * *"}
+    stored = nine.isoformat().replace("+00:00", "+06:00")
+    assert displaced(job(schedule=daily, policy=policy, next_run_at=stored)) == nine
+    fraction = nine.replace(microsecond=250_000).isoformat().replace("+00:00", "+06:00")
+    assert displaced(job(schedule=daily, policy=policy, next_run_at=fraction)) is None
