@@ -752,3 +752,12 @@ def test_an_answer_accepts_what_it_takes_and_carries_a_wake_by_a_2xx_alone(outco
     """One that has NAS come again has accepted nothing."""
     body = answering.body_of(replace(report_of(ARMED, status=status), outcome=outcome))
     assert (body["status"], body.get("next")) == (word, {"fire_at": "x"} if status < 300 else None)
+
+
+def test_what_nas_owes_again_is_remembered_by_a_wake_that_stands_behind_it_alone():
+    """A fire that was told that it is early comes again; whatever else is sent replaces it."""
+    owing, wire = replace(ARMED, owed=NOW), context().wire
+    behind = arming.on_its_way(owing, WAKE, wire, NOW, behind=timedelta(minutes=6))
+    assert behind.owed == NOW
+    assert behind.fire_at == max(WAKE.at, NOW + timedelta(minutes=6))
+    assert arming.on_its_way(owing, WAKE, wire, NOW).owed is None

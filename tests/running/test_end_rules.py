@@ -13,7 +13,7 @@ from chronos_cli.core.decision import Decision, Facts, Liveness, Outcome, Start
 from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
-from chronos_cli.errors import TemporaryError
+from chronos_cli.errors import StandbyError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.firing import fire, launchers, run, run_end, run_row, tick
@@ -437,3 +437,30 @@ def test_a_run_that_failed_is_tried_again_unless_only_its_asker_could_start_it(o
     hand = OpenRuns(replace(JOB, open=(entry,)), facts, T)
     hand.survey(newer=None)
     assert [settled.state for settled in hand.settle] == [RunState.FAILED if own else RunState.ACCEPTED]
+
+
+def test_a_run_whose_result_stands_beside_its_lock_is_shown_as_over_whatever_its_row_says():
+    """Views ask the lock of what says running, and of nothing else."""
+    lease = T + timedelta(hours=1)
+    row = begun(row_of("j", ENTRY, JOB.policy), starter="s", owner={"token": "t"}, now=T, lease_ends_at=lease)
+    result = RunResult(state=RunState.OK, finished_at=T + timedelta(minutes=1))
+    asked = []
+    ctx = SimpleNamespace(processes=SimpleNamespace(result=lambda row: asked.append(row.state) or result))
+    assert evaluate.as_known(ctx, row).state is RunState.OK
+    assert evaluate.as_known(ctx, replace(row, state=RunState.ACCEPTED)).state is RunState.ACCEPTED
+    assert asked == [RunState.RUNNING]
+
+
+@pytest.mark.parametrize("standby", [True, False])
+def test_a_machine_that_was_put_on_standby_meanwhile_arms_nothing_after_its_run(standby, monkeypatch, capsys):
+    """The active one has the job by then; the end is on record, and one line says what was left."""
+    armed = []
+    monkeypatch.setattr(run_end, "rearm", lambda _, job_id, wake: armed.append(job_id))
+
+    def must_be_active(doing):
+        if standby:
+            raise StandbyError(f"{doing} is refused")
+
+    run_end._arm(SimpleNamespace(must_be_active=must_be_active), "j", None)
+    assert armed == ([] if standby else ["j"])
+    assert ("its wake was not armed" in capsys.readouterr().err) is standby
