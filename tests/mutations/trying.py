@@ -215,6 +215,14 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
                 yield from _codes(inner)
 
 
+def _all_inside(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Every function that is made within one."""
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield inner
+            yield from _all_inside(inner)
+
+
 class Trier:
     """Tries mutants, some at once."""
 
@@ -268,14 +276,21 @@ class Trier:
         simulates = running.pop(SIMULATION, None) is not None
         tests = {name: took for name, took in running.items() if name in self.items and self.sound.get(name, True)}
 
-        code, found = changed(mutant), self.functions[mutant.file, mutant.where]
+        code = changed(mutant)
 
         def work(say: Callable[[str], None]) -> None:
-            for function in found:
-                function.__code__ = code
+            self._put_in(code, mutant.file)
             say(noticed(self.items, tests, simulates=simulates, thorough=self.thorough) or "nothing")
 
         return self._in_place(work)
+
+    def _put_in(self, code: types.CodeType, file: str) -> None:
+        """Give a function its changed code, and what it has made already as well: readers made at import, decorators."""
+        inner = [found for found in _all_inside(code) if "<lambda>" not in found.co_qualname]
+        for found in (code, *inner):
+            for function in self.functions.get((file, found.co_qualname), ()):
+                with contextlib.suppress(ValueError):  # the change took a name that it closes over
+                    function.__code__ = found
 
     def _in_place(self, work: Callable[[Callable[[str], None]], None]) -> tuple[int, int, Path]:
         place = self.folder / str(next(self._places))
