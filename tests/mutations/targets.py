@@ -28,5 +28,9 @@ TESTS = (
     *("tests/store/test_arm_document.py", "tests/store/test_packs.py", "tests/store/test_split_store.py"),
     *("tests/cli/test_tolerance.py", "tests/cli/test_wrong_clock.py", "tests/cli/test_cli_plans.py"),
     "tests/running/test_end_rules.py",
-    *("tests/protocol/test_arming_rules.py", "tests/callback/test_answers_that_arm.py"),
+    *(
+        "tests/protocol/test_arming_rules.py",
+        "tests/protocol/test_rules_of_looks.py",
+        "tests/callback/test_answers_that_arm.py",
+    ),
 )

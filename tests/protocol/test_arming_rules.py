@@ -761,3 +761,13 @@ def test_what_nas_owes_again_is_remembered_by_a_wake_that_stands_behind_it_alone
     assert behind.owed == NOW
     assert behind.fire_at == max(WAKE.at, NOW + timedelta(minutes=6))
     assert arming.on_its_way(owing, WAKE, wire, NOW).owed is None
+
+
+def test_what_a_clock_ahead_has_sent_is_no_arm_of_a_wake_and_is_still_to_be_cancelled_where_none_is_wanted():
+    """It stands for too late, and all the same NAS has it from this store."""
+    astray = replace(ARMED, sent_at=NOW + 24 * HOUR, fire_at=NOW + 25 * HOUR)
+    wire = context().wire
+    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": WAKE}, {"j": astray}, wire, context())] == [None]
+    assert [wish.sent.fire_at for wish in reconcile._wishes({"j": None}, {"j": astray}, wire, context())] == [
+        astray.fire_at
+    ]

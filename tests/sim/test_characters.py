@@ -202,6 +202,18 @@ def test_as_many_fires_of_mixed_schedules_make_as_many_provisions(fires):
         world.tasks.kill_all()
 
 
+def test_a_fire_that_has_started_its_run_says_that_it_was_claimed():
+    """Neither a duplicate nor idle: each of these fires came once, for what was due."""
+    world = Calm(("kind",))
+    try:
+        world.add("job1", 60)
+        world.go_on(200)
+        said = {word: number for (family, word), number in world.covered.items() if family == "outcome"}
+        assert said == {"claimed": world.fires}
+    finally:
+        world.tasks.kill_all()
+
+
 class Ordered(Server):
     """Takes the wish that was sent first last."""
 
