@@ -79,6 +79,14 @@ def test_a_fire_that_names_the_very_wake_that_is_wanted_is_early_more_than_two_s
     assert decision.retry_after == (seconds if outcome is Outcome.EARLY else None)
 
 
+def test_a_fire_that_names_what_was_never_armed_is_stale_however_near_the_wake_is():
+    """The job was edited since: what is wanted is armed anew."""
+    found = in_hand()
+    row = retrying(found, at(30))
+    decision = look(found, relay(at(40)), now=at(10), rows={row.run_id: row})
+    assert (decision.outcome, decision.retry_after) == (Outcome.STALE, None)
+
+
 def test_a_retry_that_the_next_occurrence_ends_leaves_its_failure_on_the_job():
     """The run is over as its last attempt was, and is counted so."""
     found = in_hand()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -83,20 +83,24 @@ def cron(expr: str, zone: str, put_at: float | None, offset: float) -> Periodic 
 
 
 @cache
+def _minutes(zone: str, put_at: float) -> tuple[tuple[float, datetime], ...]:
+    """Every minute of the fortnight about the night, and what the clock on the wall shows then."""
+    wall, begin = ZoneInfo(zone), put_at - 3 * DAY
+    instants = (begin + 60.0 * number for number in range(14 * 24 * 60))
+    return tuple((at, datetime.fromtimestamp(at, wall)) for at in instants)
+
+
+@cache
 def _listed(expr: str, zone: str, put_at: float) -> tuple[float, ...]:
     """Minute by minute over the fortnight about the night: the clock on the wall decides.
 
     A time of day is had at the first minute of its date whose wall clock shows it or later: after a gap that is the
     first minute behind it, and of an hour that comes twice it is the first pass.
     """
-    wall = ZoneInfo(zone)
     minute, hour = expr.split()[:2]
     step = 60 if minute == "0" else int(minute[2:]) if minute.startswith("*/") else 0
     found, had = [], set()
-    begin = put_at - 3 * DAY
-    for number in range(14 * 24 * 60):
-        at = begin + 60.0 * number
-        shown = datetime.fromtimestamp(at, UTC).astimezone(wall)
+    for at, shown in _minutes(zone, put_at):
         if hour == "*":
             if shown.minute % step == 0:
                 found.append(at)
