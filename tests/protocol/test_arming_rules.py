@@ -17,7 +17,7 @@ from chronos_cli.nas_client.interface import Arm, ArmList
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
-from chronos_cli.operations.context import NasTarget
+from chronos_cli.operations.context import FleetJobs, NasTarget
 from chronos_cli.operations.firing import after_answer, answering, fire, tick
 from chronos_cli.operations.firing.answering import Door
 from chronos_cli.operations.firing.launchers import InlineLauncher
@@ -545,7 +545,8 @@ def test_nas_is_told_to_keep_what_it_holds_only_where_it_asks_and_the_job_is_not
     ctx = context()
     ctx.heard, ctx.token = lambda _: ctx, lambda: "t"
     asked = []
-    looked = SimpleNamespace(job=job, decision=Decision(outcome=Outcome.GONE))
+    looked = SimpleNamespace(job=job, invalid=None, decision=Decision(outcome=Outcome.GONE))
+    ctx.elsewhere = FleetJobs
     monkeypatch.setattr(fire, "evaluate", lambda _, __, came: asked.append(came.by_answer) or looked)
     monkeypatch.setattr(fire, "launch_each", lambda *_: iter(()))
     monkeypatch.setattr(fire, "_arm_and_note", lambda _, __, report, *___, **____: report)
