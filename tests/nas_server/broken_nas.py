@@ -52,7 +52,10 @@ class BrokenNas:
                     body = json.loads(raw)
                 except ValueError:
                     body = None
-                self.reply(*outer.post(self.path, body, self.headers.get("Authorization")))
+                try:
+                    self.reply(*outer.post(self.path, body, self.headers.get("Authorization")))
+                except ConnectionAbortedError:
+                    self.close_connection = True
 
             def do_GET(self):
                 self.reply(*outer.get(self.path, self.headers.get("Authorization")))
@@ -130,6 +133,8 @@ class BrokenNas:
         try:
             when, job_id = parse_fire_at(body["fire_at"]), body["job_id"]
         except (TypeError, KeyError, ValueError):
+            if self.fault == "malformed-breaks-off":
+                raise ConnectionAbortedError from None
             return (500 if self.fault == "malformed-500" else 400), {"error": "invalid_request"}
         slot = {
             "id": secrets.token_hex(8),

@@ -24,6 +24,7 @@ FIRST_HOP = {
     "no-cancel": {"cancel"},
     "unknown-404": {"cancel-unknown"},
     "malformed-500": {"malformed"},
+    "malformed-breaks-off": {"malformed"},
     "bad-paging": {"paging"},
     "ignores-generation": {"generation", "cancel-generation"},
     "forgets-cancel": {"cancel-generation"},

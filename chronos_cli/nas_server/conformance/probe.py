@@ -192,7 +192,10 @@ class ContractProbe:
         return job_id
 
     def call(self, method: str, path: str, document: Any = None, *, token: str | None = "") -> ProbeAnswer:
-        """One call. `token`: another one, or None for no token at all. Raises NasUnavailableError."""
+        """One call. `token`: another one, or None for no token at all.
+
+        Raises BrokenError where this call alone was broken off, and NasUnavailableError where the NAS is not there.
+        """
         import requests
 
         shown = self._token if token == "" else token
@@ -210,6 +213,9 @@ class ContractProbe:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
+            if path != LIST_PATH:
+                self.call("GET", LIST_PATH)  # else it is not there at all
+                raise BrokenError(f"{method} {path} was broken off") from error
             raise NasUnavailableError(
                 f"{self.portal_url} cannot be reached: {error}", hint="see --portal-url"
             ) from error
