@@ -93,7 +93,7 @@ def reconcile(
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         several = _several(listed, ctx.clock(), chosen)
-        wishes = _wishes(settled.wakes, documents, wire, ctx)
+        wishes = [one for one in _wishes(settled.wakes, documents, wire, ctx) if one.job_id not in settled.invalid]
         unwanted = {arm.job_id for arm in listed.arms if settled.wakes.get(arm.job_id) is None} - set(settled.invalid)
         unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
         fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
