@@ -90,7 +90,11 @@ class KeyRing:
         return [record for record in self._read() if record.retires_at is None or record.retires_at > now]
 
     def signing(self) -> SigningKey:
-        """The key to sign with now: the newest whose time has come. Raises ConfigError where there is none."""
+        """The key to sign with now: the newest whose time has come. Raises ConfigError where there is no key.
+
+        Where no key's time has come, as after a rotation with no key before it or under a clock that was set back, the
+        first that comes signs: a refused token is asked about once more, and a fire that nobody signs is late.
+        """
         if self._outside is not None:
             return self._outside
         now = self._clock()
@@ -98,10 +102,12 @@ class KeyRing:
             if not 0 <= now - self._checked_at < _CHECK_S:
                 self._refresh()
                 self._checked_at = now
-            ready = [r for r in self._records if r.signs_from <= now and (r.retires_at is None or r.retires_at > now)]
-            if not ready:
+            left = [one for one in self._records if one.retires_at is None or one.retires_at > now]
+            if not left:
                 raise ConfigError(f"no key in {self._folder} may sign", hint="run `chronos-nas keys rotate --now`")
-            return self._key(max(ready, key=lambda record: record.signs_from))
+            begins = sorted(left, key=lambda record: record.signs_from)
+            ready = [record for record in begins if record.signs_from <= now]
+            return self._key(ready[-1] if ready else begins[0])
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The published keys (RFC 7517)."""

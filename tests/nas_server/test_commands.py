@@ -125,6 +125,21 @@ def test_a_rotated_key_signs_only_once_clients_may_know_it(tmp_path):
     assert [key["kid"] for key in ring.jwks()["keys"]] == [new]
 
 
+def test_the_first_of_keys_whose_time_has_not_come_signs(tmp_path):
+    """After a rotation with no key before it, and under a clock that was set back by years."""
+    now = [1000.0]
+    ring = KeyRing(tmp_path, lambda: now[0])
+    first = ring.rotate(KeyAlgorithm.ES256, after=300).kid
+    assert ring.signing().kid == first
+    now[0] += 400
+    second = ring.rotate(KeyAlgorithm.ES256, after=300).kid
+    assert ring.signing().kid == first
+    now[0] += 310
+    assert ring.signing().kid == second
+    now[0] = 5.0
+    assert ring.signing().kid == first
+
+
 def test_pages_say_how_long_a_key_taken_back_is_still_believed():
     """NAS lets its list be kept for five minutes, agents keep it no longer, and both pages say so."""
     from chronos_cli.config import Config
