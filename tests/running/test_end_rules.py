@@ -13,7 +13,7 @@ from chronos_cli.core.decision import Decision, Facts, Liveness, Outcome, Start
 from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
-from chronos_cli.errors import StandbyError, TemporaryError
+from chronos_cli.errors import StandbyError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.firing import fire, launchers, run, run_end, run_row, tick
@@ -408,6 +408,40 @@ def test_a_lock_is_kept_only_where_a_write_of_ours_may_stand(fails_at, keep):
         run_row.mark_running(ctx, JOB, ticket, hold)
     assert hold.kept == [keep]
     assert run_row._Marking(ctx, JOB, ticket, hold)._lease_is_over()
+
+
+@pytest.mark.parametrize("entries", [(ENTRY,), ()])
+def test_a_row_that_rotted_is_written_anew_as_it_is_known(entries):
+    """As waiting for its retry only while the run is in hand: what has been settled, nobody tries again."""
+    row = begun(
+        row_of("j", ENTRY, JOB.policy), starter="s", owner={"token": "t"}, now=T, lease_ends_at=T + timedelta(hours=1)
+    )
+    written = []
+
+    def write(after, version):
+        written.append((after.state, version))
+        if len(written) == 1:
+            raise VersionConflict("it rotted")
+
+    def rotten(*_):
+        raise UnreadableError("it is empty", key="k", version="2")
+
+    jobs = json.dumps({"jobs": [{"id": "j", "chronos": {"open": [entry.to_record() for entry in entries]}}]}).encode()
+    repository = SimpleNamespace(
+        replace_row=write, row=rotten, set_aside=lambda _: None, read=lambda _: SimpleNamespace(data=jobs)
+    )
+    begun_run = SimpleNamespace(
+        claim=run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"),
+        row=row,
+        version="1",
+        held=Hold(),
+        policy=JOB.policy,
+    )
+    result = RunResult(state=RunState.FAILED, finished_at=T)
+    recording = run_row._Recording(SimpleNamespace(repository=repository), begun_run, result)
+    assert recording.once(last=False) is None
+    assert recording.once(last=False).state is (RunState.ACCEPTED if entries else RunState.FAILED)
+    assert [version for _, version in written] == ["1", "2"]
 
 
 MISSED = Open(run="20261120T110000Z", kind=OpenKind.MISSED, fire_at=T - timedelta(hours=1), claim="c", claimed_at=T)

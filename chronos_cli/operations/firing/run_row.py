@@ -206,7 +206,7 @@ class _Recording:
     """One end on its way into its row."""
 
     def __init__(self, ctx: Context, run: BegunRun, result: RunResult) -> None:
-        self.ctx, self.run = ctx, run
+        self.ctx, self.run, self._result = ctx, run, result
         self._after = concluded(run.row, result, retries=run.policy.retries)
         self._version = run.version
 
@@ -229,6 +229,9 @@ class _Recording:
             stored = rows.row(row.job_id, row.run_id)
         except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
             rows.set_aside(error)
+            jobs = rows.read(JOBS_KEY)
+            if jobs is None or not _has_entry(jobs.data, self.run.claim.entry):  # settled before: nobody tries it again
+                self._after = concluded(row, self._result, retries=0)
             self._version = error.version
             return None
         if stored is None:
