@@ -621,7 +621,7 @@ class Check:
     def moves(self, job: str, slot: Slot) -> None:
         """Another instant comes for a job that NAS is to fire within its tolerance: reconcile leaves it to that."""
         task, trace, world = self.world.tasks.current, self.jobs.get(job), self.world
-        calm = len(world.skews) == 1 and not world.loose_time and len(world.nas.char) == 1
+        calm = len(world.skews) == 1 and not world.loose_time and world.nas.char == {"spreads"}
         if task is None or task.kind != "reconcile" or trace is None or not trace.live or not calm:
             return
         if stamp(trace.record["next_run_at"]) == slot.fire_at and not self._looks(job, trace) and trace.excuse is None:
