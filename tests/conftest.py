@@ -12,6 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +27,10 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, usual)
 
+
+# How long an example takes, or how long it takes to be made, says how busy a machine is.
+settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("any machine")
 
 UNIT = ("tests/core/", "tests/test_frozen.py")
 """Places whose tests start no process and no server."""
@@ -54,8 +59,14 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With a program that failed goes what it printed, which the error of `subprocess` keeps to itself."""
+    """With a program that failed goes what it printed, which the error of `subprocess` keeps to itself.
+
+    A report that is no UTF-8 would end the process that it is sent to, and all other tests with it.
+    """
     report = yield
+    said = str(report.longrepr or "")
+    if report.failed and said != (sound := said.encode(errors="backslashreplace").decode()):
+        report.longrepr = sound
     error = None if call.excinfo is None else call.excinfo.value
     if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
         printed = [

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_cli.callback.request import parse_fire, profile_of
@@ -48,7 +48,6 @@ fuzz = settings(
     derandomize=not MANY,
     deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 TEXT = st.text(max_size=40) | st.sampled_from(
