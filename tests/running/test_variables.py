@@ -257,7 +257,7 @@ def test_a_value_that_no_variable_can_hold_is_refused(text):
 def test_files_that_are_no_list_of_paths_fail_the_run(run, lookup, files):
     """A record may hold anything."""
     with pytest.raises(ActionError, match="the job's env_file is not a list of paths"):
-        _variables({"chronos": {"env_file": files}}, lookup)
+        _variables({"chronos": {"env_file": files}}, lookup, Path("/nowhere"))
 
 
 @pytest.mark.parametrize(("text", "said"), [(None, "is no file"), ("A=1\nno variable\n", "")])
