@@ -188,7 +188,8 @@ def test_a_redelivery_after_our_2xx_provisions_as_well(home, nas):
 def test_a_2xx_that_became_a_503_was_no_answer(home, nas, monkeypatch):
     """No runner can be started: nothing is carried, and the redelivery is the first to be answered."""
     known(home, nas)
-    cursor = home.add("beat", "every 1h", "true", ago=1)
+    go = home.home / "go"  # a runner that was only slow arms by itself once its run is over: not yet
+    cursor = home.add("beat", "every 1h", f"until [ -e {go} ]; do sleep 0.05; done", ago=1)
     with monkeypatch.context() as slow:
         slow.setattr("chronos_cli.operations.firing.launchers.STARTED_WITHIN_S", 0.0)
         failed = fire(home, "beat", cursor, jti="d1")
@@ -198,6 +199,7 @@ def test_a_2xx_that_became_a_503_was_no_answer(home, nas, monkeypatch):
     assert again.status in (200, 202)
     assert again.json["next"]["fire_at"] == (cursor + HOUR).isoformat()
     assert nas.calls == []
+    go.touch()
     over(home)
 
 

@@ -5,7 +5,9 @@ Its arguments come in the shapes of the peer's calls, with anything at all in th
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -121,7 +123,11 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Give a home of its own, and no way to any host."""
     monkeypatch.setenv("CHRONOS_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("socket.socket.connect", Raising.fail)
+
+    def refuse(*_: object) -> None:  # as the system does: what asks elsewhere may be another thread
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
     return tmp_path
 
 
