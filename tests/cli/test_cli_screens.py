@@ -316,8 +316,8 @@ def test_watching_draws_again_until_it_is_interrupted(chronos, home, view):
     assert shown.too_wide() == []
     if view == ("list",):
         assert "new1" not in frames[0]
-        assert "new1" in frames[-1]
-        assert "more lines" in frames[-1]
+        # The last may be broken off in the middle.
+        assert any("new1" in frame and "more lines" in frame for frame in frames[-2:])
 
 
 def test_watching_goes_on_through_a_fault(agent, monkeypatch):

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -92,14 +92,16 @@ class BareNas:
         began = time.time()
         for _ in range(20):
             token = self.key.token(iss=self.url, aud=AUDIENCE, job_id=job, fire_at=at)
-            reply = requests.post(
-                f"{url}/api/cron/fire", json={"job_id": job, "fire_at": at}, timeout=30,
-                headers={"Authorization": f"Bearer {token}"},
-            )  # fmt: skip
-            self.fires.append((job, at, began, time.time()))
-            if reply.ok:
+            with suppress(requests.ConnectionError):  # as where the agent is gone before its NAS
+                reply = requests.post(
+                    f"{url}/api/cron/fire", json={"job_id": job, "fire_at": at}, timeout=30,
+                    headers={"Authorization": f"Bearer {token}"},
+                )  # fmt: skip
+                self.fires.append((job, at, began, time.time()))
+                if reply.ok:
+                    return
+            if self._over.wait(0.5):
                 return
-            time.sleep(0.5)
 
     @contextmanager
     def running(self):
