@@ -137,7 +137,7 @@ ENOUGH_FIRES = 400
 """From so many on the mean of a character is judged."""
 
 MANY = 20_000
-RARELY = (("crash before", "delete row"), ("crash before", "lock"), ("store", "delete fails"))
+RARELY = (("row", "taken back"), ("crash before", "lock"), ("store", "delete fails"))
 """What so many schedules have to have reached beside."""
 
 
