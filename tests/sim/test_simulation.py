@@ -206,6 +206,14 @@ def test_jobs_that_replace_what_runs_lose_nothing():
     assert {("replace", "is asked to end"), ("replace", "waits for it")} <= played.covered.keys()
 
 
+@pytest.mark.soak
+def test_who_takes_a_row_back_may_be_killed_just_then():
+    """A corner that random play hardly comes to: the row of a run that is long over, made by a runner that stood still."""
+    played = play(0, 250, **WORLDS["no row made anew"], p_crash=0.03)
+    judge(played, 0)
+    assert {("row", "taken back"), ("crash before", "delete row")} <= played.covered.keys()
+
+
 @pytest.mark.parametrize("character", answers.CHARACTERS)
 def test_answers_arm_and_nothing_is_lost(character):
     """Longer schedules at a NAS that takes the next wake from answers, and at one that only says so."""

@@ -15,7 +15,7 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.plan import Action, ArmState, DesiredArm, Plan, Step, make_plan
+from chronos_cli.core.plan import HELD_STATES, Action, ArmState, DesiredArm, Plan, Step, make_plan
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
@@ -266,7 +266,7 @@ def _owes_cancel(document: ArmDocument | None, wake: Wake | None, now: datetime)
     """Return whether what was sent is to be taken back even if NAS does not list it: a list may lag."""
     if document is None or wake is not None or document.fire_at is None or document.fire_at <= now:
         return False
-    return document.state in (ArmState.UNCONFIRMED, ArmState.ANSWERED, ArmState.CONFIRMED)
+    return document.state in (ArmState.UNCONFIRMED, *HELD_STATES)
 
 
 def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:
