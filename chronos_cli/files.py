@@ -90,7 +90,7 @@ def open_folder(root: str | os.PathLike[str], *names: str, make: bool = False, g
             break
         except FileNotFoundError:
             above, name = os.path.split(path.rstrip("/"))
-            if not make or not name or os.path.lexists(path):
+            if not make or not name or os.path.islink(path):  # a folder may have come meanwhile
                 raise
             missing.append(name)
             path = above

@@ -28,13 +28,16 @@ _SYSTEM: Final = "/usr"
 """The owner of this is trusted with the folders above: inside a user namespace root has another number."""
 
 
-def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str]) -> None:
+def require_own(home: str, paths: Iterable[str], environ: Mapping[str, str], *, outside: Iterable[str] = ()) -> None:
     """Refuse what belongs to another user, unless `home` is named as safe. What is not there belongs to nobody.
 
+    `outside`: whole paths of files that need not lie in the home, so the folders above each are looked at as well.
     Raises ForeignHomeError with the owner and the cure.
     """
-    trusted = _trusted(environ)
-    why = next((found for path in paths if (found := _of_another(path, trusted))), None) or _movable(home, trusted)
+    trusted, outside = _trusted(environ), tuple(outside)
+    owned = (_of_another(path, trusted) for path in (*paths, *outside))
+    movable = (_movable(path, trusted, name) for path, name in ((home, "it"), *((path, path) for path in outside)))
+    why = next(filter(None, (*owned, *movable)), None)
     if why is None:
         return
     base = _base(environ)
@@ -72,8 +75,11 @@ def _of_another(path: str, trusted: set[int]) -> str | None:
     return None if owner is None else f"{path} belongs to {_name(owner)}, not to {_name(os.geteuid())}"
 
 
-def _movable(path: str, trusted: set[int]) -> str | None:
-    """Return who can put another thing in the place of `path`, link by link, as the kernel walks it; None: nobody."""
+def _movable(path: str, trusted: set[int], name: str) -> str | None:
+    """Return who can put another thing in the place of `path`, link by link, as the kernel walks it; None: nobody.
+
+    `name` is what a message calls it.
+    """
     if hasattr(sys, "getandroidapilevel"):  # there a program is a user of its own, the system another
         return None
     trusted = trusted | set(_owners(_SYSTEM))
@@ -81,19 +87,19 @@ def _movable(path: str, trusted: set[int]) -> str | None:
     try:
         above = os.lstat(at)
         while rest:
-            name = rest.pop()
-            if name in {"", "."}:
+            step = rest.pop()
+            if step in {"", "."}:
                 continue
-            if name == "..":
+            if step == "..":
                 at = os.path.dirname(at)  # noqa: PTH120
                 above = os.lstat(at)
                 continue
             if above.st_uid not in trusted:
-                return f"{at} above it belongs to {_name(above.st_uid)}, not to {_name(os.geteuid())}"
-            here = os.path.join(at, name)  # noqa: PTH118
+                return f"{at} above {name} belongs to {_name(above.st_uid)}, not to {_name(os.geteuid())}"
+            here = os.path.join(at, step)  # noqa: PTH118
             anybody = above.st_mode & stat.S_IWOTH
             if anybody and not (above.st_mode & stat.S_ISVTX and _kept(here, trusted)):
-                return f"{at} above it can be written by anybody"
+                return f"{at} above {name} can be written by anybody"
             found = os.lstat(here)
             if not stat.S_ISLNK(found.st_mode):
                 at, above = here, found

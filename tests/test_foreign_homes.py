@@ -352,15 +352,27 @@ def test_a_strangers_plug_in_is_not_imported(chronos, place, part):  # noqa: F81
 @pytest.mark.parametrize("optional", ["", "-"])
 def test_a_strangers_variables_are_not_taken(chronos, place, optional):  # noqa: F811
     """A file of variables that somebody else writes decides by PATH what is run: the run fails with the reason."""
-    variables = place / "marks/variables"
-    variables.write_text("PATH=/nowhere\n")
+    variables = place / "beside/variables"
+    variables.parent.mkdir(mode=0o755)
+    variables.write_text("WHO=us\n")
     words = ("job", "add", "@yearly", "--id", "v", "--env-file", f"{optional}{variables}", "--shell", "echo ran")
     assert chronos(*words, home=place / "ours").code == 0
-    assert chronos("run", "v", home=place / "ours").out.startswith("ran")
+
+    def refused_since():
+        """What history says of a run that was refused, or 0."""
+        done = chronos("run", "v", home=place / "ours")
+        return done.code and chronos("history", "v", "--json", "-n", "1", home=place / "ours").out
+
+    assert refused_since() == 0
+    os.chown(variables.parent, STRANGER, STRANGER)
+    assert f"{variables.parent} above {variables} belongs to" in refused_since()
+    os.chown(variables.parent, 0, 0)
+    variables.parent.chmod(0o777)
+    assert f"{variables.parent} above {variables} can be written by anybody" in refused_since()
+    variables.parent.chmod(0o1777)
+    assert refused_since() == 0
     os.lchown(variables, STRANGER, STRANGER)
-    assert chronos("run", "v", home=place / "ours").code != 0
-    shown = chronos("history", "v", "--json", home=place / "ours").out
-    assert f"{variables} belongs to" in shown
+    assert f"{variables} belongs to" in refused_since()
 
 
 @pytest.mark.parametrize("part", ["scripts", "scripts/below", "scripts/below/s.sh"])

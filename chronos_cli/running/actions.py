@@ -207,7 +207,7 @@ def _variables(job: Mapping[str, Any], lookup: Lookup, home: Path) -> tuple[tupl
     if not isinstance(given, dict) or not all(_is_variable(name, value) for name, value in given.items()):
         raise ActionError("the job's env is not names with texts", hint="put chronos.env of its record right")
     paths = [os.path.expanduser(path.removeprefix(OPTIONAL)) for path in files if isinstance(path, str)]
-    require_own(str(home), [path for path in paths if path.startswith("/")], os.environ)
+    require_own(str(home), (), os.environ, outside=[path for path in paths if path.startswith("/")])
     found = lookup.files(files)
     found |= {name: lookup.value(value, f"the variable {name}") for name, value in given.items()}
     return tuple(found.items())

@@ -43,6 +43,22 @@ def nas_of(folder, *arguments):
     return spawn(*arguments, python=("-m", "chronos_cli.nas_server"), env=env)
 
 
+def test_a_folder_that_another_makes_meanwhile_is_taken(tmp_path, monkeypatch):
+    """Many processes begin in a new home at once: one that found nothing there meets what another has just made."""
+    wanted, real = tmp_path / "home", os.open
+
+    def late(path, flags, *more, **given):
+        try:
+            return real(path, flags, *more, **given)
+        except FileNotFoundError:
+            wanted.mkdir(exist_ok=True)
+            raise
+
+    monkeypatch.setattr(os, "open", late)
+    make_folder(wanted)
+    assert wanted.is_dir()
+
+
 def serve(folder, port):
     """A NAS that is up."""
     process = subprocess.Popen(
