@@ -237,10 +237,10 @@ def test_a_job_of_ours_becomes_a_cron_job(chronos, home, tmp_path):
     chronos(*add, "--id", "d", "--prompt", "hello", home=home)
     done = chronos("job", "export", "--format", "kubernetes", "--json", home=home)
     left = done.json["left_out"]
-    assert left["a"] == "which image has its program is not known"
-    assert left["b"] == "a CronJob has no overlap: queue"
-    assert left["c"] == "a CronJob has no such schedule"
-    assert left["d"] == "it runs a prompt, which is chronos' own" or "image" in left["d"]
+    assert left["a"] == "which image has its program is not known: give --image"
+    assert left["b"] == "a CronJob has no overlap: queue: use skip, allow or replace"
+    assert left["c"] == "a CronJob has no such schedule: give it five fields, or an interval"
+    assert left["d"].startswith("it runs a prompt, which is chronos' own: ")
     file = tmp_path / "out.json"
     done = chronos("job", "export", "a", "--format", "kubernetes", "--image", "me:1", "-o", file, home=home)
     assert done.out == f"wrote 1 job to {file}\n"

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from chronos_cli.operations.foreign.exported import AS_JSON
 from tests.conftest import require_program
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -254,15 +255,17 @@ def test_what_a_unit_cannot_say_is_left_out(chronos, home):
     document["jobs"][-1]["chronos"]["action"]["stdin"] = "x"
     path.write_text(json.dumps(document))
     left = chronos("job", "export", "--format", "kubernetes", "--image", "i", "--json", home=home).json["left_out"]
-    assert left["input"] == "a container has no standard input"
+    assert left["input"] == "a container has no standard input: put what it reads into the command"
     left = chronos("job", "export", "--format", "systemd", "--json", home=home).json["left_out"]
-    assert left["input"] == "a service has no such standard input"
-    assert left["name"] == "a unit file cannot hold a line break or a control character"
-    assert left["paused"] == "it is paused, and a unit file cannot say so"
-    assert left["queue"] == "a service has no overlap: queue"
-    assert left["last"] == "'L' has no counterpart in a calendar event"
-    assert left["first"] == "'5#1' has no counterpart in a calendar event"
-    assert left["http"] == "it runs a http, which is chronos' own"
+    assert left["input"] == "a service has no such standard input: put what it reads into the command"
+    assert left["name"].startswith(
+        "a unit file cannot hold a line break or a control character: give the job another name"
+    )
+    assert left["paused"] == "it is paused, and a unit file cannot say so: resume it, and disable its timer there"
+    assert left["queue"] == "a service has no overlap: queue: use skip"
+    assert left["last"] == "'L' has no counterpart in a calendar event: give the days by their numbers"
+    assert left["first"] == "'5#1' has no counterpart in a calendar event: give the days by their numbers"
+    assert left["http"] == f"it runs a http, which is chronos' own: {AS_JSON}"
 
 
 TABLE = """\
@@ -306,8 +309,8 @@ def test_jobs_of_ours_as_a_crontab(chronos, home):
     assert sum(line.startswith("* * * * * ") for line in lines) == 1
     assert sum("-23/6 * * * " in line for line in lines) == 1
     assert done.json["left_out"] == {
-        "c": "cron has no time for its schedule",
-        "f": "'0 3 L * *' is beyond cron's own fields",
+        "c": f"cron has no time for its schedule: {AS_JSON}",
+        "f": f"'0 3 L * *' is beyond cron's own fields: {AS_JSON}",
     }
 
 
@@ -323,10 +326,10 @@ def test_settings_that_a_crontab_cannot_say(chronos, home):
         job["chronos"] |= {"env": env} if env else {}
     path.write_text(json.dumps(document))
     left = chronos("job", "export", "--format", "crontab", "--json", home=home).json["left_out"]
-    assert left["lines"] == "its command has more than one line"
-    assert left["break"] == "a setting of it has a line break"
-    assert left["quotes"] == "a setting of it has both quotes"
-    assert left["two"] == "B stands above it and cannot be taken back"
+    assert left["lines"].startswith("its command has more than one line: put it into a file")
+    assert left["break"] == f"a setting of it has a line break: {AS_JSON}"
+    assert left["quotes"] == f"a setting of it has both quotes: {AS_JSON}"
+    assert left["two"].startswith("B stands above it and cannot be taken back: export it alone")
 
 
 def test_a_services_files_of_variables_go_both_ways(units, bring, chronos, home, tmp_path):

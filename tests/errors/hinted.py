@@ -30,8 +30,13 @@ def _values(node):
     if isinstance(node, ast.AnnAssign | ast.Assign):
         targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
         names = {target.id for target in targets if isinstance(target, ast.Name)}
-        if node.value is not None and names & {"hint", "mend", "default_hint", "_HINT", "_PROBE", "INSTALL"}:
+        if node.value is not None and any(_gives(name) for name in names):
             yield node.value
+
+
+def _gives(name):
+    """Say if what is put into a variable of that name is a hint."""
+    return name in {"hint", "mend", "default_hint", "_PROBE", "INSTALL", "AS_JSON"} or name.endswith("_HINT")
 
 
 def _choices(value):

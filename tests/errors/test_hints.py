@@ -22,6 +22,7 @@ from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, loc
 from tests.errors.hints_of_words import SHELL, SPELLINGS
 from tests.errors.raised import _trees
 from tests.errors.test_hints_below import CALLS, IMPORTS
+from tests.errors.test_hints_of_exports import EXPORTS
 from tests.errors.test_hints_of_nas import NAS_SPELLINGS
 from tests.nas_process import running_nas
 
@@ -542,6 +543,7 @@ TRIED = (
     *NAS_SPELLINGS,
     *CALLS,
     *IMPORTS,
+    *EXPORTS,
 )
 WAITING = Path(__file__).with_name("hints_that_wait.txt")
 

@@ -164,7 +164,7 @@ def _back(text: str, low: int, names: tuple[str, ...] = ()) -> str:
     for item in _numbers(text, low, names).split(","):
         match = re.fullmatch(r"(?:(\*)|(\d+)(?:-(\d+))?)(?:/(\d+))?", item)
         if match is None:
-            raise UsageError(f"'{item}' has no counterpart in a calendar event", hint="give it as days and times")
+            raise UsageError(f"'{item}' has no counterpart in a calendar event", hint="give the days by their numbers")
         star, first, last, step = match.groups()
         if star:
             found.append("*" if step is None else f"{low}/{step}")
@@ -183,7 +183,7 @@ def _week_back(text: str) -> str:
     for item in _numbers(text, 0, tuple(name.upper() for name in _NAMES)).split(","):
         match = re.fullmatch(r"(?:(\*)|(\d)(?:-(\d))?)(?:/(\d+))?", item)
         if match is None:
-            raise UsageError(f"'{item}' has no counterpart in a calendar event", hint="name the days")
+            raise UsageError(f"'{item}' has no counterpart in a calendar event", hint="give the days by their numbers")
         star, first, last, step = match.groups()
         low = 0 if star else int(first)
         high = 6 if star or (last is None and step) else int(last or first)

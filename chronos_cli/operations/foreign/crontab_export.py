@@ -11,7 +11,7 @@ from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.schedule import Cron, Interval
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.operations.foreign.crontab_lines import command_and_input
-from chronos_cli.operations.foreign.exported import kept, own_action, own_env, without_files
+from chronos_cli.operations.foreign.exported import AS_JSON, kept, own_action, own_env, without_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,16 +33,17 @@ def crontab_of(jobs: Iterable[Job], machine_zone: str) -> tuple[str, dict[str, s
             without_files(job)
             settled.append((job, _settings(job, machine_zone)))
         except UsageError as error:
-            left_out[job.id] = error.message
+            left_out[job.id] = error.line()
     # A setting stands for all lines below it and cannot be taken back, so those with the fewest come first.
     for job, settings in sorted(settled, key=lambda pair: len(pair[1])):
         try:
             if above := [name for name in given.keys() - settings.keys() if name not in _OF_CRON]:
-                raise UsageError(f"{above[0]} stands above it and cannot be taken back", hint="export it alone")
+                hint = f"export it alone: `chronos job export {job.id} --format crontab`"
+                raise UsageError(f"{above[0]} stands above it and cannot be taken back", hint=hint)
             said = [f"{name}={_cron_value(value)}" for name, value in settings.items() if given.get(name) != value]
             line = _cron_line(job)
         except ChronosError as error:
-            left_out[job.id] = error.message
+            left_out[job.id] = error.line()
             continue
         lines += [*said, line]
         given |= settings
@@ -67,12 +68,12 @@ def _settings(job: Job, machine_zone: str) -> dict[str, str]:
 
 def _cron_value(text: str) -> str:
     if "\n" in text:
-        raise UsageError("a setting of it has a line break", hint="export it as json")
+        raise UsageError("a setting of it has a line break", hint=AS_JSON)
     if text == text.strip() and not text.startswith(("'", '"')) and text:
         return text
     quote = "'" if '"' in text else '"'
     if quote in text:
-        raise UsageError("a setting of it has both quotes", hint="export it as json")
+        raise UsageError("a setting of it has both quotes", hint=AS_JSON)
     return f"{quote}{text}{quote}"
 
 
@@ -85,7 +86,8 @@ def _cron_line(job: Job) -> str:
     else:
         command = shlex.join(what)
     if "\n" in command or command != command.lstrip():
-        raise UsageError("its command has more than one line", hint="put it into a script")
+        what = "has more than one line" if "\n" in command else "begins with a blank"
+        raise UsageError(f"its command {what}", hint="put it into a file of its own, and that file's path in its place")
     before = kept(job, "written")
     same = isinstance(before, str) and command_and_input(before) == (command, stdin)
     paused = "#" if job.standing is not Standing.LIVE else ""
@@ -107,7 +109,7 @@ def _debians_fields(expr: str) -> str:
     """The fields as Debian's cron reads them, where a step needs a range. Raises UsageError."""
     fields = fields_of(expr)
     if fields.nth or min(fields.days, default=1) < 1:
-        raise UsageError(f"'{expr}' is beyond cron's own fields", hint="export it as json")
+        raise UsageError(f"'{expr}' is beyond cron's own fields", hint=AS_JSON)
     ends = (59, 23, 31, 12, 7)
     return " ".join(
         re.sub(r"(^|,)(\w+)/", rf"\g<1>\g<2>-{end}/", field) for field, end in zip(expr.split(), ends, strict=True)
@@ -131,4 +133,4 @@ def _cron_fields(job: Job) -> str:
             return (
                 f"{anchor.minute} {first}-23/{hours} * * *" if hours < _DAY_HOURS else f"{anchor.minute} {first} * * *"
             )
-    raise UsageError("cron has no time for its schedule", hint="export it as json")
+    raise UsageError("cron has no time for its schedule", hint=AS_JSON)

@@ -13,7 +13,7 @@ from chronos_cli.running.actions import action_kind
 if TYPE_CHECKING:
     from chronos_cli.core.job import Job
 
-AS_JSON: Final = "export it as json"
+AS_JSON: Final = "export it as JSON: `chronos job export` without --format"
 
 
 def own_action(job: Job) -> tuple[str, Any, str | None]:

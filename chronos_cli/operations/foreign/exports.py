@@ -81,7 +81,7 @@ def export_as(
             be_text(job)
             made = make(job)
         except ChronosError as error:
-            left_out[job.id] = error.message
+            left_out[job.id] = error.line()
             continue
         count += 1
         if form == "kubernetes":

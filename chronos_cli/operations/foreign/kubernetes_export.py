@@ -88,7 +88,7 @@ def their_spelling(expr: str) -> str:
     """
     read = fields_of(expr := NICKNAMES.get(expr.lower(), expr))
     if read.nth or min(read.days, default=1) < 1:
-        raise UsageError(f"'{expr}' is beyond the cluster's fields", hint="name the days")
+        raise UsageError(f"'{expr}' is beyond the cluster's fields", hint="give the days by their numbers")
     minute, hour, day, month, weekday = expr.split()
     every_day, every_weekday = len(read.days) == 31, len(read.weekdays) == 7
     if read.joined and not every_day and not every_weekday:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.job import Overlap, Standing
 from chronos_cli.core.schedule import Interval, Once
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
 
 _MINUTE = 60
+_FILE_HINT: Final = "give that file another name, and the job its path"
+_FOLDER_HINT: Final = "give its folder another name, and the job its path"
+_NAME_HINT: Final = "give the job another name with `chronos job edit --name`"
 
 
 def units(job: Job) -> dict[str, str]:
@@ -25,7 +28,7 @@ def units(job: Job) -> dict[str, str]:
     if stdin is not None:
         raise UsageError("a service has no such standard input", hint="put what it reads into the command")
     if job.standing is not Standing.LIVE:
-        raise UsageError("it is paused, and a unit file cannot say so", hint="resume it, or disable the timer there")
+        raise UsageError("it is paused, and a unit file cannot say so", hint="resume it, and disable its timer there")
     timer = ["[Unit]", f"Description={_plain(job.name)}", "", "[Timer]", *_timer(job)]
     words = ["/bin/sh", "-c", str(what)] if kind == "shell" else [str(word) for word in what]
     service = ["[Unit]", f"Description={_plain(job.name)}", "", "[Service]", "Type=oneshot",
@@ -33,7 +36,7 @@ def units(job: Job) -> dict[str, str]:
     service += [f"Environment={_quoted(f'{name}={value}')}" for name, value in own_env(job).items()]
     service += [f"EnvironmentFile={_file(path, job)}" for path in own_files(job)]
     if isinstance(job.record.get("workdir"), str):
-        service.append(f"WorkingDirectory={_plain(job.record['workdir'])}")
+        service.append(f"WorkingDirectory={_plain(job.record['workdir'], _FOLDER_HINT)}")
     service.append(f"TimeoutStartSec={job.policy.timeout}")
     timer += ["", "[Install]", "WantedBy=timers.target"]
     return {f"{job.id}.timer": "\n".join(timer) + "\n", f"{job.id}.service": "\n".join(service) + "\n"}
@@ -73,9 +76,9 @@ def _as_written(job: Job) -> tuple[str, ...]:
     return (written if zone_name else f"{written} {job.zone_name}",)
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, hint: str = _NAME_HINT) -> str:
     if not text.isprintable():
-        raise UsageError("a unit file cannot hold a line break or a control character", hint="rename the job")
+        raise UsageError("a unit file cannot hold a line break or a control character", hint=hint)
     return text.replace("%", "%%")
 
 
@@ -86,8 +89,8 @@ def _file(path: str, job: Job) -> str:
             "its variables count before those of its env_file, and a service's after them", hint="keep one of the two"
         )
     if any(letter in path for letter in "*?[\\") or path != path.strip():
-        raise UsageError("the path of its env_file means several files there", hint="rename it")
-    return _plain(path)
+        raise UsageError("the path of its env_file means several files there", hint=_FILE_HINT)
+    return _plain(path, _FILE_HINT)
 
 
 def _quoted(text: str) -> str:
