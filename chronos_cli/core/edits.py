@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.claim import right_cursor, run_id_of, successor
 from chronos_cli.core.clock import Trust, may_settle
-from chronos_cli.core.instant import SECOND, text_in, whole
+from chronos_cli.core.instant import text_in, whole
 from chronos_cli.core.job import DAY_S, OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
 from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
 from chronos_cli.errors import ConflictError, UsageError
@@ -305,7 +305,7 @@ def _check_spans(table: Timetable, policy: Policy, now: datetime) -> None:
         raise UsageError("the tolerance is longer than a day", hint="use a smaller --tolerance")
     if isinstance(table.schedule, Once) or not (policy.jitter or policy.tolerance):
         return
-    gap = shortest_gap(table, now - SECOND)
+    gap = shortest_gap(table, now)
     for name, span in (("jitter", policy.jitter), ("tolerance", policy.tolerance)):
         if span >= gap:
             raise UsageError(

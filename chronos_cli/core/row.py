@@ -221,7 +221,7 @@ def _instant(name: str, value: Any) -> datetime:
     moment = datetime.fromisoformat(_a(str)(name, value))
     if moment.tzinfo is None:
         raise ValueError(f"{name} has no UTC offset")
-    return moment.astimezone(UTC) if moment.tzinfo is not UTC else moment
+    return moment.astimezone(UTC)
 
 
 def _items(kind: type) -> Callable[[str, Any], Any]:

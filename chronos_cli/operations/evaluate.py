@@ -124,8 +124,7 @@ class _Look:
             ctx.processes.ask_to_end(row)
             ctx.checkpoint("replacing")
         _create_owed(ctx, owed)
-        ended = self._fire.via is Trigger.RUN_ENDED
-        if owed and all(row.terminal for row in owed) and not looked.decision.starts and not ended:
+        if owed and all(row.terminal for row in owed) and not looked.decision.starts:
             # Nothing runs whose end would take the entries out, now that their rows exist.
             evaluate(ctx, self._job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
         return looked

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chronos_cli.core.claim import right_cursor
 from chronos_cli.core.clock import displaced
-from chronos_cli.core.decision import FireRequest, Outcome, Purpose, Trigger
+from chronos_cli.core.decision import FireRequest, Liveness, Outcome, Purpose, Trigger
 from chronos_cli.core.job import Policy, jitter_of
 from chronos_cli.core.row import RunState, over, row_of
 from chronos_cli.frozen import replace
@@ -115,3 +116,84 @@ def test_a_time_of_another_offset_is_put_right_with_its_jitter():
     assert displaced(job(schedule=daily, policy=policy, next_run_at=stored)) == nine
     fraction = nine.replace(microsecond=250_000).isoformat().replace("+00:00", "+06:00")
     assert displaced(job(schedule=daily, policy=policy, next_run_at=fraction)) is None
+
+
+def test_a_next_time_that_was_claimed_already_gives_way_to_the_one_after_it():
+    """Whoever stored it again did not know of the claim."""
+    found = job(ours={"claimed_through": T.isoformat()})
+    assert right_cursor(found, at(1)) == NEXT
+    decision = look(found, now=at(1))
+    assert (decision.starts, decision.record["next_run_at"]) == ((), NEXT.isoformat())
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(-2, 1), (-2.1, 0)])
+def test_only_a_fire_that_names_no_instant_may_take_one_two_seconds_ahead(seconds, starts):
+    """One that names another instant takes what is due, and nothing of what comes next."""
+    assert len(look(job(), relay(None), now=at(seconds)).starts) == starts
+    assert look(job(), relay(at(-100)), now=at(-1)).starts == ()
+    assert len(look(job(), relay(at(-100)), now=at(0)).starts) == 1
+
+
+@pytest.mark.parametrize("manual", [True, False])
+def test_a_paused_job_gives_up_what_its_schedule_had_claimed_and_starts_what_a_person_asked_for(manual):
+    """Neither has a row yet."""
+    open_ = entry(None, run="manual-20261120T115000Z-x") if manual else entry(T)
+    found = job(enabled=False, state="paused", next_run_at=NEXT.isoformat(), ours={"open": [open_]})
+    decision = look(found, FireRequest(via=Trigger.TICK, token="t"), now=at(1))
+    assert len(decision.starts) == manual
+    assert [row.state for row in decision.settle] == ([] if manual else [RunState.MISSED])
+
+
+def test_a_job_that_is_completed_is_not_completed_again():
+    """The day on which it was stays."""
+    done = job(enabled=False, state="completed", next_run_at=None, ours={"completed_at": T.isoformat()})
+    assert look(done, RECONCILE, now=at(86_400)).record is None
+
+
+def test_a_fire_that_names_the_next_time_or_what_was_armed_minutes_before_it_is_early():
+    """Whichever of the two it is; anything else is stale."""
+    found = in_hand()
+    row = retrying(found, at(400))
+    known = {"rows": {row.run_id: row}, "now": at(10)}
+    assert look(found, relay(NEXT), **known).outcome is Outcome.EARLY
+    armed = look(found, relay(at(400)), armed=frozenset({at(400)}), **known)
+    assert (armed.outcome, armed.retry_after) == (Outcome.EARLY, 390)
+    assert look(found, relay(at(400)), **known).outcome is Outcome.STALE
+
+
+def test_who_only_peeks_keeps_the_wake_of_a_job_that_the_next_look_pauses():
+    """Its last run failed once too often: whoever writes that down is the one that pauses it."""
+    found = in_hand(policy={"pause_after_failures": 1})
+    failed = over(row_of("j", found.open[0], found.policy), RunState.FAILED, now=at(2))
+    rows = {failed.run_id: failed}
+    peek = look(found, FireRequest(via=Trigger.INSPECT, token=""), now=at(3), rows=rows)
+    ended = look(found, FireRequest(via=Trigger.RUN_ENDED, token="e"), now=at(3), rows=rows)
+    assert (peek.wake.at, ended.wake) == (NEXT, None)
+    assert ended.record["state"] == "paused"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_that_died_is_run_again_where_the_job_says_so_unless_only_its_asker_could_start_it(own):
+    """What that was given is nowhere kept."""
+    found = in_hand(policy={"on_crash": "rerun"})
+    running = replace(row_of("j", found.open[0], found.policy), state=RunState.RUNNING, started_at=T)
+    hand = replace(found, open=(replace(found.open[0], own=own),))
+    decision = look(
+        hand,
+        FireRequest(via=Trigger.RUN_ENDED, token="e"),
+        now=at(5),
+        rows={running.run_id: running},
+        liveness={running.run_id: Liveness.DEAD},
+    )
+    assert [row.state for row in decision.settle] == [RunState.LOST if own else RunState.ACCEPTED]
+
+
+def test_an_end_of_no_known_time_counts_as_of_now():
+    """Another program may have written such a row: what is known of the others is not lost by it."""
+    found = job(next_run_at=NEXT.isoformat(), ours={"open": [entry(T), entry(at(-300))]})
+    rows = {
+        open_.run: replace(over(row_of("j", open_, found.policy), state, now=at(-60)), finished_at=finished)
+        for open_, state, finished in zip(found.open, (RunState.FAILED, RunState.OK), (None, at(-60)), strict=True)
+    }
+    record = look(found, RECONCILE, now=at(5), rows=rows).record
+    assert (record["last_status"], record["last_run_at"]) == ("error", at(5).isoformat())

@@ -172,3 +172,14 @@ def test_a_job_of_another_profile_is_kept_only_where_it_is_held():
         "both": Action.KEEP,
     }
     assert plan(wishes, {"there": at(300), "both": at(1)}, elsewhere=elsewhere)["both"] is Action.MOVE
+
+
+def test_only_what_would_be_cancelled_unasked_is_counted_as_gone():
+    """Timers that were not armed from here are left alone whatever their number; what a person took out is known."""
+    gone = [DesiredArm(job_id=f"gone{n}", wake=None, sent=sent(), known=False) for n in range(3)]
+    kept = DesiredArm(job_id="kept", wake=CURSOR, sent=sent())
+    held = {wish.job_id: at(300) for wish in [*gone, kept]}
+    asked = plan([*gone, kept], held, gone={wish.job_id for wish in gone})
+    assert set(asked.values()) == {Action.CANCEL, Action.KEEP}
+    foreign = {f"foreign{n}": at(300) for n in range(3)} | {"kept": at(300)}
+    assert make_plan([kept], foreign, callback_url=URL, store_has_jobs=True).guard is None

@@ -23,7 +23,7 @@ import pytest
 
 from tests.mutations.making import Mutant, mutants
 from tests.mutations.targets import ROOT, TARGETS, TESTS
-from tests.mutations.trying import Trier, ended, in_child, watched
+from tests.mutations.trying import WATCHES_S, Child, Trier, watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +45,7 @@ def main() -> int:
         help="a file for what was noticed: what stands there is not tried again; the rest is added",
     )
     parser.add_argument("--only", default="", help="only mutants whose text has this")
+    parser.add_argument("--again", type=Path, help="only mutants that stand in this file, as they are printed")
     parser.add_argument("--least", type=float, default=95.0, help="percent that must be noticed or explained (95)")
     parser.add_argument("--strict", action="store_true", help="every survivor needs a reason")
     parser.add_argument("--short", action="store_true", help="the cheap tests and few schedules alone")
@@ -56,7 +57,10 @@ def main() -> int:
     if gone := sorted(explained.keys() - every.keys()):
         print(*("a reason for what is no more: " + "\n".join(key) for key in gone), sep="\n\n")
         return 1
-    chosen = [mutant for mutant in every.values() if given.only in str(mutant)]
+    named = given.again.read_text(encoding="utf-8") if given.again else None
+    chosen = [
+        mutant for mutant in every.values() if given.only in str(mutant) and (named is None or str(mutant) in named)
+    ]
     chosen = random.Random(given.seed).sample(chosen, min(given.count, len(chosen)))
     hypothesis.settings.register_profile("mutations", derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("mutations")
@@ -122,9 +126,7 @@ class _Run:
                 file.write_text(json.dumps(watched(items, TARGETS)), encoding="utf-8")
                 say("done")
 
-            child, pipe = in_child(folder / "watched", work)
-            while (said := ended(child, pipe, time.monotonic())) is None:
-                pass
+            said = Child(folder / "watched", work, computes_s=WATCHES_S).result()
             if said != "done":
                 print(f"the tests could not be watched: {said}")
                 return None

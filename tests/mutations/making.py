@@ -27,7 +27,9 @@ _SWAPPED: Final = {"+": "-", "-": "+", "*": "+"}
 WORDS: Final = frozenset({"strict", "indent", "because", "reason", "message", "hint", "detail", "doing", "what"})
 """Arguments that are words for people, or say what would be a fault of this program."""
 
-PATIENCE: Final = frozenset({"checkpoint", "timeout", "pause", "patience", "sleep", "wait_to_retry", "within"})
+PATIENCE: Final = frozenset(
+    {"checkpoint", "timeout", "pause", "patience", "sleep", "_sleep", "wait_to_retry", "within"}
+)
 """Arguments and functions that say how long is waited, and the places at which tests end a process."""
 
 SHOWN: Final = frozenset({"__repr__", "__str__", "line"})

@@ -6,31 +6,50 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+
+def _in(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.py" for name in names)
+
+
 TARGETS = (
-    *(f"chronos_cli/core/{name}.py" for name in ("claim", "clock", "in_hand", "occurrence", "plan", "row", "edits")),
-    "chronos_cli/operations/evaluate.py",
-    *(
-        f"chronos_cli/operations/firing/{name}.py"
-        for name in ("fire", "run", "run_row", "run_end", "tick", "after_answer", "answering")
+    *_in(
+        "chronos_cli/core",
+        "claim",
+        "clock",
+        "edits",
+        "in_hand",
+        "instant",
+        "job",
+        "occurrence",
+        "plan",
+        "row",
+        "schedule",
     ),
-    *(f"chronos_cli/operations/arming/{name}.py" for name in ("arm", "carried", "slot_memory", "reconcile")),
-    "chronos_cli/store/arms.py",
+    *_in("chronos_cli/operations", "evaluate", "witness"),
+    *_in("chronos_cli/operations/firing", "admission", "after_answer", "answering", "fire", "fleet", "launchers"),
+    *_in("chronos_cli/operations/firing", "run", "run_end", "run_row", "tick"),
+    *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "packing", "reconcile", "slot_memory"),
+    *_in("chronos_cli/store", "arms", "group_change", "repository"),
 )
 
 TESTS = (
-    *(
-        "tests/core",
-        "tests/damage",
-        "tests/faults",
-        "tests/power/test_cuts_in_process.py",
-        "tests/sim/test_characters.py",
+    "tests/core",
+    "tests/damage",
+    "tests/faults",
+    "tests/power/test_cuts_in_process.py",
+    "tests/sim/test_characters.py",
+    *_in(
+        "tests/store",
+        "test_arm_document",
+        "test_edges_of_the_repository",
+        "test_group_change",
+        "test_packs",
+        "test_split_store",
+        "test_update",
     ),
-    *("tests/store/test_arm_document.py", "tests/store/test_packs.py", "tests/store/test_split_store.py"),
-    *("tests/cli/test_tolerance.py", "tests/cli/test_wrong_clock.py", "tests/cli/test_cli_plans.py"),
-    "tests/running/test_end_rules.py",
-    *(
-        "tests/protocol/test_arming_rules.py",
-        "tests/protocol/test_rules_of_looks.py",
-        "tests/callback/test_answers_that_arm.py",
-    ),
+    *_in("tests/cli", "test_tolerance", "test_wrong_clock", "test_cli_plans"),
+    *_in("tests/running", "test_edges_of_an_end", "test_end_rules"),
+    *_in("tests/protocol", "test_arming_rules", "test_edges_of_a_fire", "test_edges_of_doors", "test_edges_of_ticks"),
+    *_in("tests/protocol", "test_retention", "test_rules_of_looks"),
+    "tests/callback/test_answers_that_arm.py",
 )

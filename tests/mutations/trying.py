@@ -16,13 +16,13 @@ import types
 from array import array
 from dataclasses import dataclass
 from itertools import accumulate, count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.mutations.targets import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from tests.mutations.making import Mutant
 
@@ -36,7 +36,12 @@ FIRST, MORE = 40, 160
 PATIENCE_S = 10.0
 """After so long, and ten times what it takes else, of its processor a test hangs, and has noticed. So does the simulation."""
 
-WAIT_S: Final = 240.0
+COMPUTES_S, WATCHES_S, STILL_S = 240.0, 900.0, 60.0
+"""A mutant hangs that has used so much of the processors, or has wanted none for so long; that counts as noticed. One that
+takes five times as long by the clock on the wall may wait for a busy machine: nothing has noticed it. The second is for
+watching all tests."""
+
+IN_TIME: Final = "nothing in time"
 MOST_SAID, MOST_MEMORY = 4000, 4 << 30
 """Bytes: what a child may say of what it found, and may use."""
 
@@ -51,44 +56,85 @@ class Verdict:
     reached: bool
 
 
-def in_child(folder: Path, work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
-    """Begin `work(say)` in a fork, whose temporary files go into `folder`: its process id, and where to read what it says."""
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(theirs)
-        return child, ours
-    try:
-        os.setpgid(0, 0)
-        os.close(ours)
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nothing, descriptor)
-        folder.mkdir(mode=0o755)
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
-        work(lambda text: _say(theirs, text))
-    except BaseException as error:  # noqa: BLE001 - whatever a mutant does in here is its end
-        _say(theirs, f"{type(error).__name__}")
-    finally:
-        os._exit(0)
+class Child:
+    """A fork that does some `work(say)`, and whose temporary files go into `folder`; it may compute for `computes_s`."""
+
+    def __init__(
+        self, folder: Path, work: Callable[[Callable[[str], None]], None], *, computes_s: float = COMPUTES_S
+    ) -> None:
+        self.folder, self.began, self._computes_s = folder, time.monotonic(), computes_s
+        self._used, self._worked_at, self._seen_at = 0.0, self.began, self.began
+        ours, theirs = os.pipe()
+        self.pid, self._pipe = os.fork(), ours
+        if self.pid:
+            os.close(theirs)
+            return
+        try:
+            os.setpgid(0, 0)
+            os.close(ours)
+            resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(nothing, descriptor)
+            folder.mkdir(mode=0o755)
+            os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
+            work(lambda text: _say(theirs, text))
+        except BaseException as error:  # noqa: BLE001 - whatever a mutant does in here is its end
+            _say(theirs, f"{type(error).__name__}")
+        finally:
+            os._exit(0)
+
+    def said(self) -> str | None:
+        """Return what it has said, once it has, or has ended, or was ended as hanging or late; None while it works."""
+        if select.select([self._pipe], [], [], 0.05)[0]:
+            said = os.read(self._pipe, MOST_SAID).decode(errors="replace") or "the process ends"
+        elif self._hangs():
+            said = "it hangs"
+        elif time.monotonic() - self.began > 5 * self._computes_s:
+            said = IN_TIME
+        else:
+            return None
+        os.close(self._pipe)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return said
+
+    def result(self) -> str:
+        """Wait for what it says."""
+        while (said := self.said()) is None:
+            pass
+        return said
+
+    def _hangs(self) -> bool:
+        """Return whether it and what it has started use too much of the processors, or for long want none at all."""
+        now = time.monotonic()
+        if now - self._seen_at < 1.0:
+            return False
+        self._seen_at = now
+        used, wanting = _of_group(self.pid)
+        if wanting or used != self._used:
+            self._used, self._worked_at = used, now
+        return used > self._computes_s or now - self._worked_at > STILL_S
+
+
+def _of_group(leader: int) -> tuple[float, bool]:
+    """Return the seconds that the processes of a group have used, with those they have seen end, and if one wants more."""
+    used, wanting = 0, False
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            fields = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[2]) == leader:
+                used += sum(map(int, fields[11:15]))
+                wanting = wanting or fields[0] in "RD"
+    return used / os.sysconf("SC_CLK_TCK"), wanting
 
 
 def _say(pipe: int, text: str) -> None:
     os.write(pipe, text.encode()[:MOST_SAID])
-
-
-def ended(child: int, pipe: int, began: float) -> str | None:
-    """Return what a child has said, once it has, or has ended, or was ended as too slow; None while it works."""
-    late = time.monotonic() - began > WAIT_S
-    if not late and not select.select([pipe], [], [], 0.05)[0]:
-        return None
-    said = "it hangs" if late else os.read(pipe, MOST_SAID).decode(errors="replace") or "the process ends"
-    os.close(pipe)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return said
 
 
 def watched(items: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
@@ -249,28 +295,26 @@ class Trier:
         waiting, at_work = iter(chosen), []
         while True:
             while len(at_work) < at_once and (mutant := next(waiting, None)) is not None:
-                at_work.append((mutant, time.monotonic(), *self._begin(mutant)))
+                at_work.append((mutant, self._begin(mutant)))
             if not at_work:
                 return
             for work in list(at_work):
-                mutant, began, child, pipe, place = work
-                said = ended(child, pipe, began)
+                mutant, child = work
+                said = child.said()
                 if said is None:
                     continue
                 at_work.remove(work)
-                shutil.rmtree(place, ignore_errors=True)
                 if said in self.items and not self._is_sound(said):
-                    at_work.append((mutant, time.monotonic(), *self._begin(mutant)))
+                    at_work.append((mutant, self._begin(mutant)))
                     continue
-                by = None if said == "nothing" else said
                 yield Verdict(
                     mutant=mutant,
-                    by=by,
-                    seconds=time.monotonic() - began,
+                    by=None if said in ("nothing", IN_TIME) else said,
+                    seconds=time.monotonic() - child.began,
                     reached=(mutant.file, mutant.line) in self.running,
                 )
 
-    def _begin(self, mutant: Mutant) -> tuple[int, int, Path]:
+    def _begin(self, mutant: Mutant) -> Child:
         names = [self.names[number] for number in self.running.get((mutant.file, mutant.line), ())]
         running = {name: self.took[name] for name in names}
         simulates = running.pop(SIMULATION, None) is not None
@@ -282,7 +326,7 @@ class Trier:
             self._put_in(code, mutant.file)
             say(noticed(self.items, tests, simulates=simulates, thorough=self.thorough) or "nothing")
 
-        return self._in_place(work)
+        return self._child(work)
 
     def _put_in(self, code: types.CodeType, file: str) -> None:
         """Give a function its changed code, and what it has made already as well: readers made at import, decorators."""
@@ -292,17 +336,12 @@ class Trier:
                 with contextlib.suppress(ValueError):  # the change took a name that it closes over
                     function.__code__ = found
 
-    def _in_place(self, work: Callable[[Callable[[str], None]], None]) -> tuple[int, int, Path]:
-        place = self.folder / str(next(self._places))
-        return *in_child(place, work), place
+    def _child(self, work: Callable[[Callable[[str], None]], None]) -> Child:
+        return Child(self.folder / str(next(self._places)), work)
 
     def _is_sound(self, name: str) -> bool:
         """Return whether a test passes while nothing is changed."""
         if name not in self.sound:
-            began = time.monotonic()
-            child, pipe, place = self._in_place(lambda say: say("yes" if passes(self.items[name], None) else "no"))
-            while (said := ended(child, pipe, began)) is None:
-                pass
-            shutil.rmtree(place, ignore_errors=True)
-            self.sound[name] = said == "yes"
+            child = self._child(lambda say: say("yes" if passes(self.items[name], None) else "no"))
+            self.sound[name] = child.result() == "yes"
         return self.sound[name]

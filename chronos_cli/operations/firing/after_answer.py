@@ -62,7 +62,7 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
         # One that was seen, or was sent by a run's end since, and is due by now is rather in flight than deleted.
         due = document.fire_at is not None and document.fire_at <= ctx.clock() + _IN_FLIGHT
         doubtful = at < DOUBTFUL_S and not held and due and first is not None and (changed or not missing)
-        missing = not held and not doubtful
+        missing = not held
         first = document
     if not missing or first is None:
         return False

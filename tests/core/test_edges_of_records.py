@@ -1,0 +1,114 @@
+"""Rules of rows and of edits at their edges: each is one condition, and says what becomes of a row or record by it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chronos_cli.core.clock import displaced
+from chronos_cli.core.edits import Edit, edited, new_record
+from chronos_cli.core.job import Policy, parse_job
+from chronos_cli.core.row import CLOCK_DRIFT, Row, RunResult, RunState, lease_end, over, row_of
+from chronos_cli.core.schedule import Once
+from chronos_cli.errors import UsageError
+from chronos_cli.frozen import replace
+from tests.core.making import HOME, T, at, entry, job
+from tests.core.test_edits import draft
+
+ROW = row_of("j", job(ours={"open": [entry(T)]}).open[0], Policy(retries=1))
+
+
+def edit(found, **changes):
+    return edited(found, Edit(**changes), now=at(-60), token="edit", defaults=Policy())
+
+
+def test_a_stored_row_has_no_nulls():
+    """What is not known is not there; so it reads back."""
+    assert None not in ROW.to_json().values()
+    assert Row.from_json(ROW.to_json()) == ROW
+
+
+def test_a_rerun_after_a_crash_is_none_of_the_retries():
+    """The first attempt that fails is tried again after half a minute, whichever number it has."""
+    rerun = replace(ROW, state=RunState.RUNNING, attempt=2, reruns=1, attempts=({"attempt": 1},))
+    again = over(rerun, RunState.FAILED, now=at(10), retries=1)
+    assert (again.state, again.attempt, again.not_before) == (RunState.ACCEPTED, 3, at(40))
+    last = over(replace(again, state=RunState.RUNNING), RunState.FAILED, now=at(50), retries=1)
+    assert (last.state, last.attempt) == (RunState.FAILED, 3)
+
+
+@pytest.mark.parametrize("drift", [timedelta(), CLOCK_DRIFT, -CLOCK_DRIFT])
+def test_a_lease_ends_at_the_same_instant_while_clocks_only_drift(drift):
+    """One that was set meanwhile moves it."""
+    row = replace(ROW, started_at=T, lease_ends_at=at(600))
+    assert lease_end(row, 60.0, at(60) + drift) == at(600)
+    set_ahead = timedelta(hours=2)
+    assert lease_end(row, 60.0, at(60) + set_ahead) == at(600) + set_ahead
+    assert lease_end(replace(row, lease_ends_at=None), 60.0, at(60)) is None
+    assert lease_end(row, None, at(60) + set_ahead) == at(600)
+
+
+@pytest.mark.parametrize("change", [{"state": "running"}, {"finished_at": "2026-11-20T12:00:00"}])
+def test_a_result_is_the_end_of_a_run_at_an_instant(change):
+    """One that is no end, or of no known time, is none."""
+    result = RunResult(state=RunState.OK, finished_at=T)
+    assert RunResult.from_json(result.to_json()) == result
+    with pytest.raises(ValueError, match="not the end of a run"):
+        RunResult.from_json(result.to_json() | change)
+
+
+def test_an_instant_of_a_row_is_kept_in_utc():
+    """Whatever offset it was written with."""
+    stored = ROW.to_json() | {"claimed_at": "2026-11-20T17:00:00+05:00"}
+    read = Row.from_json(stored).claimed_at
+    assert (read, read.tzinfo) == (T, UTC)
+
+
+def test_a_new_job_has_what_it_was_given_besides():
+    """What is empty is not kept."""
+    ours = new_record(draft(extras={"labels": {"team": "a"}, "env": {}}), now=T, token="t", defaults=Policy())[
+        "chronos"
+    ]
+    assert ours["labels"] == {"team": "a"}
+    assert "env" not in ours
+
+
+def test_a_job_that_is_given_an_action_asks_no_agent_any_more():
+    """Its prompt and script go."""
+    record = edit(job(prompt="do", script="x.py", no_agent=False), action={"shell": "true"})
+    assert (record["prompt"], record["script"], record["no_agent"]) == ("", None, True)
+    assert record["chronos"]["action"] == {"shell": "true"}
+
+
+def test_a_tolerance_that_somebody_else_has_stored_keeps_nobody_from_an_edit_of_something_else():
+    """Only a new one is held against the schedule."""
+    wide = job(policy={"tolerance": 400})
+    assert edit(wide, name="other")["name"] == "other"
+    with pytest.raises(UsageError, match="tolerance is not shorter"):
+        edit(wide, policy=replace(wide.policy, tolerance=500))
+
+
+def test_a_single_time_may_be_moved_ahead_alone():
+    """Another one in the past never comes; the same one, settled, stays as it is for another jitter."""
+    once = job(schedule={"kind": "once", "run_at": at(600).isoformat()}, next_run_at=at(600).isoformat())
+    with pytest.raises(UsageError, match="never comes due again"):
+        edit(once, schedule=Once(at=at(-600)))
+    moved = parse_job(edit(once, schedule=Once(at=at(900))), HOME)
+    assert moved.cursor == at(900)
+
+
+def test_a_time_without_an_offset_is_one_of_its_zone():
+    """It may stand, though its schedule does not give it: somebody has set it."""
+    daily = {"kind": "cron", "expr": "0 9 * * *"}
+    assert displaced(job(schedule=daily, next_run_at="2026-11-29T09:07:00")) is None
+
+
+def test_a_time_of_another_offset_is_put_right_whatever_was_claimed_long_before():
+    """Only what was claimed since is not due again."""
+    nine = datetime(2026, 11, 29, 9, tzinfo=UTC)
+    stored = {"schedule": {"kind": "cron", "expr": "0 9 * * *"}, "next_run_at": "2026-11-29T09:00:00+06:00"}
+    for days in (1, 5):
+        claimed = {"claimed_through": (nine - timedelta(days=days)).isoformat()}
+        assert displaced(job(ours=claimed, **stored)) == nine
+    assert displaced(job(ours={"claimed_through": nine.isoformat()}, **stored)) == nine + timedelta(days=1)

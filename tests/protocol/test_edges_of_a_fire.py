@@ -1,0 +1,133 @@
+"""Rules of a fire, of what it notes, and of the look after its answer, each at its edge and by itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from chronos_cli.contract import KEEP
+from chronos_cli.core.decision import Decision, Outcome
+from chronos_cli.core.plan import ArmState
+from chronos_cli.core.row import RunState
+from chronos_cli.errors import ExitCode
+from chronos_cli.frozen import replace
+from chronos_cli.nas_client.interface import Arm
+from chronos_cli.operations.arming import slot_memory
+from chronos_cli.operations.firing import after_answer, fire
+from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, SECOND, WAKE, ListingNas, context, noted, relay, stored
+
+CLAIMED = Decision(outcome=Outcome.CLAIMED, wake=replace(WAKE, at=NOW + 2 * HOUR))
+
+
+def test_a_refusal_stands_though_the_token_names_its_generation():
+    """NAS has refused this identity; only a new provision tells that it does so no more."""
+    refused = replace(ARMED, state=ArmState.REFUSED, answered_to="d")
+    assert noted(refused, relay(generation=ARMED.generation)).state is ArmState.REFUSED
+
+
+@pytest.mark.parametrize(("spent", "named", "counts"), [(False, WAKE.at, 1), (False, NOW, 0), (True, WAKE.at, 0), (False, None, 0)])  # fmt: skip
+def test_a_wake_that_an_answer_left_in_place_counts_once_when_it_comes(spent, named, counts):
+    """By its own instant, the first time that it is delivered."""
+    ctx = context(replace(ARMED, in_answer=True, spent=spent))
+    fire._note(ctx, "j", CLAIMED, relay(named), began=NOW, door=None)
+    memory = slot_memory.recall(ctx)
+    assert (0 if memory is None else memory.delivered) == counts
+
+
+def test_what_was_learned_of_a_slot_is_believed_for_less_than_a_month():
+    """At thirty days it is to be learned anew."""
+    memory = slot_memory.SlotMemory(
+        portal_url="https://nas", audience="agent:1", delivered=slot_memory.ENOUGH, since=NOW
+    )
+    wire = context().wire
+    assert memory.keeps(wire, NOW + slot_memory.KEPT_FOR - SECOND)
+    assert not memory.keeps(wire, NOW + slot_memory.KEPT_FOR)
+    assert not replace(memory, delivered=slot_memory.ENOUGH - 1).keeps(wire, NOW)
+
+
+def test_a_fire_without_a_nas_waits_for_its_run_and_arms_nothing():
+    """Whatever another NAS was once seen to do."""
+    ctx = context(ARMED)
+    slot_memory.note_answers(ctx, ctx.wire, taken=True)
+    ctx.wire = None
+    row = SimpleNamespace(state=RunState.OK)
+    run = SimpleNamespace(first_of=lambda going: going[0], wait=lambda: row)
+    report = fire.FireReport(
+        job_id="j", outcome=Outcome.CLAIMED, http_status=202, exit_code=ExitCode.OK, next=KEEP
+    )  # fmt: skip
+    ended = fire._ended(ctx, report, [run])
+    assert (ended.http_status, ended.runs, ended.next) == (200, (row,), KEEP)
+
+
+MINE = Arm(job_id="j", fire_at=WAKE.at, fire_at_text="", schedule_id="s")
+NEAR = replace(ARMED, wake=NOW, fire_at=NOW, sent_at=NOW - HOUR, in_answer=True)
+
+
+class Looks:
+    """Looks after an answer: what NAS lists at each, and what became of the document meanwhile."""
+
+    def __init__(self, monkeypatch, document, *lists, then=()):
+        self.lists, self.then, self.waits, self.armed = iter(lists), iter(then), [], []
+        self.ctx = context(document, nas=self)
+        monkeypatch.setattr(after_answer, "present_wake", lambda *_: WAKE)
+        monkeypatch.setattr(
+            after_answer, "rearm", lambda _, job_id, wake, *, force: self.armed.append((job_id, wake, force))
+        )
+
+    server_time = None
+
+    def __enter__(self):
+        change = next(self.then, None)
+        if change:
+            self.ctx.repository.change_arm("j", lambda document: replace(document, **change))
+        return ListingNas(next(self.lists))
+
+    def __exit__(self, *error):
+        return None
+
+    def look(self):
+        return after_answer.arm_again_if_deleted(self.ctx, "j", self.waits.append)
+
+
+def test_a_wake_that_is_not_there_after_the_answer_is_armed_anew(monkeypatch):
+    """It is looked for twice; one that is there the second time is left."""
+    gone = Looks(monkeypatch, ARMED, [], [])
+    assert gone.look() is True
+    assert (gone.waits, gone.armed) == ([1.0, 4.0], [("j", WAKE, True)])
+    there = Looks(monkeypatch, ARMED, [], [MINE])
+    assert there.look() is False
+    assert (there.waits, there.armed) == ([1.0, 4.0], [])
+
+
+def test_a_wake_that_came_due_meanwhile_is_looked_for_once_more(monkeypatch):
+    """It was there at first, and is rather in flight than deleted; where nobody was called by then, it is gone."""
+    due = replace(MINE, fire_at=NOW)
+    late = Looks(monkeypatch, NEAR, [due], [], [])
+    assert late.look() is True
+    assert (late.waits, late.armed) == ([1.0, 4.0, 10.0], [("j", WAKE, True)])
+    called = Looks(monkeypatch, NEAR, [due], [], [], then=({}, {}, {"spent": True}))
+    assert called.look() is False
+    assert (len(called.waits), called.armed) == (3, [])
+
+
+def test_what_an_answer_carried_and_nas_lists_is_confirmed(monkeypatch):
+    """That shows that NAS arms by answers, where nothing else ever told it of this instant."""
+    answered = replace(ARMED, state=ArmState.ANSWERED, answered_to="d", only_answered=True)
+    seen = Looks(monkeypatch, answered, [MINE])
+    assert seen.look() is False
+    assert (stored(seen.ctx).state, stored(seen.ctx).schedule_id) == (ArmState.CONFIRMED, "s")
+    assert slot_memory.takes_answers(seen.ctx, seen.ctx.wire) is True
+    never = Looks(monkeypatch, answered, [], [])
+    assert never.look() is True
+    assert slot_memory.takes_answers(never.ctx, never.ctx.wire) is False
+
+
+def test_what_somebody_sends_meanwhile_is_his_to_see_to(monkeypatch):
+    """Unless NAS had confirmed it before the look, and it is gone by then: a run's end sent it, before NAS cleared its slot."""
+    later = {"fire_at": WAKE.at + HOUR, "in_answer": False}
+    sending = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": None}))
+    assert (sending.look(), sending.armed) == (False, [])
+    confirmed = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": NOW - timedelta(seconds=1)}))
+    assert (confirmed.look(), len(confirmed.armed)) == (True, 1)

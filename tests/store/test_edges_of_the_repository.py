@@ -1,0 +1,389 @@
+"""Rules of the repository at their edges, over a store in memory: what is read, what is written, and what is kept."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from chronos_cli.core.job import Policy
+from chronos_cli.core.plan import ArmState
+from chronos_cli.core.row import RunState, begun, over, row_of
+from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
+from chronos_cli.frozen import replace
+from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.packs import PREFIX as PACKS_PREFIX
+from chronos_cli.store.repository import ASIDE, STOP_KEY, STORE_KEY, Repository, open_runs
+from tests.core.making import T, at, entry, job
+
+NEVER = "00000000T000000Z"
+
+
+class Store(MemoryStore):
+    """One whose next reads or writes of a key fail as they are told to; it counts what is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.failing, self.seen, self.backed, self.needs = {}, [], [], False
+
+    @property
+    def needs_proof(self):
+        return self.needs
+
+    def fails(self, key, *errors):
+        self.failing[key] = list(errors)
+
+    def _met(self, key):
+        errors = self.failing.get(key)
+        if errors and (error := errors.pop(0)) is not None:
+            raise error
+
+    def read(self, key):
+        self.seen.append(key)
+        self._met(f"read {key}")
+        return super().read(key)
+
+    def create(self, key, data, *, durable=True):
+        self._met(key)
+        return super().create(key, data, durable=durable)
+
+    def replace(self, key, data, version, *, durable=True):
+        self._met(key)
+        return super().replace(key, data, version, durable=durable)
+
+    def backups(self):
+        return self.backed
+
+
+def repository(*records, fleet=None):
+    store = Store()
+    if records:
+        store.create(JOBS_KEY, json.dumps({"jobs": list(records)}).encode())
+    return Repository(store, sleep=lambda _: None, random=lambda: 0.5, fleet=fleet)
+
+
+def ended(run_at, *, state=RunState.OK, manual=False, finished=None, output=False):
+    """A row that is over; `manual`: one that a person asked for."""
+    stored = entry(None, run=f"manual-{run_at:%Y%m%dT%H%M%SZ}-0000cafe") if manual else entry(run_at)
+    (open_,) = job(ours={"open": [stored]}).open
+    row = begun(row_of("j", open_, Policy()), starter="s", owner={}, now=run_at, lease_ends_at=run_at)
+    if output:
+        row = replace(row, output=f"cron/output/j/{row.run_id}.log")
+    return over(row, state, now=finished or run_at)
+
+
+def test_what_was_read_last_is_parsed_once():
+    """Until somebody writes; one that is not there says so."""
+    empty = repository()
+    assert (empty.jobs().records, empty.jobs().absent) == ([], True)
+    found = repository({"id": "j"})
+    first = found.jobs()
+    assert found.jobs() is first
+    found.change(lambda jobs: jobs.add({"id": "k"}))
+    assert found.jobs() is not first
+    assert [record.id for record in found.jobs().records] == ["j", "k"]
+    other = Repository(found.documents, sleep=lambda _: None, random=lambda: 0.5)
+    other.change(lambda jobs: jobs.remove("j"))
+    assert [record.id for record in found.jobs().records] == ["k"]
+
+
+def test_a_change_that_meets_another_looks_again():
+    """What it decided is decided anew on what is there then."""
+    found = repository({"id": "j"})
+    found.documents.fails(JOBS_KEY, VersionConflict(), VersionConflict())
+    seen = []
+    found.change(lambda jobs: (seen.append(len(jobs.records)), jobs.add({"id": "k"})))
+    assert seen == [1, 1, 1]
+    found.documents.fails(JOBS_KEY, *[VersionConflict()] * 100)
+    with pytest.raises(TemporaryError, match="changed under every attempt"):
+        found.change(lambda jobs: jobs.remove("k"))
+
+
+def test_a_write_that_fails_fails_the_changes_that_rest_on_it():
+    """One that changed nothing rests on none."""
+    found = repository({"id": "j"})
+    found.documents.fails(JOBS_KEY, StoreError("the disk is full"))
+    outcomes = found.change_together([lambda jobs: jobs.add({"id": "k"}), lambda jobs: "saw"])
+    assert isinstance(outcomes[0], StoreError)
+    assert found.change(lambda jobs: len(jobs.records)) == 1
+
+
+def test_a_record_that_cannot_be_written_fails_alone():
+    """Those that were to be written with it are."""
+    found = repository({"id": "j"})
+    rotten = {"id": "x", "value": object()}
+    good = [lambda jobs, name=name: jobs.add({"id": name}) for name in "kl"]
+    with pytest.raises(TypeError):
+        found.change_together([good[0], lambda jobs: jobs.add(rotten), good[1]])
+    assert [record.id for record in found.jobs().records] == ["j", "k", "l"]
+
+
+def test_a_store_is_proven_once_where_it_needs_that(monkeypatch):
+    """Before the first change; who only reads proves nothing."""
+    from chronos_cli.store import proof
+
+    proven = []
+    monkeypatch.setattr(proof, "ensure_proven", proven.append)
+    found = repository({"id": "j"})
+    found.change(lambda jobs: None)
+    assert proven == []
+    found.documents.needs = True
+    found.jobs()
+    assert proven == []
+    found.change(lambda jobs: None)
+    found.change_together([lambda jobs: None])
+    assert len(proven) == 1
+
+
+@pytest.mark.parametrize(
+    ("copies", "said"),
+    [
+        ([b'{"jobs": [{"id": "a"}, {"id": "b"}]}'], "go back to what was there 2 min ago (2 jobs) with `cp '/b 0' memory/cron/jobs.json`"),
+        ([b"torn", b'{"jobs": [{"id": "a"}]}'], "go back to what was there 2 min ago (1 job) with `cp '/b 1' memory/cron/jobs.json`"),
+        ([b"torn"], "there is no copy of it that can be read"),
+        ([], "there is no copy of it that can be read"),
+    ],
+)  # fmt: skip
+def test_jobs_that_cannot_be_read_name_the_newest_copy_that_can(copies, said):
+    """With its age and its number of jobs."""
+    found = repository()
+    found.documents.create(JOBS_KEY, b'{"jobs": [')
+    found.documents.backed = [SimpleNamespace(data=data, path=f"/b {n}", age_s=120) for n, data in enumerate(copies)]
+    with pytest.raises(StoreError) as raised:
+        found.jobs()
+    assert said in raised.value.hint
+
+
+def test_an_update_is_made_again_from_what_is_there_then():
+    """None leaves the document as it is."""
+    found = repository()
+    found.documents.fails("x", VersionConflict())
+    seen = []
+    found.update("x", lambda document: seen.append(document) or b"1")
+    found.update("x", lambda document: seen.append(document.data) or None)
+    assert (seen, found.read("x").data) == ([None, None, b"1"], b"1")
+
+
+def test_a_row_is_read_as_that_of_its_own_run():
+    """What is no name has none; what says that it is another's is no row of this run."""
+    found = repository()
+    row = ended(T)
+    found.create_row(row)
+    assert found.row("j", row.run_id).value == row
+    assert (found.row("../j", row.run_id), found.row("j", "../x"), found.row("j", "20261120T120001Z")) == (None,) * 3
+    found.documents.create("cron/runs/j/20261120T120500Z.json", json.dumps(row.to_json()).encode())
+    found.documents.create("cron/runs/k/20261120T120000Z.json", json.dumps(row.to_json()).encode())
+    for job_id, run_id in (("j", "20261120T120500Z"), ("k", "20261120T120000Z")):
+        with pytest.raises(UnreadableError, match="the row of another run"):
+            found.row(job_id, run_id)
+
+
+def test_rows_are_listed_by_their_time_whoever_asked_for_them():
+    """What is none of them is left out, and so is what cannot be read."""
+    found = repository()
+    for row in (ended(at(300)), ended(at(60), manual=True), ended(T)):
+        found.create_row(row)
+    for name in ("x.txt", "deeper/20261120T120000Z.json"):
+        found.documents.create(f"cron/runs/j/{name}", b"{}")
+    found.documents.create("cron/runs/j/20261120T121000Z.json", b"torn")
+    names = ["20261120T120000Z", "manual-20261120T120100Z-0000cafe", "20261120T120500Z", "20261120T121000Z"]
+    assert found.run_ids("j") == names
+    assert found.run_ids("../j") == []
+    assert [row.run_id for row in found.rows("j")] == names[2::-1]
+    assert [row.run_id for row in found.rows("j", newest=2)] == [names[2]]
+    assert len(list(found.rows("j", newest=0))) == 3
+
+
+def test_bytes_that_are_set_aside_are_kept_once_under_their_own_name():
+    """A conflict with nobody is tried again; another's bytes have another name."""
+    found = repository()
+    torn = UnreadableError("torn", hint="", key="cron/runs/j/r.json", data=b"torn", version="1")
+    found.documents.fails(f"{ASIDE}cron+runs+j+r.json.3e0eab39", VersionConflict())
+    key = found.set_aside(torn)
+    assert key.startswith(f"{ASIDE}cron+runs+j+r.json.")
+    assert found.read(key).data == b"torn"
+    assert found.set_aside(torn) == key
+    assert found.set_aside(UnreadableError("torn", hint="", key=torn.key, data=b"other", version="1")) != key
+    found.documents.fails(key.replace("+j+", "+k+"), *[VersionConflict()] * 100)
+    with pytest.raises(TemporaryError):
+        found.set_aside(UnreadableError("torn", hint="", key="cron/runs/k/r.json", data=b"torn", version="1"))
+
+
+def kept(found, **how):
+    found.prune_rows("j", **({"keep": 1, "horizon": NEVER} | how))
+    return found.run_ids("j")
+
+
+def test_a_job_with_few_and_young_rows_is_not_looked_at():
+    """The names alone tell."""
+    found = repository({"id": "j"})
+    for seconds in (0, 60):
+        found.create_row(ended(at(seconds)))
+    found.documents.seen.clear()
+    assert found.prune_rows("j", keep=2, horizon="20261120T120000Z") == 0
+    assert found.documents.seen == []
+    assert found.prune_rows("j", keep=1, horizon="20261120T120000Z") == 1
+    assert found.prune_rows("j", keep=2, horizon="20261120T120001Z") == 0
+
+
+def test_a_row_goes_with_what_it_printed():
+    """In all its attempts."""
+    found = repository({"id": "j"})
+    old = ended(T, output=True)
+    found.create_row(old)
+    found.create_row(ended(at(60), output=True))
+    for row in (old, ended(at(60), output=True)):
+        found.documents.create(row.output, b"said")
+    assert kept(found) == ["20261120T120100Z"]
+    assert list(found.keys("cron/output/")) == ["cron/output/j/20261120T120100Z.log"]
+
+
+def test_rows_that_are_not_over_or_cannot_be_read_stay():
+    """Whoever settles or mends them needs them."""
+    found = repository({"id": "j"})
+    going = replace(ended(T), state=RunState.RUNNING)
+    found.create_row(going)
+    found.documents.create("cron/runs/j/20261120T120030Z.json", b"torn")
+    found.create_row(ended(at(60)))
+    found.create_row(ended(at(120)))
+    assert kept(found) == ["20261120T120000Z", "20261120T120030Z", "20261120T120200Z"]
+
+
+def test_a_range_of_long_ago_that_was_settled_lately_is_young():
+    """It counts from when it became what it is."""
+    found = repository({"id": "j"})
+    for number in range(3):
+        found.create_row(ended(at(60 * number), finished=at(86_400) if number == 1 else None))
+    assert kept(found, keep=3, horizon="20261121T120000Z") == ["20261120T120100Z", "20261120T120200Z"]
+    assert kept(found, keep=3, horizon="20261121T120001Z") == ["20261120T120200Z"]
+
+
+def test_runs_in_hand_are_told_by_the_record():
+    """Of what cannot be read it is not known: then they may be."""
+    assert open_runs(None) == open_runs({"chronos": 1}) == open_runs({"chronos": {"open": 1}}) == frozenset()
+    assert open_runs({"chronos": {"open": [{"run": "a"}, 1, {"run": "b"}]}}) == {"a", "b"}
+    found = repository({"id": "j", "chronos": {"open": [{"run": "a"}]}}, {"id": "k"})
+    assert [found.may_be_in_hand(job_id, "a") for job_id in ("j", "k", "gone")] == [True, False, False]
+    assert not found.may_be_in_hand("j", "b")
+    rotten = repository({"id": "k"}, ["no record"])
+    assert [rotten.may_be_in_hand(job_id, "a") for job_id in ("k", "gone")] == [False, True]
+
+
+ARM = ArmDocument(
+    job_id="j", state=ArmState.CONFIRMED, wake=T, fire_at=T, purpose="cursor", generation=5, keys={T: "cursor"}
+)
+
+
+def test_an_arm_document_that_is_not_what_it_should_be_stands_for_one_that_was_lost():
+    """Another job's, or no document at all: it is made anew from what NAS holds."""
+    found = repository()
+    assert (found.arm("j"), found.own_arm("j")) == (None, None)
+    found.change_arm("j", lambda _: ARM)
+    assert found.arm("j").value == ARM
+    found.documents.create("cron/arms/k.json", json.dumps(ARM.to_json()).encode())
+    found.documents.create("cron/arms/torn.json", b"{")
+    for job_id in ("k", "torn"):
+        read = found.arm(job_id)
+        assert (read.value.job_id, read.value.unreadable, read.value.state) == (job_id, True, ArmState.UNCONFIRMED)
+        assert read.version
+    assert found.arm_ids() == ["j", "k", "torn"]
+    found.drop_arm("k")
+    assert found.arm("k") is None
+
+
+def test_a_change_that_changes_nothing_writes_nothing():
+    """One that is tried on what was seen reads first where somebody else has written since."""
+    found = repository()
+    found.change_arm("j", lambda _: ARM)
+    seen = found.arm("j")
+    assert found.swap_arm("j", lambda document: document, seen) == seen
+    newer = found.swap_arm("j", lambda document: replace(document, idle=1), seen)
+    assert (newer.value.idle, newer.version != seen.version) == (1, True)
+    last = found.swap_arm("j", lambda document: replace(document, spent=True), seen)
+    assert (last.value.idle, last.value.spent) == (1, True)
+    found.documents.seen.clear()
+    found.swap_arm("j", lambda document: replace(document, idle=2), last)
+    assert found.documents.seen == []
+
+
+def test_a_pack_speaks_for_a_job_until_that_has_a_document_of_its_own():
+    """Then the keys that the pack has used are known to it as well."""
+    found = repository()
+    pack = found.create_pack("p", {"j": ARM, "k": replace(ARM, job_id="k")})
+    assert pack.key.startswith(PACKS_PREFIX)
+    assert (found.arm("j").value, found.arm("j").version) == (ARM, "")
+    assert found.own_arm("j") is None
+    arms = found.arms()
+    assert (arms.ids, arms.own, arms.get("j").value, arms.get("gone")) == ({"j", "k"}, frozenset(), ARM, None)
+    later = found.change_arm("j", lambda document: replace(document, generation=9))
+    assert (found.own_arm("j").value, later.keys) == (later, {T: "cursor"})
+    assert found.arms().own == {"j"}
+    assert found.arms().get("j").value == later
+    assert found.arms(but=[pack.key]).ids == {"j"}
+    found.drop_pack(pack)
+    assert (found.arm("k"), found.arms().ids) == (None, {"j"})
+
+
+def test_a_document_that_is_made_beside_a_new_pack_takes_over_the_keys_of_that():
+    """NAS may remember them for ever."""
+    found = repository()
+
+    def meanwhile(document):
+        if not list(found.keys(PACKS_PREFIX)):
+            found.create_pack("p", {"j": ARM})
+        return replace(document, generation=9, keys={at(60): "cursor"})
+
+    assert found.change_arm("j", meanwhile).keys == {T: "cursor", at(60): "cursor"}
+
+
+def test_a_pack_whose_write_lost_its_answer_is_known_by_its_bytes():
+    """Nobody else has that name; other bytes under it are somebody's."""
+    found = repository()
+    create = MemoryStore.create
+
+    def lost(key, data, *, durable=True):
+        create(found.documents, key, data)
+        raise VersionConflict
+
+    found.documents.create = lost
+    pack = found.create_pack("p", {"j": ARM})
+    assert pack.version == found.read(pack.key).version
+    with pytest.raises(TemporaryError):
+        found.create_pack("p", {"j": replace(ARM, idle=1)})
+
+
+def test_a_hold_of_the_fleet_is_one_here_too():
+    """Until its end; one that cannot be read is engaged, and so is one that is there and says nothing."""
+    fleet = Store()
+    found = repository(fleet=fleet)
+    assert (found.hold(T), repository().hold(T)) == (None, None)
+    fleet.create(STOP_KEY, json.dumps({"reason": "a test", "expires_at": at(60).isoformat()}).encode())
+    assert found.hold(T).reason == "a test"
+    assert found.hold(at(60)) is None
+    found.documents.create(STOP_KEY, b"")
+    assert found.hold(at(60)) is not None
+    found.documents.fails(f"read {STOP_KEY}", StoreError("closed"))
+    assert "closed" in found.hold(T).text
+
+
+def test_the_stores_name_is_made_once_and_anew_where_it_rotted():
+    """The old bytes are kept; one that is closed to us is not made anew."""
+    found = repository()
+    names = iter(["first", "second", "third"])
+    assert [found.store_id(lambda: next(names)) for _ in range(2)] == ["first", "first"]
+    found.mend_store_id(lambda: next(names))
+    assert found.store_id(lambda: next(names)) == "first"
+    found.documents.replace(STORE_KEY, b"torn", found.read(STORE_KEY).version)
+    found.mend_store_id(lambda: next(names))
+    assert found.store_id(lambda: next(names)) == "second"
+    assert [found.read(key).data for key in found.keys(ASIDE)] == [b"torn"]
+    found.documents.fails(f"read {STORE_KEY}", DocumentError("closed"), DocumentError("closed"))
+    assert found.store_id(lambda: next(names)).startswith("unreadable-")
+    found.mend_store_id(lambda: next(names))
+    found.documents.fails(STORE_KEY, None, VersionConflict())
+    fresh = repository()
+    fresh.mend_store_id(lambda: "mended")
+    assert fresh.read(STORE_KEY) is None
