@@ -37,7 +37,7 @@ _chronos() {
         "job remove") options="--all --selector -l --yes -y" ;;
         "job unlock") options="--yes -y" ;;
         "job realign") options="" ;;
-        "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source" ;;
+        "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source --skip-refused" ;;
         "job export") options="--output -o --format --image" ;;
         "apply") options="--filename -f --set --prune --allow-empty --take-over --dry-run --detailed-exitcode --output -o --yes -y --schema" ;;
         "run") options="--all --selector -l --detach --env --input --backfill --limit --dry-run" ;;

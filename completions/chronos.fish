@@ -181,6 +181,7 @@ complete -c chronos -n '__chronos_at "job import"' -l system -d 'of the machine:
 complete -c chronos -n '__chronos_at "job import"' -l prune -d 'remove the jobs that are gone from the source'
 complete -c chronos -n '__chronos_at "job import"' -l local -d 'of CronJobs: run their commands here, not in the cluster'
 complete -c chronos -n '__chronos_at "job import"' -l disable-source -d 'of your own crontab: take the lines out, with a backup'
+complete -c chronos -n '__chronos_at "job import"' -l skip-refused -d 'of a crontab: import the other lines where one is refused'
 complete -c chronos -n '__chronos_at "job export"' -a '(__chronos_jobs)'
 complete -c chronos -n '__chronos_at "job export"' -l output -s o -r -d 'write it there; apply: as --format apply'
 complete -c chronos -n '__chronos_at "job export"' -l format -r -d 'whose words it is in'

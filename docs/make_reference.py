@@ -36,7 +36,7 @@ MEANING = {
     ExitCode.NOT_FOUND: "there is no such job",
     ExitCode.CONFLICT: "ambiguous, or in conflict with what is there",
     ExitCode.JOB_FAILED: "the job ran and failed",
-    ExitCode.NEEDS_A_LOOK: "a job needs a look: it fails, is overdue or unarmed, or nothing triggers it",
+    ExitCode.NEEDS_A_LOOK: "a job needs a look: it fails, is overdue or unarmed, untriggered, or refused by an import",
     ExitCode.TEMPORARY: "try again later: network, lock, a NAS that is down",
     ExitCode.INTERRUPTED: "interrupted",
 }

@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.cli import field_plans
+from chronos_cli.cli.foreign_sources import Options, read_sources
 from chronos_cli.cli.handlers.list import nothing_triggers
 from chronos_cli.cli.notify import tell_of_many
-from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.instant import named_zone, text_in, whole
 from chronos_cli.core.schedule import Timetable
-from chronos_cli.errors import ChronosError, UsageError
-from chronos_cli.frozen import frozen
-from chronos_cli.operations.foreign.crontab import SECONDS, Machine
-from chronos_cli.operations.foreign.crontab_source import read_file, read_own, take_out
+from chronos_cli.errors import ChronosError, ExitCode, UsageError
+from chronos_cli.operations.foreign.crontab import SECONDS
+from chronos_cli.operations.foreign.crontab_source import take_out
 from chronos_cli.operations.foreign.upsert import import_foreign
 from chronos_cli.operations.witness import hear_for_change, stored_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
 
+    from chronos_cli.cli.foreign_sources import ImportSource
     from chronos_cli.cli.invocation import Invocation
     from chronos_cli.cli.output import Output
     from chronos_cli.core.job import HomeDefaults
-    from chronos_cli.operations.context import Context
-    from chronos_cli.operations.foreign.upsert import EarlierWay, ForeignJobs, ForeignPlan, Settle
+    from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignPlan
 
 KINDS: Final = ("crontab", "kubernetes", "systemd")
-_SYSTEM: Final = "/etc/crontab"
-_SYSTEM_UNITS: Final = "/etc/systemd/system"
-
-
-@frozen
-class Options:
-    """The options of an import from another scheduler; `kind` is one of KINDS."""
-
-    kind: str
-    file: str | None
-    dry_run: bool
-    detailed: bool
-    seconds: str | None
-    system: bool
-    prune: bool
-    disable_source: bool
-    local: bool
-    zone_name: str | None
-
-
-@frozen
-class _Source:
-    """Jobs that were read, the source that they are known by, and of a crontab its bytes."""
-
-    jobs: ForeignJobs
-    name: str
-    earlier: EarlierWay | None = None
-    settle: Settle | None = None
-    table: bytes = b""
 
 
 def run(invocation: Invocation, options: Options) -> int:
@@ -68,19 +35,16 @@ def run(invocation: Invocation, options: Options) -> int:
     _check(options)
     context, config = invocation.context(), invocation.config()
     nothing = nothing_triggers(config, context, context.clock())
-    read = {"crontab": _crontab, "kubernetes": _kubernetes, "systemd": _systemd}[options.kind]
-    source = read(invocation, options, context)
+    source = read_sources(invocation, options, context)
     if not options.dry_run:
         context = hear_for_change(context, *stored_jobs(context))
     plan = import_foreign(
         context,
-        source.jobs.jobs,
-        source=source.name,
+        source.sources,
         prune=options.prune,
         dry_run=options.dry_run,
-        earlier=source.earlier,
-        settle=source.settle,
         moving=options.disable_source,
+        within=source.within,
     )
     error: ChronosError | None = None
     if not options.dry_run and any(one.item.verdict.value not in ("keep", "gone") for one in plan):
@@ -89,12 +53,14 @@ def run(invocation: Invocation, options: Options) -> int:
     kept = None
     if error is None:
         kept, error = _disabled(invocation, options, source, plan, context.clock())
-    notes = [*source.jobs.notes, *(_moved_clocks(plan, context.clock(), options) if options.dry_run else ())]
+    notes = [*source.notes, *(_moved_clocks(plan, context.clock(), options) if options.dry_run else ())]
     _warn(invocation.output, source, notes, plan, options, nothing=None if kept is None else nothing)
     document: dict[str, Any] = {
         "dry_run": options.dry_run,
         "jobs": [_as_json(one, options.kind) for one in plan],
-        "left_out": list(source.jobs.left_out),
+        "left_out": list(source.left_out),
+        "ignored": list(source.ignored),
+        "refused": [error.line() for error in source.refused],
         "notes": notes,
         "backup": None if kept is None else str(kept),
     }
@@ -105,11 +71,13 @@ def run(invocation: Invocation, options: Options) -> int:
             out.note(nothing)
 
     code = field_plans.pending((one.item for one in plan), detailed=options.detailed and options.dry_run)
+    if source.refused and error is None:
+        code = ExitCode.NEEDS_A_LOOK
     return invocation.done(document, render, error=error, exit_code=code)
 
 
 def _disabled(
-    invocation: Invocation, options: Options, source: _Source, plan: list[ForeignPlan], now: datetime
+    invocation: Invocation, options: Options, source: ImportSource, plan: list[ForeignPlan], now: datetime
 ) -> tuple[Path | None, ChronosError | None]:
     """Take the lines that are jobs now out of the crontab, where asked. Returns the file that keeps it, or why not."""
     taken = {one.job.line for one in plan if one.job is not None and one.job.line is not None}
@@ -136,11 +104,10 @@ def _moved_clocks(plan: list[ForeignPlan], now: datetime, options: Options) -> I
             known[key] = first_difference(here, job.theirs, job.zone, now)
         mine, theirs = known[key]
         if mine or theirs:
-            where = job.where if job.line is None else f"line {job.line}"
             said = [f"only {who} starts it at {_times((found[0],), job.zone_name)[0]}"
                     + (f" and {len(found) - 1} more" if found[1:] else "")
                     for who, found in (("chronos", mine), (_other(options), theirs)) if found]  # fmt: skip
-            yield f"{where}: when clocks move, {', and '.join(said)}"
+            yield f"{_where(job)}: when clocks move, {', and '.join(said)}"
 
 
 def _other(options: Options) -> str:
@@ -148,15 +115,25 @@ def _other(options: Options) -> str:
 
 
 def _warn(
-    output: Output, source: _Source, notes: list[str], plan: list[ForeignPlan], options: Options, *, nothing: str | None
+    output: Output,
+    source: ImportSource,
+    notes: list[str],
+    plan: list[ForeignPlan],
+    options: Options,
+    *,
+    nothing: str | None,
 ) -> None:
     """Say what is read otherwise, what is left out and what is gone; `nothing`: that no trigger takes their place."""
     for note in notes:
         output.warn(note)
     if nothing is not None:
         output.warn(nothing)
-    for text in source.jobs.left_out:
+    for text in source.ignored:
+        output.warn(f"ignored: {text}")
+    for text in source.left_out:
         output.warn(f"left out: {text}")
+    for error in source.refused:
+        output.warn(f"refused: {error.line()}")
     for one in plan:
         if one.item.verdict.value == "gone":
             gone = f"{one.item.job_id} ({one.item.name})"
@@ -176,86 +153,16 @@ def _check(options: Options) -> None:
         raise UsageError("--system is for crontabs and systemd", hint="leave it out")
     if options.disable_source and (options.file is not None or options.system):
         raise UsageError("--disable-source is for your own crontab", hint="leave out FILE and --system")
+    if options.skip_refused and options.kind != "crontab":
+        raise UsageError("--skip-refused is for crontabs", hint="leave it out: of others the rest comes in anyway")
 
 
 def _place(options: Options) -> str:
     return "the crontab" if options.kind == "crontab" else f"{options.file or 'the units'}"
 
 
-def _crontab(invocation: Invocation, options: Options, context: Context) -> _Source:
-    from chronos_cli.operations.foreign.crontab import read_crontab
-    from chronos_cli.operations.foreign.crontab_import import jobs_of, settled
-
-    file = options.file or (_SYSTEM if options.system else None)
-    table = read_own(invocation.environ) if file is None else read_file(file)
-    machine = _machine(invocation.environ)
-    found = read_crontab(
-        table,
-        machine,
-        zone_name=options.zone_name or context.home.zone_name,
-        now=context.clock(),
-        seconds=options.seconds,
-        system=options.system,
-    )
-    name = f"system:{os.path.realpath(str(file))}" if options.system else "crontab"
-    jobs, earlier = jobs_of(found, source=name, cron_zone=named_zone(machine.zone_name))
-    return _Source(jobs=jobs, name=name, earlier=earlier, settle=settled, table=table)
-
-
-def _kubernetes(invocation: Invocation, options: Options, context: Context) -> _Source:
-    from chronos_cli.operations.foreign.kubernetes import read_cronjobs
-
-    del invocation
-    if options.file is None:
-        raise UsageError("which CronJobs is not said", hint="give FILE, or - for `kubectl get cronjobs -o yaml`")
-    try:
-        text = read_file(options.file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{options.file} is not UTF-8 text", hint="save it as UTF-8") from error
-    zone_name = options.zone_name or "UTC"
-    jobs = read_cronjobs(text, options.file, zone_name=zone_name, now=context.clock(), local=options.local)
-    return _Source(jobs=jobs, name="kubernetes")
-
-
-def _systemd(invocation: Invocation, options: Options, context: Context) -> _Source:
-    from chronos_cli.operations.foreign.systemd import read_timers
-
-    environ = invocation.environ
-    own = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~", ".config").expanduser())
-    place = Path(options.file or (_SYSTEM_UNITS if options.system else Path(own, "systemd", "user"))).expanduser()
-    jobs = read_timers(
-        place,
-        _machine(environ),
-        zone_name=options.zone_name or context.home.zone_name,
-        now=context.clock(),
-        system=options.system,
-    )
-    return _Source(jobs=jobs, name="systemd:system" if options.system else "systemd")
-
-
-def _machine(environ: Mapping[str, str]) -> Machine:
-    try:
-        own = pwd.getpwuid(os.geteuid())
-        user, folder = own.pw_name, own.pw_dir
-    except KeyError:  # a user without an entry, as in some containers
-        user, folder = str(os.geteuid()), "/"
-    search = f"{environ.get('PATH', '')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    given = environ.get("HOME", "")
-    return Machine(
-        user=user,
-        folder=given if given.startswith("/") else folder,
-        zone_name=machine_zone(environ, etc="/etc")[0],
-        is_user=_is_user,
-        is_program=lambda name, path: shutil.which(name, path=f"{path}:{search}") is not None,
-    )
-
-
-def _is_user(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
+def _where(job: ForeignJob) -> str:
+    return job.where if job.line is None else f"{job.file}{', ' if job.file else ''}line {job.line}"
 
 
 def _times(moments: tuple[datetime, ...], zone_name: str) -> list[str]:
@@ -267,7 +174,8 @@ def _as_json(one: ForeignPlan, kind: str) -> dict[str, Any]:
     known = field_plans.item_json(item)
     if job is None:
         return known
-    theirs = {"line": job.line} if kind == "crontab" else {"where": job.where}
+    theirs: dict[str, Any] = {"line": job.line} if kind == "crontab" else {"where": job.where}
+    theirs |= {"file": job.file} if job.file else {}
     return (
         known
         | theirs
@@ -289,8 +197,7 @@ def _show(out: Output, plan: list[ForeignPlan], kept: Path | None, home: HomeDef
         if options.dry_run and job is not None:
             here, there = _times(one.next, job.zone_name), _times(one.their_next, job.zone_name)
             said = "the same" if here == there else ", ".join(there) or ("never" if job.theirs else job.untold)
-            where = job.where if job.line is None else f"line {job.line}"
-            out.line(f"    {where}, {job.zone_name}: {', '.join(here) or 'never'}; {other}: {said}")
+            out.line(f"    {_where(job)}, {job.zone_name}: {', '.join(here) or 'never'}; {other}: {said}")
     field_plans.show_counts(out, field_plans.counts_of(one.item for one in plan), dry_run=options.dry_run)
     if kept is not None:
         out.line(f"The lines are out of your crontab; what it held is in {kept}")

@@ -245,10 +245,15 @@ def _checked_cron(expr: str) -> Cron:
         raise ScheduleError(f"'{expr}' has {len(fields)} fields instead of five", hint="write '0 9 * * 1-5'")
     if not all(_CRON_FIELD.match(field) for field in fields):
         raise ScheduleError(f"'{expr}' has a character that cron fields do not know", hint="write '0 9 * * 1-5'")
-    read = fields_of(expr)
-    if fields[2] != "*" and next(walk(read, datetime(2024, 1, 1, tzinfo=UTC), UTC), None) is None:
+    if not comes_due(expr):
         raise ScheduleError(f"'{expr}' never comes due", hint="check the day and the month")
     return Cron(expr=expr)
+
+
+def comes_due(expr: str) -> bool:
+    """Return False for five fields that no day matches, as `0 0 31 2 *`. Raises ScheduleError for bad ones."""
+    read = fields_of(expr)
+    return expr.split()[2] == "*" or next(walk(read, datetime(2024, 1, 1, tzinfo=UTC), UTC), None) is not None
 
 
 def from_record(value: object, zone: tzinfo) -> Schedule:

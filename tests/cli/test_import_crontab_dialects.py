@@ -80,7 +80,8 @@ def test_a_crontab_without_its_last_line_end_is_noted(bring, table, end, noted):
 def man(tmp_path, monkeypatch):
     """A machine where `man` is a user and a program."""
     monkeypatch.setattr(
-        "chronos_cli.cli.foreign._is_user", lambda name: name in ("root", "man", "night-shift", "first.last@corp")
+        "chronos_cli.cli.foreign_sources._is_user",
+        lambda name: name in ("root", "man", "night-shift", "first.last@corp"),
     )
     folder = tmp_path / "programs"
     folder.mkdir()

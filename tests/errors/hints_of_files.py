@@ -56,6 +56,14 @@ TABS = [
     ("operations/foreign/crontab_lines.py", "put that line right", (), "0 9 * * *\n", "0 9 * * * true\n"),
 ]  # fmt: skip
 
+FOLDERS = [
+    # file, words, the kind, and the files of a folder with the fault, and as the hint says
+    ("cli/foreign_sources.py", "name a folder of crontabs, or one file", "crontab", {}, {"x": "0 9 * * * true\n"}),
+    ("cli/foreign_sources.py", "import the crontab with the line that starts it", "crontab", {"x": "#!/bin/sh\ntrue\n"}, {"x": "0 9 * * * run-parts .\n"}),
+    ("cli/foreign_sources.py", "name a folder of manifests, or a file", "kubernetes", {"x.yaml": "kind: Pod\n"}, None),
+]  # fmt: skip
+"""Folders of files."""
+
 CRONJOBS = [
     # file, words, what is put in the place of what in a good CronJob, and what the hint says there
     ("operations/foreign/kubernetes.py", "a CronJob has five", ("0 3 * * *", "0 0 3 * * *"), ("--local",)),

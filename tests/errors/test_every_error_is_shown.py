@@ -17,6 +17,7 @@ MADE_ELSEWHERE = {
     "cli/commands/run.py": "the job's command is not a list of texts",
     "cli/handlers/fire.py": "exited with status 3: broken",
     "cli/notify.py": "saved, not armed: ",
+    "cli/foreign_sources.py": "has no command after its times",
     "cli/plans.py": "NAS did not take",
     "config/load.py": "policy.grace must be whole seconds",
     "core/schedule.py": "cannot read the time 'soon'",

@@ -17,7 +17,7 @@ import pytest
 from chronos_cli.cli import cli_model
 from tests.agent_home import AgentHome
 from tests.errors.hinted import hints
-from tests.errors.hints_of_files import CRONJOBS, SETS, TABS, UNITS
+from tests.errors.hints_of_files import CRONJOBS, FOLDERS, SETS, TABS, UNITS
 from tests.errors.hints_of_state import CONFIGS, RUNS, TRIED_BELOW, in_days, locked
 from tests.errors.hints_of_words import SHELL, SPELLINGS
 from tests.errors.raised import _trees
@@ -540,6 +540,7 @@ TRIED = (
     *TABS,
     *SETS,
     *CRONJOBS,
+    *FOLDERS,
     *NAS_SPELLINGS,
     *CALLS,
     *IMPORTS,

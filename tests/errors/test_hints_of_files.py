@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.errors.hints_of_files import CRONJOBS, SETS, TABS, UNITS
+from tests.errors.hints_of_files import CRONJOBS, FOLDERS, SETS, TABS, UNITS
 
 
 def _put(path, content):
@@ -53,6 +53,20 @@ def test_a_cron_job_put_right_as_its_hint_says_is_taken(world, words, fault, opt
     if options:
         _put(path, right)
     _held(words, refused, world("job", "import", path, "--from", "kubernetes", "--dry-run", *options))
+
+
+@pytest.mark.parametrize(("words", "kind", "bad", "good"), [case[1:] for case in FOLDERS])
+def test_a_folder_put_right_as_its_hint_says_is_taken(world, words, kind, bad, good):
+    """The folder is refused with the hint; with files as it says, their jobs come in."""
+
+    def bring(name, files):
+        place = world.folder / name
+        place.mkdir()
+        for file, content in files.items():
+            _put(place / file, content)
+        return world("job", "import", place, "--from", kind, "--dry-run")
+
+    _held(words, bring("bad", bad), None if good is None else bring("good", good))
 
 
 @pytest.mark.parametrize(("words", "bad", "good"), [case[1:] for case in SETS])

@@ -48,33 +48,38 @@ def command(
     disable_source: Annotated[
         bool, typer.Option("--disable-source", help="of your own crontab: take the lines out, with a backup")
     ] = False,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="of a crontab: import the other lines where one is refused")
+    ] = False,
 ) -> int:
     """Bring jobs in: those that are new are added, those that are here are brought to what arrives.
 
     FILE is what `chronos job export` wrote, or jobs in the words of `chronos apply`, which join no set. A key that is
     not known is refused. With --from crontab it is a crontab (without FILE: `crontab -l`), with
     --from kubernetes CronJobs in YAML or JSON, with --from systemd a .timer or a folder of them (without FILE: your own
-    units). It is all one change: either every job comes in, or none. Every field that differs is shown, and the same
-    import again changes nothing. What has no counterpart here is named and left out; a job that is gone from its source
-    is named.
+    units); of a folder (/etc/cron.d, manifests) every file that its program reads. It is all one change: either every
+    job comes in, or none. Every field that differs is shown, and the same import again changes nothing. What has no
+    counterpart here is named and left out; a job that is gone from its source is named. A line that cannot be
+    understood refuses its crontab, unless --skip-refused is given; the exit code is 11 then.
 
     Examples:
       chronos job import jobs.json --dry-run
       chronos job import --from crontab --dry-run
-      chronos job import /etc/cron.d/backup --from crontab --system
+      chronos job import /etc/cron.d --from crontab --system --dry-run
       kubectl get cronjobs -o yaml | chronos job import - --from kubernetes
       chronos job import --from systemd --dry-run
       chronos job import --from ~/.hermes
     """
     invocation: Invocation = ctx.obj
     if source in ("crontab", "kubernetes", "systemd"):
-        from chronos_cli.cli.foreign import Options, run
+        from chronos_cli.cli.foreign import run
+        from chronos_cli.cli.foreign_sources import Options
 
         return run(invocation, Options(
             kind=source, file=file, dry_run=dry_run, detailed=detailed, seconds=seconds, system=system, prune=prune,
-            disable_source=disable_source, local=local, zone_name=tz,
+            disable_source=disable_source, local=local, skip_refused=skip_refused, zone_name=tz,
         ))  # fmt: skip
-    if tz or seconds or system or prune or disable_source or local:
+    if tz or seconds or system or prune or disable_source or local or skip_refused:
         raise UsageError("an option of other schedulers is given", hint="say --from crontab, kubernetes or systemd")
     if source is None and file is not None:
         from chronos_cli.cli.handlers.import_words import import_words, read_either

@@ -11,21 +11,20 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.schedule import NICKNAMES, Cron, parse_schedule
+from chronos_cli.core.schedule import Cron, parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab_lines import (
-    BYTE_ORDER_MARK,
-    MOST_LINES,
+    RefusedLine,
     at_line,
     command_and_input,
     cut_settings,
     lines_of,
-    refused_settings,
 )
+from chronos_cli.operations.foreign.debians_reading import debians_reading, is_never_due, refused_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime, tzinfo
 
     from chronos_cli.core.schedule import Schedule
@@ -34,12 +33,9 @@ if TYPE_CHECKING:
 SECONDS: Final = ("first", "last")
 _USER: Final = re.compile(r"[A-Za-z_][\w.@+\\-]*\$?\Z", re.ASCII)
 _OPTION: Final = re.compile(r"-[A-Za-z]+(?=[ \t]|\Z)")
-_ELEMENT: Final = r"(?:\d+|[A-Za-z]{3})"
-_DEBIANS: Final = re.compile(rf"(?:(?:\*|{_ELEMENT}-{_ELEMENT})(?:/\d+)?|{_ELEMENT})\Z")
-_MOST_BYTES: Final = 998
-"""The longest command that Debian's cron takes (MAX_COMMAND of its cron.h)."""
 _OUR_TICK: Final = re.compile(r"(?:^| )CHRONOS_HOME=.* tick .*# ")
 _MINUTE: Final = 60
+_FIELDS: Final = 5
 
 
 @frozen
@@ -86,18 +82,30 @@ class Crontab:
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     refused: str | None
+    strangers: bool
+    """Lines of it run as other users."""
 
 
 def read_crontab(
-    table: bytes, machine: Machine, *, zone_name: str, now: datetime, seconds: str | None = None, system: bool = False
+    table: bytes,
+    machine: Machine,
+    *,
+    zone_name: str,
+    now: datetime,
+    seconds: str | None = None,
+    system: bool = False,
+    wrong: list[UsageError] | None = None,
 ) -> Crontab:
     """Read a user's crontab, or with `system` one that has a user in each line.
 
-    `zone_name` is the zone of lines without CRON_TZ. Raises UsageError naming the first line that cannot be understood,
-    or that stands in the other kind of crontab.
+    `zone_name` is the zone of lines without CRON_TZ. `wrong`: takes the error of each line that cannot be understood,
+    in their order, and the others are read; without it the first is raised. Raises UsageError for the other kind of
+    crontab.
     """
     entries, left_out, notes = [], [], dict[str, None]()
-    lines = tuple(lines_of(table, seconds=seconds))
+    refused_lines: list[RefusedLine] = []
+    strangers = False
+    lines = tuple(lines_of(table, refused_lines, seconds=seconds))
     if not system:
         _be_a_users(lines, machine, notes)
     for number, name in cut_settings(table):
@@ -105,47 +113,39 @@ def read_crontab(
     for line in lines:
         try:
             command, missing = _command(line, machine, system=system)
+            strangers = strangers or (missing or "").startswith("it runs as ")
+            times, second = _times(line, seconds) if missing is None else (line.times, None)
+            if missing is None and is_never_due(times):
+                missing = f"no day matches '{times}', so that cron never starts it"
             if missing is None:
-                entries.append(_entry(line, command, machine, zone_name, now=now, seconds=seconds, notes=notes))
+                entries.append(_entry(line, times, second, command, machine, zone_name, now=now, notes=notes))
             else:
                 left_out.append(f"line {line.number}: {missing}: {command}")
         except UsageError as error:
-            raise at_line(line.number, error) from error
-    if left_out and not entries and system:
-        raise UsageError(
-            f"no line of the crontab runs as {machine.user}", hint="import it as the user whose lines it has"
-        )
+            refused_lines.append(RefusedLine(number=line.number, text=f"{line.times} {line.rest}", error=error))
+    refused_lines.sort(key=lambda line: line.number)
+    if refused_lines and wrong is None:
+        raise refused_lines[0].at_line()
+    if wrong is not None:
+        wrong += [line.at_line() for line in refused_lines]
     refused = (
-        "reads no seconds" if seconds is not None else _refused(table, lines, entries, machine if system else None)
+        "reads no seconds"
+        if seconds is not None
+        else refused_there(table, lines, entries, machine if system else None, refused_lines, now)
     )
     if refused is not None and seconds is None:
         notes[f"Debian's cron {refused}"] = None
-    return Crontab(entries=tuple(entries), left_out=tuple(left_out), notes=tuple(notes), refused=refused)
+    return Crontab(
+        entries=tuple(entries), left_out=tuple(left_out), notes=tuple(notes), refused=refused, strangers=strangers
+    )
 
 
-def _refused(table: bytes, lines: tuple[Line, ...], entries: list[CrontabLine], machine: Machine | None) -> str | None:
-    """Return why Debian's cron takes no line of the crontab, as a clause; None where it takes them.
-
-    `machine`: whose users the lines of a system crontab name. One line that it cannot read is enough.
-    """
-    if table.startswith(BYTE_ORDER_MARK):
-        return "takes no crontab that begins with a byte order mark"
-    last = table.rpartition(b"\n")[2].lstrip(b" \t")
-    if last and not last.startswith(b"#"):
-        return "ignores a crontab whose last line has no line end"
-    if table.count(b"\n") > MOST_LINES:
-        return f"ignores a crontab of more than {MOST_LINES} lines"
-    found = list(refused_settings(table))
-    found += [(entry.line, "it does not read its times or its command") for entry in entries if entry.cron is None]
-    found += [(line.number, "it knows @reboot in small letters") for line in lines
-              if line.times.lower() == "@reboot" != line.times]  # fmt: skip
-    if machine is not None:
-        users = ((line.number, line.rest.split(None, 1)[0]) for line in lines)
-        found += [(number, f"there is no user {user}") for number, user in users if not machine.is_user(user)]
-    if not found:
-        return None
-    number, why = min(found)
-    return f"takes no line of this crontab, for line {number}: {why}"
+def be_of(machine: Machine, tables: Sequence[Crontab]) -> None:
+    """Raise UsageError where all that runs in these crontabs runs as other users."""
+    if any(table.strangers for table in tables) and not any(table.entries for table in tables):
+        raise UsageError(
+            f"no line of the crontab runs as {machine.user}", hint="import it as the user whose lines it has"
+        )
 
 
 def _be_a_users(lines: tuple[Line, ...], machine: Machine, notes: dict[str, None]) -> None:
@@ -196,18 +196,19 @@ def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | 
 
 def _entry(
     line: Line,
+    times: str,
+    second: str | None,
     text: str,
     machine: Machine,
     zone_name: str,
     *,
     now: datetime,
-    seconds: str | None,
     notes: dict[str, None],
 ) -> CrontabLine:
+    """Return a line as a job. `times`: its schedule in our words; `second`: the one of the minute that it loses."""
     settings = dict(line.settings)
     own_zone = settings.get("CRON_TZ") or zone_name
     zone = named_zone(own_zone)
-    times, left = _times(line, seconds)
     schedule = parse_schedule(times, now=now, zone=zone)
     command, given = command_and_input(text)
     shell = settings.get("SHELL") or "/bin/sh"
@@ -220,7 +221,7 @@ def _entry(
     if not home.startswith("/"):
         raise UsageError(f"HOME={home} is no absolute path", hint="name the folder in full")
     defaults = {"SHELL": "/bin/sh", "HOME": home, "PATH": "/usr/bin:/bin"}
-    for note in _notes(line, text, settings, own_zone, machine, left):
+    for note in _notes(line, text, settings, own_zone, machine, second):
         notes[note] = None
     return CrontabLine(
         line=line.number,
@@ -231,29 +232,14 @@ def _entry(
         action=action,
         env={**defaults, **settings, "LOGNAME": machine.user},
         workdir=home,
-        cron=_debians(times, text, now, zone) if isinstance(schedule, Cron) and times == line.times else None,
+        cron=debians_reading(times, text, now, zone) if isinstance(schedule, Cron) and times == line.times else None,
     )
-
-
-def _debians(times: str, command: str, now: datetime, zone: tzinfo) -> Schedule | None:
-    """Return how Debian's cron reads the times of a line, or None where it does not.
-
-    Its dialect is smaller than ours, and a command has an end there. What follows a `#` in a field it passes over.
-    """
-    there = " ".join(field.partition("#")[0] for field in times.split())
-    if len(command.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
-        return None
-    if there.startswith("@"):
-        known = there in NICKNAMES
-    else:
-        known = all(_DEBIANS.match(item) for item in there.replace(" ", ",").split(","))
-    return parse_schedule(there, now=now, zone=zone) if known else None
 
 
 def _times(line: Line, seconds: str | None) -> tuple[str, str | None]:
     """The line's times as a schedule of ours, and a second of the minute that it loses. Raises ScheduleError."""
     fields = line.times.split()
-    if line.times.startswith("@") or len(fields) == 5 or seconds is None:
+    if line.times.startswith("@") or len(fields) == _FIELDS or seconds is None:
         return line.times, None
     if len(fields) == 7 and fields.pop() != "*":
         raise ScheduleError("it is for one year only", hint="give `chronos job add` the time itself")

@@ -17,10 +17,10 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations.foreign.crontab_export import written
 from chronos_cli.operations.foreign.crontab_lines import command_and_input
 from chronos_cli.operations.foreign.their_times import debians_times
-from chronos_cli.operations.foreign.upsert import ForeignJob, ForeignJobs
+from chronos_cli.operations.foreign.upsert import ForeignJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import tzinfo
 
     from chronos_cli.operations.foreign.crontab import Crontab, CrontabLine
@@ -74,17 +74,25 @@ def _run_of(action: Mapping[str, Any]) -> _Run:
     return (given[2] if isinstance(given, list) and len(given) == 3 else str(given)), action.get("stdin")
 
 
-def jobs_of(table: Crontab, *, source: str, cron_zone: tzinfo) -> tuple[ForeignJobs, FirstWay | None]:
-    """The jobs of a crontab's lines, and the way in which they came in first. `cron_zone` is cron's own zone here."""
-    keyed = list(_keyed(table.entries, source))
-    jobs = tuple(_as_job(key, line, cron_zone, table.refused) for key, line in keyed)
-    earlier = FirstWay({key: line.text.strip() for key, line in keyed}) if source == "crontab" else None
-    return ForeignJobs(jobs=jobs, left_out=table.left_out, notes=table.notes), earlier
+def jobs_of(
+    tables: Iterable[tuple[str, Crontab]], *, source: str, cron_zone: tzinfo
+) -> tuple[tuple[ForeignJob, ...], FirstWay | None]:
+    """Return the jobs of the crontabs of a source, and the way in which they came in first.
 
-
-def _keyed(entries: tuple[CrontabLine, ...], source: str) -> Iterator[tuple[str, CrontabLine]]:
-    """Each entry with its key: source, command, and place among equals."""
+    `tables`: each with the name of its file where a folder of them is read. `cron_zone` is cron's own zone here.
+    """
+    jobs: list[ForeignJob] = []
+    commands: dict[str, str] = {}
     counts: dict[str, int] = {}
+    for name, table in tables:
+        for key, line in _keyed(table.entries, source, counts):
+            jobs.append(_as_job(key, line, cron_zone, table.refused, name))
+            commands[key] = line.text.strip()
+    return tuple(jobs), FirstWay(commands) if source == "crontab" else None
+
+
+def _keyed(entries: tuple[CrontabLine, ...], source: str, counts: dict[str, int]) -> Iterator[tuple[str, CrontabLine]]:
+    """Yield each entry with its key: source, command, and place among equals, which `counts` keeps."""
     for entry in entries:
         command = entry.text.strip()
         place = counts[command] = counts.get(command, -1) + 1
@@ -92,14 +100,15 @@ def _keyed(entries: tuple[CrontabLine, ...], source: str) -> Iterator[tuple[str,
         yield f"cron-{digest[:12]}", entry
 
 
-def _as_job(key: str, line: CrontabLine, cron_zone: tzinfo, refused: str | None) -> ForeignJob:
+def _as_job(key: str, line: CrontabLine, cron_zone: tzinfo, refused: str | None, file: str) -> ForeignJob:
     text = line.text.strip()
     theirs = None
     if isinstance(line.cron, Cron) and refused is None:
         theirs = partial(debians_times, line.cron.fields(), zone=cron_zone)
     plain = written(*command_and_input(text)) == text
     return ForeignJob(
-        where=f"line {line.line} of the crontab",
+        where=f"{file}{': ' if file else ''}line {line.line} of the crontab",
+        file=file,
         key=key,
         job_id=key,
         name=_name(line),

@@ -50,10 +50,23 @@ class Line:
     settings: Mapping[str, str]
 
 
-def lines_of(table: bytes, *, seconds: str | None = None) -> Iterator[Line]:
+@frozen
+class RefusedLine:
+    """A line that cannot be taken over: its number, its text up to a NUL, and the reason."""
+
+    number: int
+    text: str
+    error: UsageError
+
+    def at_line(self) -> UsageError:
+        """Return the error with the line it is about."""
+        return at_line(self.number, self.error)
+
+
+def lines_of(table: bytes, refused: list[RefusedLine], *, seconds: str | None = None) -> Iterator[Line]:
     """Yield the job lines of a crontab. `seconds` ("first" or "last"): lines may have six or seven time fields.
 
-    Raises UsageError naming the first line that cannot be read.
+    Adds to `refused` each line that cannot be read.
     """
     settings: dict[str, str] = {}
     for number, body in _bodies(table):
@@ -66,7 +79,9 @@ def lines_of(table: bytes, *, seconds: str | None = None) -> Iterator[Line]:
                 continue
             times, rest = _split(text, seconds=seconds is not None)
         except UsageError as error:
-            raise at_line(number, error) from error
+            there = body.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            refused.append(RefusedLine(number=number, text=there, error=error))
+            continue
         yield Line(number=number, times=times, rest=rest, settings=dict(settings))
 
 

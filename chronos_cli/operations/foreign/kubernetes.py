@@ -53,11 +53,13 @@ _THEIRS: Final = re.compile(r"(?:[*?]|(?:\d+|[A-Za-z]{3})(?:-(?:\d+|[A-Za-z]{3})
 """An item of the cluster's fields (getRange of robfig/cron)."""
 
 
-def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local: bool) -> ForeignJobs:
+def read_cronjobs(
+    text: str, name: str, *, zone_name: str, now: datetime, local: bool, many: bool = False
+) -> ForeignJobs:
     """Read every CronJob of a text of YAML or JSON: one or several documents, lists among them.
 
-    `zone_name`: that of schedules without `timeZone`. `local`: take the command, and run it here. Raises UsageError
-    where the text is none, or has no CronJob.
+    `zone_name`: that of schedules without `timeZone`. `local`: take the command, and run it here. `many`: it is one of
+    many texts. Raises UsageError where it is none, or, unless it is one of many, where it has no CronJob for here.
     """
     documents = _documents(text, name)
     jobs: list[ForeignJob] = []
@@ -65,6 +67,7 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
     notes: dict[str, None] = {}
     seen = 0
     refused: UsageError | None = None
+    keys: set[str] = set()
     for item in _items(documents):
         kind = item.get("kind")
         if kind == "CronJob" and not _API.match(str(item.get("apiVersion") or "batch/v1")):
@@ -81,14 +84,15 @@ def read_cronjobs(text: str, name: str, *, zone_name: str, now: datetime, local:
         except UsageError as error:
             refused = UsageError(f"CronJob {_name_of(item)}: {error.message}", hint=error.hint)
             left_out.append(refused.line())
+            keys.add(_key_of(item))
             continue
         jobs.append(job)
         notes |= dict.fromkeys(f"CronJob {_name_of(item)}: {note}" for note in said)
-    if not seen:
+    if not seen and not many:
         raise UsageError(f"{name} has no CronJob", hint="give what `kubectl get cronjobs -o yaml` prints")
-    if not jobs and refused is not None:
+    if not jobs and refused is not None and not many:
         raise refused
-    return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes))
+    return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes), refused=frozenset(keys))
 
 
 def _documents(text: str, name: str) -> list[Any]:
@@ -130,6 +134,13 @@ def _name_of(item: Mapping[str, Any]) -> str:
     return name if space == NAMESPACE else f"{space}/{name}"
 
 
+def _key_of(item: Mapping[str, Any]) -> str:
+    """Return a CronJob's identity, `NAMESPACE/NAME`."""
+    meta = item.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    return f"{meta.get('namespace') or NAMESPACE}/{meta.get('name') or ''}"
+
+
 def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) -> tuple[ForeignJob, list[str]]:
     meta, spec = _object(item.get("metadata"), "metadata"), _object(item.get("spec"), "spec")
     name, space = str(meta.get("name") or ""), str(meta.get("namespace") or NAMESPACE)
@@ -166,7 +177,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
     zone, read = named_zone(zone_of), _is_read_there(str(spec["schedule"]))
     job = ForeignJob(
         where=f"CronJob {_name_of(item)}",
-        key=f"{space}/{name}",
+        key=_key_of(item),
         job_id=job_id,
         name=job_id,
         schedule=schedule,

@@ -100,6 +100,7 @@ def read_timers(place: Path, machine: Machine, *, zone_name: str, now: datetime,
     left_out: list[str] = []
     refused: UsageError | None = None
     notes: dict[str, None] = {}
+    held: set[str] = set()
     for path in files:
         said: list[str] = []
         try:
@@ -107,13 +108,14 @@ def read_timers(place: Path, machine: Machine, *, zone_name: str, now: datetime,
         except UsageError as error:
             refused = UsageError(f"{path.name}: {error.message}", hint=error.hint)
             left_out.append(refused.line())
+            held.add(path.name)
             continue
         notes |= dict.fromkeys(f"{path.name}: {note}" for note in said)
     if not files:
         raise UsageError(f"{place} has no timer", hint="name a folder of unit files, or a .timer file")
     if not jobs and refused is not None:
         raise refused
-    return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes))
+    return ForeignJobs(jobs=tuple(jobs), left_out=tuple(left_out), notes=tuple(notes), refused=frozenset(held))
 
 
 def _jobs(

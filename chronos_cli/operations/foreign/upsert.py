@@ -6,7 +6,7 @@ gone there is named, and removed where that is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -56,6 +56,8 @@ class ForeignJob:
     policy: Mapping[str, Any] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
     paused: bool | None = None
+    file: str = ""
+    """The name of its file, where a whole folder is read."""
     line: int | None = None
     theirs: Callable[[datetime], Iterator[datetime]] | None = None
     untold: str = "cannot read it"
@@ -68,6 +70,8 @@ class ForeignJobs:
     jobs: tuple[ForeignJob, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    refused: frozenset[str] = frozenset()
+    """The keys of those that are there and are left out, so that what is stored of them is not gone."""
 
 
 class EarlierWay(Protocol):
@@ -89,6 +93,27 @@ Settle = Callable[[tuple[ForeignJob, ...], Mapping[str, Mapping[str, Any]]], tup
 """Gives jobs the keys of the stored ones that they are; those are records by their keys."""
 
 
+def _none(_: str) -> bool:
+    return False
+
+
+@frozen
+class ForeignSource:
+    """The jobs of one source, and the name that they are known by.
+
+    `earlier`: knows the jobs that an earlier way of importing made of it. `settle`: decides which stored ones they are,
+    where their own keys do not. `still_there`: True for the key of a stored job that is not among these and not gone.
+    `was`: another name that it was known by.
+    """
+
+    name: str
+    was: str | None = None
+    jobs: tuple[ForeignJob, ...] = ()
+    earlier: EarlierWay | None = None
+    settle: Settle | None = None
+    still_there: Callable[[str], bool] = _none
+
+
 @frozen
 class ForeignPlan:
     """The fate of one job of theirs, or of a job here whose source is gone (`job` None).
@@ -104,52 +129,68 @@ class ForeignPlan:
 
 def import_foreign(
     ctx: Context,
-    found: Iterable[ForeignJob],
+    sources: Sequence[ForeignSource],
     *,
-    source: str,
     prune: bool,
     dry_run: bool,
-    earlier: EarlierWay | None = None,
-    settle: Settle | None = None,
     moving: bool = False,
+    within: str | None = None,
 ) -> list[ForeignPlan]:
     """Bring the store to what another scheduler has, in one change. Raises UsageError naming a job that cannot be had.
 
-    `earlier`: knows the jobs that an earlier way of importing made of the same source. `settle`: decides which stored
-    ones of the source they are, where their own keys do not. `moving`: they are about to be taken out of their source,
-    so that a job is not gone when it is found there no more. `dry_run`: the same plan, nothing written.
+    `moving`: they are about to be taken out of their source, so that a job is not gone when it is found there no more.
+    `within`: the beginning of the names of sources that are gone where they are not among these. `dry_run`: the same
+    plan, nothing written.
     """
     token = ctx.token()
-    given = tuple(found)
-    _be_different(given)
+    _be_different(job for source in sources for job in source.jobs)
 
     def once(jobs: JobsFile) -> list[ForeignPlan]:
-        now = ctx.clock()
-        by_key, moved, before = _known(jobs, source, earlier)
-        plan = []
-        arriving = given
-        if settle is not None:
-            arriving = settle(given, {key: jobs.get(job_id) or {} for key, job_id in by_key.items()})
-        for job in arriving:
-            job_id = by_key.pop(job.key, None)
-            if job_id is None and earlier is not None:
-                job_id = earlier.job_of(before, job)
-                before.pop(job_id or "", None)
-            item = _bring(ctx, jobs, job_id, job, _imported(job, source, moving=moving), now=now, token=token)
-            plan.append(_planned(item, job, now))
-        for job_id in sorted(({*by_key.values()} | before.keys()) - moved):
-            name = str((jobs.get(job_id) or {}).get("name") or job_id)
-            verdict = ImportVerdict.REMOVE if prune else ImportVerdict.GONE
-            plan.append(ForeignPlan(item=ImportItem(verdict=verdict, job_id=job_id, name=name, schedule="")))
-            if prune:
-                jobs.remove(job_id)
-        return plan
+        gone = () if within is None else _sources_in(jobs, within) - {source.name for source in sources}
+        everything = (*sources, *(ForeignSource(name=name) for name in sorted(gone)))
+        return [
+            item
+            for source in everything
+            for item in _brought(ctx, jobs, source, prune=prune, moving=moving, token=token)
+        ]
 
     return once(ctx.repository.jobs()) if dry_run else ctx.repository.change(once)
 
 
+def _brought(
+    ctx: Context, jobs: JobsFile, source: ForeignSource, *, prune: bool, moving: bool, token: str
+) -> Iterator[ForeignPlan]:
+    """Yield what becomes of each job of a source, and of each stored one that is gone from it."""
+    now, earlier, arriving = ctx.clock(), source.earlier, source.jobs
+    by_key, moved, before = _known(jobs, {source.name, source.was}, earlier)
+    if source.settle is not None:
+        arriving = source.settle(arriving, {key: jobs.get(job_id) or {} for key, job_id in by_key.items()})
+    for job in arriving:
+        job_id = by_key.pop(job.key, None)
+        if job_id is None and earlier is not None:
+            job_id = earlier.job_of(before, job)
+            before.pop(job_id or "", None)
+        item = _bring(ctx, jobs, job_id, job, _imported(job, source.name, moving=moving), now=now, token=token)
+        yield _planned(item, job, now)
+    gone = {job_id for key, job_id in by_key.items() if not source.still_there(key)}
+    gone |= {job_id for job_id in before if not source.still_there("")}
+    for job_id in sorted(gone - moved):
+        name = str((jobs.get(job_id) or {}).get("name") or job_id)
+        verdict = ImportVerdict.REMOVE if prune else ImportVerdict.GONE
+        yield ForeignPlan(item=ImportItem(verdict=verdict, job_id=job_id, name=name, schedule=""))
+        if prune:
+            jobs.remove(job_id)
+
+
+def _sources_in(jobs: JobsFile, within: str) -> set[str]:
+    """Return the names of the stored jobs' sources that are this and one more word of a path."""
+    found = (ours_of(stored.value).get("imported") for stored in jobs.records if isinstance(stored.value, dict))
+    names = {str(imported.get("source")) for imported in found if isinstance(imported, dict)}
+    return {name for name in names if name.startswith(within) and "/" not in name[len(within) :]}
+
+
 def _known(
-    jobs: JobsFile, source: str, earlier: EarlierWay | None
+    jobs: JobsFile, names: set[str | None], earlier: EarlierWay | None
 ) -> tuple[dict[str, str], set[str], dict[str, Mapping[str, Any]]]:
     """The ids of this source's jobs by their key, those that were moved here, and the earlier way's records by id."""
     by_key: dict[str, str] = {}
@@ -160,7 +201,7 @@ def _known(
         if stored.id is None or not isinstance(record, dict):
             continue
         imported = ours_of(record).get("imported")
-        if isinstance(imported, dict) and imported.get("source") == source:
+        if isinstance(imported, dict) and imported.get("source") in names:
             by_key[str(imported.get("line"))] = stored.id
             if imported.get("moved") is True:
                 moved.add(stored.id)
@@ -169,7 +210,7 @@ def _known(
     return by_key, moved, before
 
 
-def _be_different(arriving: tuple[ForeignJob, ...]) -> None:
+def _be_different(arriving: Iterable[ForeignJob]) -> None:
     """Raise UsageError for two that would be one job here: the second would take the place of the first."""
     seen: dict[str, str] = {}
     for job in arriving:
