@@ -9,7 +9,7 @@ from chronos_cli.core.plan import Action
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, tzinfo
 
     from chronos_cli.cli.output import Output
@@ -39,15 +39,28 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def show_plan(out: Output, plan: Plan, names: Mapping[str, str], zone: tzinfo, *, dry_run: bool) -> None:
-    """One line a step, and a summary line."""
+def show_plan(
+    out: Output,
+    plan: Plan,
+    names: Mapping[str, str],
+    zone: tzinfo,
+    *,
+    dry_run: bool,
+    settled: Sequence[str] = (),
+) -> None:
+    """One line a step, and a summary line. `settled`: the jobs whose records are put right in the store."""
+
+    def called(job_id: str) -> str:
+        name = names.get(job_id)
+        return f"{job_id} ({words.brief(name)})" if name and name != job_id else job_id
+
     for step in plan.steps:
         if out.quiet or (step.action is Action.KEEP and len(plan.steps) > 100 and not out.verbosity):
             continue
-        name = names.get(step.job_id)
-        shown = f"{step.job_id} ({words.brief(name)})" if name and name != step.job_id else step.job_id
-        out.line(out.style(f"{_SIGN[step.action]} {step.action.value:<6} {shown}  {_what(step, zone)}".rstrip(),
-                           _STYLE.get(step.action, "")))  # fmt: skip
+        out.line(out.style(f"{_SIGN[step.action]} {step.action.value:<6} {called(step.job_id)}  {_what(step, zone)}"
+                           .rstrip(), _STYLE.get(step.action, "")))  # fmt: skip
+    for job_id in () if out.quiet else settled:
+        out.line(out.style(f"~ settle {called(job_id)}  (what came due or ended is written into the store)", "yellow"))
     if plan.guard is not None:
         out.warn(f"nothing is cancelled: {plan.guard}; --prune cancels all the same")
     if not out.quiet:
@@ -57,7 +70,10 @@ def show_plan(out: Output, plan: Plan, names: Mapping[str, str], zone: tzinfo, *
         )
         if counts["orphan"]:
             text += f", {counts['orphan']} not ours"
-        out.line(f"Plan: {text}.{' Nothing was changed.' if dry_run else ''}")
+        if settled:
+            text += f", {len(settled)} to settle"
+        idle = " Nothing to change." if not plan.changes and not settled else ""
+        out.line(f"Plan: {text}.{' Nothing was changed.' if dry_run and not idle else idle}")
 
 
 def note_unread(out: Output, result: ReconcileResult) -> None:

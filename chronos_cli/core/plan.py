@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.core.decision import Purpose
 from chronos_cli.core.instant import SECOND, whole
 from chronos_cli.frozen import field, frozen, replace
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _BACKOFF_BASE_S: Final = 5
 _BACKOFF_CAP_S: Final = 900
 _SHARE_GUARD_FROM: Final = 4
+_SOON: Final = timedelta(seconds=5)
+_COMES_WITHIN: Final = timedelta(seconds=60)
+"""For so long NAS may have yet to call, or to say that it tried, for an instant that has come."""
 
 
 class ArmState(StrEnum):
@@ -32,6 +36,9 @@ class ArmState(StrEnum):
 
 HELD_STATES: Final = frozenset({ArmState.CONFIRMED, ArmState.ANSWERED})
 """The states of an arm that nobody has to send again."""
+
+
+GONE_STATES: Final = frozenset({ArmState.REFUSED, ArmState.CANCELLED})
 
 
 @frozen
@@ -227,6 +234,23 @@ def off_by(held: datetime | None, wanted: datetime) -> str:
     if abs(seconds) <= 1:
         return ""
     return f"held {abs(seconds)} s {'later' if seconds > 0 else 'earlier'} than wanted"
+
+
+def serves(sent: LastArm, wake: Wake, held: datetime | None, now: datetime, *, tried: bool = False) -> bool:
+    """Return whether the timer that was sent last, which NAS holds, does what a wish for another instant asks.
+
+    A look that comes sooner than wanted does: it finds nothing to do and arms the next. So does one for what is due
+    now, while NAS still calls: the instant that a wish has then is only "at once". `tried`: NAS says that it comes
+    again by itself; else it has a minute for its call. One lease read twice is the same wish.
+    """
+    if held is None or sent.wake is None or held != sent.fire_at or sent.spent or sent.state in GONE_STATES:
+        return False
+    if held > now and wake.purpose is Purpose.LOOK and held <= wake.at:
+        return True
+    if sent.purpose == wake.purpose == Purpose.LEASE and abs(sent.wake - wake.at) <= _SOON:
+        return True
+    due = held <= now + SECOND and (wake.at <= now + _SOON or wake.purpose is Purpose.LOOK)
+    return due and (tried or held >= now - _COMES_WITHIN)
 
 
 def _guard(unknown: int, held: int, *, store_has_jobs: bool) -> str | None:

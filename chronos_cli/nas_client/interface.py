@@ -13,7 +13,7 @@ from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
 
@@ -79,6 +79,10 @@ class Arm:
     attempts: int = 0
     next_try: datetime | None = None
     failed_fire: datetime | None = None
+
+    def is_tried(self, now: datetime, within: timedelta) -> bool:
+        """Return whether NAS says that it is calling, or comes again by itself within a time from now."""
+        return self.state == "in_flight" or (self.next_try is not None and abs(self.next_try - now) <= within)
 
 
 @frozen

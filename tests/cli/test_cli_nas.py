@@ -62,7 +62,7 @@ def test_a_dry_run_is_the_plan_of_the_real_run_and_changes_nothing(chronos, arme
     assert set(nas.armed(agent)) == SIX
     assert armed_home.joinpath("cron", "jobs.json").read_bytes() == before["cron/jobs.json"]
     again = chronos("reconcile", home=armed_home)
-    assert again.out.splitlines()[-1] == "Plan: 0 to arm, 0 to move, 0 to cancel, 6 to keep."
+    assert again.out.splitlines()[-1] == "Plan: 0 to arm, 0 to move, 0 to cancel, 6 to keep. Nothing to change."
 
 
 def test_detailed_exitcode_is_3_only_where_there_was_something_to_do(chronos, armed_home):

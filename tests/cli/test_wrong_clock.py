@@ -110,7 +110,10 @@ def test_nas_is_the_witness_against_a_clock_that_is_years_ahead(chronos, home, n
     assert {job_id: stored(home, job_id) for job_id in ("j", "once")} == before
     assert nas.armed(agent) == held
     clock()
-    assert chronos("reconcile", home=home).out.splitlines()[-1] == "Plan: 0 to arm, 0 to move, 0 to cancel, 2 to keep."
+    assert (
+        chronos("reconcile", home=home).out.splitlines()[-1]
+        == "Plan: 0 to arm, 0 to move, 0 to cancel, 2 to keep. Nothing to change."
+    )
     assert view_of(chronos, home)["will_fire"] is True
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, instant_to_send, make_plan
+from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, instant_to_send, make_plan, serves
 from chronos_cli.frozen import replace
 from tests.core.making import T, at
 
@@ -183,3 +183,36 @@ def test_only_what_would_be_cancelled_unasked_is_counted_as_gone():
     assert set(asked.values()) == {Action.CANCEL, Action.KEEP}
     foreign = {f"foreign{n}": at(300) for n in range(3)} | {"kept": at(300)}
     assert make_plan([kept], foreign, callback_url=URL, store_has_jobs=True).guard is None
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "purpose", "sent", "more", "serves_it"),
+    [
+        (+60, +900, "look", {"purpose": "cursor"}, {}, True),  # a look under a hold that comes sooner
+        (+900, +905, "look", {"purpose": "look"}, {}, True),
+        (+906, +905, "look", {"purpose": "look"}, {}, False),
+        (+60, +900, "cursor", {"purpose": "cursor"}, {}, False),
+        (+900, +60, "cursor", {"purpose": "look"}, {}, False),
+        (-30, +1, "cursor", {"purpose": "cursor"}, {}, True),  # NAS has a minute to call, or to say that it tries
+        (-90, +1, "cursor", {"purpose": "cursor"}, {}, False),
+        (-90, +1, "cursor", {"purpose": "cursor"}, {"tried": True}, True),
+        (-90, +60, "cursor", {"purpose": "cursor"}, {"tried": True}, False),
+        (-90, +900, "look", {"purpose": "cursor"}, {"tried": True}, True),
+        (+10, +1, "retry", {"purpose": "retry"}, {"tried": True}, False),
+        (+600, +603, "lease", {"purpose": "lease"}, {}, True),
+        (+600, +606, "lease", {"purpose": "lease"}, {}, False),
+        (+600, +603, "lease", {"purpose": "retry"}, {}, False),
+        (-30, +1, "cursor", {"purpose": "cursor", "state": ArmState.CANCELLED}, {}, False),
+        (-30, +1, "cursor", {"purpose": "cursor", "spent": True}, {}, False),
+        (-30, +1, "cursor", {"purpose": "cursor", "fire_at": 0}, {}, False),
+        (None, +1, "cursor", {"purpose": "cursor"}, {}, False),
+    ],
+)
+def test_what_stands_in_for_a_wish(held, wanted, purpose, sent, more, serves_it):
+    """Only what was sent last, held still, and either a sooner look or a call for what is due."""
+    then = None if held is None else at(held)
+    last = {"state": ArmState.CONFIRMED, "wake": then or at(0), "fire_at": then, **sent}
+    if last["fire_at"] == 0:
+        last["fire_at"] = at(0)
+    wake = Wake(at=at(wanted), purpose=Purpose(purpose))
+    assert serves(LastArm(**last), wake, then, at(0), **more) is serves_it

@@ -155,6 +155,8 @@ def _why(view: JobView) -> str | None:
         return view.unreadable[0]
     if view.failing and view.last is not None:
         return view.last.reason
+    if view.overdue_s is not None and view.why_not is not None:
+        return view.why_not
     if view.doubt is not None:
         return f"{view.doubt.text}; {view.doubt.mend}"
     error = view.arm.error or view.arm.last_fire_error or {}
@@ -185,7 +187,7 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
         ("at NAS", _nas_words(document, found)),
         ("last call", _ago(document["last_callback_at"], now)),
         ("last success", _ago(document["last_success_at"], now)),
-        ("next", _ago(document["next_run_at"], now)),
+        ("next", _next_words(document["next_run_at"], now)),
     ]
     for name, text in rows:
         out.paragraph(f"{name:<13} {text}", hang=14)
@@ -212,7 +214,7 @@ def _show_jobs(out: Output, views: list[JobView], now: datetime) -> None:
 def _why_now(view: JobView, now: datetime) -> str:
     """The reason of a row: of a run that failed also when that was."""
     ended = view.problem is not None or view.unreadable or view.failing
-    return last_words(view, now) if ended else words.brief(_why(view) or last_words(view, now))
+    return last_words(view, now) if ended else words.brief(_why(view) or f"last run: {last_words(view, now)}")
 
 
 def _look(view: JobView) -> str:
@@ -244,6 +246,11 @@ def _ago(text: str | None, now: datetime) -> str:
     from datetime import datetime as when
 
     return "never" if text is None else words.relative(when.fromisoformat(text), now)
+
+
+def _next_words(text: str | None, now: datetime) -> str:
+    said = _ago(text, now)
+    return f"due {said}" if said.endswith(" ago") else "none" if text is None else said
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -71,12 +71,10 @@ def show_reconcile(
         for job_id, doubt in result.doubts.items():
             out.warn(f"job {job_id}: {doubt.text}; {doubt.mend}")
         names = references.names_of(context.repository.jobs())
-        plans.show_plan(out, result.plan, names, context.home.zone, dry_run=dry_run)
+        plans.show_plan(out, result.plan, names, context.home.zone, dry_run=dry_run, settled=result.settled)
         for job_id in idle:
             out.note(f"{job_id} wants no timer: it is paused, switched off or completed")
         plans.note_unread(out, result)
-        for job_id in result.settled if out.verbosity else ():
-            out.note(f"! {job_id} was put right in the store")
         for job_id, problem in failed.items():
             out.note(f"! {job_id}: {problem.line()}")
 

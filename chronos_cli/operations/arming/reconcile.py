@@ -15,7 +15,7 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.plan import HELD_STATES, Action, ArmState, DesiredArm, Plan, Step, make_plan
+from chronos_cli.core.plan import HELD_STATES, Action, ArmState, DesiredArm, Plan, Step, make_plan, serves
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.decision import Wake
-    from chronos_cli.nas_client.interface import ArmList, Nas
+    from chronos_cli.core.plan import LastArm
+    from chronos_cli.nas_client.interface import Arm, ArmList, Nas
     from chronos_cli.operations.context import Context, NasTarget
 
 LIST_BUDGET_S: Final = 60.0
@@ -93,7 +94,10 @@ def reconcile(
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         documents = _documents(settled, listed, chosen)
         several = _several(listed, ctx.clock(), chosen)
-        wishes = [one for one in _wishes(settled.wakes, documents, wire, ctx) if one.job_id not in settled.invalid]
+        held = {arm.job_id: arm for arm in listed.arms}
+        wishes = [
+            one for one in _wishes(settled.wakes, documents, wire, ctx, held) if one.job_id not in settled.invalid
+        ]
         unwanted = {arm.job_id for arm in listed.arms if settled.wakes.get(arm.job_id) is None} - set(settled.invalid)
         unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
         fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
@@ -131,12 +135,12 @@ def reconcile(
         if dry_run:
             return result
         renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
-        held = {arm.job_id: arm.fire_at for arm in listed.arms}
-        _learn(ctx, documents, held)
+        instants = {arm.job_id: arm.fire_at for arm in listed.arms}
+        _learn(ctx, documents, instants)
         crowded = {step.job_id: step for step in plan.changes if step.action is Action.MOVE and step.job_id in several}
         refused = _dropped(nas, crowded)
         for job_id in crowded:
-            held.pop(job_id)
+            instants.pop(job_id)
         done = list(refused.values()) + apply_plan(
             ctx,
             wire,
@@ -144,13 +148,13 @@ def reconcile(
             [step for step in plan.changes if step.job_id not in refused],
             settled,
             documents,
-            held,
+            instants,
             pack_from=pack_from,
             renewed=renewed,
             progress=progress,
         )
         if chosen is None:
-            tidy(ctx, settled.index, settled.wakes.keys() | held.keys(), renewed)
+            tidy(ctx, settled.index, settled.wakes.keys() | instants.keys(), renewed)
     return replace(result, done=tuple(done))
 
 
@@ -230,7 +234,11 @@ def _documents(settled: EvaluationOfAll, listed: ArmList, chosen: frozenset[str]
 
 
 def _wishes(
-    wakes: Mapping[str, Wake | None], documents: Mapping[str, ArmDocument], wire: NasTarget, ctx: Context
+    wakes: Mapping[str, Wake | None],
+    documents: Mapping[str, ArmDocument],
+    wire: NasTarget,
+    ctx: Context,
+    held: Mapping[str, Arm] | None = None,
 ) -> list[DesiredArm]:
     """Every job's wish; an arm sent under another portal or audience is none of this store's any more.
 
@@ -248,8 +256,12 @@ def _wishes(
         known_clock = ctx.trust is not Trust.UNHEARD
         if document is not None and wake is not None and known_clock and is_astray(document, wake, now):
             sent = replace(sent, fire_at=None)
-        elif document is not None and wake is not None and _may_still_come(document, wake, now):
-            wake = replace(wake, at=document.wake, tolerance=document.tolerance)
+        elif (
+            document is not None
+            and wake is not None
+            and (_may_still_come(document, wake, now) or _is_served(sent, wake, (held or {}).get(job_id), now))
+        ):
+            wake = replace(wake, at=document.wake or wake.at, tolerance=document.tolerance)
         owes_cancel = _owes_cancel(document, wake, now)
         wishes.append(DesiredArm(job_id=job_id, wake=wake, sent=sent, known=known, owes_cancel=owes_cancel))
     return wishes
@@ -260,6 +272,10 @@ def _may_still_come(document: ArmDocument, wake: Wake, now: datetime) -> bool:
     if document.wake is None or wake.purpose is not Purpose.CURSOR or document.purpose != Purpose.CURSOR.value:
         return False
     return document.wake <= now < document.wake + timedelta(seconds=document.tolerance) and wake.at <= now + SECOND
+
+
+def _is_served(sent: LastArm, wake: Wake, held: Arm | None, now: datetime) -> bool:
+    return held is not None and serves(sent, wake, held.fire_at, now, tried=held.is_tried(now, _LONG))
 
 
 def _owes_cancel(document: ArmDocument | None, wake: Wake | None, now: datetime) -> bool:

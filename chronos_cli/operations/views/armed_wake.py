@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.plan import HELD_STATES, ArmState, off_by
+from chronos_cli.core.plan import HELD_STATES, ArmState, off_by, serves
 from chronos_cli.frozen import opaque
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import Arm
     from chronos_cli.store.arms import ArmDocument
 
@@ -33,12 +35,17 @@ BAD: Final = frozenset(
 )
 
 
+_TRIED_WITHIN: Final = timedelta(minutes=20)
+"""NAS calls again by itself where it says so of a try no further away: the longest wait of ours is 15 minutes."""
+
+
 @opaque
 class ArmView:
     """The arm of a job. `verified_at`: when NAS last confirmed it; `checked`: now, by asking NAS, or from the store.
 
     `callback_url`: where NAS was told to call; another than the one configured now makes the arm a different one.
     `failed`, `attempts`, `next_try`: what NAS tells of calls in vain. `moved_at`: when it was last sent or called.
+    `stands_in`: it is held for another instant than the wanted one, and does what is wanted all the same.
     """
 
     state: ArmedWake
@@ -55,11 +62,12 @@ class ArmView:
     next_try: datetime | None = None
     moved_at: datetime | None = None
     in_flight: bool = False
+    stands_in: bool = False
 
     @property
     def off_by(self) -> str:
         """Return how far from the wanted instant NAS holds what is armed for it, in words; "" within a second."""
-        known = self.state is ArmedWake.ARMED and self.wanted is not None
+        known = self.state is ArmedWake.ARMED and not self.stands_in and self.wanted is not None
         return off_by(self.held, self.wanted) if known and self.wanted is not None else ""
 
     def as_json(self) -> dict[str, Any]:
@@ -88,10 +96,12 @@ def arm_view(
     job_id: str,
     now: datetime,
     callback_url: str | None = None,
+    wake: Callable[[], Wake | None] = lambda: None,
 ) -> ArmView:
     """Compare a job's wish with what NAS holds, or, where NAS was not asked, with what it last confirmed.
 
-    `callback_url`: where NAS should call, None where that is not known.
+    `callback_url`: where NAS should call, None where that is not known. `wake`: works out the wake that is needed now,
+    which under a hold, or once the wish is due, is another instant; it is asked only where the two differ.
     """
     if document is None and held is None:  # as a new job stands, and every job of a home without NAS
         return ArmView(state=_stored_state(wish, None), wanted=wish)
@@ -108,6 +118,9 @@ def arm_view(
     moved = callback_url is not None and more.get("callback_url") not in (None, callback_url)
     if held is None:
         state = _stored_state(wish, document)
+        if state is ArmedWake.DIFFERENT:
+            more["stands_in"] = _serves(document, wake(), _stored_held(document), now, tried=True)
+            state = ArmedWake.ARMED if more["stands_in"] else state
         state = ArmedWake.DIFFERENT if moved and state is ArmedWake.ARMED else state
         return ArmView(state=state, held=_stored_held(document), **more)
     arm = held.get(job_id)
@@ -122,8 +135,18 @@ def arm_view(
     if wish is None:
         return ArmView(state=ArmedWake.ORPHAN, **more)
     stands_for_it = document is not None and document.fire_at == arm.fire_at and document.wake == wish
-    agrees = (arm.fire_at == wish or stands_for_it) and not moved
+    agrees = arm.fire_at == wish or stands_for_it
+    if not agrees:
+        tried = arm.is_tried(now, _TRIED_WITHIN)
+        agrees = more["stands_in"] = _serves(document, wake(), arm.fire_at, now, tried=tried)
+    agrees = agrees and not moved
     return ArmView(state=ArmedWake.ARMED if agrees else ArmedWake.DIFFERENT, **(more | {"verified_at": now}))
+
+
+def _serves(
+    document: ArmDocument | None, wake: Wake | None, held: datetime | None, now: datetime, *, tried: bool = False
+) -> bool:
+    return document is not None and wake is not None and serves(document.sent(), wake, held, now, tried=tried)
 
 
 def _stored_state(wish: datetime | None, document: ArmDocument | None) -> ArmedWake:

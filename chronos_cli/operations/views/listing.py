@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from chronos_cli.core.clock import TimeDoubt
+    from chronos_cli.core.decision import Wake
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.nas_client.interface import Arm, ArmList
@@ -255,13 +256,17 @@ def _view(
     cursor = _cursor(job, now, doubt) if live else None
     wish = cursor
     rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
-    if job.open and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+
+    def needed() -> Wake | None:
         from chronos_cli.operations.evaluate import present_wake
 
-        wake = present_wake(ctx, job.id)
+        return present_wake(ctx, job.id)
+
+    if job.open and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+        wake = needed()
         wish = wake.at if wake is not None else None
     url = ctx.wire.callback_url if ctx.wire is not None else None
-    arm = arm_view(wish, document, held, job.id, now, url) if arming else ArmView(state=ArmedWake.NONE)
+    arm = arm_view(wish, document, held, job.id, now, url, needed) if arming else ArmView(state=ArmedWake.NONE)
     running, overrun = _running(ctx, job, rows, now) if rows else ((), None)
     if document is not None and document.unreadable:
         unreadable.append(str((document.error or {}).get("message")))

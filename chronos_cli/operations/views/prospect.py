@@ -60,7 +60,8 @@ def obstacle(arm: ArmView, around: Surroundings, *, tolerance: int = 0) -> str |
         return held_words(around.hold, around.now, around.zone)
     if not arm.checked or arm.state is not ArmedWake.ARMED or arm.held is None:
         return None
-    late = (around.now - arm.held).total_seconds() - tolerance
+    since = min(arm.held, arm.wanted) if arm.wanted is not None else arm.held
+    late = (around.now - since).total_seconds() - tolerance
     failed = arm.failed or str((arm.last_fire_error or {}).get("detail") or "") or around.refused or around.unreachable
     due = f"due {span(late)} ago" if late >= 0 else ""
     if failed:
