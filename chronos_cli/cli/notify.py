@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.errors import AuthError, ChronosError, TemporaryError
+from chronos_cli.errors import AuthError, ChronosError, NasUnavailableError, TemporaryError
 from chronos_cli.frozen import frozen, replace
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool, sa
         notified = resolved.register_job(job_id)
     except ChronosError as error:
         last = gone and not ctx.repository.jobs().records  # an empty store cancels nothing unasked
-        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(error, said, last=last))
+        return NotifyReport(armed=False, state="unconfirmed", error=_not_armed(resolved, error, said, last=last))
     document = notified.document
     if document is not None and document.state.value == "refused":
         stored = dict(document.error or {})
@@ -85,13 +85,13 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool, sa
     return NotifyReport(armed=notified.armed, state=state, note=notified.note)
 
 
-def _not_armed(error: ChronosError, said: str, *, last: bool) -> ChronosError:
+def _not_armed(resolved: ActiveProvider, error: ChronosError, said: str, *, last: bool) -> ChronosError:
     command = "chronos reconcile --prune" if last else "chronos reconcile"
     text = f"{said}: {error.message}"
     if isinstance(error, AuthError):
-        return SavedRefusedError(text, hint=f"{error.hint}; then `{command}`")
+        return SavedRefusedError(text, hint=_then(error, command))
     does = "drops the timer" if _DROPS in said else "arms it"
-    return NotArmedError(text, hint=f"`{command}` {does} once NAS can be reached")
+    return NotArmedError(text, hint=_once_mended(resolved, error, f"`{command}` {does}"))
 
 
 def _said(drops: bool, saved: bool) -> str:
@@ -128,5 +128,20 @@ def tell_of_many(
             if emptied
             else f"`chronos reconcile` {'drops the timers' if off else 'arms them'}"
         )
-        return TemporaryError(text, hint=f"{does} once NAS can be reached")
-    return type(failure)(text, hint=failure.hint)
+        return TemporaryError(text, hint=_once_mended(resolved, failure, does))
+    return type(failure)(text, hint=_then(failure, "chronos reconcile"))
+
+
+def _then(error: ChronosError, command: str) -> str:
+    """Return the hint of an error with the command after it that tells NAS, unless it names that already."""
+    return error.hint if f"`{command}`" in error.hint else f"{error.hint}; then `{command}`"
+
+
+def _once_mended(resolved: ActiveProvider, error: ChronosError, does: str) -> str:
+    """Return the command that tells the trigger later, after what mends the error where that is not NAS's being away.
+
+    A plug-in hears of the job with its next change: no command of ours tells it.
+    """
+    if isinstance(error, NasUnavailableError) or "`chronos reconcile`" in error.hint:
+        return f"{does} once NAS can be reached"
+    return error.hint if resolved.is_plug_in else f"{error.hint}; then {does}"

@@ -38,9 +38,14 @@ class ActiveProvider:
         """Tell the provider that a person changed jobs. Raises ChronosError, whatever a plug-in raises."""
         return self._told(lambda: self.provider.follow(gone))
 
+    @property
+    def is_plug_in(self) -> bool:
+        """Return whether it is neither one of our own nor what takes the place of another."""
+        return self.warning is None and self.wanted != "chronos" and self.wanted not in NAMES
+
     def _told(self, call: Callable[[], T]) -> T:
-        if self.warning is not None or self.wanted == "chronos" or self.wanted in NAMES:
-            return call()  # one of our own, or what takes the place of another
+        if not self.is_plug_in:
+            return call()
         from chronos_cli.providers.plugins import tell_plugin
 
         return tell_plugin(self.wanted, call)

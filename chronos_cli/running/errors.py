@@ -16,7 +16,7 @@ class StartError(TemporaryError):
     """The process could not be started."""
 
     code = "not_started"
-    default_hint = "try again later; `chronos doctor` shows limits of this machine"
+    default_hint = "try again later, or allow this user more: `ulimit -a` shows what it may have"
 
 
 class LockDirError(TemporaryError):

@@ -135,7 +135,7 @@ def start(
     try:
         file = BoundedOutput(output, output_limit_bytes)
     except OSError as error:
-        raise StartError(f"cannot write {output}: {error.strerror}") from error
+        raise StartError(f"cannot write {output}: {error.strerror}", hint="see that it can be written") from error
     read_fd = write_fd = stdin = -1
     guard = None
     try:

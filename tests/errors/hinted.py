@@ -5,10 +5,31 @@ from __future__ import annotations
 import ast
 from functools import cache
 
+from tests.conftest import ROOT
 from tests.errors.raised import PACKAGE, _fixed, _trees
 
 SAYS = ("hint", "mend")
 """Keywords under which a hint is given: of an error, and of a check or a doubt."""
+
+
+def tries(path, *words):
+    """Say that the test below brings about the fault of a hint of `path` that has these words, and follows it."""
+    del path, words
+    return lambda test: test
+
+
+@cache
+def tried():
+    """File and words of each hint that a test with `tries` follows, wherever it stands."""
+    found = set()
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "@tries(" in text else ():
+            for mark in getattr(node, "decorator_list", ()):
+                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "tries":
+                    at, *words = (ast.literal_eval(word) for word in mark.args)
+                    found.update((at, one) for one in words)
+    return found
 
 
 @cache
@@ -17,11 +38,23 @@ def hints():
     found = {}
     for path, tree in _trees().items():
         name = path.relative_to(PACKAGE).as_posix()
+        texts = _texts(tree)
         for node in ast.walk(tree):
             for value in _values(node):
-                for words in filter(None, map(_fixed, _choices(value))):
+                for words in filter(None, map(_fixed, _choices(value, texts))):
                     found[name, words] = None
     return tuple(found)
+
+
+def _texts(tree):
+    """What each name of a module is given that may be a text."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Constant | ast.JoinedStr):
+            for target in [node.target] if isinstance(node, ast.AnnAssign) else node.targets:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.value)
+    return found
 
 
 def _values(node):
@@ -30,22 +63,19 @@ def _values(node):
     if isinstance(node, ast.AnnAssign | ast.Assign):
         targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
         names = {target.id for target in targets if isinstance(target, ast.Name)}
-        if node.value is not None and any(_gives(name) for name in names):
+        if node.value is not None and names & {"hint", "mend", "default_hint", "_HINT", "_PROBE", "INSTALL"}:
             yield node.value
 
 
-def _gives(name):
-    """Say if what is put into a variable of that name is a hint."""
-    return name in {"hint", "mend", "default_hint", "_PROBE", "INSTALL", "AS_JSON"} or name.endswith("_HINT")
-
-
-def _choices(value):
-    """The texts of which one is meant: both sides of a condition."""
+def _choices(value, texts):
+    """The texts of which one is meant: both sides of a condition, and what a name stands for."""
     if isinstance(value, ast.IfExp):
-        yield from _choices(value.body)
-        yield from _choices(value.orelse)
+        yield from _choices(value.body, texts)
+        yield from _choices(value.orelse, texts)
     elif isinstance(value, ast.BoolOp):
         for part in value.values:
-            yield from _choices(part)
+            yield from _choices(part, texts)
+    elif isinstance(value, ast.Name):
+        yield from texts.get(value.id, ())
     else:
         yield value

@@ -70,6 +70,7 @@ from chronos_cli.trust.settings import TrustSettings
 from chronos_cli.trust.signature import signed_payload
 from chronos_cli.trust.verifier import call_verifier, load_verifier
 from tests.conftest import require_module
+from tests.errors.hinted import tries
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TOKEN = "e30.e30.e30"
@@ -182,6 +183,10 @@ def test_an_operation_that_needs_a_nas(tmp_path):
             work()
 
 
+@tries(
+    "operations/firing/run_row.py",
+    "its result is kept beside its lock; the next fire, tick or reconcile on this machine records it",
+)
 def test_rows_that_change_under_every_attempt(tmp_path):
     """A row that can be neither started nor ended says which run it is."""
     documents = Busy()
@@ -363,7 +368,9 @@ def test_a_machine_without_a_process_to_spare(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fork", refuse)
     line = said(lambda: spawn.spawn_group(["true"], cwd="/", environment={}, stdin=0, output=1, lock_fd=2, guard=None))
-    assert line.startswith("no process can be started: Resource temporarily unavailable: try again later; ")
+    assert line.startswith(
+        "no process can be started: Resource temporarily unavailable: try again later, or allow this user more: "
+    )
     line = said(lambda: Runners().start(("/nowhere/python",), b"", environment={}, secrets={}))
     assert line.startswith("the runner could not be started: No such file or directory: ")
 

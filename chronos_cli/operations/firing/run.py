@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import Job, Open, Policy, parse_job
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunResult, RunState, lease_end
-from chronos_cli.errors import ChronosError
+from chronos_cli.errors import ChronosError, machine_refused
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.run_row import mark_running, record_end
 from chronos_cli.running.interface import AttemptEnd, Task
@@ -110,7 +110,7 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
         else:
             failure = "it was suspended past its time before it could start"
     except (ChronosError, OSError) as error:
-        failure = error.line() if isinstance(error, ChronosError) else f"it could not be started: {error}"
+        failure = (error if isinstance(error, ChronosError) else machine_refused(error)).line()
     except BaseException:
         held.release(keep=True)  # what is kept says whether the job was begun
         raise

@@ -50,12 +50,17 @@ def take_out(before: bytes, numbers: Collection[int], environ: Mapping[str, str]
             give_to_folder(file.fileno(), place.folder)
             file.write(before)
     except OSError as error:
-        raise UsageError(f"{kept} cannot be written: {error.strerror}", hint="nothing was taken out") from error
+        raise UsageError(
+            f"{kept} cannot be written: {error.strerror}",
+            hint="nothing was taken out; see that it can be written there, and import it again",
+        ) from error
     lines = before.split(b"\n")
     after = b"\n".join(line for number, line in enumerate(lines, start=1) if number not in numbers)
     done = _crontab(["-"], environ, after) if after.strip() else _crontab(["-r"], environ)
     if done.returncode != 0:
-        raise UsageError(f"crontab took no change: {_said(done)}", hint=f"what it held is in {kept}")
+        raise UsageError(
+            f"crontab took no change: {_said(done)}", hint=f"see why, and import it again; what it held is in {kept}"
+        )
     return kept
 
 

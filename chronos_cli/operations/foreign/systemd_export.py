@@ -29,14 +29,14 @@ def units(job: Job) -> dict[str, str]:
         raise UsageError("a service has no such standard input", hint="put what it reads into the command")
     if job.standing is not Standing.LIVE:
         raise UsageError("it is paused, and a unit file cannot say so", hint="resume it, and disable its timer there")
-    timer = ["[Unit]", f"Description={_plain(job.name)}", "", "[Timer]", *_timer(job)]
+    timer = ["[Unit]", f"Description={_plain(job.name, hint=_NAME_HINT)}", "", "[Timer]", *_timer(job)]
     words = ["/bin/sh", "-c", str(what)] if kind == "shell" else [str(word) for word in what]
-    service = ["[Unit]", f"Description={_plain(job.name)}", "", "[Service]", "Type=oneshot",
+    service = ["[Unit]", f"Description={_plain(job.name, hint=_NAME_HINT)}", "", "[Service]", "Type=oneshot",
                f"ExecStart={' '.join(_word(word) for word in words)}"]  # fmt: skip
     service += [f"Environment={_quoted(f'{name}={value}')}" for name, value in own_env(job).items()]
     service += [f"EnvironmentFile={_file(path, job)}" for path in own_files(job)]
     if isinstance(job.record.get("workdir"), str):
-        service.append(f"WorkingDirectory={_plain(job.record['workdir'], _FOLDER_HINT)}")
+        service.append(f"WorkingDirectory={_plain(job.record['workdir'], hint=_FOLDER_HINT)}")
     service.append(f"TimeoutStartSec={job.policy.timeout}")
     timer += ["", "[Install]", "WantedBy=timers.target"]
     return {f"{job.id}.timer": "\n".join(timer) + "\n", f"{job.id}.service": "\n".join(service) + "\n"}
@@ -76,7 +76,7 @@ def _as_written(job: Job) -> tuple[str, ...]:
     return (written if zone_name else f"{written} {job.zone_name}",)
 
 
-def _plain(text: str, hint: str = _NAME_HINT) -> str:
+def _plain(text: str, *, hint: str) -> str:
     if not text.isprintable():
         raise UsageError("a unit file cannot hold a line break or a control character", hint=hint)
     return text.replace("%", "%%")
@@ -90,7 +90,7 @@ def _file(path: str, job: Job) -> str:
         )
     if any(letter in path for letter in "*?[\\") or path != path.strip():
         raise UsageError("the path of its env_file means several files there", hint=_FILE_HINT)
-    return _plain(path, _FILE_HINT)
+    return _plain(path, hint=_FILE_HINT)
 
 
 def _quoted(text: str) -> str:

@@ -247,7 +247,9 @@ def _bring(
         elif ours_of(existing).get("change") == token:
             verdict = ImportVerdict.ADD  # our own write, whose answer was lost
         elif job_id is None:
-            raise UsageError(f"a job '{arriving.job_id}' is here already, from elsewhere", hint="rename one of the two")
+            raise UsageError(
+                f"a job '{arriving.job_id}' is here already, from elsewhere", hint="rename it where it comes from"
+            )
         else:
             job = parse_job(existing, ctx.home)
             name = job.name

@@ -15,7 +15,7 @@ from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
 _MINUTE: Final = 60
@@ -36,7 +36,7 @@ class InstallError(ChronosError):
     """The tick could not be installed."""
 
     code = "install"
-    default_hint = "install by hand what `chronos tick --install` prints"
+    default_hint = "install by hand what the same command prints without --yes"
 
 
 @frozen
@@ -91,8 +91,23 @@ def install(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> Instal
 
 def remove(kind: InstallKind, tick: Tick, environ: Mapping[str, str]) -> InstallResult:
     """Take away what this home has there, if anything. Raises InstallError."""
-    done: InstallResult = _module(kind).remove(tick, environ)
+    try:
+        done: InstallResult = _module(kind).remove(tick, environ)
+    except InstallError as error:
+        hint = f"take out by hand what `chronos tick --install {kind.value}` prints"
+        error.hint = hint
+        raise
     return done
+
+
+def must_be_said(tick: Tick, where: str, cannot: str, is_fit: Callable[[str], bool]) -> dict[str, str]:
+    """Return the variables of a tick, its home among them. Raises UsageError for what `where` cannot hold."""
+    variables = {"CHRONOS_HOME": tick.home, **tick.variables}
+    for name, value in (*sorted(variables.items()), *(("", word) for word in tick.program)):
+        if not is_fit(value):
+            hint = f"give {name} a value without one" if name else "install chronos where its path has none"
+            raise UsageError(f"{where} cannot hold {cannot}", hint="rename the home" if value == tick.home else hint)
+    return variables
 
 
 def _module(kind: InstallKind) -> ModuleType:

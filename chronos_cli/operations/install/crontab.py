@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from chronos_cli.errors import UsageError
-from chronos_cli.operations.install import InstallResult, Piece, cron_fields, refuse, run
+from chronos_cli.operations.install import InstallResult, Piece, cron_fields, must_be_said, refuse, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,12 +47,10 @@ def remove(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
 
 
 def _line(tick: Tick) -> str:
-    variables = {"CHRONOS_HOME": tick.home, **tick.variables}
+    variables = must_be_said(tick, "a crontab", "a line break", lambda text: not set(text) & {"\n", "\r"})
     words = [f"{name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
     words += [shlex.quote(word) for word in (*tick.program, "tick", "--quiet")]
     command = " ".join(words)
-    if "\n" in command or "\r" in command:
-        raise UsageError("a crontab cannot hold a line break", hint="rename the home, or use --install systemd")
     # crontab(5): a bare % ends the command; the shell takes what follows # for a comment.
     return f"{cron_fields(tick.every_s)} {command} {_mark(tick)}".replace("%", "\\%")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError
 from chronos_cli.files import place_at, write_file
-from chronos_cli.operations.install import InstallError, InstallResult, Piece, refuse, run
+from chronos_cli.operations.install import InstallError, InstallResult, Piece, must_be_said, refuse, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ _LINGER = "user timers stop at logout unless `loginctl enable-linger` is said on
 
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     """The service and the timer. Raises UsageError."""
-    variables = {"CHRONOS_HOME": tick.home, **tick.variables}
+    variables = must_be_said(tick, "a unit", "a line break or a control character", str.isprintable)
     service = _SERVICE.format(
         home=_escaped(tick.home),
         environment="\n".join(f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(variables.items())),
@@ -123,9 +123,7 @@ def _control(command: tuple[str, ...], environ: Mapping[str, str]) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Text with its specifiers escaped (systemd.unit(5)); no line may end early or go on."""
-    if not text.isprintable():
-        raise UsageError("a unit cannot hold a line break or a control character", hint="rename the home")
+    """Text with its specifiers escaped (systemd.unit(5))."""
     return text.replace("%", "%%")
 
 
