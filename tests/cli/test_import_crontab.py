@@ -136,7 +136,7 @@ def test_every_and_hints_name_the_right_spelling(chronos, bring, table, home):
             done = chronos(*command, home=home)
             assert (done.code, write in done.err) == (2, True), (text, done.err)
     for line, write in (
-        ("rate(5 minutes) x", "every 5m"),
+        ("rate(5 minutes) x", "@every 5m"),
         ("cron(0 9 * * ? *) x", "0 9 * * *"),
         ("0 3 * * sunday x", "0 3 * * sun"),
     ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
+from chronos_cli.operations.foreign.words_for_times import be_no_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,8 +110,9 @@ def _bodies(table: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def at_line(number: int, error: UsageError) -> UsageError:
-    """The error with the line it is about."""
-    return UsageError(f"line {number} of the crontab: {error.message}", hint=error.hint)
+    """The error with the line it is about, and its hint in a crontab's words."""
+    hint = error.hint.replace("write 'every ", "write '@every ")
+    return UsageError(f"line {number} of the crontab: {error.message}", hint=hint)
 
 
 def setting_of(line: str) -> tuple[str, str] | None:
@@ -198,6 +200,7 @@ def _split(line: str, *, seconds: bool) -> tuple[str, str]:
     """The times and what follows them. Raises ScheduleError where the two cannot be told apart for sure."""
     if called := _CALL.match(line):  # it is refused with what to write
         return called[0], line[called.end() :].strip() or called[0]
+    be_no_words(line)
     count = _FIVE
     if line.startswith("@"):
         count = 2 if re.match(r"@every[ \t]", line, re.IGNORECASE) else 1
