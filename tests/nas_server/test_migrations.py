@@ -18,11 +18,13 @@ from chronos_cli.nas_server.timers.interface import RegistryUnavailableError
 from chronos_cli.nas_server.timers.meta import NasMeta
 from chronos_cli.nas_server.timers.registry import TimerRegistry
 from chronos_cli.nas_server.timers.schema import STEPS, SchemaStep, write_meta
+from chronos_cli.nas_server.timers.sqlite import SqliteBackend
 from tests.fixtures.make_nas_dump import NOW, TOKEN
 from tests.nas_process import run_nas, running_nas
 
-DUMPS = sorted((Path(__file__).parent.parent / "fixtures").glob("nas-schema-*"))
-TABLES = ("meta", "agents", "tokens", "seen", "slots", "timers", "dead")
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+DUMPS = {int(folder.name.rpartition("-")[2]): folder for folder in FIXTURES.glob("nas-schema-*")}
+NEWEST = STEPS[-1].version
 
 
 def restore(url: str, folder: Path) -> None:
@@ -37,45 +39,76 @@ def restore(url: str, folder: Path) -> None:
         connection.execute((folder / "postgres.sql").read_text().encode())
 
 
-@pytest.fixture(params=DUMPS, ids=lambda folder: folder.name)
-def old(request, database):
-    """The URL of a database that an earlier release made."""
-    restore(database, request.param)
+@pytest.fixture(params=sorted(DUMPS))
+def made(request, database):
+    """The URL of a database that a release made, whichever: an earlier one, or one with the tables of today."""
+    restore(database, DUMPS[request.param])
     return database
+
+
+@pytest.fixture(params=sorted(DUMPS.keys() - {NEWEST}))
+def old(request, database):
+    """The URL of a database that an earlier release made, and the version that its tables bear."""
+    restore(database, DUMPS[request.param])
+    return database, 0 if request.param == 1 else request.param
 
 
 def opened(url, tmp_path):
     return find_home(tmp_path, url, {}).backend()
 
 
-def rows(backend, tables=TABLES):
-    """Every row, as far as the first release knew its columns."""
-    columns = {
-        "meta": "name, value",
-        "timers": "schedule_id, agent_id, job_id, fire_at, fire_text, callback_url, host, armed_at, due_at, attempts,"
-        " first_attempt_at, in_flight, current, last_error",
-        "slots": "agent_id, job_id, generation, done_fire_at, done_schedule_id, done_at",
-    }
-    return {
-        table: sorted(
-            map(repr, backend.read(lambda s, table=table: s.all(f"SELECT {columns.get(table, '*')} FROM {table}")))
-        )
-        for table in tables
-    }
+def tables(backend):
+    """Every table and its columns, as they are now."""
+    listed = (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        if isinstance(backend, SqliteBackend)
+        else "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+    )
+
+    def columns(session, table):
+        return [one[0] for one in session.connection.execute(f"SELECT * FROM {table} LIMIT 0").description]
+
+    return backend.read(lambda s: {row[0]: columns(s, row[0]) for row in s.all(listed)})
 
 
-def test_the_tables_of_an_earlier_release_are_brought_up_without_loss(old, tmp_path):
+def rows(backend, known):
+    """Every row of the tables and columns in `known`, but for the version."""
+    where = {"meta": " WHERE name <> 'schema_version'"}
+
+    def read(session):
+        return {
+            table: sorted(map(repr, session.all(f"SELECT {', '.join(columns)} FROM {table}{where.get(table, '')}")))
+            for table, columns in known.items()
+        }
+
+    return backend.read(read)
+
+
+def test_there_is_a_copy_of_todays_tables():
+    """The next step is tried on it: whoever appends one finds the tables of the release before, in every state.
+
+    Made by `python tests/fixtures/make_nas_dump.py`, see there, before a step is appended.
+    """
+    assert {1, NEWEST - 1, NEWEST} <= DUMPS.keys()
+
+
+def test_the_tables_of_a_release_are_brought_up_without_loss(made, tmp_path):
     """Every row is as it was; agents, timers, what is owed and what was given up go on under the new release."""
-    backend = opened(old, tmp_path)
-    before = rows(backend)
-    assert backend.schema_status().pending
-    assert backend.prepare()
+    backend = opened(made, tmp_path)
+    known = tables(backend)
+    before = rows(backend, known)
+    assert all(before[table] for table in ("agents", "tokens", "seen", "slots", "timers", "dead", "meta"))
+    pending = backend.schema_status().pending
+    assert backend.prepare() == [step.does for step in pending]
     assert backend.schema_status().current
     assert backend.prepare() == []
-    after = rows(backend)
-    added = set(after.pop("meta")) - set(before.pop("meta"))
-    assert len(added) == 1
-    assert after == before
+    assert rows(backend, known) == before
+    fresh = find_home(tmp_path, f"sqlite:///{tmp_path / 'fresh.sqlite'}", {}).backend()
+    fresh.prepare()
+    assert {name: sorted(columns) for name, columns in tables(backend).items() if "pgqueuer" not in name} == {
+        name: sorted(columns) for name, columns in tables(fresh).items()
+    }
+    fresh.close()
     clock = lambda: NOW + 1  # noqa: E731
     agent = AgentRegister(backend, clock).authenticate(TOKEN)
     assert (agent.name, agent.max_timers, agent.rate) == ("one", 50, 12.5)
@@ -89,9 +122,10 @@ def test_the_tables_of_an_earlier_release_are_brought_up_without_loss(old, tmp_p
     backend.close()
 
 
-def test_tables_that_bear_no_version_get_what_they_lack(old, tmp_path):
+def test_tables_that_bear_no_version_get_what_they_lack(database, tmp_path):
     """A table that came without a version (who was seen) is made where it is missing."""
-    backend = opened(old, tmp_path)
+    restore(database, DUMPS[1])
+    backend = opened(database, tmp_path)
     backend.write(lambda s: s.run("DROP TABLE seen"))
     backend.prepare()
     register = AgentRegister(backend, lambda: NOW)
@@ -102,12 +136,13 @@ def test_tables_that_bear_no_version_get_what_they_lack(old, tmp_path):
 
 def test_a_server_starts_on_the_tables_of_an_earlier_release(old, tmp_path):
     """Starting brings them up and says so; the commands tell where they stand before and after."""
-    status = ("db", "status", "--detailed-exitcode", "--db", old)
+    url, version = old
+    status = ("db", "status", "--detailed-exitcode", "--db", url)
     behind = run_nas(*status, home=tmp_path)
     assert behind.returncode == 3, behind.stderr
-    assert f"version 0 of {STEPS[-1].version}: behind" in behind.stdout
+    assert f"version {version} of {NEWEST}: behind" in behind.stdout
     assert STEPS[-1].does in behind.stdout
-    with running_nas(tmp_path, "--db", old) as nas:
+    with running_nas(tmp_path, "--db", url) as nas:
         assert STEPS[-1].does in nas.wait_for("tables_upgraded")["done"]
         assert nas.call("GET", "/api/agent-cron/list", TOKEN).status == 200
         assert nas.command("db", "status")["current"] is True
@@ -117,14 +152,14 @@ def test_a_server_starts_on_the_tables_of_an_earlier_release(old, tmp_path):
 
 def test_many_processes_that_start_together_upgrade_once(old, tmp_path):
     """The steps are taken under a lock: one takes all of them, the others find nothing to do."""
-    done = []
-    threads = [threading.Thread(target=lambda: done.append(opened(old, tmp_path).prepare())) for _ in range(6)]
+    (url, version), done = old, []
+    threads = [threading.Thread(target=lambda: done.append(opened(url, tmp_path).prepare())) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(map(len, done))[:5] == [0] * 5
-    assert len(max(done, key=len)) >= len(STEPS)
+    assert len(max(done, key=len)) == NEWEST - version
 
 
 def test_a_step_that_fails_leaves_everything_as_it_was(old, tmp_path, monkeypatch):
@@ -132,12 +167,13 @@ def test_a_step_that_fails_leaves_everything_as_it_was(old, tmp_path, monkeypatc
     broken = SchemaStep(
         version=99, does="fail", statements=("CREATE TABLE half (x BIGINT)", "CREATE TABLE half (x BIGINT)")
     )
-    backend = opened(old, tmp_path)
+    url, version = old
+    backend = opened(url, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(schema.advance, "__defaults__", ((*STEPS, broken),))
         with pytest.raises(ConfigError, match="cannot use the"):
             backend.prepare()
-    assert backend.schema_status().pending == STEPS
+    assert backend.schema_status().pending == tuple(step for step in STEPS if step.version > version)
     assert backend.prepare()
     with pytest.raises(Exception, match="half"):
         backend.read(lambda s: s.all("SELECT * FROM half"))
@@ -146,7 +182,7 @@ def test_a_step_that_fails_leaves_everything_as_it_was(old, tmp_path, monkeypatc
 
 def test_the_tables_of_a_later_release_are_refused(backend, database, tmp_path):
     """Whoever would write into tables that it does not understand ends with a line that says so, serving or not."""
-    backend.write(lambda s: write_meta(s, "schema_version", str(STEPS[-1].version + 1)))
+    backend.write(lambda s: write_meta(s, "schema_version", str(NEWEST + 1)))
     for command in (("agent", "list"), ("db", "status"), ("db", "upgrade"), ("serve", "--port", "0")):
         done = run_nas(*command, "--db", database, home=tmp_path)
         assert done.returncode == 2
