@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chronos_cli.nas_server.relay.callbacks import CallbackClient
     from chronos_cli.nas_server.relay.delivery import Relay
     from chronos_cli.nas_server.relay.limits import CallLimits, Circuit
+    from chronos_cli.nas_server.timers.due import DuePage
     from chronos_cli.nas_server.timers.model import Delivery, DeliveryOutcome, DueTimer
     from chronos_cli.nas_server.timers.registry import TimerRegistry
 
@@ -123,6 +124,7 @@ class RelayEngine:
             self._loop.close()
 
     async def _main(self) -> None:
+        self._relay.warm_up()
         async with self._make_client() as client:
             looking = asyncio.create_task(self._look_on(client))
             settling = asyncio.create_task(self._settle_on())
@@ -208,11 +210,15 @@ class RelayEngine:
         busy = self._waiting.busy()
         if given_up := self._gate.circuits():
             await self._hear_of(given_up, now)
-        page = await self._in_store(lambda: self._registry.due(after=self._edge, skip=busy))
+
+        def read() -> tuple[DuePage, float | None]:
+            page = self._registry.due(after=self._edge, skip=busy)
+            return page, self._registry.next_due_at(now) if page.ended else None
+
+        page, next_at = await self._in_store(read)
         self._waiting.add(page.timers)
         self._edge = page.edge
         if page.ended:
-            next_at = await self._in_store(self._registry.next_due_at, now)
             self._read_at = min(self._read_at, now + LOOK_S, float("inf") if next_at is None else next_at)
 
     async def _hear_of(self, given_up: Mapping[str, Circuit], now: float) -> None:

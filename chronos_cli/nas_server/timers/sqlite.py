@@ -32,8 +32,8 @@ T = TypeVar("T")
 GROUP = 128
 """The most transactions that share one commit."""
 
-WAIT_S = 10.0
-"""The time a caller waits for its commit, and a commit for another process's lock."""
+WAIT_S = 5.0
+"""The time that a commit waits for another process's lock; a caller waits for twice that, an agent for 15 s."""
 
 
 class SqliteSession(Session):
@@ -103,6 +103,8 @@ class SqliteBackend(Backend):
         try:
             return future.result(timeout=2 * WAIT_S)
         except TimeoutError as error:
+            # Taken back where it has not begun: nothing that failed is written later.
+            future.cancel()
             raise RegistryUnavailableError(f"the database {self.path} did not take the change in time") from error
 
     def read(self, work: Callable[[Session], T]) -> T:
@@ -116,6 +118,11 @@ class SqliteBackend(Backend):
             return work(SqliteSession(connection))
         except sqlite3.Error as error:
             raise RegistryUnavailableError(f"cannot read the database {self.path}: {error}") from error
+
+    def measure(self) -> float:
+        """Take the writer's turn and the file's lock, and write nothing: no sync. The clock is this host's own."""
+        self.write(lambda _: None)
+        return 0.0
 
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
         """Nothing to do: there is one writer."""
@@ -166,7 +173,8 @@ class SqliteBackend(Backend):
                     connection = self._connect()
             except sqlite3.Error as error:
                 for _, future in group:
-                    future.set_exception(RegistryUnavailableError(f"cannot open {self.path}: {error}"))
+                    if future.set_running_or_notify_cancel():
+                        future.set_exception(RegistryUnavailableError(f"cannot open {self.path}: {error}"))
                 continue
             self._commit(connection, group)
         if connection is not None:
@@ -175,9 +183,18 @@ class SqliteBackend(Backend):
     def _commit(
         self, connection: sqlite3.Connection, group: Sequence[tuple[Callable[[Session], Any], Future[Any]]]
     ) -> None:
-        session = SqliteSession(connection)
+        session, locked = SqliteSession(connection), None
         try:
             connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            locked = error
+        group = [one for one in group if one[1].running() or one[1].set_running_or_notify_cancel()]
+        if locked is not None:
+            # For all of them: asked once, or the last would wait as often as there are callers.
+            for _, future in group:
+                future.set_exception(_named(locked, self.path))
+            return
+        try:
             results = [work(session) for work, _ in group]
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - handed to the callers whose work it was
@@ -187,8 +204,8 @@ class SqliteBackend(Backend):
                 # One of them failed, nothing was written: each on its own, so that only that one fails.
                 for one in group:
                     self._commit(connection, [one])
-            else:
-                group[0][1].set_exception(_named(error, self.path))
+            for _, future in group if len(group) == 1 else ():
+                future.set_exception(_named(error, self.path))
             return
         for (_, future), result in zip(group, results, strict=True):
             future.set_result(result)
