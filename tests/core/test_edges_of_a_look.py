@@ -197,3 +197,22 @@ def test_an_end_of_no_known_time_counts_as_of_now():
     }
     record = look(found, RECONCILE, now=at(5), rows=rows).record
     assert (record["last_status"], record["last_run_at"]) == ("error", at(5).isoformat())
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(60, Outcome.DUPLICATE), (60.1, Outcome.EARLY), (-60, Outcome.DUPLICATE)])
+def test_a_nameless_fire_within_a_minute_of_one_that_settled_something_is_that_one_again(seconds, outcome):
+    """Later it is one that came before its time."""
+    found = job(next_run_at=NEXT.isoformat(), ours={"claimed_through": T.isoformat()})
+    now = at(100)
+    decision = look(found, relay(None), now=now, settled_at=now - timedelta(seconds=seconds))
+    assert (decision.outcome, decision.starts) == (outcome, ())
+
+
+def test_the_next_occurrence_ends_no_retry_of_what_a_person_asked_for():
+    """Somebody comes for it in time."""
+    manual = entry(None, run="manual-20261120T115000Z-x")
+    found = job(next_run_at=NEXT.isoformat(), ours={"open": [manual]}, policy={"overlap": "allow"})
+    row = retrying(found, at(400))
+    decision = look(found, relay(NEXT), now=at(300.5), rows={row.run_id: row})
+    assert [start.entry.fire_at for start in decision.starts] == [NEXT]
+    assert (decision.wake.at, decision.wake.purpose) == (at(400), Purpose.RETRY)

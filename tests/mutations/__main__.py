@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=240, help="so many mutants (240)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--seen", type=Path, help="a file for what each test runs: read where it is there, else written"
+        "--seen", type=Path, help="a file for what each test runs: what it lacks is watched, and written into it"
     )
     parser.add_argument(
         "--results",
@@ -119,19 +119,27 @@ class _Run:
 
     def _seen(self, items: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
         file = self.given.seen or folder / "seen.json"
-        if not file.exists():
+        known: dict[str, Any] = (
+            json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"seen": {}, "failed": []}
+        )
+        lacking = {
+            name: item for name, item in items.items() if name not in known["seen"] and name not in known["failed"]
+        }
+        if lacking or "simulation" not in known:
             print("watching which tests run which lines", flush=True)
 
             def work(say: Any) -> None:
-                file.write_text(json.dumps(watched(items, TARGETS)), encoding="utf-8")
+                more = watched(lacking, TARGETS)
+                more["seen"], more["failed"] = known["seen"] | more["seen"], known["failed"] + more["failed"]
+                file.write_text(json.dumps(more), encoding="utf-8")
                 say("done")
 
             said = Child(folder / "watched", work, computes_s=WATCHES_S).result()
             if said != "done":
                 print(f"the tests could not be watched: {said}")
                 return None
-        seen: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return seen
+            known = json.loads(file.read_text(encoding="utf-8"))
+        return known
 
     def _known(self) -> dict[tuple[str, ...], str]:
         """Return what was noticed in an earlier run."""
