@@ -199,7 +199,9 @@ def test_an_end_of_no_known_time_counts_as_of_now():
     assert (record["last_status"], record["last_run_at"]) == ("error", at(5).isoformat())
 
 
-@pytest.mark.parametrize(("seconds", "outcome"), [(60, Outcome.DUPLICATE), (60.1, Outcome.EARLY), (-60, Outcome.DUPLICATE)])
+@pytest.mark.parametrize(
+    ("seconds", "outcome"), [(60, Outcome.DUPLICATE), (60.1, Outcome.EARLY), (-60, Outcome.DUPLICATE)]
+)
 def test_a_nameless_fire_within_a_minute_of_one_that_settled_something_is_that_one_again(seconds, outcome):
     """Later it is one that came before its time."""
     found = job(next_run_at=NEXT.isoformat(), ours={"claimed_through": T.isoformat()})
@@ -216,3 +218,35 @@ def test_the_next_occurrence_ends_no_retry_of_what_a_person_asked_for():
     decision = look(found, relay(NEXT), now=at(300.5), rows={row.run_id: row})
     assert [start.entry.fire_at for start in decision.starts] == [NEXT]
     assert (decision.wake.at, decision.wake.purpose) == (at(400), Purpose.RETRY)
+
+
+@pytest.mark.parametrize("via", [Trigger.RELAY, Trigger.TICK, Trigger.RECONCILE])
+@pytest.mark.parametrize(
+    "off",
+    [{"state": "paused"}, {"enabled": False}, {"state": "completed", "enabled": False}],
+    ids=["paused", "off", "done"],
+)
+def test_what_came_due_of_a_job_that_is_out_of_force_is_not_claimed(off, via):
+    """Whoever calls for it, and however due it is: nothing of it is taken, owed or moved."""
+    named = T if via is Trigger.RELAY else None
+    decision = look(job(**off), FireRequest(via=via, token="t", fire_at=named), now=at(400))
+    assert (decision.starts, decision.owed, decision.settle, decision.record) == ((), (), (), None)
+
+
+def test_what_another_version_keeps_with_us_stays_as_it_is():
+    """Also where it is empty; of ours only what counts no more is taken out."""
+    found = job(ours={"of a later version": 0, "leapt_from": [], "aligned": None})
+    assert look(found).record["chronos"].items() >= {"of a later version": 0}.items()
+    assert not {"leapt_from", "aligned"} & look(found).record["chronos"].keys()
+
+
+@pytest.mark.parametrize(
+    ("came", "held", "given_up"),
+    [(relay(NEXT), False, True), (relay(NEXT), True, False), (RECONCILE, False, False),
+     (FireRequest(via=Trigger.INSPECT, token=""), False, False)],
+)  # fmt: skip
+def test_a_run_that_has_not_started_gives_way_to_the_next_occurrence_once_that_is_claimed(came, held, given_up):
+    """Who may claim nothing leaves it to be started."""
+    decision = look(in_hand(), came, now=at(301), held=held)
+    assert [row.state for row in decision.settle] == ([RunState.MISSED] if given_up else [])
+    assert [start.entry.fire_at for start in decision.starts] == ([NEXT] if given_up else [])

@@ -94,7 +94,9 @@ class Looks:
 def test_a_wake_that_is_not_there_after_the_answer_is_armed_anew(monkeypatch):
     """It is looked for twice; one that is there the second time is left."""
     gone = Looks(monkeypatch, ARMED, [], [])
+    slot_memory.note_probed(gone.ctx, keeps=True)
     assert gone.look() is True
+    assert slot_memory.recall(gone.ctx).delivered == 0
     assert (gone.waits, gone.armed) == ([1.0, 4.0], [("j", WAKE, True)])
     there = Looks(monkeypatch, ARMED, [], [MINE])
     assert there.look() is False

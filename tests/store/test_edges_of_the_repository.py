@@ -261,6 +261,14 @@ def test_a_range_of_long_ago_that_was_settled_lately_is_young():
     assert kept(found, keep=3, horizon="20261121T120001Z") == ["20261120T120200Z"]
 
 
+def test_rows_of_a_job_that_is_gone_grow_old_as_well():
+    """Nothing is in hand, and no leap of a clock is known."""
+    found = repository({"id": "k"})
+    for seconds in (0, 60, 120):
+        found.create_row(ended(at(seconds)))
+    assert kept(found, now=at(180), sure=False) == ["20261120T120200Z"]
+
+
 def test_runs_in_hand_are_told_by_the_record():
     """Of what cannot be read it is not known: then they may be."""
     assert open_runs(None) == open_runs({"chronos": 1}) == open_runs({"chronos": {"open": 1}}) == frozenset()
