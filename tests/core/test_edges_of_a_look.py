@@ -250,3 +250,21 @@ def test_a_run_that_has_not_started_gives_way_to_the_next_occurrence_once_that_i
     decision = look(in_hand(), came, now=at(301), held=held)
     assert [row.state for row in decision.settle] == ([RunState.MISSED] if given_up else [])
     assert [start.entry.fire_at for start in decision.starts] == ([NEXT] if given_up else [])
+
+
+@pytest.mark.parametrize("overlap", ["queue", "allow", "replace"])
+@pytest.mark.parametrize("manual", [True, False])
+@pytest.mark.parametrize("held", [True, False])
+def test_only_where_the_job_says_so_is_a_run_asked_to_end_for_the_one_behind_it(overlap, manual, held):
+    """And never one that a person asked for, or under a hold; nor where nothing waits."""
+    going = entry(None, run="manual-20261120T115000Z-x") if manual else entry(T)
+    waits = entry(at(60), "queued")
+    found = job(next_run_at=NEXT.isoformat(), ours={"open": [going, waits]}, policy={"overlap": overlap})
+    rows = {open_.run: row_of("j", open_, found.policy) for open_ in found.open}
+    running = replace(rows[going["run"]], state=RunState.RUNNING, started_at=T)
+    rows[running.run_id] = running
+    decision = look(found, FireRequest(via=Trigger.TICK, token="t"), now=at(61), rows=rows, held=held)
+    ends = overlap == "replace" and not manual and not held
+    assert (decision.replaced, decision.starts) == ((running,) if ends else (), ())
+    alone = replace(found, open=found.open[:1])
+    assert look(alone, FireRequest(via=Trigger.TICK, token="t"), now=at(61), rows=rows).replaced == ()

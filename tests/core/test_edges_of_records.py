@@ -9,7 +9,7 @@ import pytest
 from chronos_cli.core.clock import displaced
 from chronos_cli.core.edits import Edit, edited, new_record
 from chronos_cli.core.job import Policy, parse_job
-from chronos_cli.core.row import CLOCK_DRIFT, Row, RunResult, RunState, lease_end, over, row_of
+from chronos_cli.core.row import CLOCK_DRIFT, REPLACED, Row, RunResult, RunState, lease_end, over, row_of
 from chronos_cli.core.schedule import Once
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import replace
@@ -98,10 +98,11 @@ def test_a_single_time_may_be_moved_ahead_alone():
     assert moved.cursor == at(900)
 
 
-def test_a_time_without_an_offset_is_one_of_its_zone():
-    """It may stand, though its schedule does not give it: somebody has set it."""
+def test_a_time_in_the_offset_of_its_zone_or_without_one_may_stand():
+    """Though its schedule does not give it: somebody has set it."""
     daily = {"kind": "cron", "expr": "0 9 * * *"}
-    assert displaced(job(schedule=daily, next_run_at="2026-11-29T09:07:00")) is None
+    for text in ("2026-11-29T09:07:00", "2026-11-29T09:07:00+00:00"):
+        assert displaced(job(schedule=daily, next_run_at=text)) is None
 
 
 def test_a_time_of_another_offset_is_put_right_whatever_was_claimed_long_before():
@@ -112,3 +113,11 @@ def test_a_time_of_another_offset_is_put_right_whatever_was_claimed_long_before(
         claimed = {"claimed_through": (nine - timedelta(days=days)).isoformat()}
         assert displaced(job(ours=claimed, **stored)) == nine
     assert displaced(job(ours={"claimed_through": nine.isoformat()}, **stored)) == nine + timedelta(days=1)
+
+
+def test_only_an_interrupted_run_was_replaced():
+    """Another end may be worded alike."""
+    said = {"reason": f"{REPLACED} and more", "finished_at": T}
+    assert replace(ROW, state=RunState.INTERRUPTED, **said).replaced
+    assert not replace(ROW, state=RunState.FAILED, **said).replaced
+    assert not replace(ROW, state=RunState.INTERRUPTED).replaced
