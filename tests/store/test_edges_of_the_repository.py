@@ -261,6 +261,18 @@ def test_a_range_of_long_ago_that_was_settled_lately_is_young():
     assert kept(found, keep=3, horizon="20261121T120001Z") == ["20261120T120200Z"]
 
 
+@pytest.mark.parametrize(
+    ("sure", "left"), [(False, ["20261120T120100Z", "20281119T120100Z"]), (True, ["20281119T120100Z"])]
+)
+def test_rows_since_a_leap_take_no_place_of_those_before_it(sure, left):
+    """The record tells from where a clock without a witness has leapt; once a witness confirms it, it was no leap."""
+    leap = 730 * 86_400
+    found = repository({"id": "j", "chronos": {"leapt_from": [at(300).isoformat(), at(120).isoformat()]}})
+    for seconds in (0, 60, leap, leap + 60):
+        found.create_row(ended(at(seconds)))
+    assert kept(found, now=at(leap + 120), sure=sure) == left
+
+
 def test_rows_of_a_job_that_is_gone_grow_old_as_well():
     """Nothing is in hand, and no leap of a clock is known."""
     found = repository({"id": "k"})
