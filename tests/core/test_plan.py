@@ -216,3 +216,30 @@ def test_what_stands_in_for_a_wish(held, wanted, purpose, sent, more, serves_it)
         last["fire_at"] = at(0)
     wake = Wake(at=at(wanted), purpose=Purpose(purpose))
     assert serves(LastArm(**last), wake, then, at(0), **more) is serves_it
+
+
+LOOK = Wake(at=at(300), purpose=Purpose.LOOK)
+LEASE = Wake(at=at(300), purpose=Purpose.LEASE)
+
+
+@pytest.mark.parametrize(
+    ("change", "wake", "seconds", "tried", "does"),
+    [
+        ({}, LOOK, 0, False, True), ({}, replace(LOOK, at=at(299)), 0, False, False), ({}, CURSOR, 0, False, False),
+        ({}, replace(CURSOR, at=at(303)), 299, False, True), ({}, replace(CURSOR, at=at(303)), 298, False, False), ({}, replace(CURSOR, at=at(305)), 300, False, True),
+        ({}, replace(CURSOR, at=at(306)), 300, False, False), ({}, replace(CURSOR, at=at(361)), 360, False, True),
+        ({}, replace(CURSOR, at=at(362)), 361, False, False), ({}, replace(CURSOR, at=at(362)), 361, True, True),
+        ({}, replace(LOOK, at=at(900)), 300, False, True), ({}, replace(LOOK, at=at(900)), 361, False, False),
+        ({"purpose": "lease"}, replace(LEASE, at=at(305)), 0, False, True),
+        ({"purpose": "lease"}, replace(LEASE, at=at(295)), 0, False, True),
+        ({"purpose": "lease"}, replace(LEASE, at=at(306)), 0, False, False),
+        ({"purpose": "lease"}, replace(CURSOR, at=at(301)), 0, False, False), ({}, replace(LEASE, at=at(301)), 0, False, False),
+        ({"spent": True}, LOOK, 0, False, False), ({"state": ArmState.REFUSED}, LOOK, 0, False, False),
+        ({"state": ArmState.CANCELLED}, LOOK, 0, False, False), ({"state": ArmState.UNCONFIRMED}, LOOK, 0, False, True),
+        ({"wake": None}, LOOK, 0, False, False), ({"fire_at": at(301)}, LOOK, 0, False, False),
+    ],
+)  # fmt: skip
+def test_a_timer_that_nas_holds_serves_a_wish_that_it_will_see_to(change, wake, seconds, tried, does):
+    """A look before it is wanted, what is due while NAS may yet call, and one lease read twice."""
+    assert serves(sent(**change), wake, at(300), at(seconds), tried=tried) is does
+    assert serves(sent(**change), wake, None, at(seconds), tried=tried) is False
