@@ -60,7 +60,9 @@ class ChronosError(Exception):
 def machine_refused(error: OSError) -> ChronosError:
     """Return what the machine refused a command, as an error of ours."""
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-    return ChronosError(f"the machine refused: {what}", hint="see that the file can be used, and try again")
+    limits = "try again later; `ulimit -a` shows the limits of this user"
+    hint = "see that the file can be used, and try again" if error.filename else limits
+    return ChronosError(f"the machine refused: {what}", hint=hint)
 
 
 class UsageError(ChronosError):
@@ -69,7 +71,6 @@ class UsageError(ChronosError):
     code = "usage"
     exit_code = ExitCode.USAGE
     http_status = 400
-    default_hint = "see --help"
 
 
 class ConfigError(UsageError):
@@ -85,7 +86,6 @@ class ForeignHomeError(ConfigError):
 
     code = "foreign_home"
     exit_code = ExitCode.REFUSED
-    default_hint = "name it in CHRONOS_SAFE_HOMES if you trust who owns it"
 
 
 class ScheduleError(UsageError):
@@ -145,7 +145,6 @@ class JobFailedError(ChronosError):
     code = "job_failed"
     exit_code = ExitCode.JOB_FAILED
     http_status = 200
-    default_hint = "see `chronos logs` for its output"
 
 
 class NeedsALookError(ChronosError):
@@ -173,7 +172,6 @@ class DocumentError(StoreError):
     """
 
     code = "document"
-    default_hint = "put the file right, or move it away"
 
     def __init__(self, message: str = "", *, hint: str | None = None, key: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -17,6 +17,7 @@ MAX_HEADER_CHARS: Final = 16 * 1024
 """One header, the token's included; servers bound the sum."""
 
 _PROFILE: Final = "/p/"
+_HINT: Final = "send the JSON object of a fire, with its length, as NAS does"
 
 
 class TooLargeError(UsageError):
@@ -24,6 +25,7 @@ class TooLargeError(UsageError):
 
     code = "too_large"
     http_status = 413
+    default_hint = "send at most 64 KiB"
 
 
 def profile_of(path: str, end: str = FIRE_PATH) -> str | None:
@@ -61,13 +63,13 @@ def read_body(environ: Mapping[str, Any]) -> bytes:
         data = _read(environ["wsgi.input"], MAX_FIRE_BODY_BYTES + 1)
     else:
         if not (text.isascii() and text.isdigit()) or len(text) > 18:
-            raise UsageError("the request has no usable Content-Length")
+            raise UsageError("the request has no usable Content-Length", hint=_HINT)
         length = int(text)
         if length > MAX_FIRE_BODY_BYTES:
             raise TooLargeError
         data = _read(environ["wsgi.input"], length)
         if len(data) != length:
-            raise UsageError("the request body is shorter than its Content-Length")
+            raise UsageError("the request body is shorter than its Content-Length", hint=_HINT)
     if len(data) > MAX_FIRE_BODY_BYTES:
         raise TooLargeError
     return data
@@ -77,7 +79,7 @@ def _read(stream: InputStream, length: int) -> bytes:
     try:
         return stream.read(length)
     except OSError as error:  # the client went away, or the server found its chunks broken
-        raise UsageError("the request body could not be read") from error
+        raise UsageError("the request body could not be read", hint=_HINT) from error
 
 
 def parse_fire(data: bytes) -> dict[str, Any]:
@@ -85,9 +87,9 @@ def parse_fire(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise UsageError("the body is not a JSON object") from error
+        raise UsageError("the body is not a JSON object", hint=_HINT) from error
     if not isinstance(document, dict):
-        raise UsageError("the body is not a JSON object")
+        raise UsageError("the body is not a JSON object", hint=_HINT)
     return document
 
 

@@ -7,7 +7,7 @@ by a single character is left to the library. Both readers give the same values:
 
 from __future__ import annotations
 
-from errno import EFBIG
+from errno import EFBIG, EINVAL, ENXIO
 from typing import Any
 
 from chronos_cli.errors import ConfigError
@@ -51,6 +51,8 @@ def read_config(path: str) -> dict[str, object]:
                 f"{path} is larger than {MAX_BYTES} bytes", hint="a configuration is a few lines"
             ) from error
         hint = "make it readable for this user, or name another home with --home"
+        if error.errno in (EINVAL, ENXIO):  # a folder, a pipe, a socket
+            hint = "move it away, and put a file there"
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     try:
         text = data.decode("utf-8-sig")

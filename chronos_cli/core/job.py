@@ -56,6 +56,8 @@ MAX_ZONE: Final = 100
 _SHOWN: Final = 100
 """The most that is quoted of an unreadable value."""
 
+_HINT: Final = "put that record right"
+
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _Default = TypeVar("_Default", "tuple[str, ...]", "tuple[str, ...] | None")
 
@@ -100,7 +102,7 @@ class Policy:
         if value is None:
             return defaults
         if not isinstance(value, dict):
-            raise UsageError("the policy is not an object")
+            raise UsageError("the policy is not an object", hint=_HINT)
         try:
             return cls(
                 overlap=_one_of(Overlap, value, "overlap", defaults.overlap),
@@ -116,7 +118,7 @@ class Policy:
                 inherit_env=_words(value.get("inherit_env"), defaults.inherit_env),
             )
         except ValueError as error:
-            raise UsageError(f"the policy cannot be read: {str(error)[:_SHOWN]}") from error
+            raise UsageError(f"the policy cannot be read: {str(error)[:_SHOWN]}", hint=_HINT) from error
 
     def to_record(self, defaults: Policy) -> dict[str, Any]:
         """Return what differs from the defaults, as it is stored."""
@@ -287,7 +289,8 @@ def parse_job(record: Mapping[str, Any], home: HomeDefaults) -> Job:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         # Whatever else a record holds that nobody thought of: it is this record's fault, and of no other.
-        raise UsageError(f"the record cannot be read: {type(error).__name__}: {str(error)[:_SHOWN]}") from error
+        why = f"{type(error).__name__}: {str(error)[:_SHOWN]}"
+        raise UsageError(f"the record cannot be read: {why}", hint=_HINT) from error
 
 
 def _parse(record: Mapping[str, Any], home: HomeDefaults) -> Job:
@@ -300,7 +303,7 @@ def _parse(record: Mapping[str, Any], home: HomeDefaults) -> Job:
     if record.get("payload") and not any(record.get(key) for key in _ACTIONS):
         raise UsageError(
             "its action `payload` is another program's, which is not read here",
-            hint="`chronos job remove` takes it out; add it again with what it shall run",
+            hint="give it what it shall run: a prompt, a script or an action",
         )
     schedule = from_record(record.get("schedule"), zone)
     policy = Policy.from_record(ours.get("policy"), home.policy)

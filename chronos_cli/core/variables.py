@@ -158,5 +158,5 @@ def _names_reference(text: str) -> bool:
 
 def _plain(text: str) -> str:
     if "\0" in text:
-        raise UsageError("a value has a NUL in it, which no variable can hold")
+        raise UsageError("a value has a NUL in it, which no variable can hold", hint="take it out")
     return text

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from errno import EFBIG
+from errno import EFBIG, EINVAL, ENXIO
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.config.settings import PROFILES
@@ -234,6 +234,8 @@ def _read_text(path: str, limit: int) -> str:
         if error.errno == EFBIG:
             raise ConfigError(f"{path} is larger than {limit} bytes", hint="it must hold the token alone") from error
         hint = f"make it readable for the user with id {os.geteuid()}"
+        if error.errno in (EINVAL, ENXIO):  # a folder, a pipe, a socket
+            hint = "put the file with the token there"
         raise AuthError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     return data.decode("utf-8-sig", errors="replace")
 

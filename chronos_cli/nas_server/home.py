@@ -62,7 +62,8 @@ class NasHome:
             try:
                 pem = Path(path).read_text(encoding="ascii")
             except (OSError, ValueError) as error:
-                raise ConfigError(f"cannot read the key {path}: {error}", hint=f"see ${KEY_FILE_VARIABLE}") from error
+                hint = f"name its PEM file with {KEY_FILE_VARIABLE}"
+                raise ConfigError(f"cannot read the key {path}: {error}", hint=hint) from error
         return KeyRing(self.folder / "keys", clock, pem=pem)
 
 

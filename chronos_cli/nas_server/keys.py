@@ -137,7 +137,9 @@ class KeyRing:
         if record is None:
             raise NotFoundError(f"there is no key {kid}", hint="see `chronos-nas keys list`")
         if not any(one.kid != kid and one.signs_from <= now for one in self.records()):
-            raise ConflictError(f"key {kid} is the only one that signs", hint="rotate first, with --now")
+            raise ConflictError(
+                f"key {kid} is the only one that signs", hint="run `chronos-nas keys rotate --now` first"
+            )
         retired = replace(record, retires_at=now)
         self._replace(retired)
         (self._folder / f"{kid}.pem").unlink(missing_ok=True)
@@ -189,7 +191,10 @@ class KeyRing:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"cannot read {path}: {error}", hint="restore it from a backup") from error
+            raise ConfigError(
+                f"cannot read {path}: {error}",
+                hint="restore it from a backup, or move it away: `serve` makes a new key",
+            ) from error
 
     def _write(self, records: list[KeyRecord]) -> None:
         document = {"keys": [asdict(record) for record in records]}

@@ -67,7 +67,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
                 stream = stack.enter_context(os.fdopen(log, "a", encoding="utf-8"))
             except OSError as error:
                 raise ConfigError(
-                    f"cannot write the log {settings.log_file}: {error}", hint="see --log-file"
+                    f"cannot write the log {settings.log_file}: {error}",
+                    hint="give --log-file a place that can be written",
                 ) from error
         journal = EventLog(stream, time.time)
         _raise_open_files(settings, journal)
@@ -246,7 +247,10 @@ def _sole(database: Path) -> TextIO:
     try:
         file = os.fdopen(open_named(path, os.O_RDWR, make=True), "a", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot use {path.parent}: {error.strerror or error}", hint="see --home and --db") from error
+        raise ConfigError(
+            f"cannot use {path.parent}: {error.strerror or error}",
+            hint="give --home or --db a place that can be written",
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -264,4 +268,6 @@ def _write_ready(path: Path, url: str) -> None:
     try:
         write_output(path, f"{url}\n".encode(), shared=True)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}", hint="see --ready-file") from error
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror or error}", hint="give --ready-file a place that can be written"
+        ) from error

@@ -279,7 +279,10 @@ class LocalStore(DocumentStore):
         with self._beside_jobs(backup) as beside:
             if kept is not None:
                 move_on(beside, kept)
-            write_over(beside, data, found, durable=True)
+            try:
+                write_over(beside, data, found, durable=True)
+            except NotDurableError as error:  # of the copy: what it is of was not touched yet
+                raise OSError(errno.EIO, f"its copy {backup.name} could not be made durable: {error}") from error
             os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
         self._copied = True
         cron = self._home / "cron"

@@ -630,8 +630,7 @@ def id_in(document: Any) -> str:
 
 
 def _store_id(found: Document | None) -> str | None:
-    hint = "the next run that starts makes it anew"
-    return None if found is None else _parse(STORE_KEY, found, id_in, hint)
+    return None if found is None else _parse(STORE_KEY, found, id_in)
 
 
 def no_arm(job_id: str) -> StoredDocument[ArmDocument]:
@@ -658,7 +657,7 @@ NOT_READ: Final = (ValueError, LookupError, TypeError, AttributeError, Arithmeti
 """All that reading a value from a document raises where the document is not what it should be."""
 
 
-def _parse(key: str, found: Document, read: Callable[[Any], T], hint: str) -> T:
+def _parse(key: str, found: Document, read: Callable[[Any], T], hint: str | None = None) -> T:
     try:
         return read(read_json(found.data))
     except NOT_READ as error:

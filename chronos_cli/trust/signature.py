@@ -39,7 +39,9 @@ def signed_payload(token: str, algorithm: str, keys: tuple[Jwk, ...], *, light: 
         if public.Algorithm.verify(signed.encode("ascii"), public.key, proof):
             return payload
     if unusable is not None and not usable:
-        raise KeysUnavailableError("a published key cannot be used", hint="ask who runs NAS") from unusable
+        raise KeysUnavailableError(
+            "a published key cannot be used", hint="ask who runs NAS to publish one that can"
+        ) from unusable
     raise SignatureError
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from chronos_cli.errors import TokenError
 
 _LONGEST_VALUE = 160
+_FOREIGN = "fire with a token that NAS minted for a fire, as it came"
+_KEYS = "set cron.chronos.nas_jwks_url to where the NAS that mints the tokens publishes its keys"
+_SCOPE = "name the job and the instant that the token is for"
 
 
 class FireTokenError(TokenError):
@@ -53,6 +56,7 @@ class MalformedTokenError(FireTokenError):
     """The fire token is not a JWT."""
 
     code = "malformed"
+    default_hint = _FOREIGN
 
 
 class NoKeyConfiguredError(FireTokenError):
@@ -80,36 +84,42 @@ class AlgorithmError(FireTokenError):
     """The fire token is not signed with an accepted algorithm."""
 
     code = "algorithm"
+    default_hint = _KEYS
 
 
 class CritError(FireTokenError):
     """The fire token demands an extension that is not understood."""
 
     code = "crit"
+    default_hint = _FOREIGN
 
 
 class UnknownKeyError(FireTokenError):
     """The fire token is signed with a key that NAS does not publish."""
 
     code = "unknown_key"
+    default_hint = _KEYS
 
 
 class SignatureError(FireTokenError):
     """The fire token's signature is wrong."""
 
     code = "signature"
+    default_hint = _KEYS
 
 
 class MissingClaimError(FireTokenError):
     """The fire token lacks a claim that it must have."""
 
     code = "missing_claim"
+    default_hint = _FOREIGN
 
 
 class ClaimTypeError(FireTokenError):
     """A claim of the fire token does not have the form it must have."""
 
     code = "claim_type"
+    default_hint = _FOREIGN
 
 
 class ExpiredError(FireTokenError):
@@ -149,24 +159,28 @@ class PurposeError(FireTokenError):
     """The token was not made for firing jobs."""
 
     code = "purpose"
+    default_hint = _FOREIGN
 
 
 class OtherJobError(FireTokenError):
     """The fire token is bound to another job."""
 
     code = "bound_to_other_job"
+    default_hint = _SCOPE
 
 
 class OtherTimeError(FireTokenError):
     """The fire token is bound to another time."""
 
     code = "bound_to_other_time"
+    default_hint = _SCOPE
 
 
 class OtherHomeError(FireTokenError):
     """The fire token is bound to another home of this callback."""
 
     code = "bound_to_other_home"
+    default_hint = _SCOPE
 
 
 class UnboundError(FireTokenError):
@@ -180,6 +194,7 @@ class JtiReusedError(FireTokenError):
     """The fire token was already used for another occurrence."""
 
     code = "jti_reused"
+    default_hint = _SCOPE
 
 
 class VerifierRefusedError(FireTokenError):

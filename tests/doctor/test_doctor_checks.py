@@ -15,6 +15,7 @@ import pytest
 from chronos_cli.operations.doctor.filesystem import mount_of
 from tests.agent_home import AgentHome
 from tests.cli.conftest import tree
+from tests.errors.hinted import tries
 from tests.nas_process import running_nas
 
 
@@ -402,9 +403,13 @@ def test_nas_that_cannot_be_reached_fails_two_checks(doctor, agent):
     assert "refused" in checks["nas"]["text"].lower()
 
 
+@tries("operations/doctor/nas.py", "timedatectl set-ntp true")
 @pytest.mark.parametrize(("seconds", "level"), [(0, "OK"), (-12, "WARN"), (90, "FAIL")])
 def test_the_clock_is_held_against_nas_s_date(doctor, agent, seconds, level):
-    """A NAS whose Date header is 12 s off is worth a warning; past the leeway of fire tokens it is a failure."""
+    """A NAS whose Date header is 12 s off is worth a warning; past the leeway of fire tokens it is a failure.
+
+    The command that sets the clock is named; where both agree there is nothing to mend.
+    """
     with _nas_with_clock(timedelta(seconds=seconds)) as url:
         path = agent.home / "config.yaml"
         text = path.read_text()
@@ -414,6 +419,7 @@ def test_the_clock_is_held_against_nas_s_date(doctor, agent, seconds, level):
         check = doctor(agent.home)[0]["clock"]
     assert check["level"] == level
     assert (check["code"] == "clock_skew") == (level != "OK")
+    assert check["mend"] == (None if level == "OK" else "timedatectl set-ntp true")
 
 
 def test_no_audience_means_that_every_fire_is_refused(doctor, agent):

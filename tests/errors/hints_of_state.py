@@ -39,6 +39,10 @@ def _folder_in_the_way(home):
     _script(home)
 
 
+def _replaced(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
 RUNS = [
     # file, words, the job's action, what brings the fault about, and what takes it away
     ("running/actions.py", "put it into the scripts folder", ("--script", "x.sh"), lambda home: None, _script),
@@ -50,6 +54,9 @@ RUNS = [
                    (home / "scripts" / "x.sh").symlink_to(home / "out")), _folder_in_the_way),
     ("running/actions.py", "in config.yaml to its argument list, the prompt comes on its stdin", ("--prompt", "hi"),
      lambda home: None, _prompt_runner),
+    ("running/references.py", "put it there, or change the job with `chronos job edit`",
+     ("--shell", "true", "--env", "T=file:/nowhere/t"), lambda home: None,
+     lambda home: _replaced(home / "cron" / "jobs.json", "/nowhere/t", str(home / "config.yaml"))),
     ("cli/commands/run.py", "see `chronos logs", ("--shell", "test -e made"), lambda home: None, None),
 ]  # fmt: skip
 

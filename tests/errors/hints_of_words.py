@@ -115,6 +115,8 @@ SPELLINGS = [
     ("core/labels.py", "use letters, digits, '.', '_', '/' and '-'", ("job", "edit", "a", "--label", "-x=1"), ("job", "edit", "a", "--label", "x=1")),
     ("core/labels.py", "use letters, digits and '._/@:+-', at most 128 of them", ("job", "edit", "a", "--label", "x=a b"), ("job", "edit", "a", "--label", "x=a_b")),
     ("core/labels.py", "write --label team=ops, or --label team- to take it away", ("job", "edit", "a", "--label", "x"), ("job", "edit", "a", "--label", "team=ops")),
+    ("core/labels.py", "write team=ops, tier!=gold, 'env in (dev,qa)', owner or '!owner', with commas between", ("list", "-l", "="), ("list", "-l", "!owner")),
+    ("core/variables.py", "take it out", ("job", "edit", "a", "--env", "T=x\0y"), ("job", "edit", "a", "--env", "T=xy")),
     ("core/labels.py", "give it once", ("job", "edit", "a", "--label", "x=1", "--label", "x=2"), ("job", "edit", "a", "--label", "x=1")),
     ("core/variables.py", "use letters, digits and _", ("job", "edit", "a", "--env", "A B=1"), ("job", "edit", "a", "--env", "A_B=1")),
     ("core/variables.py", "choose another name for the job's variable", ("job", "edit", "a", "--env", "CHRONOS_JOB_ID=1"), ("job", "edit", "a", "--env", "JOB=1")),

@@ -522,11 +522,13 @@ def test_a_hint_without_a_case_fails():
     followed = {case[:2] for case in TRIED} | tried()
     waiting = {tuple(line.split(" | ", 1)) for line in WAITING.read_text(encoding="utf-8").splitlines() if line}
     known = set(hints())
+    assert sorted(waiting - known) == [], "what is gone from the source waits for nothing"
     untried = {
         one
         for one in known
         if not any(one[0] == path and (one[1] in words or words in one[1]) for path, words in followed)
     }
+    assert sorted(waiting - untried) == [], "what has a case waits no longer"
     assert sorted(untried - waiting) == [], f"each new hint gets a case above, or at least a line in {WAITING.name}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from datetime import UTC, datetime
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from chronos_cli.callback.request import parse_fire, read_body
 from chronos_cli.config.zone import machine_zone
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.edits import JobDraft, new_record
+from chronos_cli.core.job import Policy
+from chronos_cli.core.schedule import Cron, parse_schedule
 from chronos_cli.errors import ChronosError
 from chronos_cli.nas_client.client import NasClient
 from chronos_cli.nas_client.tokens import HomeTokens
@@ -34,6 +38,11 @@ KEY = SigningKey.es256()
 def judge(*_, **__):
     """A verifier that judges."""
     return {"purpose": "cron_fire"}
+
+
+def _made(schedule, year):
+    draft = JobDraft(job_id="a", name="a", schedule=schedule, zone=UTC, zone_name="UTC", policy=Policy())
+    return new_record(draft, now=datetime(year, 12, 31, tzinfo=UTC), token="t", defaults=Policy())
 
 
 def fails(*_, **__):
@@ -117,6 +126,10 @@ LOGIN = {"access_token": "t", "expires_at": "2099-01-01T00:00:00Z"}
 CALLS = [
     # file, words of the hint, what is refused, and what the hint says
     ("config/zone.py", "set timezone in config.yaml or CHRONOS_TIMEZONE to a name", lambda _: machine_zone({"TZ": "Mars"}, etc="/nowhere"), lambda _: machine_zone({"TZ": "Europe/Berlin"}, etc="/nowhere")),
+    ("callback/request.py", "send the JSON object of a fire, with its length, as NAS does", lambda _: read_body({}), lambda _: read_body({"CONTENT_LENGTH": "2", "wsgi.input": io.BytesIO(b"{}")})),
+    ("callback/request.py", "send the JSON object of a fire, with its length, as NAS does", lambda _: parse_fire(b"[]"), lambda _: parse_fire(b"{}")),
+    ("callback/request.py", "send at most 64 KiB", lambda _: read_body({"CONTENT_LENGTH": "65537"}), lambda _: read_body({"CONTENT_LENGTH": "65536", "wsgi.input": io.BytesIO(b" " * 65536)})),
+    ("core/edits.py", "give one that does", lambda _: _made(Cron(expr="0 0 1 1 *"), 9999), lambda _: _made(Cron(expr="0 0 1 1 *"), 9998)),
     ("core/schedule.py", "give a nearer time", lambda _: parse_schedule("in 90d", now=datetime(9999, 12, 31, tzinfo=UTC), zone=UTC), lambda _: parse_schedule("in 1h", now=datetime(9999, 12, 31, tzinfo=UTC), zone=UTC)),
     ("nas_client/client.py", "set cron.chronos.portal_url or CHRONOS_PORTAL_URL", lambda _: NasClient("", None), lambda _: NasClient("https://nas.example", None)),
     ("errors.py", "put that setting right", lambda _: NasClient("ftp://x", None), lambda _: NasClient("https://nas.example", None)),
@@ -182,6 +195,9 @@ IMPORTS = [
     ("operations/jobs/transfer.py", "did you mean", lambda job: job["chronos"].update(polcy={}), lambda job: job["chronos"].update(policy={})),
     ("operations/jobs/transfer.py", "it may have", lambda job: job["chronos"].update(zzzzzz=1), lambda job: job["chronos"].update(env={})),
     ("operations/jobs/transfer.py", "give it a prompt, a script or an action", lambda job: job["chronos"].pop("action"), lambda job: job["chronos"].update(action={"shell": "x"})),
+    ("core/job.py", "give it what it shall run: a prompt, a script or an action", lambda job: (job.pop("chronos"), job.update(payload={"kind": "x"})), lambda job: job["chronos"].update(action={"shell": "x"})),
+    ("core/job.py", "put that record right", lambda job: job["chronos"].update(policy=5), lambda job: job["chronos"].update(policy={"retries": 5})),
+    ("core/job.py", "put that record right", lambda job: job["chronos"].update(policy={"overlap": 5}), lambda job: job["chronos"].update(policy={"retries": 5})),
     ("core/job.py", "use an IANA name such as Europe/Berlin, or UTC", lambda job: job["chronos"].update(timezone=5), lambda job: job["chronos"].update(timezone="UTC")),
     ("core/job.py", "name an IANA zone such as Europe/Berlin", lambda job: (job["chronos"].pop("timezone"), job.update(tz=5)), lambda job: job["chronos"].update(timezone="Europe/Berlin")),
     ("core/schedule.py", "give it another schedule", lambda job: job.update(schedule="now and then"), lambda job: job.update(schedule="every 5m")),

@@ -603,7 +603,7 @@ def test_trust_that_cannot_be_had():
     assert f"trust.verifier '{here}:mumbles' returned a int, not claims: " in line
     assert said(lambda: static_keys("{}", "RS256", None)).startswith("the configured key cannot be used: ")
     line = said(lambda: signed_payload(TOKEN, "ES256", ({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},)))
-    assert line == "a published key cannot be used: ask who runs NAS"
+    assert line == "a published key cannot be used: ask who runs NAS to publish one that can"
 
 
 # -- our own NAS -------------------------------------------------------------------------------------------------------
@@ -663,7 +663,7 @@ def test_keys_of_a_nas_that_cannot_sign(tmp_path):
     (record,) = ring.records()
     assert (
         said(lambda: ring.retire(record.kid))
-        == f"key {record.kid} is the only one that signs: rotate first, with --now"
+        == f"key {record.kid} is the only one that signs: run `chronos-nas keys rotate --now` first"
     )
     (tmp_path / f"{record.kid}.pem").unlink()
     line = said(KeyRing(tmp_path, lambda: 1000.0).signing)
@@ -727,7 +727,8 @@ def test_a_dead_one_whose_instant_is_armed_again(tmp_path):
     registry.settle([DeliveryOutcome(delivery=delivery, fate=Fate.DEAD, at=now, error="x")])
     registry.apply([wish])
     line = said(lambda: Operations(backend, lambda: now).redrive(delivery.schedule_id))
-    assert line == "job a is armed for then again: drop this one; the other will be delivered"
+    dropped = f"drop this one with `chronos-nas dead drop {delivery.schedule_id}`; the other will be delivered"
+    assert line == f"job a is armed for then again: {dropped}"
     backend.close()
 
 

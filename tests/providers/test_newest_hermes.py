@@ -19,6 +19,7 @@ from chronos_cli.hermes.judging import OtherTokenError, TokenJudge
 from chronos_cli.running.errors import ActionError
 from chronos_cli.trust.jti import JtiMemoryError
 from tests.callback.shim_home import ROOT, ShimHome, add_job
+from tests.errors.hinted import tries
 from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer, PlayedNas
 
@@ -359,9 +360,11 @@ def test_without_hermes_an_expired_login_stays_an_error(home, nas):
     assert "let hermes renew it" in caught.value.line()
 
 
+@tries("hermes/judging.py", "the fire of its own token, or the next sweep, runs what is due")
 def test_a_fire_whose_token_is_not_its_own_is_refused(home, hermes):
     """A second call of one request, and one that may belong to the token of another job."""
     at = put(home, "job")
+    put(home, "second", ago=-3600)
     judge = TokenJudge(inside._config, inside._log)
     assert judge.admitted("job") is None  # nothing was judged: hermes itself asks
     elsewhere = contextvars.copy_context()
@@ -373,6 +376,9 @@ def test_a_fire_whose_token_is_not_its_own_is_refused(home, hermes):
     with pytest.raises(OtherTokenError, match="the token of this request has served a fire, or was refused"):
         judge.admitted("job")
     assert elsewhere.run(judge.admitted, "second") is None
+    own = contextvars.copy_context()
+    own.run(lambda: judge.verifier()(token=token(home, "second", at)))
+    assert own.run(judge.admitted, "second").fire_at == at
 
 
 @pytest.mark.parametrize("here", ["paused", "unknown"])
@@ -429,12 +435,20 @@ def test_a_field_that_its_version_does_not_know_is_refused(home, hermes, monkeyp
     run.must_be_known({"id": "job", field: "x"})
 
 
+@tries("hermes/run.py", "run it in the version that made it, or take that field out")
 def test_such_a_job_fails_with_the_reason(home, hermes):
-    """It is claimed and armed as any other, and its row says why it was not run."""
+    """It is claimed and armed as any other, and its row says why it was not run; without the field it is."""
     start(hermes)
-    put(home, "job", monitor_tool={"name": "x"})
+    at = put(home, "job", ago=5, monitor_tool={"name": "x"})
     assert hermes.provider.fire_due("job") is True
     (row,) = home.rows("job")
     assert row["state"] == "failed"
     assert "the job has the field monitor_tool" in row["reason"]
+    assert "run it in the version that made it, or take that field out" in row["reason"]
     assert not home.diary.exists()
+    record = home.jobs()["job"]
+    del record["monitor_tool"]
+    path = home.home / "cron" / "jobs.json"
+    path.write_text(json.dumps({"jobs": [{**record, "next_run_at": (at + timedelta(seconds=2)).isoformat()}]}))
+    assert hermes.provider.fire_due("job") is True
+    assert states(home, "job")[-1] == "ok"

@@ -34,7 +34,7 @@ class OccurrencesError(ChronosError):
     """An occurrence did not run exactly once."""
 
     code = "demo"
-    default_hint = "run it again; if it stays, keep the home with --keep and look at its history"
+    default_hint = "run it again with --keep DIR; if it stays, `chronos --home DIR/agent history` shows each run"
 
 
 def command(

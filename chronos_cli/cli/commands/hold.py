@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.errors import ChronosError, TemporaryError, UsageError
 from chronos_cli.operations.views.prospect import held_words
 
 if TYPE_CHECKING:
@@ -79,5 +79,7 @@ def _follow(invocation: Invocation, context: Context, done: str) -> ChronosError
     try:
         invocation.provider(context).on_jobs_changed()
     except ChronosError as failed:
-        return type(failed)(f"{done}, but not armed: {failed.message}", hint="run `chronos reconcile`")
+        again = "run `chronos reconcile`"
+        first = "" if isinstance(failed, TemporaryError) or again in failed.hint else f"{failed.hint}; then "
+        return type(failed)(f"{done}, but not armed: {failed.message}", hint=f"{first}{again}")
     return None

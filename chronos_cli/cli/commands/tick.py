@@ -72,7 +72,8 @@ def command(
     error = next(iter(ticked.failed.values()), None)
     if error is None and ticked.unsuccessful:
         row = ticked.unsuccessful[0]
-        error = JobFailedError(f"job {row.job_id} {row.state.value}: {row.reason or 'no reason is known'}")
+        hint = f"see `chronos logs {row.job_id}/{row.run_id}`"
+        error = JobFailedError(f"job {row.job_id} {row.state.value}: {row.reason or 'no reason is known'}", hint=hint)
     for job_id, problem in ticked.unarmed.items():
         invocation.output.warn(f"job {job_id} is not armed at NAS: {problem.message}")
     return invocation.done(_document(ticked), lambda out: _show(out, ticked), error=error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.decision import Outcome
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import ChronosError, ExitCode, JobFailedError, TemporaryError, UsageError
+from chronos_cli.errors import ChronosError, ExitCode, JobFailedError, TemporaryError, TokenError, UsageError
 from chronos_cli.private_memory import hide_memory
 
 if TYPE_CHECKING:
@@ -122,8 +122,16 @@ def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | No
     from chronos_cli.trust.tokens import verify_fire_token
 
     settings = trust_settings(invocation.config())
-    claims = verify_fire_token(token, settings, light=True)
-    return admit(claims, settings, job_id=job_id, fire_at=fire_at)
+    try:
+        claims = verify_fire_token(token, settings, light=True)
+        return admit(claims, settings, job_id=job_id, fire_at=fire_at)
+    except TokenError as error:  # the doctor, which its hint names, says which claim it was
+        from datetime import UTC, datetime
+
+        from chronos_cli.operations.firing.refused_token import note_refused
+
+        note_refused(settings.cache_dir, error, now=datetime.now(UTC))
+        raise
 
 
 def detached(invocation: Invocation, *, looks: bool = False) -> Any:
@@ -169,10 +177,7 @@ def answer(invocation: Invocation, report: FireReport, *, stopped: bool = False,
 def error_of(report: FireReport) -> ChronosError | None:
     """The failure that a report tells of, if it does. A failed run's message is the reason on its row."""
     if report.exit_code is ExitCode.JOB_FAILED:
-        failed = [row for row in report.runs if row.state not in (RunState.OK, RunState.RUNNING)]
-        if not failed:
-            return JobFailedError(report.reason or "the job failed")
-        row = failed[-1]
+        row = [row for row in report.runs if row.state not in (RunState.OK, RunState.RUNNING)][-1]
         last = row.attempts[-1] if row.attempts else {}
         return JobFailedError(
             row.reason or str(last.get("reason") or row.state.value),

@@ -95,7 +95,8 @@ class Listener:
             self._server = create_server(self._serve, host=self.host, port=self.port, threads=8, ident="conformance")
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {self.host}:{self.port}: {error}", hint="see --callback-listen"
+                f"cannot listen on {self.host}:{self.port}: {error}",
+                hint="stop what listens there, or choose another --callback-listen",
             ) from error
         self.port = int(self._server.effective_port)
         threading.Thread(target=self._listen, name="conformance-listener", daemon=True).start()
@@ -217,7 +218,8 @@ class ContractProbe:
                 self.call("GET", LIST_PATH)  # else it is not there at all
                 raise BrokenError(f"{method} {path} was broken off") from error
             raise NasUnavailableError(
-                f"{self.portal_url} cannot be reached: {error}", hint="see --portal-url"
+                f"{self.portal_url} cannot be reached: {error}",
+                hint="start the NAS, or name where it answers with --portal-url",
             ) from error
         try:
             return ProbeAnswer(status=reply.status_code, document=reply.json())

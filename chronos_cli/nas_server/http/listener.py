@@ -37,7 +37,7 @@ class Server:
         self._sockets = _listen(host, port)
         self.port = int(self._sockets[0].getsockname()[1])
         try:
-            self._operators = [] if operator is None else _listen(*operator)
+            self._operators = [] if operator is None else _listen(*operator, "--operator-listen")
         except ConflictError:
             _close(self._sockets)
             raise
@@ -152,8 +152,8 @@ async def _read(raw: Any, most: int) -> bytes:
     return bytes(data)
 
 
-def _listen(host: str, port: int) -> Sequence[socket.socket]:
-    """Bind each address of a host, all to one port. Raises ConflictError."""
+def _listen(host: str, port: int, option: str = "--port") -> Sequence[socket.socket]:
+    """Bind each address of a host, all to one port, which `option` names. Raises ConflictError."""
     sockets: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
@@ -169,7 +169,7 @@ def _listen(host: str, port: int) -> Sequence[socket.socket]:
             one.listen(MAX_CONNECTIONS)
     except OSError as error:
         _close(sockets)
-        hint = "stop what listens there, or choose --port"
+        hint = f"stop what listens there, or choose another with {option}"
         raise ConflictError(f"cannot listen on {host}:{port}: {error.strerror or error}", hint=hint) from error
     return sockets
 

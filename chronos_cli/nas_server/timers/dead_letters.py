@@ -81,7 +81,7 @@ class Operations:
                 "SELECT current, fire_at FROM timers WHERE agent_id = ? AND job_id = ?", (agent_id, job_id)
             )
             if any(one[1] == fire_at for one in held):
-                hint = "drop this one; the other will be delivered"
+                hint = f"drop this one with `chronos-nas dead drop {schedule_id}`; the other will be delivered"
                 raise ConflictError(f"job {job_id} is armed for {entry.fire_text} again", hint=hint)
             # A newer wish stays the newest: the redriven one stands beside it, owed.
             current = 0 if any(one[0] for one in held) else 1

@@ -107,7 +107,10 @@ class PostgresBackend(Backend):
             except psycopg.OperationalError as error:
                 raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {line(error)}") from error
             except psycopg.Error as error:
-                raise ConfigError(f"cannot use the PostgreSQL database: {line(error)}", hint="see --db") from error
+                raise ConfigError(
+                    f"cannot use the PostgreSQL database: {line(error)}",
+                    hint="name it in --db: postgresql://USER@HOST/NAME",
+                ) from error
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction."""

@@ -77,7 +77,10 @@ class Pool:
             asked |= conninfo_to_dict(self.url)
             made = psycopg.connect(autocommit=True, **asked)
         except psycopg.ProgrammingError as error:
-            raise ConfigError(f"cannot use the PostgreSQL database: {line(error)}", hint="see --db") from error
+            raise ConfigError(
+                f"cannot use the PostgreSQL database: {line(error)}",
+                hint="name it in --db: postgresql://USER@HOST/NAME",
+            ) from error
         except psycopg.OperationalError as error:
             said = line(error)
             if "startup parameter" in said and not self._plain:
@@ -85,7 +88,9 @@ class Pool:
                 self._plain = True
                 return self.connect()
             if any(words in said for words in _FOR_GOOD) and not self._served:
-                raise ConfigError(f"cannot use the PostgreSQL database: {said}", hint="see --db") from error
+                raise ConfigError(
+                    f"cannot use the PostgreSQL database: {said}", hint="name it in --db: postgresql://USER@HOST/NAME"
+                ) from error
             raise RegistryUnavailableError(f"PostgreSQL cannot be reached: {said}") from error
         self._served = True
         return made
