@@ -83,6 +83,11 @@ def _argv(name: str, folder: Path, port: int) -> list[str] | None:
     return [sys.executable, "-W", "ignore", "-c", FLASK, str(port), TOKEN, str(folder)]
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[tuple[int, str, int] | None]:
     """The port, the path and the process of a peer that answers; None where it is not installed."""
@@ -94,7 +99,7 @@ def running(name: str, folder: Path) -> Iterator[tuple[int, str, int] | None]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 10
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until:
+        while not _answers(port) and time.monotonic() < until:
             time.sleep(0.02)
         yield port, "/hooks/fire" if name == "webhook" else "/fire", process.pid
     finally:
