@@ -297,8 +297,8 @@ def test_a_line_that_cron_never_starts_is_left_out(bring, table, home):
 
 @pytest.mark.parametrize(("line", "taken"), [
     ("0 0 12 * * MON-FRI poll x", True), ("TZ=Asia/Tokyo 0 9 * * * x", True), ("* * * * * -n x", True),
-    ("@every_minute x", False), ("0 22-2 * * * x", False), ("* * * * * *x", False), ("0 3 * * *", False),
-    ("* * * * * a\0b", True), ("0 0 15W * * x", False), ("rate(5 minutes) x", False), ("0 3 * * sunday x", False),
+    ("@every_minute x", False), ("0 22-2 * * * x", True), ("0 22-24 * * * x", False), ("5/10 22-2 * * * x", False), ("* * * * * *x", False), ("0 3 * * *", True), ("* * * * *x-1 -n y", True), ("*/0 3 * * * x", False),
+    ("* * * * * a\0b", False), ("0 0 15W * * x", False), ("rate(5 minutes) x", False), ("0 3 * * sunday x", False),
 ])  # fmt: skip
 def test_what_cron_makes_of_a_crontab_with_a_refused_line_is_in_the_plan(bring, table, line, taken):
     """For a line that it cannot read either it starts none of the others."""
@@ -308,7 +308,10 @@ def test_what_cron_makes_of_a_crontab_with_a_refused_line_is_in_the_plan(bring, 
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("line", ["0 0 12 * * MON-FRI poll x", "TZ=Asia/Tokyo 0 9 * * * x", "* * * * * -n x"])
+@pytest.mark.parametrize(
+    "line",
+    ["0 0 12 * * MON-FRI poll x", "TZ=Asia/Tokyo 0 9 * * * x", "* * * * * -n x", "0 22-2 * * * x", "* * * * *x-1 -n y"],
+)
 def test_debians_crontab_takes_what_only_this_refuses(table, line):
     """Its own program says so (`crontab -n`)."""
     import subprocess

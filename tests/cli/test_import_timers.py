@@ -52,6 +52,8 @@ EVENTS = [
     ("Mon..Fri 09:00", "0 9 * * 1-5"), ("Mon,Wed *-*-* 09:00:00", "0 9 * * 1,3"),
     ("Fri..Sun 10:00", "0 10 * * 5-7"), ("sunday 10:00", "0 10 * * 0"), ("*-*-1..7 4:00", "0 4 1-7 * *"),
     ("*-2,8-15 06:30", "30 6 15 2,8 *"), ("*:*:0/20", "every 20s"), ("0/6:00", "0 */6 * * *"), ("8..18/2:30", "30 8-18/2 * * *"),
+    ("*-*~01 10:00", "0 10 L * *"), ("*-2~1", "0 0 L 2 *"), ("Mon *-*~07/1 10:00", "0 10 * * 1L"), ("Fri,Mon *-*~1..7", "0 0 * * 1L,5L"),
+    ("Mon *-*-1..7 12:00", "0 12 * * 1#1"), ("Sat..Sun *-1,7-22..28", "0 0 * 1,7 0#4,6#4"), ("Wed *-*-29..31", "0 0 * * 3#5"),
 ]  # fmt: skip
 
 
@@ -139,7 +141,7 @@ def test_several_commands_and_one_whose_failure_counts_for_nothing(units, bring,
 
 REFUSED = [
     ("OnCalendar=Fri *-*-13 00:00", "", "needs the day of the month and of the week together, and cron runs on either"),
-    ("OnCalendar=*-*~1 00:00", "", "counts days from the end of the month"),
+    ("OnCalendar=*-*~3 00:00", "", "counts days from the end of the month"),
     ("OnCalendar=*:*:30", "", "starts within a minute"),
     ("OnCalendar=2030..2032-01-01 00:00", "", "is for some years only"),
     ("OnCalendar=03:15 Mars/Phobos", "", "'Mars/Phobos' is no time zone"),
@@ -245,8 +247,8 @@ def test_what_a_unit_cannot_say_is_left_out(chronos, home):
     chronos(*add, "--id", "paused", "--shell", "true", home=home)
     chronos("job", "pause", "paused", home=home)
     chronos(*add, "--id", "queue", "--overlap", "queue", "--shell", "true", home=home)
-    chronos("job", "add", "0 3 L * *", "--id", "last", "--shell", "true", home=home)
-    chronos("job", "add", "0 3 * * FRI#1", "--id", "first", "--shell", "true", home=home)
+    chronos("job", "add", "0 3 LW * *", "--id", "last", "--shell", "true", home=home)
+    chronos("job", "add", "0 3 * * FRI#1,1", "--id", "first", "--shell", "true", home=home)
     chronos("job", "add", "in 1h", "--id", "http", "--http", "https://example.com", home=home)
     chronos(*add, "--id", "name", "--name", "a\nb", "--shell", "true", home=home)
     chronos(*add, "--id", "input", "--shell", "cat", home=home)
@@ -263,7 +265,7 @@ def test_what_a_unit_cannot_say_is_left_out(chronos, home):
     )
     assert left["paused"] == "it is paused, and a unit file cannot say so: resume it, and disable its timer there"
     assert left["queue"] == "a service has no overlap: queue: use skip"
-    assert left["last"] == "'L' has no counterpart in a calendar event: give the days by their numbers"
+    assert left["last"] == "'LW' has no counterpart in a calendar event: give the days by their numbers"
     assert left["first"] == "'5#1' has no counterpart in a calendar event: give the days by their numbers"
     assert left["http"] == f"it runs a http, which is chronos' own: {AS_JSON}"
 

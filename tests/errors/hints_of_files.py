@@ -10,7 +10,7 @@ UNITS = [
     ("operations/foreign/calendar_events.py", "use seconds 00, or *:*:0/n", ("OnCalendar=*:*:30", RUN), ("OnCalendar=*:*:00", RUN)),
     ("operations/foreign/calendar_events.py", "leave out the year, or give one whole time", ("OnCalendar=2030..2032-01-01 00:00", RUN), ("OnCalendar=*-01-01 00:00", RUN)),
     ("operations/foreign/calendar_events.py", "see `systemd-analyze calendar`", ("OnCalendar=at noon", RUN), ("OnCalendar=12:00", RUN)),
-    ("operations/foreign/calendar_events.py", "`add` reads L, the last day", ("OnCalendar=*-*~1 00:00", RUN), None),
+    ("operations/foreign/calendar_events.py", "`add` reads L, the last day", ("OnCalendar=*-*~3 00:00", RUN), None),
     ("operations/foreign/calendar_events.py", "keep one of the two", ("OnCalendar=Fri *-*-13 00:00", RUN), ("OnCalendar=Fri 00:00", RUN)),
     ("operations/foreign/calendar_events.py", "name an IANA zone, or UTC", ("OnCalendar=03:15 Mars/Phobos", RUN), ("OnCalendar=03:15 UTC", RUN)),
     ("operations/foreign/calendar_events.py", "write Mon, or Mon..Fri", ("OnCalendar=Mon..Fro 03:15", RUN), ("OnCalendar=Mon..Fri 03:15", RUN)),

@@ -10,7 +10,7 @@ import pytest
 
 from chronos_cli.core.cron_fields import fields_of
 from chronos_cli.core.schedule import Cron
-from chronos_cli.operations.foreign.calendar_events import to_events
+from chronos_cli.operations.foreign.calendar_events import from_event, to_events
 from chronos_cli.operations.foreign.their_times import clusters_times, debians_times, systemds_times
 from tests.conftest import require_program
 from tests.core.debian_rules import Rules
@@ -146,6 +146,20 @@ def test_systemd_itself():
                 event,
                 after,
             )
+
+
+@pytest.mark.parametrize(("expr", "events"), [
+    ("0 9 L * *", ["*-*~01 09:00:00 UTC"]), ("0 9 * 2 5L", ["Fri *-02~07/1 09:00:00 UTC"]),
+    ("0 9 * * MON#1,3#5", ["Mon *-*-01..07 09:00:00 UTC", "Wed *-*-29..31 09:00:00 UTC"]),
+])  # fmt: skip
+def test_days_that_hang_on_their_month_go_out_and_come_in_again(expr, events):
+    """As events of one day of the month each, which are read as the same here, and come due as systemd has them."""
+    assert list(to_events(Cron(expr=expr), "UTC")) == events
+    after = datetime(2026, 1, 1, tzinfo=UTC)
+    here = list(islice(Cron(expr=expr).walk(after, UTC), 12))
+    fields = [from_event(event)[0] for event in events]
+    theirs = sorted(due for one in fields for due in islice(systemds_times(fields_of(one), after, UTC), 12))
+    assert theirs[:12] == here
 
 
 def test_a_second_of_systemds_minutes():

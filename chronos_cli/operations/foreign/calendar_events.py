@@ -1,7 +1,8 @@
 """Calendar events of systemd (systemd.time(7)) as cron expressions and intervals, and back.
 
 An event is `DAYS YEAR-MONTH-DAY HOUR:MINUTE:SECOND ZONE`, each part left out at will. One that no cron expression can
-say (a year, the last days of a month, seconds, a weekday and a day together) is refused by name.
+say (a year, days counted from the end of a month, seconds, a weekday and a day together) is refused by name; the last
+day of a month (`*-*~01`), its last Friday (`Fri *-*~07/1`) and its first (`Fri *-*-01..07`) are `L`, `5L` and `5#1`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def from_event(text: str) -> tuple[str, str | None]:
     days = "*"
     if parts and _DAYS.match(parts[0]):
         days = _weekdays(parts.pop(0), text)
-    date = _DATE.match(parts[0]) if parts else None
+    counted = bool(parts) and "~" in parts[0]
+    date = _DATE.match(parts[0].replace("~", "-", 1)) if parts else None
     if date is not None:
         parts.pop(0)
     clock = _CLOCK.match(parts[0]) if parts else None
@@ -57,18 +59,46 @@ def from_event(text: str) -> tuple[str, str | None]:
     hour, minute, second = (clock["hour"], clock["minute"], clock["second"] or "0") if clock else ("0", "0", "0")
     if year != "*":
         return _once(text, days, (year, month, day), (hour, minute, second)), zone
-    if "~" in day:
-        raise UsageError(f"'{text}' counts days from the end of the month", hint="`add` reads L, the last day")
     minutes, hours = _field(minute, 0, 59, text), _field(hour, 0, 23, text)
     if second.lstrip("0"):
         return _seconds(second, (minutes, hours, day, month, days), text), zone
-    fields = (minutes, hours, _field(day, 1, 31, text), _field(month, 1, 12, text), days)
-    if fields[2] != "*" and days != "*":
-        raise UsageError(
-            f"'{text}' needs the day of the month and of the week together, and cron runs on either",
-            hint="keep one of the two",
-        )
-    return " ".join(fields), zone
+    dates = _field(day, 1, 31, text)
+    if counted or (dates != "*" and days != "*"):
+        dates, days = _of_month(day, days, text, counted=counted)
+    return " ".join((minutes, hours, dates, _field(month, 1, 12, text), days)), zone
+
+
+def _of_month(day: str, days: str, whole: str, *, counted: bool) -> tuple[str, str]:
+    """Return the two days of an event that names the last day of a month, or one week of it. Raises UsageError."""
+    if counted and days == "*" and day.strip("0") == "1":
+        return "L", "*"
+    last = re.fullmatch(r"0?7/0?1|0?1\.\.0?7", day) if counted else None
+    begin, _, end = ("" if counted else day).partition("..")
+    sign = "L" if last else _WEEKS.get((begin.lstrip("0"), end.lstrip("0")))
+    if days != "*" and sign is not None:
+        return "*", ",".join(f"{number}{sign}" for number in _numbers_of(days))
+    if counted:
+        raise UsageError(f"'{whole}' counts days from the end of the month", hint="`add` reads L, the last day")
+    raise UsageError(
+        f"'{whole}' needs the day of the month and of the week together, and cron runs on either",
+        hint="keep one of the two",
+    )
+
+
+_WEEKS: Final = {
+    ("1", "7"): "#1",
+    ("8", "14"): "#2",
+    ("15", "21"): "#3",
+    ("22", "28"): "#4",
+    ("29", "31"): "#5",
+}
+"""The first to the fifth of a weekday in a month, by the days that it may be."""
+
+
+def _numbers_of(days: str) -> list[int]:
+    """Return the days of a field of the week, 0 for Sunday, each once."""
+    spans = (item.partition("-") for item in days.split(","))
+    return sorted({day % 7 for low, _, high in spans for day in range(int(low), int(high or low) + 1)})
 
 
 def _zone_apart(text: str) -> tuple[str, str | None]:
@@ -122,7 +152,7 @@ def _field(text: str, low: int, high: int, whole: str) -> str:
 
 
 def _seconds(second: str, others: tuple[str, ...], text: str) -> str:
-    step = re.fullmatch(r"(?:\*|0?0)(?:/0?(\d+))?", second)
+    step = re.fullmatch(r"\*|0?0(?:/0?(\d+))?", second)
     every = int(step[1] or 1) if step else 0
     if others == ("*",) * 5 and every and _MINUTE % every == 0:
         return f"every {every}s"
@@ -130,8 +160,10 @@ def _seconds(second: str, others: tuple[str, ...], text: str) -> str:
 
 
 def _once(text: str, days: str, date: tuple[str, ...], clock: tuple[str, ...]) -> str:
-    if days == "*" and all(part.isdigit() for part in (*date, *clock)):
+    if days == "*" and "~" not in text and all(part.isdigit() for part in (*date, *clock)):
         numbers = [int(part) for part in (*date, *clock)]
+        if len(date[0]) <= 2:  # as systemd reads two digits
+            numbers[0] += 2000 if numbers[0] < 70 else 1900
         return "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*numbers)
     raise UsageError(f"'{text}' is for some years only", hint="leave out the year, or give one whole time")
 
@@ -143,6 +175,10 @@ def to_events(schedule: Cron | Once, zone_name: str) -> tuple[str, ...]:
     minute, hour, day, month, weekday = NICKNAMES.get(schedule.expr.lower(), schedule.expr).upper().split()
     time = f"{_back(hour, 0)}:{_back(minute, 0)}:00 {zone_name}"
     months = _back(month, 1, _MONTHS)
+    if day == "L" and weekday == "*":
+        return (f"*-{months}~01 {time}",)
+    if day == "*" and (special := _of_months_back(weekday, months)):
+        return tuple(f"{event} {time}" for event in special)
     starred = day.startswith("*") or weekday.startswith("*")
     dates, week = f"*-{months}-{_back(day, 1)}", _week_back(weekday)
     if day == "*" or weekday == "*" or starred:
@@ -151,6 +187,20 @@ def to_events(schedule: Cron | Once, zone_name: str) -> tuple[str, ...]:
 
 
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+
+def _of_months_back(weekday: str, months: str) -> list[str]:
+    """Return the dates of a field of the week that is of `5L` and `1#2` alone, none for any other."""
+    found = []
+    signs = {sign: span for span, sign in _WEEKS.items()}
+    for item in _numbers(weekday, 0, tuple(name.upper() for name in _NAMES)).split(","):
+        match = re.fullmatch(r"([0-7])(L|#[1-5])", item)
+        if match is None:
+            return []
+        begin, end = signs.get(match[2], ("", ""))
+        days = f"-{int(begin):02}..{end:0>2}" if begin else "~07/1"
+        found.append(f"{_NAMES[int(match[1]) % 7]} *-{months}{days}")
+    return found
 
 
 def _numbers(text: str, first: int, names: tuple[str, ...]) -> str:

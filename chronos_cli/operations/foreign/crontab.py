@@ -131,7 +131,7 @@ def read_crontab(
     refused = (
         "reads no seconds"
         if seconds is not None
-        else refused_there(table, lines, entries, machine if system else None, refused_lines, now)
+        else refused_there(table, lines, entries, machine if system else None, refused_lines)
     )
     if refused is not None and seconds is None:
         notes[f"Debian's cron {refused}"] = None

@@ -53,7 +53,7 @@ class Line:
 
 @frozen
 class RefusedLine:
-    """A line that cannot be taken over: its number, its text up to a NUL, and the reason."""
+    """A line that cannot be taken over: its number, its text and the reason."""
 
     number: int
     text: str
@@ -80,8 +80,7 @@ def lines_of(table: bytes, refused: list[RefusedLine], *, seconds: str | None = 
                 continue
             times, rest = _split(text, seconds=seconds is not None)
         except UsageError as error:
-            there = body.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-            refused.append(RefusedLine(number=number, text=there, error=error))
+            refused.append(RefusedLine(number=number, text=body.decode("utf-8", "surrogateescape"), error=error))
             continue
         yield Line(number=number, times=times, rest=rest, settings=dict(settings))
 
@@ -127,6 +126,8 @@ def setting_of(line: str) -> tuple[str, str] | None:
     if not rest.startswith("="):
         return None
     value = rest[1:].lstrip(_SPACE)
+    if not value and name.startswith("@"):
+        return None  # load_env takes no empty value, and load_entry has `=` for its command
     if value[:1] in ("'", '"'):
         inner, after = _quoted(value, "")
         if inner is None or after.strip(_SPACE):

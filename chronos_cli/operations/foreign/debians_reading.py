@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.schedule import NICKNAMES, comes_due, parse_schedule
@@ -20,6 +19,17 @@ if TYPE_CHECKING:
 _FIVE: Final = 5
 _ELEMENT: Final = r"(?:\d+|[A-Za-z]{3})"
 _DEBIANS: Final = re.compile(rf"(?:(?:\*|{_ELEMENT}-{_ELEMENT})(?:/\d+)?|{_ELEMENT})\Z")
+_ITEM: Final = re.compile(
+    r"(?:(\*)|([A-Za-z0-9]+)(?=-|/|[^A-Za-z0-9]|\Z))(?:(?<=\*)/(\d+)(?![A-Za-z0-9])|-([A-Za-z0-9]+)(?:/(\d+)(?![A-Za-z0-9]))?)?",
+    re.ASCII,
+)
+_SPANS: Final = (
+    (0, 59, ()),
+    (0, 23, ()),
+    (1, 31, ()),
+    (1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    (0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+)
 _MOST_BYTES: Final = 998
 """The longest command that Debian's cron takes (MAX_COMMAND of its cron.h)."""
 
@@ -30,7 +40,6 @@ def refused_there(
     entries: list[CrontabLine],
     machine: Machine | None,
     refused_lines: list[RefusedLine],
-    now: datetime,
 ) -> str | None:
     """Return why Debian's cron takes no line of the crontab, as a clause; None where it takes them.
 
@@ -45,7 +54,7 @@ def refused_there(
         return f"ignores a crontab of more than {MOST_LINES} lines"
     found = list(refused_settings(table))
     unread = [entry.line for entry in entries if entry.cron is None]
-    unread += [line.number for line in refused_lines if not _is_read_there(line.text, now)]
+    unread += [line.number for line in refused_lines if not _is_read_there(line.text)]
     found += [(number, "it does not read its times or its command") for number in unread]
     found += [(line.number, "it knows @reboot in small letters") for line in lines
               if line.times.lower() == "@reboot" != line.times]  # fmt: skip
@@ -73,21 +82,43 @@ def debians_reading(times: str, command: str, now: datetime, zone: tzinfo) -> Sc
     return parse_schedule(there, now=now, zone=zone) if known else None
 
 
-def _is_read_there(text: str, now: datetime) -> bool:
+def _is_read_there(text: str) -> bool:
     """Return False for a line that Debian's cron cannot read, of those that are refused here."""
+    if "\0" in text:
+        return False  # the line ends there, and what follows is another
     if setting_of(text) is not None:
         return True
     count = 1 if text.startswith("@") else _FIVE
     words = re.split(r"[ \t]+", text, maxsplit=count)
-    if len(words) <= count or not words[count] or words[count].startswith("*"):
+    if len(words) < count or "".join(words[count:]).startswith("*"):
         return False
-    if words[0] == "@reboot":
-        return True
-    try:
-        times = " ".join(words[:count])
-        return is_never_due(times) or debians_reading(times, words[count], now, UTC) is not None
-    except ScheduleError:
-        return False
+    if count == 1:
+        return words[0] in (*NICKNAMES, "@reboot")
+    return all(_is_field_there(*one) for one in zip(words, _SPANS, strict=False))
+
+
+def _is_field_there(field: str, span: tuple[int, int, tuple[str, ...]]) -> bool:
+    """Read a field as get_list and get_range of entry.c do: what follows an item, and is no comma, is passed over."""
+    low, high, names = span
+
+    def number(text: str) -> int:
+        return names.index(text.lower()) + low if text.lower() in names else int(text) if text.isdigit() else -1
+
+    while True:
+        match = _ITEM.match(field)
+        if match is None or (match[3] or match[5] or "1").strip("0") == "":
+            return False
+        rest = field[match.end() :]
+        if match[1] is None:
+            first = number(match[2])
+            last = first if match[4] is None else number(match[4])
+            if min(first, last) < 0 or (first <= last and not low <= first <= last <= high):
+                return False
+        if rest[:1] == "/":
+            return False
+        if rest[:1] != ",":
+            return True
+        field = rest[1:]
 
 
 def is_never_due(times: str) -> bool:

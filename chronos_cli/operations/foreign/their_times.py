@@ -80,6 +80,7 @@ class _Calendar:
 
     def __init__(self, fields: Fields, zone: tzinfo, seconds: tuple[int, ...]) -> None:
         self._months, self._days = sorted(fields.months), sorted(fields.days)
+        self._of_month = bool(fields.nth) or min(fields.days, default=1) < 1
         self._fields, self._zone, self._seconds = fields, zone, seconds
         self._offset = timedelta()
 
@@ -110,14 +111,13 @@ class _Calendar:
         if month > wall.month:
             return first.replace(month=month)
         next_month = (first + timedelta(days=32)).replace(day=1)
-        day = _least(self._days, wall.day)
+        day = _least(self._days_of(first), wall.day)
         if day is None or (found := first + timedelta(days=day - 1)) >= next_month:
             return next_month
         if day > wall.day:
             return self._reached(found, next_month)
-        if wall.isoweekday() % 7 not in fields.weekdays:
-            return midnight + _DAY
-        if (hour := _least(fields.hours, wall.hour)) is None:
+        off = not self._of_month and wall.isoweekday() % 7 not in fields.weekdays
+        if off or (hour := _least(fields.hours, wall.hour)) is None:
             return midnight + _DAY
         if hour > wall.hour:
             return self._reached(midnight.replace(hour=hour), midnight + _DAY)
@@ -129,6 +129,13 @@ class _Calendar:
         in_minute = o_clock.replace(minute=wall.minute)
         second = _least(self._seconds, wall.second + bool(wall.microsecond))
         return in_minute + _MINUTE if second is None else in_minute.replace(second=second)
+
+    def _days_of(self, first: datetime) -> list[int]:
+        """Return the days of a month by its first; where they hang on the month, those that are its last, or nth."""
+        if not self._of_month:
+            return self._days
+        month = (first.date() + timedelta(days=number) for number in range(31))
+        return [day.day for day in month if day.month == first.month and self._fields.on_day(day)]
 
     def _reached(self, wall: datetime, otherwise: datetime) -> datetime:
         """Return what mktime makes of a time, at the beginning of what it changed; `otherwise` where it goes back."""
