@@ -72,7 +72,8 @@ def _run(argv: tuple[str, ...], home: str, environ: Mapping[str, str], timeout_s
         )
     except OSError as error:
         raise ConfigError(
-            f"{program} cannot be started: {error.strerror}", hint="see cron.chronos.token_command"
+            f"{program} cannot be started: {error.strerror}",
+            hint="name a program that can be started in cron.chronos.token_command",
         ) from error
     try:
         output, complaint = process.communicate(timeout=max(timeout_s, 0.01))

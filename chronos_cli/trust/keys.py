@@ -227,7 +227,8 @@ def static_keys(text: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
     try:
         found = choose(parse_keys(text), algorithm, kid)
     except UnusableKeysError as error:
-        raise KeysUnavailableError(f"the configured key cannot be used: {error}", hint="check nas_jwks_url") from error
+        hint = "set cron.chronos.nas_jwks_url to a JWKS, a PEM or where one is"
+        raise KeysUnavailableError(f"the configured key cannot be used: {error}", hint=hint) from error
     if not found:
         raise UnknownKeyError(claim="kid", received=kid)
     return found

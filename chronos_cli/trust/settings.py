@@ -94,7 +94,9 @@ def _check_url(url: str) -> None:
             "the key URL holds credentials", hint="keys are public: give their URL without user or password"
         )
     if not url.isprintable() or " " in url:
-        raise ConfigError("the key URL holds blanks or control characters", hint="check nas_jwks_url")
+        raise ConfigError(
+            "the key URL holds blanks or control characters", hint="set cron.chronos.nas_jwks_url without them"
+        )
     if scheme == "https" and rest.partition("/")[0]:
         return
     if scheme == "http" and is_loopback(url):

@@ -126,7 +126,7 @@ class ExpiredError(FireTokenError):
     """The fire token has expired."""
 
     code = "expired"
-    default_hint = "compare this machine's clock with NAS's"
+    default_hint = "set the clock that is wrong: `chronos doctor` compares this machine's with NAS's"
 
 
 class TooLongLivedError(FireTokenError):
@@ -140,7 +140,7 @@ class NotYetValidError(FireTokenError):
     """The fire token is not valid yet."""
 
     code = "not_yet_valid"
-    default_hint = "compare this machine's clock with NAS's"
+    default_hint = "set the clock that is wrong: `chronos doctor` compares this machine's with NAS's"
 
 
 class AudienceError(FireTokenError):
@@ -201,4 +201,4 @@ class VerifierRefusedError(FireTokenError):
     """The configured verifier refuses the fire token."""
 
     code = "refused_by_verifier"
-    default_hint = "see what trust.verifier names"
+    default_hint = "see why the function that trust.verifier names does"

@@ -64,7 +64,10 @@ def load_verifier(name: str) -> Callable[..., Any]:
     try:
         judge = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"trust.verifier '{name}' cannot be loaded: {error}", hint="check the module path") from error
+        raise ConfigError(
+            f"trust.verifier '{name}' cannot be loaded: {error}",
+            hint="name a module that can be imported: is its folder on PYTHONPATH?",
+        ) from error
     if not callable(judge):
         raise ConfigError(f"trust.verifier '{name}' is not a function", hint="name a function as module:function")
     found: Callable[..., Any] = judge
@@ -91,7 +94,8 @@ def _call(judge: Callable[..., Any], token: str | None, settings: TrustSettings,
     except Exception as error:  # noqa: BLE001 - foreign code: whatever fails in it, nobody judged the token
         # Neither its text nor its traceback goes on: they may hold the token.
         raise KeysUnavailableError(
-            f"trust.verifier '{settings.verifier}' failed with {type(error).__name__}", hint="see what it names"
+            f"trust.verifier '{settings.verifier}' failed with {type(error).__name__}",
+            hint="put the function right that it names",
         ) from None
     if claims is None:
         raise refusals.VerifierRefusedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 
 from tests.conftest import ROOT
@@ -63,8 +64,10 @@ def _values(node):
     if isinstance(node, ast.AnnAssign | ast.Assign):
         targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
         names = {target.id for target in targets if isinstance(target, ast.Name)}
-        if node.value is not None and names & {"hint", "mend", "default_hint", "_HINT", "_PROBE", "INSTALL"}:
-            yield node.value
+        if node.value is not None and names & {"hint", "mend", "default_hint", "_HINT", "_HINTS", "_PROBE", "INSTALL"}:
+            yield from node.value.values if isinstance(node.value, ast.Dict) else [node.value]
+    if isinstance(node, ast.FunctionDef) and re.search("hint|mend", node.name):
+        yield from (one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None)
 
 
 def _choices(value, texts):

@@ -77,6 +77,14 @@ def test_every_error_says_what_to_do():
     assert silent
 
 
+def test_no_error_leaves_what_to_do_to_a_class_that_does_not_know():
+    """These classes have the hint of their family alone, which is to report a fault of ours."""
+    bare = {"UsageError", "JobFailedError", "ForeignHomeError", "TokenError"}
+    assert [str(site) for site in sites() if site.kind in bare and site.hint is None] == []
+    silent = [site for site in sites() if site.kind == "ChronosError" and site.hint is None]
+    assert [site.path for site in silent] == ["cli/error_boundary.py"]
+
+
 def _message_of(kind):
     """The message that a class brings along, or the code that stands for it in the tests."""
     assert kind in family()

@@ -38,11 +38,11 @@ PROBE = ("conformance", "--portal-url", "http://127.0.0.1:9")
 NAS_SPELLINGS = [
     # file, words of the hint, what is wrong, what the hint says to write (None: it would go on for good)
     ("nas_server/cli/__init__.py", "--help`", ("agent", "add"), ("agent", "add", "--help")),
-    ("nas_server/cli/common.py", "see --home and --db, or start `chronos-nas serve`", ("--home", "{none}", "agent", "list"), ("--home", "{home}", "agent", "list")),
+    ("nas_server/cli/common.py", "name it with --home or --db, or start `chronos-nas serve`", ("--home", "{none}", "agent", "list"), ("--home", "{home}", "agent", "list")),
     ("nas_server/cli/completions.py", "there is one for", ("completions", "tcsh"), ("completions", "bash")),
     ("nas_server/cli/conformance.py", "give both, or neither", (*PROBE, "--callback-url", "http://x"), None),
     ("nas_server/cli/conformance.py", "set CHRONOS_NAS_TOKEN, or give --token-file", PROBE, None),
-    ("nas_server/cli/conformance.py", "see --token-file", (*PROBE, "--token-file", "/nowhere"), None),
+    ("nas_server/cli/conformance.py", "name the file that holds it with --token-file", (*PROBE, "--token-file", "/nowhere"), None),
     ("nas_server/cli/conformance.py", "like 127.0.0.1:9000", (*PROBE, "--callback-listen", "x", "--callback-url", "http://x"), None),
     ("nas_server/cli/help.py", "it may be json; without it, a table is shown", ("agent", "list", "-o", "yaml"), ("agent", "list", "-o", "json")),
     ("nas_server/cli/help.py", "--help`", ("agent", "revke"), ("agent", "--help")),
@@ -52,7 +52,7 @@ NAS_SPELLINGS = [
     ("nas_server/cli/serve.py", "begin it with https://", (*SERVE, "--portal-url", "x"), None),
     ("nas_server/cli/serve.py", "an agent answers once the job has started", (*SERVE, "--relay-timeout", "1h"), None),
     ("nas_server/cli/serve.py", "write it like 127.0.0.1:9787", (*SERVE, "--operator-listen", "x"), None),
-    ("nas_server/cli/serve.py", "see --metrics-token-file", (*SERVE, "--metrics-token-file", "/nowhere"), None),
+    ("nas_server/cli/serve.py", "name the file that holds it with --metrics-token-file", (*SERVE, "--metrics-token-file", "/nowhere"), None),
     ("nas_server/cli/serve.py", "write it like 10.0.0.0/8", (*SERVE, "--allow-callback-network", "x"), None),
     ("nas_server/home.py", "an absolute path has four slashes", ("--db", "mysql://x", "agent", "list"), ("--db", "sqlite:///{home}/nas.sqlite", "agent", "list")),
     ("nas_server/keys.py", "see `chronos-nas keys list`", ("keys", "retire", "none"), ("keys", "list")),

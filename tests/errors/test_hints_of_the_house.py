@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections import Counter
@@ -48,22 +49,19 @@ def command_in(line):
 
 @pytest.fixture
 def closed(monkeypatch):
-    """Closes a file to this user, also where that is root; calling what it gives opens it again."""
+    """Closes a file to this user, also where that is root, until its mode lets its owner read."""
 
     def close(path):
         path.chmod(0)
-        if os.geteuid():
-            return lambda: path.chmod(0o600)
-        patch = pytest.MonkeyPatch()
         opened = os.open
 
         def denied(name, *rest, **more):
-            if os.fspath(name) == str(path):
+            if os.fspath(name) in (str(path), path.name) and not path.stat().st_mode & stat.S_IRUSR:
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             return opened(name, *rest, **more)
 
-        patch.setattr(os, "open", denied)
-        return patch.undo
+        if os.geteuid() == 0:
+            monkeypatch.setattr(os, "open", denied)
 
     return close
 
@@ -73,18 +71,18 @@ def closed(monkeypatch):
 def test_a_file_that_is_closed_is_opened(world, closed):
     """The configuration, and the file of the token; or another home is named."""
     config = world.home / "config.yaml"
-    reopened = closed(config)
+    closed(config)
     refused(world("list"), 2, "make it readable for this user, or name another home with --home")
     assert world("--home", world.folder / "other", "list").code == 0
-    reopened()
+    config.chmod(0o600)
     assert world("list").code == 0
     token = world.home / "t"
     token.write_text("x")
-    reopened = closed(token)
+    closed(token)
     tokens = HomeTokens(home=str(world.home), environ={}, token_file=str(token))
     words = f"make it readable for the user with id {os.geteuid()}"
     assert hint_of(lambda: tokens.get(within_s=1)) == words
-    reopened()
+    token.chmod(0o600)
     assert tokens.get(within_s=1) == "x"
 
 
@@ -200,6 +198,84 @@ def test_a_change_that_may_not_last_is_there(world, monkeypatch):
     assert retries() == 4
     assert world("job", "edit", "a", "--retries", "5").code == 0
     assert retries() == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "nothing was changed; free some space on that file system"),
+        (errno.EDQUOT, "nothing was changed; free some space or raise the quota of that user"),
+        (errno.EFBIG, "nothing was changed; raise the file size limit (ulimit -f)"),
+        (errno.EROFS, "nothing was changed; mount it writable or point CHRONOS_HOME at a place that is"),
+        (errno.EACCES, "nothing was changed; run as the owner, or give that user access"),
+        (errno.EIO, "nothing was changed; put the file right"),
+    ],
+)
+@tries("store/disk_errors.py", "nothing was changed; free some space on that file system")
+@tries("store/disk_errors.py", "nothing was changed; free some space or raise the quota of that user")
+@tries("store/disk_errors.py", "nothing was changed; raise the file size limit (ulimit -f")
+@tries("store/disk_errors.py", "nothing was changed; mount it writable or point CHRONOS_HOME at a place that is")
+@tries("store/disk_errors.py", "nothing was changed; run as the owner, or give that user access")
+def test_what_a_disk_refuses_is_done_once_it_takes_it(world, monkeypatch, number, words):
+    """Not a byte of the jobs is another until then."""
+    before = world.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("chronos_cli.store.atomic.os.replace", _machine_says(number))
+        refused(world("job", "edit", "a", "--retries", "4"), 1, words)
+    assert world.path.read_bytes() == before
+    assert world("job", "edit", "a", "--retries", "4").code == 0
+
+
+@tries("store/disk_errors.py", "chmod u+rX")
+@tries("store/disk_errors.py", "move it away: mv")
+@tries("store/disk_errors.py", "bring back what the link")
+def test_what_cannot_be_read_is_read_after_the_command_in_the_hint(world, closed):
+    """A closed file is opened, a folder in its place moved away, and what a link leads to brought back."""
+    before = world.path.read_bytes()
+
+    def follow(words):
+        line = refused(world("list"), 1, words)
+        subprocess.run(
+            ["sh", "-c", line[line.rindex(words.partition(" ")[0] if "mv" not in words else "mv ") :]], check=True
+        )
+
+    closed(world.path)
+    follow("chmod u+rX")
+    assert world("list").code == 0
+    world.path.unlink()
+    world.path.mkdir()
+    follow("move it away: mv ")
+    assert world("list").code == 0
+    cron = world.home / "cron"
+    cron.rename(world.home / "kept")
+    cron.symlink_to(world.home / "gone")
+    refused(world("list"), 1, "bring back what the link")
+    (world.home / "kept").rename(world.home / "gone")
+    world.path.write_bytes(before)
+    assert world("list").code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making another user's files needs root")
+@tries("store/disk_errors.py", "run as the owner, or give that user access")
+def test_jobs_that_another_user_closed_are_read_once_they_let_us(world, closed, monkeypatch):
+    """They are another's, and closed: with access given they are read."""
+    monkeypatch.setenv("CHRONOS_SAFE_HOMES", str(world.home))
+    os.chown(world.path, 65_534, 65_534)
+    closed(world.path)
+    refused(world("list"), 1, "run as the owner, or give that user access")
+    world.path.chmod(0o644)
+    assert world("list").code == 0
+
+
+@tries("operations/evaluate.py", "mend it with `chronos job unlock")
+def test_an_entry_of_open_runs_that_cannot_be_read_is_taken_out(world):
+    """The command in the hint does that, and the job runs."""
+    document = json.loads(world.path.read_text())
+    document["jobs"][0]["chronos"]["open"] = [5]
+    world.path.write_text(json.dumps(document))
+    line = refused(world("run", "a"), 1, "mend it with `chronos job unlock a --yes`")
+    assert world(*command_in(line)).code == 0
+    assert world("run", "a").code == 0
 
 
 @tries("store/split.py", "` brings the jobs into another home; until then fires are put off")

@@ -588,17 +588,20 @@ def test_trust_that_cannot_be_had():
     )
     assert (
         said(lambda: settings(keys="https://x y"))
-        == "the key URL holds blanks or control characters: check nas_jwks_url"
+        == "the key URL holds blanks or control characters: set cron.chronos.nas_jwks_url without them"
     )
     assert said(lambda: settings(keys="https://a@x")).startswith("the key URL holds credentials: keys are public")
     assert said(lambda: settings(max_age_s=-1)) == "max_age_s is -1: write a number of seconds, not negative"
     line = said(lambda: load_verifier("nowhere:x"))
-    assert line == "trust.verifier 'nowhere:x' cannot be loaded: No module named 'nowhere': check the module path"
+    assert (
+        line
+        == "trust.verifier 'nowhere:x' cannot be loaded: No module named 'nowhere': name a module that can be imported: is its folder on PYTHONPATH?"
+    )
     assert "is not a function: name a function as module:function" in said(
         lambda: load_verifier(f"{here}:NOT_CALLABLE")
     )
     line = said(lambda: call_verifier(TOKEN, settings(verifier=f"{here}:fails")))
-    assert line == f"trust.verifier '{here}:fails' failed with ZeroDivisionError: see what it names"
+    assert line == f"trust.verifier '{here}:fails' failed with ZeroDivisionError: put the function right that it names"
     line = said(lambda: call_verifier(TOKEN, settings(verifier=f"{here}:mumbles")))
     assert f"trust.verifier '{here}:mumbles' returned a int, not claims: " in line
     assert said(lambda: static_keys("{}", "RS256", None)).startswith("the configured key cannot be used: ")
@@ -618,7 +621,7 @@ NAS_COMMANDS = [
     (("keys", "rotate", "--alg", "HS256"), 2, "--alg HS256 is unknown: "),
     (("dead", "show", "none"), 5, "nothing dead is named none: see `chronos-nas dead list`"),
     (("--db", "mysql://x", "agent", "list"), 2, "--db must be sqlite:///PATH or postgresql://...: an absolute path"),
-    (("--home", "/nowhere", "agent", "list"), 2, "there is no database /nowhere/nas.sqlite: see --home and --db, or start"),
+    (("--home", "/nowhere", "agent", "list"), 2, "there is no database /nowhere/nas.sqlite: name it with --home or --db, or start"),
     (("--home", "/dev/null/x", "agent", "add", "a"), 2, "cannot use "),
     (("serve", "--role", "king"), 2, "--role king is unknown: choose web, worker or both"),
     (("serve", "--role", "web"), 2, "--role web needs PostgreSQL: one process serves a SQLite file"),
@@ -689,7 +692,9 @@ def test_a_database_that_cannot_be_used(tmp_path):
     """One that is no database, that is gone, or closed."""
     (tmp_path / "x").write_text("no database, but long enough to be looked at as one" * 40)
     line = said(SqliteBackend(tmp_path / "x").prepare)
-    assert line.startswith(f"cannot use the database {tmp_path}/x: file is not a database: see --db and --home")
+    assert line.startswith(
+        f"cannot use the database {tmp_path}/x: file is not a database: name another with --db or --home, or move that file away"
+    )
     backend = SqliteBackend(tmp_path / "y")
     backend.prepare()
     line = said(lambda: backend.read(lambda session: session.all("SELECT * FROM absent")))

@@ -202,7 +202,10 @@ def test_labels_are_escaped_and_bounded():
     [
         (("--operator-listen", "9787"), "--operator-listen 9787 is no HOST:PORT: write it like 127.0.0.1:9787"),
         (("--metrics-token-file", "/nowhere"), "cannot read the token /nowhere: "),
-        (("--metrics-token-file", "/dev/null"), "the token /dev/null is empty: see --metrics-token-file"),
+        (
+            ("--metrics-token-file", "/dev/null"),
+            "the token /dev/null is empty: name the file that holds it with --metrics-token-file",
+        ),
     ],
 )
 def test_what_operators_say_wrongly_is_one_line(tmp_path, flags, said):

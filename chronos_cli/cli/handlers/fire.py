@@ -110,7 +110,9 @@ def _token(invocation: Invocation, token: str | None, token_file: str | None) ->
             with open(token_file, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - pathlib is not loaded yet
                 return file.read(_MAX_TOKEN_CHARS).strip()
         except OSError as error:
-            raise UsageError(f"{token_file} cannot be read: {error.strerror}", hint="check --token-file") from error
+            raise UsageError(
+                f"{token_file} cannot be read: {error.strerror}", hint="name a file that can be read with --token-file"
+            ) from error
     found = invocation.secrets.get("CHRONOS_FIRE_TOKEN", "").strip()
     if not found:
         raise UsageError("no fire token is given", hint="use --token -, --token-file or $CHRONOS_FIRE_TOKEN")

@@ -56,7 +56,9 @@ def _read(place: str) -> str:
                 data = file.read(_MOST_INPUT + 1)
         text = data.decode()
     except OSError as error:
-        raise UsageError(f"{place} cannot be read: {error.strerror}", hint="check --input") from error
+        raise UsageError(
+            f"{place} cannot be read: {error.strerror}", hint="name a file that can be read with --input"
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{place} is no UTF-8 text", hint="have the job read the file itself") from error
     if len(data) > _MOST_INPUT:

@@ -116,6 +116,6 @@ def existing(home: NasHome) -> NasHome:
     """The home, if anything was ever kept in it. Raises ConfigError."""
     if not home.postgres and not home.sqlite_path.exists():
         raise ConfigError(
-            f"there is no database {home.sqlite_path}", hint="see --home and --db, or start `chronos-nas serve`"
+            f"there is no database {home.sqlite_path}", hint="name it with --home or --db, or start `chronos-nas serve`"
         )
     return home

@@ -79,4 +79,6 @@ def _token(token: str | None, path: Path | None) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the token file {path}: {error}", hint="see --token-file") from error
+        raise ConfigError(
+            f"cannot read the token file {path}: {error}", hint="name the file that holds it with --token-file"
+        ) from error

@@ -134,7 +134,9 @@ def _metrics_token(path: Path | None) -> str | None:
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the token {path}: {error}", hint="see --metrics-token-file") from error
+        raise ConfigError(
+            f"cannot read the token {path}: {error}", hint="name the file that holds it with --metrics-token-file"
+        ) from error
     if not token:
-        raise ConfigError(f"the token {path} is empty", hint="see --metrics-token-file")
+        raise ConfigError(f"the token {path} is empty", hint="name the file that holds it with --metrics-token-file")
     return token

@@ -87,7 +87,10 @@ class SqliteBackend(Backend):
                 connection.execute(begin)
                 return work(SqliteSession(connection))
         except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"cannot use the database {self.path}: {error}", hint="see --db and --home") from error
+            raise ConfigError(
+                f"cannot use the database {self.path}: {error}",
+                hint="name another with --db or --home, or move that file away",
+            ) from error
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction, shared with what else is waiting."""
