@@ -29,7 +29,7 @@ def first_valid(wall: datetime, zone: tzinfo) -> datetime:
     """
     aware = wall.replace(tzinfo=zone, fold=0)
     instant = aware.astimezone(UTC)
-    if instant.astimezone(zone).replace(tzinfo=None) == wall.replace(fold=0):
+    if instant.astimezone(zone).replace(tzinfo=None) == wall:
         return instant
     # In the gap both readings lie on either side of the transition: walk the shorter way, by halving.
     before, after = sorted((instant, wall.replace(tzinfo=zone, fold=1).astimezone(UTC)))

@@ -188,7 +188,7 @@ def passes(item: Any, following: Any) -> bool:
 
 def _pairs(items: Mapping[str, Any], names: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     """Each test with the one after it."""
-    return {name: (items[name], items[after] if after else None) for name, after in zip(names, [*names[1:], None], strict=True)}  # fmt: skip
+    return {name: (items[name], items[after] if after else None) for name, after in zip(names, [*names, None][1:], strict=True)}  # fmt: skip
 
 
 def noticed(items: Mapping[str, Any], tests: Mapping[str, float], *, simulates: bool, thorough: bool) -> str | None:

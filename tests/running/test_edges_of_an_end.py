@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import contextlib
+import json
+from datetime import UTC, timedelta
 from types import SimpleNamespace
 
 import pytest
 
+from chronos_cli.core.job import HomeDefaults
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
-from chronos_cli.errors import TemporaryError
+from chronos_cli.errors import TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.firing import run, run_row
+from chronos_cli.operations.firing import run, run_end, run_row
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
 from tests.running.test_end_rules import ENTRY, JOB, RECORD, Hold, T
 
@@ -130,3 +133,143 @@ def test_others_swaps_are_looked_at_at_once_and_waited_for_while_an_answer_is_lo
     store.stored = row_of("j", ENTRY, JOB.policy)
     assert marking(store).won() is not None
     assert (store.writes, store.waits) == (4, [0, 1, 2])
+
+
+class Ledger(Store):
+    """A store that has a record of the jobs, and what has become of a row that was just made."""
+
+    def __init__(self, entries=None, stands=RUNNING):
+        super().__init__()
+        self.stored, self.deleted = stands, []
+        record = {"id": "j", "chronos": {"open": [entry.to_record() for entry in entries or ()]}}
+        self.jobs = None if entries is None else SimpleNamespace(data=json.dumps({"jobs": [record]}).encode())
+
+    def read(self, key):
+        assert key == "cron/jobs.json"
+        return self.jobs
+
+    def exclusive(self):
+        return contextlib.nullcontext()
+
+    def delete(self, key):
+        self.deleted.append(key)
+
+
+MADE = SimpleNamespace(value=RUNNING, version="1")
+OTHERS = replace(RUNNING, owner={"token": "another"})
+KEY = f"cron/runs/j/{ENTRY.run}.json"
+
+
+@pytest.mark.parametrize(
+    ("entries", "stands", "won", "deleted"),
+    [((ENTRY,), RUNNING, True, []), ((), RUNNING, False, [KEY]), (None, RUNNING, False, [KEY]), ((), OTHERS, False, []),
+     ((), None, False, [])],
+)  # fmt: skip
+def test_a_row_that_was_made_for_a_run_that_is_over_goes_again(entries, stands, won, deleted):
+    """Only as long as it is ours: what somebody has settled since stays."""
+    ledger = Ledger(entries, stands)
+    assert (marking(ledger)._if_in_hand(MADE) is MADE) is won
+    assert ledger.deleted == deleted
+
+
+def test_a_row_that_rotted_where_there_are_no_jobs_any_more_is_over():
+    """Nobody tries that run again."""
+    torn = UnreadableError("torn", hint="", key=KEY, data=b"torn", version="7")
+    ledger = Ledger()
+    ledger.errors, ledger.set_aside = [VersionConflict()], lambda error: None
+
+    def rotten(*_):
+        raise torn
+
+    ledger.row = rotten
+    begun_run = SimpleNamespace(row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, held=Hold())
+    failed = RunResult(state=RunState.FAILED, finished_at=T)
+    recording = run_row._Recording(ledger.ctx, begun_run, failed)
+    assert recording.once(last=False) is None
+    assert recording.once(last=False).state is RunState.FAILED
+
+
+def beginning(monkeypatch, hold, *, budget_s=None, lease=timedelta(hours=1)):
+    """Begin a run whose lock is `hold`, and whose lease ends then."""
+    row = replace(RUNNING, lease_ends_at=T + lease)
+    monkeypatch.setattr(run, "mark_running", lambda *_: SimpleNamespace(value=row, version="1"))
+    processes = SimpleNamespace(hold=lambda _: hold, elapsed=lambda _: None)
+    home = HomeDefaults(zone=UTC, zone_name="UTC")
+    ctx = SimpleNamespace(home=home, clock=lambda: T, checkpoint=lambda _: None, budget_s=budget_s, processes=processes)
+    return run.begin(ctx, TICKET)
+
+
+class Beginning(Hold):
+    """A lock under which a process begins, or does not."""
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.begins, self.began = error, []
+
+    def begin(self, **how):
+        self.began.append(how)
+        if self.begins is not None:
+            raise self.begins
+        return "attempt"
+
+
+def test_a_process_has_the_time_that_its_lease_leaves(monkeypatch):
+    """Where a platform stops every clock but the wall's, it is told when that is over."""
+    hold = Beginning()
+    assert beginning(monkeypatch, hold).attempt == "attempt"
+    beginning(monkeypatch, hold, budget_s=60.0)
+    assert hold.began == [
+        {"lease_ends_at": None, "timeout_s": 3540.0}, {"lease_ends_at": T + timedelta(hours=1), "timeout_s": 3540.0}
+    ]  # fmt: skip
+    late = beginning(monkeypatch, hold, lease=timedelta(seconds=60))
+    assert (late.attempt, late.failure) == (None, "it was suspended past its time before it could start")
+
+
+def test_what_breaks_in_on_a_begin_leaves_the_lock_to_say_whether_the_job_was_begun(monkeypatch):
+    """A process that cannot be started is a run that failed, and its lock is held on."""
+    broken = Beginning(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        beginning(monkeypatch, broken)
+    assert broken.kept == [True]
+    for error, why in ((TemporaryError("no room"), "no room"), (FileNotFoundError(2, "no such file"), "no such file")):
+        failed = Beginning(error)
+        begun_run = beginning(monkeypatch, failed)
+        assert (begun_run.attempt, why in begun_run.failure, failed.kept) == (None, True, [])
+
+
+def test_output_that_cannot_be_kept_is_said_in_the_row():
+    """As well as that can be done: a row that somebody has changed since stays as it is."""
+    ended = concluded(RUNNING, replace(RESULT, reason="it is done"), retries=0)
+    written = []
+    for stored, said in ((ended, True), (replace(ended, reason="other"), False), (None, False)):
+        store = Store()
+        store.stored = stored
+        store.replace_row = lambda row, version: written.append(row)
+
+        def keep_output():
+            raise TemporaryError("the bucket is closed")
+
+        row = run._with_output(store.ctx, ended, SimpleNamespace(keep_output=keep_output))
+        assert (row.reason == "it is done; its output could not be kept: the bucket is closed") is said
+        assert len(store.waits) == 3
+    assert len(written) == 1
+    kept = SimpleNamespace(keep_output=lambda: None)
+    assert run._with_output(Store().ctx, ended, kept) is ended
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_one_of_several_runs_arms_its_job_once_nothing_of_it_goes(follows, monkeypatch):
+    """And its row is what whoever waits for it is told."""
+    row, behind, told = SimpleNamespace(job_id="j"), SimpleNamespace(), []
+    monkeypatch.setattr(run_end, "finish", lambda *_, waited_for: row)
+    monkeypatch.setattr(run_end, "_note", lambda *_: told.append("noted"))
+    looked = SimpleNamespace(decision=SimpleNamespace(wake="a wake"))
+    monkeypatch.setattr(run_end, "_look_after", lambda *_: looked)
+    monkeypatch.setattr(run_end, "_begin_each", lambda *_: [behind] if follows else [])
+    monkeypatch.setattr(run_end, "_arm", lambda _, job_id, wake: told.append((job_id, wake)))
+    monkeypatch.setattr(run_end, "_prune", lambda *_: told.append("pruned"))
+    going = []
+    ctx = SimpleNamespace(send_alerts=lambda: told.append("alerts"))
+    assert run_end.end_and_begin(ctx, None, going) is row
+    assert going == ([behind] if follows else [])
+    assert told == ["noted", *([] if follows else [("j", "a wake")]), "alerts", "pruned"]
