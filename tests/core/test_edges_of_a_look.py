@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.core.claim import right_cursor
-from chronos_cli.core.clock import displaced
+from chronos_cli.core.clock import Trust, displaced, doubt_about
 from chronos_cli.core.decision import FireRequest, Liveness, Outcome, Purpose, Trigger
-from chronos_cli.core.job import Policy, jitter_of
-from chronos_cli.core.row import RunState, over, row_of
+from chronos_cli.core.job import OnCrash, Policy, jitter_of, parse_job
+from chronos_cli.core.row import MAX_RERUNS, RunState, died, is_output_of, output_of, over, row_of
 from chronos_cli.frozen import replace
-from tests.core.making import T, at, entry, job, look, relay
+from tests.core.making import HOME, T, at, entry, job, look, record, relay
 
 NEXT = at(300)
 RECONCILE = FireRequest(via=Trigger.RECONCILE, token="r")
@@ -268,3 +268,87 @@ def test_only_where_the_job_says_so_is_a_run_asked_to_end_for_the_one_behind_it(
     assert (decision.replaced, decision.starts) == ((running,) if ends else (), ())
     alone = replace(found, open=found.open[:1])
     assert look(alone, FireRequest(via=Trigger.TICK, token="t"), now=at(61), rows=rows).replaced == ()
+
+
+@pytest.mark.parametrize(
+    ("not_before", "starts"),
+    [(None, True), (at(9), True), (at(10), True), (at(10.1), False), (at(7_210), False), (at(7_211), True)],
+)
+def test_a_retry_starts_when_its_time_has_come_or_was_never_meant(not_before, starts):
+    """One further off than any is was put there by a clock that was ahead."""
+    found = in_hand()
+    row = retrying(found, not_before)
+    decision = look(found, FireRequest(via=Trigger.TICK, token="t"), now=at(10), rows={row.run_id: row})
+    assert [start.attempt for start in decision.starts] == ([2] if starts else [])
+
+
+def test_what_a_claim_passed_over_ends_no_retry_of_a_run_that_was_claimed_with_it():
+    """Only an occurrence that came after the claim does; a person's run goes on being tried."""
+    tick = FireRequest(via=Trigger.TICK, token="t")
+    for through, claimed_at, ends in ((at(300), at(-10), True), (at(300), at(300), False), (T, at(-10), False)):
+        ours = {"claimed_through": through.isoformat(), "open": [entry(T) | {"claimed_at": claimed_at.isoformat()}]}
+        found = job(next_run_at=at(600).isoformat(), ours=ours)
+        row = retrying(found, at(9))
+        decision = look(found, tick, now=at(310), rows={row.run_id: row})
+        assert [settled.state for settled in decision.settle] == ([RunState.FAILED] if ends else [])
+    ours = {"claimed_through": at(300).isoformat(), "open": [entry(None, run="manual-20261120T115000Z-x")]}
+    manual = job(next_run_at=at(600).isoformat(), ours=ours)
+    row = retrying(manual, at(9))
+    assert look(manual, tick, now=at(310), rows={row.run_id: row}).settle == ()
+
+
+def test_a_run_that_died_is_the_next_attempt():
+    """As often as its job may be run again after a crash."""
+    row = replace(row_of("j", in_hand().open[0], Policy()), state=RunState.RUNNING, started_at=T)
+    policy = Policy(on_crash=OnCrash.RERUN)
+    again = died(row, now=at(5), policy=policy, reason="gone")
+    assert (again.state, again.attempt, again.reruns, again.not_before) == (RunState.ACCEPTED, 2, 1, at(5))
+    for reruns, state in ((MAX_RERUNS - 1, RunState.ACCEPTED), (MAX_RERUNS, RunState.LOST)):
+        assert died(replace(row, reruns=reruns), now=at(5), policy=policy, reason="gone").state is state
+    assert died(row, now=at(5), policy=Policy(), reason="gone").state is RunState.LOST
+
+
+def test_only_outputs_of_a_runs_own_attempts_are_its_own():
+    """A row is data that others may have written."""
+    first = output_of("j", "r", 1)
+    assert (first, output_of("j", "r", 2)) == ("cron/output/j/r.log", "cron/output/j/r.2.log")
+    own = [key for key in (first, output_of("j", "r", 12)) if is_output_of(key, "j", "r")]
+    assert len(own) == 2
+    for key in (
+        "cron/output/j/r.02.log",
+        "cron/output/j/r.1.log",
+        "cron/output/k/r.log",
+        "cron/output/j/r.x.log",
+        7,
+        None,
+        "2",
+    ):
+        assert not is_output_of(key, "j", "r")
+
+
+def test_what_is_put_right_after_a_clock_ahead_stands_where_its_schedule_gives_it():
+    """One that had to pass over rows says so, lest it be taken for ahead again."""
+    confirmed = {"trust": Trust.CONFIRMED, "now": at(1)}
+    ahead = job(next_run_at=at(86_400 * 900).isoformat(), ours={"claimed_through": at(86_400 * 899).isoformat()})
+    plain = look(ahead, RECONCILE, ahead=frozenset(), **confirmed).record
+    assert (plain["next_run_at"], plain["chronos"].get("aligned")) == (NEXT.isoformat(), None)
+    passed = look(ahead, RECONCILE, ahead=frozenset({NEXT}), **confirmed).record
+    assert (passed["next_run_at"], passed["chronos"]["aligned"]) == (at(600).isoformat(),) * 2
+    assert look(ahead, RECONCILE, ahead=frozenset(), trust=Trust.UNHEARD, now=at(1)).record is None
+
+
+def test_a_doubt_about_the_zone_is_one_of_paused_jobs_alone_and_where_it_is_asked_for():
+    """Nothing else tells when such a job comes due next."""
+    foreign = record(
+        schedule={"kind": "cron", "expr": "0 9 * * *"}, state="paused", next_run_at="2026-11-29T09:00:00+06:00"
+    )
+    del foreign["chronos"]
+    found = parse_job(foreign, HOME)
+    assert doubt_about(found, T, paused=True).code == "displaced"
+    assert doubt_about(found, T) is None
+    assert doubt_about(parse_job(foreign | {"state": "completed"}, HOME), T, paused=True) is None
+    last = foreign | {"next_run_at": None, "last_run_at": "2026-11-19T09:00:00+06:00"}
+    assert "last_run_at says" in doubt_about(parse_job(last, HOME), T, paused=True).text
+    for change in ({"next_run_at": "2026-11-29T09:00:00+00:00"}, {"next_run_at": "2026-11-29T09:00:00"}, {"next_run_at": None},
+                   {"tz": "UTC"}, {"chronos": {}}, {"schedule": {"kind": "interval", "minutes": 5}}):  # fmt: skip
+        assert doubt_about(parse_job(foreign | change, HOME), T, paused=True) is None

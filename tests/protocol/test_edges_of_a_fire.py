@@ -11,11 +11,13 @@ from chronos_cli.contract import KEEP
 from chronos_cli.core.decision import Decision, Outcome
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
-from chronos_cli.errors import ExitCode
+from chronos_cli.errors import DocumentError, ExitCode, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm
 from chronos_cli.operations.arming import slot_memory
-from chronos_cli.operations.firing import after_answer, fire
+from chronos_cli.operations.firing import after_answer, answering, fire
+from chronos_cli.operations.firing.answering import Door
+from chronos_cli.operations.firing.probe import PROBE_ID
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, SECOND, WAKE, ListingNas, context, noted, relay, stored
 
 CLAIMED = Decision(outcome=Outcome.CLAIMED, wake=replace(WAKE, at=NOW + 2 * HOUR))
@@ -133,3 +135,105 @@ def test_what_somebody_sends_meanwhile_is_his_to_see_to(monkeypatch):
     assert (sending.look(), sending.armed) == (False, [])
     confirmed = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": NOW - timedelta(seconds=1)}))
     assert (confirmed.look(), len(confirmed.armed)) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("by_answer", "door", "said"), [(True, Door(), KEEP), (False, Door(), None), (True, None, None)]
+)
+def test_a_probe_leaves_what_nas_holds_where_its_answer_could_carry_a_wake(by_answer, door, said):
+    """It is no job: nothing is settled, run or armed."""
+    report = fire.fire(
+        context(), PROBE_ID, fire_at=NOW, delivery="d", launcher=None, by_answer=by_answer, door=door
+    )  # fmt: skip
+    assert (report.outcome, report.next, report.http_status) == (Outcome.PROBE, said, 200)
+
+
+def report_of(outcome=Outcome.CLAIMED, status=202):
+    return fire.FireReport(job_id="j", outcome=outcome, http_status=status, exit_code=ExitCode.OK)
+
+
+@pytest.mark.parametrize("error", [TemporaryError("no room"), OSError("no room")])
+def test_a_run_that_cannot_be_started_is_said_on_the_job_and_asked_for_again(error):
+    """By 503, after half a minute; the job says so until it runs."""
+    ctx = context(ARMED)
+    report = fire._not_started(ctx, report_of(), error)
+    assert (report.http_status, report.exit_code, report.retry_after) == (503, ExitCode.TEMPORARY, fire.RETRY_AFTER_S)
+    assert report.reason == "no runner could be started: no room"
+    assert stored(ctx).last_fire_error == {"at": NOW.isoformat(), "detail": "no room"}
+
+
+def test_an_arm_that_cannot_be_read_after_a_runs_end_has_nas_come_again(monkeypatch):
+    """What it holds is not known."""
+    monkeypatch.setattr(fire, "present_wake", lambda *_: WAKE)
+    ctx = context()
+
+    def closed(job_id):
+        raise DocumentError("closed to us", hint="open it")
+
+    ctx.repository.arm = closed
+    assert "closed to us" in fire._unarmed_since(ctx, report_of())
+    run = SimpleNamespace(first_of=lambda going: going[0], wait=lambda: SimpleNamespace(state=RunState.OK))
+    ended = fire._ended(ctx, report_of(), [run])
+    assert (ended.http_status, ended.retry_after) == (503, fire.RETRY_AFTER_S)
+
+
+@pytest.mark.parametrize(
+    ("states", "status", "code"),
+    [([RunState.OK], 200, ExitCode.OK), ([RunState.FAILED], 200, ExitCode.JOB_FAILED), ([RunState.RUNNING], 200, ExitCode.OK),
+     ([RunState.OK, RunState.LOST], 200, ExitCode.JOB_FAILED), ([], 202, ExitCode.OK)],
+)  # fmt: skip
+def test_what_is_waited_for_decides_the_answer(states, status, code):
+    """A run that is over was claimed and done; one that nobody waits for was accepted."""
+    ctx = context()
+    ctx.wire = None
+    runs = [
+        SimpleNamespace(first_of=lambda going: going[0], wait=lambda state=state: SimpleNamespace(state=state))
+        for state in states
+    ]
+    ended = fire._ended(ctx, report_of(), runs)
+    assert (ended.http_status, ended.exit_code) == (status, code)
+    early = fire._ended(ctx, report_of(Outcome.EARLY, 503), runs)
+    assert early.http_status == 503
+
+
+def test_a_run_whose_end_is_not_on_record_has_nas_come_again():
+    """That fire settles it."""
+
+    def fails():
+        raise TemporaryError("the disk is full")
+
+    ended = fire._ended(context(), report_of(), [SimpleNamespace(first_of=lambda going: going[0], wait=fails)])
+    assert (ended.http_status, ended.retry_after, ended.reason) == (503, fire.RETRY_AFTER_S, "the disk is full")
+
+
+@pytest.mark.parametrize(("keeps", "delivered", "missed"), [(True, slot_memory.ENOUGH, None), (False, 0, NOW)])
+def test_a_probe_teaches_what_an_answer_does_to_the_slot(keeps, delivered, missed):
+    """Where there is a NAS; what jobs have shown of it already stays."""
+    ctx = context()
+    slot_memory.note_answers(ctx, ctx.wire, taken=True)
+    slot_memory.note_probed(ctx, keeps=keeps)
+    memory = slot_memory.recall(ctx)
+    assert (memory.delivered, memory.missed_at, memory.answers) == (delivered, missed, True)
+    shown = ctx.repository.read(slot_memory.MEMORY_KEY)
+    if keeps:
+        ctx.clock = lambda: NOW + HOUR
+        slot_memory.note_probed(ctx, keeps=True)
+        assert ctx.repository.read(slot_memory.MEMORY_KEY) == shown
+    ctx = context()
+    ctx.wire = None
+    slot_memory.note_probed(ctx, keeps=keeps)
+    assert slot_memory.recall(ctx) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "armed"),
+    [({}, True), ({"callback_url": "https://old"}, False), ({"state": ArmState.UNCONFIRMED}, False)],
+)
+def test_what_a_runs_end_has_armed_is_carried_only_where_nas_holds_it_for_us(change, armed, monkeypatch):
+    """Else it is sent again."""
+    ctx, called = context(replace(ARMED, generation=9, **change)), []
+    monkeypatch.setattr(answering, "present_wake", lambda *_: WAKE)
+    monkeypatch.setattr(answering, "answer_with", lambda *_, armed: called.append(armed) or ARMED)
+    report = replace(report_of(status=200), arm=ARMED, runs=(ARMED,), next={"fire_at": "x"})
+    answering.carried_to_the_end(ctx, report, relay(NOW), Door(within_s=60.0))
+    assert called == [armed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import timedelta
 from types import SimpleNamespace
@@ -9,19 +10,22 @@ from types import SimpleNamespace
 import pytest
 
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.decision import Decision, Outcome
-from chronos_cli.core.plan import Action
-from chronos_cli.errors import HeldError
+from chronos_cli.core.decision import Decision, Outcome, Purpose
+from chronos_cli.core.plan import Action, ArmState
+from chronos_cli.errors import DocumentError, HeldError, NasRejectedError, TemporaryError
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import Arm, ArmList
+from chronos_cli.nas_client.interface import Arm, ArmList, CallResult
+from chronos_cli.operations import witness
+from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile
+from chronos_cli.operations.arming.arm import STALE_GENERATION
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.evaluate import Evaluation
 from chronos_cli.operations.firing import tick
 from chronos_cli.store.repository import STOP_KEY
-from tests.core.making import T, at, job, record
+from tests.core.making import T, at, entry, job, record
 from tests.faults.world import World
-from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context
+from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, stored
 from tests.protocol.test_rules_of_looks import home
 
 IDLE = Evaluation(decision=Decision(outcome=Outcome.IDLE), job=None)
@@ -132,3 +136,210 @@ def test_a_timer_of_a_job_that_two_homes_have_is_this_ones_unless_they_share_its
     ctx = replace(world.context(), elsewhere=lambda: fleet)
     plan = reconcile.reconcile(ctx, dry_run=True).plan
     assert {step.job_id: step.action for step in plan.steps} == {"a": action, "x": Action.KEEP}
+
+
+CURSOR_ARM = replace(ARMED, wake=T, fire_at=T, keys={T: "cursor"})
+
+
+@pytest.mark.parametrize(
+    ("documents", "seconds", "change", "left"),
+    [
+        ([CURSOR_ARM], 0, {}, True), ([CURSOR_ARM], 29.9, {}, True), ([CURSOR_ARM], 30, {}, False), ([], 0, {}, False),
+        ([replace(CURSOR_ARM, state=ArmState.UNCONFIRMED)], 0, {}, False), ([CURSOR_ARM], 0, {"next_run_at": None}, False),
+        ([CURSOR_ARM], 0, {"ours": {"open": [entry(at(-300))]}}, False),
+    ],
+)  # fmt: skip
+def test_what_nas_has_confirmed_to_hold_is_left_to_it_for_some_seconds(documents, seconds, change, left):
+    """Not a run in hand, which nobody else may settle; nor what cannot be read."""
+    ctx = context(*documents, now=at(seconds))
+    assert tick._left_to_nas(ctx, job(**change), 30.0) is left
+    ctx.repository.arm = lambda _: raised(DocumentError("closed"))
+    assert tick._left_to_nas(ctx, job(**change), 30.0) is False
+    ctx.wire = None
+    assert tick._left_to_nas(ctx, job(**change), 30.0) is False
+
+
+def raised(error):
+    raise error
+
+
+def test_only_a_job_in_force_or_with_a_run_in_hand_is_due():
+    """Whatever its next time says."""
+    off = {"state": "paused"}
+    assert [tick.is_due(found, at(1)) for found in (job(), job(**off), job(ours={"open": [entry(T)]}, **off))] == [
+        True,
+        False,
+        True,
+    ]
+    assert not tick.is_due(job(), at(-1))
+
+
+def test_a_job_that_only_an_unheard_clock_calls_late_says_how_late():
+    """In whole days; one without a next time is no day late."""
+    late = job(next_run_at=(T - timedelta(days=3, hours=2)).isoformat())
+    assert "it is 3 days late" in tick._unconfirmed(late, T).message
+    assert "it is 0 days late" in tick._unconfirmed(job(next_run_at=None), T).message
+    assert [tick._is_doubtful(late, T, trust) for trust in (Trust.UNHEARD, Trust.ALONE)] == [True, False]
+    assert not tick._is_doubtful(job(next_run_at=None), T, Trust.UNHEARD)
+    assert not tick._is_doubtful(job(state="paused", next_run_at=late.cursor.isoformat()), T, Trust.UNHEARD)
+
+
+def test_a_tick_arms_only_where_there_is_a_nas_and_something_to_come(monkeypatch):
+    """What NAS cannot be told is said of that job alone."""
+    armed = []
+    monkeypatch.setattr(tick, "rearm", lambda _, job_id, wake: armed.append((job_id, wake)))
+    looked = Evaluation(decision=Decision(outcome=Outcome.IDLE, wake=WAKE), job=None)
+    assert tick._rearm(SimpleNamespace(wire=None), "j", looked) == {}
+    assert tick._rearm(SimpleNamespace(wire=1), "j", IDLE) == {}
+    assert armed == []
+    assert tick._rearm(SimpleNamespace(wire=1), "j", looked) == {}
+    assert armed == [("j", WAKE)]
+    silent = TemporaryError("it does not answer")
+    monkeypatch.setattr(tick, "rearm", lambda *_: raised(silent))
+    assert tick._rearm(SimpleNamespace(wire=1), "j", looked) == {"j": silent}
+
+
+def test_a_witness_is_needed_where_it_decides_what_is_settled():
+    """A single job's change asks for it as well where its next time is past."""
+    late = job(next_run_at=(T - timedelta(days=3)).isoformat(), policy={"grace": 60})
+    assert [witness.needs_witness(found, T) for found in (job(), late)] == [False, True]
+    assert not witness.needs_witness(job(state="paused", next_run_at=late.cursor.isoformat()), T)
+    going = job(ours={"open": [entry(T)]}, policy={"timeout": 60})
+    assert [witness.needs_witness(going, at(seconds)) for seconds in (110, 110.1)] == [False, True]
+    assert [witness._is_passed(job(), at(seconds)) for seconds in (-1, 0, 1)] == [False, True, True]
+    assert witness._is_passed(job(state="paused"), T)
+    assert not witness._is_passed(job(next_run_at=None), T)
+    assert not witness._is_passed(job(state="completed"), T)
+
+
+def test_the_jobs_of_a_store_that_can_be_read_are_looked_at(monkeypatch):
+    """All of them, or those that are asked for."""
+    ctx = home(record(), record() | {"id": "k"}, {"id": "torn", "schedule": 7}, "no record")
+    assert [found.id for found in witness.stored_jobs(ctx)] == ["j", "k"]
+    assert [found.id for found in witness.stored_jobs(ctx, {"k", "gone"})] == ["k"]
+
+
+@pytest.mark.parametrize(("said", "trust"), [(T, Trust.CONFIRMED), (None, Trust.UNHEARD)])
+def test_nas_is_asked_for_its_clock_by_a_list(said, trust):
+    """Where it cannot be had, nothing is known of ours."""
+    told = SimpleNamespace(
+        heard=lambda witness: SimpleNamespace(trust=Trust.CONFIRMED, witness=witness), trust=Trust.UNHEARD
+    )
+    nas = SimpleNamespace(list=lambda: ArmList(arms=(), server_time=said))
+    told.wire = SimpleNamespace(connect=lambda _: contextlib.nullcontext(nas))
+    assert witness.hear(told).trust is trust
+    told.wire = SimpleNamespace(connect=lambda _: raised(TemporaryError("it does not answer")))
+    assert witness.hear(told) is told
+    told.wire = None
+    assert witness.hear(told) is told
+
+
+def test_a_reconcile_of_some_jobs_leaves_the_timers_of_the_others(tmp_path):
+    """Whatever NAS holds for them."""
+    world = World(tmp_path, job_ids=("a", "b"))
+    Listing(world, a=[world.cursor("a") + 5 * HOUR], b=[world.cursor("b") + 5 * HOUR], x=[world.cursor("a")])
+    plan = reconcile.reconcile(world.context(), only=["a"], dry_run=True).plan
+    assert {step.job_id: step.action for step in plan.steps} == {"a": Action.MOVE}
+
+
+def test_what_nas_shows_as_held_is_confirmed_though_its_answer_was_lost(tmp_path):
+    """With the name that NAS has for it."""
+    world = World(tmp_path, job_ids=("a",))
+    reconcile.reconcile(world.context())
+    repository = world.context().repository
+    repository.change_arm("a", lambda document: replace(document, state=ArmState.UNCONFIRMED, schedule_id=None))
+    reconcile.reconcile(world.context())
+    found = repository.arm("a").value
+    assert (found.state, found.schedule_id) == (ArmState.CONFIRMED, "1")
+
+
+@pytest.mark.parametrize(
+    ("change", "wake", "now", "may"),
+    [
+        ({}, WAKE, 0, True), ({}, WAKE, 59, True), ({}, WAKE, 60, False), ({}, WAKE, -1, False),
+        ({}, replace(WAKE, at=WAKE.at + timedelta(seconds=2)), 0, False), ({}, replace(WAKE, at=WAKE.at + timedelta(seconds=1)), 0, True),
+        ({"purpose": "retry"}, WAKE, 0, False), ({"wake": None}, WAKE, 0, False), ({}, replace(WAKE, purpose=Purpose.RETRY), 0, False),
+    ],
+)  # fmt: skip
+def test_what_was_sent_with_a_tolerance_may_come_until_that_is_over(change, wake, now, may):
+    """A cursor alone, and one that is due."""
+    document = replace(ARMED, tolerance=60, **change)
+    assert reconcile._may_still_come(document, wake, WAKE.at + timedelta(seconds=now)) is may
+
+
+class Dropping:
+    """A NAS whose cancels fail in turn, and that notes their generations."""
+
+    def __init__(self, *errors):
+        self.errors, self.cancelled = list(errors), []
+
+    def cancel(self, job_id, generation=None):
+        self.cancelled.append(generation)
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def apply(self, requests, *, progress=None):
+        for request in requests:
+            error = self.errors.pop(0) if self.errors else None
+            self.cancelled.append(request.generation)
+            yield CallResult(request=request, error=error)
+
+
+STALE = NasRejectedError("stale", reason=STALE_GENERATION, generation=2**52)
+NUMBERED = replace(ARMED, features=("generation",))
+
+
+@pytest.mark.parametrize(
+    ("documents", "sure", "asked"),
+    [([], False, 1), ([ARMED], False, 1), ([replace(ARMED, fire_at=NOW)], False, 0), ([replace(ARMED, fire_at=NOW)], True, 1),
+     ([replace(ARMED, state=ArmState.CANCELLED)], False, 0)],
+)  # fmt: skip
+def test_what_nas_may_hold_is_dropped(documents, sure, asked):
+    """Also where nothing says so, when it has to be sure. What is over already is not asked for."""
+    ctx, nas = context(*documents), Dropping()
+    document, stale = arming._drop(ctx, nas, "j", sure=sure)
+    assert (len(nas.cancelled), stale) == (asked, False)
+    assert document == (ctx.repository.arm("j").value if documents or asked else document)
+    assert (document.state is ArmState.CANCELLED) is bool(asked or documents[0].state is ArmState.CANCELLED)
+
+
+def test_a_slot_that_another_home_shares_is_not_dropped():
+    """The document says that this one wants nothing of it."""
+    ctx, nas = context(ARMED), Dropping()
+    ctx.elsewhere = lambda: SimpleNamespace(same_agent={"j"})
+    assert arming._drop(ctx, nas, "j", sure=False)[0].state is ArmState.CANCELLED
+    assert nas.cancelled == []
+
+
+def test_a_cancel_is_numbered_where_nas_numbers_wishes():
+    """Newer than all that were sent; where NAS holds a newer one still, newer than that."""
+    assert [arming.cancel_of("j", document, NOW).generation for document in (None, ARMED)] == [None, None]
+    assert arming.cancel_of("j", NUMBERED, NOW).generation > NUMBERED.generation
+    ctx, nas = context(NUMBERED), Dropping(STALE)
+    document, stale = arming._drop(ctx, nas, "j", sure=False)
+    assert (document.generation, document.state, stale) == (2**52, ArmState.CONFIRMED, True)
+    with pytest.raises(NasRejectedError):
+        arming._drop(ctx, Dropping(NasRejectedError("no")), "j", sure=False)
+
+
+def test_a_cancel_that_a_person_asked_for_goes_on_until_nas_takes_it():
+    """It is written down once it has; another error is handed on, and nothing noted."""
+    ctx, nas = context(NUMBERED), Dropping(STALE)
+    request = arming.cancel_of("j", NUMBERED, NOW)
+    assert arming.drop_noted(ctx, nas, request, STALE) is None
+    assert nas.cancelled == [2**52 + 1, 2**52 + 1]
+    assert stored(ctx).state is ArmState.CANCELLED
+    ctx, error = context(NUMBERED), TemporaryError("it does not answer")
+    assert arming.drop_noted(ctx, nas, request, error) is error
+    assert stored(ctx).state is ArmState.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "fire_at", "astray"),
+    [(601, 601, True), (600, 601, False), (601, 600, False), (-1, 601, False), (None, 601, False), (601, None, False)],
+)
+def test_only_what_a_clock_ahead_has_sent_for_later_than_it_is_meant_is_astray(sent_at, fire_at, astray):
+    """By more than clocks part that agree."""
+    sent = None if sent_at is None else NOW + timedelta(seconds=sent_at)
+    document = replace(ARMED, sent_at=sent, fire_at=fire_at and WAKE.at + timedelta(seconds=fire_at))
+    assert arming.is_astray(document, WAKE, NOW) is astray
