@@ -261,3 +261,10 @@ def test_past_all_grace_nothing_is_taken():
     assert (claim_of(wide, T, at(70)).taken, claim_of(wide, T, at(71)).taken) == (T, None)
     none = job(schedule=hourly, policy={"grace": 0})
     assert (claim_of(none, T, at(5)).taken, claim_of(none, T, at(6)).taken) == (T, None)
+
+
+def test_the_latest_instant_of_a_single_time_is_that_once_it_has_come():
+    """Before it there is none."""
+    table = job(schedule={"kind": "once", "run_at": T.isoformat()}).timetable
+    assert [table.latest(at(seconds)) for seconds in (-1, 0, 1)] == [None, T, T]
+    assert [table.after(at(seconds)) for seconds in (-1, 0, 1)] == [T, None, None]

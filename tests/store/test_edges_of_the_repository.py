@@ -16,7 +16,7 @@ from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.packs import PREFIX as PACKS_PREFIX
-from chronos_cli.store.repository import ASIDE, STOP_KEY, STORE_KEY, Repository, open_runs
+from chronos_cli.store.repository import ASIDE, STOP_KEY, STORE_KEY, Repository, open_runs, why_not
 from tests.core.making import T, at, entry, job
 
 NEVER = "00000000T000000Z"
@@ -407,3 +407,19 @@ def test_the_stores_name_is_made_once_and_anew_where_it_rotted():
     fresh = repository()
     fresh.mend_store_id(lambda: "mended")
     assert fresh.read(STORE_KEY) is None
+
+
+def test_a_persons_run_of_just_now_stays_only_where_the_time_is_known():
+    """Whoever asked for it may be trying to claim it; ten minutes later nobody is."""
+    for now, left in ((at(600), 2), (at(659), 2), (at(661), 1), (None, 1)):
+        found = repository({"id": "j"})
+        for seconds in (60, 120):
+            found.create_row(ended(at(seconds), manual=True))
+        assert len(kept(found, now=now)) == left
+
+
+def test_why_a_document_cannot_be_read_is_said_in_words():
+    """The text of a KeyError is its key alone."""
+    assert why_not(KeyError("state")) == "it has no state"
+    assert (why_not(ValueError("it is odd")), why_not(KeyError())) == ("it is odd", "")
+    assert len(why_not(ValueError("x" * 500))) == 200
