@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
+
+_LINE = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class EventLog:
@@ -24,13 +26,17 @@ class EventLog:
 
     def write(self, event: str, **fields: object) -> None:
         """Write one event. A reader that went away ends the log, not the service."""
+        self.write_all([(event, fields)])
+
+    def write_all(self, events: Iterable[tuple[str, Mapping[str, object]]]) -> None:
+        """Write events that became known together, at the cost of one."""
         if self._stream is None:
             return
         time = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time, "event": event, **fields}, separators=(",", ":"), default=str)
+        lines = "".join(_LINE({"time": time, "event": event, **fields}) + "\n" for event, fields in events)
         with self._lock:
             try:
-                self._stream.write(line + "\n")
+                self._stream.write(lines)
                 self._stream.flush()
             except (OSError, ValueError):
                 self._stream = None

@@ -11,10 +11,13 @@ import os
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Self
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,7 +26,6 @@ from chronos_cli.nas_server.addresses import CallbackRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import SimpleNamespace
 
     from chronos_cli.nas_server.addresses import CallbackPolicy
 
@@ -78,19 +80,37 @@ class _VettedResolver(AbstractResolver):
         """Nothing is held here."""
 
 
+_reused: ContextVar[bool] = ContextVar("reused")
+"""True where the connection that the present call was given had been used before."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections of one scheme; tells a call whether its own is a kept one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._used: WeakSet[object] = WeakSet()
+
+    async def connect(self, *args: Any, **more: Any) -> Any:
+        """Return a connection, kept or new."""
+        connection = await super().connect(*args, **more)
+        _reused.set(connection.protocol in self._used)
+        self._used.add(connection.protocol)
+        return connection
+
+
 class CallbackClient:
     """Posts to agents, within one event loop: made in it, and closed there."""
 
     def __init__(self, policy: CallbackPolicy, *, timeout: float, context: ssl.SSLContext | None = None) -> None:
-        self._policy = policy
+        # The policy never changes, and URLs are few beside timers.
+        self._check_url = lru_cache(maxsize=4_096)(policy.check_url)
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="relay-names")
         context = context or ssl.create_default_context()
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
         # One session a scheme: plain http may lead to loopback only, and the resolver is not told the scheme.
         self._sessions = {
             scheme: aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     resolver=_VettedResolver(policy, self._threads, secure=scheme == "https"),
                     ssl=context,
                     limit=0,
@@ -99,7 +119,6 @@ class CallbackClient:
                 ),
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=[tracing],
                 auto_decompress=False,
             )
             for scheme in ("https", "http")
@@ -115,16 +134,16 @@ class CallbackClient:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> CallbackReply:
         """Send `body` and return the answer. Raises CallbackRefusedError and CallbackFailedError."""
-        self._policy.check_url(url)
-        reused: dict[str, bool] = {}
+        self._check_url(url)
+        _reused.set(False)
         try:
             try:
-                return await self._exchange(url, body, headers, reused)
+                return await self._exchange(url, body, headers)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not reused:
+                if not _reused.get():
                     raise
                 # The agent had closed the idle connection; it has not begun to answer, so ask once more.
-                return await self._exchange(url, body, headers, reused)
+                return await self._exchange(url, body, headers)
         except CallbackRefusedError:
             raise
         except TimeoutError as error:
@@ -135,13 +154,9 @@ class CallbackClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallbackFailedError(_words(error)) from error
 
-    async def _exchange(
-        self, url: str, body: bytes, headers: Mapping[str, str], reused: dict[str, bool]
-    ) -> CallbackReply:
+    async def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> CallbackReply:
         session = self._sessions[url.partition(":")[0].lower()]
-        async with session.post(
-            url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=reused
-        ) as response:
+        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             text = bytearray()
             while len(text) < MAX_ANSWER and (more := await response.content.read(MAX_ANSWER - len(text))):
                 text += more
@@ -165,10 +180,6 @@ def retry_after_s(header: str | None, now: float) -> float | None:
         return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx["reused"] = True
 
 
 def _look_up(host: str, port: int, family: int) -> list[tuple[socket.AddressFamily, str]]:

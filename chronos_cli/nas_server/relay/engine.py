@@ -23,7 +23,7 @@ from chronos_cli.nas_server.timers.model import Fate
 from chronos_cli.nas_server.timers.sweep import PAGE as SWEEP_PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from chronos_cli.nas_server.event_log import EventLog
     from chronos_cli.nas_server.metrics import Metrics
@@ -193,7 +193,8 @@ class RelayEngine:
             for delivery in await self._in_store(self._registry.claim, entries):
                 # The place was taken under the host the row had then; it is given back under the same.
                 host = entered.pop(delivery.schedule_id).host
-                call = self._loop.create_task(self._call(client, replace(delivery, host=host)))
+                mine = delivery if delivery.host == host else replace(delivery, host=host)
+                call = self._loop.create_task(self._call(client, mine))
                 self._calls.add(call)
                 call.add_done_callback(self._called)
         finally:
@@ -283,35 +284,43 @@ class RelayEngine:
         some = self._done[:SETTLE]
         kept = await self._in_store(self._registry.settle, [outcome for outcome, _ in some])
         del self._done[: len(some)]
-        for (outcome, started), was_kept in zip(some, kept, strict=True):
-            self._note(outcome, started, kept=was_kept)
+        self._journal.write_all(
+            [
+                event
+                for (outcome, started), was_kept in zip(some, kept, strict=True)
+                for event in self._note(outcome, started, kept=was_kept)
+            ]
+        )
 
-    def _note(self, outcome: DeliveryOutcome, started: float, *, kept: bool) -> None:
+    def _note(self, outcome: DeliveryOutcome, started: float, *, kept: bool) -> Iterator[tuple[str, dict[str, object]]]:
+        """Count an outcome that was written down, look for what follows it, and yield what the log tells of it."""
         delivery = outcome.delivery
         wake = outcome.next_wake
         lateness = max(0.0, started - delivery.due_at)
         self._metrics.relayed(outcome, lateness=lateness, seconds=outcome.at - started)
-        named = {
+        named: dict[str, object] = {
             "agent": delivery.audience,
             "job_id": delivery.job_id,
             "fire_at": delivery.fire_text,
             "delivery": delivery.schedule_id,
         }
-        self._journal.write(
+        yield (
             "relayed",
-            **named,
-            attempt=delivery.attempt,
-            status=outcome.status,
-            outcome=outcome.fate.value,
-            error=outcome.error,
-            lateness_ms=round(lateness * 1000, 1),
-            took_ms=round((outcome.at - started) * 1000, 1),
-            retry_in_s=None if outcome.next_at is None else round(outcome.next_at - outcome.at, 1),
-            superseded=not kept,
-            next=None if wake is None else wake.fire_text or "none",
+            named
+            | {
+                "attempt": delivery.attempt,
+                "status": outcome.status,
+                "outcome": outcome.fate.value,
+                "error": outcome.error,
+                "lateness_ms": round(lateness * 1000, 1),
+                "took_ms": round((outcome.at - started) * 1000, 1),
+                "retry_in_s": None if outcome.next_at is None else round(outcome.next_at - outcome.at, 1),
+                "superseded": not kept,
+                "next": None if wake is None else wake.fire_text or "none",
+            },
         )
         if outcome.fate is Fate.DEAD and kept:
-            self._journal.write("dead", **named, attempts=delivery.attempt, error=outcome.error)
+            yield "dead", named | {"attempts": delivery.attempt, "error": outcome.error}
         for due_at in (outcome.next_at, None if wake is None else wake.fire_at):
             if due_at is not None and due_at < self._read_at:
                 self._look_by(due_at)
