@@ -42,6 +42,8 @@ class ProcessEnvironment:
     budget_s: float | None = None
     by_person: bool = False
     """True where a person asked for what the process changes."""
+    wrapper: tuple[str, ...] = ()
+    """The words of `spawn.death_wrapper`, for a process with one thread that has tried them."""
 
 
 def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True) -> Context:
@@ -255,6 +257,7 @@ def _processes(config: Config, outside: ProcessEnvironment, repository: Reposito
         zone_name=config.timezone,
         interrupts=outside.interrupts,
         keep_output=uploads_to(repository) if remote else None,
+        wrapper=outside.wrapper,
     )
 
 

@@ -16,8 +16,26 @@ from typing import Final
 from chronos_cli.running.descriptors import close_quietly, inheritable, null, pipe
 
 # First the group's number, then a word that all is over; the end of the pipe instead of that word is the supervisor's.
-# (dash takes no `--` before the number.)
-_PROGRAM: Final = "trap '' TERM INT HUP QUIT TSTP; read -r group || exit 0; read -r over || kill -KILL \"-$group\""
+# (dash takes no `--` before the number.) Before the number may come another word: then the leader cannot say it itself,
+# and if it never comes, the leader is found by the pipe for its output, which nobody else writes to. It is looked for
+# three times, since one that is just at exec hides its descriptors for a moment.
+_PROGRAM: Final = """trap '' TERM INT HUP QUIT TSTP
+read -r group || exit 0
+case $group in expect)
+  read -r group || {
+    for again in 1 2 3; do
+      for process in /proc/[0-9]*; do
+        [ "$process/fd/1" -ef "/proc/$$/fd/7" ] || continue
+        kill -KILL "-${process#/proc/}"
+        kill -KILL "${process#/proc/}"
+      done
+    done
+    exit 0
+  }
+esac
+read -r over || kill -KILL "-$group"
+"""
+_OUTPUT_TARGET: Final = 7
 _REAPED_WITHIN_S: Final = 0.2
 
 ORDINARY_SIGNALS: Final = (
@@ -35,8 +53,11 @@ class Guard:
         self._fd = fd
 
     @classmethod
-    def start(cls, lock_fd: int) -> Guard:
-        """Start a guard that holds the lock and watches nothing yet. Raises OSError where no pipe can be had."""
+    def start(cls, lock_fd: int, output_fd: int = -1) -> Guard:
+        """Start a guard that holds the lock and watches nothing yet. Raises OSError where no pipe can be had.
+
+        `output_fd`: the reading end of the pipe that is to be the leader's stdout, for one that is expected.
+        """
         read_fd, write_fd = pipe()
         nothing = null()
         lock_target = 9 if lock_fd != 9 else 8
@@ -47,6 +68,8 @@ class Guard:
             (os.POSIX_SPAWN_DUP2, nothing, 2),
             (os.POSIX_SPAWN_DUP2, lock_fd, lock_target),
         ]
+        if output_fd >= 0:
+            actions.append((os.POSIX_SPAWN_DUP2, output_fd, _OUTPUT_TARGET))
         argv = ("sh", "-c", _PROGRAM, "chronos-guard")
         try:
             pid = os.posix_spawn(
@@ -58,6 +81,10 @@ class Guard:
         finally:
             close_quietly(read_fd, nothing)
         return cls(pid, write_fd)
+
+    def expect(self) -> None:
+        """Tell it that a group comes whose leader does not say its number itself: its output is known till then."""
+        self._say("expect\n")
 
     def watch(self, pgid: int) -> None:
         """Tell it which group to kill once neither this process nor a copy of it that has not called exec is left."""

@@ -47,6 +47,7 @@ class LocalProcesses(Processes):
     cron/output/JOB/RUN.log of `home`, or, where that is None, to a private folder of this machine; `keep_output` is
     called with key and file after the end, where the store is elsewhere. `interrupts` are the signals that end a run in
     this process. `environment` is that of this process; `inherit_env` and `zone_name` are the home's.
+    `wrapper`: see `spawn_group`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LocalProcesses(Processes):
         zone_name: str = "UTC",
         interrupts: Interrupts | None = None,
         keep_output: Callable[[str, Path], None] | None = None,
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.locks = locks
         self.scripts_dir = scripts_dir
@@ -75,6 +77,7 @@ class LocalProcesses(Processes):
         self.interrupts = interrupts
         self.supervisor = Supervisor(interrupts)
         self.keep_output = keep_output
+        self.wrapper = wrapper
 
     def output_folder(self, job_id: str) -> Path:
         """Make the folder of a job's output: in the home, or, for a bucket's, beside the locks. Raises OSError."""
@@ -202,6 +205,7 @@ class _LocalHeld(RunHold):
             output_limit_bytes=machine.output_limit,
             mask=Mask(lookup.found) if lookup.found else None,
             echo=machine.echo_of(task.run_id),
+            wrapper=machine.wrapper,
         )
         lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
         return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)

@@ -120,13 +120,14 @@ def start(
     secret_names: Iterable[str] = (),
     mask: Mask | None = None,
     echo: Echo | None = None,
+    wrapper: tuple[str, ...] = (),
 ) -> Child:
     """Start an action as a process group of its own that dies with this process; call from the main thread.
 
     The job gets `environment` without our secrets and those named, and the facts of its run; its stdin is the action's
     or empty. It and all it starts inherit the lock. Its output goes through `mask` into the file, and is shown by
-    `echo` as it comes. Raises ActionError where the action cannot be run, StartError where
-    nothing can be started right now.
+    `echo` as it comes. `wrapper`: see `spawn_group`. Raises ActionError where the action cannot be run, StartError
+    where nothing can be started right now.
     """
     hide_memory()  # before there is a job that could look
     process = action.as_process() if isinstance(action, HttpAction) else action
@@ -142,7 +143,7 @@ def start(
         read_fd, write_fd = pipe()
         stdin = null(os.O_RDONLY) if process.stdin is None else nameless_file(process.stdin)
         lock.record_begun()
-        guard = Guard.start(lock.fd)
+        guard = Guard.start(lock.fd, read_fd if wrapper else -1)
         pid = spawn_group(
             process.argv,
             cwd=process.cwd,
@@ -151,6 +152,7 @@ def start(
             output=write_fd,
             lock_fd=lock.fd,
             guard=guard,
+            wrapper=wrapper,
         )
     except BaseException as error:
         close_quietly(read_fd)

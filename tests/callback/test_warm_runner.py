@@ -19,12 +19,14 @@ from chronos_cli.core.decision import FireRequest, Trigger
 from chronos_cli.core.row import RunState, over
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.evaluate import evaluate
-from chronos_cli.operations.firing import launchers
+from chronos_cli.operations.firing import launchers, runner
 from chronos_cli.operations.firing.run import RunTicket, begin, finish
 from chronos_cli.running import warm
 from chronos_cli.running.detach import Runners
 from chronos_cli.running.errors import StartError
 from chronos_cli.running.machine import start_time
+from chronos_cli.running.runner_channel import Reporter
+from chronos_cli.running.spawn import death_wrapper
 from chronos_cli.running.warm import WarmRunner
 from tests.callback.shim_home import ROOT
 
@@ -36,14 +38,14 @@ import chronos_cli.operations.firing.runner as runner
 from chronos_cli.operations.firing import warm_runner
 from chronos_cli.running.runner_channel import begin_runner
 
-def main():
+def main(wrapper):
     inherited = sorted(os.listdir("/proc/self/fd"), key=int)
     claim, secrets, reporter = begin_runner(os.environ)
     asked = json.loads(claim)
     reporter.send({
         "pid": os.getpid(), "parent": os.getppid(), "session": os.getsid(0), "secrets": secrets, "cwd": os.getcwd(),
         "inherited": inherited[:-1], "hidden": ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0,
-        "environ": open("/proc/self/environ").read(), "variables": dict(os.environ),
+        "environ": open("/proc/self/environ").read(), "variables": dict(os.environ), "wrapper": wrapper,
     })
     if "wait" in asked:
         import time
@@ -402,6 +404,27 @@ def test_the_job_follows_its_own_supervisor_and_not_the_warm_runner(warmed, tmp_
     warmed.wait_for_rows("third", state="ok")
     warmed.add("fifth", "every 1h", "true", ago=1)
     assert warmed.fire("fifth").status == 202, "and fires go on without it"
+
+
+@pytest.mark.skipif(not death_wrapper(), reason="needs the setpriv of util-linux 2.33")
+def test_a_warm_runner_starts_a_shell_without_a_copy_of_itself(started, home, monkeypatch):
+    """What it has tried once reaches the runners that it forks, and these their jobs."""
+    wrapper = death_wrapper()
+    said = told(started().hand_over(b"{}", environment=variables(), secrets={}))
+    assert said["wrapper"] == list(wrapper)
+    home.add("beat", "every 1h", "echo $CHRONOS_JOB_ID", ago=1)
+    outside = ProcessEnvironment(environ=dict(os.environ), secrets={})
+    ctx = open_home(load_config(environ=os.environ), outside, armed=False)
+    looked = evaluate(ctx, "beat", FireRequest(via=Trigger.RELAY, token=ctx.token()))
+    ticket = RunTicket.of(looked.job, looked.decision.starts[0], ctx.token())
+    launching = {"home": str(home.home), "armed": False}
+    monkeypatch.setattr(runner, "begin_runner", lambda _: (
+        json.dumps({"claim": ticket.to_json(), "launching": launching}).encode(), {}, Reporter(-1)
+    ))  # fmt: skip
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("this process was copied"))
+    assert runner.main(wrapper) == 0
+    (output,) = (home.home / "cron/output/beat").glob("*.log")
+    assert output.read_text() == "beat\n"
 
 
 def test_one_claim_begun_twice_is_won_once(home, tmp_path):

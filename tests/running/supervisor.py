@@ -14,6 +14,7 @@ from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.secrecy import take_secrets
 from chronos_cli.running.signals import Interrupts
+from chronos_cli.running.spawn import death_wrapper
 from chronos_cli.running.supervise import wait
 
 spec = json.loads(sys.argv[1])
@@ -26,6 +27,7 @@ with Interrupts() as interrupts:
         environment=os.environ,
         lock=lock,
         output=Path(spec["output"]),
+        wrapper=death_wrapper() if os.environ.pop("WRAPPER", "") else (),
     )
     print(json.dumps({"owner": lock.owner(), "child": child.pid, "guard": child.guard.pid}), flush=True)
     ended = wait(child, timeout_s=spec["timeout_s"], interrupts=interrupts)

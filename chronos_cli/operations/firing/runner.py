@@ -25,24 +25,30 @@ ANSWERED_WITHIN_S: Final = 15.0
 """Time for the answer to our fire to leave once the run is over; arming, within 10 s, comes before it."""
 
 
-def main() -> int:
-    """Run the claim on stdin; the exit code is that of the run."""
+def main(wrapper: tuple[str, ...] = ()) -> int:
+    """Run the claim on stdin; the exit code is that of the run. `wrapper`: what `spawn.death_wrapper` has found."""
     given, secrets, reporter = begin_runner(os.environ)
     try:
         with Interrupts() as interrupts:
-            return _run(given, secrets, reporter, interrupts)
+            return _run(given, secrets, reporter, interrupts, wrapper)
     except ChronosError as error:
         reporter.send({"event": "failed", "detail": error.line()})
         return int(error.exit_code)
 
 
-def _run(given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: Interrupts) -> int:
+def _run(
+    given: bytes, secrets: dict[str, str], reporter: Reporter, interrupts: Interrupts, wrapper: tuple[str, ...]
+) -> int:
     payload = json.loads(given)
     launching = payload["launching"]
     environ = dict(os.environ)  # each look into os.environ decodes
     config = load_config(environ=environ, home=launching["home"], flags=launching.get("flags"))
     outside = ProcessEnvironment(
-        environ=environ, secrets=secrets, interrupts=interrupts, budget_s=launching.get("budget_s")
+        environ=environ,
+        secrets=secrets,
+        interrupts=interrupts,
+        budget_s=launching.get("budget_s"),
+        wrapper=wrapper,
     )
     ctx = open_home(config, outside, armed=launching.get("armed", True))
     begun = begin(ctx, RunTicket.from_json(payload["claim"]))

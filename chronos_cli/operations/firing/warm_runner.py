@@ -21,6 +21,7 @@ from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.descriptors import close_above, high
 from chronos_cli.running.file_watch import FileWatch, places_of_code, places_of_zones
 from chronos_cli.running.runner_channel import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
+from chronos_cli.running.spawn import death_wrapper
 from chronos_cli.running.warm import BEGUN, CHANNEL_FD, HAND_OVER, IDLE_S, NEWS, READY
 
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ def main(settings: Sequence[str]) -> int:
     channel = socket.socket(fileno=high(CHANNEL_FD))
     before = FileWatch.of_package(str(Path(chronos_cli.__file__).parent))
     _import_all()
-    warm = _WarmRunner(channel, before.only([*places_of_code(), *places_of_zones(), *settings]))
+    wrapper = death_wrapper()
+    warm = _WarmRunner(channel, before.only([*places_of_code(), *places_of_zones(), *settings, *wrapper[:1]]))
     gc.collect()
     gc.freeze()  # what is shared with the children stays untouched by collectors
     claim = warm.serve()
-    return 0 if claim is None else _be_runner(claim)
+    return 0 if claim is None else _be_runner(claim, wrapper)
 
 
 def _import_all() -> None:
@@ -163,7 +165,7 @@ class _WarmRunner:
             self._channel.send(NEWS.pack(number, pid, status), socket.MSG_DONTWAIT)
 
 
-def _be_runner(claim: _Claim) -> int:
+def _be_runner(claim: _Claim, wrapper: tuple[str, ...]) -> int:
     """Become what `start_runner` starts: a session, the descriptors and the variables of its own."""
     import json
 
@@ -180,4 +182,4 @@ def _be_runner(claim: _Claim) -> int:
         os.environ.update(environment)
     from chronos_cli.operations.firing.runner import main as run_claimed
 
-    return run_claimed()
+    return run_claimed(wrapper)
