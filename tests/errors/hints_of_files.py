@@ -34,7 +34,7 @@ UNITS = [
     ("operations/foreign/systemd.py", "put what it does into the command", (NOON, "ExecStartPre=/bin/true\nExecStart=/bin/false"), (NOON, "ExecStart=/bin/sh -c 'true; false'")),
     ("operations/foreign/systemd.py", "name each file", (NOON, "EnvironmentFile=/etc/*.conf\nExecStart=/bin/true"), (NOON, "EnvironmentFile=/etc/a.conf\nExecStart=/bin/true")),
     ("operations/foreign/systemd.py", "write its value", (NOON, "ExecStart=/bin/echo %Z"), (NOON, "ExecStart=/bin/echo zone")),
-    ("operations/foreign/systemd.py", "put it beside the timer", ("OnCalendar=daily\nUnit=other.service", RUN), (NOON, RUN)),
+    ("operations/foreign/units.py", "put it beside the timer", ("OnCalendar=daily\nUnit=other.service", RUN), (NOON, RUN)),
     ("operations/foreign/units.py", "right", ("Persistent=maybe\nOnCalendar=daily", RUN), ("Persistent=yes\nOnCalendar=daily", RUN)),
     ("operations/foreign/units.py", "close it", (NOON, "ExecStart=/bin/echo 'x"), (NOON, "ExecStart=/bin/echo 'x'")),
     ("operations/foreign/units.py", "put that line right", ("OnCalendar=daily\nnonsense", RUN), (NOON, RUN)),
@@ -57,6 +57,8 @@ TABS = [
 ]  # fmt: skip
 
 FOLDERS = [
+    ("operations/foreign/units.py", "unmask it, or leave it so", "systemd", {"x.timer": ""}, {"x.timer": "[Timer]\nOnCalendar=daily\n", "x.service": "[Service]\nExecStart=/bin/true\n"}),
+    ("operations/foreign/systemd.py", "INSTANCE.timer", "systemd", {"x@.timer": "[Timer]\nOnCalendar=daily\n"}, {"x@a.timer": "[Timer]\nOnCalendar=daily\n", "x@.service": "[Service]\nExecStart=/bin/true\n"}),
     # file, words, the kind, and the files of a folder with the fault, and as the hint says
     ("cli/foreign_sources.py", "name a folder of crontabs, or one file", "crontab", {}, {"x": "0 9 * * * true\n"}),
     ("cli/foreign_sources.py", "import the crontab with the line that starts it", "crontab", {"x": "#!/bin/sh\ntrue\n"}, {"x": "0 9 * * * run-parts .\n"}),
@@ -72,6 +74,7 @@ CRONJOBS = [
     ("operations/foreign/kubernetes.py", "it may be Allow, Forbid or Replace", ("schedule:", "concurrencyPolicy: Never\n  schedule:"), ("--local",)),
     ("operations/foreign/kubernetes.py", "put that CronJob right", ("schedule:", "suspend: maybe\n  schedule:"), ("--local",)),
     ("operations/foreign/kubernetes.py", "put that CronJob right", ("schedule: 0 3 * * *", "nothing: 1"), ("--local",)),
+    ("operations/foreign/kubernetes.py", "put it in quotes", ("name: nightly", "name: 0123"), ("--local",)),
     ("operations/foreign/kubernetes.py", "leave out --local", (', command: ["true"]', ""), ()),
 ]  # fmt: skip
 """CronJobs. Where the options differ, the hint is about them; else the good CronJob is what it says."""

@@ -141,12 +141,20 @@ def _key_of(item: Mapping[str, Any]) -> str:
     return f"{meta.get('namespace') or NAMESPACE}/{meta.get('name') or ''}"
 
 
+def _be_named(meta: Mapping[str, Any]) -> None:
+    """Raise UsageError for a name that is none, or no text, as `on` and `010` in YAML."""
+    for key in ("name", "namespace"):
+        if not isinstance(meta.get(key) or "", str):
+            raise UsageError(f"its {key} is no text", hint="put it in quotes")
+    if not meta.get("name"):
+        raise UsageError("it has no name", hint="put that CronJob right")
+
+
 def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) -> tuple[ForeignJob, list[str]]:
     meta, spec = _object(item.get("metadata"), "metadata"), _object(item.get("spec"), "spec")
     name, space = str(meta.get("name") or ""), str(meta.get("namespace") or NAMESPACE)
     job_id = name if space == NAMESPACE else f"{space}.{name}"
-    if not name or isinstance(meta.get("name"), bool):
-        raise UsageError("it has no name", hint="put that CronJob right")
+    _be_named(meta)
     if not is_job_id(job_id):
         raise UsageError(f"'{job_id[:40]}' cannot be a job id", hint="give it a shorter name")
     paused = spec.get("suspend")
@@ -215,6 +223,8 @@ def _schedule(
 ) -> tuple[Schedule, str]:
     """The schedule and the name of its zone."""
     zoned, times = zone_apart(text)
+    if zoned and spec.get("timeZone"):
+        notes.append(f"it names its zone twice, which the cluster refuses: timeZone counts, not {zoned}")
     named = spec.get("timeZone") or zoned
     if named is None:
         named = zone_name

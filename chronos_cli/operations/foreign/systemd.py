@@ -22,7 +22,7 @@ from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.calendar_events import from_event
 from chronos_cli.operations.foreign.their_times import systemds_times
-from chronos_cli.operations.foreign.units import Unit, commands_of, drop_ins, read_unit, words_of
+from chronos_cli.operations.foreign.units import Unit, commands_of, read_whole, timers_in, unescaped, words_of
 from chronos_cli.operations.foreign.upsert import NO_LIMIT, ForeignJob, ForeignJobs
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def read_timers(place: Path, machine: Machine, *, zone_name: str, now: datetime,
     `zone_name`: that of events that name none. `system`: services begin in `/`, else in the user's home. Raises
     UsageError where there is no timer.
     """
-    files = sorted(place.glob("*.timer")) if place.is_dir() else [place]
+    files = timers_in(place) if place.is_dir() else [place]
     jobs: list[ForeignJob] = []
     left_out: list[str] = []
     refused: UsageError | None = None
@@ -123,16 +123,18 @@ def _jobs(
 ) -> list[ForeignJob]:
     if path.suffix != ".timer":
         raise UsageError("its name does not end in .timer", hint="name the timer, not the service")
-    timer = _unit(path)
-    named = timer.last("Timer", "Unit") or f"{path.stem}.service"
-    if "@" in path.stem or not named.endswith(".service"):
+    if path.stem.endswith("@"):
+        raise UsageError("it is a template, which starts nothing itself", hint=f"name {path.stem}INSTANCE.timer")
+    timer = read_whole(path)
+    named = _specified(timer.last("Timer", "Unit") or f"{path.stem}.service", machine, timer)
+    if not named.endswith(".service"):
         raise UsageError(f"it starts {named}, which is no plain service", hint="add a job with its command")
-    service = _unit(path.with_name(named))
-    job_id = path.stem
+    job_id = path.stem.replace("@", ".", 1)
     if not is_job_id(job_id):
         raise UsageError(f"'{job_id[:40]}' cannot be a job id", hint="rename the unit")
     policy: dict[str, Any] = {}
-    schedules = _schedules(timer, zone_name, now, policy, notes)
+    schedules = _schedules(timer, machine, zone_name, now, policy, notes)
+    service = read_whole(path.with_name(named))
     if zone_name != machine.zone_name and any(schedule.of_machine for schedule in schedules):
         notes.append(f"its times are in {zone_name}; systemd's are in {machine.zone_name}, the machine's")
     env = _environment(service, machine, notes)
@@ -156,7 +158,7 @@ def _jobs(
                 where=path.name,
                 key=key,
                 job_id=job_id if count == 0 else f"{job_id}-{count + 1}",
-                name=(service.last("Unit", "Description") or job_id)[:100] if count == 0 else f"{job_id}-{count + 1}",
+                name=_name(service, machine, job_id) if count == 0 else f"{job_id}-{count + 1}",
                 schedule=begun.schedule,
                 zone=named_zone(begun.zone_name),
                 zone_name=begun.zone_name,
@@ -173,21 +175,6 @@ def _jobs(
     return found
 
 
-def _unit(path: Path) -> Unit:
-    """A unit with its drop-ins, which add to it in the order of their names."""
-    values: dict[tuple[str, str], tuple[str, ...]] = {}
-    for part in (path, *drop_ins(path)):
-        try:
-            found = read_unit(part.read_bytes().decode(), part.name)
-        except OSError as error:
-            raise UsageError(f"{part.name} cannot be read: {error.strerror}", hint="put it beside the timer") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{part.name} is not UTF-8 text", hint="save it as UTF-8") from error
-        for key, given in found.values.items():
-            values[key] = (*values.get(key, ()), *given)
-    return Unit(name=path.name, values=values)
-
-
 def seconds_of(text: str) -> float:
     """Return the seconds of a time span as systemd writes them (`5min 20s`; a bare number is seconds).
 
@@ -202,14 +189,25 @@ def seconds_of(text: str) -> float:
     return total
 
 
-def _schedules(timer: Unit, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]) -> list[_Begins]:
+def _name(service: Unit, machine: Machine, job_id: str) -> str:
+    description = service.last("Unit", "Description") or job_id
+    try:
+        return _specified(description, machine, service)[:100]
+    except UsageError:
+        return description[:100]
+
+
+def _schedules(
+    timer: Unit, machine: Machine, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]
+) -> list[_Begins]:
     """The starts of a timer. Adds to `policy` and `notes`."""
     for key in (*_NO_TIMER, *_CHANGES):
         value = timer.last("Timer", key)
         if value is not None and (key in _NO_TIMER or timer.flag("Timer", key, default=False)):
             raise UsageError(f"{key}={value} has no counterpart", hint="add a job with `chronos job add`")
     found: list[_Begins] = []
-    for event in timer.all("Timer", "OnCalendar"):
+    for written in timer.all("Timer", "OnCalendar"):
+        event = _specified(written, machine, timer)
         text, zone_of = from_event(event)
         named = zone_of or zone_name
         schedule = parse_schedule(text, now=now, zone=named_zone(named))
@@ -304,10 +302,13 @@ def _below_files(env: Mapping[str, str], files: tuple[str, ...], notes: list[str
     return {name: value for name, value in env.items() if name not in named}
 
 
-def _specified(text: str, machine: Machine, service: Unit) -> str:
+def _specified(text: str, machine: Machine, unit: Unit) -> str:
     """The text with its specifiers (`%h`) replaced. Raises UsageError for one that is not known here."""
-    stem = service.name.removesuffix(".service")
-    known = {"%": "%", "h": machine.folder, "u": machine.user, "n": service.name, "N": stem, "p": stem, "i": "",
+    stem = unit.name.rpartition(".")[0]
+    prefix, _, instance = stem.partition("@")
+    final = prefix.rpartition("-")[2]
+    known = {"%": "%", "h": machine.folder, "u": machine.user, "n": unit.name, "N": stem, "p": prefix, "i": instance,
+             "j": final, "P": unescaped(prefix), "I": unescaped(instance), "J": unescaped(final),
              "U": str(os.geteuid())}  # fmt: skip
 
     def one(match: re.Match[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -97,6 +99,59 @@ def drop_ins(path: Path) -> list[Path]:
             if not one.name.startswith("."):
                 found.setdefault(one.name, one)
     return [found[name] for name in sorted(found)]
+
+
+def timers_in(place: Path) -> list[Path]:
+    """Return the timers of a folder, and the instances of its templates that its `*.wants` name, by their names.
+
+    A template that has an instance there is not among them.
+    """
+    wanted = {place / one.name for one in place.glob("*.wants/*@?*.timer")}
+    found = {*place.glob("*.timer"), *(one for one in wanted if _template_of(one).exists())}
+    return sorted(found - {_template_of(one) for one in found if "@" in one.stem and not one.stem.endswith("@")})
+
+
+def read_whole(path: Path) -> Unit:
+    """Read a unit with its drop-ins, which add to it in the order of their names; an instance's from its template.
+
+    Raises UsageError where it cannot be read, or is masked.
+    """
+    values: dict[tuple[str, str], tuple[str, ...]] = {}
+    main, extra = path, drop_ins(path)
+    if "@" in path.stem:
+        template = _template_of(path)
+        main = path if os.path.lexists(path) else template
+        names = {one.name for one in extra}
+        extra = sorted(
+            [*extra, *(one for one in drop_ins(template) if one.name not in names)], key=lambda one: one.name
+        )
+    for part in (main, *extra):
+        try:
+            text = part.read_bytes().decode()
+        except OSError as error:
+            raise UsageError(f"{part.name} cannot be read: {error.strerror}", hint="put it beside the timer") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{part.name} is not UTF-8 text", hint="save it as UTF-8") from error
+        if part == main and not text:
+            raise UsageError(
+                f"{part.name} is empty: it is masked, and starts nothing", hint="unmask it, or leave it so"
+            )
+        for key, given in read_unit(text, part.name).values.items():
+            values[key] = (*values.get(key, ()), *given)
+    return Unit(name=path.name, values=values)
+
+
+def unescaped(text: str) -> str:
+    r"""Return a part of a unit's name as `systemd-escape --unescape` does: a dash is a slash, `\x2d` a dash."""
+    raw = re.sub(r"\\x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text.replace("-", "/"))
+    try:
+        return raw.encode("latin-1").decode()
+    except UnicodeError:
+        return raw
+
+
+def _template_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem.partition('@')[0]}@{path.suffix}")
 
 
 def _stems(stem: str) -> Iterator[str]:
