@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.foreign.crontab import Crontab
     from chronos_cli.operations.foreign.folders import FolderListing
 
+_MOST_TOLD: Final = 30
 _SYSTEM: Final = "/etc/crontab"
 _SYSTEM_UNITS: Final = "/etc/systemd/system"
 
@@ -112,7 +113,8 @@ def _crontabs(
         table = b""
         try:
             table = read_file(str(path))
-            found, wrong = _table(table, path.name, machine, invocation, options, context)
+            quiet = table.startswith(b"#!")
+            found, wrong = _table(table, path.name, machine, invocation, options, context, tell=not quiet)
         except UsageError as error:
             refused.append(_of_file(path.name, _programs_fault() if table.startswith(b"#!") else error))
             sources.append(ForeignSource(name=_system_name(path), still_there=_every))
@@ -135,7 +137,14 @@ def _crontabs(
 
 
 def _table(
-    table: bytes, name: str, machine: Machine, invocation: Invocation, options: Options, context: Context
+    table: bytes,
+    name: str,
+    machine: Machine,
+    invocation: Invocation,
+    options: Options,
+    context: Context,
+    *,
+    tell: bool = True,
 ) -> tuple[Crontab, list[UsageError]]:
     """Return a crontab, and why lines of it are left out. Raises UsageError where that is not asked for."""
     from chronos_cli.operations.foreign.crontab import read_crontab
@@ -151,7 +160,8 @@ def _table(
         wrong=wrong,
     )
     if wrong and not (options.skip_refused and found.entries):
-        _tell_refused(invocation, [_of_file(name, error) for error in wrong[1:]])
+        if tell:
+            _tell_refused(invocation, [_of_file(name, error) for error in wrong[1:]])
         first = wrong[0]
         more = "; --skip-refused imports the other lines" if found.entries else ""
         raise UsageError(first.message, hint=f"{first.hint}{more}")
@@ -226,8 +236,10 @@ def _of_file(name: str, error: UsageError) -> UsageError:
 
 
 def _tell_refused(invocation: Invocation, errors: Sequence[UsageError]) -> None:
-    for error in errors:
+    for error in errors[:_MOST_TOLD]:
         invocation.output.warn(f"refused: {error.line()}")
+    if len(errors) > _MOST_TOLD:
+        invocation.output.warn(f"refused: {len(errors) - _MOST_TOLD} more")
 
 
 def _tell_ignored(invocation: Invocation, folder: FolderListing) -> None:

@@ -179,8 +179,8 @@ _KNOWN: Final = (
     (r"^every (minute|hour|day|week)$", "has no number", _one),
     (_WORDS, "is in words", _weekdays),
     (rf"^(?=[\d*].*{_FULL_NAMES})" + _FIVE, "has a name in full, where cron has three letters", _short_names),
-    (r"^(?=.*\?)\S+(?: \S+){5,6}$", "has a '?', which is Quartz's, with the second first", _quartz),
-    (r"^(?=.*\?)" + _FIVE, "has a '?', which is Quartz's", _question_marks),
+    (r"^(?=[\d*?])(?=.*\?)\S+(?: \S+){5,6}$", "has a '?', which is Quartz's, with the second first", _quartz),
+    (r"^(?=[\d*?])(?=.*\?)" + _FIVE, "has a '?', which is Quartz's", _question_marks),
     (
         r"\d+w(?: |$)",
         "has a 'W', the nearest weekday, unknown here",

@@ -139,15 +139,17 @@ def test_a_file_known_by_where_its_link_leads_is_the_same_one(bring, folder, hom
     assert len(records(home)) == 1
 
 
-def test_a_file_of_a_folder_that_is_refused_leaves_the_others_and_its_jobs(bring, folder, home):
+def test_a_file_of_a_folder_that_is_refused_leaves_the_others_and_its_jobs(chronos, bring, folder, home):
     """As cron takes no line of a bad file and goes on with the next; what came in of it before is not gone."""
     folder("bad", f"0 3 * * * {ME} was\n")
     folder("web", f"0 4 * * * {ME} web\n")
     assert bring(folder.place, "--system")[1] == 0
     folder("bad", f"0 3 * * * {ME} was\n0 22-2 * * * {ME} new\n")
-    folder("daily", "#!/bin/sh\ntest -x x && y\n", 0o755)
+    folder("daily", "#!/bin/sh\ntest -x x && y\nelif [ $? -eq 1 ]; then\n", 0o755)
     done, code = bring(folder.place, "--system", "--prune")
     assert (code, fates(done), len(records(home))) == (11, [("keep", "web")], 2)
+    shown = chronos("job", "import", folder.place, "--from", "crontab", "--system", home=home).err
+    assert shown.count("daily: ") == 1
     first, second = done["refused"]
     assert first.startswith("bad: line 2 of the crontab: '0 22-2 * * *' is not a cron expression: bad hour")
     assert second == "daily: it is a program, no crontab: import the crontab with the line that starts it"
@@ -281,6 +283,12 @@ def test_every_refused_line_is_named_and_the_others_come_in_where_asked(chronos,
     assert (code, fates(done)) == (11, [("add", "w")])
     done, code = bring(table("0 22-2 * * * x\n"), "--skip-refused")
     assert (code, done["error"]["hint"]) == (2, "'22-2' ends before it begins: write 22-23,0-2")
+
+
+def test_of_many_refused_lines_the_first_are_named(chronos, home, table):
+    """A file that is no crontab at all does not fill the screen."""
+    done = chronos("job", "import", table("nonsense\n" * 100), "--from", "crontab", home=home)
+    assert (done.code, done.err.count("\n"), "warning: refused: 69 more" in done.err) == (2, 32, True)
 
 
 def test_a_line_that_cron_never_starts_is_left_out(bring, table, home):
