@@ -187,7 +187,7 @@ class UnboundError(FireTokenError):
     """The fire token is not bound to a job and a time, and here it must be."""
 
     code = "unbound"
-    default_hint = "NAS has to put job_id and fire_at into the token, or drop --require-bound-token"
+    default_hint = "NAS has to put job_id and fire_at into the token, or set trust.require_bound_token to false"
 
 
 class JtiReusedError(FireTokenError):

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.cli import cli_model
 from tests.agent_home import AgentHome
 from tests.errors.hinted import hints, tried
 from tests.errors.hints_of_files import CRONJOBS, FOLDERS, SETS, TABS, UNITS
@@ -481,40 +480,6 @@ def test_a_home_without_a_nas_gets_one_as_the_hint_says(agent, chronos, tmp_path
     made = chronos("init", "--agent", tmp_path / "lines", "--callback-url", "http://127.0.0.1:8790", home=home)
     assert made.code == 0, made.err
     assert chronos("reconcile", home=home).code == 0
-
-
-def _named_commands():
-    """Every `chronos ...` that stands between backticks, or as a mend, in a text of the package."""
-    for path, tree in _trees().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                for found in re.findall(r"`(chronos [^`]*?)`", node.value):
-                    yield path.name, found
-                if re.fullmatch(r"chronos [a-z][\w -]+", node.value):
-                    yield path.name, node.value
-
-
-def test_every_command_that_a_text_names_is_one_with_its_options():
-    """A hint that names a command that is none, or an option that it has not, sends people nowhere."""
-    facts = {fact.words: fact for fact in cli_model.commands()}
-    shared = {name for option in cli_model.global_facts() for name in option.names}
-    groups = {words[:1] for words in facts if len(words) > 1}
-    wrong = []
-    for path, text in _named_commands():
-        words = [word.strip("'\",.") for word in text.split()[1:]]
-        while words and words[0].startswith("-"):
-            words = words[2:] if words[0] == "--home" else words[1:]
-        named = tuple(words[:2]) if tuple(words[:1]) in groups else tuple(words[:1])
-        if named in ((), ("help",)) or "--claimed" in words:  # the runner's own door
-            continue
-        if named not in facts:
-            if named[:1] not in groups or len(named) > 1:
-                wrong.append((path, text))
-            continue
-        known = {name for option in facts[named].options for name in option.names} | shared | {"--help", "-h", "--"}
-        wrong += [(path, text) for word in words if word.startswith("-") and word.partition("=")[0] not in known
-                  and not re.fullmatch(r"-\d+", word)]  # fmt: skip
-    assert wrong == []
 
 
 def test_a_hint_without_a_case_fails():

@@ -160,7 +160,7 @@ CALLS = [
     ("trust/token_errors.py", "set the clock that is wrong: `chronos doctor` compares this machine's with NAS's", lambda _: _judged(_aged(-900)), lambda _: _judged(_aged(0))),
     ("trust/token_errors.py", "set the clock that is wrong: `chronos doctor` compares this machine's with NAS's", lambda _: _judged(KEY.token(nbf=int(time.time()) + 900)), lambda _: _judged(_aged(0))),
     ("trust/token_errors.py", "NAS has to mint short-lived tokens, or raise trust.max_token_life", lambda _: _judged(KEY.token(exp=int(time.time()) + 7000)), lambda _: _judged(KEY.token(exp=int(time.time()) + 7000), max_life_s=9000)),
-    ("trust/token_errors.py", "NAS has to put job_id and fire_at into the token, or drop --require-bound-token", lambda _: _bound(require=True), lambda _: _bound(require=False)),
+    ("trust/token_errors.py", "NAS has to put job_id and fire_at into the token, or set trust.require_bound_token to false", lambda _: _bound(require=True), lambda _: _bound(require=False)),
     ("trust/token_errors.py", "see why the function that trust.verifier names does", lambda _: _judged("t", verifier=f"{HERE}:nobody"), lambda _: load_verifier(f"{HERE}:judge")),
     ("trust/keys.py", "the key setting takes an https URL, a PEM file or a JWKS file", lambda at: _keys(at, "x"), lambda at: _keys(at, KEY.public_pem)),
     ("trust/keys.py", "set cron.chronos.nas_jwks_url to a JWKS, a PEM or where one is", lambda _: static_keys("{}", "ES256", KEY.kid), lambda _: static_keys(json.dumps(KEY.jwks()), "ES256", KEY.kid)),
