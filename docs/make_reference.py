@@ -6,18 +6,20 @@ Run it after changing a command: `python docs/make_reference.py`. A test fails w
 # ruff: noqa: INP001 - a script beside what it makes, not a package
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chronos_cli import errors
 from chronos_cli.cli.cli_model import commands, global_facts
 from chronos_cli.cli.completion_scripts import FILES, script
 from chronos_cli.cli.table import COMMANDS
-from chronos_cli.errors import ExitCode
+from chronos_cli.errors import ChronosError, ExitCode
 from chronos_cli.operations.manifest.keys import schema
 
 if TYPE_CHECKING:
@@ -37,9 +39,15 @@ MEANING = {
     ExitCode.CONFLICT: "ambiguous, or in conflict with what is there",
     ExitCode.JOB_FAILED: "the job ran and failed",
     ExitCode.NEEDS_A_LOOK: "a job needs a look: it fails, is overdue or unarmed, untriggered, or refused by an import",
-    ExitCode.TEMPORARY: "try again later: network, lock, a NAS that is down",
+    ExitCode.TEMPORARY: "try again later: network, lock, a hold, a NAS that is down",
     ExitCode.INTERRUPTED: "interrupted",
 }
+"""The one table of meanings: exit-codes.md, the manual and the README are made from it."""
+
+PACKAGE = DOCS.parent / "chronos_cli"
+
+MADE = re.compile(r"(?<!class )\b(\w+Error)\(|\b(?:raise|else) (?:\w+\.)?(\w+Error)\b|= (\w+Error) if\b")
+"""Where a class of error is called, raised without a call, or chosen."""
 
 
 def main() -> None:
@@ -77,8 +85,29 @@ def exit_codes() -> str:
 
 
 def _codes_of(code: ExitCode) -> set[str]:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ChronosError)]
-    return {kind.code for kind in kinds if kind.exit_code is code}
+    return {kind.code for kind in emitted_errors() if kind.exit_code is code}
+
+
+@cache
+def emitted_errors() -> list[type[ChronosError]]:
+    """Return every class of error that some module makes, by code; a class that only stands above others is none."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    made = {name for names in MADE.findall(sources) for name in names}
+    return [kind for kind in error_classes() if kind.__name__ in made]
+
+
+@cache
+def error_classes() -> list[type[ChronosError]]:
+    """Return every class of error, by exit code and code."""
+    for path in PACKAGE.rglob("*.py"):
+        if re.search(r"^class \w+Error\([\w., ]*Error\)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            importlib.import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
+    found, waiting = [], [ChronosError]
+    while waiting:
+        kind = waiting.pop()
+        found.append(kind)
+        waiting += [child for child in kind.__subclasses__() if child.__module__.startswith("chronos_cli.")]
+    return sorted(found, key=lambda kind: (kind.exit_code, kind.code, kind.__name__))
 
 
 def reference(facts: list[CommandFact]) -> str:

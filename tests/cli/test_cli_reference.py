@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 
 import pytest
 
 from tests.cli.conftest import ROOT
 from tests.conftest import require_program
-
-
-def maker():
-    """The script that makes the reference."""
-    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.docs.generated import maker
 
 
 def test_the_committed_reference_is_current():

@@ -3,30 +3,28 @@
 Each stands between `<!-- made: NAME -->` and `<!-- end -->`; a test holds every page against what would be written.
 """
 
+import ast
+import importlib.util
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from chronos_cli.config.settings import settings
 from chronos_cli.core.schedule import Timetable, parse_schedule
-from chronos_cli.errors import ChronosError, ExitCode
 from tests.conftest import ROOT
 
 _PART = re.compile(r"(<!-- made: ([\w-]+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
 
-MEANINGS = {
-    ExitCode.OK: "done, or already so, or nothing to do",
-    ExitCode.FAULT: "a fault of ours (an unreadable store included)",
-    ExitCode.USAGE: "usage, or a configuration that cannot be used",
-    ExitCode.PENDING: "only with `--detailed-exitcode`: changes are pending, or were made",
-    ExitCode.REFUSED: "not authenticated, or refused",
-    ExitCode.NOT_FOUND: "no such job",
-    ExitCode.CONFLICT: "ambiguous, or in conflict with what is stored",
-    ExitCode.JOB_FAILED: "the job ran and failed",
-    ExitCode.NEEDS_A_LOOK: "a job needs a look (`doctor`, `status --exit-code`)",
-    ExitCode.TEMPORARY: "try again later: network, lock, 5xx, hold",
-    ExitCode.INTERRUPTED: "interrupted",
-}
+
+@cache
+def maker():
+    """The script that makes the reference: it has the one table of meanings and finds the errors."""
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 NIGHTS = (
     ("Europe/Berlin", "2026-03-29", "02:00 becomes 03:00"),
@@ -45,23 +43,42 @@ def table(head, rows):
 
 
 def exit_codes():
-    return table(["code", "meaning"], [[code.value, MEANINGS[code]] for code in ExitCode])
-
-
-def _family(kind=ChronosError):
-    yield kind
-    for child in kind.__subclasses__():
-        if child.__module__ == "chronos_cli.errors":
-            yield from _family(child)
+    return table(["code", "meaning"], [[code.value, text] for code, text in maker().MEANING.items()])
 
 
 def errors():
     rows = [
         [f"`{kind.code}`", kind.exit_code.value, kind.http_status, "yes" if kind.retryable else "no",
          (kind.__doc__ or "").strip().splitlines()[0]]
-        for kind in _family()
+        for kind in maker().emitted_errors()
     ]  # fmt: skip
     return table(["`error.code`", "exit", "HTTP", "again?", "meaning"], rows)
+
+
+def _text(node):
+    """The code that an expression makes, with `*` for what is filled in; None where it is an error's own."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "*" for part in node.values)
+    return None
+
+
+def checks():
+    """Every code that a check of the doctor states itself, and the levels that it comes with."""
+    found = {}
+    for path in sorted((ROOT / "chronos_cli" / "operations" / "doctor").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                level = ast.unparse(node.func)
+                names = [_text(word.value) for word in node.keywords if word.arg == "code"]
+                for name in filter(None, names):
+                    both = {"fail": ["FAIL"], "warn": ["WARN"]}.get(level, ["FAIL", "WARN"])
+                    check = _text(node.args[0]) or "*"
+                    levels = found.setdefault((check, name), set())
+                    levels |= set(both)
+    rows = [[f"`{check}`", f"`{name}`", ", ".join(sorted(levels))] for (check, name), levels in sorted(found.items())]
+    return table(["check", "`code`", "level"], rows)
 
 
 def _default(setting):
@@ -112,7 +129,14 @@ def schemas():
     return table(["command", "schema"], rows)
 
 
-MADE = {"exit-codes": exit_codes, "errors": errors, "settings": configuration, "dst": dst, "schemas": schemas}
+MADE = {
+    "exit-codes": exit_codes,
+    "errors": errors,
+    "checks": checks,
+    "settings": configuration,
+    "dst": dst,
+    "schemas": schemas,
+}
 
 
 def renewed(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,13 +36,25 @@ def _trees():
 
 
 @cache
+def _nodes():
+    found = defaultdict(list)
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
+            found[type(node)].append((path, node))
+    return found
+
+
+def nodes(kind):
+    """Every node of one kind in the package, each with its file."""
+    return _nodes()[kind]
+
+
+@cache
 def family():
     """The names of ChronosError and all its subclasses."""
     bases = {
         node.name: {base.id if isinstance(base, ast.Name) else getattr(base, "attr", "") for base in node.bases}
-        for tree in _trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
+        for _, node in nodes(ast.ClassDef)
     }
     found = {"ChronosError"}
     while more := {name for name, above in bases.items() if above & found} - found:
@@ -57,20 +70,17 @@ def sites():
 
 def _sites():
     known = family()
-    for path, tree in _trees().items():
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if name in known:
-                hint = next((word.value for word in node.keywords if word.arg == "hint"), None)
-                yield Site(
-                    path=path.relative_to(PACKAGE).as_posix(),
-                    line=node.lineno,
-                    kind=name,
-                    words=_fixed(node.args[0]) if node.args else "",
-                    hint=None if hint is None else not (isinstance(hint, ast.Constant) and not hint.value),
-                )
+    for path, node in nodes(ast.Call):
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if name in known:
+            hint = next((word.value for word in node.keywords if word.arg == "hint"), None)
+            yield Site(
+                path=path.relative_to(PACKAGE).as_posix(),
+                line=node.lineno,
+                kind=name,
+                words=_fixed(node.args[0]) if node.args else "",
+                hint=None if hint is None else not (isinstance(hint, ast.Constant) and not hint.value),
+            )
 
 
 def _fixed(node):
