@@ -10,17 +10,18 @@ from types import SimpleNamespace
 import pytest
 
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.decision import Decision, Outcome, Purpose
+from chronos_cli.core.decision import Decision, FireRequest, Liveness, Outcome, Purpose, Start, Trigger
 from chronos_cli.core.plan import Action, ArmState
+from chronos_cli.core.row import RunState, begun, row_of
 from chronos_cli.errors import DocumentError, HeldError, NasRejectedError, TemporaryError
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import Arm, ArmList, CallResult
+from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, CallResult
 from chronos_cli.operations import witness
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile
 from chronos_cli.operations.arming.arm import STALE_GENERATION
 from chronos_cli.operations.context import FleetJobs
-from chronos_cli.operations.evaluate import Evaluation
+from chronos_cli.operations.evaluate import Evaluation, evaluate
 from chronos_cli.operations.firing import tick
 from chronos_cli.store.repository import STOP_KEY
 from tests.core.making import T, at, entry, job, record
@@ -343,3 +344,118 @@ def test_only_what_a_clock_ahead_has_sent_for_later_than_it_is_meant_is_astray(s
     sent = None if sent_at is None else NOW + timedelta(seconds=sent_at)
     document = replace(ARMED, sent_at=sent, fire_at=fire_at and WAKE.at + timedelta(seconds=fire_at))
     assert arming.is_astray(document, WAKE, NOW) is astray
+
+
+@pytest.mark.parametrize(
+    ("at_once", "told"),
+    [(0, ["abc", "a ends", "b ends", "c ends"]), (2, ["ab", "a ends", "c", "b ends", "c ends"]),
+     (1, ["a", "a ends", "b", "b ends", "c", "c ends"])],
+)  # fmt: skip
+def test_what_waits_for_a_slot_is_claimed_when_one_is_free(at_once, told, monkeypatch):
+    """Until then it is anybody's."""
+    ctx, _ = ticking(monkeypatch, *(named(job_id, -60) for job_id in "abc"))
+    said = []
+
+    def together(_, fires):
+        said.append("".join(job_id for job_id, _ in fires))
+        return [IDLE] * len(fires)
+
+    def launch(ctx, job_id, looked, launcher, running):
+        wait = lambda: said.append(f"{job_id} ends")  # noqa: E731
+        running.append((job_id, SimpleNamespace(first_of=lambda going: going[0], wait=wait)))
+
+    monkeypatch.setattr(tick, "evaluate_together", together)
+    monkeypatch.setattr(tick, "_launch", launch)
+    tick.tick(ctx, None, max_parallel=at_once)
+    assert said == told
+
+
+def test_what_could_not_be_looked_at_or_started_keeps_no_other_from_running(monkeypatch):
+    """It is said of that job alone."""
+    ctx, _ = ticking(monkeypatch, named("a", -60), named("b", -50), named("c", -40))
+    torn, full = DocumentError("torn"), OSError("no room")
+    claimed = Evaluation(decision=Decision(outcome=Outcome.CLAIMED, starts=(START,), owed=(OWED,)), job=None)
+    monkeypatch.setattr(tick, "evaluate_together", lambda *_: [torn, claimed, claimed])
+    launches = iter([raises(full), lambda *_: iter(())])
+
+    def launch_each(*args):
+        return next(launches)(*args)
+
+    monkeypatch.setattr(tick, "launch_each", launch_each)
+    done = tick.tick(ctx, None)
+    assert (done.failed["a"], done.failed["b"].message) == (torn, "no runner could be started: no room")
+    assert (done.started, done.owed, set(done.failed)) == ((START.entry.run,), (OWED, OWED), {"a", "b"})
+
+
+def raises(error):
+    return lambda *_: raised(error)
+
+
+START = Start(entry=job(ours={"open": [entry(T)]}).open[0], attempt=1)
+OWED = row_of("j", START.entry, job().policy)
+
+
+def test_what_a_look_owes_has_its_row_before_anything_else_is_done():
+    """Also where the run waits for its turn behind another."""
+    found = job(
+        policy={"overlap": "queue"},
+        next_run_at=at(300).isoformat(),
+        ours={"claimed_through": T.isoformat(), "open": [entry(T)]},
+    )
+    ctx = home(dict(found.record), now=at(301))
+    ctx.processes = SimpleNamespace(elapsed=lambda _: None, liveness=lambda _: Liveness.ALIVE, result=lambda _: None)
+    ctx.must_be_active = lambda _: None
+    ctx.repository.create_row(
+        begun(row_of("j", found.open[0], found.policy), starter="s", owner={}, now=T, lease_ends_at=at(9_000))
+    )
+    looked = evaluate(ctx, "j", FireRequest(via=Trigger.TICK, token="t"))
+    assert looked.decision.outcome is Outcome.QUEUED
+    assert ctx.repository.row("j", "20261120T120500Z").value.state is RunState.QUEUED
+
+
+def test_a_run_that_is_to_make_room_is_asked_to_end():
+    """Once the newer occurrence is on record as queued."""
+    found = job(
+        policy={"overlap": "replace"},
+        next_run_at=at(300).isoformat(),
+        ours={"claimed_through": T.isoformat(), "open": [entry(T)]},
+    )
+    ctx, asked = home(dict(found.record), now=at(301)), []
+    ctx.processes = SimpleNamespace(
+        elapsed=lambda _: None, liveness=lambda _: Liveness.ALIVE, result=lambda _: None, ask_to_end=asked.append
+    )
+    ctx.must_be_active = lambda _: None
+    row = begun(row_of("j", found.open[0], found.policy), starter="s", owner={}, now=T, lease_ends_at=at(9_000))
+    ctx.repository.create_row(row)
+    assert evaluate(ctx, "j", FireRequest(via=Trigger.TICK, token="t")).decision.outcome is Outcome.QUEUED
+    assert asked == [row]
+
+
+def test_what_nas_holds_and_was_also_provisioned_teaches_nothing_of_answers(monkeypatch):
+    """However it was first told of it."""
+    told = []
+    monkeypatch.setattr(reconcile, "note_answers", lambda *_, taken: told.append(taken))
+    monkeypatch.setattr(reconcile, "note_missing", lambda *_: told.append("missing"))
+    sent = replace(ARMED, only_answered=True, in_answer=True, sent_at=NOW - HOUR)
+    reconcile._learn(context(), {"j": sent}, {"j": WAKE.at})
+    assert told == []
+
+
+@pytest.mark.parametrize(("wake", "rounds"), [(None, 1), (WAKE, 2)])
+def test_a_wake_that_was_sent_by_a_clock_ahead_is_sent_again_once_nas_has_said_so(wake, rounds, monkeypatch):
+    """What wants nothing is dropped by whatever clock."""
+    monkeypatch.setattr(arming, "present_wake", lambda *_: wake)
+    ahead = NOW + 3 * HOUR
+    ctx, sent = context(replace(ARMED, sent_at=ahead, fire_at=ahead + HOUR), now=ahead), []
+    right = context()
+    right.repository, right.trust = ctx.repository, Trust.CORRECTED
+    ctx.trust, ctx.heard = Trust.UNHEARD, lambda _: right
+
+    def provision(request):
+        sent.append(request.fire_at)
+        return ArmAnswer(schedule_id="s")
+
+    nas = SimpleNamespace(server_time=NOW, provision=provision, cancel=lambda *_: sent.append(None))
+    document = arming.arm(ctx, nas, "j", wake)
+    assert len(sent) == rounds
+    assert document.fire_at == (WAKE.at if wake else ahead + HOUR)

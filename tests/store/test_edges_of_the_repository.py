@@ -398,6 +398,7 @@ def test_the_stores_name_is_made_once_and_anew_where_it_rotted():
     assert found.store_id(lambda: next(names)) == "first"
     found.documents.replace(STORE_KEY, b"torn", found.read(STORE_KEY).version)
     found.mend_store_id(lambda: next(names))
+    assert json.loads(found.read(STORE_KEY).data) == {"id": "second"}
     assert found.store_id(lambda: next(names)) == "second"
     assert [found.read(key).data for key in found.keys(ASIDE)] == [b"torn"]
     found.documents.fails(f"read {STORE_KEY}", DocumentError("closed"), DocumentError("closed"))
