@@ -12,6 +12,7 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import ExitCode, NasUnavailableError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming import slot_memory
+from chronos_cli.operations.arming.arm import on_its_way
 from chronos_cli.operations.evaluate import Evaluation
 from chronos_cli.operations.firing import answering, fire
 from chronos_cli.operations.firing.answering import Door
@@ -222,3 +223,17 @@ def test_the_status_of_a_fire_decides_its_exit_code():
     assert [fire._EXIT.get(outcome, ExitCode.OK) for outcome in (Outcome.HELD, Outcome.EARLY, Outcome.IDLE)] == [
         ExitCode.TEMPORARY, ExitCode.TEMPORARY, ExitCode.OK
     ]  # fmt: skip
+
+
+MINUTES = 360 * SECOND
+
+
+@pytest.mark.parametrize(("ahead", "sent"), [(60 * SECOND, MINUTES), (MINUTES, MINUTES), (HOUR, HOUR)])
+def test_what_stands_behind_an_owed_fire_is_so_far_ahead_at_least(ahead, sent):
+    """What NAS owes is remembered by it alone."""
+    wake, owed = replace(WAKE, at=NOW + ahead), replace(ARMED, owed=NOW)
+    behind = on_its_way(owed, wake, context().wire, NOW, behind=MINUTES)
+    assert (behind.wake, behind.fire_at - NOW, behind.owed) == (wake.at, sent, NOW)
+    plain = on_its_way(owed, wake, context().wire, NOW)
+    assert (plain.fire_at - NOW >= ahead, plain.owed, plain.idle) == (True, None, 0)
+    assert on_its_way(replace(ARMED, idle=2), wake, context().wire, NOW, idle=True, named=NOW).idle == 3

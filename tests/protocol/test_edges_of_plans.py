@@ -171,3 +171,9 @@ def test_an_arm_that_fails_again_is_its_steps_result(monkeypatch):
 
     monkeypatch.setattr(applying, "arm", silent)
     assert applying._arm_again(plan.ctx, plan.nas, "j") is SILENT
+
+
+def test_a_plan_says_what_is_done_whatever_was_wished(monkeypatch):
+    """A cancel is one, unless the job wants something by then."""
+    plan = Plan(monkeypatch, Action.CANCEL, wake=LATER, needed=None)
+    assert [type(request) for request in plan.nas.asked] == [CancelRequest]
