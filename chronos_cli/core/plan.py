@@ -214,18 +214,25 @@ def _step(
     assert wish is not None  # noqa: S101 - a wake comes from a wish
     if job_id not in held:
         return Step(action=Action.ARM, job_id=job_id, wanted=wanted.at, reason="not armed")
-    sent = wish.sent
-    if sent.unreadable:
-        reason = "its arm document cannot be read"
+    reason = _why_move(wish.sent, wanted, at, callback_url)
+    if reason is not None:
         return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason=reason)
+    return Step(action=Action.KEEP, job_id=job_id, held=at, wanted=wanted.at, reason=off_by(at, wanted.at))
+
+
+def _why_move(sent: LastArm, wanted: Wake, held: datetime | None, callback_url: str) -> str | None:
+    """Return why what NAS holds is not what is wanted, or None."""
+    if sent.unreadable:
+        return "its arm document cannot be read"
     if sent.callback_url is not None and sent.callback_url != callback_url:
-        return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="the callback URL changed")
-    same = at == wanted.at or (at is not None and at == sent.fire_at and sent.wake == wanted.at)
-    if same and sent.tolerance is not None and at == sent.fire_at and sent.tolerance != wanted.tolerance:
-        return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="its tolerance changed")
-    if same:
-        return Step(action=Action.KEEP, job_id=job_id, held=at, wanted=wanted.at, reason=off_by(at, wanted.at))
-    return Step(action=Action.MOVE, job_id=job_id, held=at, wanted=wanted.at, reason="armed for another time")
+        return "the callback URL changed"
+    if held == wanted.at and sent.state in HELD_STATES and sent.wake != held != sent.fire_at:
+        return "NAS lists it, but has taken another since"  # a list may be late
+    if held != wanted.at and (held is None or held != sent.fire_at or sent.wake != wanted.at):
+        return "armed for another time"
+    if sent.tolerance is not None and held == sent.fire_at and sent.tolerance != wanted.tolerance:
+        return "its tolerance changed"
+    return None
 
 
 def off_by(held: datetime | None, wanted: datetime) -> str:

@@ -163,6 +163,15 @@ def test_another_tolerance_moves_an_arm_whose_tolerance_is_known():
     assert plan([DesiredArm(job_id="j", wake=wish, sent=other)], {"j": at(300)}) == {"j": Action.KEEP}
 
 
+@pytest.mark.parametrize("state", [ArmState.CONFIRMED, ArmState.ANSWERED])
+def test_a_list_that_is_late_does_not_speak_against_what_nas_took_since(state):
+    """A look was armed in place of the cursor, and the list has the cursor still: it is sent again."""
+    look = sent(fire_at=at(900), wake=at(900), purpose="look", state=state)
+    assert plan([DesiredArm(job_id="j", wake=CURSOR, sent=look)], {"j": CURSOR.at}) == {"j": Action.MOVE}
+    unsure = sent(fire_at=at(900), wake=at(900), purpose="look", state=ArmState.UNCONFIRMED)
+    assert plan([DesiredArm(job_id="j", wake=CURSOR, sent=unsure)], {"j": CURSOR.at}) == {"j": Action.KEEP}
+
+
 def test_a_job_of_another_profile_is_kept_only_where_it_is_held():
     """And not where this store wants it as well."""
     wishes = [DesiredArm(job_id="gone", wake=None), DesiredArm(job_id="both", wake=CURSOR, sent=sent())]

@@ -221,15 +221,15 @@ class SimDetached:
                 return
             said.append("running")
 
+            waited_for = self.until > world.now
+
             def settled() -> None:
                 said.append("done")
-                me.settled = True
+                me.settled = waited_for  # else it arms after this
                 # It waits until the answer has left, or whoever was to give it is gone, but not for ever.
                 world.pause(me, "await answer", until=world.now + 15.0, cond=lambda: self.answered or task.done)
 
-            through.wait_and_follow_up(
-                mine, begun, ended=said.append, settled=settled, waited_for=self.until > world.now
-            )
+            through.wait_and_follow_up(mine, begun, ended=said.append, settled=settled, waited_for=waited_for)
 
         runner = world.spawn("runner", task.job, body, machine=task.machine, budget=ctx.budget_s)
         task.runners.append(runner)
