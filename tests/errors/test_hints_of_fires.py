@@ -141,6 +141,20 @@ def test_a_token_is_given_as_it_came_and_for_what_it_is(agent):
     assert agent.fire(at=at, of="a", fire_at=at).code == 0
 
 
+@tries("cli/handlers/fire.py", "give one of them", "name a file that can be read with --token-file")
+@tries("cli/handlers/fire.py", "use --token -, --token-file or $CHRONOS_FIRE_TOKEN")
+def test_the_token_of_a_fire_is_given_once(agent, nas):
+    """None, two, and one in a file that is not there are refused; from a file that is there it is taken."""
+    path = agent.home / "fire-token"
+    fire = ("fire", "--job-id", "a")
+    refused(agent.run(*fire), 2, "use --token -, --token-file or $CHRONOS_FIRE_TOKEN")
+    refused(agent.run(*fire, "--token", "x", "--token-file", path), 2, "give one of them")
+    refused(agent.run(*fire, "--token-file", path), 2, "name a file that can be read with --token-file")
+    path.write_text(KEY.token(aud=agent.access.audience, iss=nas.url))
+    agent.due("a")
+    assert agent.run(*fire, "--token-file", path).code == 0
+
+
 @tries(
     "trust/jti.py", "make the home's cache folder writable for whoever serves the callback; `chronos doctor` checks it"
 )
