@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.contract import is_job_id
 from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
 from chronos_cli.core.clock import AHEAD, Trust, doubt_about
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
@@ -178,6 +179,19 @@ def mend_of_record(record: Mapping[str, Any], name: object) -> str:
     if isinstance(entries, list) and len(readable_open(entries)) < len(entries):
         return f"mend it with `chronos job unlock {name} --yes`"
     return f"put it right in cron/jobs.json, or `chronos job remove {name} --yes`"
+
+
+def mend_of_entry(record: Record) -> str:
+    """Return what gets one entry of the file out of the way that cannot be used."""
+    if record.problem is None:
+        return mend_of_record(record.value, record.id if is_job_id(record.id) else f"'{record.number}'")
+    name = record.id if is_job_id(record.id) and "of record" not in record.problem else f"'{record.number}'"
+    return mend_of_record({}, name)
+
+
+def why_unusable(record: Record, problem: str | None) -> str:
+    """Return why an entry of the file is left out, and what gets it out of the way."""
+    return f"{problem or 'it cannot be read'}; {mend_of_entry(record)}"
 
 
 def read_all(ctx: Context) -> list[Job]:

@@ -9,7 +9,7 @@ cannot be read is none. So whatever is there holds, but for a hold whose end is 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from shlex import quote
 from typing import Any, Final
 
@@ -41,6 +41,13 @@ class Hold:
         where = f" (held at {self.where})" if self.where else ""
         until = f" (until {_iso(self.expires_at)})" if self.expires_at else ""
         return f"{self.reason}{where}{until}"
+
+    def words(self, zone: tzinfo) -> str:
+        """Return the text with the end as a person reads it, in a zone."""
+        if self.expires_at is None:
+            return self.text
+        until = f"{self.expires_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+        return self.text.replace(f"(until {_iso(self.expires_at)})", f"(until {until})")
 
     @property
     def lifted_by(self) -> str:

@@ -228,7 +228,8 @@ def test_hold_stops_runs_and_lifting_lets_them_go_on(chronos, home):
         stopped = chronos(*words, "--json", home=home)
         assert stopped.code == 75
         assert stopped.json["error"]["code"] == "held"
-    assert "ALL JOBS ARE HELD: upgrade" in chronos("status", home=home).out
+    shown = chronos("status", home=home).out
+    assert re.search(r"^ALL JOBS ARE HELD since \d\d:\d\d CE\w+ by \S+: upgrade$", shown, re.MULTILINE), shown
     assert chronos("hold", "--off", home=home).code == 0
     assert chronos("run", "a", home=home).code == 0
     assert chronos("hold", "--off", "--json", home=home).json["changed"] is False

@@ -329,7 +329,7 @@ def test_a_changed_callback_url_moves_every_arm(chronos, armed_home):
     listed = chronos("list", "--json", home=armed_home, env=new).json
     assert states(listed) == dict.fromkeys(SIX, "different") | {"255d0a07be98": "none"}
     assert not any(view["will_fire"] for view in listed["jobs"])
-    assert chronos("list", home=armed_home, env=new).out.count(f"different (calls {CALLBACK})") == len(SIX)
+    assert chronos("list", home=armed_home, env=new).out.count(f"armed to call {CALLBACK}") == len(SIX)
     plan = chronos("reconcile", "--json", home=armed_home, env=new).json["plan"]
     assert {step["job_id"]: step["action"] for step in plan["steps"]} == dict.fromkeys(SIX, "move")
     listed = chronos("list", "--json", home=armed_home, env=new).json

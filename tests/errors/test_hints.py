@@ -445,6 +445,30 @@ def test_a_token_that_others_can_read_is_closed_by_what_the_doctor_says(agent):
     assert agent.check("modes")["level"] == "OK"
 
 
+DISK = (
+    ("operations/doctor/home.py", "free some space on that file system"),
+    ("operations/doctor/nas.py", "free some space there: df -h"),
+)
+
+
+def test_a_full_disk_is_cured_by_the_space_that_the_doctor_asks_for(agent):
+    """No lock and no key finds a place: neither a mode nor a folder is to blame, and with some space both do."""
+    real = os.open
+
+    def full(path, flags, *more, **named):
+        if flags & os.O_CREAT and not os.fsdecode(path).endswith((".jobs.lock", "fire.lock")):
+            raise OSError(28, "No space left on device", os.fsdecode(path))
+        return real(path, flags, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.open", full)
+        shutil.rmtree(agent.home / "cache", ignore_errors=True)
+        (agent.home / "cache").mkdir(mode=0o700)
+        found = [agent.check(name)["mend"] for name in ("lock", "keys")]
+    assert [words in mend for mend, (_, words) in zip(found, DISK, strict=True)] == [True, True], found
+    assert [agent.check(name)["level"] for name in ("lock", "keys")] == ["OK", "OK"]
+
+
 def test_what_is_saved_while_nas_is_away_is_armed_by_what_the_hint_says(agent, nas):
     """A job that is added, and a reconcile that finds NAS away: once it is back, `chronos reconcile` arms all."""
 
@@ -498,6 +522,7 @@ def test_a_hint_without_a_case_fails():
 
 
 TRIED = (
+    *DISK,
     *SPELLINGS,
     *FAULTS,
     *CONFIGS,

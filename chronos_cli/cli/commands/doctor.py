@@ -63,7 +63,7 @@ def command(
 
         others = f", and {len(failing) - 1} more" if len(failing) > 1 else ""
         kind: type[ChronosError] = NeedsALookError if all(check.name in NAMES for check in failing) else UnwellError
-        error = kind(f"{failing[0].name}: {failing[0].text}{others}", hint=failing[0].mend)
+        error = kind(f"{_title(failing[0])}: {failing[0].text}{others}", hint=failing[0].mend)
     document = {
         "checks": [check.as_json(number) for number, check in enumerate(checks, start=1)],
         "counts": {level: counts[level] for level in _STYLE},
@@ -115,8 +115,12 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
         yield from probe_circle(config, context, wait_s=wait)
 
 
+def _title(check: Check) -> str:
+    return _TITLES.get(check.name, check.name.replace("_", " "))
+
+
 def _show(out: Output, number: int, check: Check) -> None:
-    title = _TITLES.get(check.name, check.name.replace("_", " "))
+    title = _title(check)
     level = out.style(f"{check.level.value:<4}", _STYLE[check.level.value])
     out.paragraph(f"{number:>2}. {level}  {title}: {' '.join(check.text.split())}", hang=len(_INDENT))
     if check.mend and check.level.value != "OK":

@@ -8,7 +8,10 @@ import typer
 
 from chronos_cli.cli import humanize as words
 from chronos_cli.cli.handlers.list import (
+    clock_banner,
     columns_for,
+    held_banner,
+    held_instead,
     id_of,
     last_words,
     look_at,
@@ -20,6 +23,7 @@ from chronos_cli.cli.handlers.list import (
 from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
 from chronos_cli.core.clock import AHEAD, DISPLACED
 from chronos_cli.errors import ExitCode
+from chronos_cli.operations.views.armed_wake import ArmedWake
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
 from chronos_cli.screen import WHOLE, Column
 from chronos_cli.store.ticks import read_ticks
@@ -93,7 +97,7 @@ def _status(invocation: Invocation, *, offline: bool, watch_code: bool) -> int:
     resolved = invocation.provider(context)
     found, nas, failure = look_at(invocation, context, offline=offline)
     active = resolved.wanted if context.standby else resolved.provider.name  # what the active machine should have
-    trigger = trigger_of(found, read_ticks(context.repository), active=active)
+    trigger = trigger_of(found, read_ticks(context.repository), active=active, asked=bool(nas["asked"]))
     live = [view for view in found.jobs if view.state == "live"]
     calls = [view.arm.last_callback_at for view in found.jobs if view.arm.last_callback_at is not None]
     good = [view.last.at for view in found.jobs if view.last and view.last.status == "ok" and view.last.at]
@@ -159,21 +163,25 @@ def _why(view: JobView) -> str | None:
         return view.why_not
     if view.doubt is not None:
         return f"{view.doubt.text}; {view.doubt.mend}"
+    if view.state == "live" and view.arm.checked and view.arm.state in (ArmedWake.MISSING, ArmedWake.DIFFERENT):
+        return held_instead(view)
     error = view.arm.error or view.arm.last_fire_error or {}
     text = error.get("message") or error.get("detail")
     return None if text is None else str(text)
 
 
 def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
-    if out.layout == "name":
+    if out.quiet or out.layout == "name":
         for entry in document["needs_a_look"]:
             out.line(entry["job_id"])
         return
     now, counts, provider = found.now, document["counts"], document["provider"]
     if document["standby"] is not None:
         out.paragraph(standby_words(document["standby"]), style="red")
-    if document["held"] is not None:
-        out.paragraph(f"ALL JOBS ARE HELD: {words.brief(document['held'])}", style="red")
+    if found.held:
+        out.paragraph(held_banner(found.held), style="red")
+    if found.clock:
+        out.paragraph(clock_banner(found.clock), style="red")
     if (lost := not_reached_words(found)) is not None:
         out.paragraph(f"{lost}; `chronos doctor --probe` tries the way", style="red")
     if document["trigger"]["working"] is False:
@@ -226,10 +234,11 @@ def _nas_words(document: dict[str, Any], found: Listing) -> str:
     if not nas["known"]:
         if nas["asked"]:
             return "unknown: NAS did not say"
-        return f"not asked; {counts['armed']} were armed when last verified"
-    text = f"{counts['armed']} armed and verified now"
+        return f"not asked; {counts['armed']} were armed when last verified" if counts["armed"] else "not asked"
+    of = f" of {counts['live']}" if counts["armed"] != counts["live"] else ""
+    text = f"{counts['armed']}{of} armed and verified now"
     if counts["armed"] and counts["will_fire"] == counts["armed"]:
-        text += ": these will fire"
+        text += ": it will fire" if counts["armed"] == 1 else ": these will fire"
     else:
         reasons = [view.why_not for view in found.jobs if view.arm.state.value == "armed" and view.why_not]
         text += "".join(f"; {reason}" for reason in dict.fromkeys(reasons[:1]))

@@ -101,6 +101,6 @@ def _show(out: Output, ticked: TickResult) -> None:
     if len(ticked.started) > len(ticked.rows) and not out.quiet:
         out.line(f"{len(ticked.started) - len(ticked.rows)} started")
     for job_id, error in ticked.failed.items():
-        out.warn(f"job {job_id}: {error.message}")
+        out.warn(f"job {job_id}: {error.line()}")
     for job_id, doubt in ticked.doubts.items():
         out.warn(f"job {job_id}: {doubt.text}; {doubt.mend}")

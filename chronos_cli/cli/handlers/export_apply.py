@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chronos_cli.cli import references
 from chronos_cli.cli.handlers.exported import hand_over
 from chronos_cli.core.job import ours_of
-from chronos_cli.operations.evaluate import read_record
+from chronos_cli.operations.evaluate import read_record, why_unusable
 from chronos_cli.operations.manifest.keys import ACTIONS, FILE_SCHEMA
 from chronos_cli.operations.manifest.words import file_text, unsaid, words_of
 
@@ -28,7 +28,7 @@ def run(invocation: Invocation, jobs: list[str] | None, *, output: str | None) -
             continue
         job, problem = read_record(context, record)
         if job is None:
-            left_out[record.id or record.number] = problem or "it cannot be read"
+            left_out[record.id or record.number] = why_unusable(record, problem)
             continue
         words = words_of(job, context.home)
         if not any(name in words for name in ACTIONS):

@@ -36,7 +36,13 @@ COLUMNS: Final = (
     Column(title="LAST RUN", least=12, drop=3),
     Column(title="SCHEDULE"),
 )
-_ARM_WORDS: Final = {ArmedWake.ORPHAN: "held for nothing"}
+_ARM_WORDS: Final = {
+    ArmedWake.ORPHAN: "held for nothing",
+    ArmedWake.MISSING: "not armed",
+    ArmedWake.DIFFERENT: "armed otherwise",
+    ArmedWake.UNCONFIRMED: "not known to be armed",
+    ArmedWake.REFUSED: "refused by NAS",
+}
 
 
 def show_listing(
@@ -160,6 +166,16 @@ def not_reached_words(found: Listing) -> str | None:
     return f"NAS has not reached us{ago}: {words.brief(found.unreachable)}"
 
 
+def held_banner(held: str) -> str:
+    """The line that says that nothing fires, since when, by whom and why."""
+    return f"ALL JOBS ARE HELD{words.brief(held.removeprefix('held'))}"
+
+
+def clock_banner(clock: str) -> str:
+    """The line that says that this machine refuses NAS's calls until its clock is set."""
+    return f"THE CLOCKS DISAGREE: this machine's {clock}, so NAS's calls are refused here; `date -u` shows this one's"
+
+
 def standby_words(where: str) -> str:
     """The line that says that here nothing fires, and where it is set so."""
     return f"ON STANDBY: nothing is armed or fires here ({where}); that is left to the active machine"
@@ -185,8 +201,10 @@ def _show(out: Output, found: Listing, standby: str, *, unknown: bool, nothing: 
         return
     if standby:
         out.paragraph(standby_words(standby), style="red")
-    if found.held_reason is not None:
-        out.paragraph(f"ALL JOBS ARE HELD: {words.brief(found.held_reason)}", style="red")
+    if found.held:
+        out.paragraph(held_banner(found.held), style="red")
+    if found.clock:
+        out.paragraph(clock_banner(found.clock), style="red")
     if not found.jobs:
         out.note("no jobs; add one with `chronos job add 'every 1h' --command echo hello`")
     else:
@@ -290,16 +308,27 @@ def arm_words(view: JobView, now: datetime, *, unknown: bool) -> str:
         return "-"
     text = _ARM_WORDS.get(arm.state, arm.state.value)
     if arm.state is ArmedWake.DIFFERENT and arm.held is not None and view.zone is not None:
-        same = arm.held == arm.wanted and arm.callback_url is not None
-        text += (
-            f" (calls {words.brief(arm.callback_url or '')})" if same else f" ({words.instant(arm.held, view.zone)})"
-        )
+        text = f"armed {_otherwise(view)}"
     if not arm.checked:
         verified = "not verified" if arm.verified_at is None else f"verified {words.relative(arm.verified_at, now)}"
         text = f"{text}, {verified}"
         if unknown:
             text = f"unknown (last: {text})"
     return text
+
+
+def held_instead(view: JobView) -> str:
+    """Return what NAS holds for a job in place of what the job wants."""
+    return f"NAS holds it {_otherwise(view)}" if view.arm.held is not None else "NAS holds no timer for it"
+
+
+def _otherwise(view: JobView) -> str:
+    arm = view.arm
+    if arm.held is None or view.zone is None:
+        return "otherwise"
+    if arm.held == arm.wanted and arm.callback_url is not None:
+        return f"to call {words.brief(arm.callback_url)}"
+    return f"for {words.instant(arm.held, view.zone)}"
 
 
 def _next(view: JobView, now: datetime) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -157,6 +158,9 @@ def check_store(config: Config, ctx: Context, locks: LockPlace) -> Iterator[Chec
         yield ok("lock", f"had after {waited * 1000:.0f} ms; a run's is had in {_take_run_lock(locks)}")
     except LockDirError as error:
         mend = f"move away what is there, or make it a folder of the user with id {os.geteuid()}, mode 0700"
+        full = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full:
+            mend = "free some space on that file system"
         yield failed_with("lock", error, mend=mend)
     except ChronosError as error:
         yield failed_with("lock", error)

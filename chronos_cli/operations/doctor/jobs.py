@@ -45,7 +45,8 @@ _PROBE: Final = "chronos doctor --probe"
 def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: str) -> Iterator[Check]:
     """Records that cannot be run, timers that are not held, starts that are overdue, the hold, and the trigger."""
     try:
-        arming = active == "chronos"
+        # Timers that NAS still holds call all the same where another provider is active now: as the listing sees it.
+        arming = active == "chronos" or bool(ctx.wire and ctx.repository.arm_ids())
         found = _settled_listing(config, ctx, held if arming else None, arming=arming)
         ticks = read_ticks(ctx.repository)
     except ChronosError as error:
@@ -59,7 +60,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     yield _hold(found)
     yield from _alerts(ctx)
     yield from _inherited(ctx)
-    yield _tick(found, ticks, active=active)
+    yield _tick(found, ticks, active=active, arming=arming)
 
 
 def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, arming: bool) -> Listing:
@@ -158,7 +159,9 @@ def _doubts(found: Listing) -> Check:
 
 def _hold(found: Listing) -> Check:
     if found.hold is not None:
-        return warn("hold", f"ALL JOBS ARE HELD: {found.hold.text}", code="held", mend=found.hold.lifted_by)
+        return warn(
+            "hold", f"ALL JOBS ARE HELD{found.held.removeprefix('held')}", code="held", mend=found.hold.lifted_by
+        )
     return ok("hold", "no job is held")
 
 
@@ -195,9 +198,9 @@ def _may_run(job: Job) -> bool:
     return job.standing is not Standing.COMPLETED
 
 
-def _tick(found: Listing, ticks: Ticks, *, active: str) -> Check:
+def _tick(found: Listing, ticks: Ticks, *, active: str, arming: bool) -> Check:
     """Without NAS a tick is all there is; beside NAS it is the net below."""
-    trigger = trigger_of(found, ticks, active=active)
+    trigger = trigger_of(found, ticks, active=active, asked=arming)
     if trigger.working is not False:
         return ok("tick", trigger.because)
     text = f"these jobs have no working trigger: {trigger.because}"

@@ -101,7 +101,7 @@ def _clock(now: datetime, server_time: datetime | None) -> Check:
         text = "NAS's answer has no Date header to compare with"
         return warn("clock", text, code="clock_unknown", mend="compare the clocks by hand: date -u")
     ahead = (now - server_time - timedelta(milliseconds=500)).total_seconds()
-    text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} NAS's"
+    text = f"{span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} NAS's"
     if abs(ahead) > FIRE_LEEWAY_S:
         text += f": fire tokens are refused past {FIRE_LEEWAY_S} s"
         return fail("clock", text, code="clock_skew", mend=_SET_CLOCK)
@@ -167,7 +167,10 @@ def _published(settings: TrustSettings) -> Check:
     age = known.age(time.time())
     if not known.keys:
         text = f"{len(keys)} at {url}, but {settings.cache_dir} cannot keep them: each fire fetches them"
-        return warn("keys", text, code="keys_not_cached", mend=f"chmod u+rwx {quote(str(settings.cache_dir))}")
+        place = quote(str(settings.cache_dir))
+        may = os.access(settings.cache_dir, os.R_OK | os.W_OK | os.X_OK)  # then it is not its mode: the disk is full
+        mend = f"free some space there: df -h {place}" if may else f"chmod u+rwx {place}"
+        return warn("keys", text, code="keys_not_cached", mend=mend)
     return ok("keys", f"{len(keys)} at {url}; cached {max(age, 0):.0f} s ago for {known.lifetime_s:.0f} s")
 
 

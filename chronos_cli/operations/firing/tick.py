@@ -144,7 +144,7 @@ def _rearm(ctx: Context, job_id: str, looked: Evaluation) -> dict[str, ChronosEr
 def _refuse_held(ctx: Context) -> None:
     hold = ctx.repository.hold(ctx.clock())
     if hold is not None:
-        raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
+        raise HeldError(f"all jobs are held: {hold.words(ctx.home.zone)}", hint=f"lift it with `{hold.lifted_by}`")
 
 
 def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:

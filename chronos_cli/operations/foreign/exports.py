@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.core.job import Overlap, Standing, ours_of
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.evaluate import read_record
+from chronos_cli.operations.evaluate import read_record, why_unusable
 from chronos_cli.operations.foreign.crontab_export import crontab_of
 from chronos_cli.operations.foreign.exported import be_text
 from chronos_cli.operations.foreign.kubernetes_export import cron_job
@@ -60,7 +60,7 @@ def export_as(
             continue
         job, problem = read_record(ctx, record)
         if job is None:
-            left_out[record.id or record.number] = problem or "it cannot be read"
+            left_out[record.id or record.number] = why_unusable(record, problem)
         elif job.standing is Standing.COMPLETED:
             left_out[job.id] = "it is completed"
         elif job.times is not None and not job.once:

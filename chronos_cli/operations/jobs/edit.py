@@ -275,7 +275,7 @@ def claim_manual(ctx: Context, job_id: str, *, stands_for: datetime | None = Non
     ctx.must_be_active("a run")
     hold = ctx.repository.hold(ctx.clock())
     if hold is not None:
-        raise HeldError(f"all jobs are held: {hold.text}", hint=f"lift it with `{hold.lifted_by}`")
+        raise HeldError(f"all jobs are held: {hold.words(ctx.home.zone)}", hint=f"lift it with `{hold.lifted_by}`")
     job = get(ctx, job_id)
     if job.standing is Standing.COMPLETED:
         raise ConflictError(

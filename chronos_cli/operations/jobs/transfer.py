@@ -21,7 +21,7 @@ from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen, names, replace
-from chronos_cli.operations.evaluate import read_record
+from chronos_cli.operations.evaluate import mend_of_entry, read_record
 from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ class ExportResult:
 
 def export(ctx: Context, only: frozenset[str] | None = None) -> ExportResult:
     """Jobs (all, or `only` these) as one document that `bring_in` reads."""
-    found, left_out = records_of(ctx.repository.jobs(), ctx, only)
+    jobs = ctx.repository.jobs()
+    found, left_out = records_of(jobs, ctx, only)
+    mends = {record.id or record.number: mend_of_entry(record) for record in jobs.records if left_out}
+    left_out = {name: f"{why}; {mends[name]}" for name, why in left_out.items()}
     at = ctx.clock().isoformat(timespec="seconds")
     return ExportResult(document={"schema": SCHEMA, "exported_at": at, "jobs": found}, left_out=left_out)
 

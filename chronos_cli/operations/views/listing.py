@@ -9,16 +9,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import is_job_id
+from chronos_cli.contract import FIRE_LEEWAY_S
 from chronos_cli.core.clock import AGREES_WITHIN, AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job
 from chronos_cli.core.schedule import normal_form
+from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import field, opaque
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake, ArmView, arm_view
-from chronos_cli.operations.views.prospect import Surroundings, failing_since, obstacle, unreachable
+from chronos_cli.operations.views.prospect import Surroundings, failing_since, held_words, obstacle, unreachable
 from chronos_cli.running.actions import action_kind, unhandled_fields
 
 if TYPE_CHECKING:
@@ -151,6 +152,12 @@ class Listing:
     """Why a profile's jobs are not known, where some of the orphans may be its own."""
 
     hold: Hold | None = None
+    clock: str = ""
+    """How this machine's clock stands to NAS's, where NAS's calls are refused for it; else empty."""
+
+    held: str = ""
+    """The hold in words: `held since 01:12 UTC by ann: db migration`; empty where there is none."""
+
     unreachable: str | None = None
     """Outcome of NAS's calls, where it tells that they do not get through at all."""
 
@@ -194,6 +201,7 @@ def listing(
         hold=hold,
         refused=refused[1] if refused is not None and (called is None or refused[0] > called) else None,
         unreachable=unreachable(held.arms) if held is not None else None,
+        clock="" if held is None else _clock_words(held.server_time, now),
     )
     views = [_view(ctx, one, documents.get(one.id or ""), by_id, around, arming, prompt_runner) for one in chosen]
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
@@ -207,9 +215,19 @@ def listing(
         unread_profiles=fleet.unread,
         now=now,
         hold=hold,
+        clock=around.clock,
+        held="" if hold is None else held_words(hold, now, ctx.home.zone),
         unreachable=around.unreachable,
         not_reached_since=None if held is None else failing_since(held.arms, now),
     )
+
+
+def _clock_words(witness: datetime | None, now: datetime) -> str:
+    """Return how far this clock is off NAS's, where that is more than what the token of a call may be off."""
+    ahead = 0.0 if witness is None else (now - witness).total_seconds()
+    if abs(ahead) <= FIRE_LEEWAY_S:
+        return ""
+    return f"clock is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} NAS's"
 
 
 def _by_id(arms: Iterable[Arm], documents: Mapping[str, ArmDocument | None]) -> dict[str, Arm]:
@@ -334,12 +352,9 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
 
 def mend_of(record: Record) -> str:
     """Return what gets a record out of the way that cannot be used."""
-    from chronos_cli.operations.evaluate import mend_of_record
+    from chronos_cli.operations.evaluate import mend_of_entry
 
-    if record.problem is None:
-        return mend_of_record(record.value, record.id if is_job_id(record.id) else f"'{record.number}'")
-    name = record.id if is_job_id(record.id) and "of record" not in record.problem else f"'{record.number}'"
-    return mend_of_record({}, name)
+    return mend_of_entry(record)
 
 
 def _cursor(job: Job, now: datetime, doubt: TimeDoubt | None) -> datetime | None:

@@ -27,7 +27,8 @@ _ANSWERED: Final = "answered "
 class Surroundings:
     """Facts that hold for every job of a home. `refused`: why the last call was refused, None where it was accepted.
 
-    `unreachable`: why NAS cannot reach the callback, as its failed calls of any job show it.
+    `unreachable`: why NAS cannot reach the callback, as its failed calls of any job show it. `clock`: how this clock
+    stands to NAS's, where it is so wrong that calls are refused.
     """
 
     now: datetime
@@ -36,6 +37,7 @@ class Surroundings:
     hold: Hold | None = None
     refused: str | None = None
     unreachable: str | None = None
+    clock: str = ""
 
 
 def unreachable(arms: tuple[Arm, ...]) -> str | None:
@@ -58,6 +60,8 @@ def obstacle(arm: ArmView, around: Surroundings, *, tolerance: int = 0) -> str |
         return "standby"
     if around.hold is not None:
         return held_words(around.hold, around.now, around.zone)
+    if around.clock:
+        return around.clock
     if not arm.checked or arm.state is not ArmedWake.ARMED or arm.held is None:
         return None
     since = min(arm.held, arm.wanted) if arm.wanted is not None else arm.held
@@ -80,4 +84,4 @@ def held_words(hold: Hold, now: datetime, zone: tzinfo) -> str:
         form = "%H:%M %Z" if at.date() == now.astimezone(zone).date() else "%Y-%m-%d %H:%M %Z"
         since = f" since {at.strftime(form)}"
     by = f" by {hold.by}" if hold.by else ""
-    return f"held{since}{by}: {hold.text}"
+    return f"held{since}{by}: {hold.words(zone)}"

@@ -43,8 +43,8 @@ class TriggerHealth:
         }
 
 
-def trigger_of(found: Listing, ticks: Ticks, *, active: str) -> TriggerHealth:
-    """Judge what triggers jobs. `active`: the active provider's name."""
+def trigger_of(found: Listing, ticks: Ticks, *, active: str, asked: bool = False) -> TriggerHealth:
+    """Judge what triggers jobs. `active`: the active provider's name; `asked`: NAS was asked what it holds."""
     at, when = ticks.at, ticks_words(ticks, found.now)
     live = [view for view in found.jobs if view.state == "live" and view.problem is None]
     if not live:
@@ -60,7 +60,8 @@ def trigger_of(found: Listing, ticks: Ticks, *, active: str) -> TriggerHealth:
     if not armed:
         return TriggerHealth(working=False, because=f"NAS holds no timer of theirs, and {when}", last_tick_at=at)
     if not any(view.arm.checked for view in armed):
-        return TriggerHealth(working=None, because=f"NAS was not asked; {when}", last_tick_at=at)
+        unknown = "NAS did not say what it holds" if asked else "NAS was not asked"
+        return TriggerHealth(working=None, because=f"{unknown}; {when}", last_tick_at=at)
     return TriggerHealth(working=True, because=f"NAS holds their timers; {when}", last_tick_at=at)
 
 
