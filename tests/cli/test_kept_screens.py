@@ -222,7 +222,7 @@ def test_the_screens_of_a_fault_are_as_kept(world, fault):
     wrong = [NUMBER.sub("", line) for line in _kept(found) if not OF_THE_PLACE.search(line)]
     parts += [f"$ chronos doctor    # what is not in order, exit {found.code}", *wrong]
     for words in (("reconcile", "--dry-run"), ("job", "pause", "digest")):
-        done = _run(world, *words)
+        done = _run(world, *words, columns=1000)
         parts += [f"$ chronos {' '.join(words)}    # exit {done.code}", *_kept(done)]
     text = "\n".join(parts) + "\n"
     kept = SCREENS / f"{fault.__name__}.txt"
