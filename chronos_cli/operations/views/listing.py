@@ -153,7 +153,7 @@ class Listing:
 
     hold: Hold | None = None
     clock: str = ""
-    """How this machine's clock stands to NAS's, where NAS's calls are refused for it; else empty."""
+    """The distance of this machine's clock from NAS's, where NAS's calls are refused for it; else empty."""
 
     held: str = ""
     """The hold in words: `held since 01:12 UTC by ann: db migration`; empty where there is none."""
