@@ -127,8 +127,10 @@ class SupervisedRun:
         """Return the state that it is to end in, and why; two empty texts while it may go on."""
         if interrupts is not None and interrupts.signal is not None:
             return "interrupted", f"stopped by {signal.Signals(interrupts.signal).name}"
-        if self.left_s <= 0:
-            return "timeout", f"killed after its timeout of {self._timeout_s:g} s"
+        if self._timeout_s is not None and self.left_s <= 0:
+            # What is left of it when the job starts is a little less than the whole seconds that it was given.
+            whole = -(-self._timeout_s // 1) if self._timeout_s > 1 else self._timeout_s
+            return "timeout", f"killed after its timeout of {whole:g} s"
         if self._lease_end is not None and self._clock.wall() >= self._lease_end:
             return "timeout", "still running at the end of its lease"
         if self.child.lock.is_asked_to_end():

@@ -11,9 +11,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.cli import main
+from chronos_cli.operations.views.armed_wake import ArmedWake, ArmView
+from chronos_cli.operations.views.prospect import Surroundings, obstacle
 from tests.agent_home import AgentHome, running_agent
 from tests.cli.conftest import StepResult
 from tests.nas_process import running_nas
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,10 @@ def test_will_fire_is_not_said_under(tmp_path, nas, said, monkeypatch, why):
         told = {"at": datetime.now(UTC).isoformat(), "code": "audience", "message": "the audience is b", "hint": "x"}
         (cache / "refused.json").write_text(json.dumps(told))
         expected = "last call failed: token refused: the audience is b"
+        said_by_nas = "answered 401: {'result': 'refused'}"
+        arm = ArmView(state=ArmedWake.ARMED, checked=True, held=datetime.now(UTC) + HOUR, failed=said_by_nas)
+        around = Surroundings(now=datetime.now(UTC), zone=UTC, refused="token refused: the audience is b")
+        assert obstacle(arm, around) == expected
         note = home / "cron/arms/beat.json"  # a call that a clock which was ahead has noted came before it all the same
         note.write_text(json.dumps({**json.loads(note.read_text()), "last_callback_at": "2038-01-01T00:00:00+00:00"}))
     view = view_of(said, home)

@@ -53,12 +53,17 @@ def test_the_whole_circle_is_proven(tmp_path, nas):
     """
     with running_agent(tmp_path, nas, name="good") as agent:
         assert levels(agent)["audience"] == "WARN"
+        told = {"at": datetime.now(UTC).isoformat(), "code": "audience", "message": "the audience is b", "hint": "x"}
+        (agent.home / "cache").mkdir(mode=0o700, exist_ok=True)
+        (agent.home / "cache" / "refused.json").write_text(json.dumps(told))
+        assert levels(agent)["audience"] == "FAIL"
         assert agent.chronos("hold", "--reason", "test").returncode == 0
         checks, done = probed(agent)
         assert done.returncode == 0, checks
         assert [checks[name]["level"] for name in ("probe_armed", "probe_received", "probe_slot")] == ["OK"] * 3
         assert "keeps" in checks["probe_slot"]["text"]
         assert checks["hold"]["level"] == "WARN"
+        assert checks["audience"]["level"] == "OK", "what was refused before the probe is over with it"
         # A fire was accepted since the configuration was written: now the claims are known too.
         after = levels(agent)
         assert (after["audience"], after["issuer"]) == ("OK", "OK")
@@ -68,6 +73,28 @@ def test_the_whole_circle_is_proven(tmp_path, nas):
         assert not (agent.home / "cron/runs").exists()
         assert not (agent.home / "cron/jobs.json").exists()
         assert nas.armed(agent.access) == {}, "what was armed for the probe is gone"
+
+
+@pytest.mark.soak
+def test_a_callback_that_began_with_another_audience_is_to_be_restarted(tmp_path, nas):
+    """Set right, the setting is no cure while the callback goes by the old one; with a restart the probe comes through."""
+    agent = AgentHome(tmp_path / "home", nas, name="restarted")
+    change(agent, "expected_audience", "agent:other")
+    agent.start_shim()
+    try:
+        assert "set cron.chronos.expected_audience in config.yaml" in probed(agent)[0]["audience"]["mend"]
+        change(agent, "expected_audience", agent.access.audience)
+        checks = json.loads(agent.chronos("doctor", "--json").stdout)["checks"]
+        (found,) = [check for check in checks if check["name"] == "audience"]
+        assert found["mend"] == "restart the callback, which began with another setting, then chronos doctor --probe"
+    finally:
+        agent.stop_shim()
+    agent.start_shim()
+    try:
+        checks, done = probed(agent)
+        assert (done.returncode, checks["audience"]["level"]) == (0, "OK"), checks
+    finally:
+        agent.stop_shim()
 
 
 def test_the_probe_s_id_is_no_job_s(tmp_path, nas):

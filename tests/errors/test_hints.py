@@ -449,6 +449,8 @@ DISK = (
     ("operations/doctor/home.py", "free some space on that file system"),
     ("operations/doctor/nas.py", "free some space there: df -h"),
 )
+RESTARTED = ("operations/doctor/nas.py", "restart the callback, which began with another setting")
+"""A hint that `tests/doctor/test_doctor_probe.py` follows, with a callback to be restarted."""
 
 
 def test_a_full_disk_is_cured_by_the_space_that_the_doctor_asks_for(agent):
@@ -523,6 +525,7 @@ def test_a_hint_without_a_case_fails():
 
 TRIED = (
     *DISK,
+    RESTARTED,
     *SPELLINGS,
     *FAULTS,
     *CONFIGS,

@@ -86,6 +86,12 @@ def test_suspended_time_counts(run):
     assert (ended.state, ended.reason) == ("timeout", "killed after its timeout of 3600 s")
 
 
+def test_the_timeout_is_said_as_the_job_has_it(run):
+    """What is left of it by the time the job has started is a little less."""
+    ended = run(["sleep", "60"], timeout_s=39.3, clock=Suspended(elapsed_leap=7200))
+    assert ended.reason == "killed after its timeout of 40 s"
+
+
 def test_a_job_that_wakes_up_past_its_lease_is_ended(run):
     """Others may have taken the run for over by then, whatever our own clock of elapsed time says."""
     ended = run(["sleep", "60"], timeout_s=None, lease_end=time.time() + 3600, clock=Suspended(wall_leap=7200))

@@ -86,8 +86,9 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
     from chronos_cli.callback.modes import choose
     from chronos_cli.callback.warm_start import choose_runner
     from chronos_cli.operations.assembly import count_jobs, locks_of
-    from chronos_cli.operations.doctor import Subject, examine
+    from chronos_cli.operations.doctor import Subject, examine, last_accepted
     from chronos_cli.operations.doctor.check import failed_with
+    from chronos_cli.operations.doctor.nas import check_claims
     from chronos_cli.operations.doctor.probe_round_trip import probe_circle
     from chronos_cli.providers.resolve import resolve_provider
 
@@ -110,9 +111,10 @@ def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[C
         runner_because=choose_runner(config.warm_runner, invocation.environ, freezes=chosen.freezes).because,
         count_jobs=lambda home: count_jobs(home, invocation.environ),
     )
-    yield from examine(subject)
+    yield from examine(subject, claims=not probe)
     if probe:
         yield from probe_circle(config, context, wait_s=wait)
+        yield from check_claims(config, context, last_accepted(context))  # as the probe has shown it
 
 
 def _title(check: Check) -> str:

@@ -23,6 +23,10 @@ _ANSWERED: Final = "answered "
 """Beginning of what NAS says of a call that the other side did answer."""
 
 
+_REFUSED: Final = "answered 401"
+"""Beginning of what NAS says of a call whose token was refused; why, is known here."""
+
+
 @opaque
 class Surroundings:
     """Facts that hold for every job of a home. `refused`: why the last call was refused, None where it was accepted.
@@ -66,7 +70,13 @@ def obstacle(arm: ArmView, around: Surroundings, *, tolerance: int = 0) -> str |
         return None
     since = min(arm.held, arm.wanted) if arm.wanted is not None else arm.held
     late = (around.now - since).total_seconds() - tolerance
-    failed = arm.failed or str((arm.last_fire_error or {}).get("detail") or "") or around.refused or around.unreachable
+    failed = (
+        (around.refused if arm.failed.startswith(_REFUSED) else None)
+        or arm.failed
+        or str((arm.last_fire_error or {}).get("detail") or "")
+        or around.refused
+        or around.unreachable
+    )
     due = f"due {span(late)} ago" if late >= 0 else ""
     if failed:
         said = f"last call failed: {failed}"
