@@ -213,7 +213,7 @@ def check_claims(config: Config, ctx: Context, accepted_at: datetime | None) -> 
             setting = "expected_audience" if name == "audience" else "portal_url"
             ago = span(max(0.0, (ctx.clock() - refused.at).total_seconds()))
             mend = f"set cron.chronos.{setting} in config.yaml to what NAS mints, then chronos doctor --probe"
-            if f"received {value!r}" in refused.message:  # set already; a callback goes by what it began with
+            if f"received '{value}'" in refused.message:  # set already; a callback goes by what it began with
                 mend = "restart the callback, which began with another setting, then chronos doctor --probe"
             yield fail(name, f"{refused.message}, {ago} ago", code=name, mend=mend)
         elif accepted_at is None or accepted_at < since:
