@@ -337,6 +337,13 @@ def test_refused_lines_stay_in_the_crontab_where_the_others_are_taken_out(chrono
     assert (done.code, (own / "table").read_text()) == (11, "0 0 12 * * MON-FRI poll x\n0 0 31 2 * n\n")
 
 
+def test_a_folder_without_a_kind_is_refused_with_what_to_say(chronos, folder, home):
+    """Which program reads it is not guessed."""
+    done = chronos("job", "import", folder.place, home=home)
+    assert done.code == 2
+    assert done.err.rstrip().endswith("cron.d is a folder: name a file, or say with --from what is in it")
+
+
 def test_skipping_is_for_crontabs(chronos, bring, table, home):
     """Of other files what is refused is left out anyway."""
     done, code = bring(table("{}"), "--skip-refused", kind="systemd")

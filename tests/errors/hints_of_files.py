@@ -57,6 +57,7 @@ TABS = [
 ]  # fmt: skip
 
 FOLDERS = [
+    ("operations/foreign/crontab_source.py", "say with --from what is in it", None, {"x": "0 9 * * * true\n"}, None),
     ("operations/foreign/units.py", "save it as UTF-8", "systemd", {"x.timer": b"# \xff\n"}, {"x.timer": "[Timer]\nOnCalendar=daily\n", "x.service": "[Service]\nExecStart=/bin/true\n"}),
     ("operations/foreign/units.py", "unmask it, or leave it so", "systemd", {"x.timer": ""}, {"x.timer": "[Timer]\nOnCalendar=daily\n", "x.service": "[Service]\nExecStart=/bin/true\n"}),
     ("operations/foreign/systemd.py", "INSTANCE.timer", "systemd", {"x@.timer": "[Timer]\nOnCalendar=daily\n"}, {"x@a.timer": "[Timer]\nOnCalendar=daily\n", "x@.service": "[Service]\nExecStart=/bin/true\n"}),

@@ -64,7 +64,7 @@ def test_a_folder_put_right_as_its_hint_says_is_taken(world, words, kind, bad, g
         place.mkdir()
         for file, content in files.items():
             _put(place / file, content)
-        return world("job", "import", place, "--from", kind, "--dry-run")
+        return world("job", "import", place, *(["--from", kind] if kind else []), "--dry-run")
 
     _held(words, bring("bad", bad), None if good is None else bring("good", good))
 

@@ -25,6 +25,8 @@ def read_file(name: str) -> bytes:
     """The bytes of a file, or of standard input for `-`. Raises UsageError."""
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+    except IsADirectoryError as error:
+        raise UsageError(f"{name} is a folder", hint="name a file, or say with --from what is in it") from error
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}", hint="check the name") from error
 
