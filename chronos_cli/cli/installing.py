@@ -53,7 +53,7 @@ def carry_out(
         "failed": {},
         "unarmed": {},
         "doubts": {},
-        "install": _json(chosen, pieces, done, remove),
+        "install": _json(chosen, pieces, done, removed=remove),
     }
     return invocation.done(document, lambda out: _show(out, pieces, done, removed=remove))
 
@@ -93,7 +93,7 @@ def _program(environ: Mapping[str, str]) -> tuple[str, ...]:
     return (found,) if found else (sys.executable, "-m", "chronos_cli")
 
 
-def _json(kind: InstallKind, pieces: tuple[Piece, ...], done: InstallResult | None, removed: bool) -> dict[str, Any]:
+def _json(kind: InstallKind, pieces: tuple[Piece, ...], done: InstallResult | None, *, removed: bool) -> dict[str, Any]:
     return {
         "kind": kind.value,
         "pieces": [{"where": piece.where, "text": piece.text} for piece in pieces],

@@ -55,7 +55,7 @@ def tell(
     `gone`: it was taken out; `off`: it wants no timer any more; `saved`: there was anything to save.
     """
     resolved = invocation.provider(ctx)
-    told = _told(resolved, ctx, job_id, gone=gone, said=_said(gone or off, saved))
+    told = _told(resolved, ctx, job_id, gone=gone, said=_said(drops=gone or off, saved=saved))
     if told.note is not None:
         invocation.output.warn(told.note)
     return replace(told, server_time=resolved.provider.server_time)
@@ -94,7 +94,7 @@ def _not_armed(resolved: ActiveProvider, error: ChronosError, said: str, *, last
     return NotArmedError(text, hint=_once_mended(resolved, error, f"`{command}` {does}"))
 
 
-def _said(drops: bool, saved: bool) -> str:
+def _said(*, drops: bool, saved: bool) -> str:
     return f"{'saved, ' if saved else ''}{_DROPS if drops else 'not armed'}"
 
 
@@ -120,7 +120,7 @@ def tell_of_many(
             note_unread(invocation.output, followed)
     if failure is None:
         return None
-    text = f"{_said(off, saved=True)}: {failure.message}"
+    text = f"{_said(drops=off, saved=True)}: {failure.message}"
     if isinstance(failure, TemporaryError):
         emptied = bool(gone) and not context.repository.jobs().records  # an empty store cancels nothing unasked
         does = (

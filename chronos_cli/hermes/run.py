@@ -140,7 +140,7 @@ class _HermesAttempt(Attempt):
         marked: list[AttemptEnd] = []
 
         def mark(
-            job_id: Any = None, success: bool = True, error: Any = None, delivery_error: Any = None, *_: Any, **__: Any
+            job_id: Any = None, success: Any = True, error: Any = None, delivery_error: Any = None, *_: Any, **__: Any
         ) -> bool:
             del job_id
             reason = error or (f"it was not delivered: {delivery_error}" if delivery_error else None)

@@ -159,7 +159,7 @@ def yaml_text(value: Any) -> str:
             del data
             return True
 
-        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001 - as in the base class
             del indentless
             super().increase_indent(flow, False)
 

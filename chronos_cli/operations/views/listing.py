@@ -203,7 +203,10 @@ def listing(
         unreachable=unreachable(held.arms) if held is not None else None,
         clock="" if held is None else _clock_words(held.server_time, now),
     )
-    views = [_view(ctx, one, documents.get(one.id or ""), by_id, around, arming, prompt_runner) for one in chosen]
+    views = [
+        _view(ctx, one, documents.get(one.id or ""), by_id, around, arming=arming, prompt_runner=prompt_runner)
+        for one in chosen
+    ]
     views.sort(key=lambda view: (view.rank, view.next_at is None, view.next_at or now, view.id))
     known = {record.id for record in jobs.records}
     beside = () if held is None or only is not None else tuple(arm for arm in held.arms if arm.job_id not in known)
@@ -256,6 +259,7 @@ def _view(
     document: ArmDocument | None,
     held: Mapping[str, Arm] | None,
     around: Surroundings,
+    *,
     arming: bool,
     prompt_runner: bool,
 ) -> JobView:
