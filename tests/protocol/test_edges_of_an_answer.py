@@ -237,3 +237,10 @@ def test_what_stands_behind_an_owed_fire_is_so_far_ahead_at_least(ahead, sent):
     plain = on_its_way(owed, wake, context().wire, NOW)
     assert (plain.fire_at - NOW >= ahead, plain.owed, plain.idle) == (True, None, 0)
     assert on_its_way(replace(ARMED, idle=2), wake, context().wire, NOW, idle=True, named=NOW).idle == 3
+
+
+def test_an_answer_names_the_runs_that_were_started():
+    """And says nothing of them where there are none."""
+    report = fire.FireReport(job_id="j", outcome=Outcome.CLAIMED, http_status=202, exit_code=ExitCode.OK)
+    assert report.as_json() == {"result": "claimed", "job_id": "j"}
+    assert replace(report, started=("r",)).as_json()["runs"] == ["r"]

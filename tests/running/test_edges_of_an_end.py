@@ -13,7 +13,8 @@ from chronos_cli.core.job import HomeDefaults
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
 from chronos_cli.errors import TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.firing import run, run_end, run_row
+from chronos_cli.operations import evaluate
+from chronos_cli.operations.firing import after_answer, run, run_end, run_row
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
 from tests.running.test_end_rules import ENTRY, JOB, RECORD, Hold, T
 
@@ -273,3 +274,45 @@ def test_one_of_several_runs_arms_its_job_once_nothing_of_it_goes(follows, monke
     assert run_end.end_and_begin(ctx, None, going) is row
     assert going == ([behind] if follows else [])
     assert told == ["noted", *([] if follows else [("j", "a wake")]), "alerts", "pruned"]
+
+
+@pytest.mark.parametrize(("fails", "tries"), [(0, 1), (2, 3), (3, 3)])
+def test_a_job_whose_run_is_over_is_looked_at_three_times(fails, tries, monkeypatch):
+    """The store may be gone for a moment."""
+    errors, seen = [TemporaryError("the store is gone")] * fails, []
+
+    def after_end(ctx, job_id):
+        seen.append(job_id)
+        if errors:
+            raise errors.pop()
+        return "looked"
+
+    monkeypatch.setattr(run_end, "after_end", after_end)
+    if fails < 3:
+        assert run_end._look_after(Store().ctx, "j") == "looked"
+    else:
+        with pytest.raises(TemporaryError):
+            run_end._look_after(Store().ctx, "j")
+    assert len(seen) == tries
+
+
+def test_a_row_that_does_not_say_how_often_it_is_tried_is_shown_as_failed():
+    """By the result beside its lock."""
+    failed = RunResult(state=RunState.FAILED, finished_at=T)
+    ctx = SimpleNamespace(processes=SimpleNamespace(result=lambda row: failed))
+    for policy in (None, {}, {"retries": "2"}):
+        assert evaluate.as_known(ctx, replace(RUNNING, policy=policy)).state is RunState.FAILED
+    assert evaluate.as_known(ctx, replace(RUNNING, policy={"retries": 1})).state is RunState.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("wire", "stored", "needs", "looks"), [(1, 1, True, 1), (None, 1, True, 0), (1, None, True, 0), (1, 1, False, 0)]
+)
+def test_nas_is_looked_at_after_an_answer_where_it_may_have_dropped_something(wire, stored, needs, looks, monkeypatch):
+    """Where there is one, and something was sent."""
+    looked = []
+    monkeypatch.setattr(run_end, "needs_look", lambda *_: needs)
+    monkeypatch.setattr(after_answer, "arm_again_if_deleted", lambda *_: looked.append(1))
+    repository = SimpleNamespace(arm=lambda _: stored and SimpleNamespace(value="document"))
+    run_end._look_again(SimpleNamespace(wire=wire, repository=repository), "j")
+    assert len(looked) == looks
