@@ -72,8 +72,11 @@ class CallbackPolicy:
             raise CallbackRefusedError(f"the callback is no URL: {error}") from error
         if parts.scheme not in {"https", "http"} or not name:
             raise CallbackRefusedError("the callback is no https URL")
-        if parts.username is not None or parts.password is not None or parts.query or parts.fragment or "\\" in url:
+        # An empty query or fragment too: the path of a fire, put behind it, would be no path.
+        if parts.username is not None or parts.password is not None or any(sign in url for sign in "?#\\"):
             raise CallbackRefusedError("the callback may have no user, query or fragment")
+        if "[" in parts.netloc and not isinstance(_literal(name), ipaddress.IPv6Address):
+            raise CallbackRefusedError("the callback's host in brackets is no IPv6 address")
         name = name.removesuffix(".")
         port = (443 if parts.scheme == "https" else 80) if port is None else port
         self._check_name(name, secure=parts.scheme == "https")

@@ -46,6 +46,9 @@ def test_an_address_that_is_not_public_is_refused(host):
         'a"b.example', "a{b}.example", "a,b.example", "a..example", ".example", "-a.example", "a-.example", "a_b.example",
         "a%2eb.example", "x" * 64 + ".example", "a." * 130 + "example", "a!b", "[fe80::1%25eth0]", "[2606:2800::1%1]",
         "ex<script>.example", "a'b.example", "*.example", "a\\b.example",
+        "[v1.fe80]", "[vf.a]", "[a.example]", "[1.1.1.1]", "a.example..", "b\u00fccher.example", "a.example:4_43",
+        "a.example:+443", "user@a.example", "@a.example", "u:p@a.example", "a.example;b", "1.2.3.4.5",
+        "256.1.1.1", "a.0x1",
     ],
 )  # fmt: skip
 def test_a_callback_host_is_a_host(host):
@@ -53,6 +56,14 @@ def test_a_callback_host_is_a_host(host):
     for policy in (PUBLIC, LOCAL):
         with pytest.raises(CallbackRefusedError):
             policy.check_url(f"https://{host}/")
+
+
+@pytest.mark.parametrize("end", ["#", "?", "/#", "/?", "/base#", "/base?", "?a=b", "#a", "/base?a", "/base#a"])
+def test_a_callback_has_a_path_at_its_end(end):
+    """Behind a query or a fragment, be it empty, the path of a fire would be none: another one would be called."""
+    for policy in (PUBLIC, LOCAL):
+        with pytest.raises(CallbackRefusedError, match="no user, query or fragment"):
+            policy.check_url(f"https://agent.example.com{end}")
 
 
 def test_a_port_below_1024_is_a_service_of_the_system():
