@@ -285,7 +285,7 @@ class SlowClient:
         self.now = self.most = 0
         self.posted = []
 
-    async def post(self, url, *_):
+    async def post(self, url, *_, **__):
         import asyncio
 
         self.posted.append(url)

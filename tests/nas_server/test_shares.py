@@ -211,6 +211,41 @@ def test_an_arm_that_is_due_at_once_is_heard_of_by_a_worker_elsewhere(postgres, 
     assert sum(delays) < 1.5
 
 
+def test_an_agent_whose_names_nobody_answers_for_leaves_look_ups_to_others(monkeypatch):
+    """A name server of its own that is silent, and hundreds of names: another agent's name is found at once."""
+    import asyncio
+
+    from chronos_cli.nas_server.relay.callbacks import CallbackClient
+
+    slow = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host, *more, **named):
+        if host.endswith(".silent.localhost"):
+            slow.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return real("127.0.0.1" if host == "agent.localhost" else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    async def all_at_once(port):
+        async with CallbackClient(CallbackPolicy(allow_private=True), timeout=8) as client:
+            hung = [
+                asyncio.create_task(client.post(f"http://h{n}.silent.localhost:9/x", b"{}", {}, caller=n % 3))
+                for n in range(300)
+            ]
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            url = f"http://agent.localhost:{port}/api/cron/fire"
+            assert (await client.post(url, b"{}", {}, caller="honest")).status == 200
+            assert time.monotonic() - began < 2
+            slow.set()
+            assert len(await asyncio.gather(*hung, return_exceptions=True)) == 300
+
+    with Callback() as callback:
+        asyncio.run(all_at_once(callback.url.rpartition(":")[2]))
+
+
 def test_names_that_nobody_answers_for_hold_up_no_call(tmp_path, monkeypatch):
     """A name server that is silent is waited for in threads of its own; addresses are called meanwhile."""
     import asyncio

@@ -5,12 +5,10 @@ The address that is connected to is the one that was checked: the resolver below
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC
@@ -23,6 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from chronos_cli.nas_server.addresses import CallbackRefusedError
+from chronos_cli.nas_server.relay.lookups import LookupPool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +33,6 @@ CONNECT_S = 5.0
 _IDLE_S = 50.0
 _NAMES_S = 2
 """The time an address that was checked is used again: one look-up for a herd of connections to one host."""
-
-_LOOKUPS = 64
-"""The look-ups under way at once, in threads of their own: a name server that is silent holds nothing else up."""
 
 
 class CallbackFailedError(Exception):
@@ -60,14 +56,13 @@ class CallbackReply:
 class _VettedResolver(AbstractResolver):
     """Addresses of a name, without those that the policy refuses."""
 
-    def __init__(self, policy: CallbackPolicy, threads: ThreadPoolExecutor, *, secure: bool) -> None:
+    def __init__(self, policy: CallbackPolicy, threads: LookupPool, *, secure: bool) -> None:
         self._policy, self._threads, self._secure = policy, threads, secure
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _look_up, host, port, family)
+        found = await self._threads.run(_caller.get(), _look_up, host, port, family)
         allowed = [one for one in found if self._policy.allows(_address(one[1]), secure=self._secure)]
         if not allowed:
             raise CallbackRefusedError(f"{host} leads to no address that may be called")
@@ -80,6 +75,7 @@ class _VettedResolver(AbstractResolver):
         """Nothing is held here."""
 
 
+_caller: ContextVar[object] = ContextVar("caller", default=None)
 _reused: ContextVar[bool] = ContextVar("reused")
 """True where the connection that the present call was given had been used before."""
 
@@ -105,7 +101,7 @@ class CallbackClient:
     def __init__(self, policy: CallbackPolicy, *, timeout: float, context: ssl.SSLContext | None = None) -> None:
         # The policy never changes, and URLs are few beside timers.
         self._check_url = lru_cache(maxsize=4_096)(policy.check_url)
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="relay-names")
+        self._threads = LookupPool()
         context = context or ssl.create_default_context()
         # One session a scheme: plain http may lead to loopback only, and the resolver is not told the scheme.
         self._sessions = {
@@ -130,11 +126,15 @@ class CallbackClient:
     async def __aexit__(self, *_: object) -> None:
         for session in self._sessions.values():
             await session.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> CallbackReply:
-        """Send `body` and return the answer. Raises CallbackRefusedError and CallbackFailedError."""
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, caller: object = None) -> CallbackReply:
+        """Send `body` and return the answer; `caller` shares look-ups of names with others.
+
+        Raises CallbackRefusedError and CallbackFailedError.
+        """
         self._check_url(url)
+        _caller.set(caller)
         _reused.set(False)
         try:
             try:

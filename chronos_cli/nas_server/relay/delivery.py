@@ -116,7 +116,7 @@ class Relay:
         }
         body = json.dumps({"job_id": delivery.job_id, "fire_at": delivery.fire_text}).encode()
         try:
-            reply = await client.post(delivery.callback_url + FIRE_PATH, body, headers)
+            reply = await client.post(delivery.callback_url + FIRE_PATH, body, headers, caller=delivery.agent_id)
         except CallbackRefusedError as error:
             return self._failed(delivery, f"refused: {error}"), None
         except CallbackFailedError as error:

@@ -233,7 +233,7 @@ class ProofRegister:
         }
         try:
             async with asyncio.timeout(CHALLENGE_S):
-                reply = await self._client.post(callee.url + PROOF_PATH, b"{}", headers)
+                reply = await self._client.post(callee.url + PROOF_PATH, b"{}", headers, caller=callee.agent_id)
         except CallbackRefusedError as error:
             return ProofResult(proved=False, why=str(error))
         except CallbackFailedError as error:
