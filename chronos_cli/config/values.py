@@ -143,6 +143,9 @@ def read_zone(value: object) -> str:
             raise ValueError("localtime is no name of a zone")
         ZoneInfo(name)
     except (ValueError, LookupError, OSError) as error:  # LookupError: unknown; OSError: a folder of zones
+        from chronos_cli.core.instant import must_have_zones
+
+        must_have_zones()
         raise ValueError(f"must be an IANA time zone such as Europe/Berlin, not {shown(value)}") from error
     return name
 

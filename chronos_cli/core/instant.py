@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from chronos_cli.errors import UsageError
+from chronos_cli.errors import ConfigError, UsageError
 
 SECOND = timedelta(seconds=1)
 
@@ -83,9 +83,18 @@ def named_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
+        must_have_zones()
         raise UsageError(
             f"there is no time zone '{name}'", hint="use an IANA name such as Europe/Berlin, or UTC"
         ) from error
+
+
+def must_have_zones() -> None:
+    """Raise ConfigError where no zone at all has data here: neither the system nor the package brings them."""
+    try:
+        ZoneInfo("UTC")
+    except KeyError as error:
+        raise ConfigError("there is no data of time zones here", hint="pip install tzdata") from error
 
 
 def text_in(moment: datetime, zone: tzinfo) -> str:

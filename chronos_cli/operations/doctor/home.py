@@ -82,7 +82,8 @@ def _for_neighbours(path: Path, trusted: set[int], *, linked: bool) -> Check | N
         return fail("home", text, code="linked_folder", mend=f"replace the link {path} with the folder it leads to")
     if found.st_uid not in trusted:
         text = f"{path} belongs to user {found.st_uid}, who can change what is run here"
-        return fail("home", text, code="foreign_owner", mend=f"run as user {found.st_uid}, or chown it")
+        mend = f"run as user {found.st_uid}, or as root: chown -R {os.geteuid()} {quote(str(path))}"
+        return fail("home", text, code="foreign_owner", mend=mend)
     if found.st_mode & _BY_OTHERS:
         text = f"others can write to {path}, and so change what is run here: mode {stat.S_IMODE(found.st_mode):04o}"
         return fail("home", text, code="folder_mode", mend=f"chmod go-w {quote(str(path))}")

@@ -111,7 +111,7 @@ def _armed(found: Listing, held: ArmList | None, *, arming: bool) -> Check:
         text = f"NAS also holds {len(found.orphans)} for no job here"
         for profile, why in found.unread_profiles.items():
             text += f", unless they are those of the profile {profile}, whose jobs are not known: {why}"
-            return warn("armed", text, code="orphans", mend=f"mend the profile {profile}")
+            return warn("armed", text, code="orphans", mend=f"mend the profile {profile}, as its check above says")
         return warn("armed", text, code="orphans", mend="chronos cancel --orphans")
     return ok("armed", f"NAS holds what every live job wishes ({len(live)})")
 
@@ -125,7 +125,10 @@ def _overdue(found: Listing, *, arming: bool) -> Check:
     over = [view for view in found.jobs if view.overrun_s is not None]
     if over:
         return warn(
-            "overdue", f"{_many(over)} outlast their timeout", code="overrun", mend=f"chronos job unlock {over[0].id}"
+            "overdue",
+            f"{_many(over)} outlast their timeout",
+            code="overrun",
+            mend=f"chronos job unlock {over[0].id} --yes",
         )
     return ok("overdue", "no start is overdue")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_KEEPS_SLOT, FIRE_ALGORITHMS, FIRE_LEEWAY_S
 from chronos_cli.durations import span
-from chronos_cli.errors import AuthError, ChronosError, RefusedError
+from chronos_cli.errors import AuthError, ChronosError, NasUnavailableError, RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming.slot_memory import ENOUGH, recall, takes_answers
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NAS_BUDGET_S: Final = 15.0
 _DRIFT_WARN_S: Final = 5.0
 _SET_CLOCK: Final = "timedatectl set-ntp true"
+_RESTART: Final = " and restart the callback"
+"""It reads its configuration once."""
 
 
 def ask_nas(ctx: Context) -> tuple[list[Check], ArmList | None]:
@@ -90,7 +92,8 @@ def _not_answered(portal: str, error: ChronosError) -> list[Check]:
         return [ok("nas", f"{portal} answered"), failed_with("token", error), unknown]
     if isinstance(error, AuthError):
         return [ok("nas", "not asked, or it answered: the token is what fails"), failed_with("token", error), unknown]
-    mend = error.hint or f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {portal}"
+    away = f"see that NAS runs at {portal}, or set cron.chronos.portal_url to where it does; then chronos reconcile"
+    mend = away if error.hint == NasUnavailableError.default_hint else error.hint
     token = warn("token", "not tried: NAS was not heard", code="token_unknown", mend="mend the check above first")
     return [failed_with("nas", error, mend=mend), token, unknown]
 
@@ -130,7 +133,7 @@ def _keys_of(settings: TrustSettings) -> Check:
     """Raises KeysUnavailableError and ConfigError."""
     match settings.key_kind:
         case KeyKind.NONE:
-            mend = "set cron.chronos.nas_jwks_url in config.yaml"
+            mend = f"set cron.chronos.nas_jwks_url in config.yaml{_RESTART}"
             return fail("keys", "no key is configured: every fire is refused", code="no_key_configured", mend=mend)
         case KeyKind.URL:
             return _published(settings)
@@ -167,10 +170,7 @@ def _published(settings: TrustSettings) -> Check:
     age = known.age(time.time())
     if not known.keys:
         text = f"{len(keys)} at {url}, but {settings.cache_dir} cannot keep them: each fire fetches them"
-        place = quote(str(settings.cache_dir))
-        may = os.access(settings.cache_dir, os.R_OK | os.W_OK | os.X_OK)  # then it is not its mode: the disk is full
-        mend = f"free some space there: df -h {place}" if may else f"chmod u+rwx {place}"
-        return warn("keys", text, code="keys_not_cached", mend=mend)
+        return warn("keys", text, code="keys_not_cached", mend=_writable(settings.cache_dir / "jwks"))
     return ok("keys", f"{len(keys)} at {url}; cached {max(age, 0):.0f} s ago for {known.lifetime_s:.0f} s")
 
 
@@ -185,10 +185,24 @@ def check_token_memory(config: Config) -> Check:
         check_memory(folder.parent)
     except OSError as error:
         text = f"{folder} cannot be written ({error.strerror}): only tokens that name their job and instant are taken"
-        at = quote(str(folder))
-        mend = f"mkdir -p {at} && chown {os.geteuid()} {at} && chmod 700 {at}"
-        return warn("token_memory", text, code="jti_memory", mend=mend)
+        return warn("token_memory", text, code="jti_memory", mend=_writable(folder))
     return ok("token_memory", f"used tokens are remembered in {folder}, for this machine")
+
+
+def _writable(folder: Path) -> str:
+    """Return the command after which a folder of the cache can be written."""
+    steps = []
+    for part in (folder.parent, folder):
+        at = quote(str(part))
+        if os.path.lexists(part) and (part.is_symlink() or not part.is_dir()):
+            return f"mv {at} {at}.away"
+        if not os.path.lexists(part):
+            steps.append(f"mkdir -p {at}")
+        elif part.stat().st_uid != os.geteuid():
+            steps.append(f"chown {os.geteuid()} {at}")
+        if os.path.lexists(part) and not os.access(part, os.R_OK | os.W_OK | os.X_OK):
+            steps.append(f"chmod u+rwx {at}")
+    return " && ".join(steps) or f"free some space there: df -h {quote(str(folder.parent))}"
 
 
 def check_claims(config: Config, ctx: Context, accepted_at: datetime | None) -> Iterator[Check]:
@@ -206,13 +220,12 @@ def check_claims(config: Config, ctx: Context, accepted_at: datetime | None) -> 
     for name, value in (("audience", config.expected_audience), ("issuer", config.portal_url)):
         if not value:
             text = "cron.chronos.expected_audience is not set: every fire is refused"
-            yield fail(
-                name, text, code="no_audience_configured", mend="chronos-nas agent list, then set it in config.yaml"
-            )
+            mend = f"set it in config.yaml to what chronos-nas agent list shows{_RESTART}"
+            yield fail(name, text, code="no_audience_configured", mend=mend)
         elif refused is not None and refused.code == name and (accepted_at is None or refused.at > accepted_at):
             setting = "expected_audience" if name == "audience" else "portal_url"
             ago = span(max(0.0, (ctx.clock() - refused.at).total_seconds()))
-            mend = f"set cron.chronos.{setting} in config.yaml to what NAS mints, then chronos doctor --probe"
+            mend = f"set cron.chronos.{setting} in config.yaml to what NAS mints{_RESTART}, then chronos doctor --probe"
             if f"received '{value}'" in refused.message:  # set already; a callback goes by what it began with
                 mend = "restart the callback, which began with another setting, then chronos doctor --probe"
             yield fail(name, f"{refused.message}, {ago} ago", code=name, mend=mend)

@@ -41,14 +41,17 @@ def probe_circle(config: Config, ctx: Context, *, wait_s: float) -> Iterator[Che
     if wire is None:
         text = "no NAS is configured, so nothing can call"
         yield fail(
-            "probe_armed", text, code="no_nas", mend="set cron.chronos.portal_url and callback_url in config.yaml"
+            "probe_armed",
+            text,
+            code="no_nas",
+            mend="set cron.chronos.portal_url and callback_url in config.yaml, see chronos init",
         )
         return
     try:
         ctx.must_be_active("a probe")
         if ctx.repository.jobs().get(PROBE_ID) is not None:
             text = f"there is a job {PROBE_ID}, which is the probe's own id"
-            yield fail("probe_armed", text, code="conflict", mend=f"chronos job remove {PROBE_ID}")
+            yield fail("probe_armed", text, code="conflict", mend=f"chronos job remove {PROBE_ID} --yes")
             return
         with wire.connect(_BUDGET_S) as nas:
             try:
@@ -109,7 +112,8 @@ def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
     refused = last_refused(Path(config.home, "cache"))
     if refused is not None and refused.at >= probe.sent_at:
         setting = {"audience": "expected_audience", "issuer": "portal_url"}.get(refused.code)
-        mend = f"set cron.chronos.{setting} in config.yaml to what NAS mints" if setting else refused.hint
+        right = f"set cron.chronos.{setting} in config.yaml to what NAS mints and restart the callback"
+        mend = right if setting else refused.hint
         return fail(
             "probe_received", f"the callback refused NAS's token: {refused.message}", code=refused.code, mend=mend
         )
@@ -125,7 +129,12 @@ def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
             return fail("probe_received", text, code="callback_elsewhere", mend=route)
         case Responder.MISCONFIGURED:
             text = f"the callback has no usable configuration: {reached.how}"
-            return fail("probe_received", text, code="callback_config", mend="see the callback's own log")
+            return fail(
+                "probe_received",
+                text,
+                code="callback_config",
+                mend="see the callback's own log: it names what to put right",
+            )
         case Responder.OURS:
             return _not_relayed(nas, probe, now)
 

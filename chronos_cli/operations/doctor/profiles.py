@@ -61,9 +61,7 @@ def check_namesakes(config: Config, ctx: Context) -> Iterator[Check]:
         return
     named = _named([(job_id, f"also of the profile {fleet.may_wake[job_id]}") for job_id in shared])
     text = f"NAS has one timer for each id of an agent, so jobs of one id take turns, and runs come late: {named}"
-    mend = (
-        "remove or rename one of the two, or give its home an agent of its own at NAS, with its own expected_audience"
-    )
+    mend = "remove one of the two, or give its home an agent of its own at NAS, with its own expected_audience"
     yield warn("namesakes", text, code="same_ids", mend=mend)
 
 
