@@ -152,7 +152,7 @@ def test_what_its_owner_may_not_write_is_opened_by_its_mend(check, own_folder, n
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="giving a folder to another user needs root")
-@tries("operations/doctor/home.py", "run as user")
+@tries("operations/doctor/home.py", "or as root: chown -R")
 def test_a_folder_of_another_user_is_taken_by_its_mend(check, do, tmp_path):
     """The command that stands in it, as root."""
     (tmp_path / "cron" / "runs").mkdir(parents=True)
@@ -204,7 +204,11 @@ def test_a_machine_without_a_zone_gets_one_by_the_setting(check, tmp_path, monke
 # -- NAS and its keys --------------------------------------------------------------------------------------------------
 
 
-@tries("operations/doctor/nas.py", "see that NAS runs at", "mend the check above first")
+@tries(
+    "operations/doctor/nas.py",
+    "or set cron.chronos.portal_url to where it does; then chronos reconcile",
+    "mend the check above first",
+)
 @tries("operations/doctor/jobs.py", "mend the check of NAS above first")
 def test_nas_at_its_address_mends_all_that_waits_for_it(chronos, check, armed, nas):
     """The address is wrong: NAS's check fails, and token, clock and timers wait for it; set right, all are well."""

@@ -41,7 +41,7 @@ def fire(chronos, fleet):
 
 
 @tries("operations/context.py", "mend that profile first: until then nothing is cancelled that may be its own")
-@tries("operations/doctor/jobs.py", "mend the profile")
+@tries("operations/doctor/jobs.py", "as its check above says")
 @tries("operations/doctor/profiles.py", "chronos --home")
 @tries("operations/firing/fleet.py", "mend that profile, or take its folder away: until then NAS comes again")
 @pytest.mark.parametrize("cure", ["mended", "taken away"])
