@@ -143,9 +143,11 @@ def read_zone(value: object) -> str:
             raise ValueError("localtime is no name of a zone")
         ZoneInfo(name)
     except (ValueError, LookupError, OSError) as error:  # LookupError: unknown; OSError: a folder of zones
-        from chronos_cli.core.instant import must_have_zones
+        if name == "UTC":
+            from chronos_cli.errors import ConfigError
 
-        must_have_zones()
+            raise ConfigError("there is no data of time zones here", hint="pip install tzdata") from error
+        read_zone("UTC")
         raise ValueError(f"must be an IANA time zone such as Europe/Berlin, not {shown(value)}") from error
     return name
 

@@ -79,22 +79,16 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
 
 
 def named_zone(name: str) -> ZoneInfo:
-    """The IANA zone of that name. Raises UsageError; never falls back to UTC."""
+    """The IANA zone of that name. Raises UsageError, ConfigError where no zone has data; never falls back to UTC."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        must_have_zones()
+        if name == "UTC":
+            raise ConfigError("there is no data of time zones here", hint="pip install tzdata") from error
+        named_zone("UTC")
         raise UsageError(
             f"there is no time zone '{name}'", hint="use an IANA name such as Europe/Berlin, or UTC"
         ) from error
-
-
-def must_have_zones() -> None:
-    """Raise ConfigError where no zone at all has data here: neither the system nor the package brings them."""
-    try:
-        ZoneInfo("UTC")
-    except KeyError as error:
-        raise ConfigError("there is no data of time zones here", hint="pip install tzdata") from error
 
 
 def text_in(moment: datetime, zone: tzinfo) -> str:

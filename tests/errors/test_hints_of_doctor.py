@@ -165,6 +165,7 @@ def test_a_folder_of_another_user_is_taken_by_its_mend(check, do, tmp_path):
 @pytest.mark.parametrize("name", ["", "UTC", "Europe/Berlin"])
 @tries("operations/doctor/home.py", "pip install tzdata")
 @tries("core/instant.py", "pip install tzdata")
+@tries("config/values.py", "pip install tzdata")
 def test_zones_without_data_are_there_once_tzdata_is(check, tmp_path, name):
     """Neither the system nor the package has them, or but one; then the package is there, as pip leaves it."""
     before = zoneinfo.TZPATH
@@ -176,7 +177,8 @@ def test_zones_without_data_are_there_once_tzdata_is(check, tmp_path, name):
                 patch.setitem(sys.modules, module, None)
             zoneinfo.ZoneInfo.clear_cache()
             (tmp_path / "config.yaml").write_text(f"timezone: {name}\n" if name else "")
-            assert check(tmp_path, "config", level="FAIL")["mend"] == "pip install tzdata"
+            found = check(tmp_path, "config", level="FAIL")
+            assert (found["text"], found["mend"]) == ("there is no data of time zones here", "pip install tzdata")
             (tmp_path / "UTC").write_bytes(utc)
             zoneinfo.reset_tzpath((tmp_path,))
             (tmp_path / "config.yaml").write_text("timezone: UTC\n")
