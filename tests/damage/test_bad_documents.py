@@ -8,14 +8,14 @@ import os
 import pytest
 
 from chronos_cli.config import load_config
-from chronos_cli.core.row import RunState
+from chronos_cli.core.row import RunResult, RunState
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.run import RunTicket, begin, finish
 from chronos_cli.operations.firing.tick import tick
-from chronos_cli.operations.jobs.edit import claim_manual
+from chronos_cli.operations.jobs.edit import claim_manual, unlock
 from tests.damage.rotten import DAMAGES, SICK, SPECIAL, WELL, damage, make_home
 
 KINDS = ("row of a run", "row that is owed", "settled row", "arm document", "pack", "store id", "tick", "probe")
@@ -128,6 +128,25 @@ def test_a_row_that_rots_while_its_run_goes_is_as_the_run_ends(chronos, nas, tmp
     assert json.loads(row.read_text())["state"] == "failed"
     reconcile(context(home))
     assert json.loads(row.read_text())["state"] == "failed"
+
+
+def test_unlocking_a_run_whose_row_rotted_records_how_it_ended(nas, tmp_path):
+    """Its result stands beside its lock: it is that, and not lost."""
+    home = tmp_path / "home"
+    make_home(home, nas.url)
+    ctx = context(home)
+    looked = claim_manual(ctx, WELL)
+    (start,) = looked.decision.starts
+    begun = begin(ctx, RunTicket.of(looked.job, start, "starter"))
+    ended = begun.attempt.wait()
+    begun.held.conclude(
+        RunResult(state=ended.state, finished_at=ctx.clock(), exit_status=ended.exit_status), durable=True
+    )
+    begun.held.release(keep=True)
+    row = home / f"cron/runs/{WELL}/{start.entry.run}.json"
+    row.write_bytes(b"\0" * 300)
+    unlock(context(home), WELL, who="ann")
+    assert (ended.state, json.loads(row.read_text())["state"]) == (RunState.OK, "ok")
 
 
 def test_a_row_that_rots_after_its_runner_died_is_lost_and_never_run_again(nas, tmp_path):

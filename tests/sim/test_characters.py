@@ -17,6 +17,7 @@ import pytest
 from chronos_cli.core import edits
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.job import OnCrash, Policy
+from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Interval
 from chronos_cli.nas_client.answers import read_generation
@@ -407,9 +408,14 @@ def test_every_character_has_its_price():
     assert backends.PRICE.keys() == set(CHARACTERS)
 
 
-def test_reconcile_leaves_one_timer_where_nas_held_several():
-    """A NAS that never replaces has two timers after an edit; reconcile drops both and sends the one that is wanted."""
-    world = Calm((backends.NEVER_REPLACES,))
+@pytest.mark.parametrize("state", [ArmState.CONFIRMED, ArmState.UNCONFIRMED])
+@pytest.mark.parametrize("keys", [(), ("keys for ever",)])
+def test_reconcile_leaves_one_timer_where_nas_held_several(keys, state):
+    """A NAS that never replaces has two timers after an edit; reconcile drops both and sends the one that is wanted.
+
+    Under a key that NAS does not know yet, whether or not it is known to have taken the last one.
+    """
+    world = Calm((backends.NEVER_REPLACES, *keys))
     results = []
     try:
         world.add("job1", 3_600)
@@ -418,6 +424,10 @@ def test_reconcile_leaves_one_timer_where_nas_held_several():
             job_id="job1", fire_at=datetime.fromtimestamp(world.now + 900, UTC), callback_url="https://me")))  # fmt: skip
         world.go_on(30)
         assert len(world.nas.list().arms) == 2
+        world.spawn(
+            "edit", "job1", lambda _, ctx: ctx.repository.change_arm("job1", lambda one: replace(one, state=state))
+        )
+        world.go_on(1)
         world.spawn("reconcile", None, lambda _, ctx: results.append(reconciling.reconcile(ctx)))
         world.go_on(30)
         (step,) = results[0].plan.steps

@@ -75,7 +75,8 @@ def apply_plan(
     for job_id, step in steps.items():
         wake = settled.wakes.get(job_id)
         if step.action is not Action.CANCEL and wake is not None:
-            lost = _spent(documents.get(job_id), held, ctx.clock())
+            dropped = step.held is not None and job_id not in held  # with all that NAS held for it; it may know the key
+            lost = dropped or _spent(documents.get(job_id), held, ctx.clock())
             seen = settled.arms.get(job_id) or no_arm(job_id)
             wishes[job_id] = wake, seen, _sending(wire, wake, ctx.clock, lost=lost, known=seen.value.generation)
         elif present_wake(ctx, job_id) is None:

@@ -355,8 +355,9 @@ def _row_to_free(ctx: Context, job: Job, entry: Open) -> StoredDocument[Row] | N
         from chronos_cli.store.repository import StoredDocument
 
         ctx.repository.set_aside(error)
-        lock = ctx.processes.found(job.id, entry.run)
-        row = replace(row_of(job.id, entry, job.policy), owner=None if lock is None else lock[0])
+        row, lock = row_of(job.id, entry, job.policy), ctx.processes.found(job.id, entry.run)
+        if lock is not None:  # it had begun: how it ended may stand beside its lock
+            row = replace(row, state=RunState.RUNNING, owner=lock[0], started_at=entry.claimed_at)
         return StoredDocument(value=row, version=error.version)
 
 
