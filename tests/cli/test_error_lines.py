@@ -63,7 +63,7 @@ COMMANDS = [
     (("next", "soon"), 2, "cannot read the schedule 'soon': write '0 9 * * 1-5'"),
     (("next", "0 9 * * !"), 2, "'0 9 * * !' has a character that cron fields do not know: write '0 9 * * 1-5'"),
     (("next", "0 9 * * ?"), 2, "'0 9 * * ?' has a '?', which is Quartz's: write '0 9 * * *'"),
-    (("next", "99 9 * * *"), 2, "'99 9 * * *' is not a cron expression: bad minute: write '0 9 * * 1-5'"),
+    (("next", "99 9 * * *"), 2, "'99 9 * * *' is not a cron expression: bad minute: minutes go from 0 to 59"),
     (("next", "0 0 30 2 *"), 2, "'0 0 30 2 *' never comes due: check the day and the month"),
     (("next", "30m"), 2, "'30m' can be read as once or as every: write 'in 30m' or 'every 30m'"),
     (("next", "every -5m"), 2, "'every -5m' is negative: give a length above zero"),

@@ -201,6 +201,7 @@ def test_an_audience_is_set_as_the_mend_says(agent, chronos, nas):
     os.utime(agent.home / "config.yaml", (time.time() + 1, time.time() + 1))
     assert (claim()["level"], claim()["mend"]) == ("WARN", "chronos doctor --probe")
     os.utime(agent.home / "config.yaml")
+    time.sleep(1 - datetime.now(UTC).microsecond / 1e6)  # NAS takes no two probes of one second
     with serving(agent.home, agent.port):
         assert chronos(*shlex.split(claim()["mend"])[1:], home=agent.home).code == 0
     assert claim()["level"] == "OK"
