@@ -212,7 +212,7 @@ def _screen(entries: tuple[CommandEntry, ...]) -> list[str]:
             continue
         half = (len(members) + 1) // 2
         for left, right in zip(members[:half], [*members[half:], None], strict=False):
-            second = f"{right.name:<10}{right.brief}" if right else ""
+            second = f"{right.name:<12}{right.brief}" if right else ""
             lines.append(f"  {left.name:<12}{left.brief:<28}{second}".rstrip())
     lines += ["Everywhere: --home DIR, --json, --quiet, --verbose, --debug, --lock-timeout S"]
     return [*lines, "Details and examples: chronos help COMMAND, or -h; chronos --version"]
