@@ -17,6 +17,7 @@ from chronos_cli.operations.arming import reconcile
 from chronos_cli.operations.evaluate import evaluate_all, present_wake
 from chronos_cli.operations.firing import tick
 from chronos_cli.operations.firing.fire import FireReport
+from chronos_cli.store.holds import Hold
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, Repository
@@ -79,9 +80,8 @@ def test_under_a_hold_with_an_end_the_wake_is_no_later_than_that_end():
 
 def test_a_tick_under_a_hold_touches_nothing():
     """It says so before it writes down that it came."""
-    hold = SimpleNamespace(text="a test", lifted_by="chronos hold --lift")
-    repository = SimpleNamespace(hold=lambda now: hold)
-    ctx = SimpleNamespace(must_be_active=lambda _: None, repository=repository, clock=lambda: T)
+    repository = SimpleNamespace(hold=lambda now: Hold(reason="a test"))
+    ctx = SimpleNamespace(must_be_active=lambda _: None, repository=repository, clock=lambda: T, home=HOME)
     with pytest.raises(HeldError, match="a test"):
         tick.tick(ctx, None)
 
