@@ -10,7 +10,9 @@ from chronos_cli.core.claim import right_cursor
 from chronos_cli.core.clock import Trust, displaced, doubt_about
 from chronos_cli.core.decision import FireRequest, Liveness, Outcome, Purpose, Trigger
 from chronos_cli.core.job import OnCrash, Policy, jitter_of, parse_job
-from chronos_cli.core.row import MAX_RERUNS, RunState, died, is_output_of, output_of, over, row_of
+from chronos_cli.core.row import MAX_RERUNS, REPLACED, RunState, died, is_output_of, output_of, over, row_of
+from chronos_cli.core.schedule import check_cron
+from chronos_cli.errors import ScheduleError
 from chronos_cli.frozen import replace
 from tests.core.making import HOME, T, at, entry, job, look, record, relay
 
@@ -352,3 +354,38 @@ def test_a_doubt_about_the_zone_is_one_of_paused_jobs_alone_and_where_it_is_aske
     for change in ({"next_run_at": "2026-11-29T09:00:00+00:00"}, {"next_run_at": "2026-11-29T09:00:00"}, {"next_run_at": None},
                    {"tz": "UTC"}, {"chronos": {}}, {"schedule": {"kind": "interval", "minutes": 5}}):  # fmt: skip
         assert doubt_about(parse_job(foreign | change, HOME), T, paused=True) is None
+
+
+ONCE = {"schedule": {"kind": "once", "run_at": T.isoformat()}}
+
+
+@pytest.mark.parametrize(("state", "completes"), [("scheduled", True), ("paused", False)])
+def test_only_a_job_in_force_is_completed_once_nothing_of_it_is_left(state, completes):
+    """A paused one is whoever's who paused it."""
+    found = job(**ONCE, state=state, next_run_at=None, last_run_at=T.isoformat())
+    record = look(found, RECONCILE, now=at(60)).record
+    assert (record is not None and record["state"] == "completed") is completes
+
+
+def test_a_next_time_that_cannot_be_read_is_taken_out_where_none_is_left():
+    """Nobody reads it again."""
+    found = job(**ONCE, next_run_at="soon", last_run_at=T.isoformat())
+    assert look(found, RECONCILE, now=at(60)).record["next_run_at"] is None
+
+
+@pytest.mark.parametrize(("reason", "failures"), [(REPLACED, 2), ("stopped", 3)])
+def test_a_run_that_made_room_for_the_next_is_no_failure_of_its_job(reason, failures):
+    """Its end is shown all the same."""
+    found = job(next_run_at=NEXT.isoformat(), ours={"open": [entry(T)], "failures": 2})
+    ended = over(row_of("j", found.open[0], found.policy), RunState.INTERRUPTED, now=at(2), reason=reason)
+    record = look(found, RECONCILE, now=at(5), rows={ended.run_id: ended}).record
+    assert (record["chronos"]["failures"], record["last_status"]) == (failures, "error")
+
+
+@pytest.mark.parametrize(
+    "expr", ["60 * * * *", "* 24 * * *", "* * 32 * *", "* * * 13 *", "* * * * 8", "99 99 99 99 99"]
+)
+def test_a_schedule_with_a_field_out_of_range_is_refused(expr):
+    """Whichever it is."""
+    with pytest.raises(ScheduleError):
+        check_cron(expr)

@@ -133,6 +133,8 @@ def test_what_somebody_sends_meanwhile_is_his_to_see_to(monkeypatch):
     later = {"fire_at": WAKE.at + HOUR, "in_answer": False}
     sending = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": None}))
     assert (sending.look(), sending.armed) == (False, [])
+    just_now = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": NOW}))
+    assert (just_now.look(), just_now.armed) == (False, [])
     confirmed = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": NOW - timedelta(seconds=1)}))
     assert (confirmed.look(), len(confirmed.armed)) == (True, 1)
 

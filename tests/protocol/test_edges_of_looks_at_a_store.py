@@ -147,10 +147,12 @@ def test_a_wake_that_is_another_each_time_is_given_up(monkeypatch):
     """Nobody has it; the next look arms it."""
     number = iter(range(1, 100))
     monkeypatch.setattr(arming, "present_wake", lambda *_: replace(WAKE, at=WAKE.at + next(number) * HOUR))
-    ctx = context()
+    ctx, waits = context(), []
+    ctx.repository.pause = waits.append
     nas = Sending(ctx)
     with pytest.raises(TemporaryError, match="changed under every attempt to arm it"):
         arming.arm(ctx, nas, "j", WAKE)
+    assert waits == []
     assert nas.sent == [3_600.0 * n for n in range(8)]
 
 

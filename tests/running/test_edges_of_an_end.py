@@ -316,3 +316,24 @@ def test_nas_is_looked_at_after_an_answer_where_it_may_have_dropped_something(wi
     repository = SimpleNamespace(arm=lambda _: stored and SimpleNamespace(value="document"))
     run_end._look_again(SimpleNamespace(wire=wire, repository=repository), "j")
     assert len(looked) == looks
+
+
+def test_only_the_attempt_that_was_claimed_may_start():
+    """And only a row that waits to be started."""
+    row = row_of("j", ENTRY, JOB.policy)
+    for state in RunState:
+        startable = state in (RunState.ACCEPTED, RunState.QUEUED)
+        assert run_row._startable(replace(row, state=state), TICKET) is startable
+    assert not run_row._startable(replace(row, attempt=2), TICKET)
+
+
+def test_a_run_that_went_well_ends_the_complaint_before_its_job_is_looked_at(monkeypatch):
+    """Runs can be started again."""
+    told = []
+    monkeypatch.setattr(run_end, "finish", lambda *_, waited_for: SimpleNamespace(job_id="j"))
+    monkeypatch.setattr(run_end, "_note", lambda _, row: told.append("noted"))
+    monkeypatch.setattr(run_end, "_follow", lambda *_, waited_for: told.append("followed"))
+    for name in ("_arm", "_prune"):
+        monkeypatch.setattr(run_end, name, lambda *_: None)
+    run_end.wait_and_follow_up(SimpleNamespace(send_alerts=lambda: None), None)
+    assert told == ["noted", "followed"]
