@@ -48,7 +48,7 @@ def test_one_that_says_much_goes_on_while_another_is_waited_for(going):
 
 def test_the_first_to_end_is_known_first(going):
     """Whichever it is, in whatever order they were started."""
-    supervisor, (first, second) = going("until [ -e go ]; do sleep 0.02; done", "touch go")
+    supervisor, (first, second) = going("until [ -e go ]; do sleep 0.02; done; sleep 0.3", "touch go")
     assert supervisor.wait(first, second) is second
     assert supervisor.wait(first) is first
 
