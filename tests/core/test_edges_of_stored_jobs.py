@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from chronos_cli.core.claim import COMPLETED_STAYS, claim_of, instant_of, is_expired_completed, run_id_of
+from chronos_cli.core.clock import AGREES_WITHIN, displaced, doubt_about, is_ahead
 from chronos_cli.core.instant import first_valid, parse_time, whole
 from chronos_cli.core.job import (
     HERMES_CLAIM_TTL,
@@ -24,6 +25,7 @@ from chronos_cli.core.job import (
     parse_job,
     readable_open,
 )
+from chronos_cli.core.schedule import Cron, Once, both_days, parse_schedule
 from chronos_cli.errors import ChronosError, UsageError
 from tests.core.making import HOME, T, at, entry, job, record
 
@@ -268,3 +270,40 @@ def test_the_latest_instant_of_a_single_time_is_that_once_it_has_come():
     table = job(schedule={"kind": "once", "run_at": T.isoformat()}).timetable
     assert [table.latest(at(seconds)) for seconds in (-1, 0, 1)] == [None, T, T]
     assert [table.after(at(seconds)) for seconds in (-1, 0, 1)] == [T, None, None]
+
+
+def test_one_word_of_digits_is_a_day_and_no_cron_expression():
+    """As ISO 8601 writes it without dashes."""
+    read = parse_schedule("20991120", now=T, zone=UTC, allow_past=False)
+    assert read == Once(at=datetime(2099, 11, 20, tzinfo=UTC))
+
+
+def test_one_restricted_day_is_worth_no_warning():
+    """Cron joins two by OR."""
+    found = {expr: both_days(Cron(expr=expr)) for expr in ("0 0 1 * *", "0 0 * * 5", "0 0 1 * 5")}
+    assert found == {"0 0 1 * *": False, "0 0 * * 5": False, "0 0 1 * 5": True}
+
+
+def test_only_times_on_the_wall_are_put_right_for_another_offset():
+    """An interval is counted in seconds, wherever it was written."""
+    assert displaced(job(next_run_at="2026-11-20T18:02:00+06:00")) is None
+
+
+def test_a_job_of_another_program_whose_next_time_cannot_be_read_is_doubted_by_its_last():
+    """Or not at all."""
+    stored = record(schedule=CRON, state="paused", next_run_at="soon", last_run_at="2026-11-19T09:00:00+06:00")
+    del stored["chronos"]
+    assert "last_run_at says" in doubt_about(read(stored), T, paused=True).text
+    assert doubt_about(read(stored | {"last_run_at": None}), T, paused=True) is None
+
+
+def test_a_next_time_of_hermes_without_jitter_is_not_ahead_by_it():
+    """It is that much later than the instant before."""
+    offset = jitter_of("j", Policy(jitter=3_600))
+    assert offset > timedelta(minutes=2)
+    day = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    now = day + offset - timedelta(minutes=1) - AGREES_WITHIN
+    daily = {"schedule": CRON, "policy": {"jitter": 3_600}}
+    next_day = (day + timedelta(days=1)).isoformat()
+    assert not is_ahead(job(next_run_at=next_day, **daily), now)
+    assert is_ahead(job(next_run_at=(day + timedelta(days=2)).isoformat(), **daily), now)

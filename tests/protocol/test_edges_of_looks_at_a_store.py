@@ -230,3 +230,19 @@ def test_a_document_of_a_job_that_was_never_armed_says_nothing():
     empty = ArmDocument(job_id="j")
     assert not arming.is_armed(empty, Wake(at=T, purpose=Purpose.CURSOR), context().wire, NOW)
     assert not arming.is_astray(empty, WAKE, NOW + timedelta(days=1))
+
+
+@pytest.mark.parametrize(("features", "sent"), [((), [0, 1]), (("keeps-slot",), [0, 1])])
+def test_a_key_that_nas_has_delivered_before_is_sent_a_second_later(features, sent, monkeypatch):
+    """NAS holds nothing by it, and arms no wake by it again."""
+    monkeypatch.setattr(arming, "present_wake", lambda *_: WAKE)
+    ctx, asked = context(), []
+
+    def provision(request):
+        asked.append((request.fire_at - WAKE.at).total_seconds())
+        return ArmAnswer(
+            schedule_id="s", features=frozenset(features), state="delivered" if len(asked) == 1 else "armed"
+        )
+
+    document = arming.arm(ctx, SimpleNamespace(provision=provision, server_time=None), "j", WAKE)
+    assert (asked, document.state, document.spent) == (sent, ArmState.CONFIRMED, False)

@@ -459,3 +459,14 @@ def test_a_wake_that_was_sent_by_a_clock_ahead_is_sent_again_once_nas_has_said_s
     document = arming.arm(ctx, nas, "j", wake)
     assert len(sent) == rounds
     assert document.fire_at == (WAKE.at if wake else ahead + HOUR)
+
+
+@pytest.mark.parametrize(("hours", "doubts"), [(-1, ["a"]), (1, [])])
+def test_by_a_clock_that_is_behind_nobody_doubts_what_is_ahead(hours, doubts, tmp_path):
+    """By one that is ahead of NAS's it is said, and left as it is."""
+    world = World(tmp_path, job_ids=("a",))
+    far = (world.clock() + timedelta(days=900)).isoformat()
+    world.context().repository.change(lambda jobs: jobs.put("a", {**jobs.get("a"), "next_run_at": far}))
+    world.nas.list = lambda: ArmList(arms=(), server_time=world.clock() + timedelta(hours=hours))
+    result = reconcile.reconcile(world.context(), dry_run=True)
+    assert (list(result.doubts), result.trust) == (doubts, Trust.CORRECTED)
