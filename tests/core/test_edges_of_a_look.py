@@ -389,3 +389,12 @@ def test_a_schedule_with_a_field_out_of_range_is_refused(expr):
     """Whichever it is."""
     with pytest.raises(ScheduleError):
         check_cron(expr)
+
+
+@pytest.mark.parametrize(("trust", "noted"), [(Trust.ALONE, True), (Trust.CONFIRMED, False), (Trust.CORRECTED, False)])
+def test_only_a_clock_without_a_witness_notes_from_where_it_goes_far_ahead(trust, noted):
+    """So that what it has claimed can be brought back."""
+    late = job(policy={"grace": 60})
+    ours = look(late, relay(T), now=at(3 * 86_400), trust=trust).record["chronos"]
+    assert ours.get("leapt_from") == ([T.isoformat()] if noted else None)
+    assert "leapt_from" not in look(late, relay(T), now=at(86_400), trust=trust).record["chronos"]

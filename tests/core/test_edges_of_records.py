@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.core.clock import displaced
-from chronos_cli.core.edits import Edit, edited, new_record
+from chronos_cli.core.edits import Edit, _settled, edited, new_record, resumed
 from chronos_cli.core.job import Policy, parse_job
 from chronos_cli.core.row import CLOCK_DRIFT, REPLACED, Row, RunResult, RunState, lease_end, over, row_of
-from chronos_cli.core.schedule import Once
-from chronos_cli.errors import UsageError
+from chronos_cli.core.schedule import Interval, Once, from_record
+from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import replace
 from tests.core.making import HOME, T, at, entry, job
 from tests.core.test_edits import draft
@@ -121,3 +121,61 @@ def test_only_an_interrupted_run_was_replaced():
     assert replace(ROW, state=RunState.INTERRUPTED, **said).replaced
     assert not replace(ROW, state=RunState.FAILED, **said).replaced
     assert not replace(ROW, state=RunState.INTERRUPTED).replaced
+
+
+def test_a_slot_that_was_claimed_is_not_due_again_for_another_jitter():
+    """Its instant moves with it, and never back behind what was claimed."""
+    hourly = {"schedule": {"kind": "cron", "expr": "0 * * * *"}}
+    old, new = (job(policy={"jitter": jitter}, **hourly) for jitter in (3_000, 1_000))
+    through = T + old.timetable.offset
+    assert old.timetable.offset > new.timetable.offset
+    args = old.timetable.schedule, old.timetable.zone
+    assert _settled(old, through, *args, new.timetable) == through
+    back = T + new.timetable.offset
+    assert _settled(new, back, *args, old.timetable) == through
+    assert _settled(new, back, Once(at=T), old.timetable.zone, old.timetable) == back
+
+
+def test_a_number_in_a_row_is_no_truth():
+    """Nor is a text one."""
+    for value in (True, "2", 2**60):
+        with pytest.raises((TypeError, ValueError)):
+            Row.from_json(ROW.to_json() | {"count": value})
+    with pytest.raises(TypeError):
+        Row.from_json(ROW.to_json() | {"exact": 1})
+
+
+def test_a_job_goes_on_with_its_action_unless_it_is_given_an_agents_or_another():
+    """Words about the agent alone change nothing of it."""
+    found = job(ours={"action": {"shell": "true"}})
+    assert edit(found, fields={"prompt": "hi"})["chronos"]["action"] == {"shell": "true"}
+    assert "action" not in edit(found, fields={"no_agent": False, "prompt": "hi"})["chronos"]
+
+
+def test_what_was_claimed_is_not_passed_over_again_by_a_pause():
+    """Only what came due since is skipped."""
+    held = job(state="paused", ours={"claimed_through": T.isoformat()})
+    assert not resumed(held, now=at(1), token="t")["chronos"].get("open")
+    later = job(state="paused", next_run_at=at(300).isoformat(), ours={"claimed_through": T.isoformat()})
+    assert len(resumed(later, now=at(301), token="t")["chronos"]["open"]) == 1
+
+
+@pytest.mark.parametrize(
+    "schedule", [{"kind": "odd", "expr": "0 9 * * *"}, {"kind": "odd"}, {}, {"kind": "once"}, {"kind": "once", "run_at": 7},
+                 {"kind": "once", "run_at": "x" * 5_000}]
+)  # fmt: skip
+def test_a_schedule_of_a_kind_that_is_not_known_or_without_its_time_is_none(schedule):
+    """And is not quoted at length."""
+    with pytest.raises(ScheduleError) as raised:
+        from_record(schedule, UTC)
+    assert len(raised.value.message) < 200
+
+
+def test_a_schedule_without_a_kind_is_read_as_its_text():
+    """Whichever key has it."""
+    for key in ("expr", "value", "text", "display"):
+        assert (
+            from_record({key: "every 5m"}, UTC)
+            == from_record({"kind": "natural", key: "every 5m"}, UTC)
+            == Interval(seconds=300)
+        )

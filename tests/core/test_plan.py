@@ -252,3 +252,9 @@ def test_a_timer_that_nas_holds_serves_a_wish_that_it_will_see_to(change, wake, 
     """A look before it is wanted, what is due while NAS may yet call, and one lease read twice."""
     assert serves(sent(**change), wake, at(300), at(seconds), tried=tried) is does
     assert serves(sent(**change), wake, None, at(seconds), tried=tried) is False
+
+
+def test_a_wake_with_nothing_to_do_that_named_no_instant_backs_off_from_now():
+    """As one that did."""
+    assert instant_to_send(Wake(at=at(1), purpose=Purpose.LOOK), LastArm(), T, idle=True) == at(5)
+    assert instant_to_send(Wake(at=at(1), purpose=Purpose.LOOK), LastArm(), T, idle=True, named=at(30)) == at(31)

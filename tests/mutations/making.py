@@ -1,7 +1,7 @@
 """Mutants of a module: one small change of its text each, as a slip of the pen or a forgotten case would be.
 
 What nobody could notice is left alone: docstrings and types, the wording of errors, logs and reasons, what a `repr` shows,
-pauses and patience, and what stands outside functions (settings, and the defaults of records).
+pauses and patience, writes that are surer than they need be, and what stands outside functions (settings, and the defaults of records).
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ def _is_patience(node: ast.AST) -> bool:
     if isinstance(node, ast.Expr):
         return _is_patience(node.value)
     if isinstance(node, ast.keyword):
-        return node.arg in PATIENCE
+        surer = node.arg == "durable" and isinstance(node.value, ast.Constant) and node.value.value is False
+        return surer or node.arg in PATIENCE
     called = node.func if isinstance(node, ast.Call) else None
     return getattr(called, "attr", getattr(called, "id", None)) in PATIENCE

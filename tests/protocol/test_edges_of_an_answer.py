@@ -49,9 +49,12 @@ def test_after_a_runs_end_its_wake_is_armed_once(document, wake, force, armed, m
 class Fire:
     """A fire whose look, launches and arming are played."""
 
-    def __init__(self, monkeypatch, decision, *, found=JOB, launches=(), error=None, document=ARMED, arms=None, **how):
+    def __init__(
+        self, monkeypatch, decision, *, found=JOB, launches=(), error=None, document=ARMED, arms=None, wire=True, **how
+    ):
         self.told, self.ctx = [], context(document, nas=Nas())
         self.ctx.token, self.ctx.outbox = lambda: "t", []
+        self.ctx.wire = self.ctx.wire if wire else None
         self.ctx.heard = lambda heard: SimpleNamespace(**{**vars(self.ctx), "trust": Trust.CONFIRMED})
         monkeypatch.setattr(
             fire,
@@ -244,3 +247,27 @@ def test_an_answer_names_the_runs_that_were_started():
     report = fire.FireReport(job_id="j", outcome=Outcome.CLAIMED, http_status=202, exit_code=ExitCode.OK)
     assert report.as_json() == {"result": "claimed", "job_id": "j"}
     assert replace(report, started=("r",)).as_json()["runs"] == ["r"]
+
+
+def test_a_job_that_is_in_no_home_leaves_what_nas_holds_where_an_answer_could_change_it():
+    """Nobody knows what it wants."""
+    assert [answering.gone_body("j", by_answer=by_answer).get("next") for by_answer in (True, False)] == ["keep", None]
+
+
+def test_what_was_seen_of_another_portals_answers_is_begun_anew():
+    """Its slot as well."""
+    ctx = context()
+    slot_memory.note_probed(ctx, keeps=True)
+    slot_memory.note_answers(ctx, ctx.wire, taken=True)
+    other = replace(ctx.wire, portal_url="https://other")
+    slot_memory.note_answers(ctx, other, taken=True)
+    memory = slot_memory.recall(ctx)
+    assert (memory.portal_url, memory.answers, memory.delivered) == ("https://other", True, 0)
+    assert slot_memory.takes_answers(ctx, ctx.wire) is None
+
+
+def test_without_a_nas_a_fire_is_noted_and_nothing_is_armed(monkeypatch):
+    """Whatever its token asks for."""
+    fired = Fire(monkeypatch, CLAIMED, launches=[run()], wire=False, by_answer=True, door=Door())
+    assert (fired.told, fired.report.http_status, fired.report.next) == (["begun"], 202, "keep")
+    assert fired.report.arm.last_callback == "claimed"

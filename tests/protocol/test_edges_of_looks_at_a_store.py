@@ -17,7 +17,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmAnswer
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.arming.packing import Packing, SendNote
+from chronos_cli.operations.arming.packing import Packing, SendNote, tidy
 from chronos_cli.operations.firing import launchers
 from chronos_cli.store.arms import ArmDocument
 from chronos_cli.store.group_change import GroupChange
@@ -156,7 +156,7 @@ def test_a_wake_that_is_another_each_time_is_given_up(monkeypatch):
     assert nas.sent == [3_600.0 * n for n in range(8)]
 
 
-def packed(*, change=None, meanwhile=None, features=()):
+def packed(*, change=None, meanwhile=None, features=(), error=None):
     """Send one job's document from a pack, and note it; what is known of it then, and its document."""
     ctx = context()
     ctx.token = iter("abc").__next__
@@ -165,7 +165,7 @@ def packed(*, change=None, meanwhile=None, features=()):
     assert packing.send({"j": sent}) == set()
     if meanwhile is not None:
         ctx.repository.change_arm("j", lambda document: meanwhile)
-    (noted,) = packing.note(SendNote(job_id="j", error=None, certain=True), change)
+    (noted,) = packing.note(SendNote(job_id="j", error=error, certain=True), change)
     return noted.certain, stored(ctx)
 
 
@@ -189,6 +189,7 @@ def test_what_somebody_has_sent_beside_a_pack_leaves_it_in_doubt(meanwhile, feat
     if meanwhile is None:
         assert document.state is ArmState.CONFIRMED
         assert packed()[1].state is ArmState.UNCONFIRMED
+    assert packed(change=confirmed, meanwhile=meanwhile, features=features, error=TemporaryError("no"))[0] is True
     if generation == 60:
         assert document.keys.keys() >= ARMED.keys.keys()
 
@@ -246,3 +247,26 @@ def test_a_key_that_nas_has_delivered_before_is_sent_a_second_later(features, se
 
     document = arming.arm(ctx, SimpleNamespace(provision=provision, server_time=None), "j", WAKE)
     assert (asked, document.state, document.spent) == (sent, ArmState.CONFIRMED, False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fire_at", "left"),
+    [({"a", "b", "c"}, NOW, 3), ({"a"}, NOW, 1), ({"a"}, NOW + HOUR, 3), (set(), NOW, 0), ({"a", "b"}, NOW, 3)],
+)
+def test_a_pack_is_written_again_once_most_of_it_counts_no_more(wanted, fire_at, left):
+    """What is still to come of a job that nobody knows may have been sent since NAS was listed."""
+    ctx = context()
+    documents = {name: replace(ARMED, job_id=name, fire_at=fire_at) for name in "abc"}
+    ctx.repository.create_pack("p", documents)
+    tidy(ctx, ctx.repository.arms(), wanted, set())
+    assert len(ctx.repository.arms().lines) == left
+
+
+def test_what_has_a_document_or_a_newer_line_leaves_its_pack():
+    """The pack goes with its last one."""
+    ctx = context()
+    ctx.repository.create_pack("p", {"a": replace(ARMED, job_id="a"), "b": replace(ARMED, job_id="b")})
+    ctx.repository.change_arm("a", lambda document: replace(document, generation=9))
+    tidy(ctx, ctx.repository.arms(), {"a", "b"}, {"b"})
+    assert ctx.repository.arms().packs == ctx.repository.arms(but=()).packs
+    assert len(ctx.repository.arms().packs) == 0

@@ -177,3 +177,9 @@ def test_a_plan_says_what_is_done_whatever_was_wished(monkeypatch):
     """A cancel is one, unless the job wants something by then."""
     plan = Plan(monkeypatch, Action.CANCEL, wake=LATER, needed=None)
     assert [type(request) for request in plan.nas.asked] == [CancelRequest]
+
+
+def test_an_arm_of_which_nas_said_neither_is_taken():
+    """And changes nothing."""
+    request = ArmRequest(job_id="j", fire_at=WAKE.at, callback_url="https://me")
+    assert applying._verdict(CallResult(request=request), ARMED, NOW) == (None, True)

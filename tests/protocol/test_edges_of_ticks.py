@@ -9,13 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.decision import Decision, FireRequest, Liveness, Outcome, Purpose, Start, Trigger
+from chronos_cli.core.decision import Decision, FireRequest, Liveness, Outcome, Purpose, Start, Trigger, Wake
 from chronos_cli.core.plan import Action, ArmState
 from chronos_cli.core.row import RunState, begun, row_of
 from chronos_cli.errors import DocumentError, HeldError, NasRejectedError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, CallResult
+from chronos_cli.operations import evaluate as evaluation
 from chronos_cli.operations import witness
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile
@@ -470,3 +472,44 @@ def test_by_a_clock_that_is_behind_nobody_doubts_what_is_ahead(hours, doubts, tm
     world.nas.list = lambda: ArmList(arms=(), server_time=world.clock() + timedelta(hours=hours))
     result = reconcile.reconcile(world.context(), dry_run=True)
     assert (list(result.doubts), result.trust) == (doubts, Trust.CORRECTED)
+
+
+def test_rows_and_debts_ahead_of_a_clock_are_known():
+    """None of these runs again."""
+    ctx, found = home(record()), job(ours={"open": [entry(at(600)), entry(None, run="manual-20261120T121500Z-x")]})
+    for seconds in (-300, 300):
+        ctx.repository.create_row(
+            row_of("j", replace(START.entry, run=run_id_of(at(seconds)), fire_at=at(seconds)), found.policy)
+        )
+    assert evaluation._rows_ahead(ctx, found, T) == {at(300), at(600)}
+
+
+@pytest.mark.parametrize(
+    ("trust", "found", "asks"),
+    [
+        (Trust.UNHEARD, job(), True),
+        (Trust.UNHEARD, job(next_run_at=at(300).isoformat()), False),
+        (Trust.ALONE, job(), False),
+    ],
+)
+def test_a_persons_change_of_what_is_past_asks_nas_for_its_clock(trust, found, asks):
+    """Else it decides nothing for good."""
+    nas = SimpleNamespace(list=lambda: ArmList(arms=(), server_time=T))
+    ctx = SimpleNamespace(
+        clock=lambda: at(1),
+        trust=trust,
+        wire=SimpleNamespace(connect=lambda _: contextlib.nullcontext(nas)),
+        by_witness=lambda said: said,
+    )
+    assert witness.hear_for_change(ctx, found) is (T if asks else ctx)
+    assert witness.hear_for_change(ctx) is ctx
+
+
+def test_a_look_that_nas_will_see_to_sooner_is_left_as_it_was_sent():
+    """Whoever it wakes finds nothing to do, and arms the next."""
+    ctx = context()
+    later = Wake(at=WAKE.at + HOUR, purpose=Purpose.LOOK)
+    held = {"j": Arm(job_id="j", fire_at=WAKE.at, fire_at_text="", schedule_id="s")}
+    for listed, at_ in ((held, WAKE.at), ({}, later.at)):
+        (wish,) = reconcile._wishes({"j": later}, {"j": ARMED}, ctx.wire, ctx, listed)
+        assert wish.wake.at == at_

@@ -238,7 +238,7 @@ def test_what_breaks_in_on_a_begin_leaves_the_lock_to_say_whether_the_job_was_be
         assert (begun_run.attempt, why in begun_run.failure, failed.kept) == (None, True, [])
 
 
-def test_output_that_cannot_be_kept_is_said_in_the_row():
+def test_output_that_cannot_be_kept_is_said_in_the_row(capsys):
     """As well as that can be done: a row that somebody has changed since stays as it is."""
     ended = concluded(RUNNING, replace(RESULT, reason="it is done"), retries=0)
     written = []
@@ -254,6 +254,7 @@ def test_output_that_cannot_be_kept_is_said_in_the_row():
         assert (row.reason == "it is done; its output could not be kept: the bucket is closed") is said
         assert len(store.waits) == 3
     assert len(written) == 1
+    assert "the output of run j/20261120T120000Z could not be kept: the bucket is closed" in capsys.readouterr().err
     kept = SimpleNamespace(keep_output=lambda: None)
     assert run._with_output(Store().ctx, ended, kept) is ended
 
@@ -337,3 +338,37 @@ def test_a_run_that_went_well_ends_the_complaint_before_its_job_is_looked_at(mon
         monkeypatch.setattr(run_end, name, lambda *_: None)
     run_end.wait_and_follow_up(SimpleNamespace(send_alerts=lambda: None), None)
     assert told == ["noted", "followed"]
+
+
+def test_a_row_that_was_made_and_lost_its_answer_is_asked_after_as_well():
+    """Its run may have been over before it was made."""
+    ledger = Ledger((), None)
+
+    def create_row(row):
+        ledger.stored = row
+        raise OutcomeUnknown("lost")
+
+    ledger.create_row = create_row
+    trying = marking(ledger)
+    with pytest.raises(OutcomeUnknown):
+        trying._once()
+    assert trying._once() is None
+    assert ledger.deleted == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("state", "manual", "ends"), [("ok", False, True), ("ok", True, False), ("failed", False, False)]
+)
+def test_a_scheduled_run_that_went_well_ends_the_complaint_that_none_can_be_started(state, manual, ends):
+    """A person's run is started otherwise."""
+    changed = []
+    ctx = SimpleNamespace(repository=SimpleNamespace(change_arm=lambda job_id, fn: changed.append(job_id)))
+    run_end._note(ctx, replace(RUNNING, state=RunState(state), scheduled_at=None if manual else T))
+    assert changed == (["j"] if ends else [])
+
+
+def test_only_a_row_that_is_accepted_again_awaits_an_attempt():
+    """One that runs has begun it, and one that is over has had it."""
+    again = replace(RUNNING, attempt=2)
+    assert [state for state in RunState if replace(again, state=state).awaits_attempt] == [RunState.ACCEPTED]
+    assert not replace(RUNNING, state=RunState.ACCEPTED).awaits_attempt

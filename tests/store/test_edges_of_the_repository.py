@@ -424,3 +424,11 @@ def test_why_a_document_cannot_be_read_is_said_in_words():
     assert why_not(KeyError("state")) == "it has no state"
     assert (why_not(ValueError("it is odd")), why_not(KeyError())) == ("it is odd", "")
     assert len(why_not(ValueError("x" * 500))) == 200
+
+
+def test_a_persons_runs_of_a_clock_ahead_take_nobodys_place_either():
+    """The time in their names tells."""
+    found = repository({"id": "j"})
+    for seconds in (0, 60, 7_200, 7_260):
+        found.create_row(ended(at(seconds), manual=True, finished=T))
+    assert [name[7:23] for name in kept(found, now=at(3_600))] == ["20261120T120100Z", "20261120T140100Z"]
