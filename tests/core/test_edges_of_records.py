@@ -179,3 +179,23 @@ def test_a_schedule_without_a_kind_is_read_as_its_text():
             == from_record({"kind": "natural", key: "every 5m"}, UTC)
             == Interval(seconds=300)
         )
+
+
+def test_each_retry_waits_twice_as_long_as_the_one_before():
+    """Up to an hour."""
+    waits = []
+    for attempt in range(1, 10):
+        row = replace(ROW, state=RunState.RUNNING, attempt=attempt, attempts=({"attempt": 1},))
+        waits.append((over(row, RunState.FAILED, now=T, retries=20).not_before - T).total_seconds())
+    assert waits == [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]
+
+
+def test_a_job_that_goes_on_has_no_failures_behind_it():
+    """Else the next one would pause it again."""
+    again = resumed(job(state="paused", ours={"failures": 3}, next_run_at=at(300).isoformat()), now=at(1), token="t")
+    assert (again["chronos"]["failures"], again["chronos"]["change"]) == (0, "t")
+
+
+def test_a_next_time_that_cannot_be_read_is_of_no_offset():
+    """It is put right as one that is absent."""
+    assert displaced(job(schedule={"kind": "cron", "expr": "0 9 * * *"}, next_run_at="soon")) is None

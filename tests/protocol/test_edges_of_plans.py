@@ -183,3 +183,20 @@ def test_an_arm_of_which_nas_said_neither_is_taken():
     """And changes nothing."""
     request = ArmRequest(job_id="j", fire_at=WAKE.at, callback_url="https://me")
     assert applying._verdict(CallResult(request=request), ARMED, NOW) == (None, True)
+
+
+def test_what_somebody_has_had_confirmed_meanwhile_is_armed_again_by_whoever_knows(monkeypatch):
+    """Its own request is not sent in that one's name."""
+    ctx = context(ARMED)
+    ctx.token = lambda: "t"
+    seen = ctx.repository.arm("j")
+    ctx.repository.change_arm("j", lambda _: replace(ARMED, generation=9, wake=LATER.at, fire_at=LATER.at))
+    armed, nas = [], Answering()
+    monkeypatch.setattr(applying, "present_wake", lambda *_: LATER)
+    monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
+    settled = SimpleNamespace(wakes={"j": LATER}, arms={"j": seen}, index=ctx.repository.arms())
+    steps = [Step(action=Action.MOVE, job_id="j")]
+    applying.apply_plan(
+        ctx, ctx.wire, nas, steps, settled, {"j": ARMED}, {}, pack_from=32, renewed=set(), progress=None
+    )
+    assert (nas.asked, armed) == ([], [("j", LATER, True)])

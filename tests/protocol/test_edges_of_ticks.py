@@ -14,7 +14,7 @@ from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, FireRequest, Liveness, Outcome, Purpose, Start, Trigger, Wake
 from chronos_cli.core.plan import Action, ArmState
 from chronos_cli.core.row import RunState, begun, row_of
-from chronos_cli.errors import DocumentError, HeldError, NasRejectedError, TemporaryError
+from chronos_cli.errors import DocumentError, HeldError, NasRejectedError, StandbyError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, CallResult
 from chronos_cli.operations import evaluate as evaluation
@@ -60,8 +60,9 @@ def test_what_has_waited_longest_is_claimed_first_and_alerts_go_out_at_the_end(m
 
 def test_nas_is_asked_for_its_clock_only_where_that_settles_something(monkeypatch):
     """A job that is long late needs a witness; one that has just come due does not."""
-    for seconds, heard in ((-60, 0), (-3 * 86_400, 1)):
-        ctx, _ = ticking(monkeypatch, named("a", seconds), trust=Trust.UNHEARD)
+    late = -3 * 86_400
+    for seconds, trust, heard in ((-60, Trust.UNHEARD, 0), (late, Trust.UNHEARD, 1), (late, Trust.ALONE, 0)):
+        ctx, _ = ticking(monkeypatch, named("a", seconds), trust=trust)
         asked = []
         monkeypatch.setattr(tick, "hear", lambda ctx, asked=asked: asked.append(1) or ctx)
         tick.tick(ctx, None)
@@ -513,3 +514,40 @@ def test_a_look_that_nas_will_see_to_sooner_is_left_as_it_was_sent():
     for listed, at_ in ((held, WAKE.at), ({}, later.at)):
         (wish,) = reconcile._wishes({"j": later}, {"j": ARMED}, ctx.wire, ctx, listed)
         assert wish.wake.at == at_
+
+
+def test_the_runs_that_did_not_end_well_are_told_apart():
+    """Of those that ended while the tick waited."""
+    rows = tuple(replace(OWED, state=state) for state in (RunState.OK, RunState.FAILED, RunState.LOST))
+    done = tick.TickResult(started=(), rows=rows, failed={}, unarmed={}, doubts={})
+    assert done.unsuccessful == rows[1:]
+
+
+@pytest.mark.parametrize("via", list(Trigger))
+def test_a_machine_on_standby_takes_nothing(via):
+    """Who only settles or looks may."""
+    ctx = home(record())
+
+    def must_be_active(doing):
+        raise StandbyError(f"{doing} is refused")
+
+    ctx.must_be_active = must_be_active
+    refused = via in (Trigger.RELAY, Trigger.TICK, Trigger.MANUAL)
+    with pytest.raises(StandbyError) if refused else contextlib.nullcontext():
+        evaluate(ctx, "j", FireRequest(via=via, token="t"))
+    assert ctx.repository.run_ids("j") == []
+
+
+@pytest.mark.parametrize(
+    ("prune", "held", "refused"), [(True, "x", True), (False, "x", False), (True, "a", False), (False, "a", False)]
+)
+def test_what_no_job_here_explains_is_pruned_only_where_all_other_homes_are_known(prune, held, refused, tmp_path):
+    """It may be for a job of one that cannot be read."""
+    world = World(tmp_path, job_ids=("a",))
+    world.context().repository.change(
+        lambda jobs: jobs.put("a", {**jobs.get("a"), "enabled": False, "state": "paused"})
+    )
+    Listing(world, **{held: [world.clock() + HOUR]})
+    ctx = replace(world.context(), elsewhere=lambda: FleetJobs(unread={"p": "rotten"}))
+    with pytest.raises(TemporaryError, match="profile p") if refused else contextlib.nullcontext():
+        reconcile.reconcile(ctx, dry_run=True, prune=prune)

@@ -173,7 +173,9 @@ def test_a_row_is_read_as_that_of_its_own_run():
     row = ended(T)
     found.create_row(row)
     assert found.row("j", row.run_id).value == row
+    found.documents.seen.clear()
     assert (found.row("../j", row.run_id), found.row("j", "../x"), found.row("j", "20261120T120001Z")) == (None,) * 3
+    assert found.documents.seen == ["cron/runs/j/20261120T120001Z.json"]
     found.documents.create("cron/runs/j/20261120T120500Z.json", json.dumps(row.to_json()).encode())
     found.documents.create("cron/runs/k/20261120T120000Z.json", json.dumps(row.to_json()).encode())
     for job_id, run_id in (("j", "20261120T120500Z"), ("k", "20261120T120000Z")):
@@ -432,3 +434,27 @@ def test_a_persons_runs_of_a_clock_ahead_take_nobodys_place_either():
     for seconds in (0, 60, 7_200, 7_260):
         found.create_row(ended(at(seconds), manual=True, finished=T))
     assert [name[7:23] for name in kept(found, now=at(3_600))] == ["20261120T120100Z", "20261120T140100Z"]
+
+
+def test_arm_documents_whose_folder_cannot_be_listed_are_read_one_by_one():
+    """A pack speaks for those that have none; a list of names spares the read of what is not there."""
+    found = repository()
+    found.create_pack("p", {"k": replace(ARM, job_id="k")})
+    found.change_arm("j", lambda _: ARM)
+    known = found.arms()
+    found.documents.seen.clear()
+    assert (known.get("gone"), found.documents.seen) == (None, [])
+
+    def closed(prefix):
+        if prefix == "cron/arms/":
+            raise DocumentError("closed")
+        return MemoryStore.list(found.documents, prefix)
+
+    found.documents.list = closed
+    arms = found.arms()
+    assert (arms.own, arms.get("j").value, arms.get("k").value.job_id, arms.get("gone")) == (
+        frozenset(),
+        ARM,
+        "k",
+        None,
+    )
