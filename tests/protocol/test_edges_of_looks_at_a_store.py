@@ -270,3 +270,15 @@ def test_what_has_a_document_or_a_newer_line_leaves_its_pack():
     tidy(ctx, ctx.repository.arms(), {"a", "b"}, {"b"})
     assert ctx.repository.arms().packs == ctx.repository.arms(but=()).packs
     assert len(ctx.repository.arms().packs) == 0
+
+
+@pytest.mark.parametrize(
+    ("cursor", "write", "writes"), [(-3 * 86_400, True, True), (-3 * 86_400, False, False), (60, True, False)]
+)
+def test_a_look_at_all_jobs_writes_only_what_is_to_be_put_right_and_only_where_it_may(cursor, write, writes):
+    """A dry one says the same."""
+    ctx = home(record(next_run_at=at(cursor).isoformat(), policy={"grace": 60}))
+    before = ctx.repository.read("cron/jobs.json")
+    found = evaluate.evaluate_all(ctx, write=write)
+    assert found.changed == (("j",) if cursor < 0 else ())
+    assert (ctx.repository.read("cron/jobs.json") != before) is writes
