@@ -92,7 +92,8 @@ def apply_plan(
         if document is None:
             sent[job_id] = ctx.repository.swap_arm(job_id, change, None if job_id in taken else seen)
             document = sent[job_id].value
-        if document.wake == wake.at and document.state is ArmState.UNCONFIRMED:
+        ours = document.generation != seen.value.generation and document.wake == wake.at
+        if ours and document.state is ArmState.UNCONFIRMED:
             requests.append(request_of(document))
         else:
             again.append(steps[job_id])
