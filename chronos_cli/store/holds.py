@@ -38,16 +38,15 @@ class Hold:
     @property
     def text(self) -> str:
         """Return the reason, with the home that holds and the end where there are such."""
-        where = f" (held at {self.where})" if self.where else ""
-        until = f" (until {_iso(self.expires_at)})" if self.expires_at else ""
-        return f"{self.reason}{where}{until}"
+        return self._text(_iso(self.expires_at))
 
     def words(self, zone: tzinfo) -> str:
         """Return the text with the end as a person reads it, in a zone."""
-        if self.expires_at is None:
-            return self.text
-        until = f"{self.expires_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
-        return self.text.replace(f"(until {_iso(self.expires_at)})", f"(until {until})")
+        return self._text(f"{self.expires_at.astimezone(zone):%Y-%m-%d %H:%M %Z}" if self.expires_at else None)
+
+    def _text(self, end: str | None) -> str:
+        where = f" (held at {self.where})" if self.where else ""
+        return f"{self.reason}{where}" + (f" (until {end})" if end else "")
 
     @property
     def lifted_by(self) -> str:
