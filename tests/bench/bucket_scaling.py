@@ -17,7 +17,7 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +109,9 @@ def s3() -> Iterator[tuple[str, str]]:
     try:
         assert server.stdout is not None
         address = f"127.0.0.1:{int(server.stdout.readline())}"
-        connection = http.client.HTTPConnection(address, timeout=20)
-        connection.request("PUT", "/bucket")
-        connection.getresponse().read()
+        with closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+            connection.request("PUT", "/bucket")
+            connection.getresponse().read()
         yield "s3://bucket/bench", f"http://{address}"
     finally:
         server.terminate()

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from tests.fire_tokens import SigningKey, serve_jwks  # noqa: E402
 from tests.nas_process import running_nas  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -63,9 +63,9 @@ class Bench:
             add_job(self.agent.home, name, "every 1h", f"echo $CHRONOS_RUN_ID >> {self.agent.home}/ran-{name}", ago=1)
         return names
 
-    def poster(self) -> Callable[[str], tuple[int, float]]:
-        """A caller with a connection of its own: posts one fire, gives its status and the seconds it took."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.agent.port, timeout=60)
+    @contextmanager
+    def poster(self) -> Iterator[Callable[[str], tuple[int, float]]]:
+        """Give a caller with a connection of its own: it posts one fire, gives its status and the seconds it took."""
 
         def post(name: str) -> tuple[int, float]:
             token = self.key.token(iss=self.issuer, aud=self.agent.access.audience, job_id=name)
@@ -76,7 +76,8 @@ class Bench:
             answer.read()
             return answer.status, time.perf_counter() - started
 
-        return post
+        with closing(http.client.HTTPConnection("127.0.0.1", self.agent.port, timeout=60)) as connection:
+            yield post
 
     def used_seconds(self) -> tuple[float, float]:
         """The processor time used so far by the callback's process, and by the runners and jobs that it has reaped.
@@ -94,7 +95,8 @@ class Bench:
     def sweep(self) -> None:
         """Have the callback reap what is over."""
         time.sleep(0.3)
-        self.poster()(self.due(1)[0])
+        with self.poster() as post:
+            post(self.due(1)[0])
         time.sleep(1.0)
 
     def fire_all(self, names: list[str], callers: int, *, within_s: float = 0.0) -> dict[str, Any]:
@@ -104,12 +106,12 @@ class Bench:
         before, began = self.used_seconds(), time.perf_counter()
 
         def work(mine: list[tuple[int, str]]) -> None:
-            post = self.poster()
-            for number, name in mine:
-                pause = began + within_s * number / len(names) - time.perf_counter()
-                if pause > 0:
-                    time.sleep(pause)
-                found.append(post(name))
+            with self.poster() as post:
+                for number, name in mine:
+                    pause = began + within_s * number / len(names) - time.perf_counter()
+                    if pause > 0:
+                        time.sleep(pause)
+                    found.append(post(name))
 
         numbered = list(enumerate(names))
         threads = [threading.Thread(target=work, args=(numbered[first::callers],)) for first in range(callers)]

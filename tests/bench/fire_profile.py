@@ -88,20 +88,20 @@ def profile(folder: Path) -> list[Mapping[str, int]]:
         agent.start_shim(PYTHONPATH=path, FIRE_PROFILE=str(notes))
         try:
             bench = Bench(agent, key, nas.url)
-            post = bench.poster()
-            for name in bench.due(FIRES + 5):
-                os.truncate(notes, 0)
-                sent = time.time_ns()
-                status, _ = post(name)
-                answered = time.time_ns()
-                assert status == 202
-                agent.wait_for_row(name, state="ok")
-                time.sleep(0.1)
-                steps = {"sent": sent, "answered": answered}
-                for line in notes.read_text().splitlines():
-                    step, at = line.split()
-                    steps.setdefault(step, int(at))
-                found.append(steps)
+            with bench.poster() as post:
+                for name in bench.due(FIRES + 5):
+                    os.truncate(notes, 0)
+                    sent = time.time_ns()
+                    status, _ = post(name)
+                    answered = time.time_ns()
+                    assert status == 202
+                    agent.wait_for_row(name, state="ok")
+                    time.sleep(0.1)
+                    steps = {"sent": sent, "answered": answered}
+                    for line in notes.read_text().splitlines():
+                        step, at = line.split()
+                        steps.setdefault(step, int(at))
+                    found.append(steps)
         finally:
             agent.stop_shim()
     return found[5:]
