@@ -51,7 +51,7 @@ EVENTS = [
     ("semiannually", "0 0 1 1,7 *"), ("bi-annually", "0 0 1 1,7 *"), ("03:15", "15 3 * * *"), ("*:0/10", "*/10 * * * *"), ("*-*-* *:5/10", "5-59/10 * * * *"),
     ("Mon..Fri 09:00", "0 9 * * 1-5"), ("Mon,Wed *-*-* 09:00:00", "0 9 * * 1,3"),
     ("Fri..Sun 10:00", "0 10 * * 5-7"), ("sunday 10:00", "0 10 * * 0"), ("*-*-1..7 4:00", "0 4 1-7 * *"),
-    ("*-2,8-15 06:30", "30 6 15 2,8 *"), ("*:*:0/20", "every 20s"), ("0/6:00", "0 */6 * * *"), ("8..18/2:30", "30 8-18/2 * * *"),
+    ("*-2,8-15 06:30", "30 6 15 2,8 *"), ("*:*:0/20", "every 20s"), ("0/6:00", "0 */6 * * *"), ("00..23/7:00", "0 */7 * * *"), ("*:44/15", "44-59/15 * * * *"), ("8..18/2:30", "30 8-18/2 * * *"),
     ("*-*~01 10:00", "0 10 L * *"), ("*-2~1", "0 0 L 2 *"), ("Mon *-*~07/1 10:00", "0 10 * * 1L"), ("Fri,Mon *-*~1..7", "0 0 * * 1L,5L"),
     ("Mon *-*-1..7 12:00", "0 12 * * 1#1"), ("Sat..Sun *-1,7-22..28", "0 0 * 1,7 0#4,6#4"), ("Wed *-*-29..31", "0 0 * * 3#5"),
 ]  # fmt: skip
@@ -150,6 +150,8 @@ REFUSED = [
     ("OnCalendar=at noon", "", "the calendar event 'at noon' cannot be read"),
     ("OnCalendar=3x:15", "", "'3x' in '3x:15' has no counterpart"),
     ("OnCalendar=*:*/10", "", "'*/10' in '*:*/10' has no counterpart"),
+    ("OnCalendar=*:45/15", "", "the step of '45/15' in '*:45/15' leaves its field: write 45 alone"),
+    ("OnCalendar=*-12/1-01", "", "the step of '12/1' in '*-12/1-01' leaves its field: write 12 alone"),
     ("OnBootSec=5min", "", "OnBootSec is a start, once, of the machine or the timer"),
     ("OnUnitInactiveSec=5min", "", "OnUnitInactiveSec=5min has no counterpart"),
     ("OnUnitActiveSec=100ms", "", "OnUnitActiveSec=100ms is no whole number of seconds"),

@@ -139,12 +139,14 @@ def _field(text: str, low: int, high: int, whole: str) -> str:
         if match is None or item.startswith("*/"):  # systemd refuses a step of a star
             raise UsageError(f"'{item}' in '{whole}' has no counterpart", hint="use numbers, a..b, a/n and *")
         star, first, last, step = match.groups()
+        if step and not last and int(first) + int(step) > high:  # systemd refuses a step that takes no second
+            raise UsageError(f"the step of '{item}' in '{whole}' leaves its field", hint=f"write {int(first):02} alone")
         every = f"/{int(step)}" if step else ""
         if star:
             found.append(f"*{every}")
         elif last is None and step is None:
             found.append(str(int(first)))
-        elif last is None and int(first) == low:
+        elif int(first) == low and step and (last is None or int(last) == high):
             found.append(f"*{every}")
         else:
             found.append(f"{int(first)}-{high if last is None else int(last)}{every}")
@@ -173,14 +175,14 @@ def to_events(schedule: Cron | Once, zone_name: str) -> tuple[str, ...]:
     if isinstance(schedule, Once):
         return (f"{schedule.at:%Y-%m-%d %H:%M:%S} UTC",)
     minute, hour, day, month, weekday = NICKNAMES.get(schedule.expr.lower(), schedule.expr).upper().split()
-    time = f"{_back(hour, 0)}:{_back(minute, 0)}:00 {zone_name}"
-    months = _back(month, 1, _MONTHS)
+    time = f"{_back(hour, 0, 23)}:{_back(minute, 0, 59)}:00 {zone_name}"
+    months = _back(month, 1, 12, _MONTHS)
     if day == "L" and weekday == "*":
         return (f"*-{months}~01 {time}",)
     if day == "*" and (special := _of_months_back(weekday, months)):
         return tuple(f"{event} {time}" for event in special)
     starred = day.startswith("*") or weekday.startswith("*")
-    dates, week = f"*-{months}-{_back(day, 1)}", _week_back(weekday)
+    dates, week = f"*-{months}-{_back(day, 1, 31)}", _week_back(weekday)
     if day == "*" or weekday == "*" or starred:
         return (" ".join(part for part in (week, dates, time) if part),)
     return f"{dates} {time}", f"{week} *-{months}-* {time}"
@@ -209,20 +211,23 @@ def _numbers(text: str, first: int, names: tuple[str, ...]) -> str:
     return text
 
 
-def _back(text: str, low: int, names: tuple[str, ...] = ()) -> str:
+def _back(text: str, low: int, high: int, names: tuple[str, ...] = ()) -> str:
     found = []
     for item in _numbers(text, low, names).split(","):
         match = re.fullmatch(r"(?:(\*)|(\d+)(?:-(\d+))?)(?:/(\d+))?", item)
         if match is None:
             raise UsageError(f"'{item}' has no counterpart in a calendar event", hint="give the days by their numbers")
         star, first, last, step = match.groups()
-        if star:
-            found.append("*" if step is None else f"{low}/{step}")
-        elif last is None:
-            found.append(f"{int(first):02}" if step is None else f"{int(first):02}/{step}")
+        begin, every = low if star else int(first), int(step or 1)
+        # Not `00/7`: without an end a step leaves out its first value as some months begin (systemd 252).
+        end = int(last) if last else high if star or step else begin
+        if star and every == 1:
+            found.append("*")
+        elif begin + every > end:
+            found.append(f"{begin:02}")
         else:
-            found.append(f"{int(first):02}..{int(last):02}" + (f"/{step}" if step else ""))
-    return ",".join(found)
+            found.append(f"{begin:02}..{end:02}" + (f"/{every}" if every > 1 else ""))
+    return "*" if "*" in found else ",".join(found)  # systemd takes no list with a star
 
 
 def _week_back(text: str) -> str:
@@ -236,6 +241,6 @@ def _week_back(text: str) -> str:
             raise UsageError(f"'{item}' has no counterpart in a calendar event", hint="give the days by their numbers")
         star, first, last, step = match.groups()
         low = 0 if star else int(first)
-        high = 6 if star or (last is None and step) else int(last or first)
+        high = 7 if star or (last is None and step) else int(last or first)
         days |= {day % 7 for day in range(low, high + 1, int(step or 1))}
     return ",".join(_NAMES[day] for day in (1, 2, 3, 4, 5, 6, 0) if day in days)
