@@ -20,13 +20,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.config import load_config
+from chronos_cli.core.record_action import MONITOR, action_kind
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, ExitCode
 from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import ProcessEnvironment, locks_of, open_home
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
-from chronos_cli.running.actions import MONITOR, action_kind
 from chronos_cli.running.errors import ActionError
 from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
 from chronos_cli.running.lock import RunLock

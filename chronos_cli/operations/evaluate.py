@@ -16,6 +16,7 @@ from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, concluded, lease_e
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.store.interface import VersionConflict
+from chronos_cli.store.repository import StoredDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.jobsfile import JobsFile, Record
-    from chronos_cli.store.repository import Arms, StoredDocument
+    from chronos_cli.store.repository import Arms
 
 
 TORN: Final = "its row could not be read"
@@ -142,6 +143,13 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
     now = ctx.clock()
     found = _gather(ctx, job, now, ending=False)
     return decide(job, found.facts, FireRequest(via=Trigger.INSPECT, token=""), now).wake
+
+
+def wake_of(ctx: Context, job: Job, now: datetime, *, hold: Hold | None, document: ArmDocument | None) -> Wake | None:
+    """As `present_wake`, of a job that was read with the hold and its arm document: these are not read again."""
+    arm = None if document is None else StoredDocument(value=document, version="")
+    facts = _gather_rows(ctx, job, now, hold=hold, arm=arm, ending=False).facts
+    return decide(job, facts, FireRequest(via=Trigger.INSPECT, token=""), now).wake
 
 
 def as_known(ctx: Context, row: Row) -> Row:

@@ -7,29 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.decision import Liveness
-from chronos_cli.core.row import RunResult, RunState
+from chronos_cli.core.row import RunResult
 from chronos_cli.files import open_folder
 from chronos_cli.running import liveness as machine
-from chronos_cli.running.actions import resolve_action, unhandled_fields
-from chronos_cli.running.environment import run_environment
-from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
-from chronos_cli.running.lock import RunLock, ask_to_end, remove_lock, sweep_locks
+from chronos_cli.running.interface import Processes
+from chronos_cli.running.lock import ask_to_end, remove_lock, sweep_locks
 from chronos_cli.running.machine import seconds_since
-from chronos_cli.running.mask import Mask
-from chronos_cli.running.process import RunFacts, start
-from chronos_cli.running.references import Lookup
-from chronos_cli.running.secrecy import without_secrets
-from chronos_cli.running.supervise import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from chronos_cli.core.row import Row
-    from chronos_cli.running.interface import Echo
+    from chronos_cli.running.interface import Echo, RunHold, Task
     from chronos_cli.running.lock_place import LockPlace
-    from chronos_cli.running.process import Child
     from chronos_cli.running.signals import Interrupts
+    from chronos_cli.running.supervise import Supervisor
 
 _SEEN = {
     machine.LivenessProbe.ALIVE: Liveness.ALIVE,
@@ -75,7 +67,7 @@ class LocalProcesses(Processes):
         self.zone_name = zone_name
         self._echoes: dict[str, Echo] = {}
         self.interrupts = interrupts
-        self.supervisor = Supervisor(interrupts)
+        self._supervisor: Supervisor | None = None
         self.keep_output = keep_output
         self.wrapper = wrapper
 
@@ -91,7 +83,19 @@ class LocalProcesses(Processes):
 
     def hold(self, task: Task) -> RunHold:
         """Take the lock of one attempt. Raises LockDirError."""
-        return _LocalHeld(self, task, RunLock.acquire(self.locks, task.job_id, task.run_id))
+        from chronos_cli.running.attempt import LocalHold  # with all that starts something: views never hold a run
+        from chronos_cli.running.lock import RunLock
+
+        return LocalHold(self, task, RunLock.acquire(self.locks, task.job_id, task.run_id))
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The one that sees to all attempts begun here."""
+        if self._supervisor is None:
+            from chronos_cli.running.supervise import Supervisor
+
+            self._supervisor = Supervisor(self.interrupts)
+        return self._supervisor
 
     def liveness(self, row: Row) -> Liveness:
         """Return whether a run's owner lives, as far as this machine can know."""
@@ -147,6 +151,7 @@ class LocalProcesses(Processes):
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:
         """Run an on-failure command in the home's folder; less patiently once this process was told to stop."""
         from chronos_cli.running.alert_command import STOPPING_S, run_hook
+        from chronos_cli.running.environment import run_environment
 
         if self.told_to_stop:
             timeout_s = min(timeout_s, STOPPING_S)
@@ -163,79 +168,3 @@ def result_of(said: Mapping[str, Any] | None) -> RunResult | None:
         return None if said is None else RunResult.from_json(said)
     except (KeyError, TypeError, ValueError):
         return None
-
-
-class _LocalHeld(RunHold):
-    def __init__(self, machine: LocalProcesses, task: Task, lock: RunLock) -> None:
-        self._machine = machine
-        self._task = task
-        self._lock = lock
-        self.owner = lock.owner()
-        self.unhandled = unhandled_fields(task.record)
-
-    def begin(self, *, lease_ends_at: datetime | None, timeout_s: float) -> Attempt:
-        task, machine = self._task, self._machine
-        home = machine.scripts_dir.parent
-        environment = run_environment(
-            machine.environment, inherit=task.inherit_env, zone_name=task.zone_name, home=str(home)
-        )
-        lookup = Lookup(
-            started_with=without_secrets(machine.environment),
-            environment=without_secrets(environment),
-            folder=str(home),
-            lock_fd=self._lock.fd,
-        )
-        action = resolve_action(
-            task.record, scripts_dir=machine.scripts_dir, prompt_runner=machine.prompt_runner, lookup=lookup
-        )
-        name = task.run_id if task.attempt == 1 else f"{task.run_id}.{task.attempt}"
-        output = machine.output_folder(task.job_id) / f"{name}.log"
-        facts = RunFacts(
-            job_id=task.job_id,
-            run_id=task.run_id,
-            fire_at=task.fire_at.isoformat() if task.fire_at else "",
-            attempt=task.attempt,
-        )
-        child = start(
-            action,
-            facts=facts,
-            environment=environment,
-            lock=self._lock,
-            output=output,
-            output_limit_bytes=machine.output_limit,
-            mask=Mask(lookup.found) if lookup.found else None,
-            echo=machine.echo_of(task.run_id),
-            wrapper=machine.wrapper,
-        )
-        lease_end = None if lease_ends_at is None else lease_ends_at.timestamp()
-        return _LocalAttempt(machine, child, output, f"cron/output/{task.job_id}/{name}.log", lease_end, timeout_s)
-
-    def conclude(self, result: RunResult, *, durable: bool) -> None:
-        self._lock.record_result(result.to_json(), durable=durable)
-
-    def release(self, *, keep: bool = False) -> None:
-        self._lock.release(keep=keep)
-
-
-class _LocalAttempt(Attempt):
-    def __init__(
-        self, machine: LocalProcesses, child: Child, file: Path, key: str, lease_end: float | None, timeout_s: float
-    ) -> None:
-        self._machine = machine
-        self._file = file
-        self.run = machine.supervisor.add(child, timeout_s=timeout_s, lease_end=lease_end)
-        self.output = key
-
-    def first_of(self, others: Sequence[Attempt]) -> Attempt:
-        mine = {attempt.run: attempt for attempt in others if isinstance(attempt, _LocalAttempt)}
-        return mine[self._machine.supervisor.first_over(*mine)]
-
-    def wait(self) -> AttemptEnd:
-        ended = self._machine.supervisor.wait(self.run).end
-        assert ended is not None  # noqa: S101 - that is what was waited for
-        reason = "; ".join(text for text in (ended.reason, ended.output_error) if text)
-        return AttemptEnd(state=RunState(ended.state), exit_status=ended.exit_status, reason=reason or None)
-
-    def keep_output(self) -> None:
-        if self._machine.keep_output is not None and self.output is not None:
-            self._machine.keep_output(self.output, self._file)

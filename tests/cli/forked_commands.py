@@ -35,6 +35,7 @@ IMPORTED = (
     "chronos_cli.operations.firing.run_end",
     "chronos_cli.operations.firing.tick",
     "chronos_cli.providers.builtin",
+    "chronos_cli.running.attempt",
     "chronos_cli.running.local",
     "chronos_cli.store.holds",
     "chronos_cli.store.local",

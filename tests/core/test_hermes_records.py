@@ -10,8 +10,9 @@ import pytest
 from chronos_cli.core.decision import Facts, FireRequest, Trigger
 from chronos_cli.core.job import parse_job
 from chronos_cli.core.occurrence import decide
+from chronos_cli.core.record_action import unhandled_fields
 from chronos_cli.errors import ChronosError
-from chronos_cli.running.actions import resolve_action, unhandled_fields
+from chronos_cli.running.actions import resolve_action
 from tests.core.making import HOME, at, record, relay
 
 KEYS = (

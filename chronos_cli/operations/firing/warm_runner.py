@@ -66,8 +66,10 @@ def _import_all() -> None:
     import chronos_cli.operations.evaluate
     import chronos_cli.operations.firing.run_end
     import chronos_cli.operations.firing.runner
+    import chronos_cli.running.attempt
     import chronos_cli.running.local
     import chronos_cli.running.lock_place
+    import chronos_cli.running.supervise
     import chronos_cli.store.holds  # noqa: F401
 
 

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import ours_of
+from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.variables import reference_of
 from chronos_cli.errors import UsageError
-from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
     from chronos_cli.core.job import Job

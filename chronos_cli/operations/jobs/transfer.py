@@ -17,12 +17,12 @@ from chronos_cli.core.claim import successor
 from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.instant import text_in
 from chronos_cli.core.job import OURS, Policy, Standing, ours_of, parse_job
+from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.frozen import frozen, names, replace
 from chronos_cli.operations.evaluate import mend_of_entry, read_record
-from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

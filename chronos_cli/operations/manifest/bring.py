@@ -14,6 +14,7 @@ from chronos_cli.core.edits import PAUSED_BY_FILE
 from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import Policy, Standing, ours_of, parse_job
 from chronos_cli.core.plan import HELD_STATES
+from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import Once, normal_form, parse_schedule
 from chronos_cli.errors import ChronosError, ConflictError, DocumentError, ScheduleError, UsageError
@@ -21,7 +22,6 @@ from chronos_cli.frozen import opaque, replace
 from chronos_cli.operations.jobs.edit import take_out, write_owed
 from chronos_cli.operations.jobs.transfer import ImportItem, ImportVerdict
 from chronos_cli.operations.manifest.words import skills_of
-from chronos_cli.running.actions import action_kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

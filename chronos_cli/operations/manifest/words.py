@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.job import Standing, ours_of
 from chronos_cli.core.labels import labels_of
+from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.record_changes import HIDDEN
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.core.variables import read_header, shown_value
@@ -13,7 +14,6 @@ from chronos_cli.core.variables import words_of as value_words
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import names
-from chronos_cli.running.actions import action_kind
 from chronos_cli.streams import shown
 
 if TYPE_CHECKING:

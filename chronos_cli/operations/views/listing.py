@@ -13,6 +13,7 @@ from chronos_cli.contract import FIRE_LEEWAY_S
 from chronos_cli.core.clock import AGREES_WITHIN, AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job
+from chronos_cli.core.record_action import action_kind, unhandled_fields
 from chronos_cli.core.schedule import normal_form
 from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError, DocumentError
@@ -20,7 +21,6 @@ from chronos_cli.frozen import field, opaque
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake, ArmView, arm_view
 from chronos_cli.operations.views.prospect import Surroundings, failing_since, held_words, obstacle, unreachable
-from chronos_cli.running.actions import action_kind, unhandled_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -280,11 +280,11 @@ def _view(
     rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
 
     def needed() -> Wake | None:
-        from chronos_cli.operations.evaluate import present_wake
+        from chronos_cli.operations.evaluate import wake_of
 
-        return present_wake(ctx, job.id)
+        return wake_of(ctx, job, now, hold=around.hold, document=document)
 
-    if job.open and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
+    if arming and not unreadable and any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in job.open):
         wake = needed()
         wish = wake.at if wake is not None else None
     url = ctx.wire.callback_url if ctx.wire is not None else None
