@@ -1,13 +1,13 @@
-"""Makes cli.md, exit-codes.md, man/*.1 and the scripts in completions/ from the command line itself.
+"""Makes cli.md, exit-codes.md, man/*.1, schemas/, openapi/ and the scripts in completions/ from the code itself.
 
-Run it after changing a command: `python docs/make_reference.py`. A test fails while what is committed is not current.
+Run it after changing a command or a document: `python docs/make_reference.py`.
+A test fails while what is committed is not current.
 """
 
 # ruff: noqa: INP001 - a script beside what it makes, not a package
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import sys
 from functools import cache
@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from described import commands as documents
+from described import http, shapes
 
 from chronos_cli.cli.cli_model import commands, global_facts
 from chronos_cli.cli.completion_scripts import FILES, script
@@ -54,7 +58,7 @@ def main() -> None:
     """Write everything."""
     for path, text in files().items():
         target = DOCS / path
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     for shell, name in FILES.items():
         (DOCS.parent / "completions" / name).write_text(script(shell), encoding="utf-8")
@@ -64,7 +68,7 @@ def files() -> dict[str, str]:
     """Every file, by its path below docs/."""
     facts = list(commands())
     made = {"cli.md": reference(facts), "exit-codes.md": exit_codes(), "man/chronos.1": overview(facts)}
-    made |= {"schemas/files/chronos.jobs.1.json": json.dumps(schema(), indent=1) + "\n"}
+    made |= {"schemas/files/chronos.jobs.1.json": shapes.printed(schema()) + "\n"} | documents.files() | http.files()
     return made | {f"man/{fact.path.replace(' ', '-')}.1": page(fact) for fact in facts}
 
 

@@ -6,7 +6,6 @@ import re
 import pytest
 import yaml
 
-from chronos_cli import contract
 from chronos_cli.errors import ExitCode
 from tests.conftest import ROOT
 from tests.docs.generated import maker
@@ -74,32 +73,6 @@ def test_every_exit_code_can_be_had_and_is_told_of(emitted):
     assert rows("docs/man/chronos.1", r"^\.TP\n\.B (\d+)$") == list(meanings)
 
 
-def _codes(node):
-    """The codes that an expression of the server can be."""
-    if isinstance(node, ast.Constant):
-        return {node.value}
-    if isinstance(node, ast.IfExp):
-        return _codes(node.body) | _codes(node.orelse)
-    if isinstance(node, ast.Tuple):
-        return _codes(node.elts[0])
-    named = getattr(contract, last_name(node), None)
-    return {named} if isinstance(named, str) else set()
-
-
-def refusals():
-    """The codes of every refusal of the server of this package."""
-    found = {"invalid_request"}  # what BadRequestError is without another
-    for path, node in (*nodes(ast.Call), *nodes(ast.Assign)):
-        if "nas_server" not in path.parts:
-            continue
-        if isinstance(node, ast.Call):
-            if last_name(node.func) in {"Refusal", "BadRequestError"}:
-                found = found.union(*(_codes(word.value) for word in node.keywords if word.arg == "error"))
-        elif isinstance(node.targets[0], ast.Tuple) and last_name(node.targets[0].elts[0]) == "code":
-            found |= _codes(node.value)
-    return found
-
-
 def test_the_refusals_of_nas_are_those_of_its_contract():
     """The contract's table, the OpenAPI document and the server name the same codes."""
     table = (
@@ -107,4 +80,4 @@ def test_the_refusals_of_nas_are_those_of_its_contract():
     )
     named = {code for line in table.splitlines() for code in re.findall(r"`([a-z_]+)`", "|".join(line.split("|")[:3]))}
     document = yaml.safe_load((ROOT / "docs/openapi/nas.yaml").read_text(encoding="utf-8"))
-    assert refusals() == named == set(document["components"]["schemas"]["Code"]["enum"])
+    assert set(maker().http.refusals()) == named == set(document["components"]["schemas"]["Code"]["enum"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
 
-_UNREADABLE = "unreadable"
+UNREADABLE = "unreadable"
 _ALL = 1_000_000
 _WHEN = "only what came after: 2h for two hours ago, or a date or time"
 _NARROW = (
@@ -56,7 +56,7 @@ class UnreadableRow:
 
     def to_json(self) -> dict[str, str]:
         """As a row, with the one state that no row is stored in."""
-        return {"job_id": self.job_id, "run_id": self.run_id, "state": _UNREADABLE, "reason": self.reason}
+        return {"job_id": self.job_id, "run_id": self.run_id, "state": UNREADABLE, "reason": self.reason}
 
 
 @frozen
@@ -77,7 +77,7 @@ class _Wanted:
             None if text is None else moment_of(text, home.clock(), home.home.zone, option=option)
             for text, option in ((since, "--since"), (until, "--until"))
         ]
-        known = {*RunState, _UNREADABLE}
+        known = {*RunState, UNREADABLE}
         said = {word.strip().lower() for text in states or () for word in text.split(",")}
         if unknown := sorted(said - known):
             raise UsageError(f"--state is '{unknown[0]:.40}'", hint=f"it may be {', '.join(sorted(known))}")
@@ -86,7 +86,7 @@ class _Wanted:
     def has(self, row: Row | UnreadableRow) -> bool:
         """Return whether a row is asked for; of one that cannot be read only its state is known."""
         if isinstance(row, UnreadableRow):
-            return self.since is None and self.until is None and (self.states is None or _UNREADABLE in self.states)
+            return self.since is None and self.until is None and (self.states is None or UNREADABLE in self.states)
         at = row.started_at or row.scheduled_at or row.claimed_at
         if self.states is not None and row.state.value not in self.states:
             return False
@@ -202,14 +202,14 @@ def _rows(context: Context, job: str | None, count: int) -> Iterator[Row | Unrea
 
 def _cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
     if isinstance(row, UnreadableRow):
-        return row.job_id, row.run_id, _UNREADABLE, "-", "-", "-", row.reason
+        return row.job_id, row.run_id, UNREADABLE, "-", "-", "-", row.reason
     started = "-" if row.started_at is None else f"{row.started_at:%Y-%m-%d %H:%M:%S}Z"
     return row.job_id, row.run_id, row.state.value, started, _took(row, now), _late(row) or "-", _why(row)
 
 
 def _short_cells(row: Row | UnreadableRow, now: datetime) -> tuple[str, ...]:
     if isinstance(row, UnreadableRow):
-        return row.job_id, row.run_id, _UNREADABLE, "-", "-", row.reason
+        return row.job_id, row.run_id, UNREADABLE, "-", "-", row.reason
     started = "-" if row.started_at is None else words.relative(row.started_at, now)
     late = _late(row)
     why = "; ".join(part for part in (f"{late} late" if late else "", _why(row)) if part)
