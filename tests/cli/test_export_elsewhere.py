@@ -39,7 +39,7 @@ def test_days_are_the_same_in_the_cluster():
     """Whatever the days say, they are spelled so that the cluster runs on the same ones; else they are refused."""
     chance = random.Random(7)
     days = ("*", "*/2", "*/1", "1", "1-31", "1,*", "*,5", "1-7", "*/2,1", "5/10", "13,27-29")
-    weeks = ("*", "*/2", "*/1", "1", "0-7", "7", "5-7", "sun-tue", "MON,7", "1,*", "*/3,1", "2/2")
+    weeks = ("*", "*/2", "*/1", "1", "0-7", "7", "5-7", "sun-tue", "MON,7", "1,*", "*/3,1", "2/2", "1/2", "*,3/4")
     refused = 0
     for _ in range(300):
         expr = f"0 0 {chance.choice(days)} * {chance.choice(weeks)}"
@@ -55,6 +55,11 @@ def test_days_are_the_same_in_the_cluster():
             day = date(2027, 1, 1) + timedelta(days=number)
             assert ours.on_day(day) == theirs(day) == back.on_day(day), expr
     assert 0 < refused < 200
+
+
+def test_a_step_without_an_end_takes_no_second_sunday():
+    """A week of the cluster ends on Saturday, ours on a second Sunday."""
+    assert (their_spelling("0 9 * * 1/2"), their_reading("0 9 * * mon/2")) == ("0 9 * * 0,1,3,5", "0 9 * * mon-6/2")
 
 
 def add(chronos, home, job_id, schedule, *options, action=("--shell", "true")):

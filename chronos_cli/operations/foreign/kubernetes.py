@@ -257,12 +257,13 @@ def their_reading(text: str) -> str:
     """Return five fields as the cluster reads them, spelled for here. Raises UsageError for another number of them.
 
     `?` is a star, and a star among other days is one as well. A step of days (`*/2`) is none there, so that either day
-    is enough beside it.
+    is enough beside it. Its week ends on Saturday, so a step without an end does too.
     """
     fields = text.split()
     if len(fields) != len(_RANGES):
         raise UsageError(f"its schedule '{text[:40]}' has {len(fields)} fields", hint="a CronJob has five")
     fields = [re.sub(r"(^|,)\?", r"\1*", field) for field in fields]
+    fields[4] = re.sub(r"(^|,)(\w+)/", r"\1\2-6/", fields[4])
     days = (2, 4)
     if all(fields[place] != "*" for place in days):
         for place in days:

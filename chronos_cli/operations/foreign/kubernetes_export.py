@@ -84,7 +84,7 @@ def _schedule(schedule: Cron | Interval, before: object) -> str:
 def their_spelling(expr: str) -> str:
     """Return an expression of ours so that the cluster runs it at the same times. Raises UsageError where it cannot.
 
-    There a step of days is no star, and Sunday is 0 alone.
+    There a step of days is no star, and Sunday is 0 alone, so that a step ends on Saturday.
     """
     read = fields_of(expr := NICKNAMES.get(expr.lower(), expr))
     if read.nth or min(read.days, default=1) < 1:
@@ -100,7 +100,7 @@ def their_spelling(expr: str) -> str:
         day = "*"
     if every_weekday or (every_day and not read.joined):
         weekday = "*"
-    if "7" in weekday:
+    if re.search(r"7|(^|,)\w+/", weekday):
         weekday = ",".join(map(str, sorted(read.weekdays)))
     return f"{minute} {hour} {day} {month} {weekday}"
 
