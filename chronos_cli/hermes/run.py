@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Liveness
     from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import FireReport, Running
+    from chronos_cli.operations.firing.fire import FireReport
+    from chronos_cli.operations.firing.launchers import Running
     from chronos_cli.running.lock_place import LockPlace
 
 OURS = ("command", "shell", "http")
@@ -247,7 +248,7 @@ def main() -> int:
 
 def _run_now(context: Context, given: Mapping[str, Any]) -> int:
     """Make a run that a person asked for, outside the schedule."""
-    from chronos_cli.operations.firing.fire import launch_each, wait_for
+    from chronos_cli.operations.firing.launchers import launch_each, wait_for
     from chronos_cli.operations.jobs.edit import claim_manual
 
     looked = claim_manual(context, given["job_id"])

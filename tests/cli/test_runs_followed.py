@@ -11,7 +11,7 @@ import pytest
 from chronos_cli.cli.echo import OutputEcho
 from chronos_cli.errors import TemporaryError
 from chronos_cli.hermes.run import _run_now
-from chronos_cli.operations.firing import fire
+from chronos_cli.operations.firing import launchers
 from chronos_cli.operations.jobs import edit
 from chronos_cli.operations.views.logs import last_lines
 
@@ -285,7 +285,7 @@ def test_what_has_started_is_waited_for_where_the_next_cannot_start(chronos, hom
         yield Begun()
         raise TemporaryError("no lock can be had")
 
-    monkeypatch.setattr(fire, "launch_each", launch_each)
+    monkeypatch.setattr(launchers, "launch_each", launch_each)
     chronos("job", "add", "@daily", "--id", "a", "--shell", "true", home=home)
     for words in (("a",), ("a", "--backfill", "2026-01-02..2026-01-02")):
         done = chronos("run", *words, home=home)

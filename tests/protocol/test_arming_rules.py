@@ -18,7 +18,7 @@ from chronos_cli.operations import evaluate
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import FleetJobs, NasTarget
-from chronos_cli.operations.firing import after_answer, answering, fire, tick
+from chronos_cli.operations.firing import after_answer, answering, fire, run_end, tick
 from chronos_cli.operations.firing.answering import Door
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
@@ -130,10 +130,10 @@ def test_only_what_lies_ahead_and_was_not_cancelled_may_be_held():
 def test_a_job_that_wants_nothing_after_its_run_has_its_timer_dropped():
     """Where nothing was ever armed, and nothing is under way, NAS is not asked at all."""
     nas = Nas()
-    assert fire.rearm(context(nas=nas), "j", None) is None
+    assert run_end.rearm(context(nas=nas), "j", None) is None
     assert nas.cancelled == []
     ctx = context(ARMED, nas=nas)
-    document = fire.rearm(ctx, "j", None)
+    document = run_end.rearm(ctx, "j", None)
     assert (nas.cancelled, document.state, document.wake) == (["j"], ArmState.CANCELLED, None)
     assert document.generation > ARMED.generation
 
@@ -142,7 +142,7 @@ def test_a_job_that_wants_nothing_after_its_run_has_its_timer_dropped():
 def test_what_a_fire_is_sending_is_not_sent_beside_it(sent):
     """It answers 503 where it fails."""
     under_way = replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, sent_at=sent)
-    assert fire._is_under_way(under_way, WAKE, NOW)
+    assert run_end._is_under_way(under_way, WAKE, NOW)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_a_fire_is_sending_is_not_sent_beside_it(sent):
 def test_what_was_sent_otherwise_or_long_ago_is_not_under_way(change):
     """Nor is what failed, or was sent for another wake."""
     under_way = replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, sent_at=NOW)
-    assert not fire._is_under_way(replace(under_way, **change), WAKE, NOW)
+    assert not run_end._is_under_way(replace(under_way, **change), WAKE, NOW)
 
 
 EARLY = Decision(outcome=Outcome.EARLY, wake=WAKE)

@@ -14,7 +14,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.arming.arm import on_its_way
 from chronos_cli.operations.evaluate import Evaluation
-from chronos_cli.operations.firing import answering, fire
+from chronos_cli.operations.firing import answering, fire, run_end
 from chronos_cli.operations.firing.answering import Door
 from tests.core.making import T, entry, job
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, SECOND, WAKE, Nas, context, relay, stored
@@ -38,12 +38,14 @@ def test_after_a_runs_end_its_wake_is_armed_once(document, wake, force, armed, m
     """Not where it stands, is being sent, or is owed; by a new key where NAS may have cleared its slot since."""
     ctx = context(*([] if document is None else [document]), nas=Nas())
     sent = []
-    monkeypatch.setattr(fire, "arm", lambda _, nas, job_id, wake, *, fresh: sent.append((job_id, wake, fresh)) or ARMED)
-    found = fire.rearm(ctx, "j", wake, force=force)
+    monkeypatch.setattr(
+        run_end, "arm", lambda _, nas, job_id, wake, *, fresh: sent.append((job_id, wake, fresh)) or ARMED
+    )
+    found = run_end.rearm(ctx, "j", wake, force=force)
     assert sent == ([] if armed is None else [("j", wake, armed)])
     assert found == (document if armed is None else ARMED)
     ctx.wire = None
-    assert fire.rearm(ctx, "j", wake, force=force) is None
+    assert run_end.rearm(ctx, "j", wake, force=force) is None
 
 
 class Fire:

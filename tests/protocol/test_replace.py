@@ -13,8 +13,8 @@ from chronos_cli.cli.commands.tick import _show
 from chronos_cli.core.job import Overlap
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.firing.fire import fire, launch_each, wait_for
-from chronos_cli.operations.firing.launchers import InlineLauncher
+from chronos_cli.operations.firing.fire import fire
+from chronos_cli.operations.firing.launchers import InlineLauncher, launch_each, wait_for
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.running import supervise

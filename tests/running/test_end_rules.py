@@ -16,7 +16,7 @@ from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
 from chronos_cli.errors import StandbyError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
-from chronos_cli.operations.firing import fire, launchers, run, run_end, run_row, tick
+from chronos_cli.operations.firing import launchers, run, run_end, run_row, tick
 from chronos_cli.store.interface import VersionConflict
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -112,9 +112,9 @@ def test_the_end_of_one_that_goes_wrong_leaves_no_other_unseen(fault, monkeypatc
     running = [launcher.launch(None, run) for run in (first, second, third)]
     if fault:
         with pytest.raises(ZeroDivisionError):
-            fire.wait_for(running)
+            launchers.wait_for(running)
     else:
-        rows, trouble = fire.wait_for(running)
+        rows, trouble = launchers.wait_for(running)
         assert (rows, [error.message for error in trouble]) == ((second.row, third.row), ["a is not on record"])
     assert sorted(seen) == ["a", "b", "c", "d"]
     assert "job d ended, but what follows its end is left to the next fire" in capfd.readouterr().err

@@ -15,8 +15,7 @@ from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.evaluate import evaluate
-from chronos_cli.operations.firing.fire import launch_each
-from chronos_cli.operations.firing.launchers import InlineLauncher
+from chronos_cli.operations.firing.launchers import InlineLauncher, launch_each
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.running import local, machine

@@ -27,6 +27,7 @@ from chronos_cli.operations.arming import reconcile as reconciling
 from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.context import NasTarget
 from chronos_cli.operations.firing import fire as firing
+from chronos_cli.operations.firing import run_end
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views.armed_wake import ArmedWake
 from chronos_cli.operations.views.listing import listing
@@ -251,7 +252,7 @@ def test_a_wish_that_reaches_nas_after_a_newer_one_is_seen_to(monkeypatch):
             world.spawn("idle", "job1", slow)
             world.go_on(2)
             assert world.nas.held == [due + 21]
-            world.spawn("reconcile", "job1", lambda _, ctx: firing.rearm(ctx, "job1", wake, force=True))
+            world.spawn("reconcile", "job1", lambda _, ctx: run_end.rearm(ctx, "job1", wake, force=True))
             world.go_on(40)
             return world.nas.slots["job1"].fire_at - due
         finally:
@@ -315,7 +316,7 @@ def test_a_forced_arm_never_uses_a_key_twice():
                 wake = Wake(at=sent[0], purpose=Purpose.CURSOR)
                 world.check.excuse("job1", "this test clears the slot")
                 world.nas.slots.clear()
-                firing.rearm(ctx, "job1", wake, force=True)
+                run_end.rearm(ctx, "job1", wake, force=True)
 
         world.spawn("reconcile", "job1", again)
         world.go_on(30)
@@ -453,7 +454,7 @@ def test_a_wake_that_a_clock_ahead_has_sent_late_is_sent_again(monkeypatch, hear
         due = world.nas.slots["job1"].fire_at
         world.skews[0], world.loose_time = 3 * 3_600.0, True
         wake = Wake(at=datetime.fromtimestamp(due, UTC), purpose=Purpose.CURSOR)
-        world.spawn("edit", "job1", lambda _, ctx: firing.rearm(ctx, "job1", wake, force=True))
+        world.spawn("edit", "job1", lambda _, ctx: run_end.rearm(ctx, "job1", wake, force=True))
         world.go_on(30)
         world.skews[0] = 0.0
         held = world.nas.slots["job1"].fire_at

@@ -23,7 +23,7 @@ from chronos_cli.operations.arming import reconcile as reconciling
 from chronos_cli.operations.arming.slot_memory import MEMORY_KEY, SlotMemory
 from chronos_cli.operations.context import Context, NasTarget, Retention
 from chronos_cli.operations.firing import fire as firing
-from chronos_cli.operations.firing import probe
+from chronos_cli.operations.firing import launchers, probe, run_end
 from chronos_cli.operations.firing import tick as ticking
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
@@ -363,11 +363,11 @@ class World:
         """Start what a look decided, wait for it, and arm: what `run` and `tick` do."""
         begun: list[firing.Running] = []
         try:
-            begun.extend(firing.launch_each(ctx, looked, InlineLauncher()))
+            begun.extend(launchers.launch_each(ctx, looked, InlineLauncher()))
         finally:
-            firing.wait_for(begun)
+            launchers.wait_for(begun)
         if not begun and looked.job is not None:
-            firing.rearm(ctx, job, looked.decision.wake)
+            run_end.rearm(ctx, job, looked.decision.wake)
 
     def op_tick(self, _: str) -> None:
         def body(task, ctx):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.output import Output
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import Launcher, Running
+    from chronos_cli.operations.firing.launchers import Launcher, Running
 
 
 def command(
@@ -110,7 +110,7 @@ def _run(
 ) -> tuple[list[str], tuple[Row, ...]]:
     """Run a job once, its output shown as it comes; the runs that were started, and the rows of those that ended."""
     from chronos_cli.cli.echo import OutputEcho
-    from chronos_cli.operations.firing.fire import launch_each, wait_for
+    from chronos_cli.operations.firing.launchers import launch_each, wait_for
     from chronos_cli.operations.jobs import edit as jobs
 
     looked = jobs.claim_manual(context, job_id, own=own)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import Running
+    from chronos_cli.operations.firing.launchers import Running
     from chronos_cli.running.signals import Interrupts
 
 
@@ -96,8 +96,7 @@ def _carry_out(
 ) -> int:
     """Run a job for each instant, one after the other, and say what came of it. A run that fails stops no other."""
     from chronos_cli.cli.echo import OutputEcho
-    from chronos_cli.operations.firing.fire import launch_each, wait_for
-    from chronos_cli.operations.firing.launchers import InlineLauncher
+    from chronos_cli.operations.firing.launchers import InlineLauncher, launch_each, wait_for
     from chronos_cli.operations.jobs import edit as jobs
 
     out = invocation.output

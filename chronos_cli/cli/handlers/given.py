@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import Launcher, Running
+    from chronos_cli.operations.firing.launchers import Launcher, Running
     from chronos_cli.operations.firing.run import RunTicket
 
 _MOST_INPUT: Final = 1 << 20

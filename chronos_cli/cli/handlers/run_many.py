@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.output import Output
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import Running
+    from chronos_cli.operations.firing.launchers import Running
 
 AT_ONCE: Final = 8
 """So many jobs run at a time where this command waits for them."""
@@ -98,7 +98,7 @@ def _run(
     What they say is `shown` as it comes, each line after the name of its job.
     """
     from chronos_cli.cli.echo import NamedEcho, OutputEcho
-    from chronos_cli.operations.firing.fire import launch_each, wait_for
+    from chronos_cli.operations.firing.launchers import launch_each, wait_for
     from chronos_cli.operations.jobs import edit as jobs
 
     running: list[Running] = []

@@ -362,3 +362,8 @@ def is_same_need(one: Wake | None, other: Wake | None, now: datetime) -> bool:
         one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= ONE_NEED_WITHIN
     )
     return one.at == other.at or soon or close
+
+
+def waits_for(document: ArmDocument, wake: Wake | None) -> bool:
+    """Return whether what was sent last was sent for this wake."""
+    return wake is not None and document.wake == wake.at

@@ -15,7 +15,7 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, shown_as_held
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.evaluate import present_wake
-from chronos_cli.operations.firing.fire import rearm
+from chronos_cli.operations.firing.run_end import rearm
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,7 @@ answer  only now NAS may forget the fire
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import KEEP
 from chronos_cli.core.clock import Trust, judged
@@ -20,47 +19,28 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, ONE_NEED_WITHIN, arm, is_armed
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, ONE_NEED_WITHIN, arm, is_armed, waits_for
 from chronos_cli.operations.arming.carried import next_of
 from chronos_cli.operations.arming.slot_memory import keeps_slot, note_answers, note_delivered, takes_answers
 from chronos_cli.operations.evaluate import evaluate, present_wake
 from chronos_cli.operations.firing.answering import answer_with, carried_to_the_end
+from chronos_cli.operations.firing.launchers import launch_each, wait_for
 from chronos_cli.operations.firing.probe import PROBE_ID, receive
-from chronos_cli.operations.firing.run import RunTicket
 from chronos_cli.store.arms import CARRIES, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from chronos_cli.core.decision import Decision, Wake
+    from chronos_cli.core.decision import Decision
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context, FleetJobs
     from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.operations.firing.answering import ArmOptions, Door
+    from chronos_cli.operations.firing.launchers import Launcher, Running
     from chronos_cli.store.arms import ArmDocument
 
 RETRY_AFTER_S: Final = 30
-
-
-class Running(Protocol):
-    """A run that was started, here or in a process of its own."""
-
-    def wait(self) -> Row | None:
-        """Its row at the end, or None where this does not wait for it."""
-
-    def first_of(self, others: Sequence[Running]) -> Running:
-        """Wait until one of these, itself among them, may be waited for without keeping others; return it."""
-
-
-class Launcher(Protocol):
-    """Way of starting runs: in this process, or each in one that outlives it."""
-
-    def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
-        """Start a run, and return once its row says running; None when somebody else has started it.
-
-        Raises ChronosError or OSError when it cannot be started.
-        """
 
 
 @frozen
@@ -193,16 +173,6 @@ def _probed(fire_at: datetime | None, reason: str) -> FireReport:
     )
 
 
-def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterator[Running]:
-    """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
-    if looked.job is None:
-        return
-    for start in looked.decision.starts:
-        running = launcher.launch(ctx, RunTicket.of(looked.job, start, ctx.token()))
-        if running is not None:
-            yield running
-
-
 def _arm_and_note(
     ctx: Context,
     looked: Evaluation,
@@ -248,7 +218,7 @@ def _note(
             after = replace(after, state=ArmState.CONFIRMED, confirmed_at=now)
         if decision.outcome in NO_EFFECT_OUTCOMES:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
-        if decision.outcome is Outcome.EARLY and _waits_for(document, decision.wake):
+        if decision.outcome is Outcome.EARLY and waits_for(document, decision.wake):
             # Of what was sent last, before this fire came, and not of a late copy of something else.
             sent_before = document.sent_at is None or document.sent_at < began
             if sent_before and came.fire_at in (None, document.fire_at):
@@ -288,7 +258,7 @@ def _answered(
 def _arm_options(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmOptions:
     """Return how the wake of a decision is to be armed."""
     another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
-    owed = another and decision.outcome in NO_EFFECT_OUTCOMES and _waits_for(document, decision.wake)
+    owed = another and decision.outcome in NO_EFFECT_OUTCOMES and waits_for(document, decision.wake)
     return {
         "idle": decision.outcome is Outcome.IDLE,
         "named": came.fire_at,
@@ -316,35 +286,6 @@ def _unarmed(report: FireReport, document: ArmDocument | None, why: str) -> Fire
     )
 
 
-def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
-    """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises.
-
-    `force`: NAS may have cleared its slot since; then the same instant goes a second later, as it may remember the key.
-    What an answer carried in vain NAS has never heard of: that is sent as it is.
-    """
-    if ctx.wire is None:
-        return None
-    stored = ctx.repository.arm(job_id)
-    if not force and wake is not None and stored and is_armed(stored.value, wake, ctx.wire, ctx.clock()):
-        return stored.value
-    if wake is None and stored is None:
-        return None
-    if not force and stored is not None and _is_under_way(stored.value, wake, ctx.clock()):
-        return stored.value  # a fire is at it, and answers 503 where it fails
-    if force and stored is not None and stored.value.owed is not None and _waits_for(stored.value, wake):
-        return stored.value
-    with ctx.wire.connect(FIRE_BUDGET_S) as nas:
-        untold = stored is not None and stored.value.state is ArmState.ANSWERED
-        return arm(ctx, nas, job_id, wake, fresh=force and not untold)
-
-
-def _is_under_way(document: ArmDocument, wake: Wake | None, now: datetime) -> bool:
-    """Say if a fire that is still to be answered is sending just this wake."""
-    sending = document.in_answer and document.state is ArmState.UNCONFIRMED and not document.error
-    recent = document.sent_at is not None and timedelta() <= now - document.sent_at < timedelta(seconds=FIRE_BUDGET_S)
-    return sending and recent and _waits_for(document, wake)
-
-
 def _is_armed_already(
     ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest, *, began: datetime
 ) -> bool:
@@ -369,11 +310,6 @@ def _is_displaced(ctx: Context, document: ArmDocument, decision: Decision, came:
         return False
     late = came.fire_at in document.keys and came.fire_at != document.fire_at
     return came.fire_at is None or (late and decision.outcome is not Outcome.DUPLICATE)
-
-
-def _waits_for(document: ArmDocument, wake: Wake | None) -> bool:
-    """Return whether what was sent last was sent for this wake."""
-    return wake is not None and document.wake == wake.at
 
 
 def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError) -> FireReport:
@@ -415,31 +351,6 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
         return _unarmed(report, report.arm, why)
     failed = any(row.state not in (RunState.OK, RunState.RUNNING) for row in rows)
     return replace(report, exit_code=ExitCode.JOB_FAILED) if failed and report.exit_code is ExitCode.OK else report
-
-
-def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
-    """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
-
-    Those under this process are followed up as they end. One that nobody waits for would die with it.
-    """
-    rows: list[Row] = []
-    trouble: list[ChronosError] = []
-    faults: list[Exception] = []
-    going = list(running)
-    while going:
-        run = going[0].first_of(going)
-        going.remove(run)
-        try:
-            row = run.wait()
-        except ChronosError as error:
-            trouble.append(error)
-        except Exception as error:  # noqa: BLE001 - raised when nothing goes any more
-            faults.append(error)
-        else:
-            rows += [] if row is None else [row]
-    if faults:
-        raise faults[0]
-    return tuple(rows), trouble
 
 
 def _unarmed_since(ctx: Context, report: FireReport) -> str | None:

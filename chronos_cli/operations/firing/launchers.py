@@ -1,23 +1,23 @@
-"""The two ways to start a run: in this process, which then sees it through, or in a runner that outlives it."""
+"""Start runs and wait for them: in this process, which then sees them through, or each in a runner that outlives it."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from chronos_cli.errors import TemporaryError
+from chronos_cli.errors import ChronosError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, begin
 from chronos_cli.operations.firing.run_end import end_and_begin, end_what_followed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.firing.fire import Running
+    from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.running.detach import Runner, Runners
 
 _FOREVER_S: Final = 10.0 * 365 * 86_400
@@ -25,6 +25,26 @@ STARTED_WITHIN_S: Final = 8.0
 """Time that a runner may take until it reports its run as running."""
 WARM_WITHIN_S: Final = 4.0
 """Time that one of a warm runner may take until another is started in its place."""
+
+
+class Running(Protocol):
+    """A run that was started, here or in a process of its own."""
+
+    def wait(self) -> Row | None:
+        """Its row at the end, or None where this does not wait for it."""
+
+    def first_of(self, others: Sequence[Running]) -> Running:
+        """Wait until one of these, itself among them, may be waited for without keeping others; return it."""
+
+
+class Launcher(Protocol):
+    """Way of starting runs: in this process, or each in one that outlives it."""
+
+    def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
+        """Start a run, and return once its row says running; None when somebody else has started it.
+
+        Raises ChronosError or OSError when it cannot be started.
+        """
 
 
 class InlineLauncher:
@@ -210,3 +230,38 @@ class DetachedRun:
     def close(self) -> None:
         """The answer has left: the runner may go on to what it does after that."""
         self._runner.close()
+
+
+def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterator[Running]:
+    """Start the runs a look decided on, one after the other. Raises what the launcher raises."""
+    if looked.job is None:
+        return
+    for start in looked.decision.starts:
+        running = launcher.launch(ctx, RunTicket.of(looked.job, start, ctx.token()))
+        if running is not None:
+            yield running
+
+
+def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
+    """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
+
+    Those under this process are followed up as they end. One that nobody waits for would die with it.
+    """
+    rows: list[Row] = []
+    trouble: list[ChronosError] = []
+    faults: list[Exception] = []
+    going = list(running)
+    while going:
+        run = going[0].first_of(going)
+        going.remove(run)
+        try:
+            row = run.wait()
+        except ChronosError as error:
+            trouble.append(error)
+        except Exception as error:  # noqa: BLE001 - raised when nothing goes any more
+            faults.append(error)
+        else:
+            rows += [] if row is None else [row]
+    if faults:
+        raise faults[0]
+    return tuple(rows), trouble

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.clock import Trust
+from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm, is_armed, waits_for
 from chronos_cli.operations.arming.slot_memory import needs_look
-from chronos_cli.operations.firing.fire import rearm
 from chronos_cli.operations.firing.run import BegunRun, RunTicket, after_end, begin, finish
 from chronos_cli.streams import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
+    from chronos_cli.store.arms import ArmDocument
 
 _LEFT: Final = "what follows its end is left to the next fire, tick or reconcile"
 _TRIES: Final = 3
@@ -178,3 +181,32 @@ def _prune(ctx: Context, job_id: str) -> None:
     with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
         ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon, now=now, sure=sure)
     ctx.processes.sweep(ctx.repository.may_be_in_hand)
+
+
+def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
+    """Arm the wake of a job after a run's end, if it is not armed already. Raises what `arm` raises.
+
+    `force`: NAS may have cleared its slot since; then the same instant goes a second later, as it may remember the key.
+    What an answer carried in vain NAS has never heard of: that is sent as it is.
+    """
+    if ctx.wire is None:
+        return None
+    stored = ctx.repository.arm(job_id)
+    if not force and wake is not None and stored and is_armed(stored.value, wake, ctx.wire, ctx.clock()):
+        return stored.value
+    if wake is None and stored is None:
+        return None
+    if not force and stored is not None and _is_under_way(stored.value, wake, ctx.clock()):
+        return stored.value  # a fire is at it, and answers 503 where it fails
+    if force and stored is not None and stored.value.owed is not None and waits_for(stored.value, wake):
+        return stored.value
+    with ctx.wire.connect(FIRE_BUDGET_S) as nas:
+        untold = stored is not None and stored.value.state is ArmState.ANSWERED
+        return arm(ctx, nas, job_id, wake, fresh=force and not untold)
+
+
+def _is_under_way(document: ArmDocument, wake: Wake | None, now: datetime) -> bool:
+    """Say if a fire that is still to be answered is sending just this wake."""
+    sending = document.in_answer and document.state is ArmState.UNCONFIRMED and not document.error
+    recent = document.sent_at is not None and timedelta() <= now - document.sent_at < timedelta(seconds=FIRE_BUDGET_S)
+    return sending and recent and waits_for(document, wake)

@@ -16,7 +16,8 @@ from chronos_cli.errors import ChronosError, DocumentError, HeldError, Temporary
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.arming.arm import is_armed
 from chronos_cli.operations.evaluate import evaluate_together, read_all
-from chronos_cli.operations.firing.fire import launch_each, rearm, wait_for
+from chronos_cli.operations.firing.launchers import launch_each, wait_for
+from chronos_cli.operations.firing.run_end import rearm
 from chronos_cli.operations.witness import hear, needs_witness
 from chronos_cli.store.ticks import note_tick, read_ticks
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
-    from chronos_cli.operations.firing.fire import Launcher, Running
+    from chronos_cli.operations.firing.launchers import Launcher, Running
 
 
 _TOGETHER: Final = 50
