@@ -15,7 +15,8 @@ from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.run import RunTicket, begin, finish
 from chronos_cli.operations.firing.tick import tick
-from chronos_cli.operations.jobs.edit import claim_manual, unlock
+from chronos_cli.operations.jobs.edit import claim_manual
+from chronos_cli.operations.jobs.unlock import unlock
 from tests.damage.rotten import DAMAGES, SICK, SPECIAL, WELL, damage, make_home
 
 KINDS = ("row of a run", "row that is owed", "settled row", "arm document", "pack", "store id", "tick", "probe")

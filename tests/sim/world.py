@@ -27,6 +27,7 @@ from chronos_cli.operations.firing import launchers, probe, run_end
 from chronos_cli.operations.firing import tick as ticking
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
+from chronos_cli.operations.jobs.unlock import unlock
 from chronos_cli.store import packs
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.repository import ASIDE, STOP_KEY
@@ -431,7 +432,7 @@ class World:
 
     def op_unlock(self, job: str) -> None:
         def body(task, ctx):
-            jobs.unlock(ctx, job, who="test")
+            unlock(ctx, job, who="test")
             self.notify(ctx, job)
 
         self.spawn("unlock", job, body)

@@ -30,7 +30,7 @@ def command(
     """
     invocation: Invocation = ctx.obj
     context = invocation.context()
-    from chronos_cli.operations.jobs import edit as jobs
+    from chronos_cli.operations.jobs.unlock import unlock
 
     try:
         job_id = references.one(context, job)
@@ -41,7 +41,7 @@ def command(
             raise
         job_id = job  # it was removed, and has rows that cannot be read
     invocation.confirm(f"settle the runs of job {job_id} as lost?", yes=yes)
-    freed = jobs.unlock(context, job_id, who=f"{invocation.user}@{socket.gethostname()}")
+    freed = unlock(context, job_id, who=f"{invocation.user}@{socket.gethostname()}")
     told = tell(invocation, context, job_id)
     text = f"settled as lost: {', '.join(freed)}" if freed else f"job {job_id} had no run under way"
     return invocation.done(
