@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.contract import is_job_id
-from chronos_cli.core.claim import instant_of, is_expired_completed, run_id_of
-from chronos_cli.core.clock import AHEAD, Trust, doubt_about
+from chronos_cli.core.claim import instant_of, run_id_of
+from chronos_cli.core.clock import AHEAD, doubt_about
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
 from chronos_cli.core.in_hand import lease_of
 from chronos_cli.core.job import OURS, Job, OpenKind, parse_job, readable_open
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.jobsfile import JobsFile, Record
-    from chronos_cli.store.repository import Arms
 
 
 TORN: Final = "its row could not be read"
@@ -110,11 +109,11 @@ class _Look:
             return Evaluation(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
         found = _gather(ctx, job, now, ending=True)
         decision = decide(job, found.facts, came, now)
-        _write_settled(ctx, decision, found)
+        write_settled(ctx, decision, found)
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
-        self._over = _over(ctx, job, decision, found.facts)
+        self._over = rows_over(ctx, job, decision, found.facts)
         return Evaluation(decision=decision, job=job)
 
     def follow(self, looked: Evaluation) -> Evaluation:
@@ -125,7 +124,7 @@ class _Look:
         for row in looked.decision.replaced:
             ctx.processes.ask_to_end(row)
             ctx.checkpoint("replacing")
-        _create_owed(ctx, owed)
+        create_owed(ctx, owed)
         if owed and all(row.terminal for row in owed) and not looked.decision.starts:
             # Nothing runs whose end would take the entries out, now that their rows exist.
             evaluate(ctx, self._job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
@@ -148,7 +147,7 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
 def wake_of(ctx: Context, job: Job, now: datetime, *, hold: Hold | None, document: ArmDocument | None) -> Wake | None:
     """As `present_wake`, of a job that was read with the hold and its arm document: these are not read again."""
     arm = None if document is None else StoredDocument(value=document, version="")
-    facts = _gather_rows(ctx, job, now, hold=hold, arm=arm, ending=False).facts
+    facts = gather_rows(ctx, job, now, hold=hold, arm=arm, ending=False).facts
     return decide(job, facts, FireRequest(via=Trigger.INSPECT, token=""), now).wake
 
 
@@ -228,12 +227,13 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _G
         arm = ctx.repository.arm(job.id)
     except DocumentError:
         arm = None  # what the job runs does not depend on it; who arms it says what is wrong
-    return _gather_rows(ctx, job, now, hold=hold, arm=arm, ending=ending)
+    return gather_rows(ctx, job, now, hold=hold, arm=arm, ending=ending)
 
 
-def _gather_rows(
+def gather_rows(
     ctx: Context, job: Job, now: datetime, *, hold: Hold | None, arm: StoredDocument[ArmDocument] | None, ending: bool
 ) -> _GatheredFacts:
+    """Return the facts beside a record, as `_gather` does, where the hold and the arm document have been read."""
     rows: dict[str, Row] = {}
     versions: dict[str, str] = {}
     liveness: dict[str, Liveness] = {}
@@ -321,7 +321,7 @@ def rebuilt_row(ctx: Context, job: Job, entry: Open, error: UnreadableError, now
     return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD
 
 
-def _write_settled(ctx: Context, decision: Decision, found: _GatheredFacts) -> None:
+def write_settled(ctx: Context, decision: Decision, found: _GatheredFacts) -> None:
     """Write the rows that were settled, and those that had to be made anew once their old bytes are kept aside."""
     for row in {**found.rebuilt, **{row.run_id: row for row in decision.settle}}.values():
         if row.run_id in found.torn:
@@ -349,7 +349,7 @@ def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Livenes
     return alive, result
 
 
-def _create_owed(ctx: Context, owed: Iterable[Row]) -> None:
+def create_owed(ctx: Context, owed: Iterable[Row]) -> None:
     """Create the rows that a record's entries owe; whoever reads the entry would write the same.
 
     Durable, since the next write of the record drops the entries, and then nothing else knows of these occurrences.
@@ -361,7 +361,7 @@ def _create_owed(ctx: Context, owed: Iterable[Row]) -> None:
             continue  # another look wrote the same row from the same entry
 
 
-def _over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tuple[tuple[Job, Row], ...]:
+def rows_over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tuple[tuple[Job, Row], ...]:
     """The rows that are over after a look. Rows of one run are told once, however many looks come upon them."""
     if job is None or not job.policy.on_failure:
         return ()
@@ -380,99 +380,3 @@ def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
         ctx.repository.replace_row(row, version)
     if before is not None and before.state is RunState.RUNNING:
         ctx.processes.forget(before)  # what became of it is on record now
-
-
-@frozen
-class EvaluationOfAll:
-    """Findings of a look at all jobs: their wakes, which records were put right, which cannot be read.
-
-    `arms`: the arm documents of these jobs (None: there is none), each read before the job's wake was worked out;
-    `index`: all there were.
-    """
-
-    wakes: Mapping[str, Wake | None]
-    arms: Mapping[str, StoredDocument[ArmDocument] | None]
-    changed: tuple[str, ...]
-    invalid: Mapping[str, str]
-    any_jobs: bool
-    index: Arms
-    doubts: Mapping[str, TimeDoubt] = field(default_factory=dict)
-    """Doubts about next times that were not put right."""
-
-
-def evaluate_all(ctx: Context, *, only: frozenset[str] | None = None, write: bool = True) -> EvaluationOfAll:
-    """Look at all jobs (or `only` these) without starting anything; all that must be put right is one write."""
-    snapshot, _ = _survey_all(ctx, ctx.repository.jobs(), only, write=False)
-    if not snapshot.changed or not write:
-        return snapshot
-    owed: list[Row] = []
-
-    def once(jobs: JobsFile) -> tuple[EvaluationOfAll, list[tuple[Job, Row]]]:
-        owed.clear()
-        return _survey_all(ctx, jobs, only, write=True, owed=owed)
-
-    settled, over = ctx.repository.change(once)
-    ctx.outbox.extend(over)
-    _create_owed(ctx, owed)
-    if not owed:
-        return settled
-    # Now that their rows exist, the entries that owed them go; a schedule that is spent is then complete.
-    return replace(ctx.repository.change(once)[0], changed=settled.changed)
-
-
-def _survey_all(
-    ctx: Context, jobs: JobsFile, only: frozenset[str] | None, *, write: bool, owed: list[Row] | None = None
-) -> tuple[EvaluationOfAll, list[tuple[Job, Row]]]:
-    """Return what all jobs need, and the rows that are over after this look."""
-    now, token = ctx.clock(), ctx.token()
-    wakes: dict[str, Wake | None] = {}
-    arms: dict[str, StoredDocument[ArmDocument] | None] = {}
-    changed: list[str] = []
-    invalid: dict[str, str] = {}
-    over: list[tuple[Job, Row]] = []
-    doubts: dict[str, TimeDoubt] = {}
-    any_jobs = False
-    hold = ctx.repository.hold(now)
-    index = ctx.repository.arms()
-    for record in jobs.records:
-        any_jobs = True
-        job_id = record.id or record.number
-        if only is not None and job_id not in only:
-            continue
-        job, problem = read_record(ctx, record)
-        if job is None:
-            invalid[job_id] = problem or "it cannot be read"
-            continue
-        if is_expired_completed(job, now) and ctx.trust is not Trust.UNHEARD:
-            changed.append(job_id)
-            if write:
-                jobs.remove(job_id)
-            continue
-        try:
-            arms[job_id] = index.get(job.id)
-            found = _gather_rows(ctx, job, now, hold=hold, arm=arms[job_id], ending=write)
-        except DocumentError as error:
-            invalid[job_id] = error.message
-            arms.pop(job_id, None)
-            continue
-        decision = decide(job, found.facts, FireRequest(via=Trigger.RECONCILE, token=token), now)
-        wakes[job_id] = decision.wake
-        doubts |= {job_id: found.doubt} if found.doubt is not None and decision.record is None else {}
-        over += _over(ctx, job, decision, found.facts)
-        if decision.record is None and not decision.settle and not found.rebuilt:
-            continue
-        changed.append(job_id)
-        if write:
-            _write_settled(ctx, decision, found)
-            if decision.record is not None:
-                jobs.put(job_id, dict(decision.record))
-            (owed if owed is not None else []).extend(decision.owed)
-    return EvaluationOfAll(
-        wakes=wakes,
-        arms=arms,
-        changed=tuple(changed),
-        invalid=invalid,
-        any_jobs=any_jobs,
-        index=index,
-        doubts=doubts,
-    ), over

@@ -25,7 +25,7 @@ TARGETS = (
         "row",
         "schedule",
     ),
-    *_in("chronos_cli/operations", "evaluate", "witness"),
+    *_in("chronos_cli/operations", "evaluate", "evaluate_all", "witness"),
     *_in("chronos_cli/operations/firing", "admission", "after_answer", "answering", "fire", "fleet", "launchers"),
     *_in("chronos_cli/operations/firing", "run", "run_end", "run_row", "tick"),
     *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "packing", "reconcile", "slot_memory"),

@@ -14,7 +14,7 @@ from chronos_cli.core.row import RunState
 from chronos_cli.errors import ExitCode, NasUnavailableError, RefusedError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmList
-from chronos_cli.operations import evaluate
+from chronos_cli.operations import evaluate, evaluate_all
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import FleetJobs, NasTarget
@@ -586,9 +586,9 @@ def test_a_next_time_that_is_left_ahead_is_said(tmp_path):
     ctx.repository.change(ahead)
     ticked = tick.tick(replace(ctx, trust=Trust.ALONE), InlineLauncher())
     assert ([doubt.code for doubt in ticked.doubts.values()], ticked.started) == (["ahead"], ())
-    left = evaluate.evaluate_all(replace(ctx, trust=Trust.UNHEARD))
+    left = evaluate_all.evaluate_all(replace(ctx, trust=Trust.UNHEARD))
     assert [(job_id, doubt.code) for job_id, doubt in left.doubts.items()] == [("a", "ahead")]
-    assert evaluate.evaluate_all(replace(ctx, trust=Trust.CONFIRMED)).doubts == {}
+    assert evaluate_all.evaluate_all(replace(ctx, trust=Trust.CONFIRMED)).doubts == {}
 
 
 def test_a_tick_names_the_jobs_whose_wake_nas_was_not_told_of(tmp_path):

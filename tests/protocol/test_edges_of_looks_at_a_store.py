@@ -15,7 +15,7 @@ from chronos_cli.core.row import RunState, over, row_of
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmAnswer
-from chronos_cli.operations import evaluate
+from chronos_cli.operations import evaluate, evaluate_all
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming.packing import Packing, SendNote, tidy
 from chronos_cli.operations.firing import launchers
@@ -31,7 +31,9 @@ TOLD = {"on_failure": ["say"]}
 def told(decision, found, rows=None):
     """The runs and states that the on-failure command is told of after a look."""
     facts = Facts(rows=rows or {})
-    return [(row.run_id, row.state) for _, row in evaluate._over(SimpleNamespace(home=HOME), found, decision, facts)]
+    return [
+        (row.run_id, row.state) for _, row in evaluate.rows_over(SimpleNamespace(home=HOME), found, decision, facts)
+    ]
 
 
 def test_what_is_over_after_a_look_is_told_once():
@@ -52,7 +54,7 @@ def test_what_is_over_after_a_look_is_told_once():
     assert told(settled, job(ours={"open": [entry(T)]}), rows) == []
     assert told(settled, None, rows) == []
     after = record(name="later", policy=TOLD)
-    ((job_after, _),) = evaluate._over(
+    ((job_after, _),) = evaluate.rows_over(
         SimpleNamespace(home=HOME), found, replace(idle, record=after), Facts(rows={ended.run_id: ended})
     )
     assert job_after == parse_job(after, HOME)
@@ -279,6 +281,6 @@ def test_a_look_at_all_jobs_writes_only_what_is_to_be_put_right_and_only_where_i
     """A dry one says the same."""
     ctx = home(record(next_run_at=at(cursor).isoformat(), policy={"grace": 60}))
     before = ctx.repository.read("cron/jobs.json")
-    found = evaluate.evaluate_all(ctx, write=write)
+    found = evaluate_all.evaluate_all(ctx, write=write)
     assert found.changed == (("j",) if cursor < 0 else ())
     assert (ctx.repository.read("cron/jobs.json") != before) is writes

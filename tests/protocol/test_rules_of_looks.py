@@ -14,7 +14,8 @@ from chronos_cli.core.edits import resumed
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ExitCode, HeldError, StandbyError
 from chronos_cli.operations.arming import reconcile
-from chronos_cli.operations.evaluate import evaluate_all, present_wake
+from chronos_cli.operations.evaluate import present_wake
+from chronos_cli.operations.evaluate_all import evaluate_all
 from chronos_cli.operations.firing import tick
 from chronos_cli.operations.firing.fire import FireReport
 from chronos_cli.store.holds import Hold

@@ -279,7 +279,7 @@ def test_a_lease_is_counted_where_a_steady_clock_tells_how_long_it_has_gone(elap
         trust=evaluate.Trust.CONFIRMED,
     )
     job = replace(JOB, open=(ENTRY,))
-    facts = evaluate._gather_rows(ctx, job, later, hold=None, arm=None, ending=False).facts
+    facts = evaluate.gather_rows(ctx, job, later, hold=None, arm=None, ending=False).facts
     counted = {} if elapsed is None else {ENTRY.run: later + timedelta(minutes=59)}
     assert facts.leases == counted
 

@@ -14,7 +14,7 @@ from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.job import Overlap, parse_job
 from chronos_cli.core.occurrence import _Look, decide
 from chronos_cli.core.row import begun, row_of
-from chronos_cli.operations import context
+from chronos_cli.operations import context, evaluate_all
 from chronos_cli.operations import evaluate as look
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import slot_memory
@@ -263,7 +263,12 @@ RULES = {
     ),
     "owed rows": ((Repository, "create_row", _not_durable),),
     "the row that is torn": (
-        rule(look, "_gather_rows", "except UnreadableError as error:", "except ZeroDivisionError as error:"),
+        rule(look, "gather_rows", "except UnreadableError as error:", "except ZeroDivisionError as error:"),
+        (
+            evaluate_all,
+            "gather_rows",
+            rule(look, "gather_rows", "except UnreadableError as error:", "except ZeroDivisionError as error:")[2],
+        ),
     ),
     "torn, never accepted": (
         (

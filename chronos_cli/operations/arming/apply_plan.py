@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import CallResult, Nas
     from chronos_cli.operations.context import Context, NasTarget
-    from chronos_cli.operations.evaluate import EvaluationOfAll
+    from chronos_cli.operations.evaluate_all import EvaluationOfAll
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.repository import StoredDocument
 

@@ -24,7 +24,7 @@ from chronos_cli.operations.arming.arm import cancel_of, drop_noted, is_astray, 
 from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.context import FleetJobs
-from chronos_cli.operations.evaluate import EvaluationOfAll, evaluate_all
+from chronos_cli.operations.evaluate_all import EvaluationOfAll, evaluate_all
 from chronos_cli.store.arms import ArmDocument
 
 if TYPE_CHECKING:
