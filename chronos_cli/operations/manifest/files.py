@@ -13,8 +13,9 @@ from chronos_cli.errors import UsageError
 from chronos_cli.files import read_file
 from chronos_cli.operations.manifest.bring import WantedJobs
 from chronos_cli.operations.manifest.keys import EXTENSION, FILE, LONGEST_SET, NAMES, POLICY_NAMES
+from chronos_cli.operations.manifest.node_values import nearest_key, text_of
 from chronos_cli.operations.manifest.nodes import read_nodes
-from chronos_cli.operations.manifest.spec import defaults_of, nearest_key, spec_of, text_of
+from chronos_cli.operations.manifest.spec import defaults_of, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +10,25 @@ from chronos_cli.core.instant import named_zone
 from chronos_cli.core.job import OnCrash, Overlap
 from chronos_cli.core.labels import check_label
 from chronos_cli.core.variables import checked_files, checked_name, read_header, read_value, reference_of
-from chronos_cli.durations import parse_duration
-from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.errors import UsageError
 from chronos_cli.frozen import field, opaque
-from chronos_cli.operations.manifest.keys import ACTIONS, HTTP, MEANT, MOST_RETRIES, MOST_TIMES, NAMES, POLICY_NAMES
+from chronos_cli.operations.manifest.keys import ACTIONS, HTTP, MOST_RETRIES, MOST_TIMES, NAMES, POLICY_NAMES
+from chronos_cli.operations.manifest.node_values import (
+    at_place,
+    choice_of,
+    count_of,
+    known_keys,
+    mapping_of,
+    number_of,
+    plain_of,
+    seconds_of,
+    text_of,
+    texts_of,
+    truth_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Mapping
 
     from chronos_cli.operations.manifest.nodes import Node
 
@@ -46,25 +57,6 @@ class DescribedJob:
     times: int | None = None
     paused: bool | None = None
     set_name: str | None = None
-
-
-def known_keys(node: Node, known: Collection[str], what: str) -> dict[str, Node]:
-    """Return the members of a mapping by name. Raises UsageError naming the nearest key for one that is not known."""
-    if node.kind != "map":
-        raise node.wrong(f"{what} is `key: value` lines, not a {_KINDS[node.kind]}", f"it may have {', '.join(known)}")
-    for key, _ in node.pairs:
-        if key.text not in known:
-            raise key.wrong(f"{what} has no key '{key.text[:60]}'", nearest_key(key.text, known))
-    return {key.text: value for key, value in node.pairs}
-
-
-def nearest_key(name: str, known: Collection[str]) -> str:
-    """Return the hint for a key that is none of the known."""
-    meant = MEANT.get(name)
-    if meant in known:
-        return f"write '{meant}'"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"it may have {', '.join(known)}"
 
 
 def spec_of(node: Node, defaults: Mapping[str, Node], *, set_name: str | None) -> DescribedJob:
@@ -103,15 +95,15 @@ def _beside(said: Mapping[str, Node]) -> dict[str, Any]:
     """Return what a job is told besides what it runs and when."""
     zone_name = text_of(said["tz"], "tz") if "tz" in said else None
     if zone_name is not None:
-        _placed(said["tz"], lambda: named_zone(zone_name))
+        at_place(said["tz"], lambda: named_zone(zone_name))
     return {
         "name": text_of(said["name"], "name") if "name" in said else None,
         "zone_name": zone_name,
-        "env": _named(said["env"], "env", _variable) if "env" in said else {},
+        "env": mapping_of(said["env"], "env", _variable) if "env" in said else {},
         "env_file": _env_files(said["env_file"]) if "env_file" in said else (),
-        "labels": _named(said["labels"], "labels", _label) if "labels" in said else {},
+        "labels": mapping_of(said["labels"], "labels", _label) if "labels" in said else {},
         "policy": _policy(said),
-        "times": _count(said["repeat"], "repeat", "forever", MOST_TIMES) if "repeat" in said else None,
+        "times": count_of(said["repeat"], "repeat", "forever", MOST_TIMES) if "repeat" in said else None,
         "paused": truth_of(said["paused"], "paused") if "paused" in said else None,
     }
 
@@ -150,46 +142,6 @@ def _joined(above: Node, own: Node) -> Node:
     return replace(own, pairs=(*(pair for pair in above.pairs if pair[0].text not in names), *own.pairs))
 
 
-_KINDS: Final = {
-    "text": "text", "number": "number", "truth": "true or false", "null": "nothing", "map": "mapping", "list": "list",
-    "merge": "text",
-}  # fmt: skip
-
-
-def text_of(node: Node, name: str, *, empty: bool = False) -> str:
-    """Return a scalar as it was written. Raises UsageError for anything else, and, unless `empty`, for a blank one."""
-    if node.kind in ("map", "list", "null", "merge"):
-        raise node.wrong(f"{name} is a text, not a {_KINDS[node.kind]}", "write a text; '' is an empty one")
-    if not empty and not node.text.strip():
-        raise node.wrong(f"{name} is empty", "say what it is, or take it out")
-    if "\0" in node.text or any("\ud800" <= letter <= "\udfff" for letter in node.text):
-        raise node.wrong(f"{name} has a character that no text has", "take it out")
-    return node.text
-
-
-def truth_of(node: Node, name: str) -> bool:
-    """Return true or false. Raises UsageError for anything else."""
-    if node.kind != "truth":
-        raise node.wrong(f"{name} is true or false, not a {_KINDS[node.kind]}", "write true or false")
-    return node.text.lower() in ("true", "yes", "on")
-
-
-def _texts(node: Node, name: str, *, empty: bool = False) -> list[str]:
-    if node.kind != "list":
-        raise node.wrong(f"{name} is a list of texts, not a {_KINDS[node.kind]}", "write [a, b]")
-    return [text_of(item, f"a word of {name}", empty=empty) for item in node.items]
-
-
-def _named(node: Node, name: str, read: Callable[[str, str], Any]) -> dict[str, Any]:
-    if node.kind != "map":
-        raise node.wrong(f"{name} is `NAME: value` lines, not a {_KINDS[node.kind]}", "write each on a line of its own")
-    found = {}
-    for key, value in node.pairs:
-        text = text_of(value, f"{name}.{key.text[:60]}", empty=True)
-        found[key.text] = _placed(key, lambda key=key, text=text: read(key.text, text))  # type: ignore[misc]
-    return found
-
-
 def _label(name: str, value: str) -> str:
     check_label(name, value)
     return value
@@ -207,30 +159,8 @@ def _header(name: str, value: str) -> Any:
 
 
 def _env_files(node: Node) -> tuple[str, ...]:
-    given = _texts(node, "env_file") if node.kind == "list" else [text_of(node, "env_file")]
-    return tuple(_placed(node, lambda: checked_files(given)))
-
-
-def _placed(node: Node, work: Callable[[], Any]) -> Any:
-    """Return what `work` returns; its error names the place."""
-    try:
-        return work()
-    except ChronosError as error:
-        raise node.wrong(error.message, error.hint) from error
-
-
-def _count(node: Node, name: str, word: str, most: int) -> int | None:
-    text = text_of(node, name)
-    if text.lower() == word:
-        return None
-    if not 0 < (number := _whole(text)) <= most:
-        raise node.wrong(f"{name} is '{text[:40]}'", f"give a whole number from 1 to {most}, or {word}")
-    return number
-
-
-def _whole(text: str) -> int:
-    """Return a whole number, of a longer one its first nine digits; -1 for what is none."""
-    return int(text.lstrip("0")[:9] or "0") if text.isascii() and text.isdecimal() else -1
+    given = texts_of(node, "env_file") if node.kind == "list" else [text_of(node, "env_file")]
+    return tuple(at_place(node, lambda: checked_files(given)))
 
 
 def _policy(said: Mapping[str, Node]) -> dict[str, Any]:
@@ -240,13 +170,13 @@ def _policy(said: Mapping[str, Node]) -> dict[str, Any]:
             continue
         node = said[name]
         if name in _SPANS:
-            found[name] = _seconds(node, name)
+            found[name] = seconds_of(node, name)
         elif name in ("overlap", "on_crash"):
-            found[name] = _choice(node, name, Overlap if name == "overlap" else OnCrash)
+            found[name] = choice_of(node, name, Overlap if name == "overlap" else OnCrash)
         elif name == "retries":
-            found[name] = _number(node, name, MOST_RETRIES)
+            found[name] = number_of(node, name, MOST_RETRIES)
         elif name == "pause_after_failures":
-            found[name] = _count(node, name, "never", MOST_TIMES) or 0
+            found[name] = count_of(node, name, "never", MOST_TIMES) or 0
         elif name == "inherit_env":
             found[name] = _names(node)
         else:
@@ -257,39 +187,17 @@ def _policy(said: Mapping[str, Node]) -> dict[str, Any]:
 def _names(node: Node) -> tuple[str, ...]:
     from chronos_cli.config.values import read_names
 
-    given: Any = _texts(node, "inherit_env") if node.kind == "list" else text_of(node, "inherit_env")
+    given: Any = texts_of(node, "inherit_env") if node.kind == "list" else text_of(node, "inherit_env")
     try:
         return read_names(given)
     except ValueError as error:
         raise node.wrong(f"inherit_env {error}", "give names with commas between, all, or none") from error
 
 
-def _seconds(node: Node, name: str) -> int:
-    text = text_of(node, name)
-    seconds: int = _placed(node, lambda: parse_duration(text, bare=True))
-    if name == "timeout" and seconds < 1:
-        raise node.wrong(f"timeout {text} is too short", "write it as 90s, 15m or 24h")
-    return seconds
-
-
-def _choice(node: Node, name: str, kind: Any) -> Any:
-    text = text_of(node, name)
-    if text not in list(kind):
-        raise node.wrong(f"{name} is '{text[:40]}'", f"it may be {', '.join(kind)}")
-    return kind(text)
-
-
-def _number(node: Node, name: str, most: int) -> int:
-    text = text_of(node, name)
-    if not 0 <= (number := _whole(text)) <= most:
-        raise node.wrong(f"{name} is '{text[:40]}'", f"give a whole number from 0 to {most}")
-    return number
-
-
 def _argv(node: Node, name: str) -> list[str]:
     """Return a program and its arguments; `none` is no program where that may be meant."""
     if node.kind == "list":
-        words = _texts(node, name, empty=True)
+        words = texts_of(node, name, empty=True)
         if not (words[0].strip() if words else name != "command"):
             raise node.wrong(f"{name} names no program", "write [PROGRAM, ARG, ...]")
         return words
@@ -343,7 +251,7 @@ def _fields(said: Mapping[str, Node]) -> dict[str, Any]:
             raise said["workdir"].wrong(f"workdir {fields['workdir'][:60]} is not absolute", "give the whole path")
     if "skills" in said:
         node = said["skills"]
-        fields["skills"] = _texts(node, "skills") if node.kind == "list" else [
+        fields["skills"] = texts_of(node, "skills") if node.kind == "list" else [
             name.strip() for name in text_of(node, "skills").split(",") if name.strip()
         ]  # fmt: skip
     for name in ("model", "deliver"):
@@ -371,31 +279,11 @@ def _request(node: Node) -> dict[str, Any]:
         raise said["method"].wrong(f"'{method[:40]}' is no method of HTTP", "write GET, POST, PUT or the like")
     request: dict[str, Any] = {"url": url, "method": method}
     if "headers" in said:
-        request["headers"] = _named(said["headers"], "headers", _header)
+        request["headers"] = mapping_of(said["headers"], "headers", _header)
     if "body" in said:
         body = said["body"]
         text = text_of(body, "body", empty=True) if body.kind == "text" else None
-        value = plain_of(body) if text is None else _placed(body, lambda: read_value(text))
+        value = plain_of(body) if text is None else at_place(body, lambda: read_value(text))
         reference = None if text is None else reference_of(value)
         request |= {"body": value} if reference is None else {"body_from": reference}
     return request
-
-
-def plain_of(node: Node) -> Any:
-    """Return a value as JSON has it. Raises UsageError for a number that JSON cannot write."""
-    import json
-
-    if node.kind == "map":
-        return {key.text: plain_of(value) for key, value in node.pairs}
-    if node.kind == "list":
-        return [plain_of(item) for item in node.items]
-    if node.kind == "truth":
-        return truth_of(node, "it")
-    if node.kind == "null":
-        return None
-    if node.kind == "number":
-        try:
-            return json.loads(node.text, parse_constant=lambda _: node.text)
-        except ValueError:  # a number of YAML that JSON would not write so
-            return node.text
-    return text_of(node, "it", empty=True)
