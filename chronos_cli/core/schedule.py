@@ -55,7 +55,7 @@ _PLAIN = (
 """The forms of most fields: an expression of these alone is well formed and comes due, unread."""
 
 _CRON_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+\Z")
-_LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
+LOOKS_LIKE_CRON = re.compile(r"[0-9*@]")
 
 
 @frozen
@@ -166,62 +166,6 @@ class Timetable:
         return number, True
 
 
-def parse_schedule(text: str, *, now: datetime, zone: tzinfo, allow_past: bool = False) -> Schedule:
-    """Read a schedule as a person writes it. Raises ScheduleError naming what to write instead.
-
-    Forms: five cron fields, `@hourly` ... `@yearly`, `every 30m` (or `@every 30m`), `in 90s`, `+90s`, an ISO 8601 time,
-    and words with one reading, as `weekdays at 9am`.
-    """
-    try:
-        return _parsed(text, now=now, zone=zone, allow_past=allow_past)
-    except ScheduleError:
-        from chronos_cli.core.foreign_schedules import told
-
-        known = told(text) if (schedule := _in_words(text)) is None else None
-        if schedule is not None:
-            return schedule
-        if known is None:
-            raise
-        raise ScheduleError(known[0], hint=known[1]) from None
-
-
-def _parsed(text: str, *, now: datetime, zone: tzinfo, allow_past: bool) -> Schedule:
-    body = " ".join(text.split())
-    lower = body.lower()
-    if not body:
-        raise ScheduleError("the schedule is empty")
-    try:
-        if lower.startswith(("every ", "@every ")):
-            return Interval(seconds=_positive(body.partition(" ")[2], text))
-        if lower.startswith(("in ", "+")):
-            span = body[3:] if lower.startswith("in ") else body[1:]
-            return Once(at=_later(now, _positive(span, text)))
-        if lower.startswith("@"):
-            return _nickname(lower)
-        if _is_bare_duration(lower):
-            raise ScheduleError(
-                f"'{text}' can be read as once or as every", hint=f"write 'in {lower}' or 'every {lower}'"
-            )
-        if len(body.split()) > 1 and _LOOKS_LIKE_CRON.match(body) and not re.match(r"\d{4}-\d", body):
-            return check_cron(body)
-        at = parse_time(body, zone)
-    except ScheduleError:
-        raise
-    except UsageError as error:
-        raise _refused(text, lower, error) from error
-    if at <= now and not allow_past:
-        raise ScheduleError(f"{text_in(at, zone)} is past", hint="give a time ahead, or 'in 1m'")
-    return Once(at=at)
-
-
-def _refused(text: str, lower: str, error: UsageError) -> ScheduleError:
-    """Return what is wrong with a text: of one that was understood in part, what is wrong with the rest."""
-    if re.match(r"every |in |\+|\d{4}-\d|.*\[", lower):
-        return ScheduleError(error.message, hint=error.hint)
-    hint = "write '0 9 * * 1-5', '@daily', 'every 30m', 'in 90s' or 2026-11-20T15:30"
-    return ScheduleError(f"cannot read the schedule '{text}'", hint=hint)
-
-
 def check_cron(expr: str) -> Cron:
     """A cron expression that is well formed and has an instant ahead. Raises ScheduleError."""
     if len(expr) > MAX_CRON:
@@ -286,8 +230,8 @@ def _stored_cron(expr: object) -> Cron:
     if len(expr) > MAX_CRON:
         return check_cron(expr)
     if expr.startswith("@"):
-        return _nickname(expr.lower())
-    in_words = None if _LOOKS_LIKE_CRON.match(expr) else _in_words(expr)
+        return nickname(expr.lower())
+    in_words = None if LOOKS_LIKE_CRON.match(expr) else read_words(expr)
     return in_words if isinstance(in_words, Cron) else check_cron(" ".join(expr.split()))
 
 
@@ -303,14 +247,14 @@ def _stored_interval(value: Mapping[str, Any]) -> Interval:
 def _from_text(text: str) -> Schedule:
     """Return the recurring schedule that a stored text names. One that counts from now is none, and is refused."""
     body = " ".join(text[:MAX_CRON].split())
-    words = _in_words(body)
+    words = read_words(body)
     if words is not None:
         return words
     try:
         if body.lower().startswith("every "):
-            return Interval(seconds=_positive(body[len("every ") :], body))
+            return Interval(seconds=span_seconds(body[len("every ") :], body))
         if body.startswith("@"):
-            return _nickname(body.lower())
+            return nickname(body.lower())
         if len(body.split()) == _FIELDS:
             return check_cron(body)
     except UsageError as error:
@@ -318,7 +262,8 @@ def _from_text(text: str) -> Schedule:
     raise ScheduleError(f"the stored schedule '{body[:_SHOWN]}' has no one reading", hint="give it another schedule")
 
 
-def _in_words(text: str) -> Schedule | None:
+def read_words(text: str) -> Schedule | None:
+    """Return the recurring schedule that plain words name, as `weekdays at 9am`; None for any other text."""
     from chronos_cli.core.natural import read_days, read_rate
 
     if len(text) > MAX_CRON:
@@ -380,34 +325,21 @@ def shortest_gap(timetable: Timetable, start: datetime) -> int:
 _MAX_INTERVAL_S = 100 * 366 * 86_400
 
 
-def _nickname(text: str) -> Cron:
+def nickname(text: str) -> Cron:
+    """Return the schedule of `@daily` and the like. Raises ScheduleError for an unknown one."""
     if text not in NICKNAMES:
         raise ScheduleError(f"there is no schedule '{text}'", hint=f"there are {', '.join(sorted(NICKNAMES))}")
     return Cron(expr=text)
 
 
-def _positive(span: str, text: str) -> int:
+def span_seconds(span: str, text: str) -> int:
+    """Return the seconds of a length above zero, which stands in `text`. Raises ScheduleError and UsageError."""
     if span.strip().startswith("-"):
         raise ScheduleError(f"'{text}' is negative", hint="give a length above zero")
     seconds = parse_duration(span)
     if seconds == 0:
         raise ScheduleError(f"'{text}' has no length", hint="give a length above zero")
     return seconds
-
-
-def _later(now: datetime, seconds: int) -> datetime:
-    try:
-        return whole(now) + timedelta(seconds=seconds)
-    except OverflowError as error:
-        raise ScheduleError("that time is beyond the calendar", hint="give a nearer time") from error
-
-
-def _is_bare_duration(text: str) -> bool:
-    try:
-        parse_duration(text)
-    except UsageError:
-        return False
-    return True
 
 
 def _stored_number(value: object) -> float | None:

@@ -13,7 +13,7 @@ from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.instant import SECOND
 from chronos_cli.core.job import Policy
 from chronos_cli.core.row import RunState
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.demo.events import Watcher
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home

@@ -24,7 +24,7 @@ from wsgiref.validate import validator
 from chronos_cli.callback.wsgi import CallbackApplication
 from chronos_cli.config import load_config
 from chronos_cli.core.edits import JobDraft
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.jobs import edit as jobs
 from tests.fire_tokens import AUDIENCE, SigningKey

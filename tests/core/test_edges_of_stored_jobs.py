@@ -25,7 +25,8 @@ from chronos_cli.core.job import (
     parse_job,
     readable_open,
 )
-from chronos_cli.core.schedule import Cron, Once, both_days, parse_schedule
+from chronos_cli.core.schedule import Cron, Once, both_days
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ChronosError, UsageError
 from tests.core.making import HOME, T, at, entry, job, record
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chronos_cli.core.schedule import Cron, Interval, normal_form, parse_schedule
+from chronos_cli.core.schedule import Cron, Interval, normal_form
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError
 
 NOW = datetime.now(UTC)

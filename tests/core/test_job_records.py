@@ -9,7 +9,7 @@ import pytest
 
 from chronos_cli.config import values
 from chronos_cli.core.job import OnCrash, Overlap, Policy, Standing, jitter_of, parse_job
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.durations import format_duration, parse_duration, parse_seconds
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.nas_server.cli import common as cli_common

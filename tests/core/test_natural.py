@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_cli.core.natural import read_days
-from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form, parse_schedule
+from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError
 
 NOW = datetime(2026, 11, 20, 15, 4, tzinfo=UTC)

@@ -12,7 +12,8 @@ from chronos_cli.core.claim import successor
 from chronos_cli.core.decision import Facts, FireRequest, Trigger
 from chronos_cli.core.job import HomeDefaults, OpenKind, Overlap, Policy, parse_job
 from chronos_cli.core.occurrence import decide
-from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form, parse_schedule, to_record
+from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form, to_record
+from chronos_cli.core.schedule_text import parse_schedule
 
 ZONES = tuple(
     ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")

@@ -25,10 +25,10 @@ from chronos_cli.core.schedule import (
     check_cron,
     from_record,
     normal_form,
-    parse_schedule,
     shortest_gap,
     to_record,
 )
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")

@@ -11,7 +11,8 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 from chronos_cli.config.settings import settings
-from chronos_cli.core.schedule import Timetable, parse_schedule
+from chronos_cli.core.schedule import Timetable
+from chronos_cli.core.schedule_text import parse_schedule
 from tests.conftest import ROOT
 
 _PART = re.compile(r"(<!-- made: ([\w-]+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)

@@ -21,6 +21,7 @@ MADE_ELSEWHERE = {
     "cli/plans.py": "NAS did not take",
     "config/load.py": "policy.grace must be whole seconds",
     "core/schedule.py": "cannot read the time 'soon'",
+    "core/schedule_text.py": "cannot read the time 'soon'",
     "hermes/inside.py": "refuses this agent for good",
     "nas_client/token_command.py": "another command's token_command",
     "nas_client/transport.py": "could not be reached: ",

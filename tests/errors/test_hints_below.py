@@ -14,7 +14,8 @@ from chronos_cli.callback.request import parse_fire, read_body
 from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.edits import JobDraft, new_record
 from chronos_cli.core.job import Policy
-from chronos_cli.core.schedule import Cron, parse_schedule
+from chronos_cli.core.schedule import Cron
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ChronosError
 from chronos_cli.nas_client.client import NasClient
 from chronos_cli.nas_client.tokens import HomeTokens
@@ -130,7 +131,7 @@ CALLS = [
     ("callback/request.py", "send the JSON object of a fire, with its length, as NAS does", lambda _: parse_fire(b"[]"), lambda _: parse_fire(b"{}")),
     ("callback/request.py", "send at most 64 KiB", lambda _: read_body({"CONTENT_LENGTH": "65537"}), lambda _: read_body({"CONTENT_LENGTH": "65536", "wsgi.input": io.BytesIO(b" " * 65536)})),
     ("core/edits.py", "give one that does", lambda _: _made(Cron(expr="0 0 1 1 *"), 9999), lambda _: _made(Cron(expr="0 0 1 1 *"), 9998)),
-    ("core/schedule.py", "give a nearer time", lambda _: parse_schedule("in 90d", now=datetime(9999, 12, 31, tzinfo=UTC), zone=UTC), lambda _: parse_schedule("in 1h", now=datetime(9999, 12, 31, tzinfo=UTC), zone=UTC)),
+    ("core/schedule_text.py", "give a nearer time", lambda _: parse_schedule("in 90d", now=datetime(9999, 12, 31, tzinfo=UTC), zone=UTC), lambda _: parse_schedule("in 1h", now=datetime(9999, 12, 31, tzinfo=UTC), zone=UTC)),
     ("nas_client/client.py", "set cron.chronos.portal_url or CHRONOS_PORTAL_URL", lambda _: NasClient("", None), lambda _: NasClient("https://nas.example", None)),
     ("errors.py", "put that setting right", lambda _: NasClient("ftp://x", None), lambda _: NasClient("https://nas.example", None)),
     ("nas_client/tokens.py", "it must hold the token alone", lambda at: _token(at, "x" * 200_000, token_file=str(at / "t")), lambda at: _token(at, "x", token_file=str(at / "t"))),

@@ -24,7 +24,8 @@ from chronos_cli.core.edits import Edit, JobDraft, edited, new_record
 from chronos_cli.core.job import HomeDefaults as JobHome
 from chronos_cli.core.job import Policy, parse_job
 from chronos_cli.core.row import RunState
-from chronos_cli.core.schedule import Cron, Once, parse_schedule
+from chronos_cli.core.schedule import Cron, Once
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.demo import environment as stage
 from chronos_cli.errors import ChronosError, ConfigError
 from chronos_cli.frozen import replace

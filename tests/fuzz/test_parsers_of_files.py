@@ -20,7 +20,8 @@ from chronos_cli.cli.handlers.import_words import read_either
 from chronos_cli.config.load import load_config
 from chronos_cli.core.job import parse_job
 from chronos_cli.core.labels import parse_labels, parse_selector, selects
-from chronos_cli.core.schedule import from_record, parse_schedule, to_record
+from chronos_cli.core.schedule import from_record, to_record
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.core.variables import read_header, read_value, read_variables, reference_of, shown_value
 from chronos_cli.durations import parse_duration, parse_seconds
 from chronos_cli.errors import ChronosError, ConfigError, UsageError
@@ -315,7 +316,7 @@ READERS = {
     "operations/firing/refused_token.py": (THERE, "test_the_note_of_a_refusal"),
     "operations/foreign/kubernetes.py": (HERE, "test_cron_jobs_of_a_cluster"),
     "operations/manifest/nodes.py": (HERE, "test_jobs_as_code_and_what_an_import_is_given"),
-    "operations/manifest/spec.py": (HERE, "test_jobs_as_code_and_what_an_import_is_given"),
+    "operations/manifest/node_values.py": (HERE, "test_jobs_as_code_and_what_an_import_is_given"),
     "running/scripted_prompt.py": (HERE, "test_the_last_line_of_a_script"),
     "store/holds.py": (HERE, "test_holds"),
     "store/jobsfile.py": (THERE, "test_jobs"),

@@ -11,7 +11,7 @@ from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.labels import parse_labels, relabelled
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ConflictError, UsageError
 from chronos_cli.frozen import replace
 

@@ -12,7 +12,7 @@ from chronos_cli.cli.handlers import job_change as changes
 from chronos_cli.core.edits import Edit
 from chronos_cli.core.job import ours_of
 from chronos_cli.core.labels import labels_of, parse_labels, relabelled
-from chronos_cli.core.schedule import parse_schedule
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.schedule import Cron, parse_schedule
+from chronos_cli.core.schedule import Cron
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.foreign.crontab_lines import (

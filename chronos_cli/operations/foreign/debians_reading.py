@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.schedule import NICKNAMES, comes_due, parse_schedule
+from chronos_cli.core.schedule import NICKNAMES, comes_due
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError
 from chronos_cli.operations.foreign.crontab_lines import BYTE_ORDER_MARK, MOST_LINES, refused_settings, setting_of
 

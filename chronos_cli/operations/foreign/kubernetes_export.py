@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.cron_fields import fields_of
 from chronos_cli.core.job import Standing, ours_of
-from chronos_cli.core.schedule import NICKNAMES, Interval, Once, parse_schedule
+from chronos_cli.core.schedule import NICKNAMES, Interval, Once
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import UsageError
 from chronos_cli.operations.foreign.exported import kept, own_action, own_env, without_files
 from chronos_cli.operations.foreign.kubernetes import (

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.cron_fields import fields_of
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.schedule import Cron, Interval, Once, parse_schedule
+from chronos_cli.core.schedule import Cron, Interval, Once
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.durations import format_duration, parse_seconds
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import frozen

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from chronos_cli.core.foreign_schedules import told
-from chronos_cli.core.schedule import Interval, Once, Schedule, normal_form, parse_schedule
+from chronos_cli.core.schedule import Interval, Once, Schedule, normal_form
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 
 _MOST_WORDS: Final = 8

@@ -16,7 +16,8 @@ from chronos_cli.core.job import Policy, Standing, ours_of, parse_job
 from chronos_cli.core.plan import HELD_STATES
 from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.record_changes import record_changes
-from chronos_cli.core.schedule import Once, normal_form, parse_schedule
+from chronos_cli.core.schedule import Once, normal_form
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ChronosError, ConflictError, DocumentError, ScheduleError, UsageError
 from chronos_cli.frozen import opaque, replace
 from chronos_cli.operations.jobs.edit import take_out, write_owed

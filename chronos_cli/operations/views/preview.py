@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from chronos_cli.core.schedule import Timetable, both_days, normal_form, parse_schedule
+from chronos_cli.core.schedule import Timetable, both_days, normal_form
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
