@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import OnCrash, Overlap
+from chronos_cli.core.policy import OnCrash, Overlap
 from chronos_cli.core.variables import checked_files, read_header, read_value, read_variables, reference_of
 from chronos_cli.durations import parse_duration
 from chronos_cli.errors import UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import tzinfo
 
-    from chronos_cli.core.job import Policy
+    from chronos_cli.core.policy import Policy
 
 # The types below are what typer builds options from: a function's parameters only name them.
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="what people call it")]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from chronos_cli.core.job import Job
+    from chronos_cli.core.row import Row
 
 AGREES_WITHIN: Final = timedelta(minutes=10)
 """Clocks this close agree: NAS's may be five minutes off, and an answer takes its time."""
@@ -155,6 +156,22 @@ class Lease:
         if trust is not Trust.ALONE or self.end is None or now < self.end or self.is_over(now, trust):
             return False
         return self.doubted_at is None or not timedelta() <= now - self.doubted_at <= self.length + UNCHECKED
+
+
+CLOCK_DRIFT = timedelta(seconds=5)
+"""By so much a wall clock and one that nobody sets may part within a run, and be taken to agree."""
+
+
+def lease_end(row: Row, elapsed_s: float | None, now: datetime) -> datetime | None:
+    """Return when a run's lease ends, on the clock that `now` is of.
+
+    `elapsed_s`: for how long it has gone, by a clock that nobody sets; None: only the wall clock tells. A wall clock
+    that was set meanwhile moves the end with it. A few seconds are the drift of clocks: a stable instant is worth more.
+    """
+    if row.lease_ends_at is None or row.started_at is None or elapsed_s is None:
+        return row.lease_ends_at
+    moved = timedelta(seconds=round((now - row.started_at).total_seconds() - elapsed_s))
+    return row.lease_ends_at + moved if abs(moved) > CLOCK_DRIFT else row.lease_ends_at
 
 
 def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[datetime, datetime | None]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.core.claim import right_cursor, run_id_of, successor
 from chronos_cli.core.clock import Trust, may_settle
 from chronos_cli.core.instant import text_in, whole
-from chronos_cli.core.job import DAY_S, OURS, Open, OpenKind, Policy, Standing, jitter_of, ours_of
+from chronos_cli.core.job import OURS, Open, OpenKind, Standing, jitter_of, ours_of
+from chronos_cli.core.policy import DAY_S, Policy
 from chronos_cli.core.schedule import Interval, Once, Schedule, Timetable, normal_form, shortest_gap, to_record
 from chronos_cli.errors import ConflictError, UsageError
 from chronos_cli.frozen import frozen

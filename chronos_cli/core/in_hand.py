@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import Lease
 from chronos_cli.core.decision import Liveness, Start
-from chronos_cli.core.job import OnCrash, OpenKind, Standing
+from chronos_cli.core.job import OpenKind, Standing
+from chronos_cli.core.policy import OnCrash
 from chronos_cli.core.row import LONGEST_RETRY, Row, RunState, concluded, died, given_up, row_of, unstarted
 from chronos_cli.frozen import replace
 

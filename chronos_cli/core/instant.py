@@ -57,6 +57,14 @@ def parse_stored(value: object, zone: tzinfo) -> datetime | None:
         return None
 
 
+def parse_aware(text: str, name: str) -> datetime:
+    """Return an instant that was stored with its offset. Raises ValueError, which bears its `name`, for any other."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} has no UTC offset")
+    return moment
+
+
 def parse_time(text: str, zone: tzinfo) -> datetime:
     """An instant as a person writes it: ISO 8601, naive in `zone`, or RFC 9557 with `[Zone]`. Raises UsageError."""
     body = text.strip()

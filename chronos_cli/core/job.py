@@ -26,13 +26,13 @@ import re
 import zlib
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.instant import named_zone, parse_stored
+from chronos_cli.core.instant import named_zone, parse_aware, parse_stored
+from chronos_cli.core.policy import HINT, SHOWN, Policy
 from chronos_cli.core.schedule import Once, Schedule, Timetable, from_record
-from chronos_cli.durations import MAX_SECONDS, parse_duration
 from chronos_cli.errors import ChronosError, UsageError
-from chronos_cli.frozen import field, frozen, names
+from chronos_cli.frozen import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,82 +49,9 @@ _ACTIONS: Final = (OURS, "prompt", "script", "skills", "skill")
 
 HERMES_CLAIM_TTL = timedelta(seconds=300)
 HERMES_RUN_CLAIM_TTL = timedelta(seconds=1800)
-DAY_S: Final = 86_400
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 MAX_COUNT: Final = 2**53
 MAX_ZONE: Final = 100
-_SHOWN: Final = 100
-"""The most that is quoted of an unreadable value."""
-
-_HINT: Final = "put that record right"
-
-_Choice = TypeVar("_Choice", bound=StrEnum)
-_Default = TypeVar("_Default", "tuple[str, ...]", "tuple[str, ...] | None")
-
-
-class Overlap(StrEnum):
-    """The treatment of an occurrence that comes due while the last run still goes."""
-
-    SKIP = "skip"
-    QUEUE = "queue"
-    ALLOW = "allow"
-    REPLACE = "replace"
-
-
-class OnCrash(StrEnum):
-    """The choice to run again, or not, a run whose owner died."""
-
-    SKIP = "skip"
-    RERUN = "rerun"
-
-
-@frozen
-class Policy:
-    """The options of a job; durations in seconds."""
-
-    overlap: Overlap = Overlap.SKIP
-    grace: int = DAY_S
-    timeout: int = 3_600
-    retries: int = 0
-    on_crash: OnCrash = OnCrash.SKIP
-    jitter: int = 0
-    tolerance: int = 0
-    pause_after_failures: int = 0
-    on_failure: tuple[str, ...] = ()
-    on_failure_again: int = 3_600
-    inherit_env: tuple[str, ...] | None = None
-    """Variables of whoever starts a run that it gets besides its own, `*` at an end for all that begin so. None: not
-    decided, and for one more release it gets them all."""
-
-    @classmethod
-    def from_record(cls, value: object, defaults: Policy) -> Policy:
-        """Read a stored policy over `defaults`. Raises UsageError for a value that cannot be meant."""
-        if value is None:
-            return defaults
-        if not isinstance(value, dict):
-            raise UsageError("the policy is not an object", hint=_HINT)
-        try:
-            return cls(
-                overlap=_one_of(Overlap, value, "overlap", defaults.overlap),
-                grace=_seconds(value.get("grace"), defaults.grace),
-                timeout=max(1, _seconds(value.get("timeout"), defaults.timeout)),
-                retries=_seconds(value.get("retries"), defaults.retries),
-                on_crash=_one_of(OnCrash, value, "on_crash", defaults.on_crash),
-                jitter=_seconds(value.get("jitter"), defaults.jitter),
-                tolerance=_seconds(value.get("tolerance"), defaults.tolerance),
-                pause_after_failures=_seconds(value.get("pause_after_failures"), defaults.pause_after_failures),
-                on_failure=_words(value.get("on_failure"), defaults.on_failure),
-                on_failure_again=_seconds(value.get("on_failure_again"), defaults.on_failure_again),
-                inherit_env=_words(value.get("inherit_env"), defaults.inherit_env),
-            )
-        except ValueError as error:
-            raise UsageError(f"the policy cannot be read: {str(error)[:_SHOWN]}", hint=_HINT) from error
-
-    def to_record(self, defaults: Policy) -> dict[str, Any]:
-        """Return what differs from the defaults, as it is stored."""
-        own = {name: getattr(self, name) for name in names(self)}
-        changed = {name: value for name, value in own.items() if value != getattr(defaults, name)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
 
 class OpenKind(StrEnum):
@@ -172,8 +99,8 @@ class Open:
             kind=OpenKind(value["kind"]),
             fire_at=parse_stored(value.get("fire_at"), UTC),
             claim=str(value["claim"]),
-            claimed_at=_aware(value["claimed_at"]),
-            received_at=_aware(value["received_at"]) if value.get("received_at") else None,
+            claimed_at=parse_aware(value["claimed_at"], "claimed_at"),
+            received_at=parse_aware(value["received_at"], "received_at") if value.get("received_at") else None,
             timing=str(value.get("timing", "on_time")),
             through=parse_stored(value.get("through"), UTC),
             count=min(int(value.get("count", 1)), MAX_COUNT),
@@ -208,13 +135,6 @@ def _run_id(value: object) -> str:
     if not isinstance(value, str) or not _RUN_ID.fullmatch(value):
         raise ValueError("a run's id is a name, no path")
     return value
-
-
-def _aware(value: str) -> datetime:
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError("an instant needs a UTC offset")
-    return moment
 
 
 def _text_or_none(value: object) -> str | None:
@@ -289,8 +209,8 @@ def parse_job(record: Mapping[str, Any], home: HomeDefaults) -> Job:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         # Whatever else a record holds that nobody thought of: it is this record's fault, and of no other.
-        why = f"{type(error).__name__}: {str(error)[:_SHOWN]}"
-        raise UsageError(f"the record cannot be read: {why}", hint=_HINT) from error
+        why = f"{type(error).__name__}: {str(error)[:SHOWN]}"
+        raise UsageError(f"the record cannot be read: {why}", hint=HINT) from error
 
 
 def _parse(record: Mapping[str, Any], home: HomeDefaults) -> Job:
@@ -450,37 +370,3 @@ def _positive(value: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     return min(number, MAX_COUNT) if number > 0 else None
-
-
-def _seconds(value: object, default: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, str):
-        return parse_duration(value, bare=True)
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{value!r:.{_SHOWN}} is not a number")  # noqa: TRY004 - one family for what cannot be meant
-    try:
-        number = int(value)
-    except OverflowError as error:
-        raise ValueError("an endless number") from error
-    if number < 0:
-        raise ValueError("a negative number")
-    if number > MAX_SECONDS:
-        raise ValueError(f"a number above {MAX_SECONDS}")
-    return number
-
-
-def _one_of(kind: type[_Choice], policy: dict[str, Any], name: str, default: _Choice) -> _Choice:
-    try:
-        return kind(policy.get(name) or default)
-    except ValueError:
-        raise ValueError(f"{name} is '{policy[name]!s:.{_SHOWN}}', not one of {', '.join(kind)}") from None
-
-
-def _words(value: object, default: _Default) -> tuple[str, ...] | _Default:
-    """A list of words, as a program with its arguments; an empty list means none, also where the home has some."""
-    if value is None:
-        return default
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise ValueError(f"{value!r:.{_SHOWN}} is not a list of texts")
-    return tuple(value)

@@ -23,17 +23,8 @@ from chronos_cli.core.clock import Trust, displaced, is_near, leaps_left, may_se
 from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Trigger, Wake
 from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.instant import SECOND, text_in, whole
-from chronos_cli.core.job import (
-    CLAIM_PREFIX,
-    HERMES_CLAIM_TTL,
-    OURS,
-    OnCrash,
-    Open,
-    OpenKind,
-    Overlap,
-    Standing,
-    ours_of,
-)
+from chronos_cli.core.job import CLAIM_PREFIX, HERMES_CLAIM_TTL, OURS, Open, OpenKind, Standing, ours_of
+from chronos_cli.core.policy import OnCrash, Overlap
 from chronos_cli.core.row import LEASE_MARGIN, MADE_UP_FOR, Row, RunState, Timing, row_of
 from chronos_cli.core.schedule import Interval
 

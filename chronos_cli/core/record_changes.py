@@ -9,7 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import OURS, Policy, ours_of
+from chronos_cli.core.job import OURS, ours_of
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule import from_record, normal_form
 from chronos_cli.core.variables import reference_of, shown_value
 from chronos_cli.errors import ChronosError

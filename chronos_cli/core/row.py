@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.job import OnCrash, Open, OpenKind, Policy
+from chronos_cli.core.instant import parse_aware
+from chronos_cli.core.job import MAX_COUNT, Open, OpenKind
+from chronos_cli.core.policy import OnCrash, Policy
 from chronos_cli.frozen import frozen, names, replace
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ MAX_RERUNS: Final = 3
 LEASE_MARGIN = timedelta(seconds=60)
 """Between the job's timeout, which its supervisor enforces, and the moment others may take the run for dead."""
 
-CLOCK_DRIFT = timedelta(seconds=5)
-"""By so much a wall clock and one that nobody sets may part within a run, and be taken to agree."""
 
 _RETRY_BASE_S: Final = 30
 _RETRY_CAP_S: Final = 3_600
@@ -200,17 +200,13 @@ def is_output_of(key: object, job_id: str, run_id: str) -> bool:
     return number.isascii() and number.isdecimal() and key == output_of(job_id, run_id, int(number))
 
 
-_MOST: Final = 2**53
-"""The largest number that every reader of JSON understands."""
-
-
 def _a(kind: type | tuple[type, ...]) -> Callable[[str, Any], Any]:
     """Return a reader that takes a value of this kind as it is, and raises TypeError for any other."""
 
     def read(name: str, value: Any) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{name} is of the wrong type")
-        if isinstance(value, int | float) and not -_MOST <= value <= _MOST:
+        if isinstance(value, int | float) and not -MAX_COUNT <= value <= MAX_COUNT:
             raise ValueError(f"{name} is too large")
         return value
 
@@ -218,10 +214,7 @@ def _a(kind: type | tuple[type, ...]) -> Callable[[str, Any], Any]:
 
 
 def _instant(name: str, value: Any) -> datetime:
-    moment = datetime.fromisoformat(_a(str)(name, value))
-    if moment.tzinfo is None:
-        raise ValueError(f"{name} has no UTC offset")
-    return moment.astimezone(UTC)
+    return parse_aware(_a(str)(name, value), name).astimezone(UTC)
 
 
 def _items(kind: type) -> Callable[[str, Any], Any]:
@@ -316,18 +309,6 @@ def begun(row: Row, *, starter: str, owner: Mapping[str, Any], now: datetime, le
         exit_status=None,
         reason=None,
     )
-
-
-def lease_end(row: Row, elapsed_s: float | None, now: datetime) -> datetime | None:
-    """Return when a run's lease ends, on the clock that `now` is of.
-
-    `elapsed_s`: for how long it has gone, by a clock that nobody sets; None: only the wall clock tells. A wall clock
-    that was set meanwhile moves the end with it. A few seconds are the drift of clocks: a stable instant is worth more.
-    """
-    if row.lease_ends_at is None or row.started_at is None or elapsed_s is None:
-        return row.lease_ends_at
-    moved = timedelta(seconds=round((now - row.started_at).total_seconds() - elapsed_s))
-    return row.lease_ends_at + moved if abs(moved) > CLOCK_DRIFT else row.lease_ends_at
 
 
 def over(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.config import load_config
 from chronos_cli.core.edits import JobDraft
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.job import Policy
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.demo.events import Watcher

@@ -13,7 +13,8 @@ from chronos_cli.config.load import HOME_VARIABLE
 from chronos_cli.config.settings import PROFILES
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy, Standing, parse_job
+from chronos_cli.core.job import HomeDefaults, Standing, parse_job
+from chronos_cli.core.policy import OnCrash, Overlap, Policy
 from chronos_cli.errors import ChronosError, ForeignHomeError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.context import Context, FleetJobs, NasTarget, Retention

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.core.job import Overlap
+from chronos_cli.core.policy import Overlap
 from tests.callback.shim_home import PATH, ShimHome
 from tests.fire_tokens import SigningKey
 from tests.nas_client.played_nas import Answer

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.job import HomeDefaults, Policy, parse_job
+from chronos_cli.core.job import HomeDefaults, parse_job
+from chronos_cli.core.policy import Policy
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import names, replace
 from chronos_cli.operations.manifest.bring import bring

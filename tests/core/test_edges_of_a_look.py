@@ -9,7 +9,8 @@ import pytest
 from chronos_cli.core.claim import right_cursor
 from chronos_cli.core.clock import Trust, displaced, doubt_about
 from chronos_cli.core.decision import FireRequest, Liveness, Outcome, Purpose, Trigger
-from chronos_cli.core.job import OnCrash, Policy, jitter_of, parse_job
+from chronos_cli.core.job import jitter_of, parse_job
+from chronos_cli.core.policy import OnCrash, Policy
 from chronos_cli.core.row import MAX_RERUNS, REPLACED, RunState, died, is_output_of, output_of, over, row_of
 from chronos_cli.core.schedule import check_cron
 from chronos_cli.errors import ScheduleError

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chronos_cli.core.clock import displaced
+from chronos_cli.core.clock import CLOCK_DRIFT, displaced, lease_end
 from chronos_cli.core.edits import Edit, _settled, edited, new_record, resumed
-from chronos_cli.core.job import Policy, parse_job
-from chronos_cli.core.row import CLOCK_DRIFT, REPLACED, Row, RunResult, RunState, lease_end, over, row_of
+from chronos_cli.core.job import parse_job
+from chronos_cli.core.policy import Policy
+from chronos_cli.core.row import REPLACED, Row, RunResult, RunState, over, row_of
 from chronos_cli.core.schedule import Interval, Once, from_record
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import replace

@@ -17,7 +17,6 @@ from chronos_cli.core.job import (
     MAX_SECONDS,
     MAX_ZONE,
     HomeDefaults,
-    Policy,
     Standing,
     instants_of,
     jitter_of,
@@ -25,6 +24,7 @@ from chronos_cli.core.job import (
     parse_job,
     readable_open,
 )
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule import Cron, Once, both_days
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ChronosError, UsageError

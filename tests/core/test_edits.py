@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from chronos_cli.core.edits import Edit, JobDraft, edited, new_record, paused, resumed
-from chronos_cli.core.job import OpenKind, Policy, Standing, jitter_of, parse_job
+from chronos_cli.core.job import OpenKind, Standing, jitter_of, parse_job
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.errors import ConflictError, UsageError
 from tests.core.making import HOME, T, at, job

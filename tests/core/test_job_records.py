@@ -8,7 +8,8 @@ from datetime import UTC, timedelta
 import pytest
 
 from chronos_cli.config import values
-from chronos_cli.core.job import OnCrash, Overlap, Policy, Standing, jitter_of, parse_job
+from chronos_cli.core.job import Standing, jitter_of, parse_job
+from chronos_cli.core.policy import OnCrash, Overlap, Policy
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.durations import format_duration, parse_duration, parse_seconds
 from chronos_cli.errors import ChronosError, UsageError

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from chronos_cli.core.claim import successor
 from chronos_cli.core.decision import Facts, FireRequest, Trigger
-from chronos_cli.core.job import HomeDefaults, OpenKind, Overlap, Policy, parse_job
+from chronos_cli.core.job import HomeDefaults, OpenKind, parse_job
 from chronos_cli.core.occurrence import decide
+from chronos_cli.core.policy import Overlap, Policy
 from chronos_cli.core.schedule import Cron, Interval, from_record, normal_form, to_record
 from chronos_cli.core.schedule_text import parse_schedule
 

@@ -13,7 +13,7 @@ import pytest
 from chronos_cli.callback.request import parse_fire, read_body
 from chronos_cli.config.zone import machine_zone
 from chronos_cli.core.edits import JobDraft, new_record
-from chronos_cli.core.job import Policy
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule import Cron
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ChronosError

@@ -22,7 +22,8 @@ from chronos_cli.config import load_config
 from chronos_cli.core.decision import FireRequest, Trigger
 from chronos_cli.core.edits import Edit, JobDraft, edited, new_record
 from chronos_cli.core.job import HomeDefaults as JobHome
-from chronos_cli.core.job import Policy, parse_job
+from chronos_cli.core.job import parse_job
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Once
 from chronos_cli.core.schedule_text import parse_schedule

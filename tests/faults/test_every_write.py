@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_cli.core.job import OnCrash
+from chronos_cli.core.policy import OnCrash
 from chronos_cli.errors import ChronosError
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.firing.fire import fire

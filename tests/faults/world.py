@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from chronos_cli.config import load_config
 from chronos_cli.core import edits
-from chronos_cli.core.job import OnCrash, Policy
+from chronos_cli.core.policy import OnCrash, Policy
 from chronos_cli.core.schedule import Interval
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas

@@ -18,7 +18,7 @@ import pytest
 from chronos_cli import files
 from chronos_cli.core import edits
 from chronos_cli.core.decision import FireRequest, Trigger
-from chronos_cli.core.job import OnCrash
+from chronos_cli.core.policy import OnCrash
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.evaluate import evaluate

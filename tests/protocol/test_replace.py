@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from chronos_cli.cli.commands.tick import _show
-from chronos_cli.core.job import Overlap
+from chronos_cli.core.policy import Overlap
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.firing.fire import fire

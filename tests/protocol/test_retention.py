@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chronos_cli.core.job import Open, OpenKind, Policy
+from chronos_cli.core.job import Open, OpenKind
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState, begun, over, row_of
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository

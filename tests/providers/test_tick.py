@@ -8,7 +8,7 @@ import pytest
 
 from chronos_cli.config import load_config
 from chronos_cli.core.edits import JobDraft
-from chronos_cli.core.job import Policy
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import TemporaryError
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home

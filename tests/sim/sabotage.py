@@ -11,8 +11,9 @@ from chronos_cli.core import claim, clock, occurrence
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Outcome, Trigger
 from chronos_cli.core.in_hand import OpenRuns
-from chronos_cli.core.job import Overlap, parse_job
+from chronos_cli.core.job import parse_job
 from chronos_cli.core.occurrence import _Look, decide
+from chronos_cli.core.policy import Overlap
 from chronos_cli.core.row import begun, row_of
 from chronos_cli.operations import context, evaluate_all
 from chronos_cli.operations import evaluate as look

@@ -16,8 +16,8 @@ import pytest
 
 from chronos_cli.core import edits
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.job import OnCrash, Policy
 from chronos_cli.core.plan import ArmState
+from chronos_cli.core.policy import OnCrash, Policy
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Interval
 from chronos_cli.nas_client.answers import read_generation

@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_cli.core.decision import Outcome
-from chronos_cli.core.job import Overlap
+from chronos_cli.core.policy import Overlap
 from tests.conftest import at_length, thoroughly
 from tests.sim import __main__ as command
 from tests.sim import answers, backends

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from chronos_cli.core import edits
 from chronos_cli.core.clock import Trust
-from chronos_cli.core.job import HomeDefaults, OnCrash, Overlap, Policy, jitter_of
+from chronos_cli.core.job import HomeDefaults, jitter_of
+from chronos_cli.core.policy import OnCrash, Overlap, Policy
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
 from chronos_cli.errors import ChronosError

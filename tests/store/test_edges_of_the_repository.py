@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from chronos_cli.core.job import Policy
 from chronos_cli.core.plan import ArmState
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState, begun, over, row_of
 from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace

@@ -8,8 +8,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.job import Job, Open, Policy, parse_job
-from chronos_cli.core.row import LEASE_MARGIN, Row, RunResult, RunState, lease_end
+from chronos_cli.core.clock import lease_end
+from chronos_cli.core.job import Job, Open, parse_job
+from chronos_cli.core.row import LEASE_MARGIN, Row, RunResult, RunState
 from chronos_cli.errors import ChronosError, machine_refused
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.firing.run_row import mark_running, record_end
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chronos_cli.core.decision import Start
+    from chronos_cli.core.policy import Policy
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.running.interface import Attempt, RunHold

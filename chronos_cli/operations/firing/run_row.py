@@ -10,7 +10,8 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, lease_end, row_of
+from chronos_cli.core.clock import lease_end
+from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, row_of
 from chronos_cli.errors import ChronosError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from chronos_cli.core.job import Job, Open, Policy
+    from chronos_cli.core.job import Job, Open
+    from chronos_cli.core.policy import Policy
     from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.run import BegunRun, RunTicket

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.job import Overlap, Standing, ours_of
+from chronos_cli.core.job import Standing, ours_of
+from chronos_cli.core.policy import Overlap
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.evaluate import read_record, why_unusable

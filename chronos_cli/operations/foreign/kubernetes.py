@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.config.file import yaml_documents
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import OnCrash, Overlap
+from chronos_cli.core.policy import OnCrash, Overlap
 from chronos_cli.core.schedule import NICKNAMES, Cron
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ConfigError, UsageError

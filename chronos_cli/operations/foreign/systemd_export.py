@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.core.job import Overlap, Standing
+from chronos_cli.core.job import Standing
+from chronos_cli.core.policy import Overlap
 from chronos_cli.core.schedule import Interval, Once
 from chronos_cli.durations import format_duration
 from chronos_cli.errors import UsageError

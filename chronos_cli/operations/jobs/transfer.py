@@ -16,7 +16,8 @@ from chronos_cli.core import edits
 from chronos_cli.core.claim import successor
 from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.instant import text_in
-from chronos_cli.core.job import OURS, Policy, Standing, ours_of, parse_job
+from chronos_cli.core.job import OURS, Standing, ours_of, parse_job
+from chronos_cli.core.policy import Policy
 from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.schedule import normal_form

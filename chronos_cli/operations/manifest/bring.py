@@ -12,7 +12,7 @@ from chronos_cli.core import edits
 from chronos_cli.core.clock import doubt_about
 from chronos_cli.core.edits import PAUSED_BY_FILE
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import Policy, Standing, ours_of, parse_job
+from chronos_cli.core.job import Standing, ours_of, parse_job
 from chronos_cli.core.plan import HELD_STATES
 from chronos_cli.core.record_action import action_kind
 from chronos_cli.core.record_changes import record_changes
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta, tzinfo
 
     from chronos_cli.core.job import Job
+    from chronos_cli.core.policy import Policy
     from chronos_cli.core.schedule import Schedule
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.manifest.spec import DescribedJob

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.core.job import OnCrash, Overlap
 from chronos_cli.core.labels import KEY, VALUE
+from chronos_cli.core.policy import OnCrash, Overlap
 from chronos_cli.core.variables import FACTS, SECRETS
 from chronos_cli.durations import MAX_SECONDS
 from chronos_cli.frozen import frozen

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.instant import named_zone
-from chronos_cli.core.job import OnCrash, Overlap
 from chronos_cli.core.labels import check_label
+from chronos_cli.core.policy import OnCrash, Overlap
 from chronos_cli.core.variables import checked_files, checked_name, read_header, read_value, reference_of
 from chronos_cli.errors import UsageError
 from chronos_cli.frozen import field, opaque
