@@ -21,11 +21,10 @@ from chronos_cli.core.claim import (
 )
 from chronos_cli.core.clock import Trust, displaced, is_near, leaps_left, may_settle, mended_by, put_right
 from chronos_cli.core.decision import Decision, Outcome, Purpose, Start, Trigger, Wake
-from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.instant import SECOND, text_in, whole
-from chronos_cli.core.job import CLAIM_PREFIX, HERMES_CLAIM_TTL, OURS, Open, OpenKind, Standing, ours_of
-from chronos_cli.core.policy import OnCrash, Overlap
-from chronos_cli.core.row import LEASE_MARGIN, MADE_UP_FOR, Row, RunState, Timing, row_of
+from chronos_cli.core.job import CLAIM_PREFIX, OURS, Open, OpenKind, Standing, ours_of
+from chronos_cli.core.open_runs import OpenRuns
+from chronos_cli.core.row import MADE_UP_FOR, Row, RunState, Timing, row_of
 from chronos_cli.core.schedule import Interval
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class _Look:
 
     def _take(self, instant: datetime, *, caught_up: bool) -> None:
         self.hand.end_retries()
-        kind, because = self._overlapped()
+        kind, because = self.hand.overlap()
         late = whole(self.now) - instant > ON_TIME_LIMIT + timedelta(seconds=self.job.policy.tolerance)
         timing = Timing.CATCH_UP if caught_up else Timing.LATE if late else Timing.ON_TIME
         entry = self._entry(kind, instant, because=because, timing=timing.value)
@@ -146,26 +145,6 @@ class _Look:
             self._owe(entry)
             if kind is OpenKind.QUEUED:
                 self.hand.queued.append(entry)
-
-    def _overlapped(self) -> tuple[OpenKind, str | None]:
-        """Return what overlap makes of the occurrence, given what is in hand."""
-        if self.job.policy.overlap is Overlap.ALLOW:
-            return OpenKind.RUN, None
-        if self.job.policy.overlap is Overlap.REPLACE:
-            self.hand.end_queued("a newer occurrence took its place")
-        scheduled = [row.run_id for entry, row in self.hand.running if not entry.manual and row.attempt == 1]
-        scheduled += [entry.run for entry in self.hand.queued]
-        if self.job.claimed_elsewhere(self.now):
-            scheduled.append("a run of hermes")
-        aside = [row.run_id for entry, row in self.hand.running if entry.manual or row.attempt > 1]
-        aside += [start.entry.run for start in self.hand.ready if start.entry.manual]
-        if not scheduled and not aside:
-            return OpenKind.RUN, None
-        if scheduled and self.job.policy.overlap is Overlap.SKIP:
-            return OpenKind.SKIPPED, f"{scheduled[0]} was still under way"
-        if self.hand.queued and not self._turn():
-            return OpenKind.SKIPPED, f"{self.hand.queued[0].run} was queued already"
-        return OpenKind.QUEUED, f"{(scheduled or aside)[0]} was still under way"
 
     def _advance(self) -> None:
         """Move the cursor; without a successor the schedule is spent."""
@@ -215,29 +194,15 @@ class _Look:
             self.hand.ready.append(Start(entry=entry, attempt=1))
         if not self.may_start:
             return ()
-        if self.hand.queued and self._turn():
+        if self.hand.queued and self.hand.is_clear():
             self.hand.ready.append(Start(entry=self.hand.queued.pop(0), attempt=1))
         return tuple(self.hand.ready)
-
-    def replaced(self) -> tuple[Row, ...]:
-        """Return the runs that are to end for what waits behind them, where the job says `overlap: replace`.
-
-        Every look that may start something asks them again: nothing is lost with a look that died before it asked. What
-        cannot be asked from there is waited for, and so is a run that a person asked for.
-        """
-        if self.job.policy.overlap is not Overlap.REPLACE or not self.may_start or not self.hand.queued:
-            return ()
-        return tuple(row for entry, row in self.hand.running if not entry.manual)
 
     def _asked(self) -> dict[str, Any]:
         """Return what was asked for with a manual run."""
         at = self.fire.stands_for
         because = None if at is None else f"{MADE_UP_FOR}{at.isoformat()}"
         return {"stands_for": at, "own": self.fire.own, "because": because}
-
-    def _turn(self) -> bool:
-        """Return whether nothing stands before the queued run."""
-        return not self.hand.running and not self.hand.ready and not self.job.claimed_elsewhere(self.now)
 
     # -- record ----------------------------------------------------------------------------------------------------
 
@@ -333,16 +298,7 @@ class _Look:
         if self.cursor is not None and not paused:
             tolerance = self.job.policy.tolerance
             wakes.append(Wake(at=self.cursor, purpose=Purpose.CURSOR, tolerance=tolerance))
-        wakes += [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.hand.waiting if row.not_before]
-        if self.hand.queued or self.job.policy.on_crash is OnCrash.RERUN:
-            lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN
-            ends = [self.hand.lease_end(row) for _, row in self.hand.running] + [self.now + lease for _ in starts]
-            wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends if end]
-        if self.hand.queued and not self.hand.running and not starts:
-            ahead = HERMES_CLAIM_TTL if self.job.claimed_elsewhere(self.now) else SECOND
-            wakes.append(Wake(at=self.now + ahead, purpose=Purpose.LOOK))
-        if self.hand.ready and not starts:
-            wakes.append(Wake(at=self.now + SECOND, purpose=Purpose.LOOK))
+        wakes += self.hand.wakes(starts)
         if not wakes:
             return None
         first = min(wakes, key=lambda wake: wake.at)
@@ -368,7 +324,7 @@ class _Look:
             outcome=outcome,
             record=record,
             settle=tuple(self.hand.settle),
-            replaced=self.replaced(),
+            replaced=self.hand.replaced() if self.may_start else (),
             owed=tuple(self.owed),
             starts=starts,
             wake=wake,

@@ -9,9 +9,9 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.claim import instant_of, run_id_of
 from chronos_cli.core.clock import AHEAD, doubt_about, lease_end
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, Decision, Facts, FireRequest, Liveness, Outcome, Trigger, Wake
-from chronos_cli.core.in_hand import lease_of
 from chronos_cli.core.job import OURS, Job, OpenKind, parse_job, readable_open
 from chronos_cli.core.occurrence import decide
+from chronos_cli.core.open_runs import lease_of
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, concluded, over, row_of
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.frozen import field, frozen, replace

@@ -17,7 +17,7 @@ TARGETS = (
         "claim",
         "clock",
         "edits",
-        "in_hand",
+        "open_runs",
         "instant",
         "job",
         "occurrence",

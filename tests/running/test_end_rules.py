@@ -10,8 +10,8 @@ import pytest
 
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, Facts, Liveness, Outcome, Start
-from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.job import HomeDefaults, Open, OpenKind, parse_job
+from chronos_cli.core.open_runs import OpenRuns
 from chronos_cli.core.row import RunResult, RunState, begun, concluded, row_of
 from chronos_cli.errors import StandbyError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from chronos_cli.core import claim, clock, occurrence
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Outcome, Trigger
-from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.job import parse_job
 from chronos_cli.core.occurrence import _Look, decide
+from chronos_cli.core.open_runs import OpenRuns
 from chronos_cli.core.policy import Overlap
 from chronos_cli.core.row import begun, row_of
 from chronos_cli.operations import context, evaluate_all
@@ -244,7 +244,7 @@ RULES = {
     "views tell of a hold": ((listing, "obstacle", lambda *_, **__: None),),
     "views tell of torn rows": (rule(listing, "open_rows", "unreadable.append(error.line())", "pass"),),
     "views ask the lock": (rule(listing, "_running", " and ctx.processes.liveness(row) is not Liveness.DEAD", ""),),
-    "queued beside": (rule(_Look, "_turn", "not self.hand.running and ", ""),),
+    "queued beside": (rule(OpenRuns, "is_clear", "not self.running and ", ""),),
     "no row made anew": ((run_row._Marking, "_if_in_hand", lambda _, made: made),),
     "whose write it was": (rule(run_row, "is_ours", ' and row.starter == starter and theirs == owner["token"]', ""),),
     "the attempt": (rule(run_row, "_startable", " and row.attempt == claim.attempt", ""),),

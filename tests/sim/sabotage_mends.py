@@ -12,8 +12,8 @@ from chronos_cli.core import claim, clock, occurrence
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.clock import may_settle as _may_settle
 from chronos_cli.core.clock import put_right as _put_right
-from chronos_cli.core.in_hand import OpenRuns
 from chronos_cli.core.occurrence import _Look
+from chronos_cli.core.open_runs import OpenRuns
 from chronos_cli.operations import evaluate as look
 from chronos_cli.operations.arming import apply_plan, reconcile, slot_memory
 from chronos_cli.operations.arming import arm as arming

@@ -6,13 +6,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.clock import Lease
-from chronos_cli.core.decision import Liveness, Start
-from chronos_cli.core.job import OpenKind, Standing
-from chronos_cli.core.policy import OnCrash
-from chronos_cli.core.row import LONGEST_RETRY, Row, RunState, concluded, died, given_up, row_of, unstarted
+from chronos_cli.core.decision import Liveness, Purpose, Start, Wake
+from chronos_cli.core.instant import SECOND
+from chronos_cli.core.job import HERMES_CLAIM_TTL, OpenKind, Standing
+from chronos_cli.core.policy import OnCrash, Overlap
+from chronos_cli.core.row import (
+    LEASE_MARGIN,
+    LONGEST_RETRY,
+    Row,
+    RunState,
+    concluded,
+    died,
+    given_up,
+    row_of,
+    unstarted,
+)
 from chronos_cli.frozen import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from chronos_cli.core.claim import ClaimEffect
@@ -109,6 +121,40 @@ class OpenRuns:
         else:
             self._keep(entry, self.waiting, row)
 
+    def overlap(self) -> tuple[OpenKind, str | None]:
+        """Return what the job's overlap makes of an occurrence that is taken now, and why."""
+        if self.job.policy.overlap is Overlap.ALLOW:
+            return OpenKind.RUN, None
+        if self.job.policy.overlap is Overlap.REPLACE:
+            self.end_queued("a newer occurrence took its place")
+        scheduled = [row.run_id for entry, row in self.running if not entry.manual and row.attempt == 1]
+        scheduled += [entry.run for entry in self.queued]
+        if self.job.claimed_elsewhere(self.now):
+            scheduled.append("a run of hermes")
+        aside = [row.run_id for entry, row in self.running if entry.manual or row.attempt > 1]
+        aside += [start.entry.run for start in self.ready if start.entry.manual]
+        if not scheduled and not aside:
+            return OpenKind.RUN, None
+        if scheduled and self.job.policy.overlap is Overlap.SKIP:
+            return OpenKind.SKIPPED, f"{scheduled[0]} was still under way"
+        if self.queued and not self.is_clear():
+            return OpenKind.SKIPPED, f"{self.queued[0].run} was queued already"
+        return OpenKind.QUEUED, f"{(scheduled or aside)[0]} was still under way"
+
+    def is_clear(self) -> bool:
+        """Return whether nothing stands before the queued run."""
+        return not self.running and not self.ready and not self.job.claimed_elsewhere(self.now)
+
+    def replaced(self) -> tuple[Row, ...]:
+        """Return the runs that are to end for what waits behind them, where the job says `overlap: replace`.
+
+        Every look that may start something asks them again: nothing is lost with a look that died before it asked. What
+        cannot be asked from there is waited for, and so is a run that a person asked for.
+        """
+        if self.job.policy.overlap is not Overlap.REPLACE or not self.queued:
+            return ()
+        return tuple(row for entry, row in self.running if not entry.manual)
+
     def end_retries(self) -> None:
         """The next occurrence is claimed: what waits for a further attempt of an earlier one ends as it stands."""
         for entry, row in self.waiting:
@@ -168,9 +214,21 @@ class OpenRuns:
     def _lease(self, entry: Open, row: Row) -> Lease:
         return lease_of(row, entry, self.facts.leases.get(row.run_id))
 
-    def lease_end(self, row: Row) -> datetime | None:
-        """Return when the lease of a run ends."""
-        return self.facts.leases.get(row.run_id, row.lease_ends_at)
+    def wakes(self, starts: Sequence[Start]) -> list[Wake]:
+        """Return when to look at these runs: for a retry, at a lease's end, or soon. `starts`: what starts now."""
+        wakes = [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.waiting if row.not_before]
+        if self.queued or self.job.policy.on_crash is OnCrash.RERUN:
+            lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN
+            ends = [self.facts.leases.get(row.run_id, row.lease_ends_at) for _, row in self.running] + [
+                self.now + lease for _ in starts
+            ]
+            wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends if end]
+        if self.queued and not self.running and not starts:
+            ahead = HERMES_CLAIM_TTL if self.job.claimed_elsewhere(self.now) else SECOND
+            wakes.append(Wake(at=self.now + ahead, purpose=Purpose.LOOK))
+        if self.ready and not starts:
+            wakes.append(Wake(at=self.now + SECOND, purpose=Purpose.LOOK))
+        return wakes
 
     def _cause_of_death(self, row: Row) -> str:
         if self.facts.liveness.get(row.run_id) is Liveness.DEAD:
