@@ -21,7 +21,7 @@ from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.firing import after_answer, fire, run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
-from chronos_cli.operations.views import listing
+from chronos_cli.operations.views import listing, open_runs
 from chronos_cli.store.repository import Repository
 from tests.sim import sabotage_answers, sabotage_mends, sabotage_wire
 from tests.sim.config import LEAPING
@@ -242,8 +242,10 @@ RULES = {
     "views name a leap": ((listing, "doubt_about", lambda *_: None),),
     "views ask NAS": (rule(listing, "_will_fire", "arm.state is ArmedWake.ARMED", "True"),),
     "views tell of a hold": ((listing, "obstacle", lambda *_, **__: None),),
-    "views tell of torn rows": (rule(listing, "open_rows", "unreadable.append(error.line())", "pass"),),
-    "views ask the lock": (rule(listing, "_running", " and ctx.processes.liveness(row) is not Liveness.DEAD", ""),),
+    "views tell of torn rows": (rule(open_runs, "open_rows", "unreadable.append(error.line())", "pass"),),
+    "views ask the lock": (
+        rule(open_runs, "running_now", " and ctx.processes.liveness(row) is not Liveness.DEAD", ""),
+    ),
     "queued beside": (rule(OpenRuns, "is_clear", "not self.running and ", ""),),
     "no row made anew": ((run_row._Marking, "_if_in_hand", lambda _, made: made),),
     "whose write it was": (rule(run_row, "is_ours", ' and row.starter == starter and theirs == owner["token"]', ""),),

@@ -6,21 +6,26 @@ decides and starts is imported for jobs that have a run in hand only: a listing 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import FIRE_LEEWAY_S
 from chronos_cli.core.clock import AGREES_WITHIN, AHEAD, displaced, doubt_about
 from chronos_cli.core.instant import parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job
 from chronos_cli.core.record_action import action_kind, unhandled_fields
 from chronos_cli.core.schedule import normal_form
-from chronos_cli.durations import span
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import field, opaque
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.views.armed_wake import BAD, ArmedWake, ArmView, arm_view
-from chronos_cli.operations.views.prospect import Surroundings, failing_since, held_words, obstacle, unreachable
+from chronos_cli.operations.views.prospect import (
+    Surroundings,
+    clock_words,
+    failing_since,
+    held_words,
+    obstacle,
+    overdue,
+    unreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
     from chronos_cli.core.clock import TimeDoubt
     from chronos_cli.core.decision import Wake
     from chronos_cli.core.job import Job
-    from chronos_cli.core.row import Row
     from chronos_cli.nas_client.interface import Arm, ArmList
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
@@ -39,12 +43,6 @@ if TYPE_CHECKING:
 
 _MOST_SAID: Final = 300
 """The longest text about the fault of a record, which may quote it."""
-
-OVERDUE_AFTER: Final = timedelta(seconds=5)
-"""The time after which an occurrence is called overdue, where NAS calls."""
-
-TICK_INTERVAL: Final = timedelta(seconds=60)
-"""Time between ticks, as they are installed: where only they look, an occurrence may be due for so long."""
 
 
 @opaque
@@ -201,7 +199,7 @@ def listing(
         hold=hold,
         refused=refused[1] if refused is not None and (called is None or refused[0] > called) else None,
         unreachable=unreachable(held.arms) if held is not None else None,
-        clock="" if held is None else _clock_words(held.server_time, now),
+        clock="" if held is None else clock_words(held.server_time, now),
     )
     views = [
         _view(ctx, one, documents.get(one.id or ""), by_id, around, arming=arming, prompt_runner=prompt_runner)
@@ -223,14 +221,6 @@ def listing(
         unreachable=around.unreachable,
         not_reached_since=None if held is None else failing_since(held.arms, now),
     )
-
-
-def _clock_words(witness: datetime | None, now: datetime) -> str:
-    """Return how far this clock is off NAS's, where that is more than what the token of a call may be off."""
-    ahead = 0.0 if witness is None else (now - witness).total_seconds()
-    if abs(ahead) <= FIRE_LEEWAY_S:
-        return ""
-    return f"clock is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} NAS's"
 
 
 def _by_id(arms: Iterable[Arm], documents: Mapping[str, ArmDocument | None]) -> dict[str, Arm]:
@@ -267,7 +257,9 @@ def _view(
     job, problem = _read(ctx, record)
     job_id = record.id or record.number
     if job is None:
-        mend = mend_of(record)
+        from chronos_cli.operations.evaluate import mend_of_entry
+
+        mend = mend_of_entry(record)
         problem = f"{problem}; {mend}"
         value = record.value if isinstance(record.value, dict) else {}
         arm = arm_view(None, document, held, job_id, now) if arming else ArmView(state=ArmedWake.NONE)
@@ -277,7 +269,7 @@ def _view(
     doubt = doubt_about(job, now, paused=True)
     cursor = _cursor(job, now, doubt) if live else None
     wish = cursor
-    rows, unreadable = open_rows(ctx, job) if job.open else ([], [])
+    unreadable, running, overrun = _open_runs(ctx, job, now) if job.open else ([], (), None)
 
     def needed() -> Wake | None:
         from chronos_cli.operations.evaluate import wake_of
@@ -289,7 +281,6 @@ def _view(
         wish = wake.at if wake is not None else None
     url = ctx.wire.callback_url if ctx.wire is not None else None
     arm = arm_view(wish, document, held, job.id, now, url, needed) if arming else ArmView(state=ArmedWake.NONE)
-    running, overrun = _running(ctx, job, rows, now) if rows else ((), None)
     if document is not None and document.unreadable:
         unreadable.append(str((document.error or {}).get("message")))
     kind = action_kind(job.record)
@@ -310,7 +301,7 @@ def _view(
         next_at=cursor,
         last=_last(job),
         failures=job.failures,
-        overdue_s=_overdue(cursor, around, arming=arming, tolerance=job.policy.tolerance),
+        overdue_s=overdue(cursor, around, arming=arming, tolerance=job.policy.tolerance),
         overrun_s=overrun,
         running=running,
         paused_reason=job.record.get("paused_reason") if job.standing is Standing.PAUSED else None,
@@ -324,6 +315,14 @@ def _view(
     )
 
 
+def _open_runs(ctx: Context, job: Job, now: datetime) -> tuple[list[str], tuple[str, ...], float | None]:
+    """Return what is wrong with rows that cannot be read, and of the others what `running_now` says."""
+    from chronos_cli.operations.views.open_runs import open_rows, running_now
+
+    rows, unreadable = open_rows(ctx, job)
+    return unreadable, *running_now(ctx, job, rows, now)
+
+
 def _labels(job: Job) -> Mapping[str, str] | None:
     stored = job.record.get(OURS)
     if not isinstance(stored, dict) or "labels" not in stored:
@@ -331,17 +330,6 @@ def _labels(job: Job) -> Mapping[str, str] | None:
     from chronos_cli.core.labels import labels_of  # few jobs have some
 
     return labels_of(job.record)
-
-
-def _overdue(cursor: datetime | None, around: Surroundings, *, arming: bool, tolerance: int) -> float | None:
-    """Return for how many seconds an occurrence should have begun, None where it need not: yet, or under a hold.
-
-    It may begin `tolerance` seconds later where NAS calls.
-    """
-    if cursor is None or around.hold is not None:
-        return None
-    late = around.now - cursor - timedelta(seconds=tolerance if arming else 0)
-    return late.total_seconds() if late > OVERDUE_AFTER + (timedelta() if arming else TICK_INTERVAL) else None
 
 
 def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
@@ -352,13 +340,6 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
         return parse_job(record.value, ctx.home), None
     except ChronosError as error:
         return None, error.message[:_MOST_SAID]
-
-
-def mend_of(record: Record) -> str:
-    """Return what gets a record out of the way that cannot be used."""
-    from chronos_cli.operations.evaluate import mend_of_entry
-
-    return mend_of_entry(record)
 
 
 def _cursor(job: Job, now: datetime, doubt: TimeDoubt | None) -> datetime | None:
@@ -400,39 +381,6 @@ def _last(job: Job) -> LastRun | None:
     reason = job.record.get("last_error") if status not in ("ok", None) else None
     known = {"ok": "ok", None: "unknown"}.get(status, "error")
     return LastRun(at=at, status=known, reason=str(reason) if reason else None)
-
-
-def _running(ctx: Context, job: Job, rows: Iterable[Row], now: datetime) -> tuple[tuple[str, ...], float | None]:
-    """The runs that go, and by how much the longest has outrun its timeout."""
-    from chronos_cli.core.decision import Liveness
-    from chronos_cli.core.row import RunState
-
-    running, overrun = [], None
-    for row in rows:
-        if row.state is RunState.RUNNING and ctx.processes.liveness(row) is not Liveness.DEAD:
-            running.append(row.run_id)
-            if row.started_at is not None:
-                gone = ctx.processes.elapsed(row.owner or {})
-                over = (now - row.started_at).total_seconds() if gone is None else gone
-                over -= job.policy.timeout
-                overrun = max(over, overrun or 0.0) if over > 0 else overrun
-    return tuple(running), overrun
-
-
-def open_rows(ctx: Context, job: Job) -> tuple[list[Row], list[str]]:
-    """The rows of what is in hand, and what is wrong with those that cannot be read."""
-    from chronos_cli.operations.evaluate import as_known
-
-    rows, unreadable = [], []
-    for entry in job.open:
-        try:
-            stored = ctx.repository.row(job.id, entry.run)
-        except DocumentError as error:
-            unreadable.append(error.line())
-            continue
-        if stored is not None:
-            rows.append(as_known(ctx, stored.value))
-    return rows, unreadable
 
 
 def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:

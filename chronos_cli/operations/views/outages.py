@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.row import RunState
+from chronos_cli.operations.views.prospect import OVERDUE_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from chronos_cli.operations.views.timeline import Bar, Lane
 
-OVERDUE_AFTER: Final = timedelta(seconds=5)
-"""The time after which an occurrence that has not begun is overdue."""
 
 _OUTAGE: Final = timedelta(minutes=1)
 """The shortest time without a start, where there were to be some, that counts as an outage."""

@@ -6,8 +6,10 @@ holds the jobs back, this machine is the active one, and the last call did not f
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.contract import FIRE_LEEWAY_S
 from chronos_cli.durations import span
 from chronos_cli.frozen import opaque
 from chronos_cli.operations.views.armed_wake import ArmedWake
@@ -27,6 +29,14 @@ _REFUSED: Final = "answered 401"
 """Beginning of what NAS says of a call whose token was refused; why, is known here."""
 
 
+OVERDUE_AFTER: Final = timedelta(seconds=5)
+"""The time after which an occurrence is called overdue, where NAS calls."""
+
+
+TICK_INTERVAL: Final = timedelta(seconds=60)
+"""Time between ticks, as they are installed: where only they look, an occurrence may be due for so long."""
+
+
 @opaque
 class Surroundings:
     """Facts that hold for every job of a home. `refused`: why the last call was refused, None where it was accepted.
@@ -42,6 +52,14 @@ class Surroundings:
     refused: str | None = None
     unreachable: str | None = None
     clock: str = ""
+
+
+def clock_words(witness: datetime | None, now: datetime) -> str:
+    """Return how far this clock is off NAS's, where that is more than what the token of a call may be off."""
+    ahead = 0.0 if witness is None else (now - witness).total_seconds()
+    if abs(ahead) <= FIRE_LEEWAY_S:
+        return ""
+    return f"clock is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} NAS's"
 
 
 def unreachable(arms: tuple[Arm, ...]) -> str | None:
@@ -95,3 +113,14 @@ def held_words(hold: Hold, now: datetime, zone: tzinfo) -> str:
         since = f" since {at.strftime(form)}"
     by = f" by {hold.by}" if hold.by else ""
     return f"held{since}{by}: {hold.words(zone)}"
+
+
+def overdue(cursor: datetime | None, around: Surroundings, *, arming: bool, tolerance: int) -> float | None:
+    """Return for how many seconds an occurrence should have begun, None where it need not: yet, or under a hold.
+
+    It may begin `tolerance` seconds later where NAS calls.
+    """
+    if cursor is None or around.hold is not None:
+        return None
+    late = around.now - cursor - timedelta(seconds=tolerance if arming else 0)
+    return late.total_seconds() if late > OVERDUE_AFTER + (timedelta() if arming else TICK_INTERVAL) else None

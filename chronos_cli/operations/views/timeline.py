@@ -12,8 +12,8 @@ from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState, Timing
 from chronos_cli.errors import DocumentError
 from chronos_cli.operations.evaluate import read_record
-from chronos_cli.operations.views.outages import OVERDUE_AFTER, Outage, outages
-from chronos_cli.operations.views.prospect import held_words
+from chronos_cli.operations.views.outages import Outage, outages
+from chronos_cli.operations.views.prospect import OVERDUE_AFTER, held_words
 from chronos_cli.operations.views.window import FURTHEST, window
 
 if TYPE_CHECKING:
