@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.signals import Interrupts
     from chronos_cli.store.interface import DocumentStore
-    from chronos_cli.store.jobsfile import Record
+    from chronos_cli.store.job_entries import Record
 
 
 @frozen

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.holds import Hold
-    from chronos_cli.store.jobsfile import JobsFile, Record
+    from chronos_cli.store.job_entries import Record
+    from chronos_cli.store.jobsfile import JobsFile
+
 
 
 TORN: Final = "its row could not be read"

@@ -14,9 +14,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from chronos_cli.collector import collector_paused
 from chronos_cli.contract import is_job_id
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError
-from chronos_cli.frozen import frozen, replace
+from chronos_cli.frozen import replace
 from chronos_cli.store.interface import JOBS_KEY
-from chronos_cli.store.jsonarray import ArrayItems, scan_array
+from chronos_cli.store.job_entries import (
+    JOBS,
+    UPDATED,
+    Record,
+    decoded,
+    entries_of,
+    find_jobs,
+    is_usable,
+    read_records,
+    with_id,
+)
+from chronos_cli.store.jsonarray import ArrayItems
 from chronos_cli.store.jsontext import (
     Container,
     Edit,
@@ -29,38 +40,15 @@ from chronos_cli.store.jsontext import (
     indent_inside,
     rewritten,
     same,
-    scan_any,
-    scan_object,
     scan_value,
-    skip_space,
 )
-from chronos_cli.store.stamp import refreshed
-from chronos_cli.strict_json import MAX_DEPTH, is_deep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-_BOM: Final = "\ufeff"
-_UPDATED: Final = "updated_at"
-_JOBS: Final = "jobs"
+    from collections.abc import Mapping
 
 
-@frozen
-class Record:
-    """One entry of the file. `problem`: why it cannot be used, or None; `index`: its place among the records.
-
-    `id` is None where there is none to speak of.
-    """
-
-    id: str | None
-    value: Any
-    problem: str | None
-    index: int
-
-    @property
-    def number(self) -> str:
-        """Return how a record is named that cannot be by its id."""
-        return f"record {self.index + 1}"
+_MILLISECONDS_FROM: Final = 1e11
+"""An epoch number this large counts milliseconds."""
 
 
 class JobsFile:
@@ -75,7 +63,7 @@ class JobsFile:
         self._top = top
         self._jobs = jobs
         self._holder = holder
-        self._items, self._values, self._keys, self._places = _entries(jobs)
+        self._items, self._values, self._keys, self._places = entries_of(jobs)
         self._put: dict[int, dict[str, Any]] = {}
         self._removed: set[int] = set()
         self._added: dict[str, dict[str, Any]] = {}
@@ -106,10 +94,12 @@ class JobsFile:
         is written to the file as far as it differs from both. `known`: what was read before, whose records are taken
         over where they stand unchanged.
         """
-        text = _decode(data, where)
+        text = decoded(data, where)
+        before = known._items if known is not None and isinstance(known._items, ArrayItems) else None  # noqa: SLF001
         try:
             with collector_paused():
-                return cls._read(text, where, known).beside(beside or {})
+                top, jobs, holder = find_jobs(text, where, before)
+                return cls(text, top=top, jobs=jobs, holder=holder).beside(beside or {})
         except ValueError as error:
             raise StoreError(f"{where} cannot be parsed: {error}") from error
 
@@ -117,37 +107,6 @@ class JobsFile:
         """Return these jobs, with the fields of each that another program keeps elsewhere."""
         self._beside = fields
         return self
-
-    @classmethod
-    def _read(cls, text: str, where: str, known: JobsFile | None) -> Self:
-        before = known._items if known is not None and isinstance(known._items, ArrayItems) else None  # noqa: SLF001
-        start = skip_space(text, 1 if text.startswith(_BOM) else 0)
-        found: list[Container] = []
-
-        def inside(key: str, text: str, at: int) -> tuple[Any, int]:
-            bracket = text[at : at + 1]
-            if key != _JOBS or bracket not in {"[", "{"}:
-                return scan_any(text, at)
-            found.append(
-                scan_array(text, at, known=before) if bracket == "[" else scan_object(text, at, inside=_any_member)
-            )
-            return found[-1], found[-1].end
-
-        holder: Member | None
-        jobs: Container | None
-        if text[start : start + 1] == "[":
-            top = scan_array(text, start, known=before)
-            holder, jobs = None, top
-        elif text[start : start + 1] == "{":
-            top = scan_object(text, start, inside=inside)
-            holder = top.last(_JOBS)
-            jobs = _jobs_of(top, holder, where)
-        else:
-            value, end = scan_value(text, start)
-            _nothing_after(text, end)
-            raise StoreError(f"{where} holds {_kind(value)} where an object with `jobs` belongs")
-        _nothing_after(text, top.end)
-        return cls(text, top=top, jobs=jobs, holder=holder)
 
     @property
     def records(self) -> list[Record]:
@@ -179,13 +138,13 @@ class JobsFile:
         self._put, self._removed, self._added = mark
 
     def get(self, job_id: str) -> dict[str, Any] | None:
-        """A copy of a usable record's value, or None."""
-        if job_id in self._added:
-            return _copy(self._added[job_id])
-        index = self._find(job_id)
-        if index is None:
-            return None
-        return _copy(self._put[index]) if index in self._put else self._stored(index)
+        """Return a copy of a usable record's value, or None."""
+        changed = self._added.get(job_id)
+        index = self._find(job_id) if changed is None else None
+        if index is not None:
+            changed = self._put.get(index)
+            return self._stored(index) if changed is None else dict(_copy(changed))
+        return None if changed is None else dict(_copy(changed))
 
     def put(self, job_id: str, value: dict[str, Any]) -> None:
         """Replace a record in place. Raises NotFoundError.
@@ -236,7 +195,7 @@ class JobsFile:
         """The file's new bytes; `now` (aware) is what `updated_at` becomes, in the form it has."""
         now = now or datetime.now(UTC)
         if self._top is None:
-            fresh = {_JOBS: list(self._added.values()), _UPDATED: now.isoformat()}
+            fresh = {JOBS: list(self._added.values()), UPDATED: now.isoformat()}
             return json.dumps(fresh, indent=2).encode()
         if not self.changed:
             return self._text.encode()
@@ -257,7 +216,7 @@ class JobsFile:
         fresh = style.write(list(self._added.values()), style.step)
         if self._holder is not None:
             return [(self._holder.value_start, self._holder.end, fresh)]
-        return edit_items(text, top, [], [f'"{_JOBS}"{colon_inside(text, top, style)}{fresh}'], style)
+        return edit_items(text, top, [], [f'"{JOBS}"{colon_inside(text, top, style)}{fresh}'], style)
 
     def _new_entries(self, jobs: Container, style: Style) -> list[str]:
         text = self._text
@@ -275,10 +234,10 @@ class JobsFile:
 
     def _stamp(self, top: Container, style: Style, now: datetime) -> list[Edit]:
         """The edit that refreshes `updated_at` where there is one."""
-        member = None if isinstance(top.items, ArrayItems) else top.last(_UPDATED)
+        member = None if isinstance(top.items, ArrayItems) else top.last(UPDATED)
         if member is None:
             return []
-        return [(member.value_start, member.end, style.write(refreshed(member.value, now), ""))]
+        return [(member.value_start, member.end, style.write(_refreshed(member.value, now), ""))]
 
     def _stored(self, index: int) -> dict[str, Any]:
         """A fresh value of a usable record, from the text: nobody can have changed that."""
@@ -286,11 +245,11 @@ class JobsFile:
 
     def _in_the_file(self, index: int) -> dict[str, Any]:
         value, _ = scan_value(self._text, self._items[index].value_start)
-        return _with_id(self._key(index), value)  # type: ignore[no-any-return]
+        return with_id(self._key(index), value)  # type: ignore[no-any-return]
 
     def _with_beside(self, value: dict[str, Any]) -> dict[str, Any]:
         row = self._beside.get(str(value.get("id")))
-        return value if row is None else {**value, **{key: _copied(row[key]) for key in row.keys() - value.keys()}}
+        return value if row is None else {**value, **{key: _copy(row[key]) for key in row.keys() - value.keys()}}
 
     def _for_the_file(self, index: int, value: dict[str, Any]) -> dict[str, Any]:
         """Return what the file is to hold of a record, so that with what lies beside it the whole is `value`."""
@@ -308,7 +267,7 @@ class JobsFile:
         """
         for index in self._alike(job_id):
             name, value = self._id(index), self._values[index]
-            if is_job_id(name) and _is_usable(value) and self._key(index) in {None, name}:
+            if is_job_id(name) and is_usable(value) and self._key(index) in {None, name}:
                 return index if name == job_id else None
         return None
 
@@ -342,120 +301,8 @@ class JobsFile:
 
     def _original(self) -> list[Record]:
         if self._parsed is None:
-            self._parsed = [self._whole(record) for record in _records(self._values, self._keys)]
+            self._parsed = [self._whole(record) for record in read_records(self._values, self._keys)]
         return self._parsed
-
-
-def _copied(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _any_member(_: str, text: str, at: int) -> tuple[Any, int]:
-    return scan_any(text, at)
-
-
-def _records(values: list[Any], keys: list[str] | None) -> Iterator[Record]:
-    """The entries, each with what makes it unusable. Of two with one id, the first is the job."""
-    seen: dict[str, Record] = {}
-    for index, stored in enumerate(values):
-        key = keys[index] if keys else None
-        beyond = stored if isinstance(stored, UnreadableValue) else None
-        value = _with_id(key, dict(beyond.known) if beyond else stored)
-        if not isinstance(value, dict):
-            yield Record(id=key, value=value, problem=f"it is {_kind(value)}, not an object", index=index)
-            continue
-        job_id = value.get("id")
-        problem = beyond.why if beyond else None
-        if problem is None and is_deep(value):
-            problem, value = f"it is nested deeper than {MAX_DEPTH} levels", _shallow(value)
-        if not isinstance(job_id, str):
-            problem = "it has no id" if job_id is None else f"its id is {_kind(job_id)}, not a text"
-            job_id = key
-        elif not is_job_id(job_id):
-            problem = f"its id '{job_id[:40]}' is not one: letters, digits, dot, dash and underscore, at most 128"
-        elif key is not None and key != job_id:
-            problem = f"its id '{job_id}' is not the key '{key}' it stands under"
-        elif (twin := seen.get(job_id.lower())) is not None:
-            how = "the id" if twin.id == job_id else f"but for case the id ({twin.id})"
-            problem = f"it has {how} of record {twin.index + 1}"
-        record = Record(id=job_id, value=value, problem=problem, index=index)
-        if problem is None:
-            seen[str(job_id).lower()] = record
-        yield record
-
-
-def _is_usable(value: Any) -> bool:
-    return isinstance(value, dict) and not is_deep(value)
-
-
-def _shallow(value: dict[str, Any]) -> dict[str, Any]:
-    """The members of a record that are no lists or objects: what can be said of one that is nested too deep."""
-    return {key: item for key, item in value.items() if not isinstance(item, dict | list)}
-
-
-def _entries(jobs: Container | None) -> tuple[Sequence[Member], list[Any], list[str] | None, Sequence[int]]:
-    """Return the records of a container: the items, their values, in an object their keys, and their places in it."""
-    if jobs is None:
-        return [], [], None, []
-    if isinstance(jobs.items, ArrayItems):
-        return jobs.items, jobs.items.values, None, range(len(jobs.items))
-    places = [place for place, item in enumerate(jobs.items) if _is_entry(item)]
-    items = [jobs.items[place] for place in places]
-    return items, [item.value for item in items], [item.key or "" for item in items], places
-
-
-def _jobs_of(top: Container, holder: Member | None, where: str) -> Container | None:
-    """Return where the records stand in an object; None where they are to be made.
-
-    Raises StoreError for an object that may mean anything.
-    """
-    if holder is not None:
-        if isinstance(holder.value, Container):
-            return holder.value
-        if holder.value is None:
-            return None
-        raise StoreError(f"{where} has {_kind(holder.value)} as its `jobs`, not a list")
-    entries = [item for item in top.items if _is_entry(item)]
-    if not entries:
-        return None
-    if all(isinstance(item.value, dict) and _is_job(item) for item in entries):
-        return top
-    names = ", ".join(f"'{(item.key or '')[:20]}'" for item in entries[:5])
-    raise StoreError(f"{where} has no `jobs`, and its keys are not jobs either ({names})")
-
-
-def _is_entry(item: Member) -> bool:
-    """Return whether a member of an id-keyed object may be a job."""
-    return item.key not in {_UPDATED, "version"}
-
-
-def _is_job(item: Member) -> bool:
-    return "schedule" in item.value or item.value.get("id") == item.key
-
-
-def _with_id(key: str | None, value: Any) -> Any:
-    """A record of an id-keyed object bears its key as its id, as the others do."""
-    if key is not None and isinstance(value, dict) and value.get("id") is None:
-        return {**value, "id": key}
-    return value
-
-
-def _decode(data: bytes, where: str) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise StoreError(f"{where} is UTF-16 text, not UTF-8", hint="nothing was changed; save it as UTF-8")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{where} is not UTF-8 text (byte {error.start})") from error
-    if not text.strip(_BOM + " \t\r\n\0"):
-        raise StoreError(f"{where} is empty, which no complete write leaves behind")
-    return text
-
-
-def _nothing_after(text: str, end: int) -> None:
-    at = skip_space(text, end)
-    if at != len(text):
-        raise json.JSONDecodeError("Extra data", text, at)
 
 
 def _check_id(value: dict[str, Any], job_id: str) -> None:
@@ -463,10 +310,23 @@ def _check_id(value: dict[str, Any], job_id: str) -> None:
         raise ValueError(f"the record of {job_id!r} must keep its id, not {value.get('id')!r}")
 
 
-def _copy(value: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(value))  # type: ignore[no-any-return]
+def _copy(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
+def _refreshed(old: Any, now: datetime) -> Any:
+    """`now` in the form that the old stamp has: its offset, its fraction, or a number."""
+    if isinstance(old, bool) or old is None:
+        return old
+    if isinstance(old, int | float):
+        scale = 1000 if abs(old) >= _MILLISECONDS_FROM else 1
+        stamp = now.timestamp() * scale
+        return int(stamp) if isinstance(old, int) else stamp
+    try:
+        before = datetime.fromisoformat(old)
+    except (TypeError, ValueError):  # Whatever it was, a time that every reader understands is better.
+        return now.isoformat()
+    if before.tzinfo is not None:
+        now = now.astimezone(before.tzinfo)
+    text = now.isoformat(timespec="microseconds" if "." in old else "seconds")
+    return text.replace("+00:00", "Z") if old.endswith("Z") else text

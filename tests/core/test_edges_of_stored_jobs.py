@@ -14,7 +14,6 @@ from chronos_cli.core.job import (
     HERMES_CLAIM_TTL,
     HERMES_RUN_CLAIM_TTL,
     MAX_COUNT,
-    MAX_SECONDS,
     MAX_ZONE,
     HomeDefaults,
     Standing,
@@ -27,6 +26,7 @@ from chronos_cli.core.job import (
 from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule import Cron, Once, both_days
 from chronos_cli.core.schedule_text import parse_schedule
+from chronos_cli.durations import MAX_SECONDS
 from chronos_cli.errors import ChronosError, UsageError
 from tests.core.making import HOME, T, at, entry, job, record
 

@@ -87,7 +87,7 @@ def in_days(days):
 TRIED_BELOW = [
     ("errors.py", "try again, or raise CHRONOS_LOCK_TIMEOUT (seconds"),
     ("errors.py", "nothing was changed; put the file right"),
-    ("store/jobsfile.py", "nothing was changed; save it as UTF-8"),
+    ("store/job_entries.py", "nothing was changed; save it as UTF-8"),
     ("operations/doctor/jobs.py", "chronos reconcile"),
     ("operations/doctor/jobs.py", "chronos cancel --orphans"),
     ("errors.py", "set CHRONOS_NAS_TOKEN or cron.chronos.token_file to a valid token"),

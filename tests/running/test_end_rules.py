@@ -135,7 +135,7 @@ def torn(kind, *, lock=None, seen=True, result=None, now=T):
     processes = SimpleNamespace(
         found=lambda *_: lock, result=lambda _: result, results_are_seen=seen, elapsed=lambda _: None
     )
-    ctx = SimpleNamespace(processes=processes, trust=evaluate.Trust.CONFIRMED)
+    ctx = SimpleNamespace(processes=processes, trust=Trust.CONFIRMED)
     row, alive = evaluate.rebuilt_row(ctx, JOB, replace(ENTRY, kind=kind), SimpleNamespace(why="torn"), now)
     return row.state, alive
 
@@ -276,7 +276,7 @@ def test_a_lease_is_counted_where_a_steady_clock_tells_how_long_it_has_gone(elap
             result=lambda _: None,
             end_leftovers=lambda _: None,
         ),
-        trust=evaluate.Trust.CONFIRMED,
+        trust=Trust.CONFIRMED,
     )
     job = replace(JOB, open=(ENTRY,))
     facts = evaluate.gather_rows(ctx, job, later, hold=None, arm=None, ending=False).facts

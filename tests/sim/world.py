@@ -23,7 +23,6 @@ from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile as reconciling
 from chronos_cli.operations.arming.slot_memory import MEMORY_KEY, SlotMemory
 from chronos_cli.operations.context import Context, NasTarget, Retention
-from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import launchers, probe, run_end
 from chronos_cli.operations.firing import tick as ticking
 from chronos_cli.operations.firing.launchers import InlineLauncher
@@ -363,7 +362,7 @@ class World:
 
     def see_all(self, ctx, job, looked) -> None:
         """Start what a look decided, wait for it, and arm: what `run` and `tick` do."""
-        begun: list[firing.Running] = []
+        begun: list[launchers.Running] = []
         try:
             begun.extend(launchers.launch_each(ctx, looked, InlineLauncher()))
         finally:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.context import Context
     from chronos_cli.store.arms import ArmDocument
     from chronos_cli.store.holds import Hold
-    from chronos_cli.store.jobsfile import Record
+    from chronos_cli.store.job_entries import Record
     from chronos_cli.store.repository import Arms
 
 _MOST_SAID: Final = 300
