@@ -79,13 +79,13 @@ def is_job_id(value: object) -> bool:
 
 
 def home_named_by(callback_url: str) -> str | None:
-    """The NAME of a callback URL that ends in `/p/NAME`: which of the homes behind one address is meant."""
+    """Return the NAME of a callback URL that ends in `/p/NAME`: which of the homes behind one address is meant."""
     before, _, name = callback_url.rstrip("/").rpartition("/")
     return name if before.endswith("/p") and is_job_id(name) else None
 
 
 def callback_proof(nonce: str, audience: str) -> str:
-    """The answer to a challenge: what only one that knows the nonce, and takes this audience for its own, would say.
+    """Return the answer to a challenge. It takes the nonce, and an agent whose own audience this is.
 
     Hexadecimal SHA-256 of `callback-proof:NONCE:AUDIENCE`.
     """
@@ -95,7 +95,7 @@ def callback_proof(nonce: str, audience: str) -> str:
 
 
 def parse_fire_at(text: object) -> datetime:
-    """The instant a wire `fire_at` names, cut to its whole UTC second.
+    """Return the instant a wire `fire_at` names, cut to its whole UTC second.
 
     Raises ValueError unless it is ISO 8601 with an offset.
     """
@@ -111,7 +111,7 @@ def parse_fire_at(text: object) -> datetime:
 
 
 def format_fire_at(moment: datetime) -> str:
-    """The one text form we send: whole seconds, UTC, `2026-11-20T15:34:15+00:00`.
+    """Return the one text form we send: whole seconds, UTC, `2026-11-20T15:34:15+00:00`.
 
     Raises ValueError for a naive datetime.
     """
@@ -121,5 +121,5 @@ def format_fire_at(moment: datetime) -> str:
 
 
 def dedup_key(job_id: str, fire_at: datetime) -> str:
-    """The key under which NAS holds the arm of one occurrence."""
+    """Return the key under which NAS holds the arm of one occurrence."""
     return f"{job_id}:{format_fire_at(fire_at)}"

@@ -56,7 +56,7 @@ def parse_seconds(text: str, *, bare: bool = True) -> float:
 
 
 def format_duration(seconds: int) -> str:
-    """The normal form: the largest unit that divides it (`90s`, `30m`, `2h`, `1d`)."""
+    """Return the normal form: the largest unit that divides it (`90s`, `30m`, `2h`, `1d`)."""
     for unit in ("d", "h", "m"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds // _UNITS[unit]}{unit}"
@@ -64,7 +64,7 @@ def format_duration(seconds: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest sensible unit, for people: `45 s`, `3 h`, `12 d`."""
+    """Return a length of time in its largest sensible unit, for people: `45 s`, `3 h`, `12 d`."""
     whole = abs(round(seconds))
     unit, name = next((unit, name) for least, unit, name in _STEPS if whole >= least)
     return f"{whole // unit} {name}"

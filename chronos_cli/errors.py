@@ -48,12 +48,12 @@ class ChronosError(Exception):
         super().__init__(self.message)
 
     def line(self) -> str:
-        """The error as its one line for people."""
+        """Return the error as its one line for people."""
         message = one_line(self.message, LONGEST_MESSAGE).strip()
         return f"{message}: {one_line(self.hint, LONGEST_MESSAGE)}" if self.hint else message
 
     def as_json(self) -> dict[str, object]:
-        """The `error` member of every failure document."""
+        """Return the `error` member of every failure document."""
         return {"code": self.code, "message": self.message, "hint": self.hint, "retryable": self.retryable}
 
 

@@ -61,7 +61,7 @@ def below(folder: str) -> Iterator[str]:
 
 
 def _trusted(environ: Mapping[str, str]) -> set[int]:
-    """The users whose files may be run: us, root, and, as git does, who became root by sudo."""
+    """Return the users whose files may be run: us, root, and, as git does, who became root by sudo."""
     found = {_ROOT, os.geteuid()}
     sudo = environ.get("SUDO_UID", "")
     if os.geteuid() == _ROOT and sudo.isascii() and sudo.isdecimal():
@@ -134,7 +134,10 @@ def _owners(path: str) -> Iterator[int]:
 
 
 def _base(environ: Mapping[str, str]) -> str | None:
-    """The folder of this user's own settings. A HOME of somebody else, as `su` leaves it, does not speak for us."""
+    """Return the folder of this user's own settings.
+
+    A HOME of somebody else, as `su` leaves it, does not speak for us.
+    """
     named = environ.get("HOME", "")
     owners = set(_owners(named)) if named.startswith("/") else set()
     if owners and owners <= {_ROOT, os.geteuid()}:
@@ -157,7 +160,7 @@ def _is_safe(home: str, base: str | None, environ: Mapping[str, str]) -> bool:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of the file of safe homes; none of one that somebody else may have written."""
+    """Return the lines of the file of safe homes; none of one that somebody else may have written."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slower
             facts = os.fstat(file.fileno())

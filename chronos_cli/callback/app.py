@@ -214,7 +214,10 @@ class Callback:
 
 
 def fault(error: Exception, environ: Mapping[str, str], log: BoundedLog) -> HttpAnswer:
-    """The answer to what should not have happened. Its text is logged only with CHRONOS_DEBUG: it may hold a secret."""
+    """Return the answer to what should not have happened.
+
+    Its text is logged only with CHRONOS_DEBUG: it may hold a secret.
+    """
     said = log.write("fault", f"a fault: {type(error).__name__}; CHRONOS_DEBUG=1 shows where")
     if said and environ.get("CHRONOS_DEBUG", "").lower() in ("1", "true", "yes", "on"):
         from traceback import format_exception

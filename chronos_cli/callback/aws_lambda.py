@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def without_stage(event: dict[str, Any]) -> dict[str, Any]:
-    """The event with the path that the caller meant: API Gateway v2 puts a stage's name in front of it."""
+    """Return the event with the path that the caller meant: API Gateway v2 puts a stage's name in front of it."""
     around = event.get("requestContext")
     stage = around.get("stage", "$default") if isinstance(around, dict) else "$default"
     path = event.get("rawPath", "")
@@ -34,7 +34,7 @@ def without_stage(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _timed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The application, told how long this invocation may still take."""
+    """Yield the application, told how long this invocation may still take."""
     left = getattr(environ.get("apig_wsgi.context"), "get_remaining_time_in_millis", None)
     if left is not None:
         environ[TIME_LEFT] = left() / 1000

@@ -54,7 +54,7 @@ class Homes:
         self.main = self._open(config, environ, secrets)
 
     def named(self, profile: str) -> ServedHome | None:
-        """The home of a profile, None where none has this name. Raises ConfigError."""
+        """Return the home of a profile, None where none has this name. Raises ConfigError."""
         path = served_profiles(self._config).get(profile)
         if path is None:
             return None
@@ -64,14 +64,14 @@ class Homes:
             return self._opened[profile]
 
     def meant(self, name: str | None) -> str | None:
-        """The home that a token on the plain path is bound to, None where all of them may be meant.
+        """Return the home that a token on the plain path is bound to, None where all of them may be meant.
 
         A name that is not served here was meant for a proxy in front, which sorts by path and takes it away.
         """
         return name if name in served_profiles(self._config) else None
 
     def with_job(self, job_id: str, fire_at: datetime | None = None) -> ServedHome:
-        """The home that has this job; the launching one where none has it.
+        """Return the home that has this job; the launching one where none has it.
 
         Of several that have one of that id, it is the one whose job has `fire_at` as its next or last time, else the
         first in which it is due, or live. A profile that cannot be read is in nobody's way. Raises what reading the

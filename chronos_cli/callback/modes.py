@@ -44,7 +44,7 @@ class ModeChoice:
 
 
 def choose(configured: str, environ: Mapping[str, str]) -> ModeChoice:
-    """The mode that is configured, or, for `auto`, the one that the platform calls for."""
+    """Return the mode that is configured, or, for `auto`, the one that the platform calls for."""
     platform = next((name for variable, name in FREEZING if environ.get(variable)), None)
     if configured != "auto":
         return ModeChoice(mode=Mode(configured), because="callback.mode says so", freezes=platform is not None)

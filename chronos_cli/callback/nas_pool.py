@@ -23,7 +23,10 @@ class NasPool:
         self._clients: dict[float, Nas] = {}
 
     def connect(self, budget_s: float) -> AbstractContextManager[Nas]:
-        """The client for this budget; leaving what is returned leaves its connections open. Raises ConfigError."""
+        """Return the client for this budget; leaving what is returned leaves its connections open.
+
+        Raises ConfigError.
+        """
         with self._guard:
             if budget_s not in self._clients:
                 self._clients[budget_s] = self._open.enter_context(self._connect(budget_s))

@@ -48,7 +48,7 @@ def is_astray(path: str) -> bool:
 
 
 def bearer_token(environ: Mapping[str, Any]) -> str | None:
-    """The token of the Authorization header, or None where there is none that could be one."""
+    """Return the token of the Authorization header, or None where there is none that could be one."""
     header = environ.get("HTTP_AUTHORIZATION", "")
     if not isinstance(header, str) or len(header) > MAX_HEADER_CHARS:
         return None
@@ -57,7 +57,10 @@ def bearer_token(environ: Mapping[str, Any]) -> str | None:
 
 
 def read_body(environ: Mapping[str, Any]) -> bytes:
-    """The body, at most 64 KiB. Raises UsageError where its length is absent or nonsense, TooLargeError past that."""
+    """Return the body, at most 64 KiB.
+
+    Raises UsageError where its length is absent or nonsense, TooLargeError past that.
+    """
     text = environ.get("CONTENT_LENGTH") or ""
     if environ.get("wsgi.input_terminated") and not text:
         data = _read(environ["wsgi.input"], MAX_FIRE_BODY_BYTES + 1)
@@ -83,7 +86,10 @@ def _read(stream: InputStream, length: int) -> bytes:
 
 
 def parse_fire(data: bytes) -> dict[str, Any]:
-    """The JSON object of a fire. Raises UsageError for anything else, duplicate names and deep nesting included."""
+    """Return the JSON object of a fire.
+
+    Raises UsageError for anything else, duplicate names and deep nesting included.
+    """
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -69,7 +69,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd has opened for this very process; their variables are taken out of `environ`."""
+    """Return the sockets that systemd has opened for this very process; their variables are taken out of `environ`."""
     meant = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
     if meant[0] != str(os.getpid()) or not meant[1].isdecimal():

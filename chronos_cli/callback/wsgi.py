@@ -59,7 +59,7 @@ class CallbackApplication:
         return 0 if self._callback is None else self._callback.running()
 
     def callback(self) -> Callback:
-        """The callback behind this application. Raises ConfigError, again until the configuration is right."""
+        """Return the callback behind this application. Raises ConfigError, again until the configuration is right."""
         from chronos_cli.callback.app import Callback
         from chronos_cli.private_memory import hide_memory
         from chronos_cli.running.secrecy import take_secrets

@@ -22,7 +22,7 @@ _SUMMARY = "Scheduled jobs for processes that are not there: NAS keeps the timer
 
 
 def build() -> LazyGroup:
-    """The whole command; nothing of the subcommands is imported."""
+    """Return the whole command; nothing of the subcommands is imported."""
     settings = {"auto_envvar_prefix": "CHRONOS", "help_option_names": ["--help", "-h"]}
     return make_group("chronos", _SUMMARY, table.available(), context_settings=settings)
 
@@ -36,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def command_name(words: list[str]) -> str:
-    """The name of a command in its schema: `list`, `job.add`; `chronos` where none is named."""
+    """Return the name of a command in its schema: `list`, `job.add`; `chronos` where none is named."""
     found: list[str] = []
     for word in words:
         entry = table.find([*found, word])

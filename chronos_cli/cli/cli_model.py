@@ -43,7 +43,7 @@ class CommandFact:
 
 
 def commands() -> Iterator[CommandFact]:
-    """Every command whose module is there, in the order of the table. Imports them all."""
+    """Yield every command whose module is there, in the order of the table. Imports them all."""
     from chronos_cli.cli import table
 
     for entry in table.available():
@@ -51,7 +51,7 @@ def commands() -> Iterator[CommandFact]:
 
 
 def global_facts() -> tuple[OptionFact, ...]:
-    """The options that every command takes."""
+    """Return the options that every command takes."""
     from chronos_cli.cli.lazy import global_options
 
     return tuple(_option(param, "CHRONOS") for param in global_options())

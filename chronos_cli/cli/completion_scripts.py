@@ -17,7 +17,7 @@ FILES: Final = {"bash": "chronos.bash", "zsh": "_chronos", "fish": "chronos.fish
 
 
 def script(shell: str) -> str:
-    """The script of one of `SHELLS`."""
+    """Return the script of one of `SHELLS`."""
     facts = list(commands())
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](facts, global_facts())
 

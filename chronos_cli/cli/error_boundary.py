@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def begin() -> Invocation:
-    """A new run of the command line; from here on no secret is in this process's environment."""
+    """Return a new run of the command line; from here on no secret is in this process's environment."""
     from chronos_cli.running.secrecy import take_secrets
 
     secrets = take_secrets(os.environ)

@@ -324,7 +324,7 @@ def _systemd(invocation: Invocation, options: Options, context: Context) -> Impo
     one = None if place.is_dir() else place.name
 
     def still_there(key: str) -> bool:
-        """One timer that is named says nothing of the others."""
+        """Return whether a job of this key must stay: a look at one named timer tells nothing of the others."""
         timer = key.partition("#")[0]
         return timer in jobs.refused or one not in (None, timer)
 

@@ -15,7 +15,7 @@ DRIFT_S: Final = 5.0
 
 
 def brief(text: str) -> str:
-    """A text of a record, or of somebody else, as it stands among others: on one line, and cut."""
+    """Return a text of a record, or of somebody else, as it stands among others: on one line, and cut."""
     return one_line(text, LINE)
 
 
@@ -28,7 +28,7 @@ def drift(ahead: timedelta | None) -> str:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """An instant as seen from now: `in 3 h`, `5 min ago`, `now`."""
+    """Return an instant as seen from now: `in 3 h`, `5 min ago`, `now`."""
     seconds = (moment - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
@@ -36,12 +36,12 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def local(moment: datetime, zone: tzinfo) -> str:
-    """An instant on a job's wall clock, with the zone's own abbreviation: `Fri 2026-11-20 09:00:00 EST`."""
+    """Return an instant on a job's wall clock, with the zone's own abbreviation: `Fri 2026-11-20 09:00:00 EST`."""
     return moment.astimezone(zone).strftime("%a %Y-%m-%d %H:%M:%S %Z")
 
 
 def instant(moment: datetime, zone: tzinfo) -> str:
-    """An instant on a wall clock, its zone with it: `2026-11-20 09:00:00 EST`."""
+    """Return an instant on a wall clock, its zone with it: `2026-11-20 09:00:00 EST`."""
     return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 

@@ -44,7 +44,7 @@ class Invocation:
 
     @property
     def user(self) -> str:
-        """The name of who runs this, for those who read it later."""
+        """Return the name of who runs this, for those who read it later."""
         import os
         import pwd
 
@@ -72,7 +72,7 @@ class Invocation:
                 raise ValueError(name)
 
     def config(self) -> Config:
-        """The home's configuration, read once. Raises ConfigError."""
+        """Return the home's configuration, read once. Raises ConfigError."""
         if self._config is None:
             from chronos_cli.config import load_config
 
@@ -83,7 +83,7 @@ class Invocation:
         return self._config
 
     def context(self, *, armed: bool = True, interrupts: Interrupts | None = None) -> Context:
-        """The home, opened; `armed` False leaves NAS out of it. Raises ConfigError where no such home exists."""
+        """Return the home, opened; `armed` False leaves NAS out of it. Raises ConfigError where no such home exists."""
         from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 
         outside = ProcessEnvironment(
@@ -113,7 +113,7 @@ class Invocation:
             self.context(armed=False).must_be_active(doing)
 
     def provider(self, ctx: Context) -> ActiveProvider:
-        """The active trigger provider; why it is not the configured one is said once, on stderr."""
+        """Return the active trigger provider; why it is not the configured one is said once, on stderr."""
         from chronos_cli.providers.resolve import resolve_provider
 
         resolved = resolve_provider(self.config(), ctx)

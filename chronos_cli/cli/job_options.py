@@ -140,7 +140,10 @@ class ActionOptions:
     deliver: str | None = None
 
     def action(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """Our action, or None, and the fields of hermes' own. Raises UsageError for two actions, or half of one."""
+        """Return our action, or None, and the fields of hermes' own.
+
+        Raises UsageError for two actions, or half of one.
+        """
         command = self._words()
         said = {
             "a command": bool(command),
@@ -301,7 +304,7 @@ def times_of(repeat: str | None) -> int | None:
 
 
 def zone_of(name: str | None) -> tzinfo | None:
-    """The zone that was named, if any. Raises UsageError."""
+    """Return the zone that was named, if any. Raises UsageError."""
     return None if name is None else named_zone(name)
 
 
@@ -321,7 +324,7 @@ def _count(text: str, option: str, word: str) -> int:
 
 
 def _argv(text: str) -> tuple[str, ...]:
-    """A program and its arguments, quoted as for a shell or a JSON list; `none` is no program."""
+    """Return a program and its arguments, quoted as for a shell or a JSON list; `none` is no program."""
     if text.strip().lower() in ("", "none"):
         return ()
     from chronos_cli.config.values import read_argv

@@ -99,13 +99,13 @@ class LazyCommand(TyperCommand):
 
 
 def _variables(named: list[str]) -> str:
-    """The line that says how variables are named, by the last one that fits on it."""
+    """Return the line that says how variables are named, by the last one that fits on it."""
     lines = [f"Variables: CHRONOS_HOME, {name}, ...; see docs/environment.md" for name in reversed(named)]
     return next((line for line in lines if len(line) < 80), "Variables: CHRONOS_HOME, ...; see docs/environment.md")
 
 
 def variable_of(param: Any, prefix: str) -> str:
-    """The variable of an option, named as the option is: CHRONOS_, the command's words, the option's longest name."""
+    """Return the variable of an option: CHRONOS_, the command's words, and the option's longest name."""
     if param.envvar:
         return str(param.envvar)
     name = str(param.name).removeprefix("given_") if prefix == "CHRONOS" else max(param.opts, key=len).lstrip("-")
@@ -135,18 +135,18 @@ class LazyGroup(TyperGroup):
         return 0
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the commands, in the order of the table."""
+        """Return the names of the commands, in the order of the table."""
         del ctx
         return [entry.name for entry in self.entries]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, imported now."""
+        """Return the command of that name, imported now."""
         del ctx
         entry = next((entry for entry in self.entries if entry.name == cmd_name), None)
         return None if entry is None else build(entry)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command the first word names. Raises UsageError with the nearest one."""
+        """Return the command the first word names. Raises UsageError with the nearest one."""
         name = args[0]
         command = self.get_command(ctx, name)
         if command is None:
@@ -179,7 +179,7 @@ def refuse_swallowed(params: list[Any], args: list[str]) -> None:
 
 
 def build(entry: CommandEntry) -> Any:
-    """The command of an entry of the table, from the function `command` of its module."""
+    """Return the command of an entry of the table, from the function `command` of its module."""
     if entry.children:
         return make_group(entry.name, entry.help + ".", entry.children)
     from importlib import import_module
@@ -193,7 +193,7 @@ def build(entry: CommandEntry) -> Any:
 
 
 def make_group(name: str, text: str, entries: tuple[CommandEntry, ...], **more: Any) -> LazyGroup:
-    """A group of commands."""
+    """Return a group of commands."""
     group = LazyGroup(name=name, help=text, rich_markup_mode=None, invoke_without_command=True, **more)
     group.entries = entries
     group.callback = lambda: None

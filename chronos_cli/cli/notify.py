@@ -43,7 +43,7 @@ class NotifyReport:
     note: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The `arm` member of the documents of commands that change jobs."""
+        """Return the `arm` member of the documents of commands that change jobs."""
         return {"armed": self.armed, "state": self.state}
 
 

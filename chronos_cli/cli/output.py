@@ -117,7 +117,7 @@ class Output:
             self._frame.append(text)
 
     def known(self, text: str) -> str:
-        """A text as the locale can show it, so that it is as wide as it was measured."""
+        """Return a text as the locale can show it, so that it is as wide as it was measured."""
         if text.isascii() or self.unicode:
             return text
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
@@ -133,7 +133,7 @@ class Output:
 
     @property
     def ellipsis(self) -> str:
-        """The mark of what was cut."""
+        """Return the mark of what was cut."""
         return "\u2026" if self.unicode else "..."
 
     @property
@@ -213,7 +213,7 @@ class Output:
 
 
 def _screen_width(stream: TextIO, environ: Mapping[str, str]) -> int:
-    """The columns of a terminal, or of what COLUMNS says of any other stream; 0 where nothing bounds a line."""
+    """Return the columns of a terminal, or of what COLUMNS says of any other stream; 0 where nothing bounds a line."""
     columns = environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) > 0:
         return max(int(columns), _NARROW)

@@ -22,7 +22,7 @@ _STYLE: Final = {Action.ARM: "green", Action.MOVE: "yellow", Action.CANCEL: "red
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """The steps and their counts."""
+    """Return the steps and their counts."""
     return {
         "steps": [
             {
@@ -83,14 +83,14 @@ def note_unread(out: Output, result: ReconcileResult) -> None:
 
 
 def failure_of(result: ReconcileResult) -> ChronosError | None:
-    """The one error that a run with failed steps ends with."""
+    """Return the one error that a run with failed steps ends with."""
     return failure_of_steps(result.failed, len(result.plan.changes))
 
 
 def failure_of_steps(
     failed: tuple[StepResult, ...], total: int, *, again: str = "run `chronos reconcile` again"
 ) -> ChronosError | None:
-    """The error of the steps that NAS did not take: refused if any was refused, else to be tried again, as `again`."""
+    """Return the error of the steps that NAS did not take: a refusal if there is one, else `again`."""
     if not failed:
         return None
     errors = [done.error for done in failed if done.error is not None]

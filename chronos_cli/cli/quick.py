@@ -51,7 +51,7 @@ _NOT_OPTIONS: Final = frozenset({"CHRONOS_FIRE_TOKEN"})
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ActionOptions, ActionOptions] | None:
-    """The command, its own options and the global ones; None for whatever typer should see to."""
+    """Return the command, its own options and the global ones; None for whatever typer should see to."""
     command = next((word for word in arguments if word in _OWN), None)
     if command is None or any(name.startswith(f"CHRONOS_{command.upper()}_") for name in environ.keys() - _NOT_OPTIONS):
         return None

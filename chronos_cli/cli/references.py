@@ -24,14 +24,17 @@ ALL_HELP = "all jobs"
 
 
 def one(ctx: Context, reference: str) -> str:
-    """The id of one job. Raises NotFoundError or ConflictError."""
+    """Return the id of one job. Raises NotFoundError or ConflictError."""
     return find_job_id(ctx.repository.jobs(), reference)
 
 
 def several(
     ctx: Context, references: list[str] | None, *, everything: bool, what: str = "--all"
 ) -> frozenset[str] | None:
-    """The ids of the jobs named; None for all of them. Raises UsageError where neither or both were asked for."""
+    """Return the ids of the jobs named; None for all of them.
+
+    Raises UsageError where neither or both were asked for.
+    """
     if everything and references:
         raise UsageError(f"jobs and {what} contradict each other", hint="give one of the two")
     if not everything and not references:

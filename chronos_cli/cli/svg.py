@@ -29,7 +29,7 @@ _LEAST: Final = 3.0
 
 
 def render(facts: Timeline) -> str:
-    """The whole file."""
+    """Return the whole file."""
     height = _TOP + _ROW * max(len(facts.lanes), 1) + _FOOT
     width = _LABEL + _CHART + 20
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
@@ -54,7 +54,7 @@ def _text(text: str) -> str:
 
 
 def title(facts: Timeline) -> str:
-    """The title of the picture: when it was drawn."""
+    """Return the title of the picture: when it was drawn."""
     return f"chronos timeline, {facts.now.astimezone(facts.zone):%Y-%m-%d %H:%M %Z}"
 
 
@@ -101,7 +101,7 @@ def _lane(lane: Lane, facts: Timeline, top: int) -> Iterator[str]:
 
 
 def _thin(kind: str, left: float, right: float, middle: int, told: str) -> str:
-    """A stretch in which something was to run and did not."""
+    """Return a stretch in which something was to run and did not."""
     width = round(max(right - left, _LEAST), 1)
     return (
         f'<rect class="{kind}" x="{left}" y="{middle - 2}" width="{width}" height="4" fill="{_COLOURS[kind]}">'

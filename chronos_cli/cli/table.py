@@ -96,14 +96,14 @@ COMMANDS: Final = (
 
 
 def available() -> tuple[CommandEntry, ...]:
-    """The commands whose modules are there."""
+    """Return the commands whose modules are there."""
     folder = os.path.join(os.path.dirname(__file__), "commands")  # noqa: PTH118, PTH120 - pathlib is slower to import
     there = set(os.listdir(folder))  # noqa: PTH208
     return tuple(entry for entry in COMMANDS if entry.children or f"{entry.module}.py" in there)
 
 
 def find(words: list[str]) -> CommandEntry | None:
-    """The command that the first words name: `["job", "add", ...]` or `["list", ...]`."""
+    """Return the command that the first words name: `["job", "add", ...]` or `["list", ...]`."""
     entries: tuple[CommandEntry, ...] = COMMANDS
     found = None
     for word in words:

@@ -43,7 +43,7 @@ _BAD: Final = frozenset({"failed", "timeout", "interrupted", "lost", "missed"})
 
 
 def render(facts: Timeline) -> str:
-    """The whole page."""
+    """Return the whole page."""
     digest = b64encode(sha256(_STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     back, ahead = ((end - start).total_seconds() for start, end in ((facts.start, facts.now), (facts.now, facts.end)))

@@ -37,7 +37,7 @@ _WORDS = {
 
 
 def read_config(path: str) -> dict[str, object]:
-    """The mapping that the file at `path` holds; empty when there is no such file.
+    """Return the mapping that the file at `path` holds; empty when there is no such file.
 
     Raises ConfigError where it cannot be read, is no YAML (with the line) or no mapping.
     """
@@ -63,7 +63,7 @@ def read_config(path: str) -> dict[str, object]:
 
 
 def read_simple(text: str) -> dict[str, object] | None:
-    """The mapping in a text of YAML's plain core, or None where it takes the library to be sure."""
+    """Return the mapping in a text of YAML's plain core, or None where it takes the library to be sure."""
     lines = _split(text)
     if lines is None:
         return None
@@ -130,7 +130,7 @@ def _scalar(text: str) -> tuple[bool, object]:
 
 
 def read_yaml(text: str, path: str) -> dict[str, object]:
-    """The mapping in a text of YAML, by the library. Raises ConfigError with the line of what is wrong."""
+    """Return the mapping in a text of YAML, by the library. Raises ConfigError with the line of what is wrong."""
     documents = yaml_documents(text, path)
     if len(documents) > 1:
         raise ConfigError(f"{path}: holds {len(documents)} documents", hint="a configuration is one")
@@ -143,7 +143,10 @@ def read_yaml(text: str, path: str) -> dict[str, object]:
 
 
 def yaml_documents(text: str, path: str) -> list[Any]:
-    """The documents in a text of YAML, bounded in depth and size. Raises ConfigError with the line of what is wrong."""
+    """Return the documents in a text of YAML, bounded in depth and size.
+
+    Raises ConfigError with the line of what is wrong.
+    """
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

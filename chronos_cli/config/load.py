@@ -26,7 +26,7 @@ SHARED_SECTION: Final = "cron.chronos"
 
 
 def find_home(flag: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The absolute path of the home, and where it was named."""
+    """Return the absolute path of the home, and where it was named."""
     named = ((flag, "flag"), (environ.get(HOME_VARIABLE), HOME_VARIABLE), (DEFAULT_HOME, "default"))
     chosen, origin = next((text, origin) for text, origin in named if text)
     return os.path.abspath(os.path.expanduser(chosen)), origin  # noqa: PTH100, PTH111 - as above
@@ -39,7 +39,7 @@ def load_config(
     flags: Mapping[str, object] | None = None,
     etc: str = "/etc",
 ) -> Config:
-    """The configuration of a home.
+    """Return the configuration of a home.
 
     `home`: what `--home` says. `flags`: other options by attribute name, None where not given. `etc`: where the
     machine keeps its time zone. Raises ConfigError naming the place, the key and what is allowed there, and
@@ -89,7 +89,7 @@ def load_config(
 def _pick(
     flag: object, metadata: Mapping[str, Any], environ: Mapping[str, str], document: dict[str, object], path: str
 ) -> tuple[object, str, bool]:
-    """The raw value of a setting and its origin ("" when it was given nowhere), and whether it is the file's."""
+    """Return the raw value of a setting and its origin ("" when it was given nowhere), and whether it is the file's."""
     if flag is not None:
         return flag, "flag", False
     if environ.get(metadata["env"], "").strip():

@@ -278,7 +278,7 @@ class Config:
 
     @property
     def policy(self) -> dict[str, Any]:
-        """The home's default policy, by the names that a job's own policy uses."""
+        """Return the home's default policy, by the names that a job's own policy uses."""
         return {item.name: getattr(self, item.name) for item in settings() if item.key.startswith("policy.")}
 
     def origin(self, name: str) -> str:
@@ -287,7 +287,7 @@ class Config:
 
 
 def settings() -> tuple[Setting, ...]:
-    """Every setting, in the order of the reference."""
+    """Return every setting, in the order of the reference."""
     return tuple(
         Setting(name=name, default=item.default, **item.metadata)
         for name, item in declared(Config).items()
@@ -296,7 +296,7 @@ def settings() -> tuple[Setting, ...]:
 
 
 def show(config: Config, setting: Setting) -> object:
-    """A setting's value as `config show` prints it: JSON's own types, argument lists cut to their program."""
+    """Return a setting's value as `config show` prints it: JSON's own types, argument lists cut to their program."""
     value = getattr(config, setting.name)
     if setting.private and value:
         return [value[0], f"... {len(value) - 1} more"] if len(value) > 1 else [value[0]]

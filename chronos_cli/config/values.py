@@ -31,7 +31,7 @@ class ValueKind:
 
 
 def shown(value: object) -> str:
-    """A value as an error message repeats it, as a config.yaml could have it: one line, bounded."""
+    """Return a value as an error message repeats it, as a config.yaml could have it: one line, bounded."""
     if isinstance(value, str):
         text = f"'{' '.join(value[: 2 * _SHOWN].split())}'"
     else:
@@ -42,7 +42,7 @@ def shown(value: object) -> str:
 
 
 def read_text(value: object) -> str:
-    """A text without control characters."""
+    """Return a text without control characters."""
     if not isinstance(value, str):
         raise ValueError(f"must be text, not {shown(value)} (quotes make a number text)")  # noqa: TRY004 - one family
     text = value.strip()
@@ -64,7 +64,10 @@ def read_bool(value: object) -> bool:
 
 
 def read_url(value: object) -> str:
-    """A base URL that a token may be sent to: https, or http to this machine itself; no credentials, no query."""
+    """Return a base URL that a token may be sent to: https, or http to this machine itself.
+
+    No credentials, no query.
+    """
     from urllib.parse import urlsplit
 
     allowed = "must be an https:// URL (http:// only to loopback)"
@@ -118,7 +121,7 @@ def read_keys(value: object) -> str:
 
 
 def read_store(value: object) -> str:
-    """A folder, or `s3://`, `gs://`, `az://` with bucket and prefix."""
+    """Return a folder, or `s3://`, `gs://`, `az://` with bucket and prefix."""
     text = read_text(value)
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -134,7 +137,7 @@ def read_store(value: object) -> str:
 
 
 def read_zone(value: object) -> str:
-    """The name of an IANA time zone."""
+    """Return the name of an IANA time zone."""
     from zoneinfo import ZoneInfo
 
     name = read_text(value)
@@ -153,7 +156,7 @@ def read_zone(value: object) -> str:
 
 
 def read_argv(value: object) -> tuple[str, ...]:
-    """A program and its arguments: a list of text; in a variable a JSON list, or words quoted as for a shell."""
+    """Return a program and its arguments: a list of text; in a variable a JSON list, or words quoted as for a shell."""
     allowed = "must be a list of texts: the program and its arguments"
     if isinstance(value, str):
         value = _json_or_words(value, allowed)
@@ -191,7 +194,7 @@ def read_homes(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def whole(low: int, high: int, *, zero: str = "") -> ValueKind:
-    """A whole number within bounds. `zero`: a word that says 0."""
+    """Return a whole number within bounds. `zero`: a word that says 0."""
     span = f"a whole number from {low} to {high}" + (f", or {zero}" if zero else "")
 
     def read(value: object) -> int:
@@ -208,7 +211,7 @@ def whole(low: int, high: int, *, zero: str = "") -> ValueKind:
 
 
 def seconds(low: float, high: float) -> ValueKind:
-    """A length of time, in seconds: a number, or texts such as 90s, 15m, 1h30m, 7d."""
+    """Return a length of time, in seconds: a number, or texts such as 90s, 15m, 1h30m, 7d."""
     allowed = f"must be seconds or a duration such as 90s, 15m, 24h, from {low:g}s to {high:.10g}s"
 
     def read(value: object) -> float:
@@ -221,7 +224,7 @@ def seconds(low: float, high: float) -> ValueKind:
 
 
 def whole_seconds(low: int, high: int) -> ValueKind:
-    """A length of time in whole seconds, written like the others."""
+    """Return a length of time in whole seconds, written like the others."""
     allowed = f"must be whole seconds or a duration such as 90s, 15m, 24h, from {low}s to {high}s"
 
     def read(value: object) -> int:
@@ -234,7 +237,7 @@ def whole_seconds(low: int, high: int) -> ValueKind:
 
 
 def size(low: int, high: int) -> ValueKind:
-    """A number of bytes: a number, or texts such as 512KiB, 1MiB."""
+    """Return a number of bytes: a number, or texts such as 512KiB, 1MiB."""
 
     def read(value: object) -> int:
         match = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, int | str) else None
@@ -248,7 +251,7 @@ def size(low: int, high: int) -> ValueKind:
 
 
 def one_of(*words: str) -> ValueKind:
-    """One of a few words."""
+    """Return one of a few words."""
     listed = ", ".join(words)
 
     def read(value: object) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def machine_zone(environ: Mapping[str, str], *, etc: str) -> tuple[str, str]:
-    """The IANA name of the machine's zone, and where it was found; UTC where nothing names one.
+    """Return the IANA name of the machine's zone, and where it was found; UTC where nothing names one.
 
     In this order: $TZ, where `<etc>/localtime` points, `<etc>/timezone`. Raises ConfigError for a $TZ that has no IANA
     name: jobs would run in another zone than everything else on the machine.
@@ -49,7 +49,7 @@ def _from_variable(text: str) -> str:
 
 
 def _below_zoneinfo(path: str) -> str:
-    """The zone's name in a path such as /usr/share/zoneinfo/Europe/Berlin; empty for any other path."""
+    """Return the zone's name in a path such as /usr/share/zoneinfo/Europe/Berlin; empty for any other path."""
     _, folder, name = path.partition("/zoneinfo/")
     return name.removeprefix("posix/").removeprefix("right/") if folder else ""
 

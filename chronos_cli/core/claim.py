@@ -23,12 +23,12 @@ COMPLETED_STAYS = timedelta(days=7)
 
 
 def run_id_of(instant: datetime) -> str:
-    """The name of an occurrence's row: `20261120T153415Z`."""
+    """Return the name of an occurrence's row: `20261120T153415Z`."""
     return f"{whole(instant):%Y%m%dT%H%M%SZ}"
 
 
 def instant_of(run_id: str) -> datetime | None:
-    """The instant that a row's name tells, None where it is that of a manual run or no name of ours."""
+    """Return the instant that a row's name tells, None where it is that of a manual run or no name of ours."""
     try:
         return datetime.strptime(run_id, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
@@ -36,7 +36,10 @@ def instant_of(run_id: str) -> datetime | None:
 
 
 def claimable_occurrence(job: Job, cursor: datetime | None, fire: FireRequest, now: datetime) -> datetime | None:
-    """The occurrence this look may claim: the cursor, when it is named or due; nothing else is ever claimable."""
+    """Return the occurrence this look may claim: the cursor, when it is named or due.
+
+    Nothing else is ever claimable.
+    """
     if cursor is None or job.standing is not Standing.LIVE or fire.via in (Trigger.MANUAL, Trigger.RUN_ENDED):
         return None
     if fire.via is Trigger.RELAY:
@@ -47,12 +50,12 @@ def claimable_occurrence(job: Job, cursor: datetime | None, fire: FireRequest, n
 
 
 def successor(job: Job, claimed_through: datetime | None, now: datetime) -> datetime | None:
-    """The first instant of the schedule later than both now and everything ever claimed."""
+    """Return the first instant of the schedule later than both now and everything ever claimed."""
     return job.timetable.after(now if claimed_through is None else max(now, claimed_through))
 
 
 def right_cursor(job: Job, now: datetime) -> datetime | None:
-    """The job's cursor, put right where it is null, unreadable, already claimed, or of another UTC offset.
+    """Return the job's cursor, put right where it is null, unreadable, already claimed, or of another UTC offset.
 
     A live job whose runs are all counted has none left: hermes counts a single time before it runs it, and may have
     died in the run.

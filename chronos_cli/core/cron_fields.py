@@ -135,7 +135,7 @@ def fields_of(expr: str) -> Fields:
 
 
 def _values(expr: str, place: int, parts: list[str]) -> set[int]:
-    """The values of one field; no part is no value."""
+    """Return the values of one field; no part is no value."""
     _, low, high, _ = _PLACES[place]
     values: set[int] = set()
     for part in parts:
@@ -156,7 +156,7 @@ def _values(expr: str, place: int, parts: list[str]) -> set[int]:
 
 
 def _nth(expr: str, part: str) -> tuple[int, int] | None:
-    """The weekday and its number in the month, of `1#2` and `5L`; None for any other part."""
+    """Return the weekday and its number in the month, of `1#2` and `5L`; None for any other part."""
     name, hash_sign, number = part.partition("#")
     if hash_sign:
         nth = _number(expr, 4, number)

@@ -49,7 +49,7 @@ class JobDraft:
 
 
 def new_record(draft: JobDraft, *, now: datetime, token: str, defaults: Policy) -> dict[str, Any]:
-    """The record of a new job, its cursor at the first instant ahead. Raises UsageError where there is none."""
+    """Return the record of a new job, its cursor at the first instant ahead. Raises UsageError where there is none."""
     stored = to_record(draft.schedule, draft.zone)
     ours: dict[str, Any] = {"timezone": draft.zone_name}
     if policy := draft.policy.to_record(defaults):
@@ -129,7 +129,7 @@ class Edit:
 def edited(
     job: Job, edit: Edit, *, now: datetime, token: str, defaults: Policy, trust: Trust = Trust.ALONE
 ) -> dict[str, Any]:
-    """The record after an edit.
+    """Return the record after an edit.
 
     Only a changed schedule, zone or jitter moves the cursor, to the first instant later than now and than everything
     claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed (skipped, of
@@ -170,7 +170,7 @@ def edited(
 
 
 def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[str, Any]:
-    """The record of a paused job; a paused one stays as it is. Raises ConflictError for a completed one."""
+    """Return the record of a paused job; a paused one stays as it is. Raises ConflictError for a completed one."""
     if job.standing is Standing.PAUSED:
         return dict(job.record)
     if job.standing is Standing.COMPLETED:
@@ -181,7 +181,7 @@ def paused(job: Job, *, reason: str | None, now: datetime, token: str) -> dict[s
 
 
 def resumed(job: Job, *, now: datetime, token: str, trust: Trust = Trust.ALONE) -> dict[str, Any]:
-    """The record of a job whose schedule goes on at its next instant.
+    """Return the record of a job whose schedule goes on at its next instant.
 
     What came due while it was paused is entered as skipped, one range; not so where it is long ago by a clock whose
     witness was not heard. Raises ConflictError where nothing is left to
@@ -273,7 +273,7 @@ def _settled(job: Job, through: datetime, schedule: Schedule, zone: tzinfo, tabl
 
 
 def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str, trust: Trust) -> Open | None:
-    """The range of instants from the cursor to now that nobody claimed, as an entry whose row is owed."""
+    """Return the range of instants from the cursor to now that nobody claimed, as an entry whose row is owed."""
     cursor = right_cursor(job, now)
     if cursor is None or cursor > now or (job.claimed_through is not None and cursor <= job.claimed_through):
         return None

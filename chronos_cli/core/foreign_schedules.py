@@ -12,7 +12,7 @@ _COUNTS: Final = {"other": 2, "second": 2, "two": 2, "three": 3, "four": 4, "fiv
 
 
 def told(text: str) -> tuple[str, str] | None:
-    """The reason why another program's text is no schedule here, and what to write; None for an unknown text."""
+    """Return the reason why another program's text is no schedule here, and what to write; None for an unknown text."""
     body = " ".join(text.split())
     lower = body.lower()
     for pattern, reason, hint in _KNOWN:

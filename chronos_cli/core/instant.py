@@ -14,7 +14,7 @@ _BRACKET = re.compile(r"\[(?P<critical>!?)(?P<zone>[A-Za-z0-9._+/-]+)\]\Z")
 
 
 def whole(moment: datetime) -> datetime:
-    """The whole UTC second of an aware `moment`. Raises ValueError for a naive one."""
+    """Return the whole UTC second of an aware `moment`. Raises ValueError for a naive one."""
     if moment.tzinfo is None:
         raise ValueError("an instant needs a UTC offset")
     instant = moment.astimezone(UTC)
@@ -22,7 +22,7 @@ def whole(moment: datetime) -> datetime:
 
 
 def first_valid(wall: datetime, zone: tzinfo) -> datetime:
-    """The instant a naive wall-clock time names in `zone`.
+    """Return the instant a naive wall-clock time names in `zone`.
 
     In the hour that happens twice it is the first one; in the hour that is skipped, the first instant after the gap
     (the rule of Debian's cron, and so of every schedule here).
@@ -44,7 +44,7 @@ def first_valid(wall: datetime, zone: tzinfo) -> datetime:
 
 
 def parse_stored(value: object, zone: tzinfo) -> datetime | None:
-    """An instant as a job record holds it, or None for null, empty or unreadable text.
+    """Return an instant as a job record holds it, or None for null, empty or unreadable text.
 
     A naive text (older writers left some) means the job's zone. A fraction counts as its second.
     """
@@ -66,7 +66,10 @@ def parse_aware(text: str, name: str) -> datetime:
 
 
 def parse_time(text: str, zone: tzinfo) -> datetime:
-    """An instant as a person writes it: ISO 8601, naive in `zone`, or RFC 9557 with `[Zone]`. Raises UsageError."""
+    """Return an instant as a person writes it: ISO 8601, naive in `zone`, or RFC 9557 with `[Zone]`.
+
+    Raises UsageError.
+    """
     body = text.strip()
     named: tzinfo | None = None
     if match := _BRACKET.search(body):
@@ -87,7 +90,10 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
 
 
 def named_zone(name: str) -> ZoneInfo:
-    """The IANA zone of that name. Raises UsageError, ConfigError where no zone has data; never falls back to UTC."""
+    """Return the IANA zone of that name.
+
+    Raises UsageError, ConfigError where no zone has data; never falls back to UTC.
+    """
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
@@ -100,5 +106,5 @@ def named_zone(name: str) -> ZoneInfo:
 
 
 def text_in(moment: datetime, zone: tzinfo) -> str:
-    """The instant as a job record holds it: ISO 8601 with the offset of the job's zone, whole seconds."""
+    """Return the instant as a job record holds it: ISO 8601 with the offset of the job's zone, whole seconds."""
     return moment.astimezone(zone).isoformat()

@@ -113,7 +113,7 @@ class Open:
         )
 
     def to_record(self) -> dict[str, Any]:
-        """The stored form, without what it need not say."""
+        """Return the stored form, without what it need not say."""
         record: dict[str, Any] = {"run": self.run, "kind": self.kind.value, "claim": self.claim}
         for name in ("fire_at", "claimed_at", "received_at", "through", "stands_for", "doubted_at"):
             moment = getattr(self, name)
@@ -131,7 +131,7 @@ class Open:
 
 
 def _run_id(value: object) -> str:
-    """A run's name, which is that of its row's file too. Raises ValueError."""
+    """Return a run's name, which is that of its row's file too. Raises ValueError."""
     if not isinstance(value, str) or not _RUN_ID.fullmatch(value):
         raise ValueError("a run's id is a name, no path")
     return value
@@ -255,12 +255,12 @@ def _parse(record: Mapping[str, Any], home: HomeDefaults) -> Job:
 
 
 def jitter_of(job_id: str, policy: Policy) -> timedelta:
-    """The job's constant offset: stable over re-arms and machines, spread evenly over [0, jitter]."""
+    """Return the job's constant offset: stable over re-arms and machines, spread evenly over [0, jitter]."""
     return timedelta(seconds=zlib.crc32(job_id.encode()) % (policy.jitter + 1)) if policy.jitter else timedelta()
 
 
 def ours_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of what chronos keeps in the record."""
+    """Return a copy of what chronos keeps in the record."""
     return dict(_object(record.get(OURS)))
 
 
@@ -285,13 +285,13 @@ def _exhausted(record: Mapping[str, Any]) -> bool:
 
 
 def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cursor: datetime | None) -> datetime:
-    """An interval's anchor: ours, else what hermes counts from."""
+    """Return an interval's anchor: ours, else what hermes counts from."""
     anchor = parse_stored(ours.get("anchor"), UTC) or cursor
     return anchor or parse_stored(record.get("created_at"), zone) or datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def instants_of(value: object) -> tuple[datetime, ...]:
-    """The instants of a list of ours; whatever cannot be read is none."""
+    """Return the instants of a list of ours; whatever cannot be read is none."""
     found = [parse_stored(item, UTC) for item in value] if isinstance(value, list) else []
     return tuple(moment for moment in found if moment is not None)
 
@@ -309,7 +309,7 @@ def _open(value: object) -> tuple[Open, ...]:
 
 
 def readable_open(value: object) -> list[Any]:
-    """The stored entries of `open` that can be read."""
+    """Return the stored entries of `open` that can be read."""
     found = []
     for item in value if isinstance(value, list) else []:
         try:
@@ -360,7 +360,7 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _positive(value: object) -> int | None:
-    """A whole number above zero, also when spelled as text; anything else means none."""
+    """Return a whole number above zero, also when spelled as text; anything else means none."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):

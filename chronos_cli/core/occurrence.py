@@ -93,7 +93,7 @@ class _Look:
             self.ours["leapt_from"] = [moment.isoformat() for moment in (*self.job.leapt_from, cursor)][-LEAPS_KEPT:]
 
     def _target(self) -> datetime | None:
-        """The occurrence that may be claimed; none where only a clock that no witness knows calls it long past."""
+        """Return the claimable occurrence, unless it is long past by a clock alone that no witness knows."""
         target = claimable_occurrence(self.job, self.cursor, self.fire, self.now)
         if target is None or may_settle(self.job, target, self.now, self.facts.trust):
             return target
@@ -207,7 +207,7 @@ class _Look:
     # -- record ----------------------------------------------------------------------------------------------------
 
     def record(self) -> Mapping[str, Any] | None:
-        """The record as it must be stored, or None when it may stay as it is."""
+        """Return the record as it must be stored, or None when it may stay as it is."""
         for _, row in sorted(self.hand.dropped, key=lambda pair: pair[1].finished_at or self.now):
             self._note_end(row)
         if not self.hand.busy and self.hand.dropped and self._stamped() and "fire_claim" not in self.changes:
@@ -233,7 +233,7 @@ class _Look:
         return {name: value for name, value in ours.items() if value or name not in ("leapt_from", "aligned")}
 
     def _unasked(self) -> Mapping[str, Any]:
-        """The record as it was, after a claim without what asks hermes for a run that this claim is, or replaces."""
+        """Return the record as it was, without what asks hermes for a run that a claim just made is or replaces."""
         record = self.job.record
         if self.claimed_through == self.job.claimed_through:
             return record
@@ -273,7 +273,7 @@ class _Look:
         return isinstance(claim, dict) and str(claim.get("by", "")).startswith(CLAIM_PREFIX)
 
     def _complete(self) -> bool:
-        """A spent schedule with nothing in hand is complete; only while the cursor is still null."""
+        """Return whether the job is complete now: its schedule is spent, and nothing of it is open."""
         spent = self.job.standing is Standing.COMPLETED or self.changes.get("enabled") is False
         if self.job.standing is Standing.LIVE and (self.job.once or self.job.used_up) and self.cursor is None:
             spent = True
@@ -291,7 +291,7 @@ class _Look:
     # -- wake and answer -------------------------------------------------------------------------------------------
 
     def wake(self, starts: tuple[Start, ...]) -> Wake | None:
-        """The earliest instant at which someone must look: the cursor, a retry, a lease that must be looked at."""
+        """Return the earliest instant at which to look at the job: its cursor, a retry, or the end of a lease."""
         wakes = []
         # Who only peeks writes nothing: a pause that the next look will write is no pause yet.
         paused = self.hand.shelved or (self.changes.get("state") == "paused" and self.fire.via is not Trigger.INSPECT)
@@ -350,7 +350,7 @@ class _Look:
             self.cursor = claim.taken
 
     def _early(self, starts: tuple[Start, ...], wake: Wake | None) -> datetime | None:
-        """The instant that the fire came well before: the cursor or the wake it names; its redelivery is the arm.
+        """Return the instant that the fire came well before: the cursor or the wake it names. NAS delivers it again.
 
         One that names none, and finds nothing due, is early where the present wake lies minutes ahead: NAS's clock may
         be ahead of ours, and would fire at once whatever is armed before then. One that comes right after another that
@@ -376,7 +376,7 @@ class _Look:
         return max(1, min(MAX_RETRY_AFTER_S, int((until - self.now).total_seconds())))
 
     def outcome(self, starts: tuple[Start, ...], early: datetime | None) -> Outcome:
-        """The word of the answer: the first row of the table that matches."""
+        """Return the word of the answer: the first row of the table that matches."""
         named = self.fire.fire_at
         if self.facts.held:
             return Outcome.HELD

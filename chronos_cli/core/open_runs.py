@@ -192,7 +192,7 @@ class OpenRuns:
         self.dropped.append((entry, closed))
 
     def _after_running(self, entry: Open, row: Row) -> Row | None:
-        """The row of a run that no longer runs, or None while it does.
+        """Return the row of a run that no longer runs, or None while it does.
 
         It is over when its runner has written down how it ended, when its lock is free, or, wherever its owner is, when
         its lease is. One whose job was never begun may still start.

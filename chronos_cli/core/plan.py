@@ -67,7 +67,7 @@ class LastArm:
 def instant_to_send(
     wake: Wake, sent: LastArm, now: datetime, *, idle: bool = False, named: datetime | None = None
 ) -> datetime:
-    """The instant to send for a wake: never one that NAS may take for an arm it has already dealt with.
+    """Return the instant to send for a wake: never one that NAS may take for an arm it has already dealt with.
 
     `idle`: the fire that came (`named`) was a wake with nothing to do; the next one backs off. A key that was sent
     for another purpose, or that something else has displaced since, goes one second later.
@@ -138,7 +138,7 @@ class Plan:
 
     @property
     def changes(self) -> tuple[Step, ...]:
-        """The steps that call NAS."""
+        """Return the steps that call NAS."""
         return tuple(step for step in self.steps if step.action in (Action.ARM, Action.MOVE, Action.CANCEL))
 
     def counts(self) -> dict[str, int]:

@@ -110,7 +110,10 @@ def _one_of(kind: type[_Choice], policy: dict[str, Any], name: str, default: _Ch
 
 
 def _words(value: object, default: _Default) -> tuple[str, ...] | _Default:
-    """A list of words, as a program with its arguments; an empty list means none, also where the home has some."""
+    """Return a list of words, as a program with its arguments.
+
+    An empty list means none, also where the home has some.
+    """
     if value is None:
         return default
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):

@@ -64,7 +64,7 @@ class RunResult:
     output: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The form in the run's lock file."""
+        """Return the form in the run's lock file."""
         return {
             "state": self.state.value,
             "finished_at": self.finished_at.isoformat(),
@@ -150,7 +150,7 @@ class Row:
         return self.state is RunState.ACCEPTED and self.attempt > 1
 
     def to_json(self) -> dict[str, Any]:
-        """The stored form; instants as ISO 8601 text, nothing that is null."""
+        """Return the stored form; instants as ISO 8601 text, nothing that is null."""
         values = ((name, getattr(self, name)) for name in names(self))
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
@@ -271,7 +271,7 @@ MADE_UP_FOR: Final = "made up for "
 
 
 def row_of(job_id: str, entry: Open, policy: Policy) -> Row:
-    """The first row of an entry of `open`: the same whoever writes it."""
+    """Return the first row of an entry of `open`: the same whoever writes it."""
     state = _FIRST_STATE[entry.kind]
     return Row(
         job_id=job_id,
@@ -293,7 +293,7 @@ def row_of(job_id: str, entry: Open, policy: Policy) -> Row:
 
 
 def begun(row: Row, *, starter: str, owner: Mapping[str, Any], now: datetime, lease_ends_at: datetime) -> Row:
-    """The row of a run that starts now."""
+    """Return the row of a run that starts now."""
     lateness = None if row.scheduled_at is None else round((now - row.scheduled_at).total_seconds(), 3)
     return replace(
         row,
@@ -320,7 +320,7 @@ def over(
     exit_status: int | None = None,
     reason: str | None = None,
 ) -> Row:
-    """The row of a run whose attempt is over: terminal, or accepted again for a retry that is still to come."""
+    """Return the row of a run whose attempt is over: terminal, or accepted again for a retry that is still to come."""
     closed = replace(
         row,
         state=state,
@@ -342,7 +342,7 @@ def over(
 
 
 def concluded(row: Row, result: RunResult, *, retries: int) -> Row:
-    """The row of a running attempt of which the result is known."""
+    """Return the row of a running attempt of which the result is known."""
     return over(
         replace(row, output=result.output),
         result.state,
@@ -354,12 +354,12 @@ def concluded(row: Row, result: RunResult, *, retries: int) -> Row:
 
 
 def unstarted(row: Row) -> Row:
-    """The row of a run that was marked as running and whose job was certainly never begun: it may still start."""
+    """Return the row of a run that was marked as running and certainly never began: it may still start."""
     return replace(row, state=RunState.ACCEPTED, starter=None, owner=None, started_at=None, lease_ends_at=None)
 
 
 def died(row: Row, *, now: datetime, policy: Policy, reason: str) -> Row:
-    """The row of a run whose owner is gone: lost, or accepted again where the job wants a rerun."""
+    """Return the row of a run whose owner is gone: lost, or accepted again where the job wants a rerun."""
     closed = over(row, RunState.LOST, now=now, reason=reason)
     if policy.on_crash is not OnCrash.RERUN or row.reruns >= MAX_RERUNS:
         return closed
@@ -374,7 +374,7 @@ def died(row: Row, *, now: datetime, policy: Policy, reason: str) -> Row:
 
 
 def given_up(row: Row, *, now: datetime, because: str) -> Row:
-    """The row of an occurrence of which no (further) attempt follows.
+    """Return the row of an occurrence of which no (further) attempt follows.
 
     One that never ran is missed; one that waited for a retry ends as its last attempt did.
     """

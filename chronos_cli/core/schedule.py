@@ -65,15 +65,15 @@ class Cron:
     expr: str
 
     def fields(self) -> Fields:
-        """The times that its expression allows."""
+        """Return the times that its expression allows."""
         return fields_of(NICKNAMES.get(self.expr.lower(), self.expr))
 
     def walk(self, after: datetime, zone: tzinfo) -> Iterator[datetime]:
-        """The instants strictly later than `after`, ascending, each once."""
+        """Yield the instants strictly later than `after`, ascending, each once."""
         return walk(self.fields(), after, zone)
 
     def latest(self, until: datetime, zone: tzinfo) -> datetime | None:
-        """The newest instant not later than `until`: looked for backwards in growing windows, never walked to."""
+        """Return the newest instant not later than `until`. The search goes backwards in growing windows."""
         for window in _WINDOWS:
             newest = None
             for instant in self.walk(until - window, zone):
@@ -92,7 +92,7 @@ class Interval:
     seconds: int
 
     def walk(self, after: datetime, anchor: datetime) -> Iterator[datetime]:
-        """The instants strictly later than `after`, ascending."""
+        """Yield the instants strictly later than `after`, ascending."""
         step = timedelta(seconds=self.seconds)
         instant = anchor + ((after - anchor) // step + 1) * step
         while True:
@@ -100,7 +100,7 @@ class Interval:
             instant += step
 
     def latest(self, until: datetime, anchor: datetime) -> datetime:
-        """The newest instant not later than `until`."""
+        """Return the newest instant not later than `until`."""
         step = timedelta(seconds=self.seconds)
         return anchor + ((until - anchor) // step) * step
 
@@ -125,7 +125,7 @@ class Timetable:
     offset: timedelta = timedelta()
 
     def walk(self, after: datetime) -> Iterator[datetime]:
-        """The job's instants strictly later than `after`, ascending, whole seconds in UTC."""
+        """Yield the job's instants strictly later than `after`, ascending, whole seconds in UTC."""
         schedule, start = self.schedule, whole(after) - self.offset
         if isinstance(schedule, Once):
             moments: Iterator[datetime] = iter((schedule.at,) if schedule.at > start else ())
@@ -140,11 +140,11 @@ class Timetable:
             return  # past the last year a calendar knows: there is no further instant
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first instant strictly later than `moment`, or None when there is none."""
+        """Return the first instant strictly later than `moment`, or None when there is none."""
         return next(self.walk(moment), None)
 
     def latest(self, until: datetime) -> datetime | None:
-        """The newest instant not later than `until`, or None."""
+        """Return the newest instant not later than `until`, or None."""
         schedule, end = self.schedule, whole(until) - self.offset
         if isinstance(schedule, Once):
             newest = schedule.at if schedule.at <= end else None
@@ -167,7 +167,7 @@ class Timetable:
 
 
 def check_cron(expr: str) -> Cron:
-    """A cron expression that is well formed and has an instant ahead. Raises ScheduleError."""
+    """Return a cron expression that is well formed and has an instant ahead. Raises ScheduleError."""
     if len(expr) > MAX_CRON:
         raise ScheduleError(
             f"a cron expression of {len(expr)} characters is too long: at most {MAX_CRON}", hint="write '0 9 * * 1-5'"
@@ -201,7 +201,10 @@ def comes_due(expr: str) -> bool:
 
 
 def from_record(value: object, zone: tzinfo) -> Schedule:
-    """The schedule of a stored job (`kind`: cron, interval, once; or a text). Raises ScheduleError with the reason."""
+    """Return the schedule of a stored job (`kind`: cron, interval, once; or a text).
+
+    Raises ScheduleError with the reason.
+    """
     if isinstance(value, str):
         return _from_text(value)
     if not isinstance(value, dict):
@@ -273,7 +276,7 @@ def read_words(text: str) -> Schedule | None:
 
 
 def to_record(schedule: Schedule, zone: tzinfo) -> dict[str, Any]:
-    """The stored form, the one hermes writes wherever it can express the schedule."""
+    """Return the stored form, the one hermes writes wherever it can express the schedule."""
     if isinstance(schedule, Cron):
         return {"kind": "cron", "expr": schedule.expr, "display": schedule.expr}
     if isinstance(schedule, Interval):
@@ -292,7 +295,7 @@ def to_record(schedule: Schedule, zone: tzinfo) -> dict[str, Any]:
 
 
 def normal_form(schedule: Schedule, zone: tzinfo) -> str:
-    """The schedule as it is echoed: what `parse_schedule` would read as the same."""
+    """Return the schedule as it is echoed: what `parse_schedule` would read as the same."""
     if isinstance(schedule, Cron):
         return schedule.expr
     if isinstance(schedule, Interval):
@@ -309,7 +312,7 @@ def both_days(schedule: Schedule) -> bool:
 
 
 def shortest_gap(timetable: Timetable, start: datetime) -> int:
-    """The shortest distance in seconds between neighbouring instants among the next five hundred."""
+    """Return the shortest distance in seconds between neighbouring instants among the next five hundred."""
     if isinstance(timetable.schedule, Interval):
         return timetable.schedule.seconds
     previous, shortest = None, 366 * 86_400
@@ -343,7 +346,7 @@ def span_seconds(span: str, text: str) -> int:
 
 
 def _stored_number(value: object) -> float | None:
-    """A stored number; hand-edited files spell some as text."""
+    """Return a stored number; hand-edited files spell some as text."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:

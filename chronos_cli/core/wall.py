@@ -82,7 +82,7 @@ def _whole_minute(wall: datetime) -> datetime:
 
 
 def _move(low: datetime, high: datetime, zone: tzinfo) -> datetime:
-    """The first second in (low, high] at which the clocks are moved, found by halving."""
+    """Return the first second in (low, high] at which the clocks are moved, found by halving."""
     before = _shift(low, zone)
     while high - low > SECOND:
         middle = whole(low + (high - low) / 2)

@@ -38,7 +38,7 @@ class Watcher:
         self._seen: set[tuple[str, str, str]] = set()
 
     def news(self) -> list[Event]:
-        """All that has happened since the last call, in order of time."""
+        """Return all that has happened since the last call, in order of time."""
         return sorted([*self._from_nas(), *self._from_rows()], key=lambda event: event.at)
 
     def _from_nas(self) -> Iterator[Event]:

@@ -57,7 +57,7 @@ class DemoVerdict:
 
     @property
     def faults(self) -> list[str]:
-        """Every occurrence that neither ran exactly once nor is passed over on record, and runs that were not due."""
+        """Return the occurrences that did not run exactly once, without a record of why, and runs that were not due."""
         found = []
         for job_id, instants in self.due.items():
             times = self.ran.get(job_id, Counter())

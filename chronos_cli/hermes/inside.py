@@ -179,7 +179,7 @@ def _log_once(text: str) -> None:
 
 
 def _home() -> Path:
-    """The home that hermes works in just now."""
+    """Return the home that hermes works in just now."""
     return Path(import_module("hermes_constants").get_hermes_home())
 
 

@@ -63,7 +63,7 @@ class TokenJudge:
         self._note.set(note)
 
         def judge(token: str = "", **kwargs: Any) -> Mapping[str, Any] | None:
-            """The claims of a token that holds here, else None. What the door read from its config, the home's says.
+            """Return the claims of a token that holds here, else None. The home's settings stand in for the door's.
 
             On standby none holds: the door then answers with a refusal, which NAS repeats, and not with a yes that is
             lost.

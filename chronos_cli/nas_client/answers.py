@@ -41,7 +41,7 @@ class NasReply:
     wait_s: float | None = None
 
     def document(self) -> object:
-        """The body as JSON, or None where it is none."""
+        """Return the body as JSON, or None where it is none."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):  # HTML, half an answer, another encoding
@@ -81,7 +81,7 @@ def judge(reply: NasReply, *, token: str, origin: str) -> Trouble | None:
 
 
 def error_for(status: int, reason: str, said: str, *, nas: str, origin: str, generation: int = 0) -> ChronosError:
-    """The error that a status other than 2xx stands for, of a call or of one item of a batch."""
+    """Return the error that a status other than 2xx stands for, of a call or of one item of a batch."""
     told = f" ({said})" if said else ""
     hint = _PROOF_HINT if reason == CALLBACK_UNPROVEN else None
     if status == 401:
@@ -100,13 +100,13 @@ def error_for(status: int, reason: str, said: str, *, nas: str, origin: str, gen
 
 
 def garbage(reply: NasReply, what: str) -> NasUnavailableError:
-    """The error for a good status over a body that is not what the contract says."""
+    """Return the error for a good status over a body that is not what the contract says."""
     hint = "check that cron.chronos.portal_url is NAS's address, and that nothing stands in between"
     return NasUnavailableError(f"{reply.nas} answered {reply.status}, but {what}", hint=hint)
 
 
 def read_object(reply: NasReply) -> dict[str, Any]:
-    """The JSON object in a good answer. Raises NasUnavailableError where there is none."""
+    """Return the JSON object in a good answer. Raises NasUnavailableError where there is none."""
     document = reply.document()
     if isinstance(document, dict):
         return document
@@ -116,19 +116,19 @@ def read_object(reply: NasReply) -> dict[str, Any]:
 
 
 def read_features(document: dict[str, Any]) -> frozenset[str]:
-    """The optional abilities an answer names; anything but a list of texts names none."""
+    """Return the optional abilities an answer names; anything but a list of texts names none."""
     listed = document.get("features")
     return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()
 
 
 def read_generation(document: object) -> int:
-    """The generation that a refusal names; 0 where it names none, or one that leaves no room for a newer."""
+    """Return the generation that a refusal names; 0 where it names none, or one that leaves no room for a newer."""
     named = document.get("generation") if isinstance(document, dict) else None
     return named if type(named) is int and 0 < named < MAX_COUNTED_GENERATION else 0
 
 
 def read_arm_answer(reply: NasReply, document: dict[str, Any]) -> ArmAnswer:
-    """The answer to a provision, of a call or of one item of a batch."""
+    """Return the answer to a provision, of a call or of one item of a batch."""
     schedule_id = document.get("schedule_id")
     if schedule_id is not None and not isinstance(schedule_id, str):
         raise garbage(reply, "schedule_id is no text")
@@ -143,7 +143,7 @@ def read_arm_answer(reply: NasReply, document: dict[str, Any]) -> ArmAnswer:
 
 
 def read_page(reply: NasReply) -> tuple[list[Arm], str | None, frozenset[str]]:
-    """One page of a list: its arms, the cursor of the next page, and the features."""
+    """Return one page of a list: its arms, the cursor of the next page, and the features."""
     document = read_object(reply)
     listed = document.get("armed")
     if not isinstance(listed, list):
@@ -188,7 +188,7 @@ def _instant(text: object) -> datetime | None:
 
 
 def read_wait(header: str | None, date: datetime | None, now: float) -> float | None:
-    """The seconds that a Retry-After (RFC 9110: seconds or a date) asks for; None for none, or one nobody can read.
+    """Return the seconds of a Retry-After (RFC 9110: seconds or a date); None without one that can be read.
 
     A date is meant by NAS's own clock, so it is compared with its Date header where there is one, else with `now`.
     """
@@ -203,7 +203,7 @@ def read_wait(header: str | None, date: datetime | None, now: float) -> float | 
 
 
 def read_date(header: str | None) -> datetime | None:
-    """The instant in an HTTP date, aware; None where there is none."""
+    """Return the instant in an HTTP date, aware; None where there is none."""
     from datetime import UTC
     from email.utils import parsedate_to_datetime
 
@@ -215,7 +215,7 @@ def read_date(header: str | None) -> datetime | None:
 
 
 def clean(text: str, token: str) -> str:
-    """A text from outside as an error may show it: one line, bounded, without the token."""
+    """Return a text from outside as an error may show it: one line, bounded, without the token."""
     if token:
         text = text.replace(token, "***")
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 8 * _SAID]).split())
@@ -223,7 +223,7 @@ def clean(text: str, token: str) -> str:
 
 
 def _words(document: object, token: str) -> tuple[str, str]:
-    """NAS's error code, and what it says in all, from an error body."""
+    """Return NAS's error code, and what it says in all, from an error body."""
     if not isinstance(document, dict):
         return "", ""
     texts = [document.get(name) for name in ("error", "error_description", "message", "detail")]

@@ -93,7 +93,7 @@ def _batched(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
 
 
 def _chunks(client: NasClient, todo: list[Request]) -> Iterator[list[Request]]:
-    """The requests in batches that are neither too many nor too large."""
+    """Yield the requests in batches that are neither too many nor too large."""
     chunk: list[Request] = []
     size = 0
     for request in todo:
@@ -114,7 +114,7 @@ def _item(client: NasClient, request: Request) -> dict[str, Any]:
 
 
 def _batch(client: NasClient, items: list[Request]) -> list[CallResult]:
-    """One batch call. Raises what befell it as a whole."""
+    """Return one batch call. Raises what befell it as a whole."""
     body = {"items": [_item(client, request) for request in items]}
     reply = client.bounded(lambda: client.call("POST", BATCH_PATH, body=body))
     document = read_object(reply)
@@ -171,7 +171,7 @@ class _Work:
         self.stopped = False
 
     def take(self) -> tuple[Request | None, ChronosError | None]:
-        """The next request, if any, and the error it shares if nothing more is to be tried."""
+        """Return the next request, if any, and the error it shares if nothing more is to be tried."""
         with self._guard:
             return (None if self.stopped else next(self._todo, None)), self._verdict
 

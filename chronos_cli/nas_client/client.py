@@ -95,7 +95,7 @@ class NasClient(Nas):
 
     @classmethod
     def of(cls, config: Config, token: TokenSource, *, budget_s: float = BUDGET_S) -> NasClient:
-        """The client that a configuration names."""
+        """Return the client that a configuration names."""
         return cls(
             config.portal_url,
             token,
@@ -106,12 +106,12 @@ class NasClient(Nas):
 
     @property
     def features(self) -> frozenset[str] | None:
-        """The optional abilities NAS named so far; None while it was not heard."""
+        """Return the optional abilities NAS named so far; None while it was not heard."""
         return self._features
 
     @property
     def server_time(self) -> datetime | None:
-        """NAS's clock: the Date of its last answer, and what has passed since."""
+        """Return NAS's clock: the Date of its last answer, and what has passed since."""
         if self._heard is None:
             return None
         date, at = self._heard
@@ -137,7 +137,7 @@ class NasClient(Nas):
         self.bounded(lambda: self._cancel(request))
 
     def list(self) -> ArmList:
-        """All that NAS holds for this agent, through all pages. Any page that fails fails the list."""
+        """Return all that NAS holds for this agent, through all pages. Any page that fails fails the list."""
         arms: list[Arm] = []
         seen: set[str] = set()
         first: NasReply | None = None
@@ -190,7 +190,7 @@ class NasClient(Nas):
         return answer
 
     def accepting(self, request: ArmRequest) -> ArmRequest:
-        """The request, saying that its callback can prove whose it is, where NAS may ask for that."""
+        """Return the request, saying that its callback can prove whose it is, where NAS may ask for that."""
         if FEATURE_CALLBACK_PROOF not in (self._features or ()) or FEATURE_CALLBACK_PROOF in request.accepts:
             return request
         return replace(request, accepts=(*request.accepts, FEATURE_CALLBACK_PROOF))
@@ -300,7 +300,7 @@ class NasClient(Nas):
 
 
 def provision_body(request: ArmRequest) -> dict[str, Any]:
-    """The body of a provision, as the contract has it."""
+    """Return the body of a provision, as the contract has it."""
     body: dict[str, Any] = {
         "job_id": request.job_id,
         "fire_at": format_fire_at(request.fire_at),
@@ -317,7 +317,7 @@ def provision_body(request: ArmRequest) -> dict[str, Any]:
 
 
 def cancel_body(request: CancelRequest) -> dict[str, Any]:
-    """The body of a cancel, as the contract has it."""
+    """Return the body of a cancel, as the contract has it."""
     body: dict[str, Any] = {"job_id": request.job_id}
     if request.generation is not None:
         body["generation"] = request.generation

@@ -120,7 +120,7 @@ class TokenSource(Protocol):
         """Return where that is, for people; never the token."""
 
     def get(self, *, within_s: float) -> str:
-        """The token. Raises AuthError, ConfigError or TemporaryError where there is none."""
+        """Return the token. Raises AuthError, ConfigError or TemporaryError where there is none."""
 
     def renew(self, rejected: str, *, within_s: float) -> str | None:
         """Another token than the one NAS did not accept; None where the source has no other."""
@@ -136,7 +136,7 @@ class Nas(ABC):
 
     @property
     def server_time(self) -> datetime | None:
-        """NAS's clock, by the Date of its last answer to whatever was asked; None where none was heard."""
+        """Return NAS's clock, by the Date of its last answer to whatever was asked; None where none was heard."""
         return None
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Nas(ABC):
 
     @abstractmethod
     def list(self) -> ArmList:
-        """All that NAS holds for this agent, through all pages. Any page that fails fails the list."""
+        """Return all that NAS holds for this agent, through all pages. Any page that fails fails the list."""
 
     @abstractmethod
     def apply(

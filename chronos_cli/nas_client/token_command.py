@@ -94,7 +94,7 @@ def _run(argv: tuple[str, ...], home: str, environ: Mapping[str, str], timeout_s
 
 
 def _told(complaint: str, output: bytes) -> str:
-    """The command's last word on stderr, bounded, unless it repeats what it printed as the token."""
+    """Return the command's last word on stderr, bounded, unless it repeats what it printed as the token."""
     text = "".join(letter if letter.isprintable() else " " for letter in complaint).strip()[:_SHOWN]
     secrets = output.decode("utf-8", errors="replace").split()
     if not text or any(secret in text for secret in secrets if len(secret) > len("password")):

@@ -74,7 +74,7 @@ class HomeTokens:
 
     @classmethod
     def of(cls, config: Config, environ: Mapping[str, str]) -> HomeTokens:
-        """The token source that a configuration names."""
+        """Return the token source that a configuration names."""
         return cls(
             home=config.home,
             environ=environ,
@@ -110,7 +110,7 @@ class HomeTokens:
         return None
 
     def get(self, *, within_s: float) -> str:
-        """The token, read or made once per process.
+        """Return the token, read or made once per process.
 
         Raises AuthError (there is none, or it expired), ConfigError (what is there is no token), TemporaryError (the
         command took longer than `within_s` or its own timeout).
@@ -139,7 +139,7 @@ class HomeTokens:
 
     @property
     def _auth_path(self) -> str:
-        """The file of the login: the home's, or where that has none and is a profile, its root's, as in hermes."""
+        """Return the file of the login: the home's, or its root's where a profile has none, as hermes does."""
         own = os.path.join(self._home, AUTH_FILE)  # noqa: PTH118 - plain text in, plain text out
         folder, profiles = os.path.split(os.path.dirname(self._home))  # noqa: PTH120 - as above
         try:
@@ -185,7 +185,10 @@ class HomeTokens:
         return self._from_login()
 
     def _from_login(self) -> str:
-        """The access token of `providers.nous` in auth.json, as hermes 0.19 keeps it; hermes alone refreshes it."""
+        """Return the access token of `providers.nous` in auth.json, as hermes 0.19 keeps it.
+
+        Hermes alone refreshes it.
+        """
         path = self._auth_path
         if not os.path.lexists(path):
             raise AuthError("no NAS token is configured", hint=_HINT)
@@ -214,7 +217,7 @@ def _login_in(path: str) -> dict[str, Any] | None:
 
 
 def _check(text: str, origin: str) -> str:
-    """The token, if it can be one: visible ASCII in one word, so that it cannot break out of its header."""
+    """Return the token, if it can be one: visible ASCII in one word, so that it cannot break out of its header."""
     token = text.strip()
     if not token:
         raise AuthError(f"{origin} holds no token", hint=_HINT)
@@ -257,7 +260,7 @@ def _expiry(stated: object, token: str) -> float | None:
 
 
 def _claimed_expiry(token: str) -> float | None:
-    """The `exp` of a JWT, read without verifying: it only spares a call that NAS would refuse."""
+    """Return the `exp` of a JWT, read without verifying: it only spares a call that NAS would refuse."""
     import base64
 
     body = token.split(".")[1:2]

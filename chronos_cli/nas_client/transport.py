@@ -166,7 +166,7 @@ def _reason(error: BaseException, token: str) -> str:
 
 
 def innermost_reason(error: BaseException) -> str | None:
-    """The system's word at the end of a chain of wrapped errors: `Connection refused` rather than the pool's story."""
+    """Return the system's own error at the end of a chain of wrapped ones, as `Connection refused`."""
     seen: set[int] = set()
     reason = None
     inner: object = error

@@ -59,7 +59,7 @@ class CallbackPolicy:
     ports: frozenset[int] = frozenset()
 
     def check_url(self, url: object) -> tuple[str, str]:
-        """The callback's base URL in normal form, and its host key `scheme://name:port`.
+        """Return the callback's base URL in normal form, and its host key `scheme://name:port`.
 
         Raises CallbackRefusedError.
         """
@@ -133,7 +133,7 @@ def _literal(name: str) -> Address | None:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 form of it leads to, else the address itself."""
+    """Return the IPv4 address that an IPv6 form of it leads to, else the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

@@ -35,7 +35,7 @@ class BadRequestError(ValueError):
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises BadRequestError."""
+    """Return the JSON object in a body. Raises BadRequestError."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -46,7 +46,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def provision(document: dict[str, Any], agent: Agent, policy: CallbackPolicy, max_timers: int) -> Provision:
-    """The wish in a provision body. Raises BadRequestError."""
+    """Return the wish in a provision body. Raises BadRequestError."""
     job_id = document.get("job_id")
     if not is_job_id(job_id):
         raise BadRequestError(_JOB_ID)
@@ -73,7 +73,7 @@ def provision(document: dict[str, Any], agent: Agent, policy: CallbackPolicy, ma
 
 
 def cancel(document: dict[str, Any], agent: Agent) -> Cancel:
-    """The wish in a cancel body. Raises BadRequestError."""
+    """Return the wish in a cancel body. Raises BadRequestError."""
     job_id = document.get("job_id")
     if not is_job_id(job_id):
         raise BadRequestError(_JOB_ID)
@@ -83,7 +83,10 @@ def cancel(document: dict[str, Any], agent: Agent) -> Cancel:
 def batch(
     document: dict[str, Any], agent: Agent, policy: CallbackPolicy, max_timers: int, *, most: int
 ) -> list[TimerRequest | Refusal]:
-    """The wishes in a batch body, each item that is malformed as its refusal. Raises BadRequestError for the whole."""
+    """Return the wishes in a batch body, each item that is malformed as its refusal.
+
+    Raises BadRequestError for the whole.
+    """
     items = document.get("items")
     if not isinstance(items, list):
         raise BadRequestError("items must be a list")

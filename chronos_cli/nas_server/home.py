@@ -39,11 +39,14 @@ class NasHome:
 
     @property
     def sqlite_path(self) -> Path:
-        """The SQLite file."""
+        """Return the SQLite file."""
         return Path(self.database.removeprefix("sqlite:///"))
 
     def backend(self, *, serving: bool = False) -> Backend:
-        """The place for timers, not prepared yet. `serving`: for a process whose callers wait for their answers."""
+        """Return the place for timers, not prepared yet.
+
+        `serving`: for a process whose callers wait for their answers.
+        """
         if self.postgres:
             from chronos_cli.nas_server.timers.postgres import PostgresBackend
             from chronos_cli.nas_server.timers.postgres_pool import COMMAND_DEADLINE_S, DEADLINE_S
@@ -54,7 +57,7 @@ class NasHome:
         return SqliteBackend(self.sqlite_path)
 
     def key_ring(self, clock: Callable[[], float], environ: Mapping[str, str]) -> KeyRing:
-        """The signing keys: the one given by variable or file, else those in the folder. Raises ConfigError."""
+        """Return the signing keys: the one given by variable or file, else those in the folder. Raises ConfigError."""
         from chronos_cli.nas_server.keys import KeyRing
 
         pem = environ.get(KEY_VARIABLE)
@@ -68,7 +71,7 @@ class NasHome:
 
 
 def find_home(folder: Path | None, database: str | None, environ: Mapping[str, str] = os.environ) -> NasHome:
-    """The home that flags and environment name. Raises UsageError for a database URL that is none."""
+    """Return the home that flags and environment name. Raises UsageError for a database URL that is none."""
     chosen = folder or Path(environ.get("CHRONOS_NAS_HOME") or Path.home() / ".chronos-nas")
     chosen = chosen.expanduser().absolute()
     url = database or environ.get("CHRONOS_NAS_DB") or f"sqlite:///{chosen / 'nas.sqlite'}"

@@ -83,14 +83,14 @@ class KeyRing:
         return self._add(DEFAULT_ALGORITHM, self._read(), signs_from=self._clock())
 
     def records(self) -> list[KeyRecord]:
-        """All keys that are not retired yet, the newest last."""
+        """Return all keys that are not retired yet, the newest last."""
         if self._outside is not None:
             return [KeyRecord(kid=self._outside.kid, alg=self._outside.alg, created_at=0.0, signs_from=0.0)]
         now = self._clock()
         return [record for record in self._read() if record.retires_at is None or record.retires_at > now]
 
     def signing(self) -> SigningKey:
-        """The key to sign with now: the newest whose time has come. Raises ConfigError where there is no key.
+        """Return the key to sign with now: the newest whose time has come. Raises ConfigError where there is no key.
 
         Where no key's time has come, as after a rotation with no key before it or under a clock that was set back, the
         first that comes signs: a refused token is asked about once more, and a fire that nobody signs is late.
@@ -110,7 +110,7 @@ class KeyRing:
             return self._key(ready[-1] if ready else begins[0])
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The published keys (RFC 7517)."""
+        """Return the published keys (RFC 7517)."""
         if self._outside is not None:
             return {"keys": [self._outside.jwk]}
         with self._lock:
@@ -204,7 +204,7 @@ class KeyRing:
 
 
 def generate(algorithm: KeyAlgorithm) -> bytes:
-    """A fresh private key as PEM (PKCS 8, not encrypted)."""
+    """Return a fresh private key as PEM (PKCS 8, not encrypted)."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 

@@ -59,7 +59,10 @@ class Metrics:
             self._late.observe(lateness)
 
     def render(self, gauges: Mapping[str, tuple[str, float]], circuits: Mapping[str, str]) -> bytes:
-        """The exposition. `gauges`: name to (help, value), read from the registry; `circuits`: host to its state."""
+        """Return the exposition.
+
+        `gauges`: name to (help, value), read from the registry; `circuits`: host to its state.
+        """
         snapshot = CollectorRegistry()
         snapshot.register(_Snapshot(gauges, circuits))
         return generate_latest(self._registry) + generate_latest(snapshot)

@@ -242,7 +242,10 @@ def _relaying(
 
 
 def _portal_url(settings: Settings, facts: NasMeta, url: str) -> str:
-    """Our public URL: as given, else where we listen; a worker without one takes what the web processes go by."""
+    """Return our public URL: as given, else where we listen.
+
+    A worker without one takes what the web processes go by.
+    """
     if settings.role is Role.WORKER:
         return (settings.portal_url or facts.recall("portal_url") or url).rstrip("/")
     portal_url = (settings.portal_url or url).rstrip("/")

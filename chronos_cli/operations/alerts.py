@@ -85,7 +85,7 @@ def _mark(ctx: Context, job: Job, row: Row) -> StoredDocument[Row] | None:
 
 
 def _last_alert(ctx: Context, row: Row) -> tuple[dict[str, Any], bool]:
-    """The mark of the schedule's latest row that has one, and whether a run went well since it was told."""
+    """Return the mark of the schedule's latest row that has one, and whether a run went well since it was told."""
     marks, wells = [], []
     for other in ctx.repository.rows(row.job_id, newest=_LOOKED_BACK):
         if other.run_id == row.run_id or other.scheduled_at is None:

@@ -48,7 +48,7 @@ class ProcessEnvironment:
 
 
 def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True) -> Context:
-    """The context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
+    """Return the context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
     documents = open_documents(config, by_person=outside.by_person)
     wire = _wire(config, outside) if armed else None
     repository = Repository(documents, sleep=time.sleep, random=_random, fleet=_fleet_of(config))
@@ -156,7 +156,7 @@ def home_of(config: Config) -> HomeDefaults:
 
 
 def open_documents(config: Config, *, by_person: bool = False) -> DocumentStore:
-    """The document store that a configuration names."""
+    """Return the document store that a configuration names."""
     if "://" not in config.store:
         home = Path(config.store or config.home)
         return LocalStore(home, lock_timeout_s=config.lock_timeout, by_person=by_person)
@@ -172,7 +172,7 @@ def _fleet_of(config: Config) -> DocumentStore | None:
 
 
 def checkpoint_of(environ: Mapping[str, str]) -> Callable[[str], None]:
-    """A no-op, or what tests of crashes need: this very process is killed, or stopped, at a named step.
+    """Return a no-op, or what tests of crashes need: this very process is killed, or stopped, at a named step.
 
     CHRONOS_TEST_KILL_AT=STEP: SIGKILL. CHRONOS_TEST_STOP_AT=STEP:FILE: SIGSTOP, of the first process that comes there;
     it leaves its number in FILE.

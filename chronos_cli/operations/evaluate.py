@@ -139,7 +139,7 @@ def _already_run(ctx: Context, job_id: str, fire: FireRequest) -> bool:
 
 
 def present_wake(ctx: Context, job_id: str) -> Wake | None:
-    """The wake the job needs now, as stored; nothing is written. An unreadable job needs none."""
+    """Return the wake the job needs now, as stored; nothing is written. An unreadable job needs none."""
     job, _ = read_job(ctx, ctx.repository.jobs(), job_id)
     now = ctx.clock()
     found = _gather(ctx, job, now, ending=False)
@@ -154,14 +154,14 @@ def wake_of(ctx: Context, job: Job, now: datetime, *, hold: Hold | None, documen
 
 
 def as_known(ctx: Context, row: Row) -> Row:
-    """The row as views show it: of a run that is over, by what its own process said, whatever its row still says."""
+    """Return the row as views show it: the result that its own process noted comes before what the row still says."""
     result = ctx.processes.result(row) if row.state is RunState.RUNNING else None
     retries = (row.policy or {}).get("retries")
     return row if result is None else concluded(row, result, retries=retries if isinstance(retries, int) else 0)
 
 
 def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str | None]:
-    """The parsed job, or None with the reason why it cannot be run (no reason: there is no such job)."""
+    """Return the parsed job, or None with the reason why it cannot be run (no reason: there is no such job)."""
     value = jobs.get(job_id)
     if value is None:
         return None, next((record.problem for record in jobs.records if record.id == job_id), None)
@@ -169,7 +169,7 @@ def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str
 
 
 def read_record(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
-    """The job of one entry of the file, or None with the reason why it cannot be run."""
+    """Return the job of one entry of the file, or None with the reason why it cannot be run."""
     return (None, record.problem) if record.problem else _parsed(ctx, record.value)
 
 
@@ -204,7 +204,7 @@ def why_unusable(record: Record, problem: str | None) -> str:
 
 
 def read_all(ctx: Context) -> list[Job]:
-    """Every job of the store that can be read."""
+    """Return every job of the store that can be read."""
     found = (_parsed(ctx, record.value) for record in ctx.repository.jobs().records if record.problem is None)
     return [job for job, _ in found if job is not None]
 
@@ -287,14 +287,14 @@ def gather_rows(
 
 
 def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
-    """The instants still to come that have rows, or are owed one; looked for only where a clock was ahead."""
+    """Return the instants still to come that have rows, or are owed one; looked for only where a clock was ahead."""
     names = (name for name in ctx.repository.run_ids(job.id) if name > run_id_of(now) and name[0].isdigit())
     owed = {entry.fire_at for entry in job.open if entry.fire_at is not None}
     return frozenset(owed | {at for at in map(instant_of, names) if at is not None})
 
 
 def rebuilt_row(ctx: Context, job: Job, entry: Open, error: UnreadableError, now: datetime) -> tuple[Row, Liveness]:
-    """The row that stands for one that cannot be read, made from its entry and from what the run's lock tells.
+    """Return the row that stands for one that cannot be read, made from its entry and from what the run's lock tells.
 
     A run is never accepted again for it: it may have done its work. While its lock is held it goes on as `running`, and
     so it does where its lock may lie on another machine, as long as a lease may last that began with the claim.
@@ -364,7 +364,7 @@ def create_owed(ctx: Context, owed: Iterable[Row]) -> None:
 
 
 def rows_over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tuple[tuple[Job, Row], ...]:
-    """The rows that are over after a look. Rows of one run are told once, however many looks come upon them."""
+    """Return the rows that are over after a look. Rows of one run are told once, however many looks come upon them."""
     if job is None or not job.policy.on_failure:
         return ()
     settled = {row.run_id: row for row in decision.settle}

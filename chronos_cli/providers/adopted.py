@@ -34,11 +34,11 @@ class AdoptedProvider(CronScheduler):
 
     @property
     def name(self) -> str:
-        """Its own name."""
+        """Return its own name."""
         return str(self._inner.name)
 
     def is_available(self) -> bool:
-        """Its own word, if it has one."""
+        """Return its own word, if it has one."""
         return bool(self._call("is_available", default=True))
 
     def start(self, *args: Any, **kwargs: Any) -> None:

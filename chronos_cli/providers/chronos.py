@@ -34,7 +34,7 @@ class ChronosScheduler(CronScheduler):
 
     @property
     def server_time(self) -> datetime | None:
-        """NAS's clock, by its last answer about a job."""
+        """Return NAS's clock, by its last answer about a job."""
         return self._heard
 
     def is_available(self) -> bool:

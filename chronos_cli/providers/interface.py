@@ -42,7 +42,7 @@ class CronScheduler(ABC):
 
     @property
     def server_time(self) -> datetime | None:
-        """The authority's clock as it was last heard; None where there is none, or it was not heard."""
+        """Return the authority's clock as it was last heard; None where there is none, or it was not heard."""
         return None
 
     def is_available(self) -> bool:

@@ -67,7 +67,10 @@ class PluginRegistry:
 
 
 def find_plugins(home: str) -> Iterator[FoundPlugin]:
-    """Every plug-in there is, entry points first; the first of a name counts, and no bundled name can be taken."""
+    """Yield every plug-in there is, entry points first.
+
+    The first of a name counts, and no bundled name can be taken.
+    """
     seen = set(BUNDLED)
     for found in (*_entry_points(), *_folders(Path(home))):
         if found.name not in seen:
@@ -76,7 +79,7 @@ def find_plugins(home: str) -> Iterator[FoundPlugin]:
 
 
 def load_plugin(name: str, activation: Activation) -> tuple[CronScheduler | None, str | None]:
-    """The provider of that name, or None with the reason. Never raises."""
+    """Return the provider of that name, or None with the reason. Never raises."""
     found = next((found for found in find_plugins(activation.config.home) if found.name == name), None)
     if found is None:
         return None, "there is no such provider; see `chronos provider list`"

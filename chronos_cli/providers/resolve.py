@@ -52,7 +52,7 @@ class ActiveProvider:
 
 
 def resolve_provider(config: Config, context: Context) -> ActiveProvider:
-    """The provider that `cron.provider` names, if it can work here; else the built-in one. Never raises.
+    """Return the provider that `cron.provider` names, if it can work here; else the built-in one. Never raises.
 
     On standby none of them is asked or told anything.
     """

@@ -22,6 +22,6 @@ class StandbyScheduler(CronScheduler):
         del args, kwargs
 
     def register_job(self, job_id: str) -> Notified:
-        """The change stands in the store; the active machine's reconcile or tick follows it."""
+        """Leave the change in the store; the active machine's reconcile or tick follows it."""
         del job_id
         return Notified(armed=False)

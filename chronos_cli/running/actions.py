@@ -60,7 +60,10 @@ class HttpAction(NamedTuple):
     cwd: str
 
     def as_process(self) -> ProcessAction:
-        """The program that makes the request; it is told what on stdin, so that no header is in its arguments."""
+        """Return the program that makes the request.
+
+        It is told what on stdin, so that no header is in its arguments.
+        """
         spec = {
             "method": self.method,
             "url": self.url,
@@ -74,7 +77,7 @@ class HttpAction(NamedTuple):
 def resolve_action(
     job: Mapping[str, Any], *, scripts_dir: Path, prompt_runner: Sequence[str] | None, lookup: Lookup
 ) -> ProcessAction | HttpAction:
-    """The action of a record of jobs.json, checked against this machine, with what it refers to looked up.
+    """Return the action of a record of jobs.json, checked against this machine, with what it refers to looked up.
 
     The folder is the record's `workdir`; else a script's own, else the home that `scripts_dir` lies in. `prompt_runner`
     is the argument list under runners.prompt. Raises ActionError; the run then fails with its message.
@@ -124,7 +127,7 @@ def _stdin(job: Mapping[str, Any]) -> bytes | None:
 
 
 def _variables(job: Mapping[str, Any], lookup: Lookup, home: Path) -> tuple[tuple[str, str], ...]:
-    """The job's own variables, which go before those that it inherits; those of its files come first.
+    """Return the job's own variables, which go before those that it inherits; those of its files come first.
 
     Whoever writes such a file decides what is run, by PATH alone, so it is not another user's.
     """
@@ -164,7 +167,7 @@ def _folder(job: Mapping[str, Any], otherwise: Path) -> str:
 
 
 def _script(given: object, scripts_dir: Path, interpreter: object) -> tuple[tuple[str, ...], Path]:
-    """A script's argv and its real path. Never by its own shebang or mode: the ending decides, as in hermes.
+    """Return a script's argv and its real path. Never by its own shebang or mode: the ending decides, as in hermes.
 
     `interpreter`: the Python that the record names for it; a shell script has none.
     """
@@ -270,7 +273,7 @@ def _http(given: object, cwd: str, lookup: Lookup) -> HttpAction:
 
 
 def _utf8(text: str) -> bytes:
-    """The text as UTF-8, with the bytes that were none where it was read."""
+    """Return the text as UTF-8, with the bytes that were none where it was read."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

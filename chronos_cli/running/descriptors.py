@@ -16,7 +16,10 @@ _BYTES_OF_ONE: Final = 4
 
 
 def nameless_file(data: bytes) -> int:
-    """A descriptor from which exactly these bytes can be read; unlike a pipe it takes any amount without a reader."""
+    """Return a descriptor from which exactly these bytes can be read.
+
+    Unlike a pipe it takes any amount without a reader.
+    """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("chronos", os.MFD_CLOEXEC)
     else:
@@ -32,7 +35,7 @@ def nameless_file(data: bytes) -> int:
 
 
 def hidden_file(data: bytes) -> int:
-    """A socket in which a nameless file of these bytes waits for `open_hidden`.
+    """Return a socket in which a nameless file of these bytes waits for `open_hidden`.
 
     A process that has just been started is open to the others of its user, who may open what /proc shows of its files,
     but no socket: what waits in one is had by the process alone, or by whoever may trace it.
@@ -66,18 +69,18 @@ def open_hidden(fd: int) -> int:
 
 
 def pipe() -> tuple[int, int]:
-    """A pipe whose two ends are clear of the numbers that children get."""
+    """Return a pipe whose two ends are clear of the numbers that children get."""
     read_fd, write_fd = os.pipe()
     return high(read_fd), high(write_fd)
 
 
 def null(flags: int = os.O_RDWR) -> int:
-    """A descriptor of /dev/null, clear of the numbers that children get."""
+    """Return a descriptor of /dev/null, clear of the numbers that children get."""
     return high(os.open(os.devnull, flags | os.O_CLOEXEC))
 
 
 def high(fd: int) -> int:
-    """The same file under a number of at least ten, closed on exec; the old number is closed.
+    """Return the same file under a number of at least ten, closed on exec; the old number is closed.
 
     A host may run with its standard descriptors closed; then a pipe can be number 0 and collide with a child's own.
     """
@@ -89,7 +92,7 @@ def high(fd: int) -> int:
 
 
 def inheritable(keep: Container[int] = ()) -> list[int]:
-    """The descriptors above 2 that a child would inherit: a server's listening sockets, for one."""
+    """Return the descriptors above 2 that a child would inherit: a server's listening sockets, for one."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         try:
             names = os.listdir(folder)

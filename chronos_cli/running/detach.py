@@ -49,7 +49,7 @@ class Runner:
         return self._fd < 0
 
     def next_message(self, timeout_s: float) -> dict[str, Any] | None:
-        """The next message; None if none came in time, or if none can come any more (`closed` tells which)."""
+        """Return the next message; None if none came in time, or if none can come any more (`closed` tells which)."""
         until = time.monotonic() + timeout_s
         while True:
             while (line := self._next_line()) is not None:
@@ -66,7 +66,7 @@ class Runner:
 
     @property
     def fd(self) -> int:
-        """The descriptor that its messages come from, -1 once none can come any more."""
+        """Return the descriptor that its messages come from, -1 once none can come any more."""
         return self._fd
 
     def message_comes(self, timeout_s: float) -> bool:
@@ -91,7 +91,7 @@ class Runner:
 
     @property
     def exit_status(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs, or if somebody else took it."""
+        """Return the exit status, negative for a signal; None while it runs, or if somebody else took it."""
         self.reap()
         return self._status
 
@@ -211,7 +211,7 @@ def start_runner(
 
 
 def ordinary_signals() -> list[int]:
-    """Every signal that can be set to its default: an ignored one would stay so in the runner and all its jobs."""
+    """Return every signal that can be set to its default. An ignored one stays so in the runner and all its jobs."""
     return [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
 

@@ -29,7 +29,7 @@ class FileWatch:
         )
 
     def only(self, paths: Iterable[str]) -> FileWatch:
-        """The same of some of these paths, with those of others as they are now."""
+        """Return the same of some of these paths, with those of others as they are now."""
         found = FileWatch(())
         found._seen = {path: self._seen[path] if path in self._seen else stamp_of(path) for path in paths}
         return found
@@ -50,7 +50,7 @@ def stamp_of(path: str) -> Stamp:
 
 
 def places_of_code() -> list[str]:
-    """The files of this package that this process has loaded, and the folders that distributions are installed in."""
+    """Return the files of this package that this process has loaded, and the folders of installed distributions."""
     package = __name__.partition(".")[0]
     loaded = [
         module.__file__

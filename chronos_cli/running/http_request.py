@@ -24,7 +24,7 @@ class SameOrigin(HTTPRedirectHandler):
     max_redirections = MAX_REDIRECTS
 
     def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        """The request to make next, or None to take the redirect as the answer."""
+        """Return the request to make next, or None to take the redirect as the answer."""
         old, new = urlsplit(req.full_url), urlsplit(urljoin(req.full_url, newurl))
         if (old.scheme, old.hostname, old.port) != (new.scheme, new.hostname, new.port):
             return None
@@ -73,7 +73,7 @@ def _without_credentials(url: str) -> str:
 
 
 def _trust() -> ssl.SSLContext:
-    """The machine's certificate authorities, or certifi's where this Python was built without any."""
+    """Return the machine's certificate authorities, or certifi's where this Python was built without any."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
     if not (paths.cafile or paths.capath):

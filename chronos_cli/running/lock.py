@@ -56,7 +56,7 @@ class RunLock:
 
     @property
     def run_id(self) -> str:
-        """The run."""
+        """Return the run."""
         return str(self._note["run_id"])
 
     @property
@@ -66,7 +66,7 @@ class RunLock:
 
     @property
     def path(self) -> str:
-        """The lock file, for messages."""
+        """Return the lock file, for messages."""
         return self._place.path
 
     @classmethod
@@ -178,7 +178,7 @@ def _take_space(fd: int) -> None:
 
 
 def _line(document: Mapping[str, Any], size: int) -> bytes:
-    """A document as one line that fills its place."""
+    """Return a document as one line that fills its place."""
     return json.dumps(document).encode().ljust(size - 1) + b"\n"
 
 
@@ -327,7 +327,10 @@ def _is_ours(found: os.stat_result) -> bool:
 
 
 def _said(fd: int, size: int, at: int) -> dict[str, Any]:
-    """One of the file's two lines; empty where it is torn by a crash: then nothing is known, and the lease counts."""
+    """Return one of the file's two lines.
+
+    Empty where it is torn by a crash: then nothing is known, and the lease counts.
+    """
     try:
         said = read_json(os.pread(fd, size, at).strip(b" \0\n"))
     except (OSError, NotJsonError):

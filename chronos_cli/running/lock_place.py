@@ -48,7 +48,7 @@ class LockPlace:
 
     @property
     def home(self) -> Path | None:
-        """The folder of a local store; None for a bucket's."""
+        """Return the folder of a local store; None for a bucket's."""
         return self._home
 
     @property

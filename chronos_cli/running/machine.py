@@ -36,7 +36,7 @@ def same_machine(recorded: object) -> bool:
 
 
 def boot_clock() -> dict[str, object]:
-    """The clock of this boot, which nobody sets and which goes on during suspend: `boot`, `namespace` and `seconds`.
+    """Return the clock of this boot, which no one can set and suspend does not stop: `boot`, `namespace`, `seconds`.
 
     Processes may see another zero of it in a time namespace of their own (time_namespaces(7)).
     """
@@ -67,7 +67,7 @@ def can_tell_processes() -> bool:
 
 
 def group_members(pgid: int) -> list[int]:
-    """The living processes of a process group; empty where /proc is missing."""
+    """Return the living processes of a process group; empty where /proc is missing."""
     members = []
     for pid in _pids():
         fields = _stat(pid)
@@ -77,7 +77,7 @@ def group_members(pgid: int) -> list[int]:
 
 
 def holders(device: int, inode: int) -> list[int]:
-    """The other processes that have this file open for writing, among those whose descriptors we may see.
+    """Return the other processes that have this file open for writing, among those whose descriptors we may see.
 
     Finds what left a job's process group but still holds its lock; who only looks at a lock has it open for reading.
     Empty where /proc is missing.
@@ -123,7 +123,7 @@ def _pids() -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third on; the second, the name, may hold spaces and brackets."""
+    """Return the fields of /proc/PID/stat from the third on; the second, the name, may hold spaces and brackets."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read().decode("ascii", "replace")
@@ -155,7 +155,7 @@ def _time_namespace() -> str:
 
 
 def _boot_session() -> str:
-    """The UUID that macOS gives each boot, sysctl kern.bootsessionuuid."""
+    """Return the UUID that macOS gives each boot, sysctl kern.bootsessionuuid."""
     import ctypes
 
     buffer = ctypes.create_string_buffer(64)

@@ -47,7 +47,7 @@ class BoundedOutput:
             view = view[written:]
 
     def tail(self, size: int) -> bytes:
-        """The last `size` bytes of the file."""
+        """Return the last `size` bytes of the file."""
         start = max(0, self._end - size)
         return os.pread(self._fd, self._end - start, start)
 

@@ -36,7 +36,7 @@ class RunFacts(NamedTuple):
     attempt: int
 
     def environment(self) -> dict[str, str]:
-        """The variables."""
+        """Return the variables."""
         return {
             "CHRONOS_JOB_ID": self.job_id,
             "CHRONOS_RUN_ID": self.run_id,
@@ -171,7 +171,7 @@ def start(
 
 
 def _pidfd(pid: int) -> int:
-    """A descriptor that is readable once the process is over; -1 where there is no such thing."""
+    """Return a descriptor that is readable once the process is over; -1 where there is no such thing."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):

@@ -34,7 +34,10 @@ def main() -> int:
 
 
 def _run_script(argv: list[str], folder: str) -> tuple[int, bytes]:
-    """Its exit status and the end of what it said; what it leaves behind with the pipe open is not waited for."""
+    """Return its exit status and the end of what it said.
+
+    What it leaves behind with the pipe open is not waited for.
+    """
     with subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

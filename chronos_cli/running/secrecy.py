@@ -25,7 +25,7 @@ _ARG_START, _ENV_END = 45, 49  # fields 48 to 51 of proc(5) stat, counted from t
 
 
 def without_secrets(environment: Mapping[str, str], secret_names: Iterable[str] = ()) -> dict[str, str]:
-    """A copy of an environment without our secrets and those in `secret_names`."""
+    """Return a copy of an environment without our secrets and those in `secret_names`."""
     dropped = {*SECRET_NAMES, *secret_names}
     return {name: value for name, value in environment.items() if name not in dropped}
 

@@ -162,7 +162,7 @@ def _all_bytes(environment: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 def _bytes(text: str) -> bytes:
-    """A text as the locale writes it, else as UTF-8: a job is not to fail for the locale of whoever runs it."""
+    """Return a text as the locale writes it, else as UTF-8: a job is not to fail for the locale of whoever runs it."""
     try:
         return os.fsencode(text)
     except UnicodeEncodeError:

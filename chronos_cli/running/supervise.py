@@ -333,7 +333,7 @@ def _why(exit_status: int | None, number: int | None, tail: str) -> str:
 
 
 def _last_line(tail: str) -> str:
-    """The last line with something in it, without what would move a terminal's cursor."""
+    """Return the last line with something in it, without what would move a terminal's cursor."""
     for line in reversed(tail.splitlines()):
         plain = "".join(character for character in line if character.isprintable()).strip()
         if plain:

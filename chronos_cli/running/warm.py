@@ -87,7 +87,7 @@ class WarmRunner:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Return its process."""
         return self._process.pid
 
     @property

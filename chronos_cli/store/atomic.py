@@ -35,7 +35,7 @@ class NotDurableError(Exception):
 
 
 def signature(found: os.stat_result) -> str:
-    """The version of a file: which inode, when changed, how long.
+    """Return the version of a file: which inode, when changed, how long.
 
     Sound because every write here makes a new inode and gives it a modification time later than its predecessor's
     (`_stamp`): a reused inode number cannot bear the same time again.

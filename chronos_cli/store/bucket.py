@@ -74,11 +74,11 @@ class BucketStore(DocumentStore):
 
     @property
     def location(self) -> str:
-        """The URL, and the endpoint where it is not the provider's own."""
+        """Return the URL, and the endpoint where it is not the provider's own."""
         return f"{self._url} at {self._endpoint}" if self._endpoint else self._url
 
     def read(self, key: str) -> Document | None:
-        """The object, or None when the service says that it does not exist."""
+        """Return the object, or None when the service says that it does not exist."""
         from obstore.exceptions import BaseError
 
         try:
@@ -104,7 +104,7 @@ class BucketStore(DocumentStore):
         return self._put(key, data, json.loads(version))
 
     def list(self, prefix: str) -> list[str]:
-        """The keys below `prefix`, sorted."""
+        """Return the keys below `prefix`, sorted."""
         from obstore.exceptions import BaseError
 
         check_key(prefix.rstrip("/"))
@@ -175,7 +175,7 @@ class BucketStore(DocumentStore):
 
 
 def _open(scheme: str, bucket: str, prefix: str, endpoint: str | None, *, attempts: int) -> Place:
-    """The provider's client, which sends a request up to `attempts` times. Raises ConfigError."""
+    """Return the provider's client, which sends a request up to `attempts` times. Raises ConfigError."""
     from datetime import timedelta
 
     try:
@@ -253,6 +253,6 @@ def _said(text: str) -> str:
 
 
 def _bare(url: str) -> str:
-    """A URL without what may be secret in it."""
+    """Return a URL without what may be secret in it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")

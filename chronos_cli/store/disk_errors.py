@@ -26,7 +26,7 @@ _OF_ANOTHER_KIND: Final = frozenset({errno.EINVAL, errno.EISDIR, errno.ENOTDIR, 
 
 
 def disk_error(action: str, path: Path, error: OSError) -> StoreError:
-    """A StoreError naming the path, its owner and mode, and who we are.
+    """Return a StoreError naming the path, its owner and mode, and who we are.
 
     `action` completes "cannot ...": `write`, `lock`. The folder is described as well, because a file is replaced by
     making another in its folder; where they do not exist, the nearest existing ancestor is, whose permissions decided.
@@ -74,7 +74,7 @@ def describe(path: Path) -> str:
 
 
 def current_user() -> str:
-    """The user whose rights count, for people."""
+    """Return the user whose rights count, for people."""
     return user_name(os.geteuid())
 
 

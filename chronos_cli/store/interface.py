@@ -61,7 +61,7 @@ class DocumentStore(ABC):
 
     @abstractmethod
     def read(self, key: str) -> Document | None:
-        """The document, or None when it certainly does not exist."""
+        """Return the document, or None when it certainly does not exist."""
 
     @abstractmethod
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
@@ -76,7 +76,7 @@ class DocumentStore(ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> Iterable[str]:
-        """The keys below `prefix` (which ends in a slash), sorted."""
+        """Yield the keys below `prefix` (which ends in a slash), sorted."""
 
     @abstractmethod
     def delete(self, key: str, *, durable: bool = True) -> None:

@@ -167,7 +167,7 @@ def is_usable(value: Any) -> bool:
 
 
 def _shallow(value: dict[str, Any]) -> dict[str, Any]:
-    """The members of a record that are no lists or objects: what can be said of one that is nested too deep."""
+    """Return the members of a record that are no lists or objects: what can be said of one that is nested too deep."""
     return {key: item for key, item in value.items() if not isinstance(item, dict | list)}
 
 

@@ -110,7 +110,7 @@ class JobsFile:
 
     @property
     def records(self) -> list[Record]:
-        """Every entry in the order of the file, the unusable ones too, as they stand after the changes made here."""
+        """Return every entry in the order of the file, unusable ones too, with the changes made here."""
         if not (self._put or self._removed or self._added):
             return self._original()
         now = [
@@ -192,7 +192,7 @@ class JobsFile:
         self._put.pop(index, None)
 
     def render(self, now: datetime | None = None) -> bytes:
-        """The file's new bytes; `now` (aware) is what `updated_at` becomes, in the form it has."""
+        """Return the file's new bytes; `now` (aware) is what `updated_at` becomes, in the form it has."""
         now = now or datetime.now(UTC)
         if self._top is None:
             fresh = {JOBS: list(self._added.values()), UPDATED: now.isoformat()}
@@ -233,14 +233,14 @@ class JobsFile:
         ]
 
     def _stamp(self, top: Container, style: Style, now: datetime) -> list[Edit]:
-        """The edit that refreshes `updated_at` where there is one."""
+        """Return the edit that refreshes `updated_at` where there is one."""
         member = None if isinstance(top.items, ArrayItems) else top.last(UPDATED)
         if member is None:
             return []
         return [(member.value_start, member.end, style.write(_refreshed(member.value, now), ""))]
 
     def _stored(self, index: int) -> dict[str, Any]:
-        """A fresh value of a usable record, from the text: nobody can have changed that."""
+        """Return a fresh value of a usable record, from the text: nobody can have changed that."""
         return self._with_beside(self._in_the_file(index))
 
     def _in_the_file(self, index: int) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class JobsFile:
         return kept | dict.fromkeys(row.keys() - value.keys())
 
     def _find(self, job_id: str) -> int | None:
-        """The usable record of this id: without a look at `records`, which takes longer than all the rest of a change.
+        """Return the usable record of this id. It does not read `records`, which takes longer than all the rest.
 
         The first usable one of those alike in all but case is the job; the others are refused.
         """
@@ -272,7 +272,7 @@ class JobsFile:
         return None
 
     def _alike(self, job_id: str) -> list[int]:
-        """The records left that have this id but for case."""
+        """Return the records left that have this id but for case."""
         if self._first is None:
             self._first = {}
             for index, value in enumerate(self._values):
@@ -288,7 +288,7 @@ class JobsFile:
         return self._keys[index] if self._keys else None
 
     def _id(self, index: int) -> Any:
-        """The id that a record claims, or that its key gives it."""
+        """Return the id that a record claims, or that its key gives it."""
         value = self._values[index]
         value = value.known if isinstance(value, UnreadableValue) else value
         own = value.get("id") if isinstance(value, dict) else None

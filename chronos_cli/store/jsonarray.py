@@ -45,7 +45,7 @@ class ArrayItems(Sequence[Member]):
     @overload
     def __getitem__(self, index: slice) -> list[Member]: ...
     def __getitem__(self, index: int | slice) -> Member | list[Member]:
-        """One item with its place; slices are lists."""
+        """Return one item with its place; slices are lists."""
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         wanted = index + len(self) if index < 0 else index
@@ -60,7 +60,7 @@ class ArrayItems(Sequence[Member]):
             first += 1
 
     def __iter__(self) -> Iterator[Member]:
-        """All items in order, each found from the one before."""
+        """Yield all items in order, each found from the one before."""
         at = self._pieces[0][1] if self._pieces else 0
         for value in self.values:
             _, end = scan_any(self._text, at)
@@ -74,7 +74,10 @@ class ArrayItems(Sequence[Member]):
 
 
 def scan_array(text: str, start: int, *, piece: int = PIECE, known: ArrayItems | None = None) -> Container:
-    """The array whose bracket is at `start`; `known`: an array of which much may stand here too. Raises ValueError."""
+    """Return the array whose bracket is at `start`; `known`: an array of which much may stand here too.
+
+    Raises ValueError.
+    """
     values: list[Any] = []
     pieces: list[tuple[int, int]] = []
     items = ArrayItems(text, values, pieces)
@@ -139,7 +142,7 @@ def _scan_pieces(text: str, at: int, piece: int, values: list[Any], pieces: list
 
 
 def _whole_items(text: str) -> list[Any] | None:
-    """The items that `text` is, or None where it is anything else."""
+    """Return the items that `text` is, or None where it is anything else."""
     framed = f"[{text}]"
     try:
         value, end = scan_value(framed, 0)

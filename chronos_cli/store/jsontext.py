@@ -48,17 +48,17 @@ class Container:
     items: Sequence[Member]
 
     def last(self, key: str) -> Member | None:
-        """The member that counts: of several with one key, readers of JSON take the last."""
+        """Return the member that counts: of several with one key, readers of JSON take the last."""
         return next((item for item in reversed(self.items) if item.key == key), None)
 
 
 def skip_space(text: str, at: int) -> int:
-    """The next position that is not white space."""
+    """Return the next position that is not white space."""
     return _SPACE(text, at).end()  # type: ignore[union-attr]
 
 
 def scan_value(text: str, at: int) -> tuple[Any, int]:
-    """The value that starts at `at`, and where it ends. Raises ValueError."""
+    """Return the value that starts at `at`, and where it ends. Raises ValueError."""
     try:
         return _scan(text, at)
     except StopIteration as error:
@@ -134,7 +134,7 @@ def after_comma(text: str, at: int) -> int | None:
 def scan_object(
     text: str, start: int, *, inside: Callable[[str, str, int], tuple[Any, int]] | None = None
 ) -> Container:
-    """The object whose brace is at `start`, member by member. Raises ValueError.
+    """Return the object whose brace is at `start`, member by member. Raises ValueError.
 
     `inside(key, text, at)`: reads a member's value in place of `scan_value`.
     """
@@ -189,7 +189,7 @@ class Style:
 
     @classmethod
     def of(cls, text: str, outer: Container) -> Style:
-        """The style of `text`, judged by the object or array that it is."""
+        """Return the style of `text`, judged by the object or array that it is."""
         gap = text[outer.start + 1 : outer.items[0].start] if outer.items else "\n  "
         head = text[outer.start : outer.start + 4096]
         compact = ', "' not in head and ',"' in head
@@ -202,7 +202,7 @@ class Style:
         )
 
     def flat(self) -> Style:
-        """The same on one line."""
+        """Return the same on one line."""
         return replace(self, step="")
 
     def write(self, value: Any, indent: str) -> str:
@@ -232,14 +232,14 @@ def in_order(old: Any, new: Any) -> Any:
 
 
 def rewritten(text: str, item: Member, old: Any, new: Mapping[str, Any], style: Style) -> Edit:
-    """The edit that writes an object anew, in the layout of the text and with its keys in their places."""
+    """Return the edit that writes an object anew, in the layout of the text and with its keys in their places."""
     if "\n" not in text[item.value_start : item.end]:
         style = style.flat()
     return item.value_start, item.end, style.write(in_order(old, new), _indent_of_line(text, item.value_start))
 
 
 def edit_items(text: str, found: Container, gone: Sequence[int], added: Sequence[str], style: Style) -> list[Edit]:
-    """The edits that drop (`gone`: in order) and append items of a container."""
+    """Return the edits that drop (`gone`: in order) and append items of a container."""
     items = found.items
     first = next((index for index, at in enumerate([*gone, len(items)]) if index != at), len(items))
     last = next((index for index in range(len(items) - 1, -1, -1) if index not in gone), None)
@@ -255,7 +255,7 @@ def edit_items(text: str, found: Container, gone: Sequence[int], added: Sequence
 
 
 def apply(text: str, edits: Sequence[Edit]) -> str:
-    """The text with all edits made; they do not overlap."""
+    """Return the text with all edits made; they do not overlap."""
     pieces: list[str] = []
     at = 0
     for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
@@ -266,7 +266,7 @@ def apply(text: str, edits: Sequence[Edit]) -> str:
 
 
 def indent_inside(text: str, found: Container, style: Style) -> str:
-    """The white space that an item of `found` stands behind on its line."""
+    """Return the white space that an item of `found` stands behind on its line."""
     if found.items:
         gap = text[found.start + 1 : found.items[0].start]
         return gap.rpartition("\n")[2] if "\n" in gap else ""

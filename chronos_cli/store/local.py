@@ -82,11 +82,11 @@ class LocalStore(DocumentStore):
 
     @property
     def location(self) -> str:
-        """The home's path."""
+        """Return the home's path."""
         return str(self._home)
 
     def read(self, key: str) -> Document | None:
-        """The file's bytes; None only when it certainly is not there."""
+        """Return the file's bytes; None only when it certainly is not there."""
         try:
             with place_of(self._home, check_key(key)) as place:
                 fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
@@ -142,7 +142,7 @@ class LocalStore(DocumentStore):
                 raise VersionConflict(key) from None
 
     def list(self, prefix: str) -> list[str]:
-        """The keys of the files below `prefix`, sorted; names that begin with a dot are not documents."""
+        """Return the keys of the files below `prefix`, sorted; names that begin with a dot are not documents."""
         top = self._path(prefix.rstrip("/"))
         keys: list[str] = []
         folders = [(top, prefix)]
@@ -337,7 +337,7 @@ def _read_all(fd: int, size: int) -> bytes:
 
 
 def _not_read(key: str, path: Path, error: OSError) -> StoreError:
-    """The error of a file that could not be read: of one document alone, unless it is the one of all jobs."""
+    """Return the error of a file that could not be read: of one document alone, unless it is the one of all jobs."""
     said = disk_error("read", path, error)
     return said if key == JOBS_KEY else DocumentError(said.message, hint=said.hint, key=key)
 

@@ -19,11 +19,11 @@ class MemoryStore(DocumentStore):
 
     @property
     def location(self) -> str:
-        """A name for people."""
+        """Return a name for people."""
         return "memory"
 
     def read(self, key: str) -> Document | None:
-        """The document or None."""
+        """Return the document or None."""
         return self._documents.get(key)
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
@@ -42,7 +42,7 @@ class MemoryStore(DocumentStore):
         return self._put(key, data)
 
     def list(self, prefix: str) -> Iterable[str]:
-        """The keys below `prefix`, sorted."""
+        """Yield the keys below `prefix`, sorted."""
         return sorted(key for key in self._documents if key.startswith(prefix))
 
     def delete(self, key: str, *, durable: bool = True) -> None:

@@ -22,7 +22,7 @@ def open_store(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> DocumentStore:
-    """The store at a path (a home), or at an `s3://`, `gs://` or `az://` URL.
+    """Return the store at a path (a home), or at an `s3://`, `gs://` or `az://` URL.
 
     `lock_timeout_s`: how long to wait for other writers of a local one. Raises ConfigError.
     """

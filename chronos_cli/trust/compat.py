@@ -26,7 +26,7 @@ def verify_nas_fire_token(
     cache_dir: str | Path | None = None,
     **unknown: object,
 ) -> dict[str, Any] | None:
-    """The claims of a good fire token, None for any other; it never raises.
+    """Return the claims of a good fire token, None for any other; it never raises.
 
     What is not known here refuses the token: it may have been meant to restrict it.
 
@@ -61,7 +61,7 @@ def verify_nas_fire_token(
 
 
 def _text(value: object) -> str:
-    """A text, empty for None; something that only behaves like one must not compare equal to a claim."""
+    """Return a text, empty for None; something that only behaves like one must not compare equal to a claim."""
     if value is None or type(value) is str:
         return value or ""
     raise TypeError("not a text")
@@ -104,7 +104,7 @@ def get_fire_verifier(settings: TrustSettings) -> FireJudge: ...
 
 
 def get_fire_verifier(settings: TrustSettings | None = None) -> Callable[..., Any]:
-    """The verifier that `settings` name: called with a token it returns FireClaims or raises (see `fire_verifier`).
+    """Return the verifier that `settings` name. Given a token, it returns FireClaims or raises (see `fire_verifier`).
 
     Without settings it is `verify_nas_fire_token`, which is told everything per call. Raises ConfigError.
     """

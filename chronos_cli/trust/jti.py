@@ -90,7 +90,7 @@ def _memory(cache_dir: Path, name: str) -> Place:
 
 
 def _file_name(jti: str) -> str:
-    """A name that no other `jti` has, on file systems that ignore case too."""
+    """Return a name that no other `jti` has, on file systems that ignore case too."""
     raw = jti.encode("utf-8", "surrogatepass")
     if len(raw) <= _LONGEST_PLAIN:
         return f"hex-{raw.hex()}"

@@ -81,7 +81,7 @@ class JwksCache:
         self._warned = False
 
     def find(self, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
-        """The keys that may have signed a token with this header, asking NAS where that is due.
+        """Return the keys that may have signed a token with this header, asking NAS where that is due.
 
         Raises UnknownKeyError when NAS publishes no such key, AlgorithmError when it is of another kind, and
         KeysUnavailableError when NAS cannot be asked and nothing known is young enough.
@@ -247,7 +247,7 @@ _FIELDS: Final = ("fetched_at", "lifetime_s", "asked_at", "ok", "sought_at", "at
 
 
 def _known(document: Any, settings: TrustSettings) -> KnownKeys | None:
-    """The file's content, None unless it is what we write, for these settings. Raises ValueError."""
+    """Return the file's content, None unless it is what we write, for these settings. Raises ValueError."""
     if not isinstance(document, dict) or document.get("url") != settings.keys:
         return None
     values = {name: document.get(name) for name in _FIELDS}

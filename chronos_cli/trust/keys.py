@@ -46,7 +46,7 @@ class UnusableKeysError(ValueError):
 
 
 def parse_jwks(text: str | bytes) -> tuple[Jwk, ...]:
-    """The usable signature keys of a JWK Set (RFC 7517), public members only; others are skipped as the RFC asks.
+    """Return the usable signature keys of a JWK Set (RFC 7517), public members only. Others are skipped, by the RFC.
 
     A JWK by itself counts as a set of one. Raises UnusableKeysError when there is none, naming the member of each key
     that disqualified it.
@@ -70,13 +70,13 @@ def parse_jwks(text: str | bytes) -> tuple[Jwk, ...]:
 
 
 def _name(member: object, number: int) -> str:
-    """A key as a message calls it: its place in the set, and its `kid` if it has one."""
+    """Return a key as a message calls it: its place in the set, and its `kid` if it has one."""
     kid = member.get("kid") if isinstance(member, dict) else None
     return f"key {number}" if kid is None else f"key {number} ({shown(kid)})"
 
 
 def parse_keys(text: str) -> tuple[Jwk, ...]:
-    """The keys in the text of a PEM or JWKS file; several PEM blocks are several keys.
+    """Return the keys in the text of a PEM or JWKS file; several PEM blocks are several keys.
 
     PEM keys bear no `kid`, so every token may try each of them. Raises UnusableKeysError.
     """
@@ -121,7 +121,7 @@ def _jwk_of_pem(pem: str) -> Jwk | None:
 
 
 def public_jwk(member: object) -> Jwk | None:
-    """The public members of a JWK that can verify one of the accepted algorithms, else None."""
+    """Return the public members of a JWK that can verify one of the accepted algorithms, else None."""
     try:
         return read_jwk(member)
     except UnusableKeysError:
@@ -129,7 +129,7 @@ def public_jwk(member: object) -> Jwk | None:
 
 
 def read_jwk(member: object) -> Jwk:
-    """The public members of a JWK that can verify one of the accepted algorithms, each in its proper form.
+    """Return the public members of a JWK that can verify one of the accepted algorithms, each in its proper form.
 
     Raises UnusableKeysError, which names the member that disqualifies the key.
     """
@@ -181,7 +181,7 @@ def _ec(given: dict[str, Any]) -> Jwk:
 
 
 def _number(given: dict[str, Any], name: str) -> int:
-    """The whole number behind a base64url member. Raises UnusableKeysError."""
+    """Return the whole number behind a base64url member. Raises UnusableKeysError."""
     value = given.get(name)
     if value is None:
         raise UnusableKeysError(f"{name} is absent")
@@ -193,13 +193,13 @@ def _number(given: dict[str, Any], name: str) -> int:
 
 
 def _base64(number: int, size: int = 0) -> str:
-    """A whole number as base64url, in as few bytes as it takes, at least `size`."""
+    """Return a whole number as base64url, in as few bytes as it takes, at least `size`."""
     data = number.to_bytes(max(size, (number.bit_length() + 7) // 8))
     return b2a_base64(data, newline=False).decode().rstrip("=").translate({43: 45, 47: 95})
 
 
 def choose(keys: Sequence[Jwk], algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
-    """The keys that may have signed a token with this header; empty when its `kid` is not among them.
+    """Return the keys that may have signed a token with this header; empty when its `kid` is not among them.
 
     A key without a `kid` of its own (PEM) is tried for any; a token without one only where the choice is clear.
     Raises AlgorithmError when the key that the token names cannot have made such a signature.

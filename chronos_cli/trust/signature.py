@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def signed_payload(token: str, algorithm: str, keys: tuple[Jwk, ...], *, light: bool = False) -> bytes:
-    """The payload of a compact JWS that one of `keys` signed with `algorithm`; `light`: see `import_jwk`.
+    """Return the payload of a compact JWS that one of `keys` signed with `algorithm`; `light`: see `import_jwk`.
 
     The algorithm is one that the caller accepts and that fits the keys, so what the header says decides nothing here.
     Raises SignatureError when none did, MalformedTokenError, and KeysUnavailableError when none of them is a key.
@@ -46,7 +46,7 @@ def signed_payload(token: str, algorithm: str, keys: tuple[Jwk, ...], *, light: 
 
 
 def from_base64url(text: str) -> bytes:
-    """The bytes of one part of a token (RFC 7515, section 2: unpadded base64url). Raises MalformedTokenError."""
+    """Return the bytes of one part of a token (RFC 7515, section 2: unpadded base64url). Raises MalformedTokenError."""
     try:
         data = text.encode("ascii").translate(_FROM_BASE64URL)
         return a2b_base64(data + b"=" * (-len(data) % 4), strict_mode=True)

@@ -25,7 +25,7 @@ class FireTokenError(TokenError):
         super().__init__(f"{cause} ({_comparison(claim, expected, received)})" if claim else cause)
 
     def as_json(self) -> dict[str, object]:
-        """The `error` member of a failure document: the cause without the values that were compared."""
+        """Return the `error` member of a failure document: the cause without the values that were compared."""
         return {**super().as_json(), "message": self.cause}
 
 
@@ -37,7 +37,7 @@ def _comparison(claim: str, expected: object, received: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as one short line of ASCII: it may come from a stranger and must not steer a terminal or a log."""
+    """Return a value as one short line of ASCII: it may come from a stranger and must not steer a terminal or a log."""
     try:
         text = ascii(value)
     except (RecursionError, ValueError):  # nested past the stack, or an integer too long to print

@@ -47,7 +47,7 @@ class FireClaims:
 
     @property
     def minted(self) -> datetime | None:
-        """The clock of who signed it: when it was issued, or, where that is not said, about when by its end."""
+        """Return the clock of who signed it: when it was issued, or, where that is not said, about when by its end."""
         return self.issued or (self.expires and self.expires - timedelta(seconds=90))
 
     @property
@@ -64,7 +64,7 @@ def verify_fire_token(
     light: bool = False,
     purpose: str = FIRE_PURPOSE,
 ) -> FireClaims:
-    """The claims of a token that NAS signed, for this agent, to fire a job, and that is valid now.
+    """Return the claims of a token that NAS signed, for this agent, to fire a job, and that is valid now.
 
     `token` is the compact JWT without `Bearer`. `now` gives the present as an aware datetime; else the system clock.
     `light`: this process judges no other (see `light_import.py`). `purpose`: another one that it has to be for.
@@ -83,7 +83,7 @@ def verify_fire_token(
 
 
 def find_keys(settings: TrustSettings, algorithm: str, kid: str | None, clock: Callable[[], float]) -> tuple[Jwk, ...]:
-    """The configured keys that may have signed a token with this header.
+    """Return the configured keys that may have signed a token with this header.
 
     Raises FireTokenError and KeysUnavailableError.
     """
@@ -117,7 +117,7 @@ def check_configured(settings: TrustSettings) -> None:
 
 
 def read_header(token: object) -> tuple[str, str | None]:
-    """The algorithm and key id that a token's header names; only an accepted algorithm is returned.
+    """Return the algorithm and key id that a token's header names; only an accepted algorithm is returned.
 
     Imports nothing heavy, so that a stranger's junk stays cheap. Raises FireTokenError.
     """
@@ -140,7 +140,7 @@ def read_header(token: object) -> tuple[str, str | None]:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object, with every name once and no NaN or Infinity. Raises ValueError."""
+    """Return a JSON object, with every name once and no NaN or Infinity. Raises ValueError."""
     try:
         document = json.loads(data.decode(), object_pairs_hook=_each_once, parse_constant=_no_constant)
     except RecursionError:
@@ -171,7 +171,10 @@ def judge(
     light: bool = False,
     purpose: str = FIRE_PURPOSE,
 ) -> FireClaims:
-    """The claims of a token, once its signature by one of `keys` and every claim have held. Raises FireTokenError."""
+    """Return the claims of a token, once its signature by one of `keys` and every claim have held.
+
+    Raises FireTokenError.
+    """
     payload = signed_payload(token, algorithm, keys, light=light)
     try:
         claims = parse_object(payload)
@@ -219,7 +222,7 @@ def _check_times(claims: Mapping[str, Any], settings: TrustSettings, now_s: int)
 
 
 def _date(claims: Mapping[str, Any], name: str) -> int | None:
-    """A NumericDate (RFC 7519, section 2) cut to its second, None where the claim is absent or null."""
+    """Return a NumericDate (RFC 7519, section 2) cut to its second, None where the claim is absent or null."""
     value = claims.get(name)
     if value is None:
         return None
@@ -229,7 +232,7 @@ def _date(claims: Mapping[str, Any], name: str) -> int | None:
 
 
 def claims_from(claims: Mapping[str, Any]) -> FireClaims:
-    """The typed form of claims that were verified. Raises ClaimTypeError for a value that cannot be compared.
+    """Return the typed form of claims that were verified. Raises ClaimTypeError for a value that cannot be compared.
 
     A claim that is there and cannot be read refuses the token: it was meant to bind it, and to what is unknown.
     """

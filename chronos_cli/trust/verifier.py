@@ -33,7 +33,7 @@ class FireJudge(Protocol):
 
 
 def fire_verifier(settings: TrustSettings, *, now: Callable[[], datetime] | None = None) -> FireJudge:
-    """The configured verifier, to be kept by a process that judges many tokens.
+    """Return the configured verifier, to be kept by a process that judges many tokens.
 
     Where the key cache cannot be written, it remembers the keys in memory. A function that the configuration names is
     loaded now. Raises ConfigError; what it returns raises as `tokens.verify_fire_token` does.
@@ -57,7 +57,7 @@ def fire_verifier(settings: TrustSettings, *, now: Callable[[], datetime] | None
 
 
 def load_verifier(name: str) -> Callable[..., Any]:
-    """The function behind `module:function`. Raises ConfigError."""
+    """Return the function behind `module:function`. Raises ConfigError."""
     from importlib import import_module
 
     module, _, function = name.partition(":")

@@ -100,7 +100,7 @@ def _held(context: Context) -> Mapping[str, datetime | None]:
 
 
 def _id_of(context: Context, reference: str, held: Mapping[str, datetime | None]) -> str:
-    """A job of the store, or one that only NAS knows by this very id."""
+    """Return a job of the store, or one that only NAS knows by this very id."""
     try:
         return references.one(context, reference)
     except NotFoundError:

@@ -82,7 +82,7 @@ def command(
 
 
 def _examined(invocation: Invocation, *, probe: bool, wait: float) -> Iterator[Check]:
-    """The checks, as they are made; a configuration that cannot be read is the first and the last of them."""
+    """Yield the checks, as they are made; a configuration that cannot be read is the first and the last of them."""
     from chronos_cli.callback.modes import choose
     from chronos_cli.callback.warm_start import choose_runner
     from chronos_cli.operations.assembly import count_jobs, locks_of

@@ -98,7 +98,7 @@ def _try(text: str, environ: Mapping[str, str]) -> None:
 
 
 def _agent(source: str | None) -> tuple[dict[str, str], str, str]:
-    """The config lines, the token and the agent's name in what `chronos-nas agent add --json` printed."""
+    """Return the config lines, the token and the agent's name in what `chronos-nas agent add --json` printed."""
     if source is None:
         return {}, "", ""
     try:

@@ -132,7 +132,7 @@ def _extras(extras: dict[str, Any] | None, label: list[str] | None) -> dict[str,
 
 
 def _named(context: Context, draft: JobDraft) -> JobDraft:
-    """The draft with its id and name. Raises ConflictError where the name is another job's."""
+    """Return the draft with its id and name. Raises ConflictError where the name is another job's."""
     stored = [record for record in context.repository.jobs().records if record.id is not None]
     if draft.job_id:
         found = next((record for record in stored if record.id == draft.job_id), None)

@@ -164,7 +164,7 @@ def _open(folder: str, invocation: Invocation) -> Context:
 
 
 def _jobs_of(other: Context) -> tuple[JobsFile, list[str]]:
-    """The jobs of another home; without the half that hermes keeps in a database, where that cannot be read."""
+    """Return the jobs of another home; without the half that hermes keeps in a database, where that cannot be read."""
     from chronos_cli.store.split import SplitStoreError
 
     try:

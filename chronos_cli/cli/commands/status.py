@@ -220,7 +220,7 @@ def _show_jobs(out: Output, views: list[JobView], now: datetime) -> None:
 
 
 def _why_now(view: JobView, now: datetime) -> str:
-    """The reason of a row: of a run that failed also when that was."""
+    """Return the reason of a row: of a run that failed also when that was."""
     ended = view.problem is not None or view.unreadable or view.failing
     return last_words(view, now) if ended else words.brief(_why(view) or f"last run: {last_words(view, now)}")
 

@@ -94,7 +94,7 @@ def _print_body(invocation: Invocation, body: dict[str, Any]) -> None:
 
 
 def _token(invocation: Invocation, token: str | None, token_file: str | None) -> str:
-    """The token, from where it was said to be. Raises UsageError."""
+    """Return the token, from where it was said to be. Raises UsageError."""
     if token is not None and token_file is not None:
         raise UsageError("--token and --token-file are both given", hint="give one of them")
     if token == "-":  # noqa: S105 - the word for standard input
@@ -177,7 +177,7 @@ def answer(invocation: Invocation, report: FireReport, *, stopped: bool = False,
 
 
 def error_of(report: FireReport) -> ChronosError | None:
-    """The failure that a report tells of, if it does. A failed run's message is the reason on its row."""
+    """Return the failure that a report tells of, if it does. A failed run's message is the reason on its row."""
     if report.exit_code is ExitCode.JOB_FAILED:
         row = [row for row in report.runs if row.state not in (RunState.OK, RunState.RUNNING)][-1]
         last = row.attempts[-1] if row.attempts else {}

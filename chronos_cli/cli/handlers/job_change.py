@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """A job as the commands that change it say it."""
+    """Return a job as the commands that change it say it."""
     zone = job.timetable.zone
     return {
         "id": job.id,
@@ -182,7 +182,7 @@ def show_plan(out: Output, change: JobChange, seen: Preview | None = None, *, dr
 
 
 def _times(job: Job, seen: Preview) -> dict[str, Any]:
-    """The schedule and the next times of a job, as documents have them; none where it is switched off."""
+    """Return the schedule and the next times of a job, as documents have them; none where it is switched off."""
     told = {key: value for key, value in seen.as_json().items() if key != "timezone"}
     return told if job.standing is Standing.LIVE else told | {"next": []}
 

@@ -107,7 +107,7 @@ def _read_by_others(path: str) -> bool:
 def look_at(
     invocation: Invocation, context: Context, *, offline: bool, selector: str | None = None
 ) -> tuple[Listing, dict[str, object], ChronosError | None]:
-    """All jobs, what came of asking NAS, and the error where it did not say."""
+    """Return all jobs, what came of asking NAS, and the error where it did not say."""
     config = invocation.config()
     # What the configuration wants counts, not whether it can be had: a missing token must not make NAS look empty.
     arming = config.provider.strip() == "chronos"
@@ -158,7 +158,7 @@ def _last_refused(config: Config) -> tuple[datetime, str] | None:
 
 
 def not_reached_words(found: Listing) -> str | None:
-    """The line that says for how long NAS has called in vain, and why; None where it does not tell of that."""
+    """Return the line that says for how long NAS has called in vain, and why; None where it does not tell of that."""
     if found.unreachable is None:
         return None
     since = found.not_reached_since
@@ -167,22 +167,22 @@ def not_reached_words(found: Listing) -> str | None:
 
 
 def held_banner(held: str) -> str:
-    """The line that says that nothing fires, since when, by whom and why."""
+    """Return the line that says that nothing fires, since when, by whom and why."""
     return f"ALL JOBS ARE HELD{words.brief(held.removeprefix('held'))}"
 
 
 def clock_banner(clock: str) -> str:
-    """The line that says that this machine refuses NAS's calls until its clock is set."""
+    """Return the line that says that this machine refuses NAS's calls until its clock is set."""
     return f"THE CLOCKS DISAGREE: this machine's {clock}, so NAS's calls are refused here; `date -u` shows this one's"
 
 
 def standby_words(where: str) -> str:
-    """The line that says that here nothing fires, and where it is set so."""
+    """Return the line that says that here nothing fires, and where it is set so."""
     return f"ON STANDBY: nothing is armed or fires here ({where}); that is left to the active machine"
 
 
 def nothing_triggers(config: Config, context: Context, now: datetime) -> str | None:
-    """The line that says that nothing will ever start a job of this home; None where something may."""
+    """Return the line that says that nothing will ever start a job of this home; None where something may."""
     if config.provider.strip() not in ("", "builtin") or context.standby:
         return None
     from chronos_cli.operations.views.trigger import INSTALL, is_ticking, ticks_words
@@ -252,7 +252,7 @@ def _row(view: JobView, now: datetime, *, unknown: bool, wide: bool, named: bool
 
 
 def name_of(view: JobView) -> str:
-    """The name of a job as it stands in a table; one that is its id is whole."""
+    """Return the name of a job as it stands in a table; one that is its id is whole."""
     return view.id if view.name == view.id else words.brief(view.name)
 
 
@@ -264,7 +264,7 @@ def columns_for(columns: Sequence[Column], views: Sequence[JobView], *, named: b
 
 
 def id_of(view: JobView, *, wide: bool, named: bool) -> tuple[str, ...]:
-    """The cell of the id: none where no job has a name of its own, and empty where this job has none."""
+    """Return the cell of the id: none where no job has a name of its own, and empty where this job has none."""
     if not named:
         return ()
     return (view.id if wide or view.id != view.name else "",)
@@ -284,7 +284,10 @@ def state_words(view: JobView) -> str:
 
 
 def last_words(view: JobView, now: datetime, *, whole: bool = False) -> str:
-    """The last run with its result and its reason, or what is wrong with the record; cut unless it is to be whole."""
+    """Return the last run with its result and its reason, or what is wrong with the record.
+
+    Cut unless it is to be whole.
+    """
     fitting = str if whole else words.brief
     if view.problem is not None:
         return fitting(view.problem)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def build() -> typer.Typer:
-    """The command with its subcommands."""
+    """Return the command with its subcommands."""
     app = typer.Typer(
         name="chronos-nas",
         help="A NAS anyone can host: it keeps agents' timers and calls them back when they are due.",

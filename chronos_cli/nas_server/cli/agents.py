@@ -38,7 +38,7 @@ Portal = Annotated[str | None, typer.Option("--portal-url", help="The URL agents
 
 
 def build() -> typer.Typer:
-    """The subcommands."""
+    """Return the subcommands."""
     app = typer.Typer(help="Who may hold timers here.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None)
     app.command("add", cls=NasCommand)(add)
     app.command("list", cls=NasCommand)(list_agents)

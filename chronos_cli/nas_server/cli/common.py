@@ -34,7 +34,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on std
 
 
 def locate(folder: Path | None, database: str | None) -> NasHome:
-    """The home that the options name."""
+    """Return the home that the options name."""
     from chronos_cli.nas_server.home import find_home
 
     return find_home(folder, database, os.environ)
@@ -80,7 +80,7 @@ def rows(titles: Sequence[str], cells: Sequence[Sequence[str]], nothing: str) ->
 
 
 def _width() -> int:
-    """The columns of the terminal, or of what COLUMNS says; where neither bounds a line, more than any has."""
+    """Return the columns of the terminal, or of what COLUMNS says; where neither bounds a line, more than any has."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) > 0:
         return max(int(columns), 20)
@@ -103,17 +103,17 @@ def seconds(text: str | None) -> float | None:
 
 
 def moment(at: float | None) -> str | None:
-    """An instant as text, whole seconds UTC."""
+    """Return an instant as text, whole seconds UTC."""
     return None if at is None else datetime.fromtimestamp(int(at), UTC).isoformat()
 
 
 def clock() -> float:
-    """The time, in seconds since the epoch."""
+    """Return the time, in seconds since the epoch."""
     return time.time()
 
 
 def existing(home: NasHome) -> NasHome:
-    """The home, if anything was ever kept in it. Raises ConfigError."""
+    """Return the home, if anything was ever kept in it. Raises ConfigError."""
     if not home.postgres and not home.sqlite_path.exists():
         raise ConfigError(
             f"there is no database {home.sqlite_path}", hint="name it with --home or --db, or start `chronos-nas serve`"

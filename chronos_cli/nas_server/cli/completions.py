@@ -31,7 +31,7 @@ def completions(
 
 
 def script(shell: str, root: Any) -> str:
-    """The script of one of `SHELLS` for a command with its subcommands."""
+    """Return the script of one of `SHELLS` for a command with its subcommands."""
     offers = dict(_offers(root, ()))
     return _fish(offers) if shell == "fish" else _bash(offers, zsh=shell == "zsh")
 

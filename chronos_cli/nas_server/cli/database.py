@@ -13,7 +13,7 @@ from chronos_cli.nas_server.timers.schema import STEPS
 
 
 def build() -> typer.Typer:
-    """The subcommands."""
+    """Return the subcommands."""
     app = typer.Typer(
         help="The tables, and the release they belong to.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None
     )

@@ -81,7 +81,7 @@ class NasGroup(TyperGroup):
 
 
 def _with_json(args: list[str]) -> list[str]:
-    """The words with every `-o json` as `--json`."""
+    """Return the words with every `-o json` as `--json`."""
     words: list[str] = []
     rest = iter(args)
     for word in rest:

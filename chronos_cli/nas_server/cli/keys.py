@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def build() -> typer.Typer:
-    """The subcommands."""
+    """Return the subcommands."""
     app = typer.Typer(help="The keys that sign fire tokens.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None)
     app.command("list", cls=NasCommand)(list_keys)
     app.command("rotate", cls=NasCommand)(rotate)

@@ -69,7 +69,7 @@ def timers(
 
 
 def build_dead() -> typer.Typer:
-    """The subcommands of `dead`."""
+    """Return the subcommands of `dead`."""
     app = typer.Typer(help="Deliveries that were given up.", cls=NasGroup, no_args_is_help=True, rich_markup_mode=None)
     app.command("list", cls=NasCommand)(dead_list)
     app.command("show", cls=NasCommand)(dead_show)

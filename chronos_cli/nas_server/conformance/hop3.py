@@ -23,7 +23,7 @@ EARLY_S = 1.0
 
 
 def _first(probe: ContractProbe) -> tuple[ProbeFire, datetime]:
-    """The fire that several clauses look at, made once."""
+    """Return the fire that several clauses look at, made once."""
     probe.listener  # noqa: B018 - raises where hop 3 is not tested
     with probe.once:
         if "first" not in probe.notes:

@@ -45,7 +45,7 @@ class ProbeAnswer:
     document: Any
 
     def member(self, name: str) -> Any:
-        """A member of the body's object, or None."""
+        """Return a member of the body's object, or None."""
         return self.document.get(name) if isinstance(self.document, dict) else None
 
 
@@ -60,12 +60,12 @@ class ProbeFire:
 
     @property
     def job_id(self) -> str:
-        """The job its body names."""
+        """Return the job its body names."""
         return str(self.body.get("job_id", "")) if isinstance(self.body, dict) else ""
 
     @property
     def token(self) -> str:
-        """The bearer token."""
+        """Return the bearer token."""
         scheme, _, token = self.authorization.partition(" ")
         demand(scheme.lower() == "bearer" and token, "the callback carries no bearer token")
         return token.strip()
@@ -106,7 +106,7 @@ class Listener:
             self._server.run()
 
     def wait(self, job_id: str, count: int, until: float) -> list[ProbeFire]:
-        """The fires of a job, once there are `count` or the time is `until`."""
+        """Return the fires of a job, once there are `count` or the time is `until`."""
         with self._changed:
             while len(found := [fire for fire in self.fires if fire.job_id == job_id]) < count:
                 left = until - time.time()
@@ -176,24 +176,24 @@ class ContractProbe:
 
     @property
     def listener(self) -> Listener:
-        """The listener. Raises NotTestedError where there is none."""
+        """Return the listener. Raises NotTestedError where there is none."""
         if self._listener is None:
             raise NotTestedError("needs --callback-listen and --callback-url")
         return self._listener
 
     @property
     def callback_url(self) -> str:
-        """The callback to provision: the listener's where there is one."""
+        """Return the callback to provision: the listener's where there is one."""
         return self._callback_url or FAR
 
     def job(self, name: str) -> str:
-        """A job id of this run, cancelled at its end."""
+        """Return a job id of this run, cancelled at its end."""
         job_id = f"conformance-{self._run}-{name}"
         self._used.append(job_id)
         return job_id
 
     def call(self, method: str, path: str, document: Any = None, *, token: str | None = "") -> ProbeAnswer:
-        """One call. `token`: another one, or None for no token at all.
+        """Return one call. `token`: another one, or None for no token at all.
 
         Raises BrokenError where this call alone was broken off, and NasUnavailableError where the NAS is not there.
         """
@@ -248,7 +248,7 @@ class ContractProbe:
         return self.call("POST", CANCEL_PATH, {"job_id": job_id, **more})
 
     def listed(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """All entries of the list, through all its pages. Raises BrokenError for one that is malformed."""
+        """Return all entries of the list, through all its pages. Raises BrokenError for one that is malformed."""
         entries: list[dict[str, Any]] = []
         query = [] if limit is None else [f"limit={limit}"]
         cursor: str | None = None
@@ -281,12 +281,12 @@ class ContractProbe:
             raise BrokenError(f"the listed fire_at cannot be read: {found[0]['fire_at']}") from error
 
     def features(self) -> set[str]:
-        """The optional abilities that the NAS names."""
+        """Return the optional abilities that the NAS names."""
         named = self.call("GET", LIST_PATH).member("features")
         return {str(one) for one in named} if isinstance(named, list) else set()
 
     def fires(self, job_id: str, fire_at: datetime, count: int = 1, extra: float = LATE_S) -> list[ProbeFire]:
-        """The callbacks of a job, waited for until `extra` seconds after its instant."""
+        """Return the callbacks of a job, waited for until `extra` seconds after its instant."""
         return self.listener.wait(job_id, count, fire_at.timestamp() + extra)
 
     def clean(self) -> None:
@@ -307,5 +307,5 @@ def _proof(challenge: ProbeFire) -> dict[str, object]:
 
 
 def ahead(seconds: float) -> datetime:
-    """A whole second, so far ahead."""
+    """Return a whole second, so far ahead."""
     return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)

@@ -31,12 +31,12 @@ class Admission:
 
     @property
     def most(self) -> int:
-        """The largest body that is read."""
+        """Return the largest body that is read."""
         return self.route.most
 
     @property
     def admitted(self) -> Agent:
-        """The agent, on the paths that only agents reach."""
+        """Return the agent, on the paths that only agents reach."""
         if self.agent is None:
             raise TypeError(f"{self.request.path} is open to everybody")
         return self.agent

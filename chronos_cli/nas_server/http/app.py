@@ -174,7 +174,7 @@ class NasApplication:
 
 
 def openapi() -> bytes:
-    """The contract as an OpenAPI document: beside this module in a wheel, under docs/ in a checkout."""
+    """Return the contract as an OpenAPI document: beside this module in a wheel, under docs/ in a checkout."""
     here = Path(__file__).parent.parent
     packed = here / "openapi.yaml"
     return (packed if packed.exists() else here.parent.parent / "docs" / "openapi" / "nas.yaml").read_bytes()

@@ -35,13 +35,13 @@ class Request:
     operator: bool = False
 
     def bearer(self) -> str | None:
-        """The token of the Authorization header (RFC 6750, 2.1), or None."""
+        """Return the token of the Authorization header (RFC 6750, 2.1), or None."""
         scheme, _, token = self.authorization.partition(" ")
         token = token.strip()
         return token if scheme.lower() == "bearer" and token else None
 
     def query(self) -> dict[str, str]:
-        """The query's parameters. Raises BadRequestError for one that is given twice, or too many."""
+        """Return the query's parameters. Raises BadRequestError for one that is given twice, or too many."""
         try:
             pairs = parse_qsl(self.query_string, keep_blank_values=True, max_num_fields=10)
         except ValueError as error:
@@ -67,12 +67,12 @@ def too_large(most: int) -> BadRequestError:
 
 
 def answer(document: dict[str, Any], *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """A JSON answer."""
+    """Return a JSON answer."""
     return Response(status=status, body=json.dumps(document, separators=(",", ":")).encode() + b"\n", headers=headers)
 
 
 def refuse(refused: Refusal, *headers: tuple[str, str]) -> Response:
-    """A refusal as its answer; its own `retry_after`, in whole seconds, is the header too."""
+    """Return a refusal as its answer; its own `retry_after`, in whole seconds, is the header too."""
     if "retry_after" in refused.extra:
         headers = (*headers, ("Retry-After", str(refused.extra["retry_after"])))
     document = {"error": refused.error, "message": refused.message, **refused.extra}

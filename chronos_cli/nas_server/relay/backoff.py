@@ -25,7 +25,7 @@ class Backoff:
     ask_max_s: float = 3600.0
 
     def ceiling(self, attempt: int) -> float:
-        """The longest wait after this attempt (from 1)."""
+        """Return the longest wait after this attempt (from 1)."""
         return float(min(self.cap_s, self.base_s * 2 ** min(attempt - 1, self.doublings)))
 
     def next_at(

@@ -49,7 +49,7 @@ class CallbackReply:
 
     @property
     def text(self) -> str:
-        """The beginning of the body."""
+        """Return the beginning of the body."""
         return self.body[:200].decode("utf-8", "replace")
 
 
@@ -168,7 +168,7 @@ class CallbackClient:
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:
-    """The seconds a Retry-After header asks for (RFC 9110, 10.2.3), or None where it cannot be read."""
+    """Return the seconds a Retry-After header asks for (RFC 9110, 10.2.3), or None where it cannot be read."""
     if header is None:
         return None
     text = header.strip()

@@ -82,7 +82,7 @@ class Relay:
         signed({}, key)
 
     def mint(self, delivery: Delivery) -> str:
-        """A token for this delivery, good for the one job and instant it names, and the home if its URL names one."""
+        """Return a token for this delivery, good for its job and instant alone, and its home if the URL names one."""
         key = self.keys.signing()
         now = int(self.clock())
         claims: dict[str, object] = {

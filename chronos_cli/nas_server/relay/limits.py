@@ -122,7 +122,7 @@ class CallLimits:
                 state.open_until = min(state.open_until, state.probed_at + self.bounds.open_s)
 
     def circuits(self) -> dict[str, Circuit]:
-        """The breakers that are not closed, by host."""
+        """Return the breakers that are not closed, by host."""
         with self._lock:
             now = self._clock()
             return {

@@ -243,7 +243,7 @@ class ProofRegister:
         return _judge(reply, callback_proof(nonce, callee.audience))
 
     def _mint(self, callee: ProofRequest, nonce: str) -> str:
-        """A token that starts nothing: its purpose is the challenge alone."""
+        """Return a token that starts nothing: its purpose is the challenge alone."""
         import jwt
 
         key, now = self._keys.signing(), int(self._clock())

@@ -76,7 +76,7 @@ class AgentRegister:
         return cached is not None and 0 <= self._clock() - cached[0] < CACHE_S
 
     def authenticate(self, token: str) -> Agent | None:
-        """The agent whose live token this is (it may be a revoked agent), or None."""
+        """Return the agent whose live token this is (it may be a revoked agent), or None."""
         digest = _digest(token)
         now = self._clock()
         cached = self._cache.get(digest)
@@ -172,11 +172,11 @@ class AgentRegister:
         return self._backend.write(work)
 
     def find(self, name: str) -> Agent:
-        """The agent of that name. Raises NotFoundError."""
+        """Return the agent of that name. Raises NotFoundError."""
         return self._backend.read(lambda session: _find(session, name))
 
     def all(self) -> list[ListedAgent]:
-        """All agents by name."""
+        """Return all agents by name."""
         rows = self._backend.read(
             lambda session: session.all(
                 f"SELECT {_AGENT}, COALESCE(held.number, 0), ends.at, seen_at FROM agents"  # noqa: S608 - constants

@@ -52,12 +52,12 @@ class Operations:
         ]
 
     def dead(self, *, limit: int = 100) -> list[DeadDelivery]:
-        """The dead list, the latest first."""
+        """Return the dead list, the latest first."""
         rows = self._backend.read(lambda s: s.all(f"{_DEAD} ORDER BY died_at DESC LIMIT ?", (limit,)))
         return [_dead(row) for row in rows]
 
     def show(self, schedule_id: str) -> DeadDelivery:
-        """One entry of the dead list. Raises NotFoundError."""
+        """Return one entry of the dead list. Raises NotFoundError."""
         rows = self._backend.read(lambda s: s.all(f"{_DEAD} WHERE schedule_id = ?", (schedule_id,)))
         if not rows:
             raise NotFoundError(f"nothing dead is named {schedule_id}", hint="see `chronos-nas dead list`")

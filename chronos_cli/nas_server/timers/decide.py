@@ -73,11 +73,11 @@ class Slot:
 
     @property
     def current(self) -> Timer | None:
-        """The newest wish."""
+        """Return the newest wish."""
         return next((timer for timer in self.timers if timer.current), None)
 
     def at(self, fire_at: int) -> Timer | None:
-        """The timer of that instant."""
+        """Return the timer of that instant."""
         return next((timer for timer in self.timers if timer.fire_at == fire_at), None)
 
 
@@ -143,7 +143,7 @@ def take_answer(slot: Slot, delivery: Delivery, wake: NextWake, *, now: float, n
 
 
 def spread_s(agent_id: int, job_id: str, tolerance: int) -> float:
-    """The seconds by which a job's fires come after their instants: the same each time, at most `tolerance`."""
+    """Return the seconds by which a job's fires come after their instants: the same each time, at most `tolerance`."""
     if not tolerance:
         return 0.0
     digest = hashlib.blake2b(f"{agent_id}/{job_id}".encode(), digest_size=4).digest()

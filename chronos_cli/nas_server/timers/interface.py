@@ -76,7 +76,10 @@ class Backend(ABC):
         """Keep other writers away from these (agent, job) until the transaction ends; nothing where there is one."""
 
     def select_by_key(self, session: Session, select: str, keys: Sequence[tuple[int, str]]) -> list[Row]:
-        """The rows of `select` (no WHERE of its own) that belong to these (agent, job); kept from other writers."""
+        """Return the rows of `select` (no WHERE of its own) that belong to these (agent, job).
+
+        Kept from other writers.
+        """
         statement = f"{select} WHERE agent_id = ? AND job_id = ?"
         return [row for key in keys for row in session.all(statement, key)]
 

@@ -37,7 +37,7 @@ class NasMeta:
         self._backend.write(lambda session: write_meta(session, name, value))
 
     def recall(self, name: str) -> str | None:
-        """A fact that was remembered."""
+        """Return a fact that was remembered."""
         return self._backend.read(lambda session: read_meta(session, name))
 
     def gauges(self) -> dict[str, tuple[str, float]]:

@@ -159,7 +159,7 @@ class PostgresBackend(Backend):
             )
 
     def select_by_key(self, session: Session, select: str, keys: Sequence[tuple[int, str]]) -> list[Row]:
-        """The rows of `select` that belong to these (agent, job), held until the transaction ends."""
+        """Return the rows of `select` that belong to these (agent, job), held until the transaction ends."""
         where = "(agent_id, job_id) IN (SELECT * FROM unnest(?::bigint[], ?::text[]))"
         return session.all(f"{select} WHERE {where} ORDER BY 1 FOR UPDATE", _columns(keys))
 
@@ -206,5 +206,5 @@ def _columns(keys: Sequence[tuple[int, str]]) -> tuple[list[int], list[str]]:
 
 
 def _percent(statement: str) -> bytes:
-    """The statement as psycopg wants its parameters; ours hold no percent sign."""
+    """Return the statement as psycopg wants its parameters; ours hold no percent sign."""
     return statement.replace("?", "%s").encode()

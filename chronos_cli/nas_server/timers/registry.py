@@ -277,7 +277,7 @@ class TimerRegistry:
         return [outcome.delivery.schedule_id in kept for outcome in outcomes]
 
     def _settle_delivered(self, session: Session, outcomes: Sequence[DeliveryOutcome]) -> set[str]:
-        """A 2xx ends the timer, whoever else may have claimed it meanwhile."""
+        """Delete the timers that a 2xx has ended, also when claimed again meanwhile; return their ids."""
         rows = session.all(
             "DELETE FROM timers WHERE schedule_id IN"  # noqa: S608 - words of ours
             f" (SELECT id FROM {self.backend.given(id='text')}) RETURNING schedule_id, callback_url",

@@ -56,7 +56,7 @@ class Subject:
 
 
 def examine(subject: Subject, *, mounts: str | None = None, claims: bool = True) -> Iterator[Check]:
-    """Every check, in an order in which an earlier one explains a later one. `mounts`: another mount table.
+    """Yield every check, in an order in which an earlier one explains a later one. `mounts`: another mount table.
 
     `claims`: without it nothing is said of what NAS mints: who makes a fire of NAS's next, says it then.
 

@@ -46,21 +46,24 @@ class Check:
 
 
 def ok(name: str, text: str) -> Check:
-    """A check that found nothing wrong."""
+    """Return a check that found nothing wrong."""
     return Check(name=name, level=Level.OK, text=text)
 
 
 def warn(name: str, text: str, *, code: str, mend: str) -> Check:
-    """A check that found something worth a look."""
+    """Return a check that found something worth a look."""
     return Check(name=name, level=Level.WARN, text=text, code=code, mend=mend)
 
 
 def fail(name: str, text: str, *, code: str, mend: str) -> Check:
-    """A check that found something broken."""
+    """Return a check that found something broken."""
     return Check(name=name, level=Level.FAIL, text=text, code=code, mend=mend)
 
 
 def failed_with(name: str, error: ChronosError, *, mend: str | None = None) -> Check:
-    """A check that met an error; its own hint mends it, less what sends to the doctor, unless better is known."""
+    """Return a check that met an error.
+
+    Its own hint mends it, less what sends to the doctor, unless better is known.
+    """
     own = "; ".join(part for part in error.hint.split("; ") if not part.startswith("`chronos doctor`"))
     return Check(name=name, level=Level.FAIL, text=error.message, code=error.code, mend=mend or own or error.hint)

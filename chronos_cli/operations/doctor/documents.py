@@ -84,7 +84,7 @@ def _arms(ctx: Context) -> Iterator[tuple[str, str]]:
 
 
 def _rows(ctx: Context) -> Iterator[tuple[str, tuple[str, str] | None]]:
-    """Every row read with its job, and what is wrong with it; without a mend where unlocking the job is it."""
+    """Yield every row read with its job, and what is wrong with it; without a mend where unlocking the job is it."""
     for job_id in job_ids_with_rows(ctx):
         try:
             run_ids = ctx.repository.run_ids(job_id)[-_EACH:]

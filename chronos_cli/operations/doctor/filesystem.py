@@ -35,7 +35,7 @@ class Mount:
 
 
 def mount_of(path: str, mounts: str) -> Mount | None:
-    """The file system a path lies on, from the text of a mount table; None where the table does not say."""
+    """Return the file system a path lies on, from the text of a mount table; None where the table does not say."""
     real = os.path.realpath(path)
     found: Mount | None = None
     for mount in _read(mounts):
@@ -47,7 +47,10 @@ def mount_of(path: str, mounts: str) -> Mount | None:
 
 
 def mount_table() -> str:
-    """The machine's mount table: /proc/mounts (proc(5)), or what mount(8) prints; empty where neither can be had."""
+    """Return the machine's mount table: /proc/mounts (proc(5)), or what mount(8) prints.
+
+    Empty where neither can be had.
+    """
     try:
         if os.path.exists(LINUX_MOUNTS):  # noqa: PTH110 - plain path
             with open(LINUX_MOUNTS, encoding="utf-8", errors="surrogateescape") as stream:  # noqa: PTH123

@@ -64,7 +64,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
 
 
 def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, arming: bool) -> Listing:
-    """The jobs beside what NAS holds, looked at again where they differ: a fire under way is no fault."""
+    """Return the jobs beside what NAS holds, looked at again where they differ: a fire under way is no fault."""
     prompts = bool(config.prompt_runner)
     last = last_refused(trust_settings(config).cache_dir)
     refused = None if last is None else (last.at, f"token refused: {last.message}")

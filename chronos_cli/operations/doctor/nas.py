@@ -99,7 +99,7 @@ def _not_answered(portal: str, error: ChronosError) -> list[Check]:
 
 
 def _clock(now: datetime, server_time: datetime | None) -> Check:
-    """The Date header (RFC 9110, section 6.6.1) has whole seconds, so half a second is taken for its middle."""
+    """Compare the clocks. A Date header (RFC 9110, section 6.6.1) has whole seconds: half a second is its middle."""
     if server_time is None:
         text = "NAS's answer has no Date header to compare with"
         return warn("clock", text, code="clock_unknown", mend="compare the clocks by hand: date -u")

@@ -33,7 +33,7 @@ _ROUTE: Final = "route {url}/api/cron/fire to chronos_cli.callback.wsgi:applicat
 
 
 def probe_circle(config: Config, ctx: Context, *, wait_s: float) -> Iterator[Check]:
-    """The hops, one check each, up to the one that fails. What was armed is cancelled whatever comes.
+    """Yield the hops, one check each, up to the one that fails. What was armed is cancelled whatever comes.
 
     `wait_s`: how long to wait for the call after its time.
     """
@@ -95,7 +95,7 @@ def _probe_round_trip(config: Config, ctx: Context, wire: NasTarget, nas: Nas, w
 
 
 def _wait(ctx: Context, sent: Probe, seconds: float, *, answered: bool = False) -> Probe | None:
-    """The probe's document once the call is in (and answered), None where that does not happen in time."""
+    """Return the probe's document once the call is in (and answered), None where that does not happen in time."""
     deadline = time.monotonic() + seconds
     while True:
         found = read_probe(ctx)
@@ -140,7 +140,7 @@ def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
 
 
 def _not_relayed(nas: Nas, probe: Probe, now: datetime) -> Check:
-    """The callback is there and ours: what NAS says of the one-shot tells the rest."""
+    """Return why NAS did not relay to a callback that is there and ours, by what NAS says of the one-shot."""
     after = f"{(now - probe.fire_at).total_seconds():.0f} s after its time"
     try:
         arm = _held(nas)

@@ -162,7 +162,7 @@ def fire(
 
 
 def _probed(fire_at: datetime | None, reason: str) -> FireReport:
-    """The answer to a probe: it is no job, so there is nothing to settle, run or arm."""
+    """Return the answer to a probe: it is no job, so there is nothing to settle, run or arm."""
     return FireReport(
         job_id=PROBE_ID,
         outcome=Outcome.PROBE,

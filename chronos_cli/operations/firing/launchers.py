@@ -31,7 +31,7 @@ class Running(Protocol):
     """A run that was started, here or in a process of its own."""
 
     def wait(self) -> Row | None:
-        """Its row at the end, or None where this does not wait for it."""
+        """Return its row at the end, or None where this does not wait for it."""
 
     def first_of(self, others: Sequence[Running]) -> Running:
         """Wait until one of these, itself among them, may be waited for without keeping others; return it."""
@@ -167,7 +167,7 @@ class DetachedLauncher:
         return self._runners.start(argv, self._payload(claim), environment=self._environment, secrets=self._secrets)
 
     def _heard(self, runner: Runner) -> DetachedRun | None:
-        """The run, as its runner says first; None when somebody else has started it. Raises TemporaryError."""
+        """Return the run, as its runner says first; None when somebody else has started it. Raises TemporaryError."""
         message = runner.next_message(STARTED_WITHIN_S)
         if message is None or message.get("event") == "failed":
             detail = message.get("detail") if message else runner.stray.strip().rpartition("\n")[2]
@@ -191,7 +191,10 @@ class DetachedRun:
         self._over = False
 
     def wait(self) -> Row | None:
-        """Its row, if it ends, and all that follows its end is done, within the time this waits; it goes on anyway."""
+        """Return its row, if it ends, and all that follows its end is done, within the time this waits.
+
+        It goes on anyway.
+        """
         until = time.monotonic() + _FOREVER_S if self._until is None else self._until
         while not self._over and (left := until - time.monotonic()) > 0:
             self._hear(left)

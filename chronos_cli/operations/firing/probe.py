@@ -54,7 +54,7 @@ class Probe:
         return self.received_at is not None and (self.again is not None or self.again_error is not None)
 
     def to_json(self) -> dict[str, Any]:
-        """The stored form."""
+        """Return the stored form."""
         found = ((name, getattr(self, name)) for name in names(self))
         return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in found if v is not None}
 
@@ -71,7 +71,7 @@ class Probe:
 
 
 def read_probe(ctx: Context) -> Probe | None:
-    """The last probe's document, None where there is none that can be read."""
+    """Return the last probe's document, None where there is none that can be read."""
     try:
         found = ctx.repository.read(PROBE_KEY)
     except ChronosError:

@@ -52,7 +52,7 @@ def note_refused(cache_dir: Path, error: TokenError, *, now: datetime) -> None:
 
 
 def last_refused(cache_dir: Path) -> RefusedToken | None:
-    """The last such refusal, or None where none is known."""
+    """Return the last such refusal, or None where none is known."""
     try:
         document = read_json(read_file(cache_dir / FILE, most=_MAX_BYTES))
         at = datetime.fromisoformat(document["at"])

@@ -42,7 +42,7 @@ class RunTicket:
 
     @classmethod
     def of(cls, job: Job, start: Start, starter: str) -> RunTicket:
-        """The claim of one start that was decided."""
+        """Return the claim of one start that was decided."""
         return cls(record=job.record, entry=start.entry, attempt=start.attempt, starter=starter)
 
     def to_json(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class _Marking:
         self._first: Row | None = None
 
     def won(self) -> StoredDocument[Row] | None:
-        """The row, once it is certain.
+        """Return the row, once it is certain.
 
         While the answer to a write is lost nothing is given up before the lease of the first attempt is over: on
         another machine the row may read as running. What fails and says so is tried a few times, however it fails.
@@ -135,7 +135,7 @@ class _Marking:
         return self._first is None or _lease_is_over(self.ctx, self._first, self.held)
 
     def _if_in_hand(self, made: StoredDocument[Row]) -> StoredDocument[Row] | None:
-        """The row just made, if its run is still in hand; else it ended, and was pruned, before this row was made.
+        """Return the row just made if its run is still open, else None: it ended and was pruned before that.
 
         An entry leaves `open` after its row is terminal, and no row is pruned before that. So a run whose entry still
         stands in the record after the row was made has not run yet.
@@ -268,7 +268,7 @@ def _startable(row: Row, claim: RunTicket) -> bool:
 
 
 def _timeout_s(ctx: Context, policy: Policy) -> float:
-    """The job's timeout, cut to what the platform leaves a synchronous run."""
+    """Return the job's timeout, cut to what the platform leaves a synchronous run."""
     if ctx.budget_s is None:
         return policy.timeout
     return max(1.0, min(policy.timeout, ctx.budget_s - _SYNC_MARGIN.total_seconds()))

@@ -54,7 +54,7 @@ class TickResult:
 
     @property
     def unsuccessful(self) -> tuple[Row, ...]:
-        """The runs that ended otherwise than well."""
+        """Return the runs that ended otherwise than well."""
         return tuple(row for row in self.rows if row.state is not RunState.OK)
 
 

@@ -123,7 +123,7 @@ class _WarmRunner:
         return None
 
     def _received(self) -> _Claim | None:
-        """One claim that waits in the socket; None where there will be none."""
+        """Return one claim that waits in the socket; None where there will be none."""
         wanted = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         try:
             data, fds, _, _ = socket.recv_fds(self._channel, HAND_OVER.size, _DESCRIPTORS, wanted)

@@ -132,7 +132,7 @@ def _weekdays(text: str, whole: str) -> str:
 
 
 def _field(text: str, low: int, high: int, whole: str) -> str:
-    """One field of an event as cron's."""
+    """Return one field of an event as cron's."""
     found = []
     for item in text.split(","):
         match = _ITEM.match(item)
@@ -231,7 +231,7 @@ def _back(text: str, low: int, high: int, names: tuple[str, ...] = ()) -> str:
 
 
 def _week_back(text: str) -> str:
-    """The days of the week by their names, "" for all."""
+    """Return the days of the week by their names, "" for all."""
     if text in ("*", "*/1"):
         return ""
     days: set[int] = set()

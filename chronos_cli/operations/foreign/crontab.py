@@ -175,7 +175,7 @@ def _be_a_users(lines: tuple[Line, ...], machine: Machine, notes: dict[str, None
 
 
 def _command(line: Line, machine: Machine, *, system: bool) -> tuple[str, str | None]:
-    """The line's command, and why it is left out, or None. Raises UsageError for a line without a user."""
+    """Return the line's command, and why it is left out, or None. Raises UsageError for a line without a user."""
     user, _, rest = line.rest.replace("\t", " ").partition(" ")
     command = line.rest
     if system:
@@ -238,7 +238,7 @@ def _entry(
 
 
 def _times(line: Line, seconds: str | None) -> tuple[str, str | None]:
-    """The line's times as a schedule of ours, and a second of the minute that it loses. Raises ScheduleError."""
+    """Return the line's times as a schedule of ours, and a second of the minute that it loses. Raises ScheduleError."""
     fields = line.times.split()
     if line.times.startswith("@") or len(fields) == _FIELDS or seconds is None:
         return line.times, None

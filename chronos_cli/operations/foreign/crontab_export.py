@@ -106,7 +106,7 @@ def written(command: str, stdin: str | None) -> str:
 
 
 def _debians_fields(expr: str) -> str:
-    """The fields as Debian's cron reads them, where a step needs a range. Raises UsageError."""
+    """Return the fields as Debian's cron reads them, where a step needs a range. Raises UsageError."""
     fields = fields_of(expr)
     if fields.nth or min(fields.days, default=1) < 1:
         raise UsageError(f"'{expr}' is beyond cron's own fields", hint=AS_JSON)

@@ -69,7 +69,7 @@ def settled(arriving: tuple[ForeignJob, ...], stored: Mapping[str, Mapping[str, 
 
 
 def _run_of(action: Mapping[str, Any]) -> _Run:
-    """The shell text and standard input of an action, which are a line's command whatever its shell."""
+    """Return the shell text and standard input of an action, which are a line's command whatever its shell."""
     given = action.get("shell") or action.get("command")
     return (given[2] if isinstance(given, list) and len(given) == 3 else str(given)), action.get("stdin")
 
@@ -163,7 +163,7 @@ def _ran(record: Mapping[str, Any], command: str) -> bool:
 
 
 def _first_form(command: str) -> str:
-    """The shell text that the first way of importing made of a command."""
+    """Return the shell text that the first way of importing made of a command."""
     parts = [part.replace("\\%", "%") for part in re.split(r"(?<!\\)%", command)]
     if len(parts) == 1:
         return parts[0]

@@ -109,13 +109,13 @@ def _bodies(table: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def at_line(number: int, error: UsageError) -> UsageError:
-    """The error with the line it is about, and its hint in a crontab's words."""
+    """Return the error with the line it is about, and its hint in a crontab's words."""
     hint = error.hint.replace("write 'every ", "write '@every ")
     return UsageError(f"line {number} of the crontab: {error.message}", hint=hint)
 
 
 def setting_of(line: str) -> tuple[str, str] | None:
-    """The name and value of `NAME = value`, either of which may be quoted; None for a line that is no setting.
+    """Return the name and value of `NAME = value`, either of which may be quoted; None for a line that is no setting.
 
     As load_env has it: a name is anything up to a blank or `=`, and in quotes anything but `=`.
     """
@@ -140,7 +140,7 @@ def setting_of(line: str) -> tuple[str, str] | None:
 
 
 def command_and_input(text: str) -> tuple[str, str | None]:
-    r"""The command and its standard input (None: empty). `\%` is a percent sign and `\\` a backslash in the command.
+    r"""Return the command and its standard input (None: empty). `\%` is a percent sign, `\\` a backslash in it.
 
     In the input `%` is a line break, `\%` a percent sign, and every other backslash stands for itself.
     """
@@ -198,7 +198,7 @@ def _quoted(text: str, forbidden: str) -> tuple[str | None, str]:
 
 
 def _split(line: str, *, seconds: bool) -> tuple[str, str]:
-    """The times and what follows them. Raises ScheduleError where the two cannot be told apart for sure."""
+    """Return the times and what follows them. Raises ScheduleError where the two cannot be told apart for sure."""
     if called := _CALL.match(line):  # it is refused with what to write
         return called[0], line[called.end() :].strip() or called[0]
     be_no_words(line)

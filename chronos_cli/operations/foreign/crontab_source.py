@@ -22,7 +22,7 @@ _TIMEOUT_S: Final = 30
 
 
 def read_file(name: str) -> bytes:
-    """The bytes of a file, or of standard input for `-`. Raises UsageError."""
+    """Return the bytes of a file, or of standard input for `-`. Raises UsageError."""
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
     except IsADirectoryError as error:
@@ -32,7 +32,7 @@ def read_file(name: str) -> bytes:
 
 
 def read_own(environ: Mapping[str, str]) -> bytes:
-    """The bytes that `crontab -l` prints. Raises UsageError where there is none."""
+    """Return the bytes that `crontab -l` prints. Raises UsageError where there is none."""
     done = _crontab(["-l"], environ)
     if done.returncode != 0:
         raise UsageError(f"crontab -l: {_said(done) or 'no crontab'}", hint="give a FILE")

@@ -93,7 +93,7 @@ def export_as(
 
 
 def _unsaid(jobs: list[Job], left_out: Mapping[str, str], form: str) -> dict[str, tuple[str, ...]]:
-    """The options that jobs have of their own and that are not in what is written of them."""
+    """Return the options that jobs have of their own and that are not in what is written of them."""
     found = {}
     for job in jobs:
         policy = ours_of(job.record).get("policy")

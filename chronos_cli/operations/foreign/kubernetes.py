@@ -205,7 +205,7 @@ def _job(item: dict[str, Any], *, zone_name: str, now: datetime, local: bool) ->
 
 
 def _kept(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest without what the cluster itself adds, for the way back."""
+    """Return the manifest without what the cluster itself adds, for the way back."""
     meta = {key: value for key, value in _object(item.get("metadata"), "metadata").items()
             if key in ("name", "namespace", "labels", "annotations")}  # fmt: skip
     meta["annotations"] = {key: value for key, value in _object(meta.get("annotations"), "annotations").items()
@@ -222,7 +222,7 @@ def _whole(value: object, key: str) -> int:
 def _schedule(
     text: str, spec: Mapping[str, Any], zone_name: str, now: datetime, notes: list[str]
 ) -> tuple[Schedule, str]:
-    """The schedule and the name of its zone."""
+    """Return the schedule and the name of its zone."""
     zoned, times = zone_apart(text)
     if zoned and spec.get("timeZone"):
         notes.append(f"it names its zone twice, which the cluster refuses: timeZone counts, not {zoned}")
@@ -331,7 +331,7 @@ def _not_taken_over(template: Mapping[str, Any]) -> list[str]:
 
 
 def _expanded(text: str, env: Mapping[str, str]) -> str:
-    """The text with `$(NAME)` replaced, as the kubelet does it: unknown names stay, `$$` is a dollar sign."""
+    """Return the text with `$(NAME)` replaced, as the kubelet does it: unknown names stay, `$$` is a dollar sign."""
 
     def one(match: re.Match[str]) -> str:
         return "$" if match[1] is None else env.get(match[1], match[0])

@@ -72,7 +72,7 @@ def _name(job_id: str) -> str:
 
 
 def _schedule(schedule: Cron | Interval, before: object) -> str:
-    """The schedule, spelled as it came where it still means this. Raises UsageError."""
+    """Return the schedule, spelled as it came where it still means this. Raises UsageError."""
     if isinstance(before, str):
         _, times = zone_apart(before)
         with suppress(UsageError):
@@ -107,7 +107,7 @@ def their_spelling(expr: str) -> str:
 
 
 def _own_policy(job: Job) -> Mapping[str, Any]:
-    """The options that the job has of its own."""
+    """Return the options that the job has of its own."""
     policy = ours_of(job.record).get("policy")
     return policy if isinstance(policy, dict) else {}
 
@@ -120,7 +120,7 @@ def _is_in_cluster(job: Job, known: Mapping[str, Any]) -> bool:
 
 
 def _template(job: Job, before: object, image: str | None) -> dict[str, Any]:
-    """The job template that runs this job's own command in a container."""
+    """Return the job template that runs this job's own command in a container."""
     kind, what, stdin = own_action(job)
     without_files(job)
     if stdin is not None:

@@ -201,7 +201,7 @@ def _name(service: Unit, machine: Machine, job_id: str) -> str:
 def _schedules(
     timer: Unit, machine: Machine, zone_name: str, now: datetime, policy: dict[str, Any], notes: list[str]
 ) -> list[_Begins]:
-    """The starts of a timer. Adds to `policy` and `notes`."""
+    """Return the starts of a timer. Adds to `policy` and `notes`."""
     for key in (*_NO_TIMER, *_CHANGES):
         value = timer.last("Timer", key)
         if value is not None and (key in _NO_TIMER or timer.flag("Timer", key, default=False)):
@@ -229,7 +229,7 @@ def _schedules(
 
 
 def _rate(timer: Unit, zone_name: str, notes: list[str]) -> list[_Begins]:
-    """The interval of a timer that goes by its last start, if it does. Raises UsageError."""
+    """Return the interval of a timer that goes by its last start, if it does. Raises UsageError."""
     every = timer.last("Timer", "OnUnitActiveSec")
     first = next((key for key in _STARTS_ONLY if timer.last("Timer", key)), None)
     if every is None:
@@ -252,7 +252,7 @@ def _conditions(timer: Unit, service: Unit) -> None:
 
 
 def _elsewhere(service: Unit) -> frozenset[str]:
-    """The handled keys whose value sends output elsewhere, changes the group, or keeps it from running again."""
+    """Return the handled keys whose value sends output elsewhere, changes the group, or keeps it from running again."""
     places = ("file", "append", "truncate", "socket", "tty", "fd")
     outputs = ("StandardOutput", "StandardError")
     found = {key for key in outputs if (service.last("Service", key) or "").partition(":")[0] in places}
@@ -274,7 +274,7 @@ def _environment(service: Unit, machine: Machine, notes: list[str]) -> dict[str,
 
 
 def _files(service: Unit, machine: Machine) -> tuple[str, ...]:
-    """The files of variables, a dash before one that need not be there. Raises UsageError."""
+    """Return the files of variables, a dash before one that need not be there. Raises UsageError."""
     found = []
     for line in service.all("Service", "EnvironmentFile"):
         path = _specified(line, machine, service)
@@ -286,7 +286,7 @@ def _files(service: Unit, machine: Machine) -> tuple[str, ...]:
 
 
 def _below_files(env: Mapping[str, str], files: tuple[str, ...], notes: list[str]) -> dict[str, str]:
-    """The variables of Environment that no file sets: there a file's counts, and here it would be the other way."""
+    """Return the variables of Environment that no file sets: systemd prefers a file's, chronos would prefer these."""
     if not files or not env:
         return dict(env)
     from chronos_cli.running.env_file import read_env_file
@@ -304,7 +304,7 @@ def _below_files(env: Mapping[str, str], files: tuple[str, ...], notes: list[str
 
 
 def _specified(text: str, machine: Machine, unit: Unit) -> str:
-    """The text with its specifiers (`%h`) replaced. Raises UsageError for one that is not known here."""
+    """Return the text with its specifiers (`%h`) replaced. Raises UsageError for one that is not known here."""
     stem = unit.name.rpartition(".")[0]
     prefix, _, instance = stem.partition("@")
     final = prefix.rpartition("-")[2]
@@ -351,7 +351,7 @@ def _action(service: Unit, env: Mapping[str, str], machine: Machine, files: tupl
 
 
 def _command(line: str, env: Mapping[str, str], machine: Machine, service: Unit) -> tuple[list[str], bool]:
-    """The words of a command line, and whether its failure counts for nothing."""
+    """Return the words of a command line, and whether its failure counts for nothing."""
     body = line.lstrip("@-:+!|")
     prefix = line[: len(line) - len(body)]
     if set(prefix) - {"-"}:

@@ -62,7 +62,7 @@ def _timer(job: Job) -> Iterator[str]:
 
 
 def _as_written(job: Job) -> tuple[str, ...]:
-    """The event that the job came from, with its zone, where it still means the job's schedule; else nothing."""
+    """Return the event that the job came from, with its zone, where it still means the job's schedule; else nothing."""
     written = kept(job, "written")
     if not isinstance(written, str) or isinstance(job.timetable.schedule, Once):
         return ()
@@ -84,7 +84,10 @@ def _plain(text: str, *, hint: str) -> str:
 
 
 def _file(path: str, job: Job) -> str:
-    """A path of an EnvironmentFile, which counts before Environment there and after it here. Raises UsageError."""
+    """Return a path of an EnvironmentFile, which counts before Environment there and after it here.
+
+    Raises UsageError.
+    """
     if own_env(job):
         raise UsageError(
             "its variables count before those of its env_file, and a service's after them", hint="keep one of the two"
@@ -99,7 +102,7 @@ def _quoted(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """A word of a command line: quoted where it must be, its dollar signs doubled (systemd.service(5))."""
+    """Return a word of a command line: quoted where it must be, its dollar signs doubled (systemd.service(5))."""
     plain = text.replace("$", "$$")
     safe = plain and all(letter.isalnum() or letter in "/._-+:=@,$" for letter in plain)
     return plain if safe else _quoted(plain)

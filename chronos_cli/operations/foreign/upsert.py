@@ -192,7 +192,7 @@ def _sources_in(jobs: JobsFile, within: str) -> set[str]:
 def _known(
     jobs: JobsFile, names: set[str | None], earlier: EarlierWay | None
 ) -> tuple[dict[str, str], set[str], dict[str, Mapping[str, Any]]]:
-    """The ids of this source's jobs by their key, those that were moved here, and the earlier way's records by id."""
+    """Return the ids of this source's jobs by key, the ids moved here, and records of the earlier way by id."""
     by_key: dict[str, str] = {}
     moved: set[str] = set()
     before: dict[str, Mapping[str, Any]] = {}

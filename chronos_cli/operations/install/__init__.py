@@ -117,7 +117,7 @@ def _module(kind: InstallKind) -> ModuleType:
 
 
 def cron_fields(every_s: int) -> str:
-    """The interval as the five fields of crontab(5). Raises UsageError where they cannot say it."""
+    """Return the interval as the five fields of crontab(5). Raises UsageError where they cannot say it."""
     if every_s == _DAY:
         return "0 0 * * *"
     if every_s % _HOUR == 0 and _DAY % every_s == 0:
@@ -156,6 +156,6 @@ def run(
 
 
 def refuse(command: Sequence[str], done: subprocess.CompletedProcess[str]) -> InstallError:
-    """The error for a program that failed, in its own words."""
+    """Return the error for a program that failed, in its own words."""
     said = " ".join((done.stderr or done.stdout).split())
     return InstallError(f"`{' '.join(command)}` exited with {done.returncode}: {said or 'it said nothing'}")

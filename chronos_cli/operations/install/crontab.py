@@ -21,7 +21,7 @@ _NONE = ("no crontab", "no such file", "can't open")
 
 
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
-    """The line. Raises UsageError."""
+    """Return the line. Raises UsageError."""
     del environ
     return (Piece(where=_WHERE, text=_line(tick) + "\n"),)
 

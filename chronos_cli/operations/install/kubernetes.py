@@ -71,7 +71,7 @@ _NOTE = "it expects the home in the volume claim chronos-home, and the NAS token
 
 
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
-    """The manifest. Raises UsageError."""
+    """Return the manifest. Raises UsageError."""
     del environ
     # Who owns a volume the cluster decides; this one is mounted for this home alone.
     variables = {**tick.variables, "CHRONOS_HOME": _HOME, "CHRONOS_SAFE_HOMES": _HOME}

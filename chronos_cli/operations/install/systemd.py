@@ -46,7 +46,7 @@ _LINGER = "user timers stop at logout unless `loginctl enable-linger` is said on
 
 
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
-    """The service and the timer. Raises UsageError."""
+    """Return the service and the timer. Raises UsageError."""
     variables = must_be_said(tick, "a unit", "a line break or a control character", str.isprintable)
     service = _SERVICE.format(
         home=_escaped(tick.home),
@@ -87,7 +87,10 @@ def remove(tick: Tick, environ: Mapping[str, str]) -> InstallResult:
 
 
 def _calendar(every_s: int) -> str:
-    """The interval as systemd.time(7) writes calendar events, so that it meets the full minute. Raises UsageError."""
+    """Return the interval as systemd.time(7) writes calendar events, so that it meets the full minute.
+
+    Raises UsageError.
+    """
     for unit, size, form in ((1, 60, "*:*:0/{}"), (60, 60, "*:0/{}"), (3600, 24, "0/{}:00")):
         count = every_s // unit
         if every_s % unit == 0 and 0 < count < size and size % count == 0:
@@ -128,12 +131,12 @@ def _escaped(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A value in double quotes (systemd.syntax(7))."""
+    """Return a value in double quotes (systemd.syntax(7))."""
     return '"' + _escaped(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _word(text: str) -> str:
-    """A word of a command line (systemd.service(5)): quoted where it must be, its dollar signs doubled."""
+    """Return a word of a command line (systemd.service(5)): quoted where it must be, its dollar signs doubled."""
     plain = text.replace("$", "$$")
     safe = all(letter.isalnum() or letter in "/._-+:=@" for letter in plain) and plain
     return plain if safe else _quoted(plain)

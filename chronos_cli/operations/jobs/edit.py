@@ -48,7 +48,7 @@ class JobChange:
 
 
 def find_job_id(jobs: JobsFile, reference: str) -> str:
-    """The id a person means: an id, a unique prefix of one, or a name (in any case).
+    """Return the id a person means: an id, a unique prefix of one, or a name (in any case).
 
     Raises NotFoundError with near misses, or ConflictError with the candidates.
     """
@@ -257,7 +257,7 @@ def _close_open(ctx: Context, record: dict[str, Any]) -> None:
 
 
 def get(ctx: Context, job_id: str) -> Job:
-    """One job as stored. Raises NotFoundError, or ChronosError where its record cannot be used."""
+    """Return one job as stored. Raises NotFoundError, or ChronosError where its record cannot be used."""
     record = ctx.repository.jobs().get(job_id)
     if record is None:
         raise NotFoundError(f"there is no job '{job_id}'")
@@ -285,7 +285,7 @@ def claim_manual(ctx: Context, job_id: str, *, stands_for: datetime | None = Non
 
 
 def _brought_to(ctx: Context, job: Job, draft: edits.JobDraft, token: str) -> dict[str, Any]:
-    """The record of an existing job brought to a draft; what the draft does not name stays."""
+    """Return the record of an existing job brought to a draft; what the draft does not name stays."""
     change = edits.Edit(
         name=draft.name,
         schedule=draft.schedule,

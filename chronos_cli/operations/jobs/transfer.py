@@ -97,7 +97,7 @@ def export(ctx: Context, only: frozenset[str] | None = None) -> ExportResult:
 def records_of(
     jobs: JobsFile, ctx: Context, only: frozenset[str] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The records of a store without what is in hand, each naming its zone; and why others are left out."""
+    """Return the records of a store without what is in hand, each naming its zone; and why others are left out."""
     found, left_out = [], {}
     for record in jobs.records:
         if only is not None and record.id not in only:
@@ -113,7 +113,7 @@ def records_of(
 
 
 def doubts_about(jobs: JobsFile, ctx: Context) -> dict[str, TimeDoubt]:
-    """The doubts about the times of another home's jobs, by id: what tells them is not in the records it hands over."""
+    """Return the doubts about the times of another home's jobs, by id: the exported records no longer tell them."""
     now = ctx.clock()
     read = (read_record(ctx, record)[0] for record in jobs.records)
     found = {job.id: doubt_about(job, now, paused=True) for job in read if job is not None}
@@ -121,7 +121,7 @@ def doubts_about(jobs: JobsFile, ctx: Context) -> dict[str, TimeDoubt]:
 
 
 def records_in(document: object) -> list[dict[str, Any]]:
-    """The records of an exported document, or of a jobs.json. Raises UsageError for anything else."""
+    """Return the records of an exported document, or of a jobs.json. Raises UsageError for anything else."""
     jobs = document.get("jobs") if isinstance(document, dict) else document
     if not isinstance(jobs, list) or not all(isinstance(item, dict) for item in jobs):
         raise UsageError("the document has no list of jobs", hint="give what `chronos job export` wrote")
@@ -223,7 +223,7 @@ def _import_one(
 
 
 def _new_record_from(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
-    """The record of a job that is new to this store."""
+    """Return the record of a job that is new to this store."""
     record = {key: value for key, value in job.record.items() if key not in _RUNTIME}
     ours = {key: value for key, value in ours_of(record).items() if key not in _OUR_RUNTIME}
     ours |= {"timezone": job.zone_name, "change": token}
@@ -234,7 +234,7 @@ def _new_record_from(job: Job, *, now: datetime, token: str) -> dict[str, Any]:
 
 
 def _edit_to(job: Job) -> edits.Edit:
-    """The edit that brings a job of this store to an arriving one."""
+    """Return the edit that brings a job of this store to an arriving one."""
     action = ours_of(job.record).get("action")
     return edits.Edit(
         name=job.name,

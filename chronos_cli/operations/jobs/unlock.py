@@ -92,7 +92,10 @@ def _settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> lis
 
 
 def _without_unreadable(ctx: Context, jobs: JobsFile, record: dict[str, Any], token: str) -> Job | None:
-    """The job of a record; None where it cannot be parsed: then its entries in hand that cannot be read are dropped."""
+    """Return the job of a record.
+
+    None where it cannot be parsed: then its entries in hand that cannot be read are dropped.
+    """
     try:
         return parse_job(record, ctx.home)
     except ChronosError:
@@ -103,7 +106,10 @@ def _without_unreadable(ctx: Context, jobs: JobsFile, record: dict[str, Any], to
 
 
 def _row_to_free(ctx: Context, job: Job, entry: Open) -> StoredDocument[Row] | None:
-    """The row of an entry; for one that cannot be read, whose bytes are kept aside, what its lock tells of it."""
+    """Return the row of an entry.
+
+    For one that cannot be read, whose bytes are kept aside, what its lock tells of it.
+    """
     try:
         return ctx.repository.row(job.id, entry.run)
     except UnreadableError as error:

@@ -157,7 +157,7 @@ def _zone(ctx: Context, spec: DescribedJob) -> tuple[tzinfo, str]:
 
 
 def _schedule(spec: DescribedJob, zone: tzinfo, now: datetime, *, past: bool) -> Schedule:
-    """The schedule of a job in a file. Raises ScheduleError for one that each reading would put elsewhere."""
+    """Return the schedule of a job in a file. Raises ScheduleError for one that each reading would put elsewhere."""
     from datetime import timedelta as span
 
     schedule = parse_schedule(spec.schedule, now=now, zone=zone, allow_past=past)
@@ -203,7 +203,7 @@ def _added(ctx: Context, spec: DescribedJob, *, now: datetime, token: str) -> di
 
 
 def _changed(ctx: Context, job: Job, spec: DescribedJob, *, now: datetime, token: str) -> dict[str, Any]:
-    """The record of a job brought to what its file says; what means the same already is left as it is stored."""
+    """Return the record of a job brought to what its file says; what means the same already is left as it is stored."""
     record, ours = job.record, ours_of(job.record)
     zone, zone_name = _zone(ctx, spec)
     same_zone = zone_name == job.zone_name
@@ -239,7 +239,7 @@ def _changed(ctx: Context, job: Job, spec: DescribedJob, *, now: datetime, token
 def _runs(
     record: Mapping[str, Any], ours: Mapping[str, Any], spec: DescribedJob
 ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The action and the fields that an edit is to set: none of those that mean the same already."""
+    """Return the action and the fields that an edit is to set: none of those that mean the same already."""
     wanted, fields = spec.action, dict(spec.fields)
     kind = action_kind(record)
     action = None if wanted is None or _same_action(ours.get("action"), wanted) else dict(wanted)

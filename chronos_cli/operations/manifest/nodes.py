@@ -39,7 +39,7 @@ class Node:
 
     @property
     def at(self) -> str:
-        """The place, as editors and compilers write it."""
+        """Return the place, as editors and compilers write it."""
         return f"{self.file}:{self.line}:{self.column}"
 
     def wrong(self, text: str, hint: str) -> UsageError:

@@ -333,7 +333,7 @@ def _labels(job: Job) -> Mapping[str, str] | None:
 
 
 def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
-    """The job of a record, or None with the reason why it cannot be run."""
+    """Return the job of a record, or None with the reason why it cannot be run."""
     if record.problem is not None:
         return None, record.problem
     try:
@@ -343,7 +343,7 @@ def _read(ctx: Context, record: Record) -> tuple[Job | None, str | None]:
 
 
 def _cursor(job: Job, now: datetime, doubt: TimeDoubt | None) -> datetime | None:
-    """The next instant of a live job: the stored one, or what it must be put right to."""
+    """Return the next instant of a live job: the stored one, or what it must be put right to."""
     if job.cursor is not None and (job.claimed_through is None or job.cursor > job.claimed_through):
         if doubt is None:
             return job.cursor

@@ -23,13 +23,13 @@ _RUNS = "cron/runs/"
 
 
 def job_ids_with_rows(ctx: Context) -> list[str]:
-    """Every job that has rows, the removed ones too."""
+    """Return every job that has rows, the removed ones too."""
     keys = ctx.repository.keys(_RUNS)
     return sorted({key[len(_RUNS) :].partition("/")[0] for key in keys if key.endswith(".json")})
 
 
 def find_row(ctx: Context, reference: str) -> Row:
-    """The row that `JOB/RUN`, a run id, or a job (its newest run) names.
+    """Return the row that `JOB/RUN`, a run id, or a job (its newest run) names.
 
     Raises NotFoundError, or ConflictError where several jobs have a run of that id.
     """
@@ -96,7 +96,7 @@ def last_lines(data: bytes, count: int | None) -> bytes:
 def follow(
     ctx: Context, row: Row, *, home: Path, sleep: Callable[[float], None], tail: int | None = None
 ) -> Iterator[bytes]:
-    """A run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out.
+    """Yield a run's output as it comes, until the run is over. The file becomes shorter when its middle is cut out.
 
     `tail`: of what is there already, so many lines.
     """

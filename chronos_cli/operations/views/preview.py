@@ -51,7 +51,10 @@ def preview(text: str, *, zone: tzinfo, zone_name: str, count: int = 5, now: dat
 def preview_of(
     table: Timetable, *, zone_name: str, count: int = 5, now: datetime, first: datetime | None = None
 ) -> Preview:
-    """The same of a schedule that a job has, its jitter included. `first`: the next time that is stored, if one is."""
+    """Return the same of a schedule that a job has, its jitter included.
+
+    `first`: the next time that is stored, if one is.
+    """
     stored = () if first is None else (first,)
     return Preview(
         schedule=normal_form(table.schedule, table.zone),

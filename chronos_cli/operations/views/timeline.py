@@ -126,7 +126,7 @@ def timeline(
     following: timedelta | None = None,
     only: frozenset[str] | None = None,
 ) -> Timeline:
-    """The facts of a window around now; without its bounds as much as there is to see. Raises StoreError."""
+    """Return the facts of a window around now; without its bounds as much as there is to see. Raises StoreError."""
     now = ctx.clock().replace(microsecond=0)
     jobs = []
     for record in ctx.repository.jobs().records:
@@ -179,7 +179,7 @@ def _newest(ctx: Context, job_id: str, now: datetime) -> list[datetime]:
 
 
 def _instant(name: str) -> datetime | None:
-    """The instant in the name of a row, a manual run's too."""
+    """Return the instant in the name of a row, a manual run's too."""
     return instant_of(name.removeprefix("manual-").partition("-")[0])
 
 
@@ -194,7 +194,10 @@ def _overdue(job: Job, now: datetime) -> datetime | None:
 
 
 def _past(ctx: Context, job_id: str, start: datetime, now: datetime) -> Iterator[Bar]:
-    """The rows of the window, oldest first; a run that began before it counts if it reached into it by its name."""
+    """Yield the rows of the window, oldest first.
+
+    A run that began before it counts if it reached into it by its name.
+    """
     earliest = run_id_of(start)
     try:
         names = [name for name in ctx.repository.run_ids(job_id) if name.removeprefix("manual-") >= earliest][-MOST:]
@@ -230,7 +233,7 @@ def _bar(row: Row, now: datetime) -> Bar | None:
 
 
 def _coming(job: Job, now: datetime, end: datetime) -> Iterator[datetime]:
-    """The cursor and what follows it; a job that is switched off has no future."""
+    """Yield the cursor and what follows it; a job that is switched off has no future."""
     if job.standing is not Standing.LIVE or job.cursor is None:
         return
     if job.cursor > end:
