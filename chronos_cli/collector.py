@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Loading, listing and arming many jobs make no rubbish; looking for some meanwhile costs a quarter of the time."""
+    """Pause the collector. Work on many jobs makes no garbage, and a search for some costs a quarter of its time."""
     was = gc.isenabled()
     gc.disable()
     try:

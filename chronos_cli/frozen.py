@@ -1,4 +1,4 @@
-"""Frozen, slotted, keyword-only records: dataclasses that cost nothing to define.
+"""Records: frozen, slotted, keyword-only dataclasses that cost nothing to define.
 
 `dataclasses.dataclass` writes six functions for every class and compiles them each time a program starts: about half a
 millisecond a class, a third of all the time in which a command like `chronos list` does its work. Here the functions
@@ -41,7 +41,7 @@ def field(
     default_factory: Callable[[], Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Any:
-    """As `dataclasses.field`, so far as records need it."""
+    """Return what `dataclasses.field` would, so far as records need it."""
     return Field(default, default_factory, metadata or {})
 
 

@@ -184,7 +184,7 @@ def _quoted(text: str) -> str:
 
 
 def _name(uid: int) -> str:
-    """`name (id 7)`, or the id alone where the machine knows no name."""
+    """Return `name (id 7)`, or the id alone where the machine knows no name."""
     import pwd
 
     try:

@@ -1,4 +1,4 @@
-"""Keeping what this process remembers to itself: no other process of its user can look into it, no dump shows it.
+"""Keep this process's memory to itself: no other process of its user can read it, and no dump shows it.
 
 A job runs as the user who runs chronos, so the kernel lets it read the memory of its ancestors, which hold the token
 for NAS and those of other fires. PR_SET_DUMPABLE (prctl(2)) takes that away: /proc/PID/mem, environ, maps and fd, a

@@ -1,4 +1,4 @@
-"""Reading a fire request from a WSGI environ: bounded, strict, and without touching anything else."""
+"""Read a fire request from a WSGI environ: bounded, strict, and nothing else is touched."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _usage(error: typer.TyperException) -> ChronosError:
 
 
 def _log_everything() -> None:
-    """With -vv: what the libraries log (requests without their headers), on stderr."""
+    """Write to stderr, for -vv, what the libraries log; requests come without their headers."""
     import logging
 
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="chronos: %(name)s: %(message)s")

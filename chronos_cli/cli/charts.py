@@ -134,7 +134,7 @@ def _column(at: datetime, facts: Timeline, columns: int) -> int:
 
 
 def _axis(facts: Timeline, columns: int) -> Iterator[str]:
-    """Times along the top, on round wall-clock times of the home's zone."""
+    """Yield the line of times along the top, at round wall-clock times of the home's zone."""
     line = [" "] * columns
     free = 0
     for at, text in ticks(facts, most=max(columns // _TICK, 1)):
@@ -146,7 +146,7 @@ def _axis(facts: Timeline, columns: int) -> Iterator[str]:
 
 
 def ticks(facts: Timeline, *, most: int) -> Iterator[tuple[datetime, str]]:
-    """At most about `most` round instants of the window with their labels."""
+    """Yield about `most` round instants of the window at most, with their labels."""
     minutes = (facts.end - facts.start) / timedelta(minutes=1)
     step = next((step for step in _STEPS if minutes / step <= most), _STEPS[-1])
     local = facts.start.astimezone(facts.zone)

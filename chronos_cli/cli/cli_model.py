@@ -1,4 +1,4 @@
-"""Everything the command line offers, as data: for completion scripts, the reference in the docs, and man pages."""
+"""The whole command line as data, for completion scripts, the reference in the docs, and man pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CommandFact:
 
     @property
     def path(self) -> str:
-        """`chronos job add`."""
+        """Return the words of the command, as `chronos job add`."""
         return " ".join(("chronos", *self.words))
 
     @property

@@ -17,7 +17,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def main(arguments: list[str]) -> int:
-    """`__complete jobs PREFIX [HOME]`: one `id<TAB>name` a line."""
+    """Print one `id<TAB>name` a line, for `__complete jobs PREFIX [HOME]`."""
     if arguments[:1] != ["jobs"]:
         return 0
     prefix = arguments[1] if len(arguments) > 1 else ""

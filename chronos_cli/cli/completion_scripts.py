@@ -23,7 +23,7 @@ def script(shell: str) -> str:
 
 
 def _words(facts: list[CommandFact]) -> dict[str, list[str]]:
-    """After which words which words may come."""
+    """Return the words that may come after each sequence of words."""
     tree: dict[str, list[str]] = {}
     for fact in facts:
         for depth, word in enumerate(fact.words):

@@ -46,7 +46,7 @@ def instant(moment: datetime, zone: tzinfo) -> str:
 
 
 def from_to(before: datetime, after: datetime, zone: tzinfo) -> str:
-    """Two instants on a wall clock: the day is said again where it differs, the zone once unless it does."""
+    """Return two instants on a wall clock: the day twice where it differs, the zone once unless that differs too."""
     old, new = before.astimezone(zone), after.astimezone(zone)
     if old.tzname() != new.tzname() or old.utcoffset() != new.utcoffset():
         return f"{instant(before, zone)} -> {instant(after, zone)}"

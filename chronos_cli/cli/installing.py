@@ -87,7 +87,7 @@ def _tick(config: Config, every_s: int, image: str, environ: Mapping[str, str]) 
 
 
 def _program(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """This very chronos, by a path that does not depend on anybody's PATH."""
+    """Return the command of this very chronos, by a path that does not depend on PATH."""
     beside = Path(sys.executable).with_name("chronos")
     found = str(beside) if beside.exists() else shutil.which("chronos", path=environ.get("PATH"))
     return (found,) if found else (sys.executable, "-m", "chronos_cli")

@@ -271,7 +271,7 @@ def policy_of(
     on_failure_again: str | None,
     inherit_env: str | None,
 ) -> Policy:
-    """`base` with what was said. Raises UsageError naming the option and what it may be."""
+    """Return `base` with the options given. Raises UsageError naming the option and what it may be."""
     changes: dict[str, Any] = {}
     if overlap is not None:
         changes["overlap"] = _one_of(Overlap, overlap, "--overlap")
@@ -336,7 +336,7 @@ def _argv(text: str) -> tuple[str, ...]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Names of variables with commas between, or all, or none."""
+    """Return the names of variables in a text: names with commas between, or all, or none."""
     from chronos_cli.config.values import read_names
 
     try:

@@ -36,7 +36,7 @@ _GLOBALS: Final = (
 
 
 def global_options() -> list[TyperOption]:
-    """Fresh options that every command and group takes, and notes in the invocation."""
+    """Return fresh options that every command and group takes, and notes in the invocation."""
     made = []
     for names, attribute, metavar, text in _GLOBALS:
         more: dict[str, Any] = {"metavar": metavar} if metavar else {"is_flag": True, "default": None}
@@ -81,7 +81,7 @@ class LazyCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Usage, what it does, its options, examples, variables."""
+        """Write the usage, what the command does, its options, examples and variables."""
         usage = " ".join(piece.strip("{}") for piece in self.collect_usage_pieces(ctx))
         lines = wrapped(f"Usage: {ctx.command_path} {usage}", hang=len("Usage: ") + len(ctx.command_path) + 1)
         body, _, examples = (self.help or "").partition("Examples:")
@@ -157,7 +157,7 @@ class LazyGroup(TyperGroup):
         return name, command, args[1:]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The commands under their headings; the root's fit one screen."""
+        """Write the commands under their headings; the root's fit one screen."""
         lines = [f"Usage: {ctx.command_path} [OPTIONS] COMMAND [ARGS]...", "", self.help or ""]
         if ctx.parent is None:
             lines += _screen(self.entries)

@@ -1,4 +1,4 @@
-"""Telling the trigger of a change that is already stored: nothing here undoes it, and a failure says so in one line."""
+"""Tell the trigger of a change that is already stored. A failure undoes nothing, and says so in one line."""
 
 from __future__ import annotations
 

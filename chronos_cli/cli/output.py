@@ -46,7 +46,7 @@ class Output:
     # -- stdout --------------------------------------------------------------------------------------------------------
 
     def document(self, command: str, document: Mapping[str, Any], error: ChronosError | None = None) -> None:
-        """The one JSON object of a command. An iterator in it becomes a list, made part by part."""
+        """Print the one JSON object of a command. An iterator in it becomes a list, made part by part."""
         import json
 
         envelope: dict[str, Any] = {"schema": f"chronos.{command}/1", "ok": error is None}
@@ -66,11 +66,11 @@ class Output:
         sys.stdout.write("}\n")
 
     def line(self, text: str = "") -> None:
-        """A line of data for people; of what is in it, only our own styles reach a terminal."""
+        """Print a line of data for people; of escapes in it, only our own styles reach a terminal."""
         self._write(f"{flat(text)}\n")
 
     def paragraph(self, text: str, *, hang: int = 4, style: str = "") -> None:
-        """A line that is folded at blanks where the screen is narrower, its rest `hang` columns further in."""
+        """Print a line, folded at blanks where the screen is narrower, its rest `hang` columns further in."""
         for part in self._folded(flat(text), hang):
             self.line(self.style(part, style))
 
@@ -95,7 +95,7 @@ class Output:
         styles: Sequence[str] = (),
         whole: bool = False,
     ) -> None:
-        """A table, one line a row; `styles`: one for each row, or none.
+        """Print a table, one line a row; `styles`: one for each row, or none.
 
         Columns are as wide as they must be. What is too wide for the screen is cut, and ends with an ellipsis, unless
         all is to stay `whole`.
@@ -158,14 +158,14 @@ class Output:
         return encoding.startswith("utf")
 
     def style(self, text: str, style: str) -> str:
-        """`text` styled, where that is wanted."""
+        """Return `text` styled, where that is wanted."""
         if not style or not self.terminal or self._environ.get("NO_COLOR"):
             return text
         return f"{MARK}[{_STYLES[style]}m{text}{MARK}[0m"
 
     @contextmanager
     def frame(self, height: int, title: str) -> Iterator[None]:
-        """All that is written within, to people too, drawn at once in place of the last frame, cut to the screen."""
+        """Draw all that is written within at once, in place of the last frame, cut to the screen."""
         at = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         self._frame = [self.style(f"{title}; {at}", "dim") + "\n"]
         try:
@@ -182,12 +182,12 @@ class Output:
     # -- stderr --------------------------------------------------------------------------------------------------------
 
     def note(self, text: str) -> None:
-        """A word to people beside the data."""
+        """Print a word to people beside the data."""
         if not self.quiet:
             self._tell(text)
 
     def warn(self, text: str) -> None:
-        """A warning, on one line."""
+        """Print a warning, on one line."""
         self._tell(f"chronos: warning: {one_line(text)}")
 
     def detail(self, text: str) -> None:
@@ -196,7 +196,7 @@ class Output:
             self._tell(f"chronos: {one_line(text)}")
 
     def error(self, error: ChronosError) -> None:
-        """The one line of a failure."""
+        """Print the one line of a failure."""
         self._tell(f"chronos: error: {error.line()}")
 
     def _tell(self, text: str) -> None:

@@ -48,7 +48,7 @@ def show_plan(
     dry_run: bool,
     settled: Sequence[str] = (),
 ) -> None:
-    """One line a step, and a summary line. `settled`: the jobs whose records are put right in the store."""
+    """Print one line a step, and a summary line. `settled`: the jobs whose records are put right in the store."""
 
     def called(job_id: str) -> str:
         name = names.get(job_id)
@@ -113,7 +113,7 @@ def _what(step: Step, zone: tzinfo) -> str:
 
 
 def _times(held: datetime | None, wanted: datetime | None, zone: tzinfo) -> str:
-    """From when to when: the day is said where it differs."""
+    """Return from when to when; the day is said where it differs."""
     if wanted is None:
         return "-"
     return f"? -> {words.instant(wanted, zone)}" if held is None else words.from_to(held, wanted, zone)

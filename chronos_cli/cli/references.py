@@ -1,4 +1,4 @@
-"""From the words people name jobs with to job ids."""
+"""Find the ids of jobs by the words that people name them with."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def selected(jobs: JobsFile, selector: str | None) -> frozenset[str] | None:
 
 
 def names_of(jobs: JobsFile) -> Mapping[str, str]:
-    """Job ids to names."""
+    """Return the names of jobs by id."""
     return {
         record.id: str(record.value.get("name") or record.id)
         for record in jobs.records

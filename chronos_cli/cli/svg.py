@@ -49,7 +49,7 @@ def render(facts: Timeline) -> str:
 
 
 def _text(text: str) -> str:
-    """Text between tags: XML has no way to hold most control characters, so they are shown as escapes."""
+    """Return text for between tags. XML cannot hold most control characters, so they are shown as escapes."""
     return escape(words.brief(text))
 
 

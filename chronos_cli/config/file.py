@@ -90,7 +90,7 @@ def read_simple(text: str) -> dict[str, object] | None:
 
 
 def _split(text: str) -> list[tuple[int, str, str]] | None:
-    """Indentation, key and rest of every line that says something; None where a line goes beyond the core."""
+    """Return indentation, key and rest of every line that says something; None where a line goes beyond the core."""
     result: list[tuple[int, str, str]] = []
     if not text.isascii():
         return None

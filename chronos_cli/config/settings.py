@@ -306,6 +306,6 @@ def show(config: Config, setting: Setting) -> object:
 
 
 def iter_shown(config: Config) -> Iterator[tuple[Setting, object, str]]:
-    """Each setting with its value and origin, as `config show --origin` prints them."""
+    """Yield each setting with its value and origin, as `config show --origin` prints them."""
     for setting in settings():
         yield setting, show(config, setting), config.origin(setting.name)

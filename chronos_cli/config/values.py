@@ -52,7 +52,7 @@ def read_text(value: object) -> str:
 
 
 def read_bool(value: object) -> bool:
-    """True or false; a variable may also say yes, no, on, off, 1 or 0."""
+    """Return true or false; a variable may also say yes, no, on, off, 1 or 0."""
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()
@@ -168,7 +168,7 @@ def read_argv(value: object) -> tuple[str, ...]:
 
 
 def read_names(value: object) -> tuple[str, ...]:
-    """Names of variables, `*` at the end of one for all that begin so; or the words all and none."""
+    """Return names of variables, `*` at the end of one for all that begin so; or for the words all and none."""
     allowed = "must be names of variables (a * may end one), or all, or none"
     if isinstance(value, str):
         word = value.strip().lower()
@@ -181,7 +181,7 @@ def read_names(value: object) -> tuple[str, ...]:
 
 
 def read_homes(value: object) -> tuple[tuple[str, str], ...]:
-    """Homes by profile name: a mapping; in a variable `name=path,name=path`."""
+    """Return homes by profile name, from a mapping, or from a variable as `name=path,name=path`."""
     allowed = "must map profile names to homes (in a variable: name=path,name=path)"
     if isinstance(value, str):
         value = dict(_name_path(item.strip(), allowed) for item in value.split(",") if item.strip())

@@ -222,7 +222,7 @@ class TimeDoubt:
     taken: datetime | None = None
 
     def as_json(self) -> dict[str, str]:
-        """As `list --json` says it."""
+        """Return it as `list --json` says it."""
         return {"code": self.code, "text": self.text, "mend": self.mend}
 
 

@@ -48,7 +48,7 @@ ECHO = timedelta(seconds=60)
 
 
 def decide(job: Job | None, facts: Facts, fire: FireRequest, now: datetime) -> Decision:
-    """Everything that follows from one look at one job. Shapes: see the dataclasses. Never raises."""
+    """Return everything that follows from one look at one job. Never raises."""
     if job is None:
         return Decision(outcome=Outcome.HELD if facts.held else Outcome.GONE)
     return _Look(job, facts, fire, now).decision()

@@ -156,7 +156,7 @@ class OpenRuns:
         return tuple(row for entry, row in self.running if not entry.manual)
 
     def end_retries(self) -> None:
-        """The next occurrence is claimed: what waits for a further attempt of an earlier one ends as it stands."""
+        """End what waits for a further attempt, as it stands: the next occurrence is claimed."""
         for entry, row in self.waiting:
             self._close_retry(entry, row)
         for start in [s for s in self.ready if s.attempt > 1 and not s.entry.manual]:

@@ -39,7 +39,7 @@ _BEGUN: dict[str, FireProcess] = {}
 
 
 def own_provider(home: Path) -> ChronosScheduler:
-    """Chronos' own provider for a home."""
+    """Return chronos' own provider for a home."""
     environ = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
     config = _loaded(environ, home)
     return ChronosScheduler(

@@ -184,7 +184,7 @@ class _Work:
 
 
 def _side_by_side(client: NasClient, todo: list[Request]) -> Iterator[CallResult]:
-    """Single calls, as many at once as the client may make; their threads hold up no exit."""
+    """Yield the results of single calls, made as many at once as the client may; their threads hold up no exit."""
     work = _Work(todo)
     results: SimpleQueue[CallResult | BaseException] = SimpleQueue()
 

@@ -123,7 +123,7 @@ class TokenSource(Protocol):
         """Return the token. Raises AuthError, ConfigError or TemporaryError where there is none."""
 
     def renew(self, rejected: str, *, within_s: float) -> str | None:
-        """Another token than the one NAS did not accept; None where the source has no other."""
+        """Return another token than the one NAS did not accept; None where the source has no other."""
 
 
 class Nas(ABC):

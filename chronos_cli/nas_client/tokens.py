@@ -121,7 +121,7 @@ class HomeTokens:
             return self._token
 
     def renew(self, rejected: str, *, within_s: float) -> str | None:
-        """Another token than `rejected`: the command is run once more, a file is read again. None if it is the same.
+        """Return another token than `rejected`: run the command once more, read a file again. None if it is the same.
 
         Threads that were refused with the same token share one renewal. Raises as `get` does.
         """

@@ -138,7 +138,7 @@ def _bearer(token: str) -> Callable[[requests.PreparedRequest], requests.Prepare
 
 
 def _origin(location: str) -> str:
-    """Scheme and host of a redirect's target: its path may hold what is not ours to print."""
+    """Return scheme and host of a redirect's target: its path may hold what is not ours to print."""
     try:
         parts = urlsplit(location)
     except ValueError:  # not a URL

@@ -43,15 +43,15 @@ class Metrics:
         return Counter(f"chronos_nas_{name}_total", text, labels, registry=self._registry)
 
     def request(self, route: str, status: int) -> None:
-        """A request was answered. `route`: one of ours, or `other`."""
+        """Count a request that was answered. `route`: one of ours, or `other`."""
         self._requests.labels(route, str(status)).inc()
 
     def wish(self, kind: str) -> None:
-        """A wish was carried out: provisioned, unchanged, cancelled, refused."""
+        """Count a wish that was carried out: provisioned, unchanged, cancelled, refused."""
         self._wishes.labels(kind).inc()
 
     def relayed(self, outcome: DeliveryOutcome, *, lateness: float, seconds: float) -> None:
-        """A delivery was attempted; `lateness` counts only for first attempts."""
+        """Count an attempt to deliver; `lateness` counts only for first attempts."""
         self._outcomes.labels(outcome.fate.value).inc()
         self._answers.labels("none" if outcome.status is None else f"{outcome.status // 100}xx").inc()
         self._seconds.inc(max(0.0, seconds))

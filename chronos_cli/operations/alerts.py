@@ -1,4 +1,4 @@
-"""Telling the on-failure command what came to a bad end: once per row, repeats collapsed into a count.
+"""Run the on-failure command once per failed run; count repeats.
 
 A row is told by whoever's look took its run out of `open`, since that write has one winner; and the row is marked, by
 compare-and-swap, before the command runs: at most once, whatever crashes. While a job goes on failing it is told again

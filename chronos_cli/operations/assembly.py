@@ -195,7 +195,7 @@ def checkpoint_of(environ: Mapping[str, str]) -> Callable[[str], None]:
 
 
 def new_token() -> str:
-    """Sixteen random hex digits: what marks one process's writes."""
+    """Return sixteen random hex digits, which mark one process's writes."""
     return os.urandom(8).hex()
 
 

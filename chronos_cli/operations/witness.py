@@ -1,4 +1,4 @@
-"""Asking NAS for its clock, where it matters what time it is."""
+"""Ask NAS for its clock where the time matters."""
 
 from __future__ import annotations
 

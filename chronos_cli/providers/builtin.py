@@ -21,11 +21,11 @@ class BuiltinScheduler(CronScheduler):
 
     @property
     def name(self) -> str:
-        """`builtin`."""
+        """Return `builtin`."""
         return "builtin"
 
     def start(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to arm: the tick reads the store."""
+        """Do nothing: there is nothing to arm, as the tick reads the store."""
         del args, kwargs
 
     def fire_due(self, job_id: str, **kwargs: Any) -> bool:

@@ -29,7 +29,7 @@ class ChronosScheduler(CronScheduler):
 
     @property
     def name(self) -> str:
-        """`chronos`."""
+        """Return `chronos`."""
         return "chronos"
 
     @property

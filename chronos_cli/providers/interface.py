@@ -61,16 +61,16 @@ class CronScheduler(ABC):
         """Let go of what `start` took hold of."""
 
     def on_jobs_changed(self) -> None:  # noqa: B027 - a default, not a duty
-        """Called after jobs changed in ways not known one by one (an import, a hold lifted)."""
+        """Follow a change of jobs that are not known one by one (an import, a hold lifted)."""
 
     def follow(self, gone: Collection[str]) -> object:
-        """Called after a person changed jobs, and took those of `gone` out. Returns what was done, or None."""
+        """Follow a person's change of jobs, and the removal of those in `gone`. Returns what was done, or None."""
         del gone
         self.on_jobs_changed()
         return None
 
     def register_job(self, job_id: str) -> Notified:
-        """Called after one job was added, edited, paused, resumed or removed: make the trigger follow.
+        """Make the trigger follow one job that was added, edited, paused, resumed or removed.
 
         Raises what the provider's authority raises; the change of the job stands either way.
         """

@@ -1,4 +1,4 @@
-"""Finding providers that others wrote: entry points in the group `chronos.schedulers`, and folders in the home.
+"""Find providers of other packages: entry points in the group `chronos.schedulers`, and folders in the home.
 
 A folder is `<home>/plugins/<name>/` with an `__init__.py` whose `register(ctx)` calls
 `ctx.register_cron_scheduler(provider)`, or that has a class derived from `CronScheduler`: the shapes of a hermes
@@ -60,7 +60,7 @@ class PluginRegistry:
         self.providers.append(provider)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        """`register_tool`, `register_hook` and their like are taken, and left alone."""
+        """Accept `register_tool`, `register_hook` and the like, and do nothing."""
         if not name.startswith("register_"):
             raise AttributeError(name)
         return lambda *_, **__: None

@@ -14,11 +14,11 @@ class StandbyScheduler(CronScheduler):
 
     @property
     def name(self) -> str:
-        """`standby`."""
+        """Return `standby`."""
         return NAME
 
     def start(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to arm: that is the active machine's work."""
+        """Do nothing: to arm is the active machine's work."""
         del args, kwargs
 
     def register_job(self, job_id: str) -> Notified:

@@ -1,1 +1,1 @@
-"""Running a job: what its action is, its supervised process group, its output, and who can tell that it still lives."""
+"""Runs of jobs: their actions, supervised process groups, output, and the locks that tell whether they live."""

@@ -1,4 +1,4 @@
-"""Running the on-failure command: one event on its standard input, bounded in time, and nothing of ours in its hands.
+"""Run the on-failure command: one event on its standard input, bounded in time, and no secret of ours passed on.
 
 It inherits no descriptor (no run lock, so nobody takes it for a run) and no secret. What it says and how it ends
 changes nothing on record but the note of that very end.

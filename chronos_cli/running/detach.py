@@ -1,4 +1,4 @@
-"""Starting the runner that outlives us: a web worker answers and may be stopped, the run it started goes on.
+"""Start a runner that outlives this process: a web worker may be stopped, and the run that it started goes on.
 
 The runner has a session of its own, so signals for the worker's group or terminal pass it by, and no descriptor of ours
 but one pipe for its messages. It is started by posix_spawn(3), which is quick however big this process is and safe with

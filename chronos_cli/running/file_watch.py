@@ -20,7 +20,7 @@ class FileWatch:
 
     @classmethod
     def of_package(cls, folder: str) -> FileWatch:
-        """Those of all source files below a folder, to be taken before they are imported."""
+        """Return a watch of all source files below a folder, to be made before they are imported."""
         return cls(
             os.path.join(place, name)
             for place, _, names in os.walk(folder)

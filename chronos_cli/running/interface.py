@@ -155,7 +155,7 @@ class Processes(ABC):
         return False
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
-        """Seconds since an owner took its lock, by a clock that nobody sets; None where this machine cannot tell."""
+        """Return the seconds since an owner took its lock, by the boot clock; None where this machine cannot tell."""
         del owner
         return None
 

@@ -1,4 +1,4 @@
-"""Does a run still live? Asked of its lock where this machine can see it, and of nobody where it cannot.
+"""Liveness of a run, by its lock where this machine can see it; otherwise it is unknown.
 
     the lock is seen and held, its supervisor lives     ALIVE
     the lock is seen and held, its supervisor is dead   ORPHANED: processes that left the job's group still have it

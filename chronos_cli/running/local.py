@@ -145,7 +145,7 @@ class LocalProcesses(Processes):
         return ask_to_end(self.locks, row.owner or {}, row.job_id, row.run_id)
 
     def elapsed(self, owner: Mapping[str, Any]) -> float | None:
-        """Seconds since an owner took its lock, on this very boot."""
+        """Return the seconds since an owner took its lock, on this very boot."""
         return seconds_since(owner.get("clock"))
 
     def alert(self, argv: Sequence[str], event: bytes, *, facts: Mapping[str, str], timeout_s: float) -> str | None:

@@ -119,7 +119,7 @@ class LockPlace:
             yield _TEMPORARY, (f"chronos-{secret}",)
 
     def _own(self, name: str) -> str:
-        """Root, or a second user, at work in this home has a folder beside its owner's."""
+        """Return the folder of root, or of a second user at work in this home, beside its owner's."""
         try:
             owner = os.stat(os.path.join(str(self._home), "cron")).st_uid
         except OSError:

@@ -22,7 +22,7 @@ _OVER: Final = ("Z", "X", "x")
 
 
 def machine_identity() -> dict[str, str]:
-    """This boot of this machine, as seen from this pid namespace: `boot`, `pid_namespace` and `host`.
+    """Return this boot of this machine, as seen from this pid namespace: `boot`, `pid_namespace` and `host`.
 
     A member that cannot be found out is the empty text, and then the identity matches no other.
     """

@@ -1,4 +1,4 @@
-"""Keeping what a run looked up out of what it printed: a job that shows its own secret shows `***`."""
+"""Mask the values that a run looked up in what it printed: a job that shows its own secret shows `***`."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def _pidfd(pid: int) -> int:
 
 
 def _have_standard_descriptors() -> None:
-    """A process started with `<&-` has no stdin; then the next file opened would be taken for it."""
+    """Open the standard descriptors that are closed: after `<&-` the next file opened would be taken for stdin."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)

@@ -1,4 +1,4 @@
-"""Looking up what a job's record only refers to, when its run starts: a variable, a file, what a command prints.
+"""Look up, when a run starts, what its job's record only refers to: a variable, a file, what a command prints.
 
 What is found goes to the job alone. Nothing of it is stored, and no message has it: a failure says what was looked for.
 """

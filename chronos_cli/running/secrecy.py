@@ -1,4 +1,4 @@
-"""Keeping our secrets out of every process that a job can look into.
+"""Keep our secrets out of every process that a job can look into.
 
 Dropping a variable from a child's environment is not enough: a job may read /proc/<its parent>/environ, which shows the
 environment (and cmdline the arguments) its parent was started with. So those bytes are blanked in place. What the

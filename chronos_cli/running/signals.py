@@ -1,4 +1,4 @@
-"""Being told to stop: SIGTERM, SIGINT and SIGHUP noted, so that the run in hand is ended properly and written down."""
+"""Note SIGTERM, SIGINT and SIGHUP, so that the runs under this process are ended properly and written down."""
 
 from __future__ import annotations
 

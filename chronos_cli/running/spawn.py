@@ -1,4 +1,4 @@
-"""Starting a process group that cannot outlive the process that supervises it.
+"""Start a process group that cannot outlive the process that supervises it.
 
 Two things see to that, each enough for the usual case. The kernel kills the group's leader when its parent dies
 (PR_SET_PDEATHSIG, Linux). And a guard (guard.py) kills the whole group; it is there before the group is, and hears the

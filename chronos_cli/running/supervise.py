@@ -1,4 +1,4 @@
-"""Seeing a job through to its end: its exit, its timeout, its lease, or a signal that tells us to stop.
+"""Supervise a job until its end: its exit, its timeout, its lease, or a signal that tells us to stop.
 
 Time spent suspended counts: a laptop that slept through the timeout ends the job on waking. A wall clock that is set
 meanwhile ends nothing; only on a platform that may freeze everything, and every other clock with it, the lease is
@@ -41,11 +41,11 @@ class Clock:
     """The two clocks of a run; a test passes its own."""
 
     def elapsed(self) -> float:
-        """Seconds on a clock that nobody sets and that goes on during suspend, from some fixed start."""
+        """Return the seconds, from some fixed start, on a clock that cannot be set and goes on during suspend."""
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC."""
+        """Return the seconds since 1970-01-01 UTC."""
         return time.time()
 
 
@@ -116,7 +116,7 @@ class SupervisedRun:
 
     @property
     def left_s(self) -> float:
-        """Seconds until it is to be looked at again, or its time is over."""
+        """Return the seconds until it is to be looked at again, or its time is over."""
         if self.ends:
             return _LOOK_OFTEN_S
         if self._timeout_s is None:
@@ -163,7 +163,7 @@ class Supervisor:
         return one
 
     def wait(self, *wanted: SupervisedRun) -> SupervisedRun:
-        """As `first_over`. What has gone wrong at the end of that one is raised."""
+        """Do as `first_over`, and raise what went wrong at the end of that one."""
         one = self.first_over(*wanted)
         if one.error is not None:
             raise one.error

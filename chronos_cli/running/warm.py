@@ -1,4 +1,4 @@
-"""Handing claims to a warm runner: a small process beside a server that has imported all and forks a runner per claim.
+"""Hand claims to a warm runner: a process beside a server that has imported everything and forks a runner per claim.
 
 It is the server's own child, started by exec, and ends with it: the server's end of their socket is closed on exec, so
 the kernel closes it with the server, whichever of its threads end before. What a runner gets is what it would get from

@@ -1,4 +1,4 @@
-"""Writing one file so that whoever looks, whenever, sees the old bytes or the new ones.
+"""Write one file so that a reader sees the old bytes or the new ones, at any time.
 
 A temporary file in the same folder gets the bytes, is made durable, and takes the name; then the folder is made
 durable too. The name is only touched by one rename or link.
@@ -113,7 +113,7 @@ def is_temporary(name: str) -> bool:
 
 @contextmanager
 def _temporary(place: Place, data: bytes, *, kept: os.stat_result | None, durable: bool) -> Iterator[tuple[str, int]]:
-    """A temporary file beside `place` holding `data`, ready to take its name; removed if that does not come about."""
+    """Make a temporary file beside `place` with `data`, ready to take its name; remove it if that does not happen."""
     temporary = f"{TEMP_PREFIX}{place.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMP_SUFFIX}"
     fd = place.sibling(temporary).open(os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE_MODE)
     try:

@@ -1,4 +1,4 @@
-"""Turning an OSError about the store into a StoreError that an operator can act on."""
+"""Turn an OSError about the store into a StoreError that an operator can act on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _hint_to_read(path: Path, error: OSError) -> str | None:
 
 
 def describe(path: Path) -> str:
-    """Owner, group and mode of `path` or of its nearest existing ancestor, for people."""
+    """Return owner, group and mode of `path` or of its nearest existing ancestor, for people."""
     for place in (path, *path.parents):
         try:
             found = place.stat()
@@ -79,7 +79,7 @@ def current_user() -> str:
 
 
 def user_name(uid: int) -> str:
-    """`name(uid)`, or the number alone where the machine knows no name."""
+    """Return `name(uid)`, or the number alone where the machine knows no name."""
     import pwd
 
     try:
@@ -89,7 +89,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """`name(gid)`, or the number alone where the machine knows no name."""
+    """Return `name(gid)`, or the number alone where the machine knows no name."""
     import grp
 
     try:

@@ -1,4 +1,4 @@
-"""Waiting for an exclusive flock, for a bounded time."""
+"""Wait for an exclusive flock, for a bounded time."""
 
 from __future__ import annotations
 

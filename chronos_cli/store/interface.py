@@ -99,7 +99,7 @@ class DocumentStore(ABC):
 
 
 def check_key(key: str) -> str:
-    """`key` itself, once it is sure to name something inside the store.
+    """Return `key` itself, once it is sure to name something inside the store.
 
     Keys are made by this program from checked job ids, so anything else is a fault: raises ValueError.
     """

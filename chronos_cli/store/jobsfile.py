@@ -315,7 +315,7 @@ def _copy(value: Any) -> Any:
 
 
 def _refreshed(old: Any, now: datetime) -> Any:
-    """`now` in the form that the old stamp has: its offset, its fraction, or a number."""
+    """Return `now` in the form that the old stamp has: its offset, its fraction, or a number."""
     if isinstance(old, bool) or old is None:
         return old
     if isinstance(old, int | float):

@@ -1,4 +1,4 @@
-"""Reading a long JSON array quickly, and still knowing where each item stands.
+"""Read a long JSON array quickly, and still know where each item stands.
 
 Asking the decoder for one item after the other costs half as much again as one call for all, because it remembers keys
 only within a call. So a long array is decoded in pieces of many items, cut where an item seems to end. The cut is

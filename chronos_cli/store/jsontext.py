@@ -1,4 +1,4 @@
-"""Editing JSON text in place: where the values stand, and what to write where, leaving every other byte alone.
+"""Edit JSON text in place: find the values, write new ones, and leave every other byte alone.
 
 Positions are indexes into a str. Nothing here knows what the text is about.
 """
@@ -84,7 +84,7 @@ class UnreadableValue:
 
 
 def scan_any(text: str, at: int) -> tuple[Any, int]:
-    """As `scan_value`; a value that is more than can be read is a `UnreadableValue`. Raises ValueError."""
+    """Do as `scan_value`; a value that is too much to read becomes an `UnreadableValue`. Raises ValueError."""
     try:
         return scan_value(text, at)
     except BeyondError as error:
@@ -206,7 +206,7 @@ class Style:
         return replace(self, step="")
 
     def write(self, value: Any, indent: str) -> str:
-        """`value` as text whose first line stands at `indent`."""
+        """Return `value` as text whose first line stands at `indent`."""
         text = self._dump(value, ("," if self.step else self.comma, ": " if self.step else self.colon))
         return text.replace("\n", self.newline + indent) if self.step else text
 
@@ -224,7 +224,7 @@ class Style:
 
 
 def in_order(old: Any, new: Any) -> Any:
-    """`new` with the keys of its objects in the places that they have in `old`; those that are new come last."""
+    """Return `new` with the keys of its objects in the places that they have in `old`; those that are new come last."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     places = dict.fromkeys([*(key for key in old if key in new), *new])

@@ -1,4 +1,4 @@
-"""From what the configuration says to the store it means."""
+"""Open the store that the configuration names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proving that a store refuses a write with a wrong version: some compatible servers take it and say nothing.
+"""Prove that a store refuses a write with a wrong version: some compatible servers take it and say nothing.
 
 On such a server two replicas would both win every claim, so it is found out before the first one.
 """
@@ -80,7 +80,7 @@ def _prove(store: DocumentStore, key: str) -> None:
 
 
 def _refused(store: DocumentStore, key: str, write: Callable[[], str], what: str) -> None:
-    """The write has to be refused. Raises StoreError if it is taken."""
+    """Try a write that must be refused. Raises StoreError if it is taken."""
     try:
         write()
     except OutcomeUnknown:

@@ -83,7 +83,7 @@ def _body(url: str, response: Response, deadline: float) -> bytes:
 
 
 def _max_age(response: Response) -> int | None:
-    """`max-age` of Cache-Control (RFC 9111), 0 for no-cache and no-store, None where it says neither."""
+    """Return `max-age` of Cache-Control (RFC 9111), 0 for no-cache and no-store, None where it says neither."""
     found = None
     for directive in response.headers.get("Cache-Control", "").lower().split(","):
         name, _, value = directive.strip().partition("=")

@@ -115,7 +115,7 @@ def _bind(place: Place, entry: str, now_s: int) -> str:
 
 
 def _read(place: Place) -> tuple[int, str]:
-    """Until when an entry counts, and what it binds to; what is no entry of ours counts no longer. Raises OSError."""
+    """Return until when an entry counts, and its binding; no other file counts. Raises OSError."""
     try:
         until, _, known = os.readlink(place.name, dir_fd=place.folder).partition(":")
         return int(until), known

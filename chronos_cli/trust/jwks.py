@@ -55,7 +55,7 @@ class KnownKeys:
     attempts: int = 0
 
     def age(self, now: float) -> float:
-        """Seconds since the keys were fetched; endless where there are none or the clock makes no sense."""
+        """Return the seconds since the keys were fetched; endless where there are none or the clock makes no sense."""
         age = now - self.fetched_at
         return age if self.keys and age > -_CLOCK_STEP_S else float("inf")
 

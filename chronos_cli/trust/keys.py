@@ -223,7 +223,7 @@ def _fits(key: Jwk, algorithm: str) -> bool:
 
 
 def static_keys(text: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
-    """As `choose`, of keys that are configured inline. Raises UnknownKeyError and KeysUnavailableError."""
+    """Do as `choose`, with keys that are configured inline. Raises UnknownKeyError and KeysUnavailableError."""
     try:
         found = choose(parse_keys(text), algorithm, kid)
     except UnusableKeysError as error:
@@ -235,7 +235,7 @@ def static_keys(text: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
 
 
 def file_keys(path: str, algorithm: str, kid: str | None) -> tuple[Jwk, ...]:
-    """As `choose`, of the keys in a PEM or JWKS file, read anew each time. Raises as `static_keys`."""
+    """Do as `choose`, with the keys of a PEM or JWKS file, read anew each time. Raises as `static_keys`."""
     from pathlib import Path
 
     from chronos_cli.files import read_file

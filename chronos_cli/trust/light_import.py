@@ -1,4 +1,4 @@
-"""Importing PyJWT for one verification, without what a verification does not need.
+"""Import PyJWT for one verification, without what a verification does not need.
 
 `import jwt` brings a client of JWKS with urllib, and cryptography's X.509 and SSH keys: more than half of its time. For
 a process that judges one token and ends, `jwt.api_jwk` is imported here without them: the package without the names
@@ -21,7 +21,7 @@ _PARTIAL: Final = ("jwt", "cryptography.hazmat.primitives.serialization", *_LATE
 
 
 def import_jwk(*, light: bool) -> tuple[type[Any], type[Exception]]:
-    """PyJWT's class of a key and its error, imported lightly, or plainly where these libraries look different.
+    """Return PyJWT's class of a key and its error, imported lightly, or plainly where these libraries look different.
 
     Nothing is loaded twice: a process that has imported one of them already has paid for it. Without `light`, as in a
     process that serves others' requests too, it is the plain import. Raises ImportError where there is no PyJWT.

@@ -1,4 +1,4 @@
-"""Judging a fire token: the JWT of the wire contract's hop 3, whole and in one place.
+"""Verify a fire token: the JWT of the wire contract's hop 3, whole and in one place.
 
 RFC 7515 (the signature), RFC 7519 (the claims), RFC 8725 (what not to believe). PyJWT checks the signature; the header
 before it and the claims after it are checked here, because every refusal has to say which claim failed and how. Until

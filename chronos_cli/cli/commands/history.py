@@ -55,7 +55,7 @@ class UnreadableRow:
     reason: str
 
     def to_json(self) -> dict[str, str]:
-        """As a row, with the one state that no row is stored in."""
+        """Return the form of a row, with the one state that no row is stored in."""
         return {"job_id": self.job_id, "run_id": self.run_id, "state": UNREADABLE, "reason": self.reason}
 
 
@@ -170,7 +170,7 @@ def _show(invocation: Invocation, job: str | None, count: int, wanted: _Wanted) 
 
 
 def _rows(context: Context, job: str | None, count: int) -> Iterator[Row | UnreadableRow]:
-    """Rows newest first, of one job or of all; of those that cannot be read, what is known."""
+    """Yield rows, newest first, of one job or of all; for a row that cannot be read, what is known of it."""
     from chronos_cli.operations.views.logs import job_ids_with_rows
 
     known = job_ids_with_rows(context)

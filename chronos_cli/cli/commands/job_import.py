@@ -148,7 +148,7 @@ def _read(
 
 
 def _open(folder: str, invocation: Invocation) -> Context:
-    """Another home, for reading. Raises UsageError where there is none."""
+    """Open another home for reading. Raises UsageError where there is none."""
     from chronos_cli.config import load_config
     from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 

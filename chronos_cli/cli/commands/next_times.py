@@ -39,7 +39,7 @@ def command(
 
 
 def show(out: Output, found: Preview) -> None:
-    """The normal form, the warnings and the times, for people."""
+    """Print the normal form, the warnings and the times, for people."""
     for warning in found.warnings:
         out.warn(warning)
     out.line(f"{found.schedule}  ({found.zone_name})")

@@ -203,7 +203,7 @@ def _show(out: Output, document: dict[str, Any], found: Listing) -> None:
 
 
 def _show_jobs(out: Output, views: list[JobView], now: datetime) -> None:
-    """The jobs that need a look, one row each, and below them what a row has no room for."""
+    """Print the jobs that need a look, one row each, and below them what a row has no room for."""
     if not views:
         return
     out.line()

@@ -161,5 +161,5 @@ def _made_up(context: Context, job_id: str, run_ids: set[str]) -> set[datetime]:
 
 
 def _nothing_more(out: Output) -> None:
-    """All was said while it went."""
+    """Print nothing: all was said while it went."""
     del out

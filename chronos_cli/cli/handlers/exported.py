@@ -1,4 +1,4 @@
-"""Handing over of jobs that were written in some form: into a file or a folder, or on standard output."""
+"""Hand over exported jobs: into a file or a folder, or on standard output."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def locate(folder: Path | None, database: str | None) -> NasHome:
 
 @contextmanager
 def opened(home: NasHome) -> Iterator[Backend]:
-    """The home's store. Raises ConfigError where it cannot be used."""
+    """Open the home's store. Raises ConfigError where it cannot be used."""
     backend = home.backend()
     backend.prepare()
     try:

@@ -37,7 +37,7 @@ def script(shell: str, root: Any) -> str:
 
 
 def _offers(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    """After which words which words may come: commands, and options."""
+    """Yield the words, commands and options, that may come after each sequence of words."""
     children = getattr(command, "commands", {})
     options = [name for param in command.params for name in param.opts if name.startswith("-")]
     yield words, [*children, *options, "--help"]

@@ -32,7 +32,7 @@ class NasCommand(TyperCommand):
         return super().parse_args(ctx, list(_with_json(args)))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Usage, what it does, its options and examples."""
+        """Write the usage, what the command does, its options and examples."""
         usage = " ".join(piece.strip("{}") for piece in self.collect_usage_pieces(ctx))
         body, _, examples = (self.help or "").partition("Examples:")
         lines = wrapped(f"Usage: {ctx.command_path} {usage}", hang=len(f"Usage: {ctx.command_path} "))
@@ -66,7 +66,7 @@ class NasGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Usage, what it is for, and its commands."""
+        """Write the usage, what the group is for, and its commands."""
         lines = [f"Usage: {ctx.command_path} COMMAND [ARGS]...", "", *paragraphs(self.help or "")]
         rows = []
         for name in self.list_commands(ctx):

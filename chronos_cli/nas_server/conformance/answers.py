@@ -112,7 +112,7 @@ def _told(probe: ContractProbe) -> None:
 
 
 def _proof_asked(probe: ContractProbe) -> None:
-    """A URL of this run's own, so that it was never proved before."""
+    """Arm with a URL of this run's own, so that it was never proved before."""
     _offered(probe, FEATURE_CALLBACK_PROOF)
     import jwt
 

@@ -72,7 +72,7 @@ class _VettedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held here."""
+        """Close nothing: nothing is held here."""
 
 
 _caller: ContextVar[object] = ContextVar("caller", default=None)

@@ -26,7 +26,7 @@ class Operations:
         self._clock = clock
 
     def timers(self, *, agent: str | None = None, limit: int = 100) -> list[ArmedTimer]:
-        """Timers by when they are due, superseded ones that are still owed included."""
+        """Return timers by when they are due, with superseded ones that are still owed."""
         rows = self._backend.read(
             lambda session: session.all(
                 "SELECT job_id, fire_at, fire_text, schedule_id, in_flight, attempts, callback_url, due_at, last_error,"

@@ -142,7 +142,7 @@ class Pool:
 
     @contextmanager
     def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection for at most the deadline; one that failed is not put back."""
+        """Lend a connection for at most the deadline; one that failed is not put back."""
         import psycopg
 
         with self._changed:

@@ -224,7 +224,7 @@ class TimerRegistry:
             raise
 
     def _claim_in(self, session: Session, entries: Sequence[tuple[str, int]], now: float) -> list[Delivery]:
-        """`claim` within its transaction: one statement, whatever their number."""
+        """Do as `claim` within its transaction: one statement for any number."""
         given = self.backend.given(id="text", attempt="bigint")
         rows = session.all(
             "UPDATE timers SET in_flight = 1, attempts = attempts + 1, due_at = ?,"  # noqa: S608 - words of ours

@@ -128,7 +128,7 @@ class SqliteBackend(Backend):
         return 0.0
 
     def lock_slots(self, session: Session, keys: Sequence[tuple[int, str]]) -> None:
-        """Nothing to do: there is one writer."""
+        """Do nothing: there is one writer."""
 
     def given(self, **columns: str) -> str:
         """Return the rows of one JSON parameter."""

@@ -34,7 +34,7 @@ class Check:
     code: str | None = None
 
     def as_json(self, number: int) -> dict[str, object]:
-        """As `doctor --json` says it."""
+        """Return it as `doctor --json` says it."""
         return {
             "number": number,
             "name": self.name,

@@ -43,7 +43,7 @@ _PROBE: Final = "chronos doctor --probe"
 
 
 def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: str) -> Iterator[Check]:
-    """Records that cannot be run, timers that are not held, starts that are overdue, the hold, and the trigger."""
+    """Yield checks of records, timers that are not held, starts that are overdue, the hold, and the trigger."""
     try:
         # Timers that NAS still holds call all the same where another provider is active now: as the listing sees it.
         arming = active == "chronos" or bool(ctx.wire and ctx.repository.arm_ids())
@@ -185,7 +185,7 @@ def _alerts(ctx: Context) -> Iterator[Check]:
 
 
 def _inherited(ctx: Context) -> Iterator[Check]:
-    """Jobs that get the whole environment of whoever starts their runs only because nobody has decided it."""
+    """Name the jobs that inherit the whole environment of their runs' starter by no decision."""
     undecided = sorted(job.id for job in read_all(ctx) if job.policy.inherit_env is None and _may_run(job))
     if undecided:
         named = ", ".join(undecided[:_SHOWN]) + (f" and {len(undecided) - _SHOWN} more" if undecided[_SHOWN:] else "")
@@ -202,7 +202,7 @@ def _may_run(job: Job) -> bool:
 
 
 def _tick(found: Listing, ticks: Ticks, *, active: str, arming: bool) -> Check:
-    """Without NAS a tick is all there is; beside NAS it is the net below."""
+    """Judge the tick: without NAS it is all there is; beside NAS it is the net below."""
     trigger = trigger_of(found, ticks, active=active, asked=arming)
     if trigger.working is not False:
         return ok("tick", trigger.because)

@@ -130,7 +130,7 @@ def check_keys(config: Config) -> Check:
 
 
 def _keys_of(settings: TrustSettings) -> Check:
-    """Raises KeysUnavailableError and ConfigError."""
+    """Judge the keys. Raises KeysUnavailableError and ConfigError."""
     match settings.key_kind:
         case KeyKind.NONE:
             mend = f"set cron.chronos.nas_jwks_url in config.yaml{_RESTART}"

@@ -70,7 +70,7 @@ def _clear(nas: Nas) -> None:
 
 
 def _probe_round_trip(config: Config, ctx: Context, wire: NasTarget, nas: Nas, wait_s: float) -> Iterator[Check]:
-    """Raises what the store raises."""
+    """Yield the checks of a round trip. Raises what the store raises."""
     now = ctx.clock()
     probe = Probe(
         fire_at=now.astimezone(UTC).replace(microsecond=0) + AHEAD, sent_at=now, callback_url=wire.callback_url

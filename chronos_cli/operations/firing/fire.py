@@ -313,7 +313,7 @@ def _is_displaced(ctx: Context, document: ArmDocument, decision: Decision, came:
 
 
 def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError) -> FireReport:
-    """No runner could be started: the claim stands and the redelivery starts it; the job says so until then."""
+    """Return the report where no runner could be started. The claim stands, and the redelivery starts it."""
     detail = error.message if isinstance(error, ChronosError) else str(error)
     at = ctx.clock().isoformat()
     with suppress(ChronosError):  # what could not be started may be for the same reason that this cannot be written
@@ -330,7 +330,7 @@ def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError
 
 
 def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireReport:
-    """With the ends of the runs that are waited for: a failed one decides the exit code.
+    """Return a report with the ends of the runs that are waited for: a failed one decides the exit code.
 
     The wake after such an end is part of this request too: where it could not be armed, NAS must come again.
     """

@@ -133,7 +133,7 @@ class DetachedLauncher:
         self._launched: list[DetachedRun] = []
 
     def answered(self) -> None:
-        """The answer to the fire has left: its runners may go on to what they do after that."""
+        """Let the runners go on to what they do after the answer to the fire, which has left."""
         for run in self._launched:
             run.close()
 
@@ -231,7 +231,7 @@ class DetachedRun:
         return self
 
     def close(self) -> None:
-        """The answer has left: the runner may go on to what it does after that."""
+        """Let the runner go on to what it does after the answer, which has left."""
         self._runner.close()
 
 

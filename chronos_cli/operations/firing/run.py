@@ -46,7 +46,7 @@ class RunTicket:
         return cls(record=job.record, entry=start.entry, attempt=start.attempt, starter=starter)
 
     def to_json(self) -> dict[str, Any]:
-        """As it goes through the runner's stdin."""
+        """Return the form that goes through the runner's stdin."""
         return {
             "record": dict(self.record),
             "entry": self.entry.to_record(),

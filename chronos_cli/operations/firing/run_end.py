@@ -1,4 +1,4 @@
-"""Seeing a begun run through: its end, what its end starts, and the wake the job then needs."""
+"""The end of a run: record it, start what was queued behind it, and arm the wake that the job then needs."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _look_again(ctx: Context, job_id: str) -> None:
 
 
 def _note(ctx: Context, row: Row) -> None:
-    """A scheduled run that went well ends the complaint that runs cannot be started."""
+    """Take back the complaint that runs cannot be started, once a scheduled run went well."""
     if row.state is RunState.OK and row.scheduled_at is not None:
         with suppress(DocumentError):  # whoever arms the job says what is wrong with it
             ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))

@@ -132,7 +132,7 @@ def _launch(
 
 
 def _rearm(ctx: Context, job_id: str, looked: Evaluation) -> dict[str, ChronosError]:
-    """With NAS configured too it must hold the new wake; where it cannot be told, the next tick is the net."""
+    """Have NAS, where one is configured, hold the new wake; where it cannot be told, the next tick is the net."""
     if looked.decision.wake is None or ctx.wire is None:
         return {}
     try:

@@ -150,7 +150,7 @@ class _Calendar:
         return _wall(self._mktime(wall), self._zone)
 
     def _mktime(self, wall: datetime) -> datetime:
-        """__mktime_internal of glibc, not told of summer time: near its last offset, and in a gap by summer time's."""
+        """Return what glibc's mktime does, not told of summer time: by its last offset, in a gap by summer time's."""
         moment = before = last = (wall - self._offset).replace(tzinfo=UTC)
         summer_before = False
         while (better := (wall - _offset(moment, self._zone)).replace(tzinfo=UTC)) != moment:
@@ -219,7 +219,7 @@ def _within(fields: Fields, moment: datetime, zone: tzinfo, *, begun: bool) -> t
 
 
 def _gos_date(wall: datetime, zone: tzinfo) -> datetime:
-    """time.Date of Go: the offset of the time read as UTC, and where that does not hold, the one that does."""
+    """Return what Go's time.Date does: by the offset of the time read as UTC, or by the one that holds."""
     read = wall.replace(tzinfo=UTC)
     offset = _offset(read, zone)
     return read - _offset(read - offset, zone) if offset else read

@@ -126,7 +126,7 @@ def _control(command: tuple[str, ...], environ: Mapping[str, str]) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Text with its specifiers escaped (systemd.unit(5))."""
+    """Return a text with its specifiers escaped (systemd.unit(5))."""
     return text.replace("%", "%%")
 
 

@@ -334,7 +334,7 @@ def _put(ctx: Context, jobs: JobsFile, record: dict[str, Any], fn: Callable[[Job
 
 
 def write_owed(ctx: Context, job: Job) -> None:
-    """The rows of what an edit settled (skipped while paused, missed before an edit), and the entries out again."""
+    """Write the rows of what an edit settled (skipped while paused, missed before), and take their entries out."""
     if any(entry.kind in (OpenKind.SKIPPED, OpenKind.MISSED) for entry in job.open):
         settle_left_over(ctx, job.id)
 

@@ -85,7 +85,7 @@ class ExportResult:
 
 
 def export(ctx: Context, only: frozenset[str] | None = None) -> ExportResult:
-    """Jobs (all, or `only` these) as one document that `bring_in` reads."""
+    """Return jobs (all, or `only` these) as one document that `import_jobs` reads."""
     jobs = ctx.repository.jobs()
     found, left_out = records_of(jobs, ctx, only)
     mends = {record.id or record.number: mend_of_entry(record) for record in jobs.records if left_out}

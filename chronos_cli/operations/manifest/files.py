@@ -1,4 +1,4 @@
-"""From what `-f` names to the jobs that are wanted: a file, a folder of them, or standard input."""
+"""Read the jobs that `-f` names: of a file, a folder of files, or standard input."""
 
 from __future__ import annotations
 

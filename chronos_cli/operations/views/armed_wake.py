@@ -71,7 +71,7 @@ class ArmView:
         return off_by(self.held, self.wanted) if known and self.wanted is not None else ""
 
     def as_json(self) -> dict[str, Any]:
-        """As `list` and `job show` say it."""
+        """Return it as `list` and `job show` say it."""
         return {
             "state": self.state,
             "wanted": _text(self.wanted),

@@ -54,7 +54,7 @@ class LastRun:
     reason: str | None
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in JSON."""
+        """Return it as it stands in JSON."""
         return {"at": _text(self.at), "status": self.status, "reason": self.reason}
 
 
@@ -107,7 +107,7 @@ class JobView:
         return 3 if self.state == "live" else 4
 
     def as_json(self, now: datetime) -> dict[str, Any]:
-        """As `list --json` says it; times with the offset of the job's zone."""
+        """Return it as `list --json` says it; times with the offset of the job's zone."""
         return {
             "id": self.id,
             "name": self.name,
@@ -361,7 +361,7 @@ def unhandled_of(record: Mapping[str, Any], kind: str, *, prompt_runner: bool) -
 
 
 def _will_fire(job: Job, arm: ArmView, why_not: str | None) -> bool | None:
-    """True is said of an arm that NAS has just shown, and of nothing else; None is not known."""
+    """Return True for an arm that NAS has just shown, and for nothing else; None: it is not known."""
     if job.standing is not Standing.LIVE or why_not is not None:
         return False
     if arm.checked:

@@ -33,7 +33,7 @@ class Outage:
     reason: str
 
     def as_json(self) -> dict[str, str]:
-        """As `timeline --json` says it."""
+        """Return it as `timeline --json` says it."""
         return {"start": self.start.isoformat(), "end": self.end.isoformat(), "reason": self.reason}
 
 

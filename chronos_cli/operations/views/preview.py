@@ -28,7 +28,7 @@ class Preview:
     warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As `next --json` and `job add --json` say it."""
+        """Return it as `next --json` and `job add --json` say it."""
         return {
             "schedule": self.schedule,
             "timezone": self.zone_name,

@@ -43,7 +43,7 @@ class Bar:
     """When it should have begun, where nobody looked until later."""
 
     def as_json(self) -> dict[str, Any]:
-        """As `timeline --json` says it."""
+        """Return it as `timeline --json` says it."""
         document = {"run_id": self.run_id, "state": self.state, "start": self.start.isoformat(),
                     "end": self.end.isoformat()}  # fmt: skip
         due = {} if self.due is None else {"due": self.due.isoformat()}
@@ -93,7 +93,7 @@ class Timeline:
     outages: tuple[Outage, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As `timeline --json` says it."""
+        """Return it as `timeline --json` says it."""
         return {
             "start": self.start.isoformat(),
             "now": self.now.isoformat(),

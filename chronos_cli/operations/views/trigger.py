@@ -34,7 +34,7 @@ class TriggerHealth:
     last_tick_at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As `status` says it."""
+        """Return it as `status` says it."""
         at = self.last_tick_at
         return {
             "working": self.working,
