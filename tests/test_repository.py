@@ -319,16 +319,49 @@ def test_no_two_test_files_share_a_name():
     assert sorted(names) == sorted(set(names))
 
 
-def test_docstrings_begin_with_a_verb_or_a_noun():
-    """No docstring begins with a question word."""
+QUESTIONS = {"What", "Whether", "Who", "Whoever", "How", "Why"}
+NO_VERBS = QUESTIONS | {
+    "A", "After", "All", "An", "Another", "As", "At", "Before", "By", "Called", "Each", "Every", "Everything", "From", "Its", "Names",
+    "No", "None", "Nothing", "Of", "One", "Our", "Seconds", "So", "The", "These", "This", "Those", "True", "Until", "When", "Where",
+    "With", "Without",
+}  # fmt: skip
+"""Words with which a description begins that has no verb."""
+TO_BE_WORDED = ("store/repository.py", "store/arms", "store/packs.py", "operations/arming/")
+
+
+def _docstrings():
+    """Every docstring of the package, with its place and what it describes."""
     package = ROOT / "chronos_cli"
-    found = {
-        f"{path.relative_to(package)}:{number}"
-        for path in package.rglob("*.py")
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                text = ast.get_docstring(node)
+                if text:
+                    yield f"{path.relative_to(package)}:{getattr(node, 'lineno', 1)}", node, text
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun():
+    """A function's begins with a verb, a class's and a module's with no question and no gerund: "Read", not "Reading"."""
+    found = {}
+    for place, node, text in _docstrings():
+        first = re.split(r"[\s.,;:]", text, maxsplit=1)[0]
+        is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        gerund = (
+            isinstance(node, ast.Module)
+            and re.fullmatch(r"[A-Z][a-z]{2,}ing", first)
+            and first not in ("String", "Timing")
+        )
+        if (first in (NO_VERBS if is_function else QUESTIONS) or gerund) and not place.startswith(TO_BE_WORDED):
+            found[place] = text.splitlines()[0]
+    assert found == {}
+    asking = re.compile(rf'\s*r?"""({"|".join(QUESTIONS)})\b')  # descriptions of values, which no syntax tree has
+    lines = {
+        f"{path.name}:{number}"
+        for path in (ROOT / "chronos_cli").rglob("*.py")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if re.match(r'\s*r?"""(What|Whether|Who|Whoever|How)\b', line)
+        if asking.match(line)
     }
-    assert found == set()
+    assert lines == set()
 
 
 def _public_classes():
