@@ -355,13 +355,14 @@ def test_docstrings_begin_with_a_verb_or_a_noun():
             found[place] = text.splitlines()[0]
     assert found == {}
     asking = re.compile(rf'\s*r?"""({"|".join(QUESTIONS)})\b')  # descriptions of values, which no syntax tree has
+    package = ROOT / "chronos_cli"
     lines = {
-        f"{path.name}:{number}"
-        for path in (ROOT / "chronos_cli").rglob("*.py")
+        f"{path.relative_to(package)}:{number}"
+        for path in package.rglob("*.py")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if asking.match(line)
     }
-    assert lines == set()
+    assert {line for line in lines if not line.startswith(TO_BE_WORDED)} == set()
 
 
 def _public_classes():

@@ -128,7 +128,7 @@ def _is_about(job: Job, came_next: datetime, now: datetime) -> bool:
 class Lease:
     """The time that a run has, as far as it is known.
 
-    `counted`: its end was worked out by a clock that nobody sets. `doubted_at`: when a clock without a witness found it
+    `counted`: its end was worked out by the boot clock. `doubted_at`: when a clock without a witness found it
     long over, if one did.
     """
 
@@ -159,13 +159,13 @@ class Lease:
 
 
 CLOCK_DRIFT = timedelta(seconds=5)
-"""By so much a wall clock and one that nobody sets may part within a run, and be taken to agree."""
+"""The most that the wall clock and the boot clock may part within a run and still agree."""
 
 
 def lease_end(row: Row, elapsed_s: float | None, now: datetime) -> datetime | None:
     """Return when a run's lease ends, on the clock that `now` is of.
 
-    `elapsed_s`: for how long it has gone, by a clock that nobody sets; None: only the wall clock tells. A wall clock
+    `elapsed_s`: for how long it has gone, by the boot clock; None: only the wall clock tells. A wall clock
     that was set meanwhile moves the end with it. A few seconds are the drift of clocks: a stable instant is worth more.
     """
     if row.lease_ends_at is None or row.started_at is None or elapsed_s is None:
@@ -188,8 +188,8 @@ def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[date
 def displaced(job: Job) -> datetime | None:
     """Return where a cursor of another UTC offset belongs, if its schedule does not give it; None where it may stand.
 
-    The zone's rules have changed since it was stored, or whoever stored it was in another zone. The same time on the
-    wall of the same date is what was meant: so once a day stays once a day.
+    The zone's rules have changed since it was stored, or another program stored it in another zone. The same time on
+    the wall of the same date is what was meant: so once a day stays once a day.
     """
     text = job.record.get("next_run_at")
     if job.cursor is None or not isinstance(job.timetable.schedule, Cron) or not isinstance(text, str):
@@ -200,7 +200,7 @@ def displaced(job: Job) -> datetime | None:
         return None
     on_the_minute = not stored.microsecond and not (job.cursor - offset).second
     if not on_the_minute or job.timetable.after(job.cursor - SECOND) == job.cursor:
-        return None  # a time that is none of any schedule's was set by somebody, who wants it so
+        return None  # no schedule gives such a time, so a person has set it
     meant = whole(first_valid(stored.replace(tzinfo=None), zone))
     is_given = job.timetable.after(meant - SECOND) == meant
     floor = (meant if is_given else job.cursor) - SECOND

@@ -110,7 +110,7 @@ class Facts:
     `held_until`: when the stop ends by itself, None where it stands until it is lifted.
     `trust`: what is known of the clock; `ahead`: where a clock was ahead (`is_ahead`), the instants still to come that
     have rows; None where what comes next is as the schedule explains.
-    `leases`: when the leases of running ones end, where a clock that nobody sets tells.
+    `leases`: when the leases of running ones end, where the boot clock tells it.
     `results`: of runs that are over though their rows still say `running`.
     `settled_at`: when the last callback came, if it settled something; None if it did not.
     """

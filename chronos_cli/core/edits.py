@@ -273,7 +273,7 @@ def _settled(job: Job, through: datetime, schedule: Schedule, zone: tzinfo, tabl
 
 
 def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str, trust: Trust) -> Open | None:
-    """Return the range of instants from the cursor to now that nobody claimed, as an entry whose row is owed."""
+    """Return the range of unclaimed instants from the cursor to now, as an entry whose row is owed."""
     cursor = right_cursor(job, now)
     if cursor is None or cursor > now or (job.claimed_through is not None and cursor <= job.claimed_through):
         return None

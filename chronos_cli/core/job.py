@@ -82,7 +82,7 @@ class Open:
     stands_for: datetime | None = None
     """The instant of the schedule that a manual run makes up for."""
     own: bool = False
-    """True for a run that was given something that only whoever asked for it has: nobody else may start it."""
+    """True for a run with input that only its requester has: no other process may start it."""
     doubted_at: datetime | None = None
     """When a clock that has no witness found its lease long over; see `core.clock.Lease`."""
 
@@ -208,7 +208,7 @@ def parse_job(record: Mapping[str, Any], home: HomeDefaults) -> Job:
     except ChronosError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        # Whatever else a record holds that nobody thought of: it is this record's fault, and of no other.
+        # Any other fault of a record is of this record alone, and must not keep the others from being read.
         why = f"{type(error).__name__}: {str(error)[:SHOWN]}"
         raise UsageError(f"the record cannot be read: {why}", hint=HINT) from error
 
@@ -272,7 +272,7 @@ def _standing(record: Mapping[str, Any], schedule: Schedule, cursor: datetime | 
     if state == "paused" or record.get("paused_at"):  # hermes runs no job that bears either mark
         return Standing.PAUSED
     if not enabled or enabled == "false":  # to hermes, null and all that is empty is off as well
-        # Whoever switched it off may have meant a pause; only a spent schedule is done.
+        # A job that was switched off may be meant as paused; only a spent schedule is done.
         spent = cursor is None and (isinstance(schedule, Once) or _exhausted(record))
         return Standing.COMPLETED if spent else Standing.DISABLED
     return Standing.LIVE

@@ -5,7 +5,7 @@
                               TIME: 9am, 9:30 pm, 14:00, 7 (of 24 hours), noon, midnight
 
 A single day without `every` (`monday 9am`) may also mean the next one alone, and `every day` no hour at all: such
-texts are left to those who ask a person.
+texts are refused, so that a person says which is meant.
 """
 
 from __future__ import annotations

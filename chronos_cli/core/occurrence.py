@@ -293,7 +293,7 @@ class _Look:
     def wake(self, starts: tuple[Start, ...]) -> Wake | None:
         """Return the earliest instant at which to look at the job: its cursor, a retry, or the end of a lease."""
         wakes = []
-        # Who only peeks writes nothing: a pause that the next look will write is no pause yet.
+        # An inspection writes nothing: a pause that only the next look will write is no pause yet.
         paused = self.hand.shelved or (self.changes.get("state") == "paused" and self.fire.via is not Trigger.INSPECT)
         if self.cursor is not None and not paused:
             tolerance = self.job.policy.tolerance

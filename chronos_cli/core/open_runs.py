@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job, Open
 
 STARTS_WITHIN = timedelta(minutes=2)
-"""For how long a run that nobody else may start is left to whoever asked for it."""
+"""Time for which a run is left to its requester, where no other process may start it."""
 
 
 class OpenRuns:
@@ -55,7 +55,7 @@ class OpenRuns:
 
     @property
     def shelved(self) -> bool:
-        """Return whether somebody took the job out of force."""
+        """Return whether the job is paused or disabled."""
         return self.job.standing in (Standing.PAUSED, Standing.DISABLED)
 
     @property
@@ -100,7 +100,7 @@ class OpenRuns:
             self._survey_unstarted(entry, row)
 
     def _survey_unstarted(self, entry: Open, row: Row | None) -> None:
-        """Have what was claimed start now, but for what only whoever asked for it can start."""
+        """Have a claimed run start now, unless only its requester can start it."""
         others = entry.own and entry.claim != self.asks
         if others and self.now - entry.claimed_at > STARTS_WITHIN:
             self._give_up(entry, row, "it did not start, and only whoever asked for it had what it was given")
@@ -237,7 +237,7 @@ class OpenRuns:
 
 
 def lease_of(row: Row, entry: Open, counted: datetime | None) -> Lease:
-    """Return the lease of a run in hand. `counted`: its end by a clock that nobody sets, None if that is not known."""
+    """Return the lease of a run in hand. `counted`: its end by the boot clock, None if that is not known."""
     length = row.lease_ends_at - row.started_at if row.lease_ends_at and row.started_at else timedelta()
     return Lease(
         end=row.lease_ends_at if counted is None else counted,

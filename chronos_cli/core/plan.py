@@ -35,7 +35,7 @@ class ArmState(StrEnum):
 
 
 HELD_STATES: Final = frozenset({ArmState.CONFIRMED, ArmState.ANSWERED})
-"""The states of an arm that nobody has to send again."""
+"""The states of an arm that need not be sent again."""
 
 
 GONE_STATES: Final = frozenset({ArmState.REFUSED, ArmState.CANCELLED})

@@ -271,7 +271,7 @@ MADE_UP_FOR: Final = "made up for "
 
 
 def row_of(job_id: str, entry: Open, policy: Policy) -> Row:
-    """Return the first row of an entry of `open`: the same whoever writes it."""
+    """Return the first row of an entry of `open`: the same from every process."""
     state = _FIRST_STATE[entry.kind]
     return Row(
         job_id=job_id,

@@ -2,7 +2,7 @@
 
 A record keeps both under `chronos.env`: {"NAME": TEXT}, or {"NAME": {"from": REFERENCE}} with one of
 
-    env:NAME    a variable of whoever starts the run
+    env:NAME    a variable of the process that starts the run
     file:PATH   what a file holds, without the newline at its end
     cmd:WORDS   what a command prints, quoted as for a shell, but run without one
 

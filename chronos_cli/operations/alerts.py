@@ -30,7 +30,7 @@ BAD_ENDS: Final = frozenset({RunState.FAILED, RunState.TIMEOUT, RunState.INTERRU
 SCHEMA: Final = "chronos.failure/1"
 EACH_WITHIN_S: Final = 30.0
 FROZEN_WITHIN_S: Final = 3.0
-"""The same where the platform freezes what goes on after an answer that somebody waits for."""
+"""The same where a caller waits for the answer, and the platform freezes the process after it."""
 ALL_WITHIN_S: Final = 60.0
 """For how long one command goes on starting the command, however many rows it found."""
 
@@ -61,14 +61,14 @@ def alert(ctx: Context, over: Iterable[tuple[Job, Row]], *, each_within_s: float
 
 
 def _mark(ctx: Context, job: Job, row: Row) -> StoredDocument[Row] | None:
-    """Write down that the row is told now, or counted with those before it; None when somebody has done so."""
+    """Write down that the row is told now, or counted with those before it; None when another process has done so."""
     from chronos_cli.store.repository import StoredDocument
 
     stored = ctx.repository.row(row.job_id, row.run_id)
     if stored is None or not stored.value.terminal or stored.value.alert is not None:
         return None
     now = ctx.clock()
-    # Who asked for a run by hand hears of it each time, and never keeps the schedule's own failures from being told.
+    # A run by hand is told each time, and never keeps the schedule's own failures from being told.
     last, recovered = ({}, False) if row.scheduled_at is None else _last_alert(ctx, row)
     untold = int(last.get("untold", 0))
     told_at = datetime.fromisoformat(last["told_at"]) if last else None

@@ -90,7 +90,7 @@ class Context:
     """The setting that lacks where `wire` is None, and below the file that it belongs into."""
     settings_file: str = "config.yaml"
     steady: Callable[[], float] = _steady
-    """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where it has one."""
+    """Seconds on the boot clock, which goes on while the machine sleeps, where it has one."""
     trust: Trust = Trust.ALONE
     """Knowledge of the clock, here and now."""
     ahead: timedelta | None = None
@@ -124,7 +124,7 @@ class Context:
     def heard(self, witness: datetime | None) -> Context:
         """Return the same outside once another clock was heard (None: it was not); ours is set back where it is ahead.
 
-        What was heard holds for this moment: from here on the time goes by the clock that nobody sets, since the
+        What was heard holds for this moment: from here on the time goes by the boot clock, since the
         wall's may be set while this process goes.
         """
         if witness is None:

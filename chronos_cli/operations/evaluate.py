@@ -134,7 +134,7 @@ class _Look:
 
 
 def _already_run(ctx: Context, job_id: str, fire: FireRequest) -> bool:
-    """Return whether somebody else has started the manual run that an earlier attempt of this look claimed."""
+    """Return whether another process has started the manual run that an earlier attempt of this look claimed."""
     return fire.run_id is not None and ctx.repository.row(job_id, fire.run_id) is not None
 
 
@@ -219,16 +219,16 @@ def _parsed(ctx: Context, value: Mapping[str, Any]) -> tuple[Job | None, str | N
 def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _GatheredFacts:
     """Return the facts beside the record.
 
-    `ending`: end what a dead owner left running, since its row is about to be settled. Who only shows never does.
+    `ending`: end what a dead owner left running, since its row is about to be settled. A view never does.
     """
     hold = ctx.repository.hold(now)
     if job is None:
         return _GatheredFacts(facts=Facts(held=hold is not None), versions={})
-    # Before the rows: who changes a row and then arms leaves a newer generation than the one that is read here.
+    # Before the rows: a process that changes a row and then arms leaves a newer generation than the one read here.
     try:
         arm = ctx.repository.arm(job.id)
     except DocumentError:
-        arm = None  # what the job runs does not depend on it; who arms it says what is wrong
+        arm = None  # no run depends on it; the next arm of the job says what is wrong
     return gather_rows(ctx, job, now, hold=hold, arm=arm, ending=ending)
 
 
@@ -352,7 +352,7 @@ def _ended(ctx: Context, row: Row, *, over: bool, ending: bool) -> tuple[Livenes
 
 
 def create_owed(ctx: Context, owed: Iterable[Row]) -> None:
-    """Create the rows that a record's entries owe; whoever reads the entry would write the same.
+    """Create the rows that a record's entries owe; every reader of an entry would write the same.
 
     Durable, since the next write of the record drops the entries, and then nothing else knows of these occurrences.
     """

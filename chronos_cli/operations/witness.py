@@ -43,7 +43,7 @@ def stored_jobs(ctx: Context, only: Collection[str] | None = None) -> list[Job]:
     found = []
     for record in ctx.repository.jobs().records:
         if record.id is not None and isinstance(record.value, dict) and (only is None or record.id in only):
-            with suppress(ChronosError):  # it is left alone, and named by who reads it
+            with suppress(ChronosError):  # it is left alone; the commands that read it name it
                 found.append(parse_job(record.value, ctx.home))
     return found
 

@@ -1,6 +1,6 @@
 """Run the on-failure command: one event on its standard input, bounded in time, and no secret of ours passed on.
 
-It inherits no descriptor (no run lock, so nobody takes it for a run) and no secret. What it says and how it ends
+It inherits no descriptor (no run lock, so it is not taken for a run) and no secret. What it says and how it ends
 changes nothing on record but the note of that very end.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 STOPPING_S: Final = 3.0
-"""Time that it may take in a process that was told to stop: whoever told it will not wait long."""
+"""Time that it may take in a process that was told to stop, and will be killed soon."""
 
 _LOOK_EVERY_S: Final = 0.02
 _CHUNK: Final = 64 * 1024

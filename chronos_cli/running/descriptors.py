@@ -38,7 +38,7 @@ def hidden_file(data: bytes) -> int:
     """Return a socket in which a nameless file of these bytes waits for `open_hidden`.
 
     A process that has just been started is open to the others of its user, who may open what /proc shows of its files,
-    but no socket: what waits in one is had by the process alone, or by whoever may trace it.
+    but no socket: what waits in one is open to the process alone, and to a process that may trace it.
     """
     import _socket  # socket itself loads much that a runner need not have
 

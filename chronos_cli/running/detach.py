@@ -91,7 +91,7 @@ class Runner:
 
     @property
     def exit_status(self) -> int | None:
-        """Return the exit status, negative for a signal; None while it runs, or if somebody else took it."""
+        """Return the exit status, negative for a signal; None while it runs, or if other code has taken it."""
         self.reap()
         return self._status
 

@@ -26,8 +26,9 @@ def run_environment(
 ) -> dict[str, str]:
     """Return the environment of a job of `home`, before its own variables.
 
-    `started_with`: the environment of whoever starts the run. `inherit`: the names that come from there, `*` at the end
-    of one for all that begin so; None: all that is there, as before there was such a policy, and what lacks is added.
+    `started_with`: the environment of the process that starts the run. `inherit`: the names that come from there, `*`
+    at the end of one for all that begin so; None: all that is there, as before there was such a policy, and what lacks
+    is added.
     """
     base = base_environment(zone_name)
     if inherit is None:

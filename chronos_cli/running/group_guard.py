@@ -104,5 +104,5 @@ class Guard:
 
     def _say(self, text: str) -> None:
         if self._fd >= 0:
-            with suppress(BrokenPipeError):  # somebody killed it: then only the kernel's signal is left
+            with suppress(BrokenPipeError):  # it was killed: then only the kernel's signal is left
                 os.write(self._fd, text.encode())

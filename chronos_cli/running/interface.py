@@ -44,7 +44,7 @@ class AttemptEnd:
 
 
 class Echo(Protocol):
-    """Shows what a job prints while it runs, to somebody who may read slowly; it never waits for them."""
+    """Shows what a job prints while it runs; it never waits for a slow reader."""
 
     def show(self, data: bytes) -> None:
         """Show this next."""

@@ -8,11 +8,11 @@
     anything else                                       UNSEEN: only the lease in the row counts
 
 A supervisor that dies takes its job's process group with it (spawn.py). What called setsid(2) escapes that, but it has
-inherited the lock, so the run is not over: ORPHANED says that nobody will ever record its end. Whoever settles ORPHANED
-or DEAD calls `end_leftovers` first; whoever only looks calls `liveness`, which sends no signal. A process that left the
+inherited the lock, so the run is not over: ORPHANED says that no process will ever record its end. A look that settles
+ORPHANED or DEAD calls `end_leftovers` first; a view calls `liveness`, which sends no signal. A process that left the
 group *and* closed every descriptor has made itself a daemon; nothing here claims to know about it.
 
-A row never decides what is killed. It may come from anybody who can write the store, so each pid and each group is that
+A row never decides what is killed. Any writer of the store can have made it, so each pid and each group is that
 of the lock file (lock.py), which lies in our own folder and bears the name and the token of the row's own run.
 """
 
@@ -137,7 +137,7 @@ def _is_held(fd: int) -> bool:
 
 
 def end_leftovers(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> bool:
-    """Kill what is left of a run whose supervisor is dead: its process group, and whoever else holds its lock.
+    """Kill what is left of a run whose supervisor is dead: its process group, and other holders of its lock.
 
     Returns whether nothing of it is known to be left. Kills nothing unless the run's lock is one of ours and of this
     boot of this machine, its supervisor is dead, and each process proves itself: by the group leader's start time, or
@@ -155,7 +155,7 @@ def end_leftovers(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_
 def end_run(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id: str) -> bool:
     """End a run whose supervisor may still live, stuck or stopped: the supervisor first, then what is left.
 
-    For whoever takes a run over after its lease, or frees it by hand. Returns whether nothing of it is known to be
+    For a run that is taken over after its lease, or freed by hand. Returns whether nothing of it is known to be
     left; False without having done anything where its lock is not one of ours.
     """
     lock = _our_lock(places, owner, job_id, run_id)
@@ -261,7 +261,7 @@ def _is_of_run(pid: int, run_id: str, lock: os.stat_result) -> bool:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"CHRONOS_RUN_ID={run_id}".encode() in file.read().split(b"\0")
     except OSError:
-        return False  # gone, or somebody else's
+        return False  # gone, or another user's
 
 
 def _supervisor_is_gone(lock: SeenLock) -> bool:

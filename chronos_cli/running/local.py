@@ -35,7 +35,7 @@ _SEEN = {
 class LocalProcesses(Processes):
     """The machine's side of runs.
 
-    `locks` is where run locks lie, for whoever else holds runs of this home. Output goes to
+    `locks` is where the locks of this home's runs lie, for every process. Output goes to
     cron/output/JOB/RUN.log of `home`, or, where that is None, to a private folder of this machine; `keep_output` is
     called with key and file after the end, where the store is elsewhere. `interrupts` are the signals that end a run in
     this process. `environment` is that of this process; `inherit_env` and `zone_name` are the home's.

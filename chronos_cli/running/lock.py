@@ -12,8 +12,8 @@ lines of a fixed size:
 The space of both is taken when the lock is, so that a disk that fills up meanwhile cannot refuse them. The file is only
 removed once the end is on record: a run whose file is gone says nothing any more.
 
-Who wants the run to end, since its job replaces it, puts an empty file of the same name and `.end` beside it. The
-supervisor looks for it; nobody is signalled, and nothing outside of our own folder has a say.
+To have a run end, since its job replaces it, a look puts an empty file of the same name and `.end` beside it. The
+supervisor looks for it; no signal is sent, and nothing outside of our own folder counts.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RunLock:
 
     @classmethod
     def acquire(cls, places: LockPlace, job_id: str, run_id: str) -> RunLock:
-        """Make and take a lock that nobody has had before. Raises LockDirError.
+        """Make and take a lock that no process has had before. Raises LockDirError.
 
         Each attempt has a file of its own (a random token is in its name), so a retry never waits for a leftover.
         """
@@ -107,7 +107,7 @@ class RunLock:
         return lock
 
     def owner(self) -> dict[str, Any]:
-        """Return who runs this, as JSON for the run's row; `liveness` reads it."""
+        """Return the owner of the run, as JSON for its row; `liveness` reads it."""
         found = os.fstat(self.fd)
         return {
             "machine": self._note["machine"],
@@ -144,7 +144,7 @@ class RunLock:
             os.fsync(self.fd)
 
     def is_asked_to_end(self) -> bool:
-        """Return whether somebody has asked for the end of this run."""
+        """Return whether the end of this run was asked for."""
         try:
             os.stat(self._place.name + _ASKED, dir_fd=self._place.folder, follow_symlinks=False)
         except OSError:
@@ -281,7 +281,7 @@ def remove_lock(places: LockPlace, owner: Mapping[str, Any], job_id: str, run_id
 
 
 def sweep_locks(places: LockPlace, in_hand: Callable[[str, str], bool]) -> None:
-    """Remove the lock files that nobody holds, or has touched for an hour, and whose run is over.
+    """Remove lock files that are free, untouched for an hour, and of runs that are over.
 
     They are those of starts that were in doubt, and of runs that were settled where the file could not be seen. One
     whose note is torn stands for no run. Never raises OSError: they do no harm.

@@ -1,4 +1,4 @@
-"""The folder of a home's run locks: the same for every process of the home, a service or a shell, and nobody else's.
+"""The folder of a home's run locks: the same for every process of the home, a service or a shell, and its own alone.
 
 It is inside the home (`cron/locks`) where that lies on a local disk. On a network file system locks cannot be trusted,
 and a bucket has none: then it is named for the store's id, below the user's own folder as the machine's list of users
@@ -113,7 +113,7 @@ class LockPlace:
             yield home, (*STATE, self._id, name)
         from hashlib import sha256
 
-        # One that somebody else has taken leads to the next, which the one before it does not tell.
+        # A folder that another user has taken leads to the next name, which the one before it does not tell.
         for number in range(_NAMES):
             secret = sha256(f"{self._id} {os.geteuid()} {name} {number}".encode()).hexdigest()[:32]
             yield _TEMPORARY, (f"chronos-{secret}",)

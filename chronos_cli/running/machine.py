@@ -79,7 +79,7 @@ def group_members(pgid: int) -> list[int]:
 def holders(device: int, inode: int) -> list[int]:
     """Return the other processes that have this file open for writing, among those whose descriptors we may see.
 
-    Finds what left a job's process group but still holds its lock; who only looks at a lock has it open for reading.
+    Finds what left a job's process group but still holds its lock. To look at a lock is to have it open for reading.
     Empty where /proc is missing.
     """
     return [pid for pid in _pids() if pid != os.getpid() and has_open(pid, device, inode)]
@@ -91,7 +91,7 @@ def has_open(pid: int, device: int, inode: int) -> bool:
     try:
         names = os.listdir(folder)
     except OSError:
-        return False  # gone, or somebody else's: then it is not of this job
+        return False  # gone, or another user's: then it is not of this job
     for name in names:
         try:
             status = os.stat(f"{folder}/{name}")

@@ -1,7 +1,8 @@
 """Output of a job, in a file that never grows past its limit: the beginning stays, the end stays, the middle goes.
 
 It is written as it comes, so it can be followed. When the file is full, the older half of what comes after the head is
-cut out and a line says how much is missing; whoever follows sees the file become shorter, as with any rotated log.
+cut out and a line says how much is missing; a reader that follows it sees the file become shorter, as with any rotated
+log.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class RunFacts(NamedTuple):
 
 
 class Child:
-    """A started job: its leader's `pid` (also its process group), where it writes, and who guards it."""
+    """A started job: its leader's `pid` (also its process group), where it writes, and its guard."""
 
     def __init__(
         self,

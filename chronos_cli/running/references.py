@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 COMMANDS_WITHIN_S: Final = 5.0
-"""For how long the commands of one run may take in all: whoever fired the job waits for its start."""
+"""Time that the commands of one run may take in all: the fire waits for the start."""
 MAX_VALUE_BYTES: Final = 64 * 1024
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024

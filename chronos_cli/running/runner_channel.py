@@ -21,13 +21,13 @@ RUNNER_VARIABLE: Final = "CHRONOS_RUNNER"
 
 
 class Reporter:
-    """Writes messages as JSON lines to whoever started us; without a reader they go nowhere, and that is fine."""
+    """Writes messages as JSON lines to the process that started us; without a reader they are lost, which is fine."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def send(self, message: Mapping[str, Any]) -> bool:
-        """Send one message, one line; whether somebody can have read it.
+        """Send one message, one line; return whether there was a reader.
 
         After the first, stderr is let go where it was the same pipe: its reader need not outlive that message.
         """
@@ -51,7 +51,7 @@ class Reporter:
             self._fd = -1
 
     def wait_until_unread(self, timeout_s: float) -> bool:
-        """Wait until whoever started us has closed its end, or is gone; whether that was so within `timeout_s`.
+        """Wait until our starter has closed its end, or is gone; return whether that was so within `timeout_s`.
 
         A pipe without a reader shows an error on its writing end, poll(2); no event needs to be asked for.
         """

@@ -45,7 +45,7 @@ def take_secrets(environment: MutableMapping[str, str], secret_names: Iterable[s
 def blank_in_proc(values: Iterable[str]) -> bool:
     """Overwrite secrets, wherever they stand in the arguments and environment this process was started with.
 
-    Returns whether that was possible; it is not where there is no /proc, and there nobody else reads it through one.
+    Returns whether that was possible; it is not where there is no /proc, and there no process reads it through one.
     """
     wanted = sorted({os.fsencode(value) for value in values if value}, key=len, reverse=True)
     if not wanted:

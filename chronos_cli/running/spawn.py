@@ -9,7 +9,7 @@ fork and exec, by code that was all loaded before the fork; the child then check
 
 A fork makes each page of this process be copied, or at least asked for again, when it is next written to: a third of
 what a forked runner spends. So a runner that knows a `setpriv` that sets the signal has it start a shell by
-posix_spawn(3), which copies nothing. Then nobody can tell the group's number before exec: until it is told the guard
+posix_spawn(3), which copies nothing. Then the group's number is not known before exec: until it is told the guard
 knows the leader by the pipe that it writes to.
 """
 
@@ -162,7 +162,7 @@ def _all_bytes(environment: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 def _bytes(text: str) -> bytes:
-    """Return a text as the locale writes it, else as UTF-8: a job is not to fail for the locale of whoever runs it."""
+    """Return a text as the locale writes it, else as UTF-8: a job is not to fail for its caller's locale."""
     try:
         return os.fsencode(text)
     except UnicodeEncodeError:

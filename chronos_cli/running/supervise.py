@@ -95,7 +95,7 @@ class SupervisedRun:
         _signal_group(self.child, signal.SIGCONT)  # a stopped process takes no SIGTERM
 
     def ended(self, *, hurried: bool) -> tuple[str, str] | None:
-        """Go on with ending it: kill the group once its grace is over, and whoever else has the lock.
+        """Go on with ending it: kill the group once its grace is over, and other holders of the lock.
 
         Return its state and why, once nothing is left of it, or what is left cannot be killed. `hurried`: this process
         was told to stop.
@@ -212,7 +212,7 @@ class Supervisor:
                     break
             child.pump_rest()
             one.end = _ended(child, state, why)
-        except Exception as error:  # noqa: BLE001 - raised to whoever waits for it: the others go on
+        except Exception as error:  # noqa: BLE001 - raised in `wait`: the others go on
             one.error = error
         finally:
             child.close()
@@ -251,7 +251,7 @@ def wait(
 
 
 def _kill(child: Child) -> int:
-    """Kill a group and whoever else has its lock; how many are left."""
+    """Kill a group and other holders of its lock; return how many are left."""
     _signal_group(child, signal.SIGKILL)
     found = os.fstat(child.lock.fd)
     return kill_holders(found.st_dev, found.st_ino, spare=frozenset((child.guard.pid,))) + _group_lives(child)

@@ -60,7 +60,7 @@ class WarmRunner:
         self._last = READY
         self._pids: dict[int, tuple[int, int | None]] = {}
         self._ended: dict[int, int] = {}
-        finalize(self, channel.close)  # whoever lets go of this object lets go of the process
+        finalize(self, channel.close)  # the process ends with this object
 
     @classmethod
     def start(cls, argv: Sequence[str], environment: Mapping[str, str]) -> WarmRunner:
@@ -217,7 +217,7 @@ class ForkedRunner(Runner):
 
 
 def inherited() -> tuple[object, ...]:
-    """Return what every child of this process would inherit and nobody hands on: its mask, its users, its limits."""
+    """Return what every child of this process inherits without being handed it: its mask, its users, its limits."""
     import resource
 
     names = sorted(name for name in vars(resource) if name.startswith("RLIMIT_"))

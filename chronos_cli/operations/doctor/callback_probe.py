@@ -1,4 +1,4 @@
-"""Look at the callback URL from here: our callback answers, somebody else's server, or nobody.
+"""Look at the callback URL from here: our callback answers, or another server, or none.
 
 An unsigned fire is sent: our callback refuses it in a way of its own, and nothing else about it is at stake.
 """

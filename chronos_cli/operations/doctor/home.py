@@ -46,7 +46,7 @@ def check_config(config: Config) -> Check:
 
 
 def check_home(config: Config) -> Check:
-    """Check whether the home is there, usable, and nobody else's to write."""
+    """Check that the home is there, usable, and writable by its owner alone."""
     path = Path(config.home)
     if not path.is_dir():
         return fail("home", f"{path} is no folder", code="no_home", mend=f"chronos --home {quote(str(path))} init")

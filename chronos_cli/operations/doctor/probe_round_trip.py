@@ -108,7 +108,7 @@ def _wait(ctx: Context, sent: Probe, seconds: float, *, answered: bool = False) 
 
 
 def _missing(config: Config, nas: Nas, probe: Probe, now: datetime) -> Check:
-    """Return which hop failed: the token was refused, nobody or somebody else answers, or NAS never called."""
+    """Return which hop failed: the token was refused, another server or none answers, or NAS never called."""
     refused = last_refused(Path(config.home, "cache"))
     if refused is not None and refused.at >= probe.sent_at:
         setting = {"audience": "expected_audience", "issuer": "portal_url"}.get(refused.code)

@@ -1,9 +1,9 @@
 """A look at NAS after the answer to a fire, and a new arm where the answer has deleted the one made before it.
 
-Needed only at a NAS of which nobody knows yet whether it keeps its slot, or arms what an answer carries
+Needed only while it is not known whether NAS keeps its slot, or arms what an answer carries
 (`arming/slot_memory.py`). About one and five seconds after the answer NAS is listed and the store read after it; a wake
 that is not there at the end is provisioned anew, by a key that NAS has not seen. NAS may also clear its slot between
-the two: then what a run's end has sent since is looked for, and once more what came due since and called nobody.
+the two: then what a run's end has sent since is looked for, and once more a wake that came due since without a call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOOKS_S: Final = (1.0, 5.0)
 """Seconds after the answer at which is looked."""
 
 DOUBTFUL_S: Final = 15.0
-"""And at which once more, where a wake that came due meanwhile is gone, and nobody was called."""
+"""And at which once more, where a wake that came due meanwhile is gone, and no call came."""
 
 _IN_FLIGHT: Final = timedelta(seconds=1)
 
@@ -53,7 +53,7 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
             return False  # it was delivered, or dropped
         changed = first is not None and document.fire_at != first.fire_at
         if changed and not _was_held(document, asked):
-            return False  # whoever sends it sees to it
+            return False  # its sender sees to it
         if seen is not None and document.state is ArmState.ANSWERED:
             if document.only_answered:
                 note_answers(ctx, document, taken=True)

@@ -44,7 +44,7 @@ _ROUNDS: Final = 8
 class Door:
     """The way of an answer to NAS, where it goes there as a whole: then it may carry the job's next wake.
 
-    `within_s`: the seconds in which it has left at the latest (None: nobody knows). `looks`: somebody looks at NAS
+    `within_s`: the seconds in which it has left at the latest (None: not known). `looks`: NAS is looked at
     after it has left.
     """
 
@@ -74,7 +74,7 @@ def answer_with(
     """Have the answer to a fire carry a wake, and provision it first where the answer alone may not do.
 
     `document`: as it stands; `armed`: the wake was provisioned since the fire came. The wake is looked at again after
-    it was noted: whoever changes it later arms it under a newer generation. Raises what `arm` and `carry` raise.
+    it was noted: a later change arms under a newer generation. Raises what `arm` and `carry` raise.
     """
     job_id, delivery = document.job_id, _delivery_of(came)
     options: ArmOptions = how or {}
@@ -103,7 +103,7 @@ def _must_call(ctx: Context, document: ArmDocument, wake: Wake | None, came: Fir
     if wake is not None and (door.within_s is None or wake.at <= ctx.clock() + timedelta(seconds=door.within_s)):
         return True
     known = takes_answers(ctx, wire)
-    # Nobody looks for a timer that is to be gone.
+    # The look at NAS is for a timer that should be there, not for one that should be gone.
     return known is False or (known is None and (wake is None or not door.looks))
 
 
@@ -115,7 +115,7 @@ def _delivery_of(came: FireRequest) -> str | None:
 def carried_to_the_end(ctx: Context, report: FireReport, came: FireRequest, door: Door | None) -> FireReport:
     """Return a report as it leaves: with the wake that the job has now, which its run's end may have changed.
 
-    An answer that is no 2xx arms nothing, and then nobody may think so. Raises what `answer_with` raises.
+    An answer that is no 2xx arms nothing, so the document must not say so. Raises what `answer_with` raises.
     """
     if report.arm is None or door is None or not isinstance(report.next, dict):
         return report
@@ -133,7 +133,7 @@ def carried_to_the_end(ctx: Context, report: FireReport, came: FireRequest, door
     if same and document.generation == report.arm.generation:
         return report
     armed = wake is not None and document.state is ArmState.CONFIRMED and is_armed(document, wake, ctx.wire, now)
-    leaving = replace(document, answered_to=None)  # by this very fire, and nobody has heard of it yet
+    leaving = replace(document, answered_to=None)  # by this very fire, whose answer has not left yet
     document = answer_with(ctx, leaving, wake, came, replace(door, within_s=0.0), armed=armed)
     return replace(report, arm=document, next=next_of(document))
 

@@ -129,7 +129,7 @@ def fire(
         fire_at=fire_at,
         reason=decision.reason,
         retry_after=decision.retry_after,
-        # Of a job that is gone, or whose record cannot be read, nobody knows what it wants: NAS leaves it as it is.
+        # What a job wants is unknown where it is gone or cannot be read: NAS keeps what it holds.
         next=KEEP if came.by_answer and (looked.job is None or ctx.wire is None) else None,
     )
     running: list[Running] = []
@@ -354,7 +354,7 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
 
 
 def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
-    """Return why NAS may not wake the job in time after its run's end, or None: who saw to that may have failed."""
+    """Return why NAS may not wake the job in time after its run's end, or None: arming there may have failed."""
     wake = present_wake(ctx, report.job_id)
     try:
         stored = ctx.repository.arm(report.job_id)

@@ -41,7 +41,7 @@ class Launcher(Protocol):
     """Way of starting runs: in this process, or each in one that outlives it."""
 
     def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
-        """Start a run, and return once its row says running; None when somebody else has started it.
+        """Start a run, and return once its row says running; None when another process has started it.
 
         Raises ChronosError or OSError when it cannot be started.
         """
@@ -54,7 +54,7 @@ class InlineLauncher:
         self._runs: list[InlineRun] = []
 
     def launch(self, ctx: Context, claim: RunTicket) -> InlineRun | None:
-        """Begin the run here; None when somebody else has started it."""
+        """Begin the run here; None when another process has started it."""
         begun = begin(ctx, claim)
         if begun is None:
             return None
@@ -88,7 +88,7 @@ class InlineRun:
             return
         try:
             self._row = end_and_begin(self._ctx, ended, self.going)
-        except Exception as error:  # noqa: BLE001 - raised to whoever waits for it: the others go on
+        except Exception as error:  # noqa: BLE001 - raised in `wait`: the others go on
             self._trouble = error
 
     def wait(self) -> Row | None:
@@ -167,7 +167,7 @@ class DetachedLauncher:
         return self._runners.start(argv, self._payload(claim), environment=self._environment, secrets=self._secrets)
 
     def _heard(self, runner: Runner) -> DetachedRun | None:
-        """Return the run, as its runner says first; None when somebody else has started it. Raises TemporaryError."""
+        """Return the run, as its runner says first; None when another process has started it. Raises TemporaryError."""
         message = runner.next_message(STARTED_WITHIN_S)
         if message is None or message.get("event") == "failed":
             detail = message.get("detail") if message else runner.stray.strip().rpartition("\n")[2]
@@ -248,7 +248,7 @@ def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterato
 def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
     """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
 
-    Those under this process are followed up as they end. One that nobody waits for would die with it.
+    Runs under this process are followed up as they end. A run that is not waited for would die with the process.
     """
     rows: list[Row] = []
     trouble: list[ChronosError] = []

@@ -94,7 +94,7 @@ def expect(ctx: Context, probe: Probe) -> None:
 def receive(ctx: Context, fire_at: datetime | None, delivery: str | None) -> str:
     """Take a verified fire of the probe's id: runs nothing. Returns what it was, for the answer.
 
-    One that nobody waits for (a late redelivery) is answered like the others, so that it is not sent again. Raises
+    An unexpected one (a late redelivery) is answered like the others, so that it is not sent again. Raises
     StoreError, TemporaryError: then NAS tries again.
     """
     now = ctx.clock()

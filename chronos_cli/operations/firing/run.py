@@ -1,6 +1,6 @@
 """One run, from its claim to its end: hold it, mark it running, begin its process, wait, record, look again.
 
-Whoever holds a claim does this: the command `chronos fire` in its own process, the detached runner in its own.
+The holder of a claim does this: the command `chronos fire`, or a detached runner, each in its own process.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class BegunRun:
 
 
 def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
-    """Mark the run as running and begin its process; None when somebody else has started it.
+    """Mark the run as running and begin its process; None when another process has started it.
 
     Raises ChronosError when no lock can be had or the ledger cannot be written; then nothing runs, and the claim is
     started by the next look. A process that cannot be started is a run that failed, not an error.

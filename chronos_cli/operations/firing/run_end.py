@@ -50,8 +50,8 @@ def wait_and_follow_up(
     whether NAS still holds that after the answer. A wake that cannot be armed here is written down as unconfirmed, and
     one line on stderr says so: reconcile, the next fire or a tick mends it. Returns the row.
 
-    `waited_for`: whether somebody waits for `settled`; then the on-failure command, if there is one, runs before that,
-    since whoever waits may end the container with us in it. Else it comes last and keeps nobody.
+    `waited_for`: a caller waits for `settled`. Then the on-failure command, if there is one, runs before that,
+    since the caller may end the container with us in it. Else it comes last and delays nothing.
     """
     inline = ended is None
     row = finish(ctx, run, waited_for=inline or waited_for)
@@ -105,7 +105,7 @@ def end_and_begin(ctx: Context, run: BegunRun, going: list[BegunRun]) -> Row:
 
 
 def end_what_followed(ctx: Context, run: BegunRun, going: list[BegunRun]) -> None:
-    """Do the same for a run that another's end has begun, of which nobody waits to hear."""
+    """Do the same for a run that another's end has begun, whose row is not waited for."""
     with _said(run.row.job_id, _LEFT):
         end_and_begin(ctx, run, going)
 
@@ -171,7 +171,7 @@ def _look_again(ctx: Context, job_id: str) -> None:
 def _note(ctx: Context, row: Row) -> None:
     """Take back the complaint that runs cannot be started, once a scheduled run went well."""
     if row.state is RunState.OK and row.scheduled_at is not None:
-        with suppress(DocumentError):  # whoever arms the job says what is wrong with it
+        with suppress(DocumentError):  # the next arm of the job says what is wrong
             ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))
 
 

@@ -33,7 +33,7 @@ _ERRORS: Final = 3
 _TRIES_AT_LEAST: Final = 5
 """So often an end is tried although its lease is over, or this process was told to stop."""
 _TRIES_WAITED_FOR: Final = 8
-"""So often, for some three seconds, where somebody waits and the next look finds the result beside the lock."""
+"""Tries, over some three seconds, where a caller waits: the next look finds the result beside the lock."""
 
 _SYNC_MARGIN = timedelta(seconds=5)
 
@@ -56,7 +56,7 @@ def mark_running(ctx: Context, job: Job, claim: RunTicket, held: RunHold) -> Sto
 
 
 class _Marking:
-    """One attempt to win a row. `in_doubt`: a write of ours may stand there though nobody has said so."""
+    """One attempt to win a row. `in_doubt`: a write of ours may stand there, though its answer was lost."""
 
     def __init__(self, ctx: Context, job: Job, claim: RunTicket, held: RunHold) -> None:
         self.ctx, self.job, self.claim, self.held = ctx, job, claim, held
@@ -79,7 +79,7 @@ class _Marking:
                 return self._once()
             except VersionConflict:
                 if tried < _CONFLICTS and not self.in_doubt:
-                    continue  # somebody else's swap: the row tells
+                    continue  # another process's swap: the row tells
             except ChronosError as error:
                 trouble, errors = error, errors + 1
             given_up = self.ctx.processes.told_to_stop or self._lease_is_over()
@@ -144,7 +144,7 @@ class _Marking:
         jobs = rows.read(JOBS_KEY)
         if jobs is not None and _has_entry(jobs.data, self.claim.entry):
             return made
-        with rows.exclusive():  # whoever settles a row holds it: what somebody has settled since is no longer ours
+        with rows.exclusive():  # a row that another look has settled since is no longer ours
             stored = rows.row(row.job_id, row.run_id)
             if stored is not None and is_ours(stored.value, row.starter or "", self.held.owner):
                 rows.delete(row_key(row.job_id, row.run_id))
@@ -222,7 +222,7 @@ class _Recording:
         try:
             rows.replace_row(self._after, self._version)
         except VersionConflict:
-            pass  # somebody else's swap, or the lost answer to ours: the row tells
+            pass  # another process's swap, or the lost answer to ours: the row tells
         except ChronosError as error:
             trouble = error
         else:
@@ -232,7 +232,7 @@ class _Recording:
         except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
             rows.set_aside(error)
             jobs = rows.read(JOBS_KEY)
-            if jobs is None or not _has_entry(jobs.data, self.run.claim.entry):  # settled before: nobody tries it again
+            if jobs is None or not _has_entry(jobs.data, self.run.claim.entry):  # settled before: it is not tried again
                 self._after = concluded(row, self._result, retries=0)
             self._version = error.version
             return None

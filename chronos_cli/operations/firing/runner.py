@@ -1,6 +1,6 @@
 """The detached runner: handed one claim on its stdin, it starts the job, says so, and sees it through.
 
-Messages to whoever started it, JSON lines on a pipe: `running`, `lost` (somebody else started the run), `failed`
+Messages to its starter, JSON lines on a pipe: `running`, `lost` (another process started the run), `failed`
 (nothing could be started), `ended` with the row, `done` when nothing is left to do. It imports nothing that a run does
 not need, and NAS only at the end.
 """
@@ -57,7 +57,7 @@ def _run(
         return ExitCode.OK
     reporter.send({"event": "running", "run": begun.row.run_id})
     from chronos_cli.operations.firing.run_end import (
-        wait_and_follow_up,  # what the end needs; whoever waits for the start has it
+        wait_and_follow_up,  # what the end needs; the starter has its message by now
     )
 
     def settled() -> None:

@@ -1,6 +1,6 @@
 """A tick: run what is due, once, without any NAS. The same claim, ledger and runners as a fire.
 
-No lock is held while jobs run. A tick and a NAS may both be live: an occurrence is claimed once, whoever comes first.
+No lock is held while jobs run. A tick and a NAS may both be live: the first of them claims an occurrence, once.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
 
 
 def _is_doubtful(job: Job, now: datetime, trust: Trust) -> bool:
-    """Return whether only a clock that nobody confirms says that a job is due."""
+    """Return whether only an unconfirmed clock says that a job is due."""
     if job.standing is not Standing.LIVE or job.cursor is None:
         return False
     return job.cursor <= now and not may_settle(job, job.cursor, now, trust)
@@ -197,7 +197,7 @@ def last_tick(ctx: Context) -> str | None:
 def _collect(
     running: list[tuple[str, Running]], rows: list[Row], failed: dict[str, ChronosError], *, only_first: bool = False
 ) -> None:
-    """Wait for runs; one whose end could not be recorded keeps nobody from waiting for the others."""
+    """Wait for runs; one whose end could not be recorded does not end the wait for the others."""
     while running:
         over = running[0][1].first_of([run for _, run in running])
         job_id, run = running.pop(next(at for at, (_, run) in enumerate(running) if run is over))

@@ -44,7 +44,7 @@ def main(settings: Sequence[str]) -> int:
     """
     hide_memory()
     if os.environ.get(RUNNER_VARIABLE) != "1":
-        return 2  # nobody holds the other end of descriptor 3
+        return 2  # no process holds the other end of descriptor 3
     channel = socket.socket(fileno=high(CHANNEL_FD))
     before = FileWatch.of_package(str(Path(chronos_cli.__file__).parent))
     _import_all()
@@ -90,7 +90,7 @@ class _WarmRunner:
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (OSError, AttributeError):
-            return None  # here nobody could wait for children and claims at once
+            return None  # this system cannot wait for children and claims at once
         self._tell(READY, os.getpid(), BEGUN)
         while True:
             events = self._poll.poll(None if self._children else IDLE_S * 1000)
@@ -163,7 +163,7 @@ class _WarmRunner:
         self._tell(claim.number, 0, 1)
 
     def _tell(self, number: int, pid: int, status: int) -> None:
-        with suppress(OSError):  # nobody listens, or not fast enough: then a runner is looked for by its pid
+        with suppress(OSError):  # the reader is gone or too slow: then a runner is looked for by its pid
             self._channel.send(NEWS.pack(number, pid, status), socket.MSG_DONTWAIT)
 
 

@@ -27,7 +27,7 @@ def own_action(job: Job) -> tuple[str, Any, str | None]:
 
 
 def own_env(job: Job) -> dict[str, str]:
-    """Return the job's own variables. Raises UsageError for one that is only referred to: nobody else looks it up."""
+    """Return the job's own variables. Raises UsageError for a reference, which other programs do not look up."""
     env = ours_of(job.record).get("env")
     env = env if isinstance(env, dict) else {}
     referred = next((name for name, value in env.items() if reference_of(value) is not None), None)

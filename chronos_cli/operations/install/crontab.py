@@ -17,7 +17,7 @@ _READ = ("crontab", "-l")
 _WRITE = ("crontab", "-")
 _EMPTY = ("crontab", "-r")
 _NONE = ("no crontab", "no such file", "can't open")
-"""Words of cron's several implementations, with an exit code of 1, to somebody who has none."""
+"""Words by which the implementations of cron say, with exit code 1, that a user has no crontab."""
 
 
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
@@ -60,7 +60,7 @@ def _mark(tick: Tick) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Split a crontab as cron does, at line feeds alone: every other byte belongs to somebody's line."""
+    """Split a crontab as cron does, at line feeds alone: every other byte belongs to a line."""
     return text.removesuffix("\n").split("\n") if text else []
 
 

@@ -73,7 +73,7 @@ _NOTE = "it expects the home in the volume claim chronos-home, and the NAS token
 def pieces(tick: Tick, environ: Mapping[str, str]) -> tuple[Piece, ...]:
     """Return the manifest. Raises UsageError."""
     del environ
-    # Who owns a volume the cluster decides; this one is mounted for this home alone.
+    # The cluster decides the owner of a volume; this one is mounted for this home alone.
     variables = {**tick.variables, "CHRONOS_HOME": _HOME, "CHRONOS_SAFE_HOMES": _HOME}
     lines = [
         f"                - name: {name}\n                  value: {json.dumps(value)}"

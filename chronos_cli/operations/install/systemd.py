@@ -1,6 +1,6 @@
 """The tick as a timer of the user's own systemd: systemd.timer(5), systemd.service(5).
 
-The tick returns once its runs have started, and they outlive it (KillMode=process): a long job is in nobody's way.
+The tick returns once its runs have started, and they outlive it (KillMode=process): a long job delays no tick.
 """
 
 from __future__ import annotations

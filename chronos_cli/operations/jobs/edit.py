@@ -175,7 +175,7 @@ def remove_many(ctx: Context, job_ids: Collection[str]) -> None:
 
 
 def undo(ctx: Context, change: JobChange) -> None:
-    """Take a change back that was just made, unless somebody has changed the job since."""
+    """Take a change back that was just made, unless the job has been changed since."""
     token = change.job.change
 
     def once(jobs: JobsFile) -> None:
@@ -210,7 +210,7 @@ def realign(ctx: Context, job_id: str) -> JobChange:
 def remove(ctx: Context, job_id: str) -> None:
     """Take a job out of the store; its rows stay until retention takes them. Raises NotFoundError.
 
-    What its record has in hand and nothing has started gets its last row first: nobody could make it afterwards. A
+    Open runs that have not started get their last row first: it could not be made afterwards. A
     record that cannot be used goes by its id or, as `record 3`, by its place.
     """
     ctx.repository.change(lambda jobs: take_out(ctx, jobs, job_id))
@@ -314,7 +314,7 @@ def _change(ctx: Context, job_id: str, fn: Callable[[Job], dict[str, Any]], *, d
 
 
 def _made(ctx: Context, once: Callable[[JobsFile], JobChange], *, dry_run: bool) -> JobChange:
-    """Make a change of the store, and settle what it leaves over; a dry run changes a copy that nobody writes."""
+    """Make a change of the store, and settle what it leaves over; a dry run changes a copy that is not written."""
     if dry_run:
         return once(ctx.repository.jobs())
     changed = ctx.repository.change(once)

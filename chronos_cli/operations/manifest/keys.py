@@ -168,7 +168,7 @@ POLICY_NAMES: Final = tuple(key.name for key in POLICY)
 FILE_SCHEMA: Final = ".chronos-jobs.schema.json"
 """The schema's name beside a file of jobs, for editors; hidden files of a folder are not read."""
 EXTENSION: Final = "x-"
-"""Keys of a file that begin so are nobody's: a place for what aliases repeat."""
+"""Beginning of keys of a file that are passed over: a place for what aliases repeat."""
 
 MEANT: Final = {
     "timezone": "tz", "zone": "tz", "time_zone": "tz", "timeZone": "tz", "cron": "schedule", "cmd": "command",

@@ -40,7 +40,7 @@ class DescribedJob:
     """A job in a file, with its place. It may hold secrets, so its repr shows nothing.
 
     `action` is ours, `fields` are hermes' own; `policy` has what is said of it, `times` None repeats for ever.
-    `paused` None: whoever paused it is right. `set_name`: where it belongs; None leaves that as it is.
+    `paused` None: a pause stays as it is. `set_name`: where it belongs; None leaves that as it is.
     """
 
     at: str

@@ -147,7 +147,7 @@ class Listing:
     """Timers at NAS for jobs of the other homes of the fleet, each with its profile."""
 
     unread_profiles: Mapping[str, str] = field(default_factory=dict)
-    """Why a profile's jobs are not known, where some of the orphans may be its own."""
+    """The reason why a profile's jobs are not known, where some of the orphans may be its own."""
 
     hold: Hold | None = None
     clock: str = ""

@@ -120,7 +120,7 @@ def follow(
 def read_on(home: Path, key: str, at: int) -> tuple[bytes, bool]:
     """Return what an output holds from byte `at` on; and True where it became shorter, then it is all that it holds.
 
-    Raises StoreError where it cannot be read, as where somebody else's link stands in its place.
+    Raises StoreError where it cannot be read, as where another user's link stands in its place.
     """
     try:
         with place_of(home, key) as place, os.fdopen(place.open(os.O_RDONLY | os.O_NONBLOCK), "rb") as file:

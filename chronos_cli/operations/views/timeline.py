@@ -40,7 +40,7 @@ class Bar:
     run_id: str
     note: str = ""
     due: datetime | None = None
-    """When it should have begun, where nobody looked until later."""
+    """When it should have begun, where the first look came later."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `timeline --json` says it."""

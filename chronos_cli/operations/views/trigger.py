@@ -20,7 +20,7 @@ LATELY: Final = timedelta(minutes=10)
 """The greatest age of the last tick for ticks to count as running: a few of the usual intervals."""
 
 APART: Final = timedelta(seconds=20)
-"""The least time between two ticks that nobody has run by hand."""
+"""The least time between two ticks that were not run by hand."""
 
 INSTALL: Final = "chronos tick --install crontab --yes"
 

@@ -1,4 +1,4 @@
-"""The window of time that a timeline shows where nobody says which: as much as there is to see."""
+"""The window of time that a timeline shows where no option names one: as much as there is to see."""
 
 from __future__ import annotations
 
