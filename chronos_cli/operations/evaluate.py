@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from chronos_cli.store.jobsfile import JobsFile
 
 
-
 TORN: Final = "its row could not be read"
 _MOST_SAID: Final = 300
 """Characters of what is said to be wrong with a record, which may quote it."""
@@ -147,7 +146,7 @@ def present_wake(ctx: Context, job_id: str) -> Wake | None:
 
 
 def wake_of(ctx: Context, job: Job, now: datetime, *, hold: Hold | None, document: ArmDocument | None) -> Wake | None:
-    """As `present_wake`, of a job that was read with the hold and its arm document: these are not read again."""
+    """Return what `present_wake` does, for a job that was read with the hold and its arm document."""
     arm = None if document is None else StoredDocument(value=document, version="")
     facts = gather_rows(ctx, job, now, hold=hold, arm=arm, ending=False).facts
     return decide(job, facts, FireRequest(via=Trigger.INSPECT, token=""), now).wake

@@ -90,7 +90,7 @@ class LocalProcesses(Processes):
 
     @property
     def supervisor(self) -> Supervisor:
-        """The one that sees to all attempts begun here."""
+        """Return the supervisor of all attempts begun here."""
         if self._supervisor is None:
             from chronos_cli.running.supervise import Supervisor
 
