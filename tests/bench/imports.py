@@ -1,6 +1,6 @@
 """What each dependency costs to install and to import: `python -m tests.bench.imports`.
 
-Prints the table of docs/architecture.md. Time (of the processor) and memory (resident, at its highest) are those of a fresh interpreter that imports the
+Prints the table of docs/dependencies.md. Time (of the processor) and memory (resident, at its highest) are those of a fresh interpreter that imports the
 module, less those of one that imports nothing: the median of eleven runs. Sizes are those of the files that each distribution recorded at its installation.
 """
 

@@ -47,6 +47,13 @@ def test_the_readme_says_in_ten_lines_what_this_is():
     assert "not network storage" in start
 
 
+def test_the_fire_protocol_is_one_click_away_and_read_in_five_minutes():
+    """The README links it, and beside its tables it has no more words than people read in that time (250 a minute)."""
+    assert "](docs/protocol.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").splitlines()
+    assert len(" ".join(line for line in lines if not line.startswith("|")).split()) <= 1_250
+
+
 def test_every_page_is_reached_from_the_readme():
     """Following links from the README, a reader can come to every page."""
     seen, todo = set(), [ROOT / "README.md"]
