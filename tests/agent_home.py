@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.cli import main
+from tests import forked
 from tests.in_process import may_run_here, run_here
 from tests.ports import free_port
 
@@ -67,17 +68,11 @@ cron:
         """Run the real command; what only sets up or looks at things is not worth a process of its own."""
         if arguments[:1] and arguments[0] in AT_HAND and not more and may_run_here():
             return run_here(main, ["--home", str(self.home), *arguments])
-        return subprocess.run(
-            [sys.executable, "-m", "chronos_cli", *arguments],
-            env=self.env(**more), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        return forked.run(arguments, env=self.env(**more), timeout=timeout)
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """Begin a real command."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "chronos_cli", *arguments],
-            env=self.env(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        return forked.start(arguments, env=self.env(**more))
 
     def start_shim(self, **more: str) -> None:
         """Serve the shim, and return once it answers."""

@@ -1,5 +1,6 @@
 """What every test may need: programs that not every machine has, and the repository's own place."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -45,9 +46,20 @@ LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/te
 def pytest_collection_modifyitems(items):
     """The files that take long come first: one that is handed out last is waited for while the other processes idle."""
     for item in items:
-        if not any(map(item.get_closest_marker, LAYERS)):
+        if not any(mark.name in LAYERS for mark in item.iter_markers()):
             item.add_marker("unit" if item.nodeid.startswith(UNIT) else "process")
     items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
+
+
+def pytest_sessionstart():
+    """The thousands of tests that are collected stay to the end: nobody need look for rubbish among them."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """Now there may be rubbish again, beside what was collected."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter):

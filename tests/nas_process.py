@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from chronos_cli.nas_server.cli import main
+from tests import forked
 from tests.in_process import may_run_here, run_here
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
 METRICS_TOKEN = "of-the-operators"
-_MAIN = "import sys; from chronos_cli.nas_server.cli import main; sys.exit(main())"
+BEFORE = ""
+"""What a server's interpreter does first, where a test puts something here."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,7 @@ class Reply:
 
 def run_nas(*arguments: str, home: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run one `chronos-nas` command to its end."""
-    command = [sys.executable, "-c", _MAIN, *arguments]
-    return subprocess.run(
-        command, env=_env(home) | (env or {}), capture_output=True, text=True, timeout=60, check=False
-    )
+    return forked.run(arguments, env=_env(home) | (env or {}), program="chronos-nas")
 
 
 def _env(home: Path) -> dict[str, str]:
@@ -116,9 +115,12 @@ class NasProcess:
         arguments += [flag for flag in self._flags if flag != "--no-private"]
         errors = self._ready.with_suffix(".stderr")
         with errors.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, *arguments], env=self._env, stdout=subprocess.DEVNULL, stderr=stderr
-            )
+            streams = {"env": self._env, "stdout": subprocess.DEVNULL, "stderr": stderr}
+            if BEFORE:
+                _, main = forked.PROGRAMS["chronos-nas"]
+                self._process = subprocess.Popen([sys.executable, "-c", BEFORE + main, *arguments], **streams)
+            else:
+                self._process = forked.start(arguments, program="chronos-nas", **streams)
         deadline = time.monotonic() + START_S
         while not self._ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:

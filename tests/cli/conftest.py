@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from chronos_cli.cli import main
+from tests import forked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -84,15 +85,23 @@ def validate(text):
     return document
 
 
-def spawn(*arguments, home=None, env=None, stdin="", python=("-m", "chronos_cli"), timeout=60):
-    """Run it as a process of its own."""
+def spawn(*arguments, home=None, env=None, stdin="", python=None, timeout=60):
+    """Run it as a process of its own: a fork, or, where its start is asked about, what `python` is told to run."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHRONOS_", "COLUMNS"))}
     environment = {**kept, "PYTHONPATH": str(ROOT), **({"CHRONOS_HOME": str(home)} if home else {}), **(env or {})}
+    if python is None:
+        done = forked.run([*map(str, arguments)], env=environment, input=stdin, timeout=timeout)
+        return StepResult(done.returncode, done.stdout, done.stderr)
     command = [sys.executable, *python, *map(str, arguments)]
     done = subprocess.run(
         command, env=environment, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
     )
     return StepResult(done.returncode, done.stdout, done.stderr)
+
+
+def spawn_program(*arguments, **given):
+    """Run it as a process of its own whose start /proc shows as a program's."""
+    return spawn(*arguments, python=("-m", "chronos_cli"), **given)
 
 
 def tree(folder):

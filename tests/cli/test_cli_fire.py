@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from tests.cli.conftest import spawn, tree
+from tests.cli.conftest import spawn, spawn_program, tree
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey, serve_jwks
 from tests.nas_client.played_nas import PlayedNas
 
@@ -173,7 +173,9 @@ def test_the_job_sees_no_token_of_the_process_that_fires_it(fire_home):
     document["jobs"][0]["chronos"]["action"] = {"shell": f"({look}) 2>/dev/null | tr '\\0' '\\n'"}
     path.write_text(json.dumps(document))
     token = bound(at)
-    done = spawn("fire", "--job-id", "a", "--token", token, home=fire_home, env={"CHRONOS_NAS_TOKEN": "canary-nas"})
+    done = spawn_program(
+        "fire", "--job-id", "a", "--token", token, home=fire_home, env={"CHRONOS_NAS_TOKEN": "canary-nas"}
+    )
     assert done.code == 0, done
     output = next((fire_home / "cron" / "output" / "a").iterdir()).read_text()
     assert "CHRONOS_JOB_ID=a" in output

@@ -2,16 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
+
+from tests import forked
 
 
 def _init(home, *options, said=""):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CHRONOS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "chronos_cli", "--home", str(home), "init", *options],
-        input=said, capture_output=True, text=True, env=environ, check=False,
-    )  # fmt: skip
+    return forked.run(["--home", str(home), "init", *options], input=said, env=environ)
 
 
 def test_a_bad_url_writes_nothing(tmp_path):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.conftest import connect, spawn, tree
+from tests.cli.conftest import connect, spawn, spawn_program, tree
 from tests.fire_tokens import AUDIENCE, SigningKey
 from tests.nas_process import running_nas
 
@@ -93,7 +93,7 @@ def test_the_token_for_nas_shows_nowhere(curious_home, agent, source):
     kept = {"nas-token", "vault", "auth.json"}
     said = ""
     for words in COMMANDS if source is by_variable else SOME:
-        done = spawn("-vv", "--debug", *words, home=curious_home, env=env)
+        done = spawn_program("-vv", "--debug", *words, home=curious_home, env=env)
         assert done.code in ((0, 1) if words == ("doctor",) else (0,)), (words, done.err)
         said += done.out + done.err
     assert "CHRONOS_HOME=" in said  # the job did look
@@ -131,7 +131,8 @@ def test_the_fire_token_shows_nowhere(curious_home, nas, tmp_path, source, good)
         "stdin": (("--token", "-"), {}, token),
         "argument": (("--token", token), {}, ""),
     }[source]
-    done = spawn("-vv", "--debug", "fire", "--job-id", "a", *words, "--json", home=curious_home, env=env, stdin=stdin)
+    words = ("fire", "--job-id", "a", *words, "--json")
+    done = spawn_program("-vv", "--debug", *words, home=curious_home, env=env, stdin=stdin)
     assert done.code in ((0, 75) if good else (4,)), done.err
     said = done.out + done.err
     if good:

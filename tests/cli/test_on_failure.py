@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +29,7 @@ from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation
 from chronos_cli.running.alert_command import run_hook
 from chronos_cli.running.interface import Processes
+from tests import forked
 from tests.callback.shim_home import ShimHome
 from tests.cli.conftest import ROOT, connect, spawn, tree
 from tests.fire_tokens import SigningKey
@@ -118,8 +119,8 @@ def test_a_run_that_is_stopped_is_told(home, told, words, state):
     if words:
         assert spawn("run", "a", home=home).code == 10
     else:
-        command = [sys.executable, "-m", "chronos_cli", "--home", str(home), "run", "a"]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        words = ("--home", str(home), "run", "a")
+        with forked.start(words, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
             while not list(home.glob("cron/output/a/*.log")):
                 time.sleep(0.02)
             running.send_signal(signal.SIGTERM)

@@ -1,9 +1,8 @@
 """Following runs: output while it comes, the end of it, Ctrl-C, and rows of a time or a state."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +13,7 @@ from chronos_cli.hermes.run import _run_now
 from chronos_cli.operations.firing import launchers
 from chronos_cli.operations.jobs import edit
 from chronos_cli.operations.views.logs import last_lines
+from tests import forked
 
 GO_ON = "echo first; while [ ! -e go ]; do sleep 0.02; done; printf last"
 
@@ -30,10 +30,7 @@ def begin(chronos, home, tmp_path):
             ).code
             == 0
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chronos_cli", "--home", str(home), "run", "a"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        process = forked.start(["--home", str(home), "run", "a"], env=os.environ)
         started.append(process)
         return process
 
@@ -64,10 +61,7 @@ def test_several_are_shown_side_by_side_and_timed_each(chronos, home, tmp_path):
     for name, line in lines.items():
         words = ("--workdir", tmp_path, "--timeout", "1s" if name == "slow" else "30s")
         assert chronos("job", "add", "@yearly", "--id", name, *words, "--shell", line, home=home).code == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "chronos_cli", "--home", str(home), "run", "a", "much", "slow"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = forked.start(["--home", str(home), "run", "a", "much", "slow"], env=os.environ)
     try:
         said = [process.stdout.readline() for _ in range(100_001)]
         assert sorted(set(said)) == ["a    | first\n", "much | y\n"]

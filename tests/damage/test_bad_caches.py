@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,6 +21,7 @@ from chronos_cli.running.lock import LOCK_BYTES
 from chronos_cli.trust import FireClaims, TrustSettings, bind_jti
 from chronos_cli.trust.jti import JtiMemoryError
 from chronos_cli.trust.jwks import JwksCache
+from tests import forked
 from tests.conftest import ROOT
 from tests.damage.rotten import DAMAGES, SICK, SPECIAL, WELL, damage, make_home
 from tests.damage.test_bad_documents import context, runs_of_well
@@ -111,8 +110,7 @@ def test_jobs_that_are_no_file_are_one_line(chronos, nas, tmp_path, how):
         done = chronos(*command, home=home)
         assert done.code == 1
         assert "jobs.json" in done.err
-    asked = [sys.executable, "-m", "chronos_cli", "__complete", "jobs", "", str(home)]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=WITHIN_S, check=False, env=os.environ)
+    done = forked.run(["__complete", "jobs", "", str(home)], env=os.environ, timeout=WITHIN_S)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -121,8 +119,7 @@ def test_a_shell_is_told_of_the_jobs_that_can_be_read(tmp_path, record):
     """One record that no parser takes leaves the candidates that the others are."""
     (tmp_path / "cron").mkdir()
     (tmp_path / "cron/jobs.json").write_text(f'{{"jobs": [{{"id": "bad", "x": {record}}}, {{"id": "good"}}]}}')
-    asked = [sys.executable, "-m", "chronos_cli", "__complete", "jobs", "", str(tmp_path)]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=WITHIN_S, check=False, env=os.environ)
+    done = forked.run(["__complete", "jobs", "", str(tmp_path)], env=os.environ, timeout=WITHIN_S)
     assert "good" in done.stdout
 
 

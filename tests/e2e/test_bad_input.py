@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +11,7 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests import forked
 from tests.fire_tokens import SigningKey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,10 +53,7 @@ cron:
 def chronos(home, *arguments, stdin=None, **env):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CHRONOS_")}
     env = kept | {"PYTHONPATH": str(ROOT), "CHRONOS_HOME": str(home), "CHRONOS_NAS_TOKEN": "nas-secret"} | env
-    return subprocess.run(
-        [sys.executable, "-m", "chronos_cli", *arguments],
-        env=env, capture_output=True, text=True, timeout=90, input=stdin, check=False,
-    )  # fmt: skip
+    return forked.run(arguments, env=env, input=stdin or "", timeout=90)
 
 
 def snapshot(home):

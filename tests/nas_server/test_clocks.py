@@ -84,7 +84,7 @@ def test_no_worker_fires_by_its_own_clock(postgres, tmp_path, monkeypatch):
 
     def worker(stack, name, ahead):
         with monkeypatch.context() as patch:
-            patch.setattr(nas_process, "_MAIN", OFF.format(ahead=ahead) + nas_process._MAIN)
+            patch.setattr(nas_process, "BEFORE", OFF.format(ahead=ahead))
             return stack.enter_context(running_nas(tmp_path / name, "--db", url, "--role", "worker", home=home))
 
     with Callback() as callback, ExitStack() as stack:
@@ -127,7 +127,7 @@ def test_a_worker_alone_goes_by_the_databases_clock_however_wrong_its_own(postgr
     import jwt
 
     url = postgres.new_database()
-    monkeypatch.setattr(nas_process, "_MAIN", OFF.format(ahead=ahead) + nas_process._MAIN)
+    monkeypatch.setattr(nas_process, "BEFORE", OFF.format(ahead=ahead))
     with Callback() as callback, running_nas(tmp_path, "--db", url) as nas:
         agent = nas.add_agent("a", "--expires", "1h")
         when = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)

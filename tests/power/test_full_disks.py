@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from chronos_cli.core.row import TERMINAL
-from tests.conftest import ROOT, at_length, require_program
+from tests import forked
+from tests.conftest import at_length, require_program
 from tests.fire_tokens import AUDIENCE, SigningKey
 from tests.nas_client.played_nas import TOKEN, PlayedNas
 
@@ -97,9 +97,9 @@ class Disk:
         (self.home / "cron/jobs.json").write_text(json.dumps({"jobs": [job]}))
 
     def chronos(self, *arguments, stdin=""):
-        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TZ": "UTC", "HOME": str(self.outside)}
-        argv = [sys.executable, "-m", "chronos_cli", "--home", str(self.home), *arguments]
-        done = subprocess.run(argv, input=stdin, env=env, capture_output=True, text=True, timeout=60, check=False)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CHRONOS_")}
+        env = kept | {"TZ": "UTC", "HOME": str(self.outside)}
+        done = forked.run(["--home", str(self.home), *arguments], input=stdin, env=env)
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode in (0, 1, 10, 75), (arguments, done)
         return done

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,11 +19,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests import forked
 from tests.agent_home import AgentHome
 from tests.fire_tokens import SigningKey, serve_jwks
 from tests.nas_process import Callback
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
     from tests.nas_process import Answer, Fire, NasProcess
@@ -240,11 +240,8 @@ class CommandAgent(Agent):
     def start_fire(self, job_id: str, fire_at: str | None, *flags: str, **more: str) -> subprocess.Popen[str]:
         """Begin a `chronos fire`; its token is in its environment, as a web hook's would be."""
         named = [] if fire_at is None else ["--fire-at", fire_at]
-        return subprocess.Popen(
-            [sys.executable, "-m", "chronos_cli", "fire", "--job-id", job_id, *named, "--json", *flags],
-            env=self.env(CHRONOS_FIRE_TOKEN=self.token(job_id, fire_at), **more),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        environ = self.env(CHRONOS_FIRE_TOKEN=self.token(job_id, fire_at), **more)
+        return forked.start(["fire", "--job-id", job_id, *named, "--json", *flags], env=environ)
 
     def fire(self, job_id: str, fire_at: str | None, *flags: str, **more: str) -> tuple[int, dict[str, Any]]:
         """A whole `chronos fire`: exit code and document ({} where it was killed)."""

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests import forked
 from tests.cli.conftest import ROOT, chronos, clean_environment, home, tree, validate  # noqa: F401 - fixtures
 from tests.nas_client.played_nas import Answer, PlayedNas
 
@@ -189,12 +188,11 @@ def test_reconcile_may_run_in_many_places_at_once(unarmed, nas):
     nas.answer = answer
     env = {key: value for key, value in os.environ.items() if not key.startswith("CHRONOS_")}
     env |= {"PYTHONPATH": str(ROOT), "CHRONOS_HOME": str(unarmed)}
-    command = [sys.executable, "-m", "chronos_cli", "reconcile", "--json"]
-    running = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    running = [forked.start(["reconcile", "--json"], env=env) for _ in range(4)]
     ended = [process.communicate(timeout=60) for process in running]
     assert [process.returncode for process in running] == [0] * 4, ended
     for out, _ in ended:
-        assert validate(out.decode())["failed"] == {}
+        assert validate(out)["failed"] == {}
     for job_id, instant in wished(unarmed).items():
         # A second later for each that another had sent meanwhile: only a new instant surely replaces what is held.
         assert timedelta() <= held(nas)[job_id] - instant <= timedelta(seconds=5), job_id
@@ -202,6 +200,6 @@ def test_reconcile_may_run_in_many_places_at_once(unarmed, nas):
     assert {call.path.rpartition("/")[2] for call in nas.calls} == {"list", "provision"}
     nas.answer = nas.by_contract
     nas.calls.clear()
-    last = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    last = forked.run(["reconcile", "--json"], env=env)
     assert {step["action"] for step in json.loads(last.stdout)["plan"]["steps"]} == {"keep"}
     assert len(nas.calls) == 1
