@@ -80,7 +80,7 @@ def _told(resolved: ActiveProvider, ctx: Context, job_id: str, *, gone: bool, sa
             armed=False, state="standby"
         )  # of a removed job too: its arm document is how the others cancel it
     if gone:
-        ctx.repository.drop_arm(job_id)
+        ctx.repository.arms.drop(job_id)
     state = "none" if document is None or document.wake is None else document.state.value
     return NotifyReport(armed=notified.armed, state=state, note=notified.note)
 

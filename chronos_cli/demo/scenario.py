@@ -116,7 +116,7 @@ class DemoPlay:
         return DemoVerdict(due=due, ran=ran, passed_over=passed_over)
 
     def _is_passed_over(self, job_id: str, at: datetime) -> bool:
-        rows = [row for row in self._ctx.repository.rows(job_id) if row.state in (RunState.MISSED, RunState.SKIPPED)]
+        rows = [row for row in self._ctx.repository.rows.of(job_id) if row.state in (RunState.MISSED, RunState.SKIPPED)]
         return any(
             row.scheduled_at is not None and row.scheduled_at <= at <= (row.through or row.scheduled_at) for row in rows
         )
@@ -149,7 +149,7 @@ class DemoPlay:
         """Return whether every claimed run is over and nothing is still to come."""
         for job_id in self._begun:
             job = jobs.get(self._ctx, job_id)
-            rows = list(self._ctx.repository.rows(job_id))
+            rows = list(self._ctx.repository.rows.of(job_id))
             if job.open or any(row.state is RunState.RUNNING for row in rows):
                 return False
             if job_id != "pulse" and not rows:

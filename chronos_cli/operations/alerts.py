@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.repository import StoredDocument
+    from chronos_cli.store.documents import StoredDocument
 
 BAD_ENDS: Final = frozenset({RunState.FAILED, RunState.TIMEOUT, RunState.INTERRUPTED, RunState.LOST, RunState.MISSED})
 SCHEMA: Final = "chronos.failure/1"
@@ -62,9 +62,9 @@ def alert(ctx: Context, over: Iterable[tuple[Job, Row]], *, each_within_s: float
 
 def _mark(ctx: Context, job: Job, row: Row) -> StoredDocument[Row] | None:
     """Write down that the row is told now, or counted with those before it; None when another process has done so."""
-    from chronos_cli.store.repository import StoredDocument
+    from chronos_cli.store.documents import StoredDocument
 
-    stored = ctx.repository.row(row.job_id, row.run_id)
+    stored = ctx.repository.rows.get(row.job_id, row.run_id)
     if stored is None or not stored.value.terminal or stored.value.alert is not None:
         return None
     now = ctx.clock()
@@ -79,7 +79,7 @@ def _mark(ctx: Context, job: Job, row: Row) -> StoredDocument[Row] | None:
         note = {"told": False, "told_at": told_at.isoformat(), "untold": untold + row.count}
     marked = replace(stored.value, alert=note)
     try:
-        return StoredDocument(value=marked, version=ctx.repository.replace_row(marked, stored.version))
+        return StoredDocument(value=marked, version=ctx.repository.rows.replace(marked, stored.version))
     except VersionConflict:
         return None  # another look found the same row over, and tells of it
 
@@ -87,7 +87,7 @@ def _mark(ctx: Context, job: Job, row: Row) -> StoredDocument[Row] | None:
 def _last_alert(ctx: Context, row: Row) -> tuple[dict[str, Any], bool]:
     """Return the mark of the schedule's latest row that has one, and whether a run went well since it was told."""
     marks, wells = [], []
-    for other in ctx.repository.rows(row.job_id, newest=_LOOKED_BACK):
+    for other in ctx.repository.rows.of(row.job_id, newest=_LOOKED_BACK):
         if other.run_id == row.run_id or other.scheduled_at is None:
             continue
         if other.alert is not None:
@@ -109,7 +109,7 @@ def _tell(ctx: Context, job: Job, marked: StoredDocument[Row], within_s: float) 
         return
     log(f"job {job.id}: the on-failure command {job.policy.on_failure[0]} {problem}")
     try:
-        ctx.repository.replace_row(replace(row, alert={**(row.alert or {}), "error": problem}), marked.version)
+        ctx.repository.rows.replace(replace(row, alert={**(row.alert or {}), "error": problem}), marked.version)
     except VersionConflict:
         return  # retention took the row meanwhile; the line above has said it
 

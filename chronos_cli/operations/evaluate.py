@@ -15,8 +15,8 @@ from chronos_cli.core.open_runs import lease_of
 from chronos_cli.core.row import LEASE_MARGIN, Row, RunState, concluded, over, row_of
 from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.frozen import field, frozen, replace
+from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.interface import VersionConflict
-from chronos_cli.store.repository import StoredDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Open
     from chronos_cli.core.row import RunResult
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.job_entries import Record
     from chronos_cli.store.jobsfile import JobsFile
@@ -134,7 +134,7 @@ class _Look:
 
 def _already_run(ctx: Context, job_id: str, fire: FireRequest) -> bool:
     """Return whether another process has started the manual run that an earlier attempt of this look claimed."""
-    return fire.run_id is not None and ctx.repository.row(job_id, fire.run_id) is not None
+    return fire.run_id is not None and ctx.repository.rows.get(job_id, fire.run_id) is not None
 
 
 def present_wake(ctx: Context, job_id: str) -> Wake | None:
@@ -225,7 +225,7 @@ def _gather(ctx: Context, job: Job | None, now: datetime, *, ending: bool) -> _G
         return _GatheredFacts(facts=Facts(held=hold is not None), versions={})
     # Before the rows: a process that changes a row and then arms leaves a newer generation than the one read here.
     try:
-        arm = ctx.repository.arm(job.id)
+        arm = ctx.repository.arms.get(job.id)
     except DocumentError:
         arm = None  # no run depends on it; the next arm of the job says what is wrong
     return gather_rows(ctx, job, now, hold=hold, arm=arm, ending=ending)
@@ -244,7 +244,7 @@ def gather_rows(
     rebuilt: dict[str, Row] = {}
     for entry in job.open:
         try:
-            stored = ctx.repository.row(job.id, entry.run)
+            stored = ctx.repository.rows.get(job.id, entry.run)
         except UnreadableError as error:
             torn[entry.run], versions[entry.run] = error, error.version
             rows[entry.run], liveness[entry.run] = rebuilt_row(ctx, job, entry, error, now)
@@ -287,7 +287,7 @@ def gather_rows(
 
 def _rows_ahead(ctx: Context, job: Job, now: datetime) -> frozenset[datetime]:
     """Return the instants still to come that have rows, or are owed one; looked for only where a clock was ahead."""
-    names = (name for name in ctx.repository.run_ids(job.id) if name > run_id_of(now) and name[0].isdigit())
+    names = (name for name in ctx.repository.rows.ids(job.id) if name > run_id_of(now) and name[0].isdigit())
     owed = {entry.fire_at for entry in job.open if entry.fire_at is not None}
     return frozenset(owed | {at for at in map(instant_of, names) if at is not None})
 
@@ -357,7 +357,7 @@ def create_owed(ctx: Context, owed: Iterable[Row]) -> None:
     """
     for row in owed:
         try:
-            ctx.repository.create_row(row)
+            ctx.repository.rows.create(row)
         except VersionConflict:
             continue  # another look wrote the same row from the same entry
 
@@ -376,8 +376,8 @@ def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
     """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
     version, before = found.versions.get(row.run_id), found.facts.rows.get(row.run_id)
     if version is None:
-        ctx.repository.create_row(row)
+        ctx.repository.rows.create(row)
     else:
-        ctx.repository.replace_row(row, version)
+        ctx.repository.rows.replace(row, version)
     if before is not None and before.state is RunState.RUNNING:
         ctx.processes.forget(before)  # what became of it is on record now

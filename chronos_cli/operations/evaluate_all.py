@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
+    from chronos_cli.store.arms.store import Arms
+    from chronos_cli.store.documents import StoredDocument
     from chronos_cli.store.jobsfile import JobsFile
-    from chronos_cli.store.repository import Arms, StoredDocument
 
 
 @frozen
@@ -75,7 +76,7 @@ def _survey_all(
     doubts: dict[str, TimeDoubt] = {}
     any_jobs = False
     hold = ctx.repository.hold(now)
-    index = ctx.repository.arms()
+    index = ctx.repository.arms.all()
     for record in jobs.records:
         any_jobs = True
         job_id = record.id or record.number

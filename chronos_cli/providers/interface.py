@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.config import Config
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 
 @frozen

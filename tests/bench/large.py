@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from chronos_cli.core.plan import ArmState
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
@@ -48,10 +48,12 @@ def armed(home: Path, *, packed: bool) -> None:
     documents = {job_id: ArmDocument(job_id=job_id, **given) for job_id in ids}  # type: ignore[arg-type]
     if packed:
         for start in range(0, len(ids), PACK):
-            repository.create_pack(f"p{start}", {job_id: documents[job_id] for job_id in ids[start : start + PACK]})
+            repository.arms.create_pack(
+                f"p{start}", {job_id: documents[job_id] for job_id in ids[start : start + PACK]}
+            )
         return
     for job_id, document in documents.items():
-        repository.swap_arm(job_id, lambda _, made=document: made)  # type: ignore[misc]
+        repository.arms.swap(job_id, lambda _, made=document: made)  # type: ignore[misc]
 
 
 def lists(watch: Stopwatch, folder: Path, report: Report, rounds: int, base: Arm) -> None:

@@ -96,11 +96,11 @@ def test_two_replicas_without_a_shared_disk_run_a_job_once(tmp_path, key, nas, m
             load_config(environ={}, home=str(homes[1].home)), ProcessEnvironment(environ={}, secrets={}), armed=False
         )
         until = time.monotonic() + 30
-        while any(row.state.value != "ok" for name in names for row in context.repository.rows(name)):
+        while any(row.state.value != "ok" for name in names for row in context.repository.rows.of(name)):
             assert time.monotonic() < until
             time.sleep(0.1)
     for name in names:
-        assert len(list(context.repository.rows(name))) == 1
+        assert len(list(context.repository.rows.of(name))) == 1
         assert {status for status, _ in answers[name]} <= {200, 202, 503}, answers
         assert "claimed" in {result for _, result in answers[name]}
     assert sorted(diary.read_text().split()) == names

@@ -447,11 +447,11 @@ def test_a_row_that_somebody_settles_while_it_is_made_is_not_taken_back(home, mo
     config = load_config(environ=os.environ)
     ctx = open_home(config, ProcessEnvironment(environ=dict(os.environ), secrets={}), armed=False)
     looked = evaluate(ctx, "beat", FireRequest(via=Trigger.RELAY, token=ctx.token()))
-    create = ctx.repository.create_row
+    create = ctx.repository.rows.create
 
     def settled(row):
         version = create(row)
-        ctx.repository.replace_row(over(row, RunState.LOST, now=ctx.clock(), reason="unlocked"), version)
+        ctx.repository.rows.replace(over(row, RunState.LOST, now=ctx.clock(), reason="unlocked"), version)
         path = home.home / "cron/jobs.json"
         document = json.loads(path.read_text())
         document["jobs"][0] |= {"fire_claim": None}
@@ -459,7 +459,7 @@ def test_a_row_that_somebody_settles_while_it_is_made_is_not_taken_back(home, mo
         path.write_text(json.dumps(document))
         return version
 
-    monkeypatch.setattr(ctx.repository, "create_row", settled)
+    monkeypatch.setattr(ctx.repository.rows, "create", settled)
     assert begin(ctx, RunTicket.of(looked.job, looked.decision.starts[0], ctx.token())) is None
     assert [row["state"] for row in home.rows("beat")] == ["lost"]
 

@@ -34,7 +34,7 @@ MADE_ELSEWHERE = {
     "store/bucket.py": "the service answered",
     "store/local.py": "Is a directory",
     "store/proof.py": "took a write with an old version",
-    "store/repository.py": "it holds nothing but zero bytes",
+    "store/documents.py": "it holds nothing but zero bytes",
 }
 """Files that hand on a text made elsewhere, and a line of theirs that a test shows."""
 

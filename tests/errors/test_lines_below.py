@@ -158,11 +158,11 @@ def test_documents_that_change_under_every_attempt(tmp_path):
     repository = context(Busy("jobs.json", "arms", "store.json"), tmp_path).repository
     line = said(lambda: repository.change(lambda found: found.add({"id": "a"})))
     assert line == f"cron/jobs.json changed under every attempt: {again}"
-    line = said(lambda: repository.change_arm("a", lambda found: replace(found, generation=5)))
+    line = said(lambda: repository.arms.change("a", lambda found: replace(found, generation=5)))
     assert line == f"cron/arms/a.json changed under every attempt: {again}"
     assert said(lambda: repository.store_id(lambda: "x")) == f"cron/store.json changed under every attempt: {again}"
     packs = context(Busy("arm-packs"), tmp_path).repository
-    assert said(lambda: packs.create_pack("p", {})).endswith(f" changed under every attempt: {again}")
+    assert said(lambda: packs.arms.create_pack("p", {})).endswith(f" changed under every attempt: {again}")
     ctx = context(Busy("ESTOP", "probe"), tmp_path)
     assert said(lambda: hold.engage(ctx, reason="x")) == f"ESTOP changed under every attempt: {again}"
     line = said(lambda: probe._change(ctx, lambda _: probe.Probe(fire_at=NOW, sent_at=NOW, callback_url="u")))
@@ -210,10 +210,10 @@ def test_rows_that_change_under_every_attempt(tmp_path):
         "its result is kept beside its lock; the next fire, tick or reconcile on this machine records it"
     )
     documents.names = ()
-    row = ctx.repository.row("a", "20261120T130000Z").value
+    row = ctx.repository.rows.get("a", "20261120T130000Z").value
     assert row.state is RunState.RUNNING
     tick.tick(replace(ctx, clock=lambda: NOW + timedelta(hours=1, seconds=2)), starting.InlineLauncher())
-    assert ctx.repository.row("a", "20261120T130000Z").value.state in (RunState.OK, RunState.INTERRUPTED)
+    assert ctx.repository.rows.get("a", "20261120T130000Z").value.state in (RunState.OK, RunState.INTERRUPTED)
 
 
 def test_a_wake_that_changes_under_every_attempt_to_arm_it(tmp_path, monkeypatch):
@@ -233,7 +233,7 @@ def test_a_wake_that_changes_under_every_attempt_to_arm_it(tmp_path, monkeypatch
         arming, "present_wake", lambda *_: arming.Wake(at=NOW + timedelta(days=next(wishes)), purpose="look")
     )
     monkeypatch.setattr(
-        arming, "_send", lambda ctx, *_, **__: (ctx.repository.change_arm("a", lambda found: found), True, False)
+        arming, "_send", lambda ctx, *_, **__: (ctx.repository.arms.change("a", lambda found: found), True, False)
     )
     given_up = "the wake of job a changed under every attempt to arm it: try again later"
     assert said(lambda: arming.arm(ctx, Nas(), "a", None)) == given_up
@@ -243,7 +243,7 @@ def test_a_wake_that_changes_under_every_attempt_to_arm_it(tmp_path, monkeypatch
     assert said(lambda: arming.arm(ctx, Nas(), "a", arming.Wake(at=NOW, purpose="look"))) == given_up
     assert waits == []
     monkeypatch.setattr(
-        arming, "_send", lambda ctx, *_, **__: (ctx.repository.change_arm("a", lambda found: found), False, False)
+        arming, "_send", lambda ctx, *_, **__: (ctx.repository.arms.change("a", lambda found: found), False, False)
     )
     assert said(lambda: arming.arm(ctx, Nas(), "a", arming.Wake(at=NOW, purpose="look"))) == given_up
     assert waits == [0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]

@@ -104,7 +104,7 @@ class World:
 
     def rows(self, job_id):
         """All rows, by the instant of their occurrence."""
-        rows = self.context().repository.rows(job_id)
+        rows = self.context().repository.rows.of(job_id)
         return {row.scheduled_at: row for row in rows if row.scheduled_at is not None}
 
     def judge(self, job_id, instants, *, unsaid="ok"):

@@ -254,7 +254,7 @@ def test_rows(data: bytes) -> None:
     """A row of a run is read, or is an error of the store's."""
     found = repository("cron/runs/a/20261120T120000Z.json", data)
     try:
-        stored = found.row("a", "20261120T120000Z")
+        stored = found.rows.get("a", "20261120T120000Z")
         assert stored is not None
         json.dumps(stored.value.to_json())
     except ChronosError as error:
@@ -267,7 +267,7 @@ def test_arm_documents(data: bytes) -> None:
     """What was sent to NAS for a job is read, or is an error of the store's."""
     found = repository("cron/arms/a.json", data)
     try:
-        stored = found.arm("a")
+        stored = found.arms.get("a")
         if stored is not None:
             json.dumps(stored.value.to_json())
     except ChronosError as error:

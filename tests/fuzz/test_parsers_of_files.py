@@ -38,9 +38,9 @@ from chronos_cli.operations.foreign.systemd import read_timers
 from chronos_cli.running import scripted_prompt
 from chronos_cli.running.env_file import read_env_file
 from chronos_cli.store import ticks
+from chronos_cli.store.arms.pack import find_line, newest, pack_key, read_packs
 from chronos_cli.store.holds import read_hold
 from chronos_cli.store.memory import MemoryStore
-from chronos_cli.store.packs import find_line, newest, pack_key, read_packs
 from chronos_cli.store.split import read_rows
 from tests.conftest import ROOT
 from tests.core.making import HOME, T, record
@@ -320,8 +320,9 @@ READERS = {
     "running/scripted_prompt.py": (HERE, "test_the_last_line_of_a_script"),
     "store/holds.py": (HERE, "test_holds"),
     "store/jobsfile.py": (THERE, "test_jobs"),
-    "store/packs.py": (HERE, "test_packs"),
-    "store/repository.py": (THERE, "test_arm_documents"),
+    "store/arms/pack.py": (HERE, "test_packs"),
+    "store/arms/store.py": (THERE, "test_arm_documents"),
+    "store/documents.py": (THERE, "test_rows"),
     "store/split.py": (HERE, "test_rows_of_a_newer_hermes"),
     "store/ticks.py": (HERE, "test_notes_of_ticks_of_a_probe_and_of_the_slot"),
     "trust/jwks.py": ("tests/trust/test_jwks_cache.py", "test_damaged_cache_is_ignored_and_replaced"),

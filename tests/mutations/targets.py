@@ -31,7 +31,8 @@ TARGETS = (
     *_in("chronos_cli/operations/firing", "admission", "after_answer", "answering", "fire", "fleet", "launchers"),
     *_in("chronos_cli/operations/firing", "run", "run_end", "run_row", "tick"),
     *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "packing", "reconcile", "slot_memory"),
-    *_in("chronos_cli/store", "arms", "group_change", "repository"),
+    *_in("chronos_cli/store", "documents", "group_change", "repository", "rows"),
+    *_in("chronos_cli/store/arms", "document", "store"),
 )
 
 TESTS = (

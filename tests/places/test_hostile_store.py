@@ -144,7 +144,7 @@ def test_pruning_deletes_the_runs_own_output_alone(home, path):
     newest.write_text(json.dumps(row | {"run_id": "20261121T153415Z", "attempts": []}))
     context = open_home(load_config(environ={}, home=str(home)), ProcessEnvironment(environ={}, secrets={}))
     # A row of the wrong shape stays until somebody closes it: what it says cannot be trusted.
-    assert context.repository.prune_rows("a", keep=0, horizon="20991231T000000Z") == isinstance(path, str)
+    assert context.repository.rows.prune("a", keep=0, horizon="20991231T000000Z") == isinstance(path, str)
     assert own.exists() != isinstance(path, str)
     assert {path: path.read_text() for path in kept} == kept
     assert (home / "config.yaml").exists()

@@ -29,8 +29,8 @@ from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.jobs import hold
 from chronos_cli.running import liveness, lock, machine, reboot
 from chronos_cli.store import atomic
+from chronos_cli.store.documents import ASIDE
 from chronos_cli.store.local import LocalStore
-from chronos_cli.store.repository import ASIDE
 from tests.conftest import at_length, thoroughly
 from tests.faults.world import PERIOD, World
 from tests.power.recorded import RecordedDisk, recording, restore

@@ -21,7 +21,7 @@ from chronos_cli.operations.context import FleetJobs, NasTarget
 from chronos_cli.operations.firing import after_answer, answering, fire, run_end, tick
 from chronos_cli.operations.firing.answering import Door
 from chronos_cli.operations.firing.launchers import InlineLauncher
-from chronos_cli.store.arms import CARRIES, PLAIN, ArmDocument
+from chronos_cli.store.arms.document import CARRIES, PLAIN, ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.faults.world import World as FaultyWorld
@@ -57,7 +57,7 @@ def context(*documents, now=NOW, nas=None):
     """The outside as arming needs it, with these arm documents in its store."""
     repository = Repository(MemoryStore(), sleep=lambda _: None, random=lambda: 0.5)
     for document in documents:
-        repository.change_arm(document.job_id, lambda _, document=document: document)
+        repository.arms.change(document.job_id, lambda _, document=document: document)
     wire = NasTarget(portal_url="https://nas", callback_url="https://me", audience="agent:1", connect=lambda _: nas)
     return SimpleNamespace(
         repository=repository, clock=lambda: now, wire=wire, require_wire=lambda: wire, checkpoint=lambda _: None,
@@ -66,7 +66,7 @@ def context(*documents, now=NOW, nas=None):
 
 
 def stored(ctx):
-    return ctx.repository.arm("j").value
+    return ctx.repository.arms.get("j").value
 
 
 @pytest.mark.parametrize("state", [ArmState.CONFIRMED, ArmState.ANSWERED])
@@ -626,7 +626,7 @@ def test_an_occurrence_that_never_runs_leaves_nothing_in_hand(tmp_path):
     assert looked.decision.outcome is Outcome.MISSED
     job, _ = evaluate.read_job(ctx, ctx.repository.jobs(), "a")
     assert job.open == ()
-    assert [ctx.repository.row("a", row.run_id).value.state.value for row in looked.decision.owed] == ["missed"]
+    assert [ctx.repository.rows.get("a", row.run_id).value.state.value for row in looked.decision.owed] == ["missed"]
 
 
 @pytest.mark.parametrize(("word", "settled"), [("claimed", True), ("queued", True), ("stale", False), ("early", False)])

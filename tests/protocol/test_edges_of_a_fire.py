@@ -83,7 +83,7 @@ class Looks:
     def __enter__(self):
         change = next(self.then, None)
         if change:
-            self.ctx.repository.change_arm("j", lambda document: replace(document, **change))
+            self.ctx.repository.arms.change("j", lambda document: replace(document, **change))
         return ListingNas(next(self.lists))
 
     def __exit__(self, *error):
@@ -172,7 +172,7 @@ def test_an_arm_that_cannot_be_read_after_a_runs_end_has_nas_come_again(monkeypa
     def closed(job_id):
         raise DocumentError("closed to us", hint="open it")
 
-    ctx.repository.arm = closed
+    ctx.repository.arms.get = closed
     assert "closed to us" in fire._unarmed_since(ctx, report_of())
     run = SimpleNamespace(first_of=lambda going: going[0], wait=lambda: SimpleNamespace(state=RunState.OK))
     ended = fire._ended(ctx, report_of(), [run])

@@ -19,7 +19,7 @@ from chronos_cli.operations import evaluate, evaluate_all
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming.packing import Packing, SendNote, tidy
 from chronos_cli.operations.firing import launchers
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.group_change import GroupChange
 from tests.core.making import HOME, T, at, entry, job, record
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, stored
@@ -124,7 +124,7 @@ class Sending:
     def provision(self, request):
         self.sent.append((request.fire_at - WAKE.at).total_seconds())
         if self.changes and (change := self.changes.pop(0)) is not None:
-            self.ctx.repository.change_arm("j", change)
+            self.ctx.repository.arms.change("j", change)
         return ArmAnswer(schedule_id="s")
 
 
@@ -163,10 +163,10 @@ def packed(*, change=None, meanwhile=None, features=(), error=None):
     ctx = context()
     ctx.token = iter("abc").__next__
     sent = replace(ARMED, state=ArmState.UNCONFIRMED, generation=50, features=features)
-    packing = Packing(ctx, ctx.repository.arms(), {"j": replace(ARMED, generation=5)})
+    packing = Packing(ctx, ctx.repository.arms.all(), {"j": replace(ARMED, generation=5)})
     assert packing.send({"j": sent}) == set()
     if meanwhile is not None:
-        ctx.repository.change_arm("j", lambda document: meanwhile)
+        ctx.repository.arms.change("j", lambda document: meanwhile)
     (noted,) = packing.note(SendNote(job_id="j", error=error, certain=True), change)
     return noted.certain, stored(ctx)
 
@@ -259,19 +259,19 @@ def test_a_pack_is_written_again_once_most_of_it_counts_no_more(wanted, fire_at,
     """What is still to come of a job that nobody knows may have been sent since NAS was listed."""
     ctx = context()
     documents = {name: replace(ARMED, job_id=name, fire_at=fire_at) for name in "abc"}
-    ctx.repository.create_pack("p", documents)
-    tidy(ctx, ctx.repository.arms(), wanted, set())
-    assert len(ctx.repository.arms().lines) == left
+    ctx.repository.arms.create_pack("p", documents)
+    tidy(ctx, ctx.repository.arms.all(), wanted, set())
+    assert len(ctx.repository.arms.all().lines) == left
 
 
 def test_what_has_a_document_or_a_newer_line_leaves_its_pack():
     """The pack goes with its last one."""
     ctx = context()
-    ctx.repository.create_pack("p", {"a": replace(ARMED, job_id="a"), "b": replace(ARMED, job_id="b")})
-    ctx.repository.change_arm("a", lambda document: replace(document, generation=9))
-    tidy(ctx, ctx.repository.arms(), {"a", "b"}, {"b"})
-    assert ctx.repository.arms().packs == ctx.repository.arms(but=()).packs
-    assert len(ctx.repository.arms().packs) == 0
+    ctx.repository.arms.create_pack("p", {"a": replace(ARMED, job_id="a"), "b": replace(ARMED, job_id="b")})
+    ctx.repository.arms.change("a", lambda document: replace(document, generation=9))
+    tidy(ctx, ctx.repository.arms.all(), {"a", "b"}, {"b"})
+    assert ctx.repository.arms.all().packs == ctx.repository.arms.all(but=()).packs
+    assert len(ctx.repository.arms.all().packs) == 0
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,17 @@ class Plan:
         )
         self.nas = nas or Answering()
         if meanwhile is not None:
-            self.nas.meanwhile = lambda: ctx.repository.change_arm("j", meanwhile)
+            self.nas.meanwhile = lambda: ctx.repository.arms.change("j", meanwhile)
         documents = {} if document is None else {"j": document}
-        settled = SimpleNamespace(wakes={"j": wake}, arms={"j": ctx.repository.arm("j")}, index=ctx.repository.arms())
+        settled = SimpleNamespace(
+            wakes={"j": wake}, arms={"j": ctx.repository.arms.get("j")}, index=ctx.repository.arms.all()
+        )
         self.done = applying.apply_plan(
             ctx, ctx.wire, self.nas, [Step(action=action, job_id="j")], settled, documents, held or {}, pack_from=32,
             renewed=set(), progress=None,
         )  # fmt: skip
         (result,) = self.done
-        self.error, self.document = result.error, ctx.repository.arm("j") and stored(ctx)
+        self.error, self.document = result.error, ctx.repository.arms.get("j") and stored(ctx)
 
 
 def test_a_wish_is_noted_sent_and_confirmed(monkeypatch):
@@ -142,7 +144,7 @@ def test_what_is_unwanted_is_cancelled_unless_it_is_wanted_again(monkeypatch):
     monkeypatch.setattr(applying, "present_wake", lambda *_: next(wanted))
     nas, ctx = Answering(), context(ARMED)
     ctx.token = lambda: "t"
-    settled = SimpleNamespace(wakes={}, arms={}, index=ctx.repository.arms())
+    settled = SimpleNamespace(wakes={}, arms={}, index=ctx.repository.arms.all())
     armed = []
     monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
     steps = [Step(action=Action.CANCEL, job_id="j")]
@@ -189,12 +191,12 @@ def test_what_somebody_has_had_confirmed_meanwhile_is_armed_again_by_whoever_kno
     """Its own request is not sent in that one's name."""
     ctx = context(ARMED)
     ctx.token = lambda: "t"
-    seen = ctx.repository.arm("j")
-    ctx.repository.change_arm("j", lambda _: replace(ARMED, generation=9, wake=LATER.at, fire_at=LATER.at))
+    seen = ctx.repository.arms.get("j")
+    ctx.repository.arms.change("j", lambda _: replace(ARMED, generation=9, wake=LATER.at, fire_at=LATER.at))
     armed, nas = [], Answering()
     monkeypatch.setattr(applying, "present_wake", lambda *_: LATER)
     monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
-    settled = SimpleNamespace(wakes={"j": LATER}, arms={"j": seen}, index=ctx.repository.arms())
+    settled = SimpleNamespace(wakes={"j": LATER}, arms={"j": seen}, index=ctx.repository.arms.all())
     steps = [Step(action=Action.MOVE, job_id="j")]
     applying.apply_plan(
         ctx, ctx.wire, nas, steps, settled, {"j": ARMED}, {}, pack_from=32, renewed=set(), progress=None

@@ -157,7 +157,7 @@ def test_what_nas_has_confirmed_to_hold_is_left_to_it_for_some_seconds(documents
     """Not a run in hand, which nobody else may settle; nor what cannot be read."""
     ctx = context(*documents, now=at(seconds))
     assert tick._left_to_nas(ctx, job(**change), 30.0) is left
-    ctx.repository.arm = lambda _: raised(DocumentError("closed"))
+    ctx.repository.arms.get = lambda _: raised(DocumentError("closed"))
     assert tick._left_to_nas(ctx, job(**change), 30.0) is False
     ctx.wire = None
     assert tick._left_to_nas(ctx, job(**change), 30.0) is False
@@ -251,9 +251,9 @@ def test_what_nas_shows_as_held_is_confirmed_though_its_answer_was_lost(tmp_path
     world = World(tmp_path, job_ids=("a",))
     reconcile.reconcile(world.context())
     repository = world.context().repository
-    repository.change_arm("a", lambda document: replace(document, state=ArmState.UNCONFIRMED, schedule_id=None))
+    repository.arms.change("a", lambda document: replace(document, state=ArmState.UNCONFIRMED, schedule_id=None))
     reconcile.reconcile(world.context())
-    found = repository.arm("a").value
+    found = repository.arms.get("a").value
     assert (found.state, found.schedule_id) == (ArmState.CONFIRMED, "1")
 
 
@@ -303,7 +303,7 @@ def test_what_nas_may_hold_is_dropped(documents, sure, asked):
     ctx, nas = context(*documents), Dropping()
     document, stale = arming._drop(ctx, nas, "j", sure=sure)
     assert (len(nas.cancelled), stale) == (asked, False)
-    assert document == (ctx.repository.arm("j").value if documents or asked else document)
+    assert document == (ctx.repository.arms.get("j").value if documents or asked else document)
     assert (document.state is ArmState.CANCELLED) is bool(asked or documents[0].state is ArmState.CANCELLED)
 
 
@@ -408,12 +408,12 @@ def test_what_a_look_owes_has_its_row_before_anything_else_is_done():
     ctx = home(dict(found.record), now=at(301))
     ctx.processes = SimpleNamespace(elapsed=lambda _: None, liveness=lambda _: Liveness.ALIVE, result=lambda _: None)
     ctx.must_be_active = lambda _: None
-    ctx.repository.create_row(
+    ctx.repository.rows.create(
         begun(row_of("j", found.open[0], found.policy), starter="s", owner={}, now=T, lease_ends_at=at(9_000))
     )
     looked = evaluate(ctx, "j", FireRequest(via=Trigger.TICK, token="t"))
     assert looked.decision.outcome is Outcome.QUEUED
-    assert ctx.repository.row("j", "20261120T120500Z").value.state is RunState.QUEUED
+    assert ctx.repository.rows.get("j", "20261120T120500Z").value.state is RunState.QUEUED
 
 
 def test_a_run_that_is_to_make_room_is_asked_to_end():
@@ -429,7 +429,7 @@ def test_a_run_that_is_to_make_room_is_asked_to_end():
     )
     ctx.must_be_active = lambda _: None
     row = begun(row_of("j", found.open[0], found.policy), starter="s", owner={}, now=T, lease_ends_at=at(9_000))
-    ctx.repository.create_row(row)
+    ctx.repository.rows.create(row)
     assert evaluate(ctx, "j", FireRequest(via=Trigger.TICK, token="t")).decision.outcome is Outcome.QUEUED
     assert asked == [row]
 
@@ -479,7 +479,7 @@ def test_rows_and_debts_ahead_of_a_clock_are_known():
     """None of these runs again."""
     ctx, found = home(record()), job(ours={"open": [entry(at(600)), entry(None, run="manual-20261120T121500Z-x")]})
     for seconds in (-300, 300):
-        ctx.repository.create_row(
+        ctx.repository.rows.create(
             row_of("j", replace(START.entry, run=run_id_of(at(seconds)), fire_at=at(seconds)), found.policy)
         )
     assert evaluation._rows_ahead(ctx, found, T) == {at(300), at(600)}
@@ -535,7 +535,7 @@ def test_a_machine_on_standby_takes_nothing(via):
     refused = via in (Trigger.RELAY, Trigger.TICK, Trigger.MANUAL)
     with pytest.raises(StandbyError) if refused else contextlib.nullcontext():
         evaluate(ctx, "j", FireRequest(via=via, token="t"))
-    assert ctx.repository.run_ids("j") == []
+    assert ctx.repository.rows.ids("j") == []
 
 
 @pytest.mark.parametrize(

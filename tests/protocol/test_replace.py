@@ -161,7 +161,7 @@ def test_a_run_that_a_person_asked_for_is_waited_for_and_the_scheduled_one_besid
         world.tick()
         assert world.states("a") == ["interrupted", "queued"]
     assert world.states("a") == ["interrupted", "ok"]
-    assert [row.state.value for row in world.context().repository.rows("a") if row.scheduled_at is None] == ["ok"]
+    assert [row.state.value for row in world.context().repository.rows.of("a") if row.scheduled_at is None] == ["ok"]
 
 
 def test_of_runs_side_by_side_only_the_replaced_one_ends(tmp_path):

@@ -37,18 +37,20 @@ class Ledger:
     def ended(self, minutes, *, manual=False):
         found = begun(row_of("j", entry(minutes, manual=manual), Policy()), starter="s", owner={}, now=at(minutes),
                       lease_ends_at=at(minutes + 60))  # fmt: skip
-        self.repository.create_row(over(found, RunState.OK, now=at(minutes + 1)))
+        self.repository.rows.create(over(found, RunState.OK, now=at(minutes + 1)))
 
     def goes(self, minutes, *, manual=False):
         self.open.append(entry(minutes, manual=manual))
         found = row_of("j", self.open[-1], Policy())
-        self.repository.create_row(begun(found, starter="s", owner={}, now=at(minutes), lease_ends_at=at(minutes + 60)))
+        self.repository.rows.create(
+            begun(found, starter="s", owner={}, now=at(minutes), lease_ends_at=at(minutes + 60))
+        )
 
     def pruned(self, keep, horizon=NEVER, **clock):
         records = [{"id": "j", "chronos": {"open": [item.to_record() for item in self.open]}}]
         self.repository.documents.create("cron/jobs.json", json.dumps({"jobs": records}).encode())
-        self.repository.prune_rows("j", keep=keep, horizon=horizon, **clock)
-        return [name.removesuffix("-0000cafe") for name in self.repository.run_ids("j")]
+        self.repository.rows.prune("j", keep=keep, horizon=horizon, **clock)
+        return [name.removesuffix("-0000cafe") for name in self.repository.rows.ids("j")]
 
 
 def test_the_newest_are_kept():
@@ -109,8 +111,8 @@ def test_no_row_is_too_old_by_a_clock_that_no_witness_knows(leap):
     horizon = f"{now - timedelta(days=3):%Y%m%dT%H%M%SZ}"
     assert len(ledger.pruned(100, horizon, now=now, sure=False)) == 49
     if leap == LEAP:
-        ledger.repository.prune_rows("j", keep=100, horizon=horizon, now=now, sure=True)
-        assert len(ledger.repository.run_ids("j")) == 1
+        ledger.repository.rows.prune("j", keep=100, horizon=horizon, now=now, sure=True)
+        assert len(ledger.repository.rows.ids("j")) == 1
 
 
 def test_without_a_witness_rows_grow_old_by_one_another():

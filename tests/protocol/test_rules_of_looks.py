@@ -61,8 +61,8 @@ def test_what_a_look_at_all_jobs_owes_has_its_row_and_then_leaves_the_record():
     """The missed range is on record by itself; nothing of it stays in hand."""
     ctx = home(record(next_run_at=(T - timedelta(days=3)).isoformat(), policy={"grace": 60}), now=at(150))
     evaluate_all(ctx)
-    (name,) = ctx.repository.run_ids("j")
-    assert ctx.repository.row("j", name).value.state is RunState.MISSED
+    (name,) = ctx.repository.rows.ids("j")
+    assert ctx.repository.rows.get("j", name).value.state is RunState.MISSED
     assert not in_store(ctx)["chronos"].get("open")
 
 

@@ -30,6 +30,7 @@ class Store:
 
     def __init__(self, errors=(), *, now=T, told_to_stop=False, results_are_seen=True):
         self.errors, self.writes, self.waits, self.stored = list(errors), 0, [], None
+        self.rows = self
         processes = SimpleNamespace(
             told_to_stop=told_to_stop, results_are_seen=results_are_seen, elapsed=lambda _: None
         )
@@ -37,16 +38,16 @@ class Store:
             repository=self, processes=processes, clock=lambda: now, checkpoint=lambda _: None, budget_s=None
         )
 
-    def row(self, *_):
+    def get(self, *_):
         return self.stored and SimpleNamespace(value=self.stored, version="1")
 
-    def replace_row(self, row, *_):
+    def replace(self, row, *_):
         self.writes += 1
         if self.errors:
             raise self.errors.pop(0)
         return "2"
 
-    create_row = replace_row
+    create = replace
 
     def wait_to_retry(self, tried):
         self.waits.append(tried)
@@ -182,7 +183,7 @@ def test_a_row_that_rotted_where_there_are_no_jobs_any_more_is_over():
     def rotten(*_):
         raise torn
 
-    ledger.row = rotten
+    ledger.get = rotten
     begun_run = SimpleNamespace(row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, held=Hold())
     failed = RunResult(state=RunState.FAILED, finished_at=T)
     recording = run_row._Recording(ledger.ctx, begun_run, failed)
@@ -245,7 +246,7 @@ def test_output_that_cannot_be_kept_is_said_in_the_row(capsys):
     for stored, said in ((ended, True), (replace(ended, reason="other"), False), (None, False)):
         store = Store()
         store.stored = stored
-        store.replace_row = lambda row, version: written.append(row)
+        store.replace = lambda row, version: written.append(row)
 
         def keep_output():
             raise TemporaryError("the bucket is closed")
@@ -314,8 +315,8 @@ def test_nas_is_looked_at_after_an_answer_where_it_may_have_dropped_something(wi
     looked = []
     monkeypatch.setattr(run_end, "needs_look", lambda *_: needs)
     monkeypatch.setattr(after_answer, "arm_again_if_deleted", lambda *_: looked.append(1))
-    repository = SimpleNamespace(arm=lambda _: stored and SimpleNamespace(value="document"))
-    run_end._look_again(SimpleNamespace(wire=wire, repository=repository), "j")
+    arms = SimpleNamespace(get=lambda _: stored and SimpleNamespace(value="document"))
+    run_end._look_again(SimpleNamespace(wire=wire, repository=SimpleNamespace(arms=arms)), "j")
     assert len(looked) == looks
 
 
@@ -344,11 +345,11 @@ def test_a_row_that_was_made_and_lost_its_answer_is_asked_after_as_well():
     """Its run may have been over before it was made."""
     ledger = Ledger((), None)
 
-    def create_row(row):
+    def create(row):
         ledger.stored = row
         raise OutcomeUnknown("lost")
 
-    ledger.create_row = create_row
+    ledger.create = create
     trying = marking(ledger)
     with pytest.raises(OutcomeUnknown):
         trying._once()
@@ -362,7 +363,9 @@ def test_a_row_that_was_made_and_lost_its_answer_is_asked_after_as_well():
 def test_a_scheduled_run_that_went_well_ends_the_complaint_that_none_can_be_started(state, manual, ends):
     """A person's run is started otherwise."""
     changed = []
-    ctx = SimpleNamespace(repository=SimpleNamespace(change_arm=lambda job_id, fn: changed.append(job_id)))
+    ctx = SimpleNamespace(
+        repository=SimpleNamespace(arms=SimpleNamespace(change=lambda job_id, fn: changed.append(job_id)))
+    )
     run_end._note(ctx, replace(RUNNING, state=RunState(state), scheduled_at=None if manual else T))
     assert changed == (["j"] if ends else [])
 

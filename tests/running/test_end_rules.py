@@ -224,7 +224,8 @@ def test_what_became_of_a_run_is_forgotten_once_its_row_says_so():
         seen = []
         row = SimpleNamespace(run_id="r", state=state)
         ctx = SimpleNamespace(
-            repository=SimpleNamespace(replace_row=lambda *_: None), processes=SimpleNamespace(forget=seen.append)
+            repository=SimpleNamespace(rows=SimpleNamespace(replace=lambda *_: None)),
+            processes=SimpleNamespace(forget=seen.append),
         )
         found = SimpleNamespace(versions={"r": "1"}, facts=SimpleNamespace(rows={"r": row}))
         evaluate._put_row(ctx, row, found)
@@ -269,7 +270,9 @@ def test_a_lease_is_counted_where_a_steady_clock_tells_how_long_it_has_gone(elap
     entry = row_of("j", ENTRY, JOB.policy)
     row = begun(entry, starter="s", owner={"token": "t"}, now=T, lease_ends_at=T + timedelta(hours=1))
     ctx = SimpleNamespace(
-        repository=SimpleNamespace(row=lambda *_: SimpleNamespace(value=row, version="1"), run_ids=lambda _: ()),
+        repository=SimpleNamespace(
+            rows=SimpleNamespace(get=lambda *_: SimpleNamespace(value=row, version="1"), ids=lambda _: ())
+        ),
         processes=SimpleNamespace(
             elapsed=lambda _: elapsed,
             liveness=lambda _: Liveness.UNSEEN,
@@ -299,12 +302,12 @@ def test_an_end_is_written_until_it_surely_stands(stands, fails, last, found):
     ended = concluded(ours, result, retries=0)
     rows = {"ours": ours, "after": ended, "other": replace(ended, reason="lost")}
 
-    def replace_row(row, version):
+    def write(row, version):
         assert row == ended
         raise TemporaryError("the disk") if fails else VersionConflict
 
     stored = None if stands is None else SimpleNamespace(value=rows[stands], version="2")
-    ctx = SimpleNamespace(repository=SimpleNamespace(replace_row=replace_row, row=lambda *_: stored))
+    ctx = SimpleNamespace(repository=SimpleNamespace(rows=SimpleNamespace(replace=write, get=lambda *_: stored)))
     ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
     begun_run = SimpleNamespace(row=ours, policy=replace(JOB.policy, retries=0), version="1", claim=ticket, held=Hold())
     recording = run_row._Recording(ctx, begun_run, result)
@@ -326,9 +329,10 @@ def test_a_start_that_may_not_have_been_synced_is_written_again():
         return "3"
 
     rows = {"stands": row_of("j", ENTRY, JOB.policy)}
-    repository = SimpleNamespace(
-        row=lambda *_: SimpleNamespace(value=made[-1] if made else rows["stands"], version="1"), replace_row=write
+    known = SimpleNamespace(
+        get=lambda *_: SimpleNamespace(value=made[-1] if made else rows["stands"], version="1"), replace=write
     )
+    repository = SimpleNamespace(rows=known)
     ctx = SimpleNamespace(repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None)
     hold = Hold()
     hold.unhandled = ()
@@ -347,7 +351,7 @@ def test_after_a_run_old_rows_and_lock_files_go(trust):
     told = []
     ctx = SimpleNamespace(
         clock=lambda: T, trust=trust, retention=SimpleNamespace(days=2, keep=5),
-        repository=SimpleNamespace(prune_rows=lambda job_id, **how: told.append((job_id, how)), may_be_in_hand="asked"),
+        repository=SimpleNamespace(rows=SimpleNamespace(prune=lambda job_id, **how: told.append((job_id, how)), may_be_in_hand="asked")),
         processes=SimpleNamespace(sweep=told.append),
     )  # fmt: skip
     run_end._prune(ctx, "j")
@@ -358,7 +362,7 @@ def test_after_a_run_old_rows_and_lock_files_go(trust):
 def test_a_manual_run_that_has_a_row_was_started_by_another():
     """What has none is claimed by the look that comes again, and so is every other fire."""
     rows = {"manual-1": "a row"}
-    ctx = SimpleNamespace(repository=SimpleNamespace(row=lambda _, run_id: rows.get(run_id)))
+    ctx = SimpleNamespace(repository=SimpleNamespace(rows=SimpleNamespace(get=lambda _, run_id: rows.get(run_id))))
     asked = [
         evaluate._already_run(ctx, "j", SimpleNamespace(run_id=run_id)) for run_id in ("manual-1", "manual-2", None)
     ]
@@ -394,9 +398,8 @@ def test_a_lock_is_kept_only_where_a_write_of_ours_may_stand(fails_at, keep):
         raise TemporaryError("the disk")
 
     row = SimpleNamespace(value=row_of("j", ENTRY, JOB.policy), version="1")
-    repository = SimpleNamespace(
-        row=failing if fails_at == "read" else lambda *_: row, replace_row=failing, wait_to_retry=lambda _: None
-    )
+    rows = SimpleNamespace(get=failing if fails_at == "read" else lambda *_: row, replace=failing)
+    repository = SimpleNamespace(rows=rows, wait_to_retry=lambda _: None)
     ctx = SimpleNamespace(
         repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None,
         processes=SimpleNamespace(told_to_stop=False, elapsed=lambda _: None),
@@ -428,7 +431,9 @@ def test_a_row_that_rotted_is_written_anew_as_it_is_known(entries):
 
     jobs = json.dumps({"jobs": [{"id": "j", "chronos": {"open": [entry.to_record() for entry in entries]}}]}).encode()
     repository = SimpleNamespace(
-        replace_row=write, row=rotten, set_aside=lambda _: None, read=lambda _: SimpleNamespace(data=jobs)
+        rows=SimpleNamespace(replace=write, get=rotten),
+        set_aside=lambda _: None,
+        read=lambda _: SimpleNamespace(data=jobs),
     )
     begun_run = SimpleNamespace(
         claim=run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"),

@@ -57,8 +57,8 @@ def row(ctx):
     """The row of the one run."""
     return next(
         stored.value
-        for name in ctx.repository.run_ids("j")
-        if (stored := ctx.repository.row("j", name)) and stored.value.started_at
+        for name in ctx.repository.rows.ids("j")
+        if (stored := ctx.repository.rows.get("j", name)) and stored.value.started_at
     )
 
 

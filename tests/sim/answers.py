@@ -14,7 +14,7 @@ from chronos_cli.contract import ARM_BY_ANSWER, ARM_CLAIM, FEATURE_ARM_IN_ANSWER
 from chronos_cli.nas_server.bodies import BadRequestError, next_wake
 from chronos_cli.operations.arming.slot_memory import MEMORY_KEY
 from chronos_cli.operations.firing.answering import Door
-from chronos_cli.store.arms import CARRIES
+from chronos_cli.store.arms.document import CARRIES
 from tests.sim import backends
 from tests.sim.machines import PLATFORM_S
 

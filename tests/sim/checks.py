@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.errors import DocumentError, NasRejectedError, UsageError
 from chronos_cli.operations.arming.slot_memory import MEMORY_KEY
+from chronos_cli.store.arms.pack import find_line
+from chronos_cli.store.documents import ASIDE
 from chronos_cli.store.interface import JOBS_KEY
-from chronos_cli.store.packs import find_line
-from chronos_cli.store.repository import ASIDE
 from tests.sim import answers, backends
 from tests.sim.machines import PLATFORM_S
 from tests.sim.rhythm import Single

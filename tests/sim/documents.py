@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chronos_cli.errors import LockTimeoutError, TemporaryError
+from chronos_cli.store.arms.store import ArmStore, arm_key
 from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
-from chronos_cli.store.repository import Repository, arm_key
+from chronos_cli.store.repository import Repository
 from tests.sim.tasks import Crash
 from tests.sim.troubles import lock_fails, write_fails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from chronos_cli.store.documents import DocumentRepository
     from tests.sim.tasks import Task
     from tests.sim.world import World
 
@@ -127,6 +129,7 @@ class SimRepository(Repository):
     def __init__(self, world: World, documents: SimStore, sleep: Callable[[float], None]) -> None:
         super().__init__(documents, sleep=sleep, random=world.rng.random)
         self.parsed = world.parsed
+        self.arms = SimArmStore(self, world.parsed)
 
     def jobs(self):
         found = self.documents.read(JOBS_KEY)
@@ -136,11 +139,19 @@ class SimRepository(Repository):
             self.parsed[JOBS_KEY] = found.version, JobsFile.parse(found.data)
         return self.parsed[JOBS_KEY][1]
 
-    def own_arm(self, job_id: str):
-        found = self.documents.read(arm_key(job_id))
+
+class SimArmStore(ArmStore):
+    """The real arm documents, parsed once as above."""
+
+    def __init__(self, repository: DocumentRepository, parsed: dict[str, Any]) -> None:
+        super().__init__(repository)
+        self._parsed = parsed
+
+    def own(self, job_id: str):
+        found = self._documents.read(arm_key(job_id))
         if found is None:
             return None
-        known = self.parsed.get(found.version)
+        known = self._parsed.get(found.version)
         if known is None:
-            known = self.parsed[found.version] = super().own_arm(job_id)
+            known = self._parsed[found.version] = super().own(job_id)
         return known

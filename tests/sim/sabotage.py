@@ -22,7 +22,8 @@ from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.firing import after_answer, fire, run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views import listing, open_runs
-from chronos_cli.store.repository import Repository
+from chronos_cli.store.documents import DocumentRepository, dump
+from chronos_cli.store.rows import RowStore
 from tests.sim import sabotage_answers, sabotage_mends, sabotage_wire
 from tests.sim.config import LEAPING
 from tests.sim.machines import SimProcesses
@@ -101,7 +102,7 @@ def _proves_whatever_came(document):
 
 def _not_durable(self, row):
     """Without the sync: a row that is owed is made, and may be gone after a power cut."""
-    return self.documents.create(f"cron/runs/{row.job_id}/{row.run_id}.json", _dump(row.to_json()), durable=False)
+    return self._documents.create(f"cron/runs/{row.job_id}/{row.run_id}.json", dump(row.to_json()), durable=False)
 
 
 def _keeps_output_first(ctx, run, *, waited_for=False):
@@ -114,7 +115,7 @@ def _keeps_output_first(ctx, run, *, waited_for=False):
     return _finish(ctx, run, waited_for=waited_for)
 
 
-_finish, _dump = run.finish, Repository.create_row.__globals__["_dump"]
+_finish = run.finish
 
 _STILL = {
     "p_stall": 0.08,
@@ -264,7 +265,7 @@ RULES = {
     "repeat": (
         rule(_Look, "_advance", "self.job.completed + 1 if counted else self.job.completed", "self.job.completed"),
     ),
-    "owed rows": ((Repository, "create_row", _not_durable),),
+    "owed rows": ((RowStore, "create", _not_durable),),
     "the row that is torn": (
         rule(look, "gather_rows", "except UnreadableError as error:", "except ZeroDivisionError as error:"),
         (
@@ -280,7 +281,7 @@ RULES = {
             lambda ctx, job, entry, error, now: (row_of(job.id, entry, job.policy), look.Liveness.UNSEEN),
         ),
     ),
-    "torn, kept aside": ((Repository, "set_aside", lambda *_: ""),),
+    "torn, kept aside": ((DocumentRepository, "set_aside", lambda *_: ""),),
     "lock's outcome": ((SimProcesses, "result", lambda *_: None),),
     "never begun": (
         rule(OpenRuns, "_after_running", "is Liveness.UNSTARTED", "is None and False"),
@@ -291,7 +292,7 @@ RULES = {
     "lease by the steady clock": ((SimProcesses, "elapsed", lambda *_: None),),
     "brought back": ((occurrence, "mended_by", lambda *_: False), (tick, "mended_by", lambda *_: False)),
     "409 raises": ((arming, "stale", arming.failure),),
-    "rows by a clock alone": (rule(Repository, "prune_rows", "not sure", "False"),),
+    "rows by a clock alone": (rule(RowStore, "prune", "not sure", "False"),),
     "lease by a clock alone": (rule(clock.Lease, "is_over", "if self.counted or", "if True or"),),
     **sabotage_answers.RULES,
     **sabotage_mends.RULES,

@@ -9,7 +9,7 @@ from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming import apply_plan, reconcile, slot_memory
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.firing import admission, answering
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
 from tests.sim.answers import ARMS, DROPS
 from tests.sim.rewriting import rule
 

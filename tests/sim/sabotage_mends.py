@@ -19,9 +19,13 @@ from chronos_cli.operations.arming import apply_plan, reconcile, slot_memory
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.firing import run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
-from chronos_cli.store import packs, repository
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store import documents
+from chronos_cli.store.arms import pack, store
+from chronos_cli.store.arms.document import ArmDocument
+from chronos_cli.store.arms.store import ArmStore
+from chronos_cli.store.documents import DocumentRepository
 from chronos_cli.store.repository import Repository
+from chronos_cli.store.rows import RowStore
 from tests.sim.config import LEAPING
 from tests.sim.rewriting import rule
 
@@ -48,7 +52,7 @@ _put: Final = look._put_row
 
 def _leaves_the_timer(ctx, nas, job_id, *, sure):
     """Without the cancel: what NAS holds for a job that wants nothing stays."""
-    return ctx.repository.change_arm(job_id, lambda document: document), False
+    return ctx.repository.arms.change(job_id, lambda document: document), False
 
 
 WORLDS: Final = {
@@ -93,29 +97,29 @@ SELDOM: Final = frozenset(
 
 RULES: Final = {
     "jobs are durable": (
-        rule(Repository, "_store_for", "self._write(JOBS_KEY, data, found)", "self._write(JOBS_KEY, data, found, durable=False)"),
+        rule(Repository, "_store_for", "self.write(JOBS_KEY, data, found)", "self.write(JOBS_KEY, data, found, durable=False)"),
     ),
-    "ends are durable": (rule(Repository, "replace_row", "_dump(row.to_json()), version)", "_dump(row.to_json()), version, durable=False)"),),
-    "kept aside for good": (rule(Repository, "set_aside", "create(aside, data)", "create(aside, data, durable=False)"),),
+    "ends are durable": (rule(RowStore, "replace", "dump(row.to_json()), version)", "dump(row.to_json()), version, durable=False)"),),
+    "kept aside for good": (rule(DocumentRepository, "set_aside", "create(aside, data)", "create(aside, data, durable=False)"),),
     "one bad record": (rule(look, "_parsed", "except ChronosError as error", "except ZeroDivisionError as error"),),
     "one bad arm document": (
-        rule(Repository, "own_arm", "except NotJsonError as error", "except ZeroDivisionError as error"),
-        rule(repository, "_arm_of", "except NOT_READ as error", "except ZeroDivisionError as error"),
+        rule(ArmStore, "own", "except NotJsonError as error", "except ZeroDivisionError as error"),
+        rule(store, "_arm_of", "except NOT_READ as error", "except ZeroDivisionError as error"),
     ),
     "one bad memory of NAS": (
         rule(slot_memory, "_read", "except (ValueError, KeyError, TypeError, AttributeError)", "except ZeroDivisionError"),
     ),
     "one bad pack": (
-        rule(packs, "read_packs", "except NotJsonError", "except ZeroDivisionError"),
-        rule(packs, "find_line", "except NotJsonError", "except ZeroDivisionError"),
+        rule(pack, "read_packs", "except NotJsonError", "except ZeroDivisionError"),
+        rule(pack, "find_line", "except NotJsonError", "except ZeroDivisionError"),
     ),
     "what is nested deep": (
         *((module, "read_json", rule(strict_json, "read_json", "except RecursionError", "except ZeroDivisionError")[2])
-          for module in (repository, packs, slot_memory)),
+          for module in (documents, store, pack, slot_memory)),
     ),
     "numbers of many digits": (
         *((module, "read_json", rule(strict_json, "read_json", '            raise\n        raise NotJsonError("a number in it has too many digits") from None', "            raise\n        raise ArithmeticError from error")[2])
-          for module in (repository, packs, slot_memory)),
+          for module in (documents, store, pack, slot_memory)),
     ),
     "torn, its run goes on": (rule(look, "rebuilt_row", "if lock is not None and lock[1]:", "if False:"),),
     "torn, by its lock's outcome": (rule(look, "rebuilt_row", "if result is not None:", "if False:"),),

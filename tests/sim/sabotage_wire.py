@@ -12,7 +12,7 @@ from chronos_cli.core import claim, occurrence
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile
 from chronos_cli.operations.firing import answering, run_end
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
 from tests.sim.answers import ARMS
 from tests.sim.backends import LISTS_LATE
 from tests.sim.nas import SPREADS

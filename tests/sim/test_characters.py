@@ -31,7 +31,7 @@ from chronos_cli.operations.firing import run_end
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views.armed_wake import ArmedWake
 from chronos_cli.operations.views.listing import listing
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.sim import backends
@@ -426,7 +426,7 @@ def test_reconcile_leaves_one_timer_where_nas_held_several(keys, state):
         world.go_on(30)
         assert len(world.nas.list().arms) == 2
         world.spawn(
-            "edit", "job1", lambda _, ctx: ctx.repository.change_arm("job1", lambda one: replace(one, state=state))
+            "edit", "job1", lambda _, ctx: ctx.repository.arms.change("job1", lambda one: replace(one, state=state))
         )
         world.go_on(1)
         world.spawn("reconcile", None, lambda _, ctx: results.append(reconciling.reconcile(ctx)))

@@ -28,9 +28,10 @@ from chronos_cli.operations.firing import tick as ticking
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.jobs.unlock import unlock
-from chronos_cli.store import packs
+from chronos_cli.store.arms import pack
+from chronos_cli.store.documents import ASIDE
 from chronos_cli.store.interface import JOBS_KEY
-from chronos_cli.store.repository import ASIDE, STOP_KEY
+from chronos_cli.store.repository import STOP_KEY
 from tests.sim import answers, rhythm, views
 from tests.sim.checks import Check, Violation, read_object, stamp
 from tests.sim.config import draw
@@ -228,7 +229,7 @@ class World:
                     self.store.delete(key)
             if lines:
                 self.packed += 1
-                self.store.create(packs.pack_key(f"moved-{self.packed}"), packs.render(lines))
+                self.store.create(pack.pack_key(f"moved-{self.packed}"), pack.render(lines))
         reconciling.reconcile(ctx, prune=prune, pack_from=1 if self.seed % 2 else 1_000)
 
     def notify(self, ctx: Context, job_id: str) -> None:

@@ -11,7 +11,7 @@ from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEAT
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.plan import ArmState
 from chronos_cli.frozen import replace
-from chronos_cli.store.arms import CARRIES, KEY_MEMORY_S, MAX_KEYS, MAX_NOTES, PLAIN, ArmDocument
+from chronos_cli.store.arms.document import CARRIES, KEY_MEMORY_S, MAX_KEYS, MAX_NOTES, PLAIN, ArmDocument
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

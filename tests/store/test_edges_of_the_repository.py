@@ -12,11 +12,13 @@ from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState, begun, over, row_of
 from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
+from chronos_cli.store.arms.pack import PREFIX as PACKS_PREFIX
+from chronos_cli.store.documents import ASIDE, why_not
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.memory import MemoryStore
-from chronos_cli.store.packs import PREFIX as PACKS_PREFIX
-from chronos_cli.store.repository import ASIDE, STOP_KEY, STORE_KEY, Repository, open_runs, why_not
+from chronos_cli.store.repository import STOP_KEY, STORE_KEY, Repository
+from chronos_cli.store.rows import open_runs
 from tests.core.making import T, at, entry, job
 
 NEVER = "00000000T000000Z"
@@ -171,32 +173,36 @@ def test_a_row_is_read_as_that_of_its_own_run():
     """What is no name has none; what says that it is another's is no row of this run."""
     found = repository()
     row = ended(T)
-    found.create_row(row)
-    assert found.row("j", row.run_id).value == row
+    found.rows.create(row)
+    assert found.rows.get("j", row.run_id).value == row
     found.documents.seen.clear()
-    assert (found.row("../j", row.run_id), found.row("j", "../x"), found.row("j", "20261120T120001Z")) == (None,) * 3
+    assert (
+        found.rows.get("../j", row.run_id),
+        found.rows.get("j", "../x"),
+        found.rows.get("j", "20261120T120001Z"),
+    ) == (None,) * 3
     assert found.documents.seen == ["cron/runs/j/20261120T120001Z.json"]
     found.documents.create("cron/runs/j/20261120T120500Z.json", json.dumps(row.to_json()).encode())
     found.documents.create("cron/runs/k/20261120T120000Z.json", json.dumps(row.to_json()).encode())
     for job_id, run_id in (("j", "20261120T120500Z"), ("k", "20261120T120000Z")):
         with pytest.raises(UnreadableError, match="the row of another run"):
-            found.row(job_id, run_id)
+            found.rows.get(job_id, run_id)
 
 
 def test_rows_are_listed_by_their_time_whoever_asked_for_them():
     """What is none of them is left out, and so is what cannot be read."""
     found = repository()
     for row in (ended(at(300)), ended(at(60), manual=True), ended(T)):
-        found.create_row(row)
+        found.rows.create(row)
     for name in ("x.txt", "deeper/20261120T120000Z.json"):
         found.documents.create(f"cron/runs/j/{name}", b"{}")
     found.documents.create("cron/runs/j/20261120T121000Z.json", b"torn")
     names = ["20261120T120000Z", "manual-20261120T120100Z-0000cafe", "20261120T120500Z", "20261120T121000Z"]
-    assert found.run_ids("j") == names
-    assert found.run_ids("../j") == []
-    assert [row.run_id for row in found.rows("j")] == names[2::-1]
-    assert [row.run_id for row in found.rows("j", newest=2)] == [names[2]]
-    assert len(list(found.rows("j", newest=0))) == 3
+    assert found.rows.ids("j") == names
+    assert found.rows.ids("../j") == []
+    assert [row.run_id for row in found.rows.of("j")] == names[2::-1]
+    assert [row.run_id for row in found.rows.of("j", newest=2)] == [names[2]]
+    assert len(list(found.rows.of("j", newest=0))) == 3
 
 
 def test_bytes_that_are_set_aside_are_kept_once_under_their_own_name():
@@ -215,28 +221,28 @@ def test_bytes_that_are_set_aside_are_kept_once_under_their_own_name():
 
 
 def kept(found, **how):
-    found.prune_rows("j", **({"keep": 1, "horizon": NEVER} | how))
-    return found.run_ids("j")
+    found.rows.prune("j", **({"keep": 1, "horizon": NEVER} | how))
+    return found.rows.ids("j")
 
 
 def test_a_job_with_few_and_young_rows_is_not_looked_at():
     """The names alone tell."""
     found = repository({"id": "j"})
     for seconds in (0, 60):
-        found.create_row(ended(at(seconds)))
+        found.rows.create(ended(at(seconds)))
     found.documents.seen.clear()
-    assert found.prune_rows("j", keep=2, horizon="20261120T120000Z") == 0
+    assert found.rows.prune("j", keep=2, horizon="20261120T120000Z") == 0
     assert found.documents.seen == []
-    assert found.prune_rows("j", keep=1, horizon="20261120T120000Z") == 1
-    assert found.prune_rows("j", keep=2, horizon="20261120T120001Z") == 0
+    assert found.rows.prune("j", keep=1, horizon="20261120T120000Z") == 1
+    assert found.rows.prune("j", keep=2, horizon="20261120T120001Z") == 0
 
 
 def test_a_row_goes_with_what_it_printed():
     """In all its attempts."""
     found = repository({"id": "j"})
     old = ended(T, output=True)
-    found.create_row(old)
-    found.create_row(ended(at(60), output=True))
+    found.rows.create(old)
+    found.rows.create(ended(at(60), output=True))
     for row in (old, ended(at(60), output=True)):
         found.documents.create(row.output, b"said")
     assert kept(found) == ["20261120T120100Z"]
@@ -247,10 +253,10 @@ def test_rows_that_are_not_over_or_cannot_be_read_stay():
     """Whoever settles or mends them needs them."""
     found = repository({"id": "j"})
     going = replace(ended(T), state=RunState.RUNNING)
-    found.create_row(going)
+    found.rows.create(going)
     found.documents.create("cron/runs/j/20261120T120030Z.json", b"torn")
-    found.create_row(ended(at(60)))
-    found.create_row(ended(at(120)))
+    found.rows.create(ended(at(60)))
+    found.rows.create(ended(at(120)))
     assert kept(found) == ["20261120T120000Z", "20261120T120030Z", "20261120T120200Z"]
 
 
@@ -258,7 +264,7 @@ def test_a_range_of_long_ago_that_was_settled_lately_is_young():
     """It counts from when it became what it is."""
     found = repository({"id": "j"})
     for number in range(3):
-        found.create_row(ended(at(60 * number), finished=at(86_400) if number == 1 else None))
+        found.rows.create(ended(at(60 * number), finished=at(86_400) if number == 1 else None))
     assert kept(found, keep=3, horizon="20261121T120000Z") == ["20261120T120100Z", "20261120T120200Z"]
     assert kept(found, keep=3, horizon="20261121T120001Z") == ["20261120T120200Z"]
 
@@ -271,7 +277,7 @@ def test_rows_since_a_leap_take_no_place_of_those_before_it(sure, left):
     leap = 730 * 86_400
     found = repository({"id": "j", "chronos": {"leapt_from": [at(300).isoformat(), at(120).isoformat()]}})
     for seconds in (0, 60, leap, leap + 60):
-        found.create_row(ended(at(seconds)))
+        found.rows.create(ended(at(seconds)))
     assert kept(found, now=at(leap + 120), sure=sure) == left
 
 
@@ -279,7 +285,7 @@ def test_rows_of_a_job_that_is_gone_grow_old_as_well():
     """Nothing is in hand, and no leap of a clock is known."""
     found = repository({"id": "k"})
     for seconds in (0, 60, 120):
-        found.create_row(ended(at(seconds)))
+        found.rows.create(ended(at(seconds)))
     assert kept(found, now=at(180), sure=False) == ["20261120T120200Z"]
 
 
@@ -288,10 +294,10 @@ def test_runs_in_hand_are_told_by_the_record():
     assert open_runs(None) == open_runs({"chronos": 1}) == open_runs({"chronos": {"open": 1}}) == frozenset()
     assert open_runs({"chronos": {"open": [{"run": "a"}, 1, {"run": "b"}]}}) == {"a", "b"}
     found = repository({"id": "j", "chronos": {"open": [{"run": "a"}]}}, {"id": "k"})
-    assert [found.may_be_in_hand(job_id, "a") for job_id in ("j", "k", "gone")] == [True, False, False]
-    assert not found.may_be_in_hand("j", "b")
+    assert [found.rows.may_be_in_hand(job_id, "a") for job_id in ("j", "k", "gone")] == [True, False, False]
+    assert not found.rows.may_be_in_hand("j", "b")
     rotten = repository({"id": "k"}, ["no record"])
-    assert [rotten.may_be_in_hand(job_id, "a") for job_id in ("k", "gone")] == [False, True]
+    assert [rotten.rows.may_be_in_hand(job_id, "a") for job_id in ("k", "gone")] == [False, True]
 
 
 ARM = ArmDocument(
@@ -302,51 +308,51 @@ ARM = ArmDocument(
 def test_an_arm_document_that_is_not_what_it_should_be_stands_for_one_that_was_lost():
     """Another job's, or no document at all: it is made anew from what NAS holds."""
     found = repository()
-    assert (found.arm("j"), found.own_arm("j")) == (None, None)
-    found.change_arm("j", lambda _: ARM)
-    assert found.arm("j").value == ARM
+    assert (found.arms.get("j"), found.arms.own("j")) == (None, None)
+    found.arms.change("j", lambda _: ARM)
+    assert found.arms.get("j").value == ARM
     found.documents.create("cron/arms/k.json", json.dumps(ARM.to_json()).encode())
     found.documents.create("cron/arms/torn.json", b"{")
     for job_id in ("k", "torn"):
-        read = found.arm(job_id)
+        read = found.arms.get(job_id)
         assert (read.value.job_id, read.value.unreadable, read.value.state) == (job_id, True, ArmState.UNCONFIRMED)
         assert read.version
-    assert found.arm_ids() == ["j", "k", "torn"]
-    found.drop_arm("k")
-    assert found.arm("k") is None
+    assert found.arms.ids() == ["j", "k", "torn"]
+    found.arms.drop("k")
+    assert found.arms.get("k") is None
 
 
 def test_a_change_that_changes_nothing_writes_nothing():
     """One that is tried on what was seen reads first where somebody else has written since."""
     found = repository()
-    found.change_arm("j", lambda _: ARM)
-    seen = found.arm("j")
-    assert found.swap_arm("j", lambda document: document, seen) == seen
-    newer = found.swap_arm("j", lambda document: replace(document, idle=1), seen)
+    found.arms.change("j", lambda _: ARM)
+    seen = found.arms.get("j")
+    assert found.arms.swap("j", lambda document: document, seen) == seen
+    newer = found.arms.swap("j", lambda document: replace(document, idle=1), seen)
     assert (newer.value.idle, newer.version != seen.version) == (1, True)
-    last = found.swap_arm("j", lambda document: replace(document, spent=True), seen)
+    last = found.arms.swap("j", lambda document: replace(document, spent=True), seen)
     assert (last.value.idle, last.value.spent) == (1, True)
     found.documents.seen.clear()
-    found.swap_arm("j", lambda document: replace(document, idle=2), last)
+    found.arms.swap("j", lambda document: replace(document, idle=2), last)
     assert found.documents.seen == []
 
 
 def test_a_pack_speaks_for_a_job_until_that_has_a_document_of_its_own():
     """Then the keys that the pack has used are known to it as well."""
     found = repository()
-    pack = found.create_pack("p", {"j": ARM, "k": replace(ARM, job_id="k")})
+    pack = found.arms.create_pack("p", {"j": ARM, "k": replace(ARM, job_id="k")})
     assert pack.key.startswith(PACKS_PREFIX)
-    assert (found.arm("j").value, found.arm("j").version) == (ARM, "")
-    assert found.own_arm("j") is None
-    arms = found.arms()
+    assert (found.arms.get("j").value, found.arms.get("j").version) == (ARM, "")
+    assert found.arms.own("j") is None
+    arms = found.arms.all()
     assert (arms.ids, arms.own, arms.get("j").value, arms.get("gone")) == ({"j", "k"}, frozenset(), ARM, None)
-    later = found.change_arm("j", lambda document: replace(document, generation=9))
-    assert (found.own_arm("j").value, later.keys) == (later, {T: "cursor"})
-    assert found.arms().own == {"j"}
-    assert found.arms().get("j").value == later
-    assert found.arms(but=[pack.key]).ids == {"j"}
-    found.drop_pack(pack)
-    assert (found.arm("k"), found.arms().ids) == (None, {"j"})
+    later = found.arms.change("j", lambda document: replace(document, generation=9))
+    assert (found.arms.own("j").value, later.keys) == (later, {T: "cursor"})
+    assert found.arms.all().own == {"j"}
+    assert found.arms.all().get("j").value == later
+    assert found.arms.all(but=[pack.key]).ids == {"j"}
+    found.arms.drop_pack(pack)
+    assert (found.arms.get("k"), found.arms.all().ids) == (None, {"j"})
 
 
 def test_a_document_that_is_made_beside_a_new_pack_takes_over_the_keys_of_that():
@@ -355,10 +361,10 @@ def test_a_document_that_is_made_beside_a_new_pack_takes_over_the_keys_of_that()
 
     def meanwhile(document):
         if not list(found.keys(PACKS_PREFIX)):
-            found.create_pack("p", {"j": ARM})
+            found.arms.create_pack("p", {"j": ARM})
         return replace(document, generation=9, keys={at(60): "cursor"})
 
-    assert found.change_arm("j", meanwhile).keys == {T: "cursor", at(60): "cursor"}
+    assert found.arms.change("j", meanwhile).keys == {T: "cursor", at(60): "cursor"}
 
 
 def test_a_pack_whose_write_lost_its_answer_is_known_by_its_bytes():
@@ -371,10 +377,10 @@ def test_a_pack_whose_write_lost_its_answer_is_known_by_its_bytes():
         raise VersionConflict
 
     found.documents.create = lost
-    pack = found.create_pack("p", {"j": ARM})
+    pack = found.arms.create_pack("p", {"j": ARM})
     assert pack.version == found.read(pack.key).version
     with pytest.raises(TemporaryError):
-        found.create_pack("p", {"j": replace(ARM, idle=1)})
+        found.arms.create_pack("p", {"j": replace(ARM, idle=1)})
 
 
 def test_a_hold_of_the_fleet_is_one_here_too():
@@ -417,7 +423,7 @@ def test_a_persons_run_of_just_now_stays_only_where_the_time_is_known():
     for now, left in ((at(600), 2), (at(659), 2), (at(661), 1), (None, 1)):
         found = repository({"id": "j"})
         for seconds in (60, 120):
-            found.create_row(ended(at(seconds), manual=True))
+            found.rows.create(ended(at(seconds), manual=True))
         assert len(kept(found, now=now)) == left
 
 
@@ -432,16 +438,16 @@ def test_a_persons_runs_of_a_clock_ahead_take_nobodys_place_either():
     """The time in their names tells."""
     found = repository({"id": "j"})
     for seconds in (0, 60, 7_200, 7_260):
-        found.create_row(ended(at(seconds), manual=True, finished=T))
+        found.rows.create(ended(at(seconds), manual=True, finished=T))
     assert [name[7:23] for name in kept(found, now=at(3_600))] == ["20261120T120100Z", "20261120T140100Z"]
 
 
 def test_arm_documents_whose_folder_cannot_be_listed_are_read_one_by_one():
     """A pack speaks for those that have none; a list of names spares the read of what is not there."""
     found = repository()
-    found.create_pack("p", {"k": replace(ARM, job_id="k")})
-    found.change_arm("j", lambda _: ARM)
-    known = found.arms()
+    found.arms.create_pack("p", {"k": replace(ARM, job_id="k")})
+    found.arms.change("j", lambda _: ARM)
+    known = found.arms.all()
     found.documents.seen.clear()
     assert (known.get("gone"), found.documents.seen) == (None, [])
 
@@ -451,7 +457,7 @@ def test_arm_documents_whose_folder_cannot_be_listed_are_read_one_by_one():
         return MemoryStore.list(found.documents, prefix)
 
     found.documents.list = closed
-    arms = found.arms()
+    arms = found.arms.all()
     assert (arms.own, arms.get("j").value, arms.get("k").value.job_id, arms.get("gone")) == (
         frozenset(),
         ARM,

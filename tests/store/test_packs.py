@@ -15,11 +15,12 @@ from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.context import Context, NasTarget
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
+from chronos_cli.store.arms.pack import PREFIX, find_line, pack_key, render
+from chronos_cli.store.arms.store import no_arm
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.memory import MemoryStore
-from chronos_cli.store.packs import PREFIX, find_line, pack_key, render
-from chronos_cli.store.repository import Repository, no_arm
+from chronos_cli.store.repository import Repository
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CURSOR = NOW + timedelta(hours=1)
@@ -93,7 +94,7 @@ class World:
         return [key.removeprefix("cron/arms/").removesuffix(".json") for key in self.store.list("cron/arms/")]
 
     def states(self):
-        return {job: self.repository.arm(job).value.state.value for job in JOBS}
+        return {job: self.repository.arms.get(job).value.state.value for job in JOBS}
 
 
 @pytest.fixture
@@ -133,22 +134,22 @@ def test_what_is_sent_is_written_before(world):
 def test_a_change_makes_a_document_of_the_jobs_own(world):
     """Whoever changes what a pack says starts from it, and from then on the job's own document counts."""
     reconcile(world.ctx, pack_from=2)
-    before = world.repository.arm("b")
+    before = world.repository.arms.get("b")
     assert before.version == ""
-    world.repository.change_arm("b", lambda found: replace(found, idle=3))
-    after = world.repository.arm("b")
+    world.repository.arms.change("b", lambda found: replace(found, idle=3))
+    after = world.repository.arms.get("b")
     assert (after.value, world.own()) == (replace(before.value, idle=3), ["b"])
     assert after.version != ""
 
 
 def test_of_two_packs_the_newer_wish_counts(world):
     """The larger generation, and of one generation the confirmed one: for a look at one job and for one at all."""
-    create = world.repository.create_pack
+    create = world.repository.arms.create_pack
     create("z", {"a": document("a", 1), "b": document("b", 7), "c": document("c", 5, state=ArmState.CONFIRMED)})
     create("y", {"a": document("a", 2), "b": document("b", 6), "c": document("c", 5)})
-    arms = world.repository.arms()
+    arms = world.repository.arms.all()
     for job, generation, state in (("a", 2, "unconfirmed"), ("b", 7, "unconfirmed"), ("c", 5, "confirmed")):
-        for found in (arms.get(job), world.repository.arm(job)):
+        for found in (arms.get(job), world.repository.arms.get(job)):
             assert (found.value.generation, found.value.state.value) == (generation, state)
 
 
@@ -156,7 +157,7 @@ def test_of_two_packs_the_newer_wish_counts(world):
 def test_a_pack_that_cannot_be_read_says_nothing(world, text):
     """It can be learned again from NAS, so it stops nobody."""
     world.store.create(pack_key("broken"), text.encode())
-    assert (world.repository.arm("a"), world.repository.arm_ids()) == (None, [])
+    assert (world.repository.arms.get("a"), world.repository.arms.ids()) == (None, [])
     assert not reconcile(world.ctx, pack_from=2).failed
 
 
@@ -174,7 +175,7 @@ def test_a_fire_that_arms_meanwhile_keeps_its_wish(world):
 
     def fire():
         wake = Wake(at=other, purpose=Purpose.LOOK)
-        world.repository.change_arm(
+        world.repository.arms.change(
             "b", lambda d: d.sending(wake, other, callback_url="c", portal_url="p", audience="x", now=NOW)
         )
 
@@ -182,21 +183,21 @@ def test_a_fire_that_arms_meanwhile_keeps_its_wish(world):
     assert not reconcile(world.ctx, pack_from=2).failed
     assert world.own() == ["b"]
     assert len([request for request in world.nas.requests if request.job_id == "b"]) == 2
-    found = world.repository.arm("b").value
+    found = world.repository.arms.get("b").value
     assert (found.state, found.wake, world.nas.slots["b"]) == (ArmState.CONFIRMED, CURSOR, found.fire_at)
     assert found.fire_at not in (CURSOR, other)
 
 
 def test_a_key_that_a_pack_used_is_never_forgotten(world):
     """NAS may remember a key for ever: whoever makes a job's own document knows the keys of packs that came since."""
-    world.repository.create_pack("p", {"a": document("a", 1, keys={CURSOR: "cursor"})})
-    early = world.repository.swap_arm("a", lambda found: replace(found, idle=1), no_arm("a"))
+    world.repository.arms.create_pack("p", {"a": document("a", 1, keys={CURSOR: "cursor"})})
+    early = world.repository.arms.swap("a", lambda found: replace(found, idle=1), no_arm("a"))
     assert (early.value.keys, early.value.idle) == ({CURSOR: "cursor"}, 1)
-    assert world.repository.arm("a").value.keys == {CURSOR: "cursor"}
+    assert world.repository.arms.get("a").value.keys == {CURSOR: "cursor"}
     other = CURSOR + timedelta(minutes=1)
-    world.repository.create_pack("q", {"b": document("b", 1, keys={CURSOR: "cursor"})})
-    world.repository.create_pack("r", {"b": document("b", 2, keys={other: "look"})})
-    for found in (world.repository.arm("b"), world.repository.arms().get("b")):
+    world.repository.arms.create_pack("q", {"b": document("b", 1, keys={CURSOR: "cursor"})})
+    world.repository.arms.create_pack("r", {"b": document("b", 2, keys={other: "look"})})
+    for found in (world.repository.arms.get("b"), world.repository.arms.all().get("b")):
         assert found.value.keys == {CURSOR: "cursor", other: "look"}
 
 
@@ -206,26 +207,26 @@ def test_a_key_used_by_a_reconcile_meanwhile_is_known_to_a_later_wish(world):
     newer = document("b", 10**15, fire_at=ahead, wake=ahead, purpose="look", keys={ahead: "look"})
     world.nas.meanwhile = lambda: world.store.create("cron/arms/b.json", json.dumps(newer.to_json()).encode()) and None
     reconcile(world.ctx, pack_from=2)
-    assert {CURSOR, ahead} <= set(world.repository.arm("b").value.keys)
+    assert {CURSOR, ahead} <= set(world.repository.arms.get("b").value.keys)
 
 
 def test_a_pack_that_is_replaced_while_we_look_is_not_missed(world):
     """Between the list and the read one pack may take another's place; then the list is asked for once more."""
-    world.repository.create_pack("p", {"a": document("a", 1)})
+    world.repository.arms.create_pack("p", {"a": document("a", 1)})
     read = world.store.read
 
     def replaced(key):
         if key == pack_key("p"):
-            world.repository.create_pack("q", {"a": document("a", 2)})
+            world.repository.arms.create_pack("q", {"a": document("a", 2)})
             world.store.delete(key)
             world.store.read = read
         return read(key)
 
-    for look in (lambda: world.repository.arm("a"), lambda: world.repository.arms().get("a")):
+    for look in (lambda: world.repository.arms.get("a"), lambda: world.repository.arms.all().get("a")):
         world.store.read = replaced
         assert look().value.generation == 2
         world.store.delete(pack_key("q"))
-        world.repository.create_pack("p", {"a": document("a", 1)})
+        world.repository.arms.create_pack("p", {"a": document("a", 1)})
 
 
 def test_a_note_taken_meanwhile_stays(world):
@@ -239,7 +240,7 @@ def test_a_note_taken_meanwhile_stays(world):
 
     world.nas.meanwhile = noted
     assert not reconcile(world.ctx, pack_from=2).failed
-    found = world.repository.arm("b").value
+    found = world.repository.arms.get("b").value
     assert (found.notes, found.state, found.fire_at) == ((note,), ArmState.CONFIRMED, CURSOR)
     assert len(world.nas.requests) == 3
 
@@ -247,10 +248,10 @@ def test_a_note_taken_meanwhile_stays(world):
 def test_another_reconcile_meanwhile_is_noticed(world):
     """Two packs name one job for different instants: it is armed once more, whoever of them came last."""
     rival = {job: document(job, 1, fire_at=CURSOR + timedelta(minutes=1)) for job in ("a", "b")}
-    world.nas.meanwhile = lambda: world.repository.create_pack("rival", rival) and None
+    world.nas.meanwhile = lambda: world.repository.arms.create_pack("rival", rival) and None
     assert not reconcile(world.ctx, pack_from=2).failed
     assert sorted(world.own()) == ["a", "b"]
-    assert world.nas.slots == {job: world.repository.arm(job).value.fire_at for job in JOBS}
+    assert world.nas.slots == {job: world.repository.arms.get(job).value.fire_at for job in JOBS}
 
 
 def test_a_pack_that_is_tidied_away_meanwhile_loses_nothing(world):
@@ -284,7 +285,7 @@ def test_an_arm_that_failed_says_so_in_the_pack(world):
     (failed,) = reconcile(world.ctx, pack_from=2).failed
     assert failed.step.job_id == "b"
     assert world.states() == {"a": "confirmed", "b": "unconfirmed", "c": "confirmed"}
-    assert world.repository.arm("b").value.error["message"] == "down"
+    assert world.repository.arms.get("b").value.error["message"] == "down"
     world.nas.fails = set()
     assert not reconcile(world.ctx, pack_from=1).failed
     assert world.states() == dict.fromkeys(JOBS, "confirmed")
@@ -293,13 +294,13 @@ def test_an_arm_that_failed_says_so_in_the_pack(world):
 def test_packs_are_tidied(world):
     """Once most of a pack is superseded it is written again without that, and goes when nothing of it is left."""
     reconcile(world.ctx, pack_from=2)
-    world.repository.change_arm("a", lambda found: replace(found, idle=1))
+    world.repository.arms.change("a", lambda found: replace(found, idle=1))
     reconcile(world.ctx)
     assert [sorted(pack) for pack in world.packs()] == [["a", "b", "c"]]
-    world.repository.change_arm("b", lambda found: replace(found, idle=1))
+    world.repository.arms.change("b", lambda found: replace(found, idle=1))
     reconcile(world.ctx)
     assert [sorted(pack) for pack in world.packs()] == [["c"]]
-    world.repository.change_arm("c", lambda found: replace(found, idle=1))
+    world.repository.arms.change("c", lambda found: replace(found, idle=1))
     reconcile(world.ctx)
     assert world.packs() == []
 
@@ -307,7 +308,7 @@ def test_packs_are_tidied(world):
 def test_a_line_of_a_job_that_is_gone_stays_until_its_instant_is_past(world):
     """Somebody may have sent it since NAS was listed; with the line, what NAS holds then is known to be ours."""
     later = NOW + timedelta(minutes=1)
-    world.repository.create_pack("gone", {"gone": document("gone", 1, fire_at=later)})
+    world.repository.arms.create_pack("gone", {"gone": document("gone", 1, fire_at=later)})
     reconcile(world.ctx)
     assert [sorted(pack) for pack in world.packs()] == [["gone"]]
     world.nas.slots["gone"] = later
@@ -320,8 +321,8 @@ def test_a_line_of_a_job_that_is_gone_stays_until_its_instant_is_past(world):
 
 def test_the_name_of_a_pack_is_never_taken_over(world):
     """A write whose answer was lost is recognised; somebody else's document of that name is left as it is."""
-    made = world.repository.create_pack("p", {"a": document("a", 1)})
-    assert world.repository.create_pack("p", {"a": document("a", 1)}).version == made.version
-    world.repository.replace_pack(made, {"a": {"generation": 2}})
+    made = world.repository.arms.create_pack("p", {"a": document("a", 1)})
+    assert world.repository.arms.create_pack("p", {"a": document("a", 1)}).version == made.version
+    world.repository.arms.replace_pack(made, {"a": {"generation": 2}})
     with pytest.raises(VersionConflict):
-        world.repository.replace_pack(made, {"a": {"generation": 3}})
+        world.repository.arms.replace_pack(made, {"a": {"generation": 3}})

@@ -185,14 +185,14 @@ def _rows(context: Context, job: str | None, count: int) -> Iterator[Row | Unrea
     newest = []
     for job_id in known:
         try:
-            run_ids = context.repository.run_ids(job_id)[-count:]
+            run_ids = context.repository.rows.ids(job_id)[-count:]
         except DocumentError as error:
             yield UnreadableRow(job_id=job_id, run_id="", reason=error.line())
             continue
         newest += [(run_id.removeprefix("manual-"), job_id, run_id) for run_id in run_ids]
     for _, job_id, run_id in sorted(newest, reverse=True)[:count]:
         try:
-            stored = context.repository.row(job_id, run_id)
+            stored = context.repository.rows.get(job_id, run_id)
         except DocumentError as error:
             yield UnreadableRow(job_id=job_id, run_id=run_id, reason=error.line())
             continue

@@ -102,7 +102,7 @@ def _carry_out(
     out = invocation.output
     rows: list[Row] = []
     started: list[str] = []
-    before = set(context.repository.run_ids(job_id))
+    before = set(context.repository.rows.ids(job_id))
     made_up = _made_up(context, job_id, before) if dry_run and not invocation.json else set()
     zone = jobs.get(context, job_id).timetable.zone
     if not invocation.json:
@@ -152,7 +152,7 @@ def _made_up(context: Context, job_id: str, run_ids: set[str]) -> set[datetime]:
     """Return the instants that manual runs have made up for already."""
     found = set()
     for run_id in run_ids:
-        stored = context.repository.row(job_id, run_id) if run_id.startswith("manual-") else None
+        stored = context.repository.rows.get(job_id, run_id) if run_id.startswith("manual-") else None
         because = (stored.value.because if stored is not None else None) or ""
         if because.startswith(MADE_UP_FOR):
             with suppress(ValueError):  # another program's words

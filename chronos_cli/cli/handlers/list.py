@@ -111,7 +111,7 @@ def look_at(
     config = invocation.config()
     # What the configuration wants counts, not whether it can be had: a missing token must not make NAS look empty.
     arming = config.provider.strip() == "chronos"
-    asking = not offline and (arming or bool(context.wire and context.repository.arm_ids()))
+    asking = not offline and (arming or bool(context.wire and context.repository.arms.ids()))
     refused = _last_refused(config)
 
     def look(held: ArmList | None) -> Listing:

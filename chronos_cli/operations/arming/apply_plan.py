@@ -27,7 +27,7 @@ from chronos_cli.operations.arming.arm import (
 )
 from chronos_cli.operations.arming.packing import Packing, SendNote, packable
 from chronos_cli.operations.evaluate import present_wake
-from chronos_cli.store.repository import no_arm
+from chronos_cli.store.arms.store import no_arm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from chronos_cli.nas_client.interface import CallResult, Nas
     from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.operations.evaluate_all import EvaluationOfAll
-    from chronos_cli.store.arms import ArmDocument
-    from chronos_cli.store.repository import StoredDocument
+    from chronos_cli.store.arms.document import ArmDocument
+    from chronos_cli.store.documents import StoredDocument
 
     _Change = Callable[[ArmDocument], ArmDocument]
     _Wish = tuple[Wake, StoredDocument[ArmDocument], _Change]
@@ -90,7 +90,7 @@ def apply_plan(
     for job_id, (wake, seen, change) in wishes.items():
         document = packing.sent(job_id)
         if document is None:
-            sent[job_id] = ctx.repository.swap_arm(job_id, change, None if job_id in taken else seen)
+            sent[job_id] = ctx.repository.arms.swap(job_id, change, None if job_id in taken else seen)
             document = sent[job_id].value
         ours = document.generation != seen.value.generation and document.wake == wake.at
         if ours and document.state is ArmState.UNCONFIRMED:
@@ -151,7 +151,7 @@ def _noted(
     stored = under_way[job_id]
     change, certain = _verdict(result, stored.value, ctx.clock())
     if change is not None:
-        document = ctx.repository.swap_arm(job_id, change, stored).value
+        document = ctx.repository.arms.swap(job_id, change, stored).value
         certain = certain and not (error is None and overtaken(document, stored.value))
     return [SendNote(job_id=job_id, error=error if certain else None, certain=certain)]
 
@@ -159,10 +159,10 @@ def _noted(
 def _noted_cancel(ctx: Context, request: CancelRequest, error: ChronosError | None) -> SendNote:
     job_id = request.job_id
     if is_stale(error):
-        ctx.repository.change_arm(job_id, behind_nas(error))
+        ctx.repository.arms.change(job_id, behind_nas(error))
         return SendNote(job_id=job_id, error=None, certain=False)
     if error is None:
-        ctx.repository.change_arm(job_id, cancelled(request, ctx.clock()))
+        ctx.repository.arms.change(job_id, cancelled(request, ctx.clock()))
     return SendNote(job_id=job_id, error=error, certain=True)
 
 

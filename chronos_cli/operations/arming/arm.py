@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.nas_client.interface import ArmAnswer, Nas
     from chronos_cli.operations.context import Context, NasTarget
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 FIRE_BUDGET_S: Final = 10.0
 """All that a fire may ask of NAS, retries included: the relay is waiting."""
@@ -150,26 +150,26 @@ def _send(
         after = on_its_way(document, wake, wire, ctx.clock(), idle=idle, named=named, fresh=fresh, behind=behind)
         return replace(after, in_answer=in_answer)
 
-    sent = ctx.repository.change_arm(job_id, sending)
+    sent = ctx.repository.arms.change(job_id, sending)
     request = request_of(sent)
     ctx.checkpoint("arming")
     try:
         answer = nas.provision(request)
     except RefusedError as error:
-        document = ctx.repository.change_arm(job_id, refusal(sent, error))
+        document = ctx.repository.arms.change(job_id, refusal(sent, error))
         # Somebody else may have sent a newer wish meanwhile: this identity is refused all the same.
         return replace(document, state=ArmState.REFUSED), True, False
     except NasRejectedError as error:
         if not is_stale(error):
-            ctx.repository.change_arm(job_id, failure(sent, error))
+            ctx.repository.arms.change(job_id, failure(sent, error))
             raise
-        document = ctx.repository.change_arm(job_id, stale(sent, error))
+        document = ctx.repository.arms.change(job_id, stale(sent, error))
         return document, _stands_for(document, sent), True
     except ChronosError as error:
-        ctx.repository.change_arm(job_id, failure(sent, error))
+        ctx.repository.arms.change(job_id, failure(sent, error))
         raise
     ctx.checkpoint("provisioned")
-    document = ctx.repository.change_arm(job_id, confirmation(sent, answer, ctx.clock()))
+    document = ctx.repository.arms.change(job_id, confirmation(sent, answer, ctx.clock()))
     doubtful = answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock())
     return document, not doubtful, False
 
@@ -293,7 +293,7 @@ def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> tuple[ArmDocume
 
     Returns the document, and whether NAS holds a newer wish than this one.
     """
-    stored = ctx.repository.arm(job_id)
+    stored = ctx.repository.arms.get(job_id)
     if stored is not None and not sure and not may_be_held(stored.value, ctx.clock()):
         return stored.value, False
     request = cancel_of(job_id, None if stored is None else stored.value, ctx.clock())
@@ -303,8 +303,8 @@ def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> tuple[ArmDocume
         except NasRejectedError as error:
             if not is_stale(error):
                 raise
-            return ctx.repository.change_arm(job_id, behind_nas(error)), True
-    return ctx.repository.change_arm(job_id, cancelled(request, ctx.clock())), False
+            return ctx.repository.arms.change(job_id, behind_nas(error)), True
+    return ctx.repository.arms.change(job_id, cancelled(request, ctx.clock())), False
 
 
 def drop_noted(ctx: Context, nas: Nas, request: CancelRequest, error: ChronosError | None) -> ChronosError | None:
@@ -315,10 +315,10 @@ def drop_noted(ctx: Context, nas: Nas, request: CancelRequest, error: ChronosErr
     for _ in range(_ROUNDS):
         if not is_stale(error):
             break
-        request = cancel_of(request.job_id, ctx.repository.change_arm(request.job_id, behind_nas(error)), ctx.clock())
+        request = cancel_of(request.job_id, ctx.repository.arms.change(request.job_id, behind_nas(error)), ctx.clock())
         error = next(iter(nas.apply([request]))).error
     if error is None:
-        ctx.repository.change_arm(request.job_id, cancelled(request, ctx.clock()))
+        ctx.repository.arms.change(request.job_id, cancelled(request, ctx.clock()))
     return error
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.operations.context import Context, NasTarget
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 
 def carry(
@@ -53,7 +53,7 @@ def carry(
             after = replace(sent, state=ArmState.ANSWERED, only_answered=sent.fire_at not in document.keys)
         return after.answering(delivery, above=above, now=now)
 
-    document = ctx.repository.change_arm(job_id, carrying)
+    document = ctx.repository.arms.change(job_id, carrying)
     ctx.checkpoint("carried")
     return document
 
@@ -79,7 +79,7 @@ def withdraw(ctx: Context, carried: ArmDocument) -> None:
         state = ArmState.UNCONFIRMED if document.state is ArmState.ANSWERED else document.state
         return replace(document, state=state, answered_to=None)
 
-    ctx.repository.change_arm(carried.job_id, change)
+    ctx.repository.arms.change(carried.job_id, change)
 
 
 def _stands(document: ArmDocument, wake: Wake, wire: NasTarget) -> bool:

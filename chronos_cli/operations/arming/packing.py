@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.contract import FEATURE_GENERATION, MAX_BATCH
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming.arm import are_numbered, overtaken
+from chronos_cli.store.arms.pack import rank
 from chronos_cli.store.interface import VersionConflict
-from chronos_cli.store.packs import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from chronos_cli.errors import ChronosError
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.arms import ArmDocument
-    from chronos_cli.store.packs import Line, Pack
-    from chronos_cli.store.repository import Arms
+    from chronos_cli.store.arms.document import ArmDocument
+    from chronos_cli.store.arms.pack import Line, Pack
+    from chronos_cli.store.arms.store import Arms
 
     Change = Callable[[ArmDocument], ArmDocument]
 
@@ -54,7 +54,7 @@ class Packing:
     """The packs of one reconcile. `before`: the arm documents as it found them, on which its wishes are founded."""
 
     def __init__(self, ctx: Context, before: Arms, documents: Mapping[str, ArmDocument]) -> None:
-        self._repository = ctx.repository
+        self._arms = ctx.repository.arms
         self._token = ctx.token
         self._before = before
         self._known = {job_id: document.generation for job_id, document in documents.items()}
@@ -67,7 +67,7 @@ class Packing:
         jobs = list(sending)
         for start in range(0, len(jobs), MAX_BATCH):
             some = {job_id: sending[job_id] for job_id in jobs[start : start + MAX_BATCH]}
-            pack = self._repository.create_pack(self._token(), some)
+            pack = self._arms.create_pack(self._token(), some)
             self._mine.add(pack.key)
             chunk = _Chunk(pack, set(some))
             self._chunks |= dict.fromkeys(some, chunk)
@@ -95,7 +95,7 @@ class Packing:
         done = [noted.job_id for noted in chunk.noted]
         after = {job_id: chunk.changes.get(job_id, _as_it_is)(self._sent[job_id]) for job_id in done}
         try:
-            self._repository.replace_pack(chunk.pack, {job_id: after[job_id].to_json() for job_id in done})
+            self._arms.replace_pack(chunk.pack, {job_id: after[job_id].to_json() for job_id in done})
         except VersionConflict:  # tidied away, or an answer lost: each job's own document can say it
             doubtful = {job_id for job_id in done if self._one(job_id, chunk.changes.get(job_id))}
         else:
@@ -125,12 +125,12 @@ class Packing:
                 found = replace(found, keys={**sent.keys, **found.keys})
             return found if change is None else change(found)
 
-        document = self._repository.change_arm(job_id, noting)
+        document = self._arms.change(job_id, noting)
         return rival or overtaken(document, sent)
 
     def _others(self) -> tuple[Collection[str], Mapping[str, list[Line]]]:
         """Return what others have made since: documents of a job's own, and lines of packs by job."""
-        now = self._repository.arms(but=self._mine | {pack.key for pack in self._before.packs})
+        now = self._arms.all(but=self._mine | {pack.key for pack in self._before.packs})
         lines: dict[str, list[Line]] = {}
         for pack in now.packs:
             for job_id, line in pack.lines.items():
@@ -156,10 +156,10 @@ def tidy(ctx: Context, before: Arms, wanted: Collection[str], renewed: Collectio
             and (job_id in wanted or str(line.get("fire_at") or "") > now)
         }
         if not live:
-            ctx.repository.drop_pack(pack)
+            ctx.repository.arms.drop_pack(pack)
         elif 2 * len(live) <= len(pack.lines):
             try:
-                ctx.repository.replace_pack(pack, live)
+                ctx.repository.arms.replace_pack(pack, live)
             except VersionConflict:
                 continue  # its maker is at work on it
 
@@ -168,7 +168,7 @@ def write_packs(ctx: Context, documents: Mapping[str, ArmDocument]) -> None:
     """Write the documents of many jobs that have none of their own."""
     jobs = list(documents)
     for start in range(0, len(jobs), MAX_BATCH):
-        ctx.repository.create_pack(
+        ctx.repository.arms.create_pack(
             ctx.token(), {job_id: documents[job_id] for job_id in jobs[start : start + MAX_BATCH]}
         )
 

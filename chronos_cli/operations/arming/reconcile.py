@@ -25,7 +25,7 @@ from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, wri
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.evaluate_all import EvaluationOfAll, evaluate_all
-from chronos_cli.store.arms import ArmDocument
+from chronos_cli.store.arms.document import ArmDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -210,7 +210,7 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:
     with wire.connect(LIST_BUDGET_S) as nas:
         requests = {}
         for job_id in job_ids:
-            stored = ctx.repository.arm(job_id)
+            stored = ctx.repository.arms.get(job_id)
             requests[job_id] = cancel_of(job_id, None if stored is None else stored.value, ctx.clock())
         for result in nas.apply(list(requests.values())):
             job_id = result.request.job_id
@@ -303,7 +303,7 @@ def _note_held(
     packed = packable(settled.index, found, pack_from)
     changes = {job_id: shown_as_held(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
     for job_id in found.keys() - packed:
-        ctx.repository.change_arm(job_id, changes[job_id])
+        ctx.repository.arms.change(job_id, changes[job_id])
     write_packs(ctx, {job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
     return packed
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chronos_cli.operations.context import Context, NasTarget
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
     from chronos_cli.store.interface import Document
 
 MEMORY_KEY: Final = "cron/nas.json"

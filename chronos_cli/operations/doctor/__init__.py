@@ -96,7 +96,7 @@ def last_accepted(ctx: Context) -> datetime | None:
     probe = read_probe(ctx)
     found = [probe.received_at] if probe is not None and probe.received_at is not None else []
     try:
-        arms = ctx.repository.arms()
+        arms = ctx.repository.arms.all()
         for job_id in arms.ids:
             try:
                 stored = arms.get(job_id)

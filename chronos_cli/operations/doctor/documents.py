@@ -9,8 +9,9 @@ from chronos_cli.errors import ChronosError, DocumentError, UnreadableError
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok
 from chronos_cli.operations.firing.probe import PROBE_KEY, Probe
 from chronos_cli.operations.views.logs import job_ids_with_rows
-from chronos_cli.store.packs import MAX_PACK_BYTES, PREFIX
-from chronos_cli.store.repository import NOT_READ, STORE_KEY, id_in, why_not
+from chronos_cli.store.arms.pack import MAX_PACK_BYTES, PREFIX
+from chronos_cli.store.documents import NOT_READ, why_not
+from chronos_cli.store.repository import STORE_KEY, id_in
 from chronos_cli.store.ticks import TICK_KEY
 from chronos_cli.strict_json import read_json
 
@@ -71,7 +72,7 @@ def _lines(document: dict[str, object]) -> None:
 
 
 def _arms(ctx: Context) -> Iterator[tuple[str, str]]:
-    arms = ctx.repository.arms()
+    arms = ctx.repository.arms.all()
     for job_id in sorted(arms.own):
         try:
             stored = arms.get(job_id)
@@ -87,13 +88,13 @@ def _rows(ctx: Context) -> Iterator[tuple[str, tuple[str, str] | None]]:
     """Yield every row read with its job, and what is wrong with it; without a mend where unlocking the job is it."""
     for job_id in job_ids_with_rows(ctx):
         try:
-            run_ids = ctx.repository.run_ids(job_id)[-_EACH:]
+            run_ids = ctx.repository.rows.ids(job_id)[-_EACH:]
         except DocumentError as error:
             yield job_id, (error.message, error.hint)
             continue
         for run_id in reversed(run_ids):
             try:
-                ctx.repository.row(job_id, run_id)
+                ctx.repository.rows.get(job_id, run_id)
             except UnreadableError as error:
                 yield job_id, (error.message, "")
             except DocumentError as error:

@@ -46,7 +46,7 @@ def check_jobs(config: Config, ctx: Context, held: ArmList | None, *, active: st
     """Yield checks of records, timers that are not held, starts that are overdue, the hold, and the trigger."""
     try:
         # Timers that NAS still holds call all the same where another provider is active now: as the listing sees it.
-        arming = active == "chronos" or bool(ctx.wire and ctx.repository.arm_ids())
+        arming = active == "chronos" or bool(ctx.wire and ctx.repository.arms.ids())
         found = _settled_listing(config, ctx, held if arming else None, arming=arming)
         ticks = read_ticks(ctx.repository)
     except ChronosError as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.nas_client.interface import Arm
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 LOOKS_S: Final = (1.0, 5.0)
 """Seconds after the answer at which is looked."""
@@ -57,7 +57,7 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
         if seen is not None and document.state is ArmState.ANSWERED:
             if document.only_answered:
                 note_answers(ctx, document, taken=True)
-            ctx.repository.change_arm(job_id, shown_as_held(document, ctx.clock(), seen.schedule_id))
+            ctx.repository.arms.change(job_id, shown_as_held(document, ctx.clock(), seen.schedule_id))
             return False
         # One that was seen, or was sent by a run's end since, and is due by now is rather in flight than deleted.
         due = document.fire_at is not None and document.fire_at <= ctx.clock() + _IN_FLIGHT
@@ -87,7 +87,7 @@ def _look(ctx: Context, job_id: str) -> tuple[Arm | None, ArmDocument | None]:
         return None, None
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         listed = nas.list()
-    stored = ctx.repository.arm(job_id)
+    stored = ctx.repository.arms.get(job_id)
     if stored is None or stored.value.state in (ArmState.CANCELLED, ArmState.REFUSED) or stored.value.spent:
         return None, None
     document = stored.value

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import FireRequest, Wake
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.fire import FireReport
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 ACCEPTED: Final = "accepted"
 """The contract's `status` of a fire that was taken; any other fire has the protocol's own word."""
@@ -124,7 +124,7 @@ def carried_to_the_end(ctx: Context, report: FireReport, came: FireRequest, door
         return replace(report, next=None)
     if not report.runs:
         return report
-    wake, stored = present_wake(ctx, report.job_id), ctx.repository.arm(report.job_id)
+    wake, stored = present_wake(ctx, report.job_id), ctx.repository.arms.get(report.job_id)
     if stored is None or ctx.wire is None:
         return report
     document, now = stored.value, ctx.clock()

@@ -26,7 +26,7 @@ from chronos_cli.operations.evaluate import evaluate, present_wake
 from chronos_cli.operations.firing.answering import answer_with, carried_to_the_end
 from chronos_cli.operations.firing.launchers import launch_each, wait_for
 from chronos_cli.operations.firing.probe import PROBE_ID, receive
-from chronos_cli.store.arms import CARRIES, PLAIN
+from chronos_cli.store.arms.document import CARRIES, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.operations.firing.answering import ArmOptions, Door
     from chronos_cli.operations.firing.launchers import Launcher, Running
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 RETRY_AFTER_S: Final = 30
 
@@ -157,7 +157,7 @@ def fire(
         report = replace(_unarmed(report, report.arm, error.message), next=None)
     if report.arm is not None and report.arm.in_answer and report.http_status == 503:
         with suppress(ChronosError):  # a refusal leaves the slot as it is: what then comes proves nothing
-            ctx.repository.change_arm(job_id, lambda document: replace(document, in_answer=False))
+            ctx.repository.arms.change(job_id, lambda document: replace(document, in_answer=False))
     return report
 
 
@@ -228,7 +228,7 @@ def _note(
             after = replace(after, spent=True)
         return after
 
-    document = ctx.repository.change_arm(job_id, note)
+    document = ctx.repository.arms.change(job_id, note)
     if document.spent and not seen[0].spent:
         note_delivered(ctx, seen[0])
     if _names_answer(seen[0], came):
@@ -317,7 +317,7 @@ def _not_started(ctx: Context, report: FireReport, error: ChronosError | OSError
     detail = error.message if isinstance(error, ChronosError) else str(error)
     at = ctx.clock().isoformat()
     with suppress(ChronosError):  # what could not be started may be for the same reason that this cannot be written
-        ctx.repository.change_arm(
+        ctx.repository.arms.change(
             report.job_id, lambda document: replace(document, last_fire_error={"at": at, "detail": detail})
         )
     return replace(
@@ -357,7 +357,7 @@ def _unarmed_since(ctx: Context, report: FireReport) -> str | None:
     """Return why NAS may not wake the job in time after its run's end, or None: arming there may have failed."""
     wake = present_wake(ctx, report.job_id)
     try:
-        stored = ctx.repository.arm(report.job_id)
+        stored = ctx.repository.arms.get(report.job_id)
     except DocumentError as error:
         return error.line()
     if wake is None or stored is None or stored.value.state is ArmState.REFUSED:

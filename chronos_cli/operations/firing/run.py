@@ -171,11 +171,11 @@ def _with_output(ctx: Context, row: Row, attempt: Attempt) -> Row:
             return row
     log(f"the output of run {row.job_id}/{row.run_id} could not be kept: {trouble}")
     with suppress(ChronosError, VersionConflict):
-        stored = ctx.repository.row(row.job_id, row.run_id)
+        stored = ctx.repository.rows.get(row.job_id, row.run_id)
         if stored is not None and stored.value == row and row.terminal:
             reason = "; ".join(text for text in (row.reason, f"its output could not be kept: {trouble}") if text)
             said = replace(row, reason=reason)
-            ctx.repository.replace_row(said, stored.version)
+            ctx.repository.rows.replace(said, stored.version)
             return said
     return row
 

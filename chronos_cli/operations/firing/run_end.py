@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 _LEFT: Final = "what follows its end is left to the next fire, tick or reconcile"
 _TRIES: Final = 3
@@ -161,7 +161,7 @@ def _arm(ctx: Context, job_id: str, wake: Wake | None) -> None:
 
 
 def _look_again(ctx: Context, job_id: str) -> None:
-    stored = ctx.repository.arm(job_id)
+    stored = ctx.repository.arms.get(job_id)
     if ctx.wire is not None and stored is not None and needs_look(ctx, stored.value):
         from chronos_cli.operations.firing.after_answer import arm_again_if_deleted
 
@@ -172,15 +172,15 @@ def _note(ctx: Context, row: Row) -> None:
     """Take back the complaint that runs cannot be started, once a scheduled run went well."""
     if row.state is RunState.OK and row.scheduled_at is not None:
         with suppress(DocumentError):  # the next arm of the job says what is wrong
-            ctx.repository.change_arm(row.job_id, lambda document: replace(document, last_fire_error=None))
+            ctx.repository.arms.change(row.job_id, lambda document: replace(document, last_fire_error=None))
 
 
 def _prune(ctx: Context, job_id: str) -> None:
     now = ctx.clock()
     horizon, sure = run_id_of(now - timedelta(days=ctx.retention.days)), ctx.trust in (Trust.CONFIRMED, Trust.CORRECTED)
     with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
-        ctx.repository.prune_rows(job_id, keep=ctx.retention.keep, horizon=horizon, now=now, sure=sure)
-    ctx.processes.sweep(ctx.repository.may_be_in_hand)
+        ctx.repository.rows.prune(job_id, keep=ctx.retention.keep, horizon=horizon, now=now, sure=sure)
+    ctx.processes.sweep(ctx.repository.rows.may_be_in_hand)
 
 
 def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) -> ArmDocument | None:
@@ -191,7 +191,7 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
     """
     if ctx.wire is None:
         return None
-    stored = ctx.repository.arm(job_id)
+    stored = ctx.repository.arms.get(job_id)
     if not force and wake is not None and stored and is_armed(stored.value, wake, ctx.wire, ctx.clock()):
         return stored.value
     if wake is None and stored is None:

@@ -14,8 +14,9 @@ from chronos_cli.core.clock import lease_end
 from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, row_of
 from chronos_cli.errors import ChronosError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
+from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
-from chronos_cli.store.repository import StoredDocument, row_key
+from chronos_cli.store.rows import row_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ class _Marking:
 
     def _once(self) -> StoredDocument[Row] | None:
         ctx, claim = self.ctx, self.claim
-        stored = ctx.repository.row(self.job.id, claim.entry.run)
+        stored = ctx.repository.rows.get(self.job.id, claim.entry.run)
         mine = stored is not None and is_ours(stored.value, claim.starter, self.held.owner)
         if stored is not None and mine and not self._unsynced:
             return self._if_in_hand(stored) if self._made else stored
@@ -105,9 +106,9 @@ class _Marking:
         try:
             if stored is None:
                 self._made = True
-                version = ctx.repository.create_row(row)
+                version = ctx.repository.rows.create(row)
             else:
-                version = ctx.repository.replace_row(row, stored.version)
+                version = ctx.repository.rows.replace(row, stored.version)
         except OutcomeUnknown:
             self._answer_lost = True
             raise
@@ -140,14 +141,14 @@ class _Marking:
         An entry leaves `open` after its row is terminal, and no row is pruned before that. So a run whose entry still
         stands in the record after the row was made has not run yet.
         """
-        rows, row = self.ctx.repository, made.value
-        jobs = rows.read(JOBS_KEY)
+        repository, row = self.ctx.repository, made.value
+        jobs = repository.read(JOBS_KEY)
         if jobs is not None and _has_entry(jobs.data, self.claim.entry):
             return made
-        with rows.exclusive():  # a row that another look has settled since is no longer ours
-            stored = rows.row(row.job_id, row.run_id)
+        with repository.exclusive():  # a row that another look has settled since is no longer ours
+            stored = repository.rows.get(row.job_id, row.run_id)
             if stored is not None and is_ours(stored.value, row.starter or "", self.held.owner):
-                rows.delete(row_key(row.job_id, row.run_id))
+                repository.delete(row_key(row.job_id, row.run_id))
         return None
 
 
@@ -217,10 +218,10 @@ class _Recording:
 
         What stands there and may not be durable is written again, unless this is the `last` time for that.
         """
-        rows, row = self.ctx.repository, self.run.row
+        repository, row = self.ctx.repository, self.run.row
         trouble: ChronosError | None = None
         try:
-            rows.replace_row(self._after, self._version)
+            repository.rows.replace(self._after, self._version)
         except VersionConflict:
             pass  # another process's swap, or the lost answer to ours: the row tells
         except ChronosError as error:
@@ -228,10 +229,10 @@ class _Recording:
         else:
             return self._after
         try:
-            stored = rows.row(row.job_id, row.run_id)
+            stored = repository.rows.get(row.job_id, row.run_id)
         except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
-            rows.set_aside(error)
-            jobs = rows.read(JOBS_KEY)
+            repository.set_aside(error)
+            jobs = repository.read(JOBS_KEY)
             if jobs is None or not _has_entry(jobs.data, self.run.claim.entry):  # settled before: it is not tried again
                 self._after = concluded(row, self._result, retries=0)
             self._version = error.version

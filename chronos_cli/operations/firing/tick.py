@@ -182,7 +182,7 @@ def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
     if (now - job.cursor).total_seconds() >= leave_s:
         return False
     try:
-        stored = ctx.repository.arm(job.id)
+        stored = ctx.repository.arms.get(job.id)
     except DocumentError:
         return False
     return stored is not None and is_armed(stored.value, Wake(at=job.cursor, purpose=Purpose.CURSOR), ctx.wire, now)

@@ -239,7 +239,7 @@ def _close_open(ctx: Context, record: dict[str, Any]) -> None:
     for entry in job.open:
         torn, version = None, ""
         try:
-            stored = ctx.repository.row(job.id, entry.run)
+            stored = ctx.repository.rows.get(job.id, entry.run)
             before = row = row_of(job.id, entry, job.policy) if stored is None else stored.value
             version = "" if stored is None else stored.version
         except UnreadableError as error:
@@ -248,12 +248,12 @@ def _close_open(ctx: Context, record: dict[str, Any]) -> None:
         if row.state in (RunState.ACCEPTED, RunState.QUEUED):
             row = given_up(row, now=ctx.clock(), because="the job was removed")
         if not version:
-            ctx.repository.create_row(row)
+            ctx.repository.rows.create(row)
         elif torn is not None and row.state is not RunState.RUNNING:  # else its own process writes down how it ends
             ctx.repository.set_aside(torn)
-            ctx.repository.replace_row(row, version)
+            ctx.repository.rows.replace(row, version)
         elif torn is None and row != before:
-            ctx.repository.replace_row(row, version)
+            ctx.repository.rows.replace(row, version)
 
 
 def get(ctx: Context, job_id: str) -> Job:

@@ -11,7 +11,8 @@ from chronos_cli.errors import ChronosError, NotFoundError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.evaluate import TORN
 from chronos_cli.operations.jobs.edit import settle_left_over
-from chronos_cli.store.repository import StoredDocument, open_runs
+from chronos_cli.store.documents import StoredDocument
+from chronos_cli.store.rows import open_runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,9 +48,9 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
             freed.append(entry.run)
             closed = _freed(ctx, row, who)
             if stored is None:
-                ctx.repository.create_row(closed)
+                ctx.repository.rows.create(closed)
             else:
-                ctx.repository.replace_row(closed, stored.version)
+                ctx.repository.rows.replace(closed, stored.version)
                 ctx.processes.forget(row)
         changes = {name: None for name in ("fire_claim", "run_claim") if record.get(name)}
         if changes:
@@ -67,11 +68,11 @@ def _settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> lis
     Nothing is known of them but their names: each becomes a `lost` one that says so.
     """
     torn = []
-    for run_id in ctx.repository.run_ids(job_id):
+    for run_id in ctx.repository.rows.ids(job_id):
         if run_id in but:
             continue
         try:
-            ctx.repository.row(job_id, run_id)
+            ctx.repository.rows.get(job_id, run_id)
         except UnreadableError as error:
             aside, now = ctx.repository.set_aside(error), ctx.clock()
             at = instant_of(run_id)
@@ -86,7 +87,7 @@ def _settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> lis
                 finished_at=now,
                 reason=f"{TORN}: {error.why}; its bytes are in {aside}",
             )
-            ctx.repository.replace_row(row, error.version)
+            ctx.repository.rows.replace(row, error.version)
             torn.append(run_id)
     return torn
 
@@ -111,7 +112,7 @@ def _row_to_free(ctx: Context, job: Job, entry: Open) -> StoredDocument[Row] | N
     For one that cannot be read, whose bytes are kept aside, what its lock tells of it.
     """
     try:
-        return ctx.repository.row(job.id, entry.run)
+        return ctx.repository.rows.get(job.id, entry.run)
     except UnreadableError as error:
         ctx.repository.set_aside(error)
         row, lock = row_of(job.id, entry, job.policy), ctx.processes.found(job.id, entry.run)

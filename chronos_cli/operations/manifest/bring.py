@@ -291,7 +291,7 @@ def is_owed(ctx: Context, plan: Sequence[AppliedItem]) -> bool:
     """
     if ctx.wire is None or ctx.standby:
         return False
-    arms = ctx.repository.arms()
+    arms = ctx.repository.arms.all()
     for one in plan:
         if one.item.record is not None and parse_job(one.item.record, ctx.home).standing is Standing.LIVE:
             try:

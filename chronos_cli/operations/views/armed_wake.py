@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import Arm
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
 
 
 class ArmedWake(StrEnum):

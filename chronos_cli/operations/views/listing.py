@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from chronos_cli.core.job import Job
     from chronos_cli.nas_client.interface import Arm, ArmList
     from chronos_cli.operations.context import Context
-    from chronos_cli.store.arms import ArmDocument
+    from chronos_cli.store.arms.document import ArmDocument
+    from chronos_cli.store.arms.store import Arms
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.job_entries import Record
-    from chronos_cli.store.repository import Arms
 
 _MOST_SAID: Final = 300
 """The longest text about the fault of a record, which may quote it."""
@@ -185,7 +185,7 @@ def listing(
     """
     now = ctx.clock()
     jobs = ctx.repository.jobs()
-    arms = ctx.repository.arms() if arming else None
+    arms = ctx.repository.arms.all() if arming else None
     chosen = [record for record in jobs.records if only is None or record.id in only or record.number in only]
     documents = {} if arms is None else {one.id: _document(arms, one.id) for one in chosen if one.id is not None}
     by_id = None if held is None else _by_id(held.arms, documents)
@@ -237,7 +237,7 @@ def _document(arms: Arms, job_id: str) -> ArmDocument | None:
     try:
         stored = arms.get(job_id)
     except DocumentError as error:
-        from chronos_cli.store.arms import unreadable_arm
+        from chronos_cli.store.arms.document import unreadable_arm
 
         return unreadable_arm(job_id, error.line())
     return stored.value if stored is not None else None

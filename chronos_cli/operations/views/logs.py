@@ -36,7 +36,7 @@ def find_row(ctx: Context, reference: str) -> Row:
     job, slash, run_id = reference.partition("/")
     if slash:
         known = job if job in job_ids_with_rows(ctx) else find_job_id(ctx.repository.jobs(), job)
-        stored = ctx.repository.row(known, run_id)
+        stored = ctx.repository.rows.get(known, run_id)
         if stored is None:
             raise NotFoundError(f"job {known} has no run '{run_id}'", hint=f"see `chronos history {known}`")
         return as_known(ctx, stored.value)
@@ -45,21 +45,21 @@ def find_row(ctx: Context, reference: str) -> Row:
         listed = ", ".join(f"{job_id}/{reference}" for job_id in having[:5])
         raise ConflictError(f"several jobs have a run '{reference}'", hint=f"it may be {listed}")
     if having:
-        stored = ctx.repository.row(having[0], reference)
+        stored = ctx.repository.rows.get(having[0], reference)
         if stored is not None:
             return as_known(ctx, stored.value)
     job_id = reference if reference in job_ids_with_rows(ctx) else find_job_id(ctx.repository.jobs(), reference)
-    for row in ctx.repository.rows(job_id):
+    for row in ctx.repository.rows.of(job_id):
         if row.started_at is not None:
             return as_known(ctx, row)
-    if any(ctx.repository.run_ids(job_id)):
+    if any(ctx.repository.rows.ids(job_id)):
         raise NotFoundError(f"job {job_id} has no run that can be read", hint=f"see `chronos history {job_id}`")
     raise NotFoundError(f"job {job_id} has not run yet", hint="see `chronos list` for when it will")
 
 
 def _has_row(ctx: Context, job_id: str, run_id: str) -> bool:
     try:
-        return ctx.repository.row(job_id, run_id) is not None
+        return ctx.repository.rows.get(job_id, run_id) is not None
     except DocumentError:
         return True  # it has one, and reading it says what is wrong
 
@@ -103,7 +103,7 @@ def follow(
     key = output_key(row) or output_of(row.job_id, row.run_id, row.attempt)
     at = 0
     while True:
-        stored = ctx.repository.row(row.job_id, row.run_id)
+        stored = ctx.repository.rows.get(row.job_id, row.run_id)
         over = stored is None or as_known(ctx, stored.value).state is not RunState.RUNNING
         data, cut = read_on(home, key, at)
         if cut:

@@ -23,7 +23,7 @@ def open_rows(ctx: Context, job: Job) -> tuple[list[Row], list[str]]:
     rows, unreadable = [], []
     for entry in job.open:
         try:
-            stored = ctx.repository.row(job.id, entry.run)
+            stored = ctx.repository.rows.get(job.id, entry.run)
         except DocumentError as error:
             unreadable.append(error.line())
             continue

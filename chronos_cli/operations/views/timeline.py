@@ -171,7 +171,7 @@ def timeline(
 
 def _newest(ctx: Context, job_id: str, now: datetime) -> list[datetime]:
     try:
-        names = ctx.repository.run_ids(job_id)
+        names = ctx.repository.rows.ids(job_id)
     except DocumentError:
         return []
     moments = sorted((at for name in names if (at := _instant(name)) is not None and at <= now), reverse=True)
@@ -200,12 +200,12 @@ def _past(ctx: Context, job_id: str, start: datetime, now: datetime) -> Iterator
     """
     earliest = run_id_of(start)
     try:
-        names = [name for name in ctx.repository.run_ids(job_id) if name.removeprefix("manual-") >= earliest][-MOST:]
+        names = [name for name in ctx.repository.rows.ids(job_id) if name.removeprefix("manual-") >= earliest][-MOST:]
     except DocumentError:
         return  # history and doctor name what cannot be read; a picture shows the rest
     for name in names:
         try:
-            stored = ctx.repository.row(job_id, name)
+            stored = ctx.repository.rows.get(job_id, name)
         except DocumentError:
             continue
         if stored is not None:
