@@ -82,6 +82,16 @@ def test_what_only_reads_imports_nothing_heavy(home, arguments):
     assert HEAVY & set(watched(*arguments, env=environment(home))["modules"]) == set()
 
 
+@pytest.mark.parametrize(
+    "arguments", [("list", "--offline"), ("list", "--offline", "--json"), ("job", "show", "nightly-0001")]
+)
+def test_a_view_imports_nothing_that_starts_or_signals(home, arguments):
+    """Of the machine's side of runs a view loads what blanks its token; the rest is for jobs that have a run in hand."""
+    modules = set(watched(*arguments, env=environment(home))["modules"])
+    assert {name for name in modules if name.startswith("chronos_cli.running.")} == {"chronos_cli.running.secrecy"}
+    assert {"ctypes", "chronos_cli.operations.firing.run", "chronos_cli.nas_client.client"} & modules == set()
+
+
 def test_no_command_of_chronos_imports_what_a_nas_serves_with():
     """What serves a NAS and counts for it is reached from no module of the client, by no import in any function."""
     outside = {path for path in (ROOT / "chronos_cli").rglob("*.py") if "nas_server" not in path.parts}

@@ -10,7 +10,7 @@ from chronos_cli.errors import ConfigError, UsageError
 
 SECOND = timedelta(seconds=1)
 
-_BRACKET = re.compile(r"\[(?P<critical>!?)(?P<zone>[A-Za-z0-9._+/-]+)\]\Z")
+_BRACKET = r"\[(?P<critical>!?)(?P<zone>[A-Za-z0-9._+/-]+)\]\Z"
 
 
 def whole(moment: datetime) -> datetime:
@@ -72,7 +72,7 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
     """
     body = text.strip()
     named: tzinfo | None = None
-    if match := _BRACKET.search(body):
+    if body.endswith("]") and (match := re.search(_BRACKET, body)):
         named = named_zone(match["zone"])
         body = body[: match.start()]
     try:

@@ -49,7 +49,7 @@ _ACTIONS: Final = (OURS, "prompt", "script", "skills", "skill")
 
 HERMES_CLAIM_TTL = timedelta(seconds=300)
 HERMES_RUN_CLAIM_TTL = timedelta(seconds=1800)
-_RUN_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_RUN_ID: Final = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 MAX_COUNT: Final = 2**53
 MAX_ZONE: Final = 100
 
@@ -132,7 +132,7 @@ class Open:
 
 def _run_id(value: object) -> str:
     """Return a run's name, which is that of its row's file too. Raises ValueError."""
-    if not isinstance(value, str) or not _RUN_ID.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(_RUN_ID, value):
         raise ValueError("a run's id is a name, no path")
     return value
 
@@ -292,7 +292,9 @@ def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cu
 
 def instants_of(value: object) -> tuple[datetime, ...]:
     """Return the instants of a list of ours; whatever cannot be read is none."""
-    found = [parse_stored(item, UTC) for item in value] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return ()
+    found = [parse_stored(item, UTC) for item in value]
     return tuple(moment for moment in found if moment is not None)
 
 
@@ -342,7 +344,10 @@ def _zone_of_another_program(record: Mapping[str, Any]) -> str | None:
 
     Hermes' own records name none. Raises UsageError for one that is no text.
     """
-    for place in (_object(record.get("schedule")), record):
+    schedule = _object(record.get("schedule"))
+    if schedule.keys().isdisjoint(_ZONE_KEYS) and record.keys().isdisjoint(_ZONE_KEYS):  # as nearly all are
+        return None
+    for place in (schedule, record):
         for key in _ZONE_KEYS:
             found = place.get(key)
             if not found:

@@ -28,6 +28,8 @@ def action_kind(job: Mapping[str, Any]) -> str:
 
 def watched(job: Mapping[str, Any]) -> str | None:
     """Return the field that makes a job one of hermes' monitors, None where it is none."""
+    if job.keys().isdisjoint(MONITOR):  # as nearly all are
+        return None
     return next((key for key in MONITOR if job.get(key)), None)
 
 
@@ -44,15 +46,16 @@ def unhandled_fields(job: Mapping[str, Any]) -> tuple[str, ...]:
     failing = job.get("failure_deliver")
     if failing not in (None, "", "local", "none", ["local"]):
         named.append(f"failure_deliver={_shown(failing)}")
-    source = watched(job)
-    if source is not None and kind in ("script", "prompt"):
+    source = watched(job) if kind in ("script", "prompt") else None
+    if source is not None:
         named.append(source)
     backoff = job.get("provider_backoff")
-    holds = {
-        "quota_hold_until": job.get("quota_hold_until"),
-        "provider_backoff.until": backoff.get("until") if isinstance(backoff, dict) else None,
-    }
-    named += [f"{name}={_shown(until)}" for name, until in holds.items() if until and _is_held_back(job, until)]
+    for name, until in (
+        ("quota_hold_until", job.get("quota_hold_until")),
+        ("provider_backoff.until", backoff.get("until") if isinstance(backoff, dict) else None),
+    ):
+        if until and _is_held_back(job, until):
+            named.append(f"{name}={_shown(until)}")
     return tuple(named)
 
 

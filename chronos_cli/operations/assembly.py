@@ -6,7 +6,7 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from chronos_cli.config import load_config, settings
 from chronos_cli.config.load import HOME_VARIABLE
@@ -47,6 +47,26 @@ class ProcessEnvironment:
     """The words of `spawn.death_wrapper`, for a process with one thread that has tried them."""
 
 
+class _MadeWhenUsed:
+    """The machine's side of runs, loaded once something of it is asked for: most commands need nothing of it."""
+
+    def __init__(self, make: Callable[[], Processes]) -> None:
+        made: list[Processes] = []
+
+        def real() -> Processes:
+            if not made:
+                made.append(make())
+            return made[0]
+
+        object.__setattr__(self, "_real", real)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real(), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._real(), name, value)
+
+
 def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True) -> Context:
     """Return the context of one home. Touches no disk and no network yet; `armed` False leaves NAS out of it."""
     documents = open_documents(config, by_person=outside.by_person)
@@ -55,7 +75,7 @@ def open_home(config: Config, outside: ProcessEnvironment, *, armed: bool = True
     return Context(
         home=home_of(config),
         repository=repository,
-        processes=_processes(config, outside, repository),
+        processes=cast("Processes", _MadeWhenUsed(lambda: _processes(config, outside, repository))),
         clock=_now,
         token=new_token,
         environ={**outside.environ, **outside.secrets},

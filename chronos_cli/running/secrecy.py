@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.private_memory import shown_memory
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
@@ -55,12 +53,23 @@ def blank_in_proc(values: Iterable[str]) -> bool:
             text = file.read()
         fields = text[text.rfind(b")") + 2 :].split()
         start_arg, end_arg, start_env, end_env = (int(field) for field in fields[_ARG_START:_ENV_END])
-        with shown_memory(), open("/proc/self/mem", "r+b", buffering=0) as memory:
-            for start, end in ((start_arg, end_arg), (start_env, end_env)):
-                _blank(memory.fileno(), start, end, wanted)
+        areas = ((start_arg, end_arg), (start_env, end_env))
+        try:
+            _blank_all(areas, wanted)
+        except PermissionError:  # as it is for a process that is closed to others
+            from chronos_cli.private_memory import shown_memory
+
+            with shown_memory():
+                _blank_all(areas, wanted)
     except (OSError, ValueError):
         return False  # no /proc, or a kernel that hides it: nothing to hide from either
     return True
+
+
+def _blank_all(areas: Iterable[tuple[int, int]], wanted: list[bytes]) -> None:
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        for start, end in areas:
+            _blank(memory.fileno(), start, end, wanted)
 
 
 def _blank(memory: int, start: int, end: int, values: list[bytes]) -> None:

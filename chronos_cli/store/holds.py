@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, tzinfo
-from shlex import quote
 from typing import Any, Final
 
 from chronos_cli.frozen import frozen
@@ -51,7 +50,11 @@ class Hold:
     @property
     def lifted_by(self) -> str:
         """Return the command that lifts it."""
-        return f"chronos --home {quote(self.where)} hold --off" if self.where else "chronos hold --off"
+        if not self.where:
+            return "chronos hold --off"
+        from shlex import quote
+
+        return f"chronos --home {quote(self.where)} hold --off"
 
     def is_over(self, now: datetime) -> bool:
         """Return whether it has ended by itself."""

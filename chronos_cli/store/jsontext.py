@@ -20,7 +20,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*").match
 _DECODER: Final = json.JSONDecoder(strict=False)
 _scan: Final[Callable[[str, int], tuple[Any, int]]] = _DECODER.scan_once  # type: ignore[attr-defined]
 
-_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|\[+|\]+|\{+|\}+|[^\s,:\[\]{}"]+', re.DOTALL).finditer
+_MARKS: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"|\[+|\]+|\{+|\}+|[^\s,:\[\]{}"]+'
 
 Edit = tuple[int, int, str]
 """Put this text in place of what stands from here to there."""
@@ -108,7 +108,7 @@ def skip_value(text: str, at: int) -> int:
     """Return the end of the value that starts at `at`, by its brackets alone, without recursion. Raise ValueError."""
     closing_of: Final = {"[": "]", "{": "}"}
     expected: list[str] = []
-    for token in _TOKEN(text, at):
+    for token in re.compile(_MARKS, re.DOTALL).finditer(text, at):
         marks = token[0]
         if marks[0] in closing_of:
             expected += [closing_of[marks[0]]] * len(marks)

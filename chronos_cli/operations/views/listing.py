@@ -82,7 +82,9 @@ class JobView:
     will_fire: bool | None = None
     why_not: str | None = None
     touched_at: datetime | None = None
-    """When it was made or claimed, or its arm sent or called: just now, what is seen may be half of a change."""
+    """When it was made or claimed, or its arm sent or called: just now, what is seen may be half of a change.
+
+    None where NAS was not asked."""
     doubt: TimeDoubt | None = None
     unhandled: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -287,8 +289,6 @@ def _view(
     why_not = obstacle(arm, around, tolerance=job.policy.tolerance) if live else None
     if doubt is not None and doubt.code == AHEAD:
         why_not = why_not or doubt.text
-    created = parse_stored(job.record.get("created_at"), job.timetable.zone)
-    touched = [*(entry.claimed_at for entry in job.open), *(at for at in (arm.moved_at, created) if at is not None)]
     return JobView(
         id=job.id,
         name=job.name,
@@ -308,7 +308,7 @@ def _view(
         arm=arm,
         will_fire=_will_fire(job, arm, why_not),
         why_not=why_not,
-        touched_at=max(touched, default=None),
+        touched_at=None if held is None else _touched(job, arm),
         doubt=doubt,
         unhandled=unhandled_of(job.record, kind, prompt_runner=prompt_runner),
         unreadable=tuple(unreadable),
@@ -321,6 +321,12 @@ def _open_runs(ctx: Context, job: Job, now: datetime) -> tuple[list[str], tuple[
 
     rows, unreadable = open_rows(ctx, job)
     return unreadable, *running_now(ctx, job, rows, now)
+
+
+def _touched(job: Job, arm: ArmView) -> datetime | None:
+    created = parse_stored(job.record.get("created_at"), job.timetable.zone)
+    moments = [*(entry.claimed_at for entry in job.open), *(at for at in (arm.moved_at, created) if at is not None)]
+    return max(moments, default=None)
 
 
 def _labels(job: Job) -> Mapping[str, str] | None:
