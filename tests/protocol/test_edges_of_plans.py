@@ -12,6 +12,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest, CallResult, CancelRequest
 from chronos_cli.operations.arming import apply_plan as applying
 from chronos_cli.operations.arming.arm import DELIVERED, STALE_GENERATION
+from chronos_cli.operations.arming.packing import Packing
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, SECOND, WAKE, context, stored
 
 STALE = NasRejectedError("stale", reason=STALE_GENERATION, generation=90)
@@ -36,6 +37,12 @@ class Answering:
             yield CallResult(request=request, answer=answer, error=self.error)
 
 
+def of(ctx, settled, documents, held):
+    """What a plan is founded on, and the packs that it may write."""
+    facts = applying.PlanFacts(settled=settled, documents=documents, held=held)
+    return facts, Packing(ctx, settled.index, documents)
+
+
 class Plan:
     """One step carried out: what NAS was asked, what the result is, what was armed again, and the document after it."""
 
@@ -58,9 +65,8 @@ class Plan:
             wakes={"j": wake}, arms={"j": ctx.repository.arms.get("j")}, index=ctx.repository.arms.all()
         )
         self.done = applying.apply_plan(
-            ctx, ctx.wire, self.nas, [Step(action=action, job_id="j")], settled, documents, held or {}, pack_from=32,
-            renewed=set(), progress=None,
-        )  # fmt: skip
+            ctx, self.nas, [Step(action=action, job_id="j")], *of(ctx, settled, documents, held or {})
+        )
         (result,) = self.done
         self.error, self.document = result.error, ctx.repository.arms.get("j") and stored(ctx)
 
@@ -148,9 +154,7 @@ def test_what_is_unwanted_is_cancelled_unless_it_is_wanted_again(monkeypatch):
     armed = []
     monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
     steps = [Step(action=Action.CANCEL, job_id="j")]
-    (result,) = applying.apply_plan(
-        ctx, ctx.wire, nas, steps, settled, {"j": ARMED}, {}, pack_from=32, renewed=set(), progress=None
-    )
+    (result,) = applying.apply_plan(ctx, nas, steps, *of(ctx, settled, {"j": ARMED}, {}))
     assert (len(nas.asked), armed, result.error) == (1, [("j", LATER, True)], None)
 
 
@@ -198,7 +202,5 @@ def test_what_somebody_has_had_confirmed_meanwhile_is_armed_again_by_whoever_kno
     monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
     settled = SimpleNamespace(wakes={"j": LATER}, arms={"j": seen}, index=ctx.repository.arms.all())
     steps = [Step(action=Action.MOVE, job_id="j")]
-    applying.apply_plan(
-        ctx, ctx.wire, nas, steps, settled, {"j": ARMED}, {}, pack_from=32, renewed=set(), progress=None
-    )
+    applying.apply_plan(ctx, nas, steps, *of(ctx, settled, {"j": ARMED}, {}))
     assert (nas.asked, armed) == ([], [("j", LATER, True)])

@@ -25,7 +25,7 @@ from chronos_cli.operations.arming.arm import (
     request_of,
     stale,
 )
-from chronos_cli.operations.arming.packing import Packing, SendNote, packable
+from chronos_cli.operations.arming.packing import SendNote
 from chronos_cli.operations.evaluate import present_wake
 from chronos_cli.store.arms.store import no_arm
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.nas_client.interface import CallResult, Nas
+    from chronos_cli.operations.arming.packing import Packing
     from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.operations.evaluate_all import EvaluationOfAll
     from chronos_cli.store.arms.document import ArmDocument
@@ -55,20 +56,26 @@ class StepResult:
     error: ChronosError | None = None
 
 
+@frozen
+class PlanFacts:
+    """Facts that a plan is founded on: the evaluation of all jobs, their arm documents, and what NAS holds by job."""
+
+    settled: EvaluationOfAll
+    documents: Mapping[str, ArmDocument]
+    held: Mapping[str, datetime | None]
+
+
 def apply_plan(
     ctx: Context,
-    wire: NasTarget,
     nas: Nas,
     changes: Iterable[Step],
-    settled: EvaluationOfAll,
-    documents: Mapping[str, ArmDocument],
-    held: Mapping[str, datetime | None],
+    facts: PlanFacts,
+    packing: Packing,
     *,
-    pack_from: int,
-    renewed: set[str],
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[StepResult]:
-    """Make NAS agree, step by step; the jobs whose documents were written in packs are added to `renewed`."""
+    """Make NAS agree, step by step: note what is sent, send it, note what NAS said, arm again what was contested."""
+    wire, settled, documents, held = ctx.require_wire(), facts.settled, facts.documents, facts.held
     steps = {step.job_id: step for step in changes}
     wishes: dict[str, _Wish] = {}
     requests: list[ArmRequest | CancelRequest] = []
@@ -81,10 +88,8 @@ def apply_plan(
             wishes[job_id] = wake, seen, _sending(wire, wake, ctx.clock, lost=lost, known=seen.value.generation)
         elif present_wake(ctx, job_id) is None:
             requests.append(cancel_of(job_id, documents.get(job_id), ctx.clock()))
-    packing = Packing(ctx, settled.index, documents)
-    packed = packable(settled.index, wishes, pack_from)
+    packed = packing.packable(wishes)
     taken = packing.send({job_id: wishes[job_id][2](wishes[job_id][1].value) for job_id in steps if job_id in packed})
-    renewed |= packed - taken
     sent: dict[str, StoredDocument[ArmDocument]] = {}
     again: list[Step] = []
     for job_id, (wake, seen, change) in wishes.items():

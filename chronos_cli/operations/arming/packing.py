@@ -53,7 +53,10 @@ class _Chunk:
 class Packing:
     """The packs of one reconcile. `before`: the arm documents as it found them, on which its wishes are founded."""
 
-    def __init__(self, ctx: Context, before: Arms, documents: Mapping[str, ArmDocument]) -> None:
+    def __init__(
+        self, ctx: Context, before: Arms, documents: Mapping[str, ArmDocument], pack_from: int = PACK_FROM
+    ) -> None:
+        """`pack_from`: from so many jobs on, their documents are written together."""
         self._arms = ctx.repository.arms
         self._token = ctx.token
         self._before = before
@@ -61,22 +64,41 @@ class Packing:
         self._mine: set[str] = set()
         self._sent: dict[str, ArmDocument] = {}
         self._chunks: dict[str, _Chunk] = {}
+        self._pack_from = pack_from
+        self._renewed: set[str] = set()
+
+    @property
+    def renewed(self) -> frozenset[str]:
+        """Jobs of which a pack that was written here says what counts."""
+        return frozenset(self._renewed)
+
+    def packable(self, job_ids: Iterable[str]) -> set[str]:
+        """Return the jobs whose documents go into packs: those without one of their own, where they are many."""
+        found = {job_id for job_id in job_ids if job_id not in self._before.own}
+        return found if len(found) >= self._pack_from else set()
+
+    def write(self, documents: Mapping[str, ArmDocument]) -> None:
+        """Write the documents of many jobs that have none of their own."""
+        self._create(documents)
+        self._renewed.update(documents)
 
     def send(self, sending: Mapping[str, ArmDocument]) -> set[str]:
         """Write what is about to be sent. Returns the jobs that somebody else has touched: these must not be sent."""
-        jobs = list(sending)
-        for start in range(0, len(jobs), MAX_BATCH):
-            some = {job_id: sending[job_id] for job_id in jobs[start : start + MAX_BATCH]}
-            pack = self._arms.create_pack(self._token(), some)
+        for pack in self._create(sending):
             self._mine.add(pack.key)
-            chunk = _Chunk(pack, set(some))
-            self._chunks |= dict.fromkeys(some, chunk)
+            self._chunks |= dict.fromkeys(pack.lines, _Chunk(pack, set(pack.lines)))
         self._sent |= sending
         own, lines = self._others()
-        taken = {job_id for job_id in jobs if job_id in own or job_id in lines}
+        taken = {job_id for job_id in sending if job_id in own or job_id in lines}
         for job_id in taken:
             self._chunks.pop(job_id).waiting.discard(job_id)
+        self._renewed |= sending.keys() - taken
         return taken
+
+    def _create(self, documents: Mapping[str, ArmDocument]) -> list[Pack]:
+        jobs = list(documents)
+        parts = [jobs[start : start + MAX_BATCH] for start in range(0, len(jobs), MAX_BATCH)]
+        return [self._arms.create_pack(self._token(), {job_id: documents[job_id] for job_id in part}) for part in parts]
 
     def sent(self, job_id: str) -> ArmDocument | None:
         """The document of a job that was sent from here, or None."""
@@ -162,21 +184,6 @@ def tidy(ctx: Context, before: Arms, wanted: Collection[str], renewed: Collectio
                 ctx.repository.arms.replace_pack(pack, live)
             except VersionConflict:
                 continue  # its maker is at work on it
-
-
-def write_packs(ctx: Context, documents: Mapping[str, ArmDocument]) -> None:
-    """Write the documents of many jobs that have none of their own."""
-    jobs = list(documents)
-    for start in range(0, len(jobs), MAX_BATCH):
-        ctx.repository.arms.create_pack(
-            ctx.token(), {job_id: documents[job_id] for job_id in jobs[start : start + MAX_BATCH]}
-        )
-
-
-def packable(ctx_arms: Arms, job_ids: Iterable[str], pack_from: int) -> set[str]:
-    """The jobs whose documents go into packs: those without one of their own, where they are many."""
-    found = {job_id for job_id in job_ids if job_id not in ctx_arms.own}
-    return found if len(found) >= pack_from else set()
 
 
 def _rivals(line: Line, sent: ArmDocument) -> bool:

@@ -19,9 +19,9 @@ from chronos_cli.core.plan import HELD_STATES, Action, ArmState, DesiredArm, Pla
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
-from chronos_cli.operations.arming.apply_plan import StepResult, apply_plan
+from chronos_cli.operations.arming.apply_plan import PlanFacts, StepResult, apply_plan
 from chronos_cli.operations.arming.arm import cancel_of, drop_noted, is_astray, shown_as_held
-from chronos_cli.operations.arming.packing import PACK_FROM, packable, tidy, write_packs
+from chronos_cli.operations.arming.packing import PACK_FROM, Packing, tidy
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.evaluate_all import EvaluationOfAll, evaluate_all
@@ -134,7 +134,8 @@ def reconcile(
         )
         if dry_run:
             return result
-        renewed = _note_held(ctx, plan, settled, documents, listed, pack_from)
+        packing = Packing(ctx, settled.index, documents, pack_from)
+        _note_held(ctx, plan, documents, listed, packing)
         instants = {arm.job_id: arm.fire_at for arm in listed.arms}
         _learn(ctx, documents, instants)
         crowded = {step.job_id: step for step in plan.changes if step.action is Action.MOVE and step.job_id in several}
@@ -143,18 +144,14 @@ def reconcile(
             instants.pop(job_id)
         done = list(refused.values()) + apply_plan(
             ctx,
-            wire,
             nas,
             [step for step in plan.changes if step.job_id not in refused],
-            settled,
-            documents,
-            instants,
-            pack_from=pack_from,
-            renewed=renewed,
+            PlanFacts(settled=settled, documents=documents, held=instants),
+            packing,
             progress=progress,
         )
         if chosen is None:
-            tidy(ctx, settled.index, settled.wakes.keys() | instants.keys(), renewed)
+            tidy(ctx, settled.index, settled.wakes.keys() | instants.keys(), packing.renewed)
     return replace(result, done=tuple(done))
 
 
@@ -290,22 +287,16 @@ def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:
 
 
 def _note_held(
-    ctx: Context,
-    plan: Plan,
-    settled: EvaluationOfAll,
-    documents: Mapping[str, ArmDocument],
-    listed: ArmList,
-    pack_from: int,
-) -> set[str]:
-    """Confirm what NAS shows as held, whoever's answer was lost. Return the jobs for which a pack says so."""
+    ctx: Context, plan: Plan, documents: Mapping[str, ArmDocument], listed: ArmList, packing: Packing
+) -> None:
+    """Confirm what NAS shows as held, whoever's answer was lost."""
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
     found = {step.job_id: documents[step.job_id] for step in plan.steps if _shown(step, documents)}
-    packed = packable(settled.index, found, pack_from)
+    packed = packing.packable(found)
     changes = {job_id: shown_as_held(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
     for job_id in found.keys() - packed:
         ctx.repository.arms.change(job_id, changes[job_id])
-    write_packs(ctx, {job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
-    return packed
+    packing.write({job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
 
 
 def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:
