@@ -98,14 +98,12 @@ def claim_of(job: Job, cursor: datetime, now: datetime) -> ClaimEffect:
     newest = max(job.timetable.latest(now) or cursor, cursor)
     if whole(now) - newest > grace:
         return ClaimEffect(taken=None, missed=(cursor, newest), through=newest)
-    if newest == cursor:
-        return ClaimEffect(taken=cursor, missed=None, through=cursor)
     return ClaimEffect(taken=newest, missed=(cursor, newest - SECOND), through=newest)
 
 
 def is_expired_completed(job: Job, now: datetime) -> bool:
     """Return whether a completed job has been shown as completed for long enough to leave the store."""
-    if job.standing is not Standing.COMPLETED or job.open or job.record.get("state") != "completed":
+    if job.open or job.record.get("state") != "completed":
         return False
     done = parse_stored(ours_of(job.record).get("completed_at"), UTC) or parse_stored(
         job.record.get("last_run_at"), job.timetable.zone

@@ -204,9 +204,7 @@ def displaced(job: Job) -> datetime | None:
     meant = whole(first_valid(stored.replace(tzinfo=None), zone))
     is_given = job.timetable.after(meant - SECOND) == meant
     floor = (meant if is_given else job.cursor) - SECOND
-    if job.claimed_through is not None and job.claimed_through > floor:
-        return job.timetable.after(job.claimed_through)
-    return meant if is_given else job.timetable.after(floor)
+    return job.timetable.after(max(floor, job.claimed_through or floor))
 
 
 @frozen

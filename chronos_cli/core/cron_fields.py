@@ -79,7 +79,7 @@ class Fields:
         until = day.year + MOST_YEARS
         while day.year <= until:
             if day.month not in self.months:
-                day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+                day = _next_month(day)
                 continue
             if self.on_day(day):
                 yield day
@@ -90,9 +90,9 @@ class Fields:
         if day.day in self.days:
             return True
         last = self.days & {_LAST, _LAST_WEEKDAY}
-        if not last or day.day < 26:  # The last weekday of a month is its 26th or later.
+        if not last:
             return False
-        end = (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+        end = _next_month(day) - timedelta(days=1)
         working = end - timedelta(days=max(0, end.isoweekday() - 5))
         return (_LAST in last and day == end) or (_LAST_WEEKDAY in last and day == working)
 
@@ -104,6 +104,11 @@ class Fields:
             return False
         is_last = (day + timedelta(days=_WEEK)).month != day.month
         return (weekday, (day.day + 6) // _WEEK) in self.nth or (is_last and (weekday, _NTH_LAST) in self.nth)
+
+
+def _next_month(day: date) -> date:
+    """Return the first day of the next month. Raises OverflowError past the calendar's last."""
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
 @lru_cache(maxsize=2048)  # a day has 1,440 minutes, and large homes spread their jobs over them

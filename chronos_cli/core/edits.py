@@ -196,7 +196,7 @@ def resumed(job: Job, *, now: datetime, token: str, trust: Trust = Trust.ALONE) 
     entry = _passed(job, now, token, OpenKind.SKIPPED, "the job was paused", trust)
     if entry is not None:
         through = entry.through
-        ours |= {"open": [*_open_records(job), entry.to_record()], "claimed_through": (through or now).isoformat()}
+        ours |= _owing(job, entry)
     following = successor(job, through, now)
     if following is None:
         raise ConflictError(
@@ -233,9 +233,8 @@ def _moved(
     entry = None if job.standing is Standing.COMPLETED else _passed(job, now, token, kind, because, trust)
     if entry is not None:
         through = entry.through
-        ours |= {"open": [*_open_records(job), entry.to_record()], "claimed_through": (through or now).isoformat()}
-    same_rate = isinstance(schedule, Interval) and schedule == job.timetable.schedule
-    anchor = job.timetable.anchor if same_rate else whole(now)
+        ours |= _owing(job, entry)
+    anchor = job.timetable.anchor if schedule == job.timetable.schedule else whole(now)
     if isinstance(schedule, Interval):
         ours["anchor"] = anchor.isoformat()
     table = Timetable(schedule=schedule, zone=zone, anchor=anchor, offset=jitter_of(job.id, policy))
@@ -314,8 +313,10 @@ def _check_spans(table: Timetable, policy: Policy, now: datetime) -> None:
             )
 
 
-def _open_records(job: Job) -> list[dict[str, Any]]:
-    return [entry.to_record() for entry in job.open]
+def _owing(job: Job, entry: Open) -> dict[str, Any]:
+    """Return what the record holds of its open runs, with an entry whose range counts as claimed."""
+    through = entry.through or entry.claimed_at
+    return {"open": [*(run.to_record() for run in job.open), entry.to_record()], "claimed_through": through.isoformat()}
 
 
 def _repeat(record: Mapping[str, Any]) -> dict[str, Any]:

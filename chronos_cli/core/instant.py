@@ -17,8 +17,7 @@ def whole(moment: datetime) -> datetime:
     """Return the whole UTC second of an aware `moment`. Raises ValueError for a naive one."""
     if moment.tzinfo is None:
         raise ValueError("an instant needs a UTC offset")
-    instant = moment.astimezone(UTC)
-    return instant.replace(microsecond=0) if instant.microsecond else instant
+    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 def first_valid(wall: datetime, zone: tzinfo) -> datetime:
@@ -48,7 +47,7 @@ def parse_stored(value: object, zone: tzinfo) -> datetime | None:
 
     A naive text (older writers left some) means the job's zone. A fraction counts as its second.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value)

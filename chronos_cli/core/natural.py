@@ -69,10 +69,12 @@ def _day(word: str) -> int | None:
 def _fields(days: str, time: str) -> str | None:
     clock = _CLOCK.get(time)
     match = re.fullmatch(_TIME, time)
-    if clock is None and match is not None:
+    if match is not None:
         hour, minute = int(match[1]), int(match[2] or 0)
         if match[3]:
-            hour = hour % 12 + (12 if match[3] == "pm" else 0) if 1 <= hour <= 12 else 24
+            if not 1 <= hour <= 12:
+                return None
+            hour = hour % 12 + (12 if match[3] == "pm" else 0)
         clock = (hour, minute)
     if clock is None or clock[0] > 23 or clock[1] > 59:
         return None

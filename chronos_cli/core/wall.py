@@ -29,7 +29,7 @@ def walk(fields: Fields, after: datetime, zone: tzinfo) -> Iterator[datetime]:
     passed = whole(after)
     shift = _shift(passed, zone)
     wall = _wall(passed, shift)
-    start = wall.replace(second=0) + _MINUTE
+    start = wall + _MINUTE
     if not fields.starred and (first_pass := wall.replace(tzinfo=zone).astimezone(UTC)) < passed:
         # In a repeated part: what it repeats had its turn.
         moved = _move(first_pass, passed, zone)
@@ -50,16 +50,16 @@ def walk(fields: Fields, after: datetime, zone: tzinfo) -> Iterator[datetime]:
                 passed = instant
                 continue
             moved = _move(passed, near, zone)
-            before, shift = shift, _shift(moved, zone)
+            shift = _shift(moved, zone)
             resumed = _wall(moved, shift)
             if fields.starred:
                 start = _whole_minute(resumed)
-            elif shift > before and due <= resumed:  # Its time is skipped, or is the first one after the gap.
+            elif due < resumed:  # Its time is skipped.
                 yield moved
-                start = resumed.replace(second=0) + _MINUTE
+                start = resumed + _MINUTE
             else:
                 start = due
-            passed = moved if moved > passed else passed + SECOND
+            passed = moved
             break
         else:
             return
@@ -78,7 +78,7 @@ def _instant(due: datetime, shift: timedelta) -> datetime:
 
 
 def _whole_minute(wall: datetime) -> datetime:
-    return wall.replace(second=0) + _MINUTE if wall.second else wall
+    return wall + _MINUTE if wall.second else wall
 
 
 def _move(low: datetime, high: datetime, zone: tzinfo) -> datetime:

@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from chronos_cli.core import instant
 from chronos_cli.core.claim import COMPLETED_STAYS, claim_of, instant_of, is_expired_completed, run_id_of
 from chronos_cli.core.clock import AGREES_WITHIN, displaced, doubt_about, is_ahead
-from chronos_cli.core.instant import first_valid, parse_time, whole
+from chronos_cli.core.instant import first_valid, parse_stored, parse_time, whole
 from chronos_cli.core.job import (
     HERMES_CLAIM_TTL,
     HERMES_RUN_CLAIM_TTL,
@@ -27,7 +28,7 @@ from chronos_cli.core.policy import Policy
 from chronos_cli.core.schedule import Cron, Once, both_days
 from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.durations import MAX_SECONDS
-from chronos_cli.errors import ChronosError, UsageError
+from chronos_cli.errors import ChronosError, ConfigError, UsageError
 from tests.core.making import HOME, T, at, entry, job, record
 
 CRON = {"kind": "cron", "expr": "0 9 * * *"}
@@ -202,6 +203,25 @@ def test_an_instant_is_a_whole_second_of_utc():
     assert whole(at(0.9)) == T
     with pytest.raises(ValueError, match="needs a UTC offset"):
         whole(datetime(2026, 11, 20))
+
+
+def test_where_no_zone_has_data_no_name_is_at_fault(monkeypatch):
+    """Whoever reads it is told what is missing, and not that the zone's name is wrong."""
+
+    def without_data(name):
+        raise KeyError(name)
+
+    monkeypatch.setattr(instant, "ZoneInfo", without_data)
+    for name in ("UTC", "Europe/Berlin"):
+        with pytest.raises(ConfigError, match="no data of time zones"):
+            instant.named_zone(name)
+
+
+def test_a_text_of_no_instant_is_none():
+    """Empty ones and what is no text are none either."""
+    assert [parse_stored(value, UTC) for value in ("", "soon", None, 7, "9999-12-31T23:59:59-01:00")] == [None] * 5
+    assert parse_stored("2026-11-20T12:00:00.75", UTC) == T
+    assert parse_stored("2026-11-20T17:30:00.75+05:30", UTC) == T
 
 
 def test_a_time_as_a_person_writes_it():

@@ -29,6 +29,9 @@ READ = [
     ("mondays at 9am", "0 9 * * 1"),
     ("every sun 14:00", "0 14 * * 0"),
     ("every thurs at 23:59", "59 23 * * 4"),
+    ("every monday and monday at 1am", "0 1 * * 1"),
+    ("mondays, tuesdays at 1pm", "0 13 * * 1,2"),
+    ("every saturday at 12:01", "1 12 * * 6"),
 ]
 REFUSED = [
     "monday 9am",
@@ -47,6 +50,12 @@ REFUSED = [
     "every 2 mondays at 9am",
     "every other monday at 9am",
     "weekdays at nine",
+    "monday and tuesdays at 9am",
+    "mondays, tuesday at 9am",
+    "every 9am",
+    "every at 9am",
+    "every and 9am",
+    "daily at 9 : 30",
     "and at 9am",
     "30m",
 ]

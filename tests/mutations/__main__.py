@@ -23,7 +23,7 @@ import pytest
 
 from tests.mutations.making import Mutant, mutants
 from tests.mutations.targets import ROOT, TARGETS, TESTS
-from tests.mutations.trying import WATCHES_S, Child, Trier, watched
+from tests.mutations.trying import SIMULATION, WATCHES_S, Child, Trier, watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,9 @@ def main() -> int:
         type=Path,
         help="a file for what was noticed: what stands there is not tried again; the rest is added",
     )
-    parser.add_argument("--only", default="", help="only mutants whose text has this")
+    parser.add_argument(
+        "--only", action="append", default=[], help="only mutants whose text has this, or one of these if given again"
+    )
     parser.add_argument("--again", type=Path, help="only mutants that stand in this file, as they are printed")
     parser.add_argument("--least", type=float, default=95.0, help="percent that must be noticed or explained (95)")
     parser.add_argument("--strict", action="store_true", help="every survivor needs a reason")
@@ -59,10 +61,14 @@ def main() -> int:
         return 1
     named = given.again.read_text(encoding="utf-8") if given.again else None
     chosen = [
-        mutant for mutant in every.values() if given.only in str(mutant) and (named is None or str(mutant) in named)
+        mutant
+        for mutant in every.values()
+        if (not given.only or any(part in str(mutant) for part in given.only))
+        and (named is None or str(mutant) in named)
     ]
     chosen = random.Random(given.seed).sample(chosen, min(given.count, len(chosen)))
-    hypothesis.settings.register_profile("mutations", derandomize=True, database=None, deadline=None)
+    unshrunk = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
+    hypothesis.settings.register_profile("mutations", derandomize=True, database=None, deadline=None, phases=unshrunk)
     hypothesis.settings.load_profile("mutations")
     run = _Run(given, chosen, explained)
     wanted = "not soak and not bench and not interop and not service"
@@ -163,6 +169,11 @@ class _Run:
         print(f"{number} mutants, {seconds:.1f} s each: {len(dead)} noticed ({100.0 * len(dead) / number:.1f} %), {explained} explained "
               f"(together {rate:.1f} %), {len(unexplained)} survive without a reason, "
               f"{sum(not reached for _, reached in unexplained)} of which nothing runs")  # fmt: skip
+        played = sum(by.startswith(SIMULATION) for by in dead.values())
+        ended = sum("::" not in by and not by.startswith(SIMULATION) for by in dead.values())
+        print(
+            f"noticed by a test: {len(dead) - played - ended}, by the simulation alone: {played}, because they hang or end the process: {ended}"
+        )
         return 1 if rate < self.given.least or (self.given.strict and unexplained) else 0
 
 
