@@ -16,6 +16,7 @@ from chronos_cli.callback.log import BoundedLog
 from chronos_cli.callback.modes import Mode, choose
 from chronos_cli.callback.proof import prove
 from chronos_cli.callback.request import bearer_token, is_astray, parse_fire, profile_of, read_body
+from chronos_cli.callback.shared_ends import EndResponder
 from chronos_cli.callback.warm_start import WarmStart, choose_runner
 from chronos_cli.config import load_config
 from chronos_cli.contract import FIRE_PATH, PROOF_PATH, PROOF_PURPOSE
@@ -71,6 +72,7 @@ class Callback:
         self._log = BoundedLog()
         choice = choose_runner(self.config.warm_runner, environ, freezes=self.chosen.freezes, passing=passing)
         self._warm_start = WarmStart(self._runners, choice, (str(self.config.path),))
+        self._ends = EndResponder(self._runners, streams.log)
 
     def answer(self, environ: Mapping[str, Any]) -> HttpAnswer:
         """Answer one request. Never raises: whatever goes wrong is one JSON answer and one line on stderr."""
@@ -197,8 +199,8 @@ class Callback:
 
         def sent() -> None:
             launcher.answered()
-            if report.started:
-                self._warm_start.answered(home.environment)
+            if report.started and self._warm_start.answered(home.environment):
+                self._ends.serve(home.config.home, home.context)
             if not self.chosen.freezes:
                 look_afterwards(context, report, streams.log)
                 self._alert(context)

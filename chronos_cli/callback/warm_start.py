@@ -61,13 +61,18 @@ class WarmStart:
         self._guard = threading.Lock()
         self._last: float | None = None
 
-    def answered(self, environment: Mapping[str, str]) -> None:
-        """Note that the answer to a fire has left which started a run, with these variables."""
+    def answered(self, environment: Mapping[str, str]) -> bool:
+        """Note that the answer to a fire has left which started a run, with these variables.
+
+        Return whether there is a warm runner now, or about to be.
+        """
         if not self.choice.warm:
-            return
+            return False
         now = self._clock()
         with self._guard:
             before, self._last = self._last, now
         if before is not None and now - before <= IDLE_S:
             with suppress(ChronosError):  # runners are then started as ever
                 self._runners.warm_up(self._argv, environment)
+                return True
+        return False

@@ -116,6 +116,8 @@ class Runners:
     """
 
     def __init__(self) -> None:
+        self.end_fd = -1
+        """The descriptor that forked runners get as END_FD, their way back to this process; -1: there is none."""
         self._running: list[Runner] = []
         self._warm: list[WarmRunner] = []
         """The last is the one that takes claims, if it does; those before it are to be reaped."""
@@ -143,7 +145,11 @@ class Runners:
         self.sweep()
         with self._guard:
             warm = self._warm[-1] if self._warm else None
-        runner = None if warm is None else warm.hand_over(claim, environment=environment, secrets=secrets)
+        runner = (
+            None
+            if warm is None
+            else warm.hand_over(claim, environment=environment, secrets=secrets, end_fd=self.end_fd)
+        )
         if runner is not None:
             with self._guard:
                 self._running.append(runner)

@@ -34,7 +34,7 @@ IDLE_S: Final = 60.0
 """Time that it stays with nothing to do, and within which one answer must follow another to have it started."""
 
 HAND_OVER: Final = struct.Struct("=I")
-"""The number of a hand-over; with it come four descriptors: claim, secrets, variables, and the pipe for messages."""
+"""The number of a hand-over; with it come claim, secrets, variables, the pipe for messages, and perhaps END_FD."""
 NEWS: Final = struct.Struct("=Iii")
 """News from the warm runner: of which hand-over, the runner's pid, its exit status or BEGUN."""
 READY: Final = 0
@@ -105,9 +105,12 @@ class WarmRunner:
             return not self._is_ours()
 
     def hand_over(
-        self, claim: bytes, *, environment: Mapping[str, str], secrets: Mapping[str, str]
+        self, claim: bytes, *, environment: Mapping[str, str], secrets: Mapping[str, str], end_fd: int = -1
     ) -> ForkedRunner | None:
-        """Have a runner forked for a claim; None where it could not be the same as one that is started."""
+        """Have a runner forked for a claim; None where it could not be the same as one that is started.
+
+        `end_fd`: see `Runners`.
+        """
         given = without_secrets(environment, secrets)
         if not self.usable or _variables(given) != self._variables:
             return None
@@ -124,7 +127,8 @@ class WarmRunner:
             with self._guard:
                 self._last = number = self._last % (2**32 - 1) + 1
                 try:
-                    socket.send_fds(self._channel, [HAND_OVER.pack(number)], opened, socket.MSG_DONTWAIT)
+                    handed = [*opened, *([end_fd] if end_fd >= 0 else [])]
+                    socket.send_fds(self._channel, [HAND_OVER.pack(number)], handed, socket.MSG_DONTWAIT)
                 except OSError:  # it is gone, or more waits there than it takes
                     os.close(read_fd)
                     return None

@@ -148,6 +148,8 @@ class Runner:
 class Runners:
     """A warm runner, if there is one, and those that are started."""
 
+    end_fd = -1
+
     def __init__(self, started, warm=None):
         self.warm, self.started, self.payloads = warm, started, []
 
@@ -254,6 +256,11 @@ def test_whether_somebody_waits_is_told_to_the_runner():
         runners, launcher = detached(runner, wait_s=wait_s)
         run = launcher.launch(CTX, TICKET)
         assert b'"waited_for": ' + waited_for in runners.payloads[0]
+        assert b'"shares_end": false' in runners.payloads[0]
+        runners, launcher = detached(Runner(RUNNING), wait_s=wait_s)
+        runners.end_fd = 7
+        launcher.launch(CTX, TICKET)
+        assert (b'"shares_end": true' in runners.payloads[0]) is (wait_s == 0.0), "who waits needs the end at once"
         if wait_s == 0.01:
             began = time.monotonic()
             assert run.wait() is None

@@ -266,8 +266,7 @@ def test_one_of_several_runs_arms_its_job_once_nothing_of_it_goes(follows, monke
     row, behind, told = SimpleNamespace(job_id="j"), SimpleNamespace(), []
     monkeypatch.setattr(run_end, "finish", lambda *_, waited_for: row)
     monkeypatch.setattr(run_end, "_note", lambda *_: told.append("noted"))
-    looked = SimpleNamespace(decision=SimpleNamespace(wake="a wake"))
-    monkeypatch.setattr(run_end, "_look_after", lambda *_: looked)
+    monkeypatch.setattr(run_end, "_look_after", lambda *_: SimpleNamespace(wake="a wake"))
     monkeypatch.setattr(run_end, "_begin_each", lambda *_: [behind] if follows else [])
     monkeypatch.setattr(run_end, "_arm", lambda _, job_id, wake: told.append((job_id, wake)))
     monkeypatch.setattr(run_end, "_prune", lambda *_: told.append("pruned"))
@@ -280,22 +279,24 @@ def test_one_of_several_runs_arms_its_job_once_nothing_of_it_goes(follows, monke
 
 @pytest.mark.parametrize(("fails", "tries"), [(0, 1), (2, 3), (3, 3)])
 def test_a_job_whose_run_is_over_is_looked_at_three_times(fails, tries, monkeypatch):
-    """The store may be gone for a moment."""
+    """The store may be gone for a moment; each time by the same token, since a write that failed may stand."""
     errors, seen = [TemporaryError("the store is gone")] * fails, []
 
-    def after_end(ctx, job_id):
-        seen.append(job_id)
+    def after_end(ctx, job_id, token):
+        seen.append(token)
         if errors:
             raise errors.pop()
-        return "looked"
+        return SimpleNamespace(job=None, decision=SimpleNamespace(wake="a wake", starts=()))
 
     monkeypatch.setattr(run_end, "after_end", after_end)
+    tokens = iter("abc")
+    ctx = SimpleNamespace(token=lambda: next(tokens), repository=Store())
     if fails < 3:
-        assert run_end._look_after(Store().ctx, "j") == "looked"
+        assert run_end._look_after(ctx, "j").wake == "a wake"
     else:
         with pytest.raises(TemporaryError):
-            run_end._look_after(Store().ctx, "j")
-    assert len(seen) == tries
+            run_end._look_after(ctx, "j")
+    assert seen == ["a"] * tries
 
 
 def test_a_row_that_does_not_say_how_often_it_is_tried_is_shown_as_failed():

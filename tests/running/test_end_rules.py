@@ -78,7 +78,7 @@ def test_what_is_queued_is_left_to_the_active_machine(standby, monkeypatch):
     """One that was put on standby while its run went on starts nothing more."""
     start = Start(entry=ENTRY, attempt=1)
     looks = iter([Decision(outcome=Outcome.CLAIMED, starts=(start,)), Decision(outcome=Outcome.IDLE)])
-    monkeypatch.setattr(run_end, "_look_after", lambda *_: SimpleNamespace(job=JOB, decision=next(looks)))
+    monkeypatch.setattr(run_end, "after_end", lambda *_: SimpleNamespace(job=JOB, decision=next(looks)))
     monkeypatch.setattr(run_end, "_note", lambda *_: None)
     begun = []
     monkeypatch.setattr(run_end, "begin", lambda _, ticket: begun.append(ticket) or ticket)
@@ -241,7 +241,7 @@ def test_a_wake_is_armed_after_a_runs_end_once_that_was_followed_up(waited_for, 
     monkeypatch.setattr(run_end, "finish", lambda *_, waited_for: told.append(("finish", waited_for)) or row)
     monkeypatch.setattr(run_end, "_note", lambda *_: None)
 
-    def follow(ctx, job_id, *, waited_for):
+    def follow(ctx, job_id, server, *, waited_for):
         told.append(("follow", waited_for))
         if fails:
             raise TemporaryError("the store is gone")

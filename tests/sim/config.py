@@ -77,6 +77,10 @@ class Config:
     p_runner_fails: float = 0.02
     p_slow_runner: float = 0.02
     """How likely a runner comes to its claim so late that the claim is handed to another."""
+    p_shared_end: float = 0.5
+    """How likely a runner asks the server to make the write of its end."""
+    p_mute: float = 0.1
+    """How likely that server is gone before it has looked, or before it has answered."""
     p_spoiled: float = 0.0
     p_orphan: float = 0.2
     p_unseen: float = 0.0

@@ -16,11 +16,12 @@ from chronos_cli.callback.request import parse_fire
 from chronos_cli.core.decision import Outcome
 from chronos_cli.errors import ChronosError, TemporaryError, TokenError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.firing import admission, after_answer, answering
+from chronos_cli.operations.firing import admission, after_answer, answering, shared_end
 from chronos_cli.operations.firing import fire as firing
 from chronos_cli.operations.firing import run as running
 from chronos_cli.operations.firing import run_end as through
 from chronos_cli.operations.firing.launchers import InlineLauncher
+from chronos_cli.operations.firing.shared_end import EndRequest, EndResult
 from chronos_cli.trust.settings import TrustSettings
 from chronos_cli.trust.tokens import check_claims, claims_from
 from tests.sim import answers
@@ -229,11 +230,37 @@ class SimDetached:
                 # It waits until the answer has left, or whoever was to give it is gone, but not for ever.
                 world.pause(me, "await answer", until=world.now + 15.0, cond=lambda: self.answered or task.done)
 
-            through.wait_and_follow_up(mine, begun, ended=said.append, settled=settled, waited_for=waited_for)
+            server = self._server(me) if world.cfg.mode == "detached" else None
+            through.wait_and_follow_up(
+                mine, begun, ended=said.append, settled=settled, waited_for=waited_for, server=server
+            )
 
         runner = world.spawn("runner", task.job, body, machine=task.machine, budget=ctx.budget_s)
         task.runners.append(runner)
         return said, runner
+
+    def _server(self, me: Task):
+        """The thread of the server that makes the write of this runner's end: late, or never, or without an answer."""
+        world = self.world
+
+        def ask(request: EndRequest) -> EndResult | None:
+            if not world.chance(world.cfg.p_shared_end):
+                return None
+            asked, said = json.dumps(request.to_json()), []
+            mute = world.rng.choice(("before", "after")) if world.chance(world.cfg.p_mute) else ""
+
+            def body(_, theirs):
+                if mute == "before":
+                    return
+                found = shared_end.look_together(theirs, [EndRequest.from_json(json.loads(asked))])
+                said.extend("" if one is None or mute else json.dumps(one.to_json()) for one in found)
+
+            server = world.spawn("server", me.job, body, machine=me.machine)
+            world.pause(me, "await server", until=world.now + 5.0, cond=lambda: said or server.done)
+            world.cover("process", "its end is shared" if said and said[0] else "it ends alone")
+            return EndResult.from_json(json.loads(said[0])) if said and said[0] else None
+
+        return ask
 
 
 class SimRunning:

@@ -96,7 +96,7 @@ def kind_of(verdict: str) -> str:
 
 
 _ACTORS = {
-    "door": "callback", "runner": "runner", "tick": "tick", "reconcile": "reconcile", "manual": "`chronos run`",
+    "door": "callback", "runner": "runner", "server": "server", "tick": "tick", "reconcile": "reconcile", "manual": "`chronos run`",
     "add": "`chronos job add`", "edit": "`chronos job edit`", "pause": "`chronos job pause`", "hold": "`chronos hold`",
     "resume": "`chronos job resume`", "remove": "`chronos job remove`", "unlock": "`chronos job unlock`",
     "hermes": "hermes", "probe": "`chronos doctor --probe`",

@@ -110,6 +110,8 @@ REACHED = {
         "cannot be started",
         "no runner",
         "handed over twice",
+        "its end is shared",
+        "it ends alone",
         "no lock",
         "its output cannot be kept",
         "stands still",

@@ -143,7 +143,9 @@ class DetachedLauncher:
         A warm runner that says nothing in time has its claim taken over by one that is started: under another token,
         so whichever of the two writes the row first has won it, and the other starts nothing.
         """
-        handed = self._runners.hand_over(self._payload(claim), environment=self._environment, secrets=self._secrets)
+        shares_end = self._runners.end_fd >= 0 and not self._launching["waited_for"]
+        payload = self._payload(claim, shares_end=shares_end)
+        handed = self._runners.hand_over(payload, environment=self._environment, secrets=self._secrets)
         if handed is None:
             return self._heard(self._spawned(claim))
         if handed.message_comes(WARM_WITHIN_S):
@@ -158,8 +160,9 @@ class DetachedLauncher:
                 handed.close()
         return run
 
-    def _payload(self, claim: RunTicket) -> bytes:
-        return json.dumps({"claim": claim.to_json(), "launching": self._launching}).encode()
+    def _payload(self, claim: RunTicket, *, shares_end: bool = False) -> bytes:
+        launching = {**self._launching, "shares_end": shares_end}
+        return json.dumps({"claim": claim.to_json(), "launching": launching}).encode()
 
     def _spawned(self, claim: RunTicket) -> Runner:
         # -P: the worker's folder is not a place to import from.

@@ -180,13 +180,13 @@ def _with_output(ctx: Context, row: Row, attempt: Attempt) -> Row:
     return row
 
 
-def after_end(ctx: Context, job_id: str) -> Evaluation:
-    """Look at a job whose run is over: take the entry out, start what was queued, say which wake it now needs."""
+def after_end(ctx: Context, job_id: str, token: str) -> Evaluation:
+    """Look at a job whose run is over: take the entry out, claim what was queued, say which wake it now needs."""
     from chronos_cli.core.decision import FireRequest, Trigger
     from chronos_cli.operations.evaluate import (
         evaluate,  # needed at the end alone: the job has started before it is loaded
     )
 
-    looked = evaluate(ctx, job_id, FireRequest(via=Trigger.RUN_ENDED, token=ctx.token()))
+    looked = evaluate(ctx, job_id, FireRequest(via=Trigger.RUN_ENDED, token=token))
     ctx.checkpoint("settled")
     return looked

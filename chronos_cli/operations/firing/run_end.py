@@ -15,7 +15,8 @@ from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm, is_armed, waits_for
 from chronos_cli.operations.arming.slot_memory import needs_look
-from chronos_cli.operations.firing.run import BegunRun, RunTicket, after_end, begin, finish
+from chronos_cli.operations.firing.run import BegunRun, after_end, begin, finish
+from chronos_cli.operations.firing.shared_end import EndRequest, EndResult
 from chronos_cli.streams import log
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from chronos_cli.core.decision import Wake
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context
-    from chronos_cli.operations.evaluate import Evaluation
     from chronos_cli.store.arms.document import ArmDocument
+
+    AskServer = Callable[[EndRequest], EndResult | None]
 
 _LEFT: Final = "what follows its end is left to the next fire, tick or reconcile"
 _TRIES: Final = 3
@@ -41,6 +43,7 @@ def wait_and_follow_up(
     settled: Callable[[], object] | None = None,
     waited_for: bool = True,
     looks: bool = False,
+    server: AskServer | None = None,
 ) -> Row:
     """Wait for a run's end, record it, run what was queued behind it, and arm the job's next wake.
 
@@ -49,6 +52,8 @@ def wait_and_follow_up(
     that nobody waits for arms after that, and so finds what the fire itself has armed. `looks`: nobody else looks
     whether NAS still holds that after the answer. A wake that cannot be armed here is written down as unconfirmed, and
     one line on stderr says so: reconcile, the next fire or a tick mends it. Returns the row.
+
+    `server`: looks at the job in place of this runner, if it can, by a write that it shares with others.
 
     `waited_for`: a caller waits for `settled`. Then the on-failure command, if there is one, runs before that,
     since the caller may end the container with us in it. Else it comes last and delays nothing.
@@ -63,7 +68,7 @@ def wait_and_follow_up(
     wake: Wake | None = None
     followed = False
     with _said(job_id, _LEFT):
-        wake = _follow(ctx, job_id, waited_for=inline or waited_for)
+        wake = _follow(ctx, job_id, server, waited_for=inline or waited_for)
         followed = True
     if waited_for:
         if followed:
@@ -94,10 +99,10 @@ def end_and_begin(ctx: Context, run: BegunRun, going: list[BegunRun]) -> Row:
     with _said(job_id, "the arm's complaint stands"):
         _note(ctx, row)
     with _said(job_id, _LEFT):
-        looked = _look_after(ctx, job_id)
-        going.extend(_begin_each(ctx, looked))
+        next_step = _look_after(ctx, job_id)
+        going.extend(_begin_each(ctx, next_step))
         if not going:
-            _arm(ctx, job_id, looked.decision.wake)
+            _arm(ctx, job_id, next_step.wake)
     ctx.send_alerts()
     with _said(job_id, "its old rows were left"):
         _prune(ctx, job_id)
@@ -110,39 +115,47 @@ def end_what_followed(ctx: Context, run: BegunRun, going: list[BegunRun]) -> Non
         end_and_begin(ctx, run, going)
 
 
-def _begin_each(ctx: Context, looked: Evaluation) -> Iterator[BegunRun]:
+def _begin_each(ctx: Context, next_step: EndResult) -> Iterator[BegunRun]:
     """Begin the runs that a look has decided on, one by one.
 
     A machine that was put on standby meanwhile leaves what was queued to the active one, which finds it claimed.
     """
-    for start in looked.decision.starts if looked.job is not None and not ctx.standby else ():
-        begun = begin(ctx, RunTicket.of(looked.job, start, ctx.token()))  # type: ignore[arg-type]
+    for ticket in () if ctx.standby else next_step.tickets:
+        begun = begin(ctx, ticket)
         if begun is not None:
             yield begun
 
 
-def _follow(ctx: Context, job_id: str, *, waited_for: bool) -> Wake | None:
+def _follow(ctx: Context, job_id: str, server: AskServer | None = None, *, waited_for: bool) -> Wake | None:
     """Take the run out of hand, and run what was queued behind it to its end; the wake that the job then needs."""
     while True:
-        looked = _look_after(ctx, job_id)
+        next_step = _look_after(ctx, job_id, server)
         ran = False
-        for begun in _begin_each(ctx, looked):
+        for begun in _begin_each(ctx, next_step):
             ran = True
             row = finish(ctx, begun, waited_for=waited_for)
             with _said(job_id, "the arm's complaint stands"):
                 _note(ctx, row)
         if not ran:
-            return looked.decision.wake
+            return next_step.wake
 
 
-def _look_after(ctx: Context, job_id: str) -> Evaluation:
-    """Look at a job whose run is over, again where the store cannot be had for a moment. Raises ChronosError."""
+def _look_after(ctx: Context, job_id: str, server: AskServer | None = None) -> EndResult:
+    """Look at a job whose run is over, again where the store cannot be had for a moment. Raises ChronosError.
+
+    Where the server was asked and did not answer its write may stand all the same: it bears the token of ours.
+    """
+    token = ctx.token()
+    told = None if server is None else server(EndRequest.of(ctx, job_id, token))
+    if told is not None:
+        ctx.checkpoint("settled")
+        return told
     for tried in range(_TRIES - 1):
         try:
-            return after_end(ctx, job_id)
+            return EndResult.of(ctx, after_end(ctx, job_id, token))
         except ChronosError:
             ctx.repository.wait_to_retry(tried + _PAUSES)
-    return after_end(ctx, job_id)
+    return EndResult.of(ctx, after_end(ctx, job_id, token))
 
 
 @contextmanager

@@ -56,9 +56,19 @@ def _run(
         reporter.send({"event": "lost"})
         return ExitCode.OK
     reporter.send({"event": "running", "run": begun.row.run_id})
-    from chronos_cli.operations.firing.run_end import (
-        wait_and_follow_up,  # what the end needs; the starter has its message by now
-    )
+    # What the end needs; the starter has its message by now.
+    from chronos_cli.operations.firing.run_end import wait_and_follow_up
+    from chronos_cli.operations.firing.shared_end import EndRequest, EndResult
+    from chronos_cli.running.end_channel import END_FD, ask_server
+
+    def ask(request: EndRequest) -> EndResult | None:
+        if begun.policy.on_failure:  # it is told by this runner, which goes on whatever becomes of the server
+            return None
+        answer = ask_server(END_FD, {**request.to_json(), "home": launching["home"]})
+        try:
+            return None if answer is None else EndResult.from_json(answer)
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def settled() -> None:
         reporter.send({"event": "done"})
@@ -71,5 +81,6 @@ def _run(
         settled=settled,
         waited_for=bool(launching.get("waited_for")),
         looks=bool(launching.get("looks")),
+        server=ask if launching.get("shares_end") else None,
     )
     return ExitCode.OK if row.state.value == "ok" else ExitCode.JOB_FAILED

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import chronos_cli
 from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.descriptors import close_above, high
+from chronos_cli.running.end_channel import END_FD
 from chronos_cli.running.file_watch import FileWatch, places_of_code, places_of_zones
 from chronos_cli.running.runner_channel import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
 from chronos_cli.running.spawn import death_wrapper
@@ -27,7 +28,8 @@ from chronos_cli.running.warm import BEGUN, CHANNEL_FD, HAND_OVER, IDLE_S, NEWS,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DESCRIPTORS = 4
+_DESCRIPTORS = (4, 5)
+"""Those of a claim; the fifth, where there is one, leads to the server at the run's end."""
 
 
 class _Claim(NamedTuple):
@@ -110,7 +112,7 @@ class _WarmRunner:
 
     def _next_claim(self) -> _Claim | None:
         claim = self._received()
-        if claim is not None and len(claim.descriptors) == _DESCRIPTORS and not self._stamps.changed:
+        if claim is not None and len(claim.descriptors) in _DESCRIPTORS and not self._stamps.changed:
             return claim
         self._retired = True
         self._poll.unregister(self._channel)
@@ -126,7 +128,7 @@ class _WarmRunner:
         """Return one claim that waits in the socket; None where there will be none."""
         wanted = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         try:
-            data, fds, _, _ = socket.recv_fds(self._channel, HAND_OVER.size, _DESCRIPTORS, wanted)
+            data, fds, _, _ = socket.recv_fds(self._channel, HAND_OVER.size, _DESCRIPTORS[-1], wanted)
         except OSError:
             return None
         return _Claim(HAND_OVER.unpack(data)[0], tuple(fds)) if data else None
@@ -172,13 +174,15 @@ def _be_runner(claim: _Claim, wrapper: tuple[str, ...]) -> int:
     import json
 
     os.setsid()
-    given, hidden, variables, report = map(high, claim.descriptors)
+    given, hidden, variables, report, *end = map(high, claim.descriptors)
     with os.fdopen(variables, "rb") as file:
         environment: dict[str, str] = json.load(file)
     nothing = high(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
     for fd, target in ((given, 0), (nothing, 1), (report, 2), (report, REPORT_FD), (hidden, SECRETS_FD)):
         os.dup2(fd, target)
-    close_above(SECRETS_FD)
+    if end:
+        os.dup2(end[0], END_FD, inheritable=False)
+    close_above(END_FD if end else SECRETS_FD)
     if dict(os.environ) != environment:
         os.environ.clear()
         os.environ.update(environment)
