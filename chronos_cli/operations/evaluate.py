@@ -110,7 +110,7 @@ class _Look:
             return Evaluation(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
         found = _gather(ctx, job, now, ending=True)
         decision = decide(job, found.facts, came, now)
-        write_settled(ctx, decision, found)
+        write_settled(ctx, job, decision, found)
         if decision.record is not None:
             jobs.put(job_id, dict(decision.record))
             ctx.checkpoint("claiming")
@@ -322,11 +322,16 @@ def rebuilt_row(ctx: Context, job: Job, entry: Open, error: UnreadableError, now
     return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD
 
 
-def write_settled(ctx: Context, decision: Decision, found: _GatheredFacts) -> None:
+def write_settled(ctx: Context, job: Job | None, decision: Decision, found: _GatheredFacts) -> None:
     """Write the rows that were settled, and those that had to be made anew once their old bytes are kept aside."""
+    entries = {} if job is None else {entry.run: entry for entry in job.open}
     for row in {**found.rebuilt, **{row.run_id: row for row in decision.settle}}.values():
         if row.run_id in found.torn:
             ctx.repository.set_aside(found.torn[row.run_id])
+        if job is not None and row.run_id not in found.versions:
+            settle_new_row(ctx, row_of(job.id, entries[row.run_id], job.policy), row)
+            ctx.checkpoint("settling")
+            continue
         _put_row(ctx, row, found)
         ctx.checkpoint("settling")
 
@@ -357,9 +362,9 @@ def create_owed(ctx: Context, owed: Iterable[Row]) -> None:
     """
     for row in owed:
         try:
-            ctx.repository.rows.create(row)
+            ctx.repository.rows.make(row)
         except VersionConflict:
-            continue  # another look wrote the same row from the same entry
+            continue  # another look wrote the same row from the same entry, or it was all over before
 
 
 def rows_over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -> tuple[tuple[Job, Row], ...]:
@@ -372,12 +377,20 @@ def rows_over(ctx: Context, job: Job | None, decision: Decision, facts: Facts) -
     return tuple((after, row) for row in (*rows, *decision.owed) if row is not None and row.terminal)
 
 
+def settle_new_row(ctx: Context, first: Row, row: Row) -> None:
+    """Write a settled row where there is none: as its entry has it at `first`, and then as it was settled.
+
+    Without the first step an end could be written for a run that is long over, by a process that stood still: see
+    `RowStore.make`. Raises VersionConflict.
+    """
+    version = ctx.repository.rows.make(first)
+    if row != first:
+        ctx.repository.rows.replace(row, version)
+
+
 def _put_row(ctx: Context, row: Row, found: _GatheredFacts) -> None:
     """Write a settled row over the one that was read. Raises VersionConflict: then the look starts again."""
-    version, before = found.versions.get(row.run_id), found.facts.rows.get(row.run_id)
-    if version is None:
-        ctx.repository.rows.create(row)
-    else:
-        ctx.repository.rows.replace(row, version)
+    before = found.facts.rows.get(row.run_id)
+    ctx.repository.rows.replace(row, found.versions[row.run_id])
     if before is not None and before.state is RunState.RUNNING:
         ctx.processes.forget(before)  # what became of it is on record now

@@ -106,7 +106,7 @@ def _survey_all(
             continue
         changed.append(job_id)
         if write:
-            write_settled(ctx, decision, found)
+            write_settled(ctx, job, decision, found)
             if decision.record is not None:
                 jobs.put(job_id, dict(decision.record))
             (owed if owed is not None else []).extend(decision.owed)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS, instants_of, ours_of
-from chronos_cli.core.row import Row, kept_at
+from chronos_cli.core.row import Row, RunState, kept_at
 from chronos_cli.errors import DocumentError
 from chronos_cli.store.documents import StoredDocument, dump, parse
+from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,47 @@ class RowStore:
         """Replace a row read at `version`, durable as in `create`. Raises VersionConflict."""
         return self._documents.replace(row_key(row.job_id, row.run_id), dump(row.to_json()), version)
 
+    def make(self, first: Row) -> str:
+        """Make the first row of an entry of `open`; returns its version. Raises VersionConflict where there is no need.
+
+        An entry leaves `open` after its row is terminal, and no row is pruned before that. So a row that is not
+        terminal, and whose entry is gone once it was made, is that of a run which is over and pruned: it is taken back.
+        A terminal one says what the pruned row said.
+        """
+        try:
+            version = self.create(first)
+        except OutcomeUnknown:
+            stored = self.get(first.job_id, first.run_id)
+            if stored is None or stored.value != first:
+                raise
+            version = stored.version
+        if not first.terminal and not self.is_in_hand(first.claim, first.run_id):
+            self.take_back(first, version)
+            raise VersionConflict(row_key(first.job_id, first.run_id))
+        return version
+
+    def is_in_hand(self, claim: str, run_id: str) -> bool:
+        """Return whether the entry of a run stands in jobs.json: in its bytes, so there is no need to parse them.
+
+        A claim's token stands elsewhere too, with more around it, and in the other entries of the same claim. Raises
+        StoreError.
+        """
+        found = self._documents.read(JOBS_KEY)
+        if found is None:
+            return False
+        data, (by, run) = found.data, (f'"{text}"'.encode() for text in (claim, run_id))
+        at = data.find(by)
+        while at >= 0 and run not in data[data.rfind(b"{", 0, at) : data.find(b"}", at)]:
+            at = data.find(by, at + 1)
+        return at >= 0
+
+    def take_back(self, row: Row, version: str) -> None:
+        """Delete a row that was made too late, if it still stands as it was made: what was settled since stays."""
+        with self._documents.exclusive(JOBS_KEY):  # whoever settles a row holds it
+            stored = self.get(row.job_id, row.run_id)
+            if stored is not None and stored.version == version:
+                self._documents.delete(row_key(row.job_id, row.run_id))
+
     def ids(self, job_id: str) -> list[str]:
         """The names of a job's rows, oldest first (manual ones by their time too)."""
         if not is_job_id(job_id):
@@ -78,7 +120,16 @@ class RowStore:
         except DocumentError:
             return None  # whoever needs this very row, history and doctor say so
 
-    def prune(self, job_id: str, *, keep: int, horizon: str, now: datetime | None = None, sure: bool = True) -> int:
+    def prune(
+        self,
+        job_id: str,
+        *,
+        keep: int,
+        horizon: str,
+        now: datetime | None = None,
+        sure: bool = True,
+        unbegun: Callable[[Row], bool] = lambda _: False,
+    ) -> int:
         """Delete terminal rows, with their output, beyond the newest `keep`, or named and settled before `horizon`.
 
         One whose run the job still has in `open` stays: without its row that run would look as if it had never
@@ -89,7 +140,9 @@ class RowStore:
 
         Rows named for later than `now`, by whatever clock was ahead, take nobody's place. `sure` False: no witness
         knows that clock: the rows alone tell how old they are, and those since it leapt take no place of those before.
-        Returns how many went.
+
+        What was made too late goes as well, where its maker died before it took that back: a row in nobody's hand that
+        waits to start, or that runs while its process is `unbegun`. Returns how many went.
         """
         names = self.ids(job_id)
         if len(names) <= keep and all(name.removeprefix("manual-") >= horizon for name in names[:1]):
@@ -116,6 +169,7 @@ class RowStore:
                 continue
             found = self._readable(job_id, name)
             if found is None or not found.value.terminal:
+                gone += found is not None and self._drops_left_back(record, found.value, unbegun)
                 continue
             if manual in last:
                 last.discard(manual)
@@ -127,6 +181,17 @@ class RowStore:
             self._drop(found.value)
             gone += 1
         return gone
+
+    def _drops_left_back(self, record: Mapping[str, Any] | None, row: Row, unbegun: Callable[[Row], bool]) -> bool:
+        """Delete a row that is not terminal and in nobody's hand, where nobody will end it; return whether it went.
+
+        What runs under a job that was removed, and added again, still writes down its end.
+        """
+        known = record is not None and isinstance(ours_of(record).get("open", []), list)
+        if not known or not (row.state in (RunState.ACCEPTED, RunState.QUEUED) or unbegun(row)):
+            return False
+        self._drop(row)
+        return True
 
     def _drop(self, row: Row) -> None:
         for attempt in row.attempts:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from datetime import UTC, timedelta
 from types import SimpleNamespace
 
@@ -48,6 +46,9 @@ class Store:
         return "2"
 
     create = replace
+
+    def is_in_hand(self, *_):
+        return True
 
     def wait_to_retry(self, tried):
         self.waits.append(tried)
@@ -138,40 +139,42 @@ def test_others_swaps_are_looked_at_at_once_and_waited_for_while_an_answer_is_lo
 
 
 class Ledger(Store):
-    """A store that has a record of the jobs, and what has become of a row that was just made."""
+    """Store that knows which runs are in hand, and what it was told to take back."""
 
-    def __init__(self, entries=None, stands=RUNNING):
+    def __init__(self, entries=(), stands=RUNNING):
         super().__init__()
-        self.stored, self.deleted = stands, []
-        record = {"id": "j", "chronos": {"open": [entry.to_record() for entry in entries or ()]}}
-        self.jobs = None if entries is None else SimpleNamespace(data=json.dumps({"jobs": [record]}).encode())
+        self.stored, self.taken_back = stands, []
+        self.in_hand = {(entry.claim, entry.run) for entry in entries}
 
-    def read(self, key):
-        assert key == "cron/jobs.json"
-        return self.jobs
+    def is_in_hand(self, claim, run_id):
+        return (claim, run_id) in self.in_hand
 
-    def exclusive(self):
-        return contextlib.nullcontext()
-
-    def delete(self, key):
-        self.deleted.append(key)
+    def take_back(self, row, version):
+        self.taken_back.append((row, version))
 
 
 MADE = SimpleNamespace(value=RUNNING, version="1")
-OTHERS = replace(RUNNING, owner={"token": "another"})
 KEY = f"cron/runs/j/{ENTRY.run}.json"
 
 
-@pytest.mark.parametrize(
-    ("entries", "stands", "won", "deleted"),
-    [((ENTRY,), RUNNING, True, []), ((), RUNNING, False, [KEY]), (None, RUNNING, False, [KEY]), ((), OTHERS, False, []),
-     ((), None, False, [])],
-)  # fmt: skip
-def test_a_row_that_was_made_for_a_run_that_is_over_goes_again(entries, stands, won, deleted):
-    """Only as long as it is ours: what somebody has settled since stays."""
-    ledger = Ledger(entries, stands)
-    assert (marking(ledger)._if_in_hand(MADE) is MADE) is won
-    assert ledger.deleted == deleted
+@pytest.mark.parametrize("entries", [(ENTRY,), ()])
+def test_a_row_that_was_made_for_a_run_that_is_over_goes_again(entries):
+    """As it was made: what somebody has settled since stays."""
+    ledger = Ledger(entries)
+    assert (marking(ledger)._if_in_hand(MADE) is MADE) is bool(entries)
+    assert ledger.taken_back == ([] if entries else [(RUNNING, "1")])
+
+
+@pytest.mark.parametrize(("attempt", "asks"), [(1, True), (2, False)])
+@pytest.mark.parametrize("entries", [(ENTRY,), ()])
+def test_a_row_that_others_made_proves_nothing_until_an_attempt_of_it_is_over(entries, attempt, asks):
+    """It may have been made, as this one would be, by a process that stood still while the run ended and was pruned."""
+    ledger = Ledger(entries, replace(row_of("j", ENTRY, JOB.policy), attempt=attempt))
+    mine = marking(ledger)
+    mine.claim = replace(TICKET, attempt=attempt)
+    won = mine.won()
+    assert (won is None) is (asks and not entries)
+    assert len(ledger.taken_back) == (asks and not entries)
 
 
 def test_a_row_that_rotted_where_there_are_no_jobs_any_more_is_over():
@@ -355,7 +358,7 @@ def test_a_row_that_was_made_and_lost_its_answer_is_asked_after_as_well():
     with pytest.raises(OutcomeUnknown):
         trying._once()
     assert trying._once() is None
-    assert ledger.deleted == [KEY]
+    assert ledger.taken_back == [(ledger.stored, "1")]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from chronos_cli.errors import StandbyError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.firing import launchers, run, run_end, run_row, tick
-from chronos_cli.store.interface import VersionConflict
+from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.repository import Repository
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RECORD = {
@@ -330,7 +332,9 @@ def test_a_start_that_may_not_have_been_synced_is_written_again():
 
     rows = {"stands": row_of("j", ENTRY, JOB.policy)}
     known = SimpleNamespace(
-        get=lambda *_: SimpleNamespace(value=made[-1] if made else rows["stands"], version="1"), replace=write
+        get=lambda *_: SimpleNamespace(value=made[-1] if made else rows["stands"], version="1"),
+        replace=write,
+        is_in_hand=lambda *_: True,
     )
     repository = SimpleNamespace(rows=known)
     ctx = SimpleNamespace(repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None)
@@ -356,6 +360,10 @@ def test_after_a_run_old_rows_and_lock_files_go(trust):
     )  # fmt: skip
     run_end._prune(ctx, "j")
     sure = trust in (Trust.CONFIRMED, Trust.CORRECTED)
+    unbegun = told[0][1].pop("unbegun")
+    for seen in Liveness:
+        ctx.processes.liveness = lambda _, seen=seen: seen
+        assert unbegun("a row") is (seen is Liveness.UNSTARTED)
     assert told == [("j", {"keep": 5, "horizon": "20261118T120000Z", "now": T, "sure": sure}), "asked"]
 
 
@@ -429,11 +437,10 @@ def test_a_row_that_rotted_is_written_anew_as_it_is_known(entries):
     def rotten(*_):
         raise UnreadableError("it is empty", key="k", version="2")
 
-    jobs = json.dumps({"jobs": [{"id": "j", "chronos": {"open": [entry.to_record() for entry in entries]}}]}).encode()
+    in_hand = {(entry.claim, entry.run) for entry in entries}
     repository = SimpleNamespace(
-        rows=SimpleNamespace(replace=write, get=rotten),
+        rows=SimpleNamespace(replace=write, get=rotten, is_in_hand=lambda *named: named in in_hand),
         set_aside=lambda _: None,
-        read=lambda _: SimpleNamespace(data=jobs),
     )
     begun_run = SimpleNamespace(
         claim=run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"),
@@ -462,7 +469,10 @@ def test_a_row_is_made_only_for_a_run_that_the_record_has_in_hand(entries, held,
     record = {"id": "j", "chronos": {"open": [entry.to_record() for entry in entries]}}
     record["fire_claim"] = {"at": T.isoformat(), "by": "chronos:c"}
     data = json.dumps({"jobs": [record, {"id": "k", "last": ENTRY.run}]}, **layout).encode()
-    assert run_row._has_entry(data, ENTRY) is held
+    documents = MemoryStore()
+    documents.create(JOBS_KEY, data)
+    found = Repository(documents, sleep=lambda _: None, random=lambda: 0.5)
+    assert found.rows.is_in_hand(ENTRY.claim, ENTRY.run) is held
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -121,6 +121,8 @@ class Check:
         self.claims: set[tuple[str, float]] = set()
         self.dirty: set[str] = set()
         self.pruned: dict[str, str] = {}
+        self.made_late: dict[str, Task] = {}
+        """Rows of runs that were over and pruned, and who has made them anew: it takes them back, or the next to prune does."""
         self.torn: dict[str, bytes] = {}
         """Rows that cannot be read, and what stands there."""
         self.ended_at: dict[str, float] = {}
@@ -346,8 +348,10 @@ class Check:
             self.ended_at[key] = self.world.now
         if key in self.torn:
             self._mended(key, row, task)
-        elif was in TERMINAL and key in self.pruned and state == "running":
+        elif was in TERMINAL and key in self.pruned and state in ("running", "accepted", "queued"):
             self.world.cover("row", "made again")  # by one who comes late: it is to take it back, and start nothing
+            self.world.cover("row made again", state)
+            self.made_late[key] = task
         elif key in self.pruned and (state == was in ("skipped", "missed") or (state, was) == ("missed", "lost")):
             self.world.cover("row", "written again after it was pruned")  # the same words, by one who comes late
         elif was in TERMINAL and row == before:
@@ -447,7 +451,8 @@ class Check:
             self.pruned[key] = state
         elif key in self.pruned:
             self.rows[key] = self.rows[key] | {"state": self.pruned[key]}
-            self.world.cover("row", "taken back")
+            maker = self.made_late.pop(key, None)
+            self.world.cover("row", "taken back" if maker is self.world.tasks.current else "taken back by another")
         elif self.jobs[self.rows[key]["job_id"]].removed:
             del self.rows[key]
             self.world.cover("row", "taken back, its job was removed")
@@ -529,6 +534,8 @@ class Check:
         for key, row in self.rows.items():
             if row["state"] != "running" or key in self.torn or task.job not in (None, row["job_id"]):
                 continue
+            if key in self.made_late:
+                continue  # in nobody's hand
             run = self.world.runs[row["owner"]["token"]]
             if run.machine == task.machine and not run.is_held(self.world) and not run.released:
                 found.append((key, run.token))
@@ -917,8 +924,10 @@ class Check:
 
     def _accounted(self, job, trace) -> None:
         for run, entry in trace.entries.items():
-            row = self.rows.get(f"cron/runs/{job}/{run}.json")
-            if row is None or row["state"] not in TERMINAL:
+            key = f"cron/runs/{job}/{run}.json"
+            row, maker = self.rows.get(key), self.made_late.get(key)
+            left_back = maker is not None and (maker.dead or maker.failed)  # whoever prunes next takes it back
+            if (row is None or row["state"] not in TERMINAL) and not left_back:
                 self.fail(f"{job}: {entry['kind']} {run} has no terminal row, but {row and row['state']}")
         through = trace.record["chronos"].get("claimed_through")
         if through is not None:

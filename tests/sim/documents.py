@@ -87,7 +87,8 @@ class SimStore(DocumentStore):
         return self.world.store.list(prefix)
 
     def delete(self, key: str, *, durable: bool = True) -> None:
-        self.world.pause(self.task, label_of(key, "delete"))
+        verb = "take back" if key in self.world.check.made_late else "delete"
+        self.world.pause(self.task, label_of(key, verb))
         if self.world.full or (self.world.faults and self.world.chance(self.world.cfg.p_write_fails)):
             self.world.cover("store", "delete fails")
             self.task.failed = True

@@ -172,6 +172,16 @@ WORLDS = {
         "characters": frozenset({"duplicates"}),
         "stall_at": ("hold", "create row"),
     },
+    "no end made anew": _STILL
+    | {
+        "keep": 1,
+        "p_stall": 0.3,
+        "steps": 80,
+        "p_operation": 0.0,
+        "locks": False,
+        "stall_at": ("create row",),
+        "characters": frozenset({"duplicates"}),
+    },
     "the attempt": _STILL | {"characters": frozenset({"duplicates"}), "p_write_fails": 0.1, "p_drop": 0.1},
     "late at NAS": _STILL | {"characters": frozenset({"past ignored"}), "p_stall": 0.5, "stall_at": ("nas provision",)},
     "repeat": {"put_at": None, "zone": "UTC"},
@@ -213,6 +223,7 @@ WORLDS = {
 SELDOM = frozenset(
     {
         "late at NAS",
+        "no end made anew",
         "the attempt",
         "rows by a clock alone",
         "lease by a clock alone",
@@ -249,6 +260,10 @@ RULES = {
     ),
     "queued beside": (rule(OpenRuns, "is_clear", "not self.running and ", ""),),
     "no row made anew": ((run_row._Marking, "_if_in_hand", lambda _, made: made),),
+    "no end made anew": (
+        (RowStore, "make", RowStore.create),
+        (look, "settle_new_row", lambda ctx, _, row: ctx.repository.rows.create(row)),
+    ),
     "whose write it was": (rule(run_row, "is_ours", ' and row.starter == starter and theirs == owner["token"]', ""),),
     "the attempt": (rule(run_row, "_startable", " and row.attempt == claim.attempt", ""),),
     "retries end": (

@@ -140,9 +140,9 @@ ENOUGH_FIRES = 400
 
 CORNERS = {
     "a row is taken back": (
-        250,
-        WORLDS["no row made anew"] | {"p_crash": 0.03},
-        {("row", "made again"), ("row", "taken back"), ("crash before", "delete row")},
+        200,
+        WORLDS["no end made anew"] | {"p_crash": 0.004, "p_stall": 0.15, "stall_at": ("hold", "create row"), "steps": 120},
+        {("row", "made again"), ("row", "taken back"), ("crash before", "take back row")},
     ),
     "packs come and go": (
         250,

@@ -50,7 +50,7 @@ OFFSETS = (timedelta(hours=-3), timedelta(hours=3), timedelta(hours=5, minutes=4
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
 RARE = {
-    "delete row": 400,  # a row that was made too late and is taken back: once in some thousand schedules
+    "take back row": 400,  # one that was made too late: once in some thousand schedules
     **dict.fromkeys(("conclude", "create pack", "replace pack", "delete pack", "lock"), 10),
     **dict.fromkeys(("create arm", "nas cancel"), 20),
     **dict.fromkeys(("nas list", "nas provision", "create row", "replace row", "answer"), 4),

@@ -15,7 +15,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX as PACKS_PREFIX
 from chronos_cli.store.documents import ASIDE, why_not
-from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, STORE_KEY, Repository
 from chronos_cli.store.rows import open_runs
@@ -258,6 +258,90 @@ def test_rows_that_are_not_over_or_cannot_be_read_stay():
     found.rows.create(ended(at(60)))
     found.rows.create(ended(at(120)))
     assert kept(found) == ["20261120T120000Z", "20261120T120030Z", "20261120T120200Z"]
+
+
+def left(record, state, *, unbegun=False):
+    """What stays of a row in this state that nobody has in hand, behind one that is newer."""
+    found = repository(*record)
+    found.rows.create(replace(ended(T), state=state))
+    found.rows.create(ended(at(60)))
+    found.rows.prune("j", keep=1, horizon=NEVER, unbegun=lambda row: unbegun and row.state is RunState.RUNNING)
+    return len(found.rows.ids("j")) == 2
+
+
+def test_what_was_made_too_late_and_not_taken_back_goes_with_old_rows():
+    """It waits to start, or its process has begun nothing, and no entry stands for it; where none can be read it stays."""
+    known = [{"id": "j", "chronos": {"open": []}}]
+    for state in (RunState.ACCEPTED, RunState.QUEUED):
+        assert not left(known, state)
+        assert not left([{"id": "j"}], state)
+        assert left([], state)
+        assert left([{"id": "j", "chronos": {"open": 5}}], state)
+        assert left([{"id": "j", "chronos": {"open": [{"run": "20261120T120000Z"}]}}], state)
+    assert left(known, RunState.RUNNING)
+    assert not left(known, RunState.RUNNING, unbegun=True)
+
+
+FIRST = replace(ended(T), state=RunState.QUEUED, finished_at=None)
+
+
+def in_hand(row):
+    return {"id": "j", "chronos": {"open": [{"run": row.run_id, "claim": row.claim}]}}
+
+
+@pytest.mark.parametrize("state", [RunState.ACCEPTED, RunState.QUEUED])
+def test_the_first_row_of_a_run_that_is_over_is_taken_back(state):
+    """Its entry is gone, so its row was there, was terminal, and was pruned: what stood still makes nothing of it."""
+    first = replace(FIRST, state=state)
+    found = repository(in_hand(first))
+    version = found.rows.make(first)
+    assert found.rows.get("j", first.run_id).version == version
+    over_ = repository({"id": "j"})
+    with pytest.raises(VersionConflict):
+        over_.rows.make(first)
+    assert over_.rows.ids("j") == []
+    for other in (replace(first, run_id="20261120T120001Z"), replace(first, claim="another")):
+        with pytest.raises(VersionConflict):
+            repository(in_hand(other)).rows.make(first)
+    with pytest.raises(VersionConflict):
+        repository().rows.make(first)
+
+
+def test_a_first_row_that_is_an_end_says_what_the_pruned_one_said():
+    """Nobody asks whether it is in hand."""
+    found = repository({"id": "j"})
+    found.documents.seen.clear()
+    found.rows.make(replace(ended(T), state=RunState.SKIPPED))
+    assert (found.rows.ids("j"), found.documents.seen) == (["20261120T120000Z"], [])
+
+
+def test_a_row_that_somebody_has_settled_since_is_not_taken_back():
+    """It is no longer as it was made; nor is one whose answer was lost anybody else's."""
+    found = repository({"id": "j"})
+    version = found.rows.create(FIRST)
+    found.rows.replace(ended(T), version)
+    found.rows.take_back(FIRST, version)
+    assert found.rows.get("j", FIRST.run_id).value == ended(T)
+    found.rows.take_back(replace(FIRST, run_id="20261120T120001Z"), version)
+
+
+@pytest.mark.parametrize("stands", ["ours", "another's", "nothing"])
+def test_a_first_row_whose_answer_was_lost_is_found_again(stands):
+    """Then it is judged like any other; what another made, or nobody, is a conflict."""
+    found = repository(in_hand(FIRST))
+
+    def lost(row):
+        if stands != "nothing":
+            type(found.rows).create(found.rows, row if stands == "ours" else replace(row, delivery_id="another"))
+        raise OutcomeUnknown
+
+    found.rows.create = lost
+    if stands == "ours":
+        assert found.rows.make(FIRST) == found.rows.get("j", FIRST.run_id).version
+    else:
+        with pytest.raises(OutcomeUnknown):
+            found.rows.make(FIRST)
+        assert len(found.rows.ids("j")) == (stands != "nothing")
 
 
 def test_a_range_of_long_ago_that_was_settled_lately_is_young():

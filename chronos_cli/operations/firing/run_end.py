@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.clock import Trust
+from chronos_cli.core.decision import Liveness
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
@@ -192,7 +193,14 @@ def _prune(ctx: Context, job_id: str) -> None:
     now = ctx.clock()
     horizon, sure = run_id_of(now - timedelta(days=ctx.retention.days)), ctx.trust in (Trust.CONFIRMED, Trust.CORRECTED)
     with suppress(DocumentError):  # rows that cannot be listed are kept; history and doctor name them
-        ctx.repository.rows.prune(job_id, keep=ctx.retention.keep, horizon=horizon, now=now, sure=sure)
+        ctx.repository.rows.prune(
+            job_id,
+            keep=ctx.retention.keep,
+            horizon=horizon,
+            now=now,
+            sure=sure,
+            unbegun=lambda row: ctx.processes.liveness(row) is Liveness.UNSTARTED,
+        )
     ctx.processes.sweep(ctx.repository.rows.may_be_in_hand)
 
 

@@ -15,14 +15,13 @@ from chronos_cli.core.row import LEASE_MARGIN, RunState, begun, concluded, row_o
 from chronos_cli.errors import ChronosError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.store.documents import StoredDocument
-from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
-from chronos_cli.store.rows import row_key
+from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from chronos_cli.core.job import Job, Open
+    from chronos_cli.core.job import Job
     from chronos_cli.core.policy import Policy
     from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
@@ -104,8 +103,8 @@ class _Marking:
         ctx.checkpoint("starting")
         self.in_doubt = True
         try:
+            self._made = self._made or stored is None or stored.value.attempt == 1
             if stored is None:
-                self._made = True
                 version = ctx.repository.rows.create(row)
             else:
                 version = ctx.repository.rows.replace(row, stored.version)
@@ -138,30 +137,13 @@ class _Marking:
     def _if_in_hand(self, made: StoredDocument[Row]) -> StoredDocument[Row] | None:
         """Return the row just made if its run is still open, else None: it ended and was pruned before that.
 
-        An entry leaves `open` after its row is terminal, and no row is pruned before that. So a run whose entry still
-        stands in the record after the row was made has not run yet.
+        See `RowStore.make`: neither does a row prove anything that others have just made from the entry.
         """
-        repository, row = self.ctx.repository, made.value
-        jobs = repository.read(JOBS_KEY)
-        if jobs is not None and _has_entry(jobs.data, self.claim.entry):
+        rows = self.ctx.repository.rows
+        if rows.is_in_hand(self.claim.entry.claim, self.claim.entry.run):
             return made
-        with repository.exclusive():  # a row that another look has settled since is no longer ours
-            stored = repository.rows.get(row.job_id, row.run_id)
-            if stored is not None and is_ours(stored.value, row.starter or "", self.held.owner):
-                repository.delete(row_key(row.job_id, row.run_id))
+        rows.take_back(made.value, made.version)
         return None
-
-
-def _has_entry(data: bytes, entry: Open) -> bool:
-    """Return whether the bytes of jobs.json have the entry of a run: no need to parse them.
-
-    A claim's token stands elsewhere too, with more around it, and in the other entries of the same claim.
-    """
-    claim, run = (f'"{text}"'.encode() for text in (entry.claim, entry.run))
-    at = data.find(claim)
-    while at >= 0 and run not in data[data.rfind(b"{", 0, at) : data.find(b"}", at)]:
-        at = data.find(claim, at + 1)
-    return at >= 0
 
 
 def is_ours(row: Row, starter: str, owner: Mapping[str, Any]) -> bool:
@@ -232,8 +214,7 @@ class _Recording:
             stored = repository.rows.get(row.job_id, row.run_id)
         except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
             repository.set_aside(error)
-            jobs = repository.read(JOBS_KEY)
-            if jobs is None or not _has_entry(jobs.data, self.run.claim.entry):  # settled before: it is not tried again
+            if not repository.rows.is_in_hand(row.claim, row.run_id):  # settled before: it is not tried again
                 self._after = concluded(row, self._result, retries=0)
             self._version = error.version
             return None

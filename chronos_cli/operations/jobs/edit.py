@@ -18,7 +18,7 @@ from chronos_cli.core.record_changes import record_changes
 from chronos_cli.core.row import RunState, given_up, row_of
 from chronos_cli.errors import ChronosError, ConflictError, HeldError, NotFoundError, UnreadableError, UsageError
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.evaluate import Evaluation, evaluate, rebuilt_row, usable
+from chronos_cli.operations.evaluate import Evaluation, evaluate, rebuilt_row, settle_new_row, usable
 from chronos_cli.operations.firing.probe import PROBE_ID
 from chronos_cli.operations.witness import hear
 
@@ -237,10 +237,10 @@ def _close_open(ctx: Context, record: dict[str, Any]) -> None:
     except ChronosError:
         return  # what it had in hand cannot be read either
     for entry in job.open:
-        torn, version = None, ""
+        torn, version, first = None, "", row_of(job.id, entry, job.policy)
         try:
             stored = ctx.repository.rows.get(job.id, entry.run)
-            before = row = row_of(job.id, entry, job.policy) if stored is None else stored.value
+            before = row = first if stored is None else stored.value
             version = "" if stored is None else stored.version
         except UnreadableError as error:
             before, (row, _) = None, rebuilt_row(ctx, job, entry, error, ctx.clock())
@@ -248,7 +248,7 @@ def _close_open(ctx: Context, record: dict[str, Any]) -> None:
         if row.state in (RunState.ACCEPTED, RunState.QUEUED):
             row = given_up(row, now=ctx.clock(), because="the job was removed")
         if not version:
-            ctx.repository.rows.create(row)
+            settle_new_row(ctx, first, row)
         elif torn is not None and row.state is not RunState.RUNNING:  # else its own process writes down how it ends
             ctx.repository.set_aside(torn)
             ctx.repository.rows.replace(row, version)

@@ -9,7 +9,7 @@ from chronos_cli.core.job import OURS, Job, OpenKind, ours_of, parse_job, readab
 from chronos_cli.core.row import Row, RunState, Timing, concluded, over, row_of
 from chronos_cli.errors import ChronosError, NotFoundError, UnreadableError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.evaluate import TORN
+from chronos_cli.operations.evaluate import TORN, settle_new_row
 from chronos_cli.operations.jobs.edit import settle_left_over
 from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.rows import open_runs
@@ -42,13 +42,14 @@ def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
             return
         for entry in (entry for entry in job.open if entry.kind in (OpenKind.RUN, OpenKind.QUEUED)):
             stored = _row_to_free(ctx, job, entry)
-            row = stored.value if stored else row_of(job_id, entry, job.policy)
+            first = row_of(job_id, entry, job.policy)
+            row = stored.value if stored else first
             if row.terminal:
                 continue
             freed.append(entry.run)
             closed = _freed(ctx, row, who)
             if stored is None:
-                ctx.repository.rows.create(closed)
+                settle_new_row(ctx, first, closed)
             else:
                 ctx.repository.rows.replace(closed, stored.version)
                 ctx.processes.forget(row)
