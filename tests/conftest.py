@@ -29,8 +29,19 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
         signal.signal(number, usual)
 
 
+def thoroughly(full, few):
+    """How many cases of one promise are tried: `full` where everything is required, as in CI, else a sample of `few`."""
+    return full if os.environ.get("CHRONOS_TEST_REQUIRE_ALL") == "1" else few
+
+
 # How long an example takes, or how long it takes to be made, says how busy a machine is.
-settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "any machine",
+    settings.default,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    max_examples=thoroughly(100, 30),
+)
 settings.load_profile("any machine")
 
 UNIT = ("tests/core/", "tests/test_frozen.py")
@@ -97,11 +108,6 @@ def _missing(what):
 def at_length(full, short):
     """How long a slow proof goes on: `short` where CHRONOS_TEST_SHORT is set, as in CI."""
     return short if os.environ.get("CHRONOS_TEST_SHORT") == "1" else full
-
-
-def thoroughly(full, few):
-    """How many cases of one promise are tried: `full` where everything is required, as in CI, else a sample of `few`."""
-    return full if os.environ.get("CHRONOS_TEST_REQUIRE_ALL") == "1" else few
 
 
 def require_program(*names):

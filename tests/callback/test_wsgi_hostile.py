@@ -118,7 +118,7 @@ METHODS = st.one_of(st.just("POST"), st.sampled_from(["GET", "HEAD", "PUT", "BRE
 
 
 @given(method=METHODS, path=PATHS, header=HEADERS, length=LENGTHS, body=BODIES, data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=thoroughly(120, 40), deadline=None)
 def test_no_request_without_a_token_gets_past_the_door(no_store, method, path, header, length, body, data):
     """Any environ at all: a known status, JSON, the length it says, no exception; the store would raise if touched."""
     said = str(len(body)) if data.draw(st.booleans()) else length
@@ -138,7 +138,7 @@ def test_no_request_without_a_token_gets_past_the_door(no_store, method, path, h
 
 
 @given(body=BODIES, length=LENGTHS, exact=st.booleans(), profile=st.one_of(st.none(), WORD))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=thoroughly(120, 40), deadline=None)
 def test_no_body_with_a_good_token_makes_a_fault(home, body, length, exact, profile):
     """A caller that has a token still gets only the answers of the table, and jobs that do not exist are `gone`."""
     path = PATH if profile is None else f"/p/{profile}{PATH}"

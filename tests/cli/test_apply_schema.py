@@ -13,6 +13,7 @@ from chronos_cli.errors import UsageError
 from chronos_cli.operations.manifest.files import wanted_of
 from chronos_cli.operations.manifest.keys import JOB, POLICY, schema
 from chronos_cli.operations.manifest.nodes import read_nodes
+from tests.conftest import thoroughly
 
 CHECKER = jsonschema.Draft202012Validator(schema())
 
@@ -89,7 +90,7 @@ def beyond_a_pattern(wrong):
     return wrong is not None and any(text in wrong for text in ("there is no time zone", "no closing quotation"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=thoroughly(400, 100), deadline=None)
 @given(DOCUMENTS)
 def test_the_schema_and_the_reader_agree(document):
     """An editor marks what apply refuses, and nothing that apply takes; JSON and YAML read the same."""

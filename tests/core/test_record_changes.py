@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chronos_cli.cli.field_plans import change_words
 from chronos_cli.core.record_changes import ABSENT, HIDDEN, record_changes, without_token
+from tests.conftest import thoroughly
 from tests.core.making import HOME, record
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -69,7 +70,7 @@ RECORDS = st.fixed_dictionaries(
 
 
 @given(RECORDS, RECORDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=thoroughly(150, 50), deadline=None)
 def test_any_two_records_that_differ_give_a_plan_that_says_where(one, other):
     """No difference is left out, none is invented, and each line has two sides that are not the same."""
     changes = record_changes(one, other, HOME)
@@ -86,7 +87,7 @@ def test_any_two_records_that_differ_give_a_plan_that_says_where(one, other):
 
 
 @given(RECORDS, st.sampled_from(["timeout", "grace", "retries", "overlap", "shell", "prompt", "name", "env"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=thoroughly(100, 40), deadline=None)
 def test_a_field_that_changes_is_named_and_no_other(base, field):
     """One field is changed in a record of any form: the plan has one line, and it names that field."""
     base = base | {"chronos": {"action": {"shell": "old"}, "policy": {}, "env": {"A": "1"}}, "name": "n", "prompt": "p"}

@@ -22,13 +22,15 @@ from chronos_cli.trust import FireClaims, TrustSettings, bind_jti
 from chronos_cli.trust.jti import JtiMemoryError
 from chronos_cli.trust.jwks import JwksCache
 from tests import forked
-from tests.conftest import ROOT
+from tests.conftest import ROOT, thoroughly
 from tests.damage.rotten import DAMAGES, SICK, SPECIAL, WELL, damage, make_home
 from tests.damage.test_bad_documents import context, runs_of_well
 from tests.fire_tokens import SigningKey, serve_jwks
 from tests.unprivileged import unprivileged
 
 HOW = (*DAMAGES, *SPECIAL)
+FIRST, SECOND, THIRD = (HOW[thoroughly(0, offset) :: thoroughly(1, 3)] for offset in range(3))
+"""All of them; by default each stands in one of the three, and so in two or three tests."""
 WITHIN_S = 20
 
 
@@ -61,7 +63,7 @@ def works_on(chronos, home, *, reconciles):
     assert done.err.count("\n") <= 1
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", FIRST)
 def test_a_broken_login_stops_calls_alone(chronos, nas, tmp_path, how):
     """auth.json of any kind: NAS cannot be asked, in one line; jobs that are due run all the same."""
     home = tmp_path / "home"
@@ -123,7 +125,7 @@ def test_a_shell_is_told_of_the_jobs_that_can_be_read(tmp_path, record):
     assert "good" in done.stdout
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", SECOND)
 def test_a_broken_key_cache_is_as_good_as_none(tmp_path, how):
     """The keys are fetched again, and kept where that can be done."""
     key = SigningKey.rs256()
@@ -198,7 +200,7 @@ def test_a_broken_memory_of_tokens_lets_bound_ones_through(tmp_path, how):
             bind_jti(loose, "a", now, tmp_path / "cache", now=lambda: now)
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", THIRD)
 def test_a_broken_note_of_a_refusal_says_nothing(chronos, nas, tmp_path, how):
     """Doctor reads cache/refused.json, and nobody else; a broken one is as good as none."""
     home = tmp_path / "home"
@@ -212,7 +214,7 @@ def test_a_broken_note_of_a_refusal_says_nothing(chronos, nas, tmp_path, how):
     assert "Traceback" not in chronos("doctor", home=home).err
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", SECOND)
 def test_a_broken_hold_holds(chronos, nas, tmp_path, how):
     """Whatever stands there: nothing starts, everybody says so, and the command that is named lifts it where it can."""
     home = tmp_path / "home"
@@ -239,7 +241,7 @@ def test_a_broken_hold_holds(chronos, nas, tmp_path, how):
     assert runs_of_well(home) == ["ok"]
 
 
-@pytest.mark.parametrize("how", [*DAMAGES, *SPECIAL])
+@pytest.mark.parametrize("how", THIRD)
 def test_a_broken_lock_file_leaves_the_lease_to_count(chronos, nas, tmp_path, how):
     """What a run's lock file says is lost: nobody is kept waiting, nothing is run again, and the row ends as lost."""
     home = tmp_path / "home"

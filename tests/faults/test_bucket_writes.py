@@ -65,7 +65,7 @@ def do(kind, world, documents=None, name="one"):
 
 
 @pytest.mark.parametrize(
-    "step", [thoroughly(13, 31), pytest.param(at_length(1, 5), marks=pytest.mark.soak)], ids=["some", "each"]
+    "step", [thoroughly(13, 43), pytest.param(at_length(1, 5), marks=pytest.mark.soak)], ids=["some", "each"]
 )
 @pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
 def test_no_fault_of_a_request_loses_doubles_or_blocks_an_occurrence(folder, s3, kind, step):  # noqa: F811

@@ -90,7 +90,7 @@ def writes_of(folder, kind):
     return faults.seen
 
 
-@pytest.mark.parametrize("step", [thoroughly(3, 7), pytest.param(1, marks=pytest.mark.soak)], ids=["some", "each"])
+@pytest.mark.parametrize("step", [thoroughly(3, 13), pytest.param(1, marks=pytest.mark.soak)], ids=["some", "each"])
 @pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])
 def test_no_fault_at_any_write_loses_doubles_or_blocks_an_occurrence(folder, kind, step, monkeypatch):
     """Each write in turn fails (some of them, where there is little time), each in another of its ways; afterwards the disk is in order again."""
@@ -114,7 +114,7 @@ def test_no_fault_at_any_write_loses_doubles_or_blocks_an_occurrence(folder, kin
 
 
 @pytest.mark.parametrize(
-    "step", [thoroughly(9, 17), pytest.param(at_length(1, 4), marks=pytest.mark.soak)], ids=["some", "each"]
+    "step", [thoroughly(9, 34), pytest.param(at_length(1, 4), marks=pytest.mark.soak)], ids=["some", "each"]
 )
 @pytest.mark.parametrize("disk", [Full, ReadOnly])
 @pytest.mark.parametrize("kind", ["fire", "tick", "reconcile"])

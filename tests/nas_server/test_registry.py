@@ -22,6 +22,7 @@ from chronos_cli.nas_server.timers.model import (
     TimerState,
 )
 from chronos_cli.nas_server.timers.registry import FIRST, TimerRegistry
+from tests.conftest import thoroughly
 
 NOW = 1_800_000_000.0
 
@@ -378,7 +379,7 @@ def test_racing_upserts_cancels_and_relays_never_lose_the_newest_wish(registry, 
     def wishes(job_id: str, seed: int) -> None:
         draw = random.Random(seed)
         try:
-            for generation in range(40):
+            for generation in range(thoroughly(40, 15)):
                 fire_at = int(NOW) + draw.choice([-3, -2, -1, 1000 + generation])
                 if draw.random() < 0.2:
                     registry.apply([Cancel(agent_id=agent.id, job_id=job_id, generation=generation)])

@@ -335,7 +335,7 @@ def faults_of(world, disk, scenario, boots, *, chances=(), first=False, step=1):
 
 @pytest.mark.parametrize(
     ("chances", "step"),
-    [(1, thoroughly(2, 5)), pytest.param(at_length(12, 4), 1, marks=pytest.mark.soak)],
+    [(1, thoroughly(2, 11)), pytest.param(at_length(12, 4), 1, marks=pytest.mark.soak)],
     ids=["few", "many"],
 )
 @pytest.mark.parametrize("name", SCENARIOS)

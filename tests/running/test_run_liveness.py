@@ -14,6 +14,7 @@ from real_processes import RUN, eventually, is_running, program_environment, pyt
 from chronos_cli.running.liveness import LivenessProbe, end_leftovers, end_run, liveness
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.machine import start_time
+from tests.conftest import thoroughly
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -139,13 +140,14 @@ def test_a_supervisor_killed_at_any_moment_leaves_nothing(tmp_path, lock_dir):
     program = [sys.executable, "-S", str(Path(__file__).with_name("supervisor.py")), json.dumps(spec)]
     mark = os.urandom(8).hex()
     began = []
-    for step in range(40):
+    steps = thoroughly(40, 16)
+    for step in range(steps):
         process = subprocess.Popen(program, env=program_environment(MARK=mark), stdout=subprocess.PIPE)
         known = len(list(lock_dir.iterdir()))
         if step:  # the first is killed before it does anything
             assert eventually(lambda known=known: len(list(lock_dir.iterdir())) > known)
-        time.sleep(step * 0.0004)
-        said = process.stdout.readline() if step == 39 else b""  # the last once its job runs
+        time.sleep(step * 0.016 / steps)
+        said = process.stdout.readline() if step == steps - 1 else b""  # the last once its job runs
         process.kill()
         began.append(bool(said + process.stdout.read()))
         process.stdout.close()

@@ -129,7 +129,8 @@ REACHED = {
 GO_THROUGH = ("OSError", "NotJsonError", "TypeError", "KeyError", "RecursionError", "ArithmeticError")
 """Errors of a disk and of a document, which nothing stops where the mend is taken out."""
 
-LATE = {"wake recomputation", "one bad record", "retries end", "early limit", "queued beside", "no row made anew"}
+LATE = {"wake recomputation", "one bad record", "retries end", "early limit", "queued beside", "no row made anew",
+        "what may still come is left to NAS", "the answer's time budget", "what is not listed yet is taken back"}  # fmt: skip
 """Rules whose absence is noticed within 500 schedules, yet only after half a second."""
 
 FEW = 2_000
@@ -252,7 +253,12 @@ def test_answers_arm_and_nothing_is_lost(character):
 
 
 @pytest.mark.parametrize(
-    "rule", [pytest.param(rule, marks=[pytest.mark.soak] if rule in SELDOM | LATE else []) for rule in sorted(RULES)]
+    "rule",
+    [
+        pytest.param(rule, marks=[pytest.mark.soak] if rule in SELDOM | LATE else [])
+        for row, rule in enumerate(sorted(RULES))
+        if thoroughly(True, rule in SELDOM | LATE or row % 2 == 0)
+    ],
 )
 def test_the_checker_notices_when_a_rule_is_taken_out(rule):
     """Without one rule of the protocol, and with all others in place, a promise is seen to break."""

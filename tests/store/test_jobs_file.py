@@ -13,6 +13,7 @@ from chronos_cli.store import jsontext
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.store.jsonarray import PIECE, scan_array
 from chronos_cli.store.jsontext import same
+from tests.conftest import thoroughly
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, 123456, tzinfo=UTC)
 TWO = '{"jobs": [{"id": "a", "n": 1}, {"id": "b"}]}'
@@ -123,7 +124,7 @@ SHAPES = {
 }
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=thoroughly(100, 30), deadline=None, database=None)
 @given(
     records=st.lists(RECORDS, min_size=1, max_size=5),
     new=RECORDS,
@@ -166,7 +167,7 @@ def test_any_layout_goes_round_and_the_other_records_keep_their_bytes(records, n
     assert same(once_more.get("added"), {"id": "added", "x": new})
 
 
-@settings(max_examples=80, deadline=None, database=None)
+@settings(max_examples=thoroughly(80, 30), deadline=None, database=None)
 @given(
     drop=st.sets(st.integers(0, 5)), add=st.integers(0, 2), indent=st.sampled_from([None, 2]), change=st.integers(0, 5)
 )
@@ -207,7 +208,7 @@ def test_the_stamp_keeps_its_form(old, new):
     )
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=thoroughly(100, 30), deadline=None, database=None)
 @given(
     items=st.lists(VALUES | RECORDS.map(lambda record: [record, record]), max_size=12),
     layout=LAYOUTS,
@@ -244,7 +245,7 @@ def outcome(text, **options):
     return found.end, [tuple(item)[:4] for item in found.items], [found.items[at] for at in range(len(found.items))]
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=thoroughly(100, 30), deadline=None, database=None)
 @given(
     before=st.lists(VALUES | RECORDS, max_size=12),
     edits=st.lists(
