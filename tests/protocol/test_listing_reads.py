@@ -10,7 +10,7 @@ import pytest
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.store.interface import ARMS_PREFIX, JOBS_KEY
 from chronos_cli.store.memory import MemoryStore
-from chronos_cli.store.repository import STOP_KEY
+from chronos_cli.store.repository import STOP_KEY, Repository
 from tests.core.making import at, record
 from tests.protocol.test_rules_of_looks import home
 
@@ -40,7 +40,7 @@ def test_a_listing_of_jobs_that_are_armed_otherwise_reads_each_document_once(hel
     if held:
         store.create(STOP_KEY, b"a test")
     ctx = home()
-    ctx.repository.documents = store
+    ctx.repository = Repository(store, sleep=lambda _: None, random=lambda: 0.5)
     ctx.standby, ctx.wire, ctx.elsewhere = "", None, None
     found = listing(ctx, arming=True, held=None, prompt_runner=False)
     assert {view.arm.state for view in found.jobs} == {
