@@ -17,6 +17,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -63,6 +64,9 @@ IMPORTED = (
     "chronos_cli.trust.verifier",
 )
 """What many commands need: loaded once instead of in each fork. Nothing that looks at its environment as it is loaded."""
+
+LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
+"""What a test may set for the programs that it starts."""
 
 OF_PYTHON = ("PYTHON", "LC_", "LANG", "MALLOC_", "LD_")
 """Beginnings of variables that are looked at before a program's first line."""
@@ -112,6 +116,7 @@ class Fork:
         self.returncode: int | None = None
         self.stdin = self.stdout = self.stderr = None
         said = {"program": program, "arguments": list(arguments), "environ": dict(environ), "cwd": str(cwd)}
+        limits = {number: resource.getrlimit(number) for number in LIMITS}
         with contextlib.ExitStack() as handed:
             read, ours = _pipe(stdin, os.O_RDONLY, handed)
             self.stdin = None if ours is None else os.fdopen(ours, "w", encoding="utf-8")
@@ -121,7 +126,9 @@ class Fork:
             self.stderr = None if ours is None else os.fdopen(ours, encoding="utf-8")
             self._word, theirs = socket.socketpair()
             handed.callback(theirs.close)
-            _Mother.ask(json.dumps(said).encode(), [read, out, err, theirs.fileno()])
+            _Mother.ask(
+                json.dumps({**said, "limits": list(limits.items())}).encode(), [read, out, err, theirs.fileno()]
+            )
         self.pid = int.from_bytes(_exactly(self._word, 4), "little")
 
     def poll(self) -> int | None:
@@ -284,6 +291,8 @@ def _be(asked: dict[str, Any], streams: list[int]) -> int:
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     os.closerange(3, 1 << 16)
+    for number, limits in asked["limits"]:
+        resource.setrlimit(number, limits)
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environ"])

@@ -346,6 +346,7 @@ OF_OUR_OWN = {
     "operations/foreign/kubernetes_export.py": "it writes YAML",
     "operations/manifest/words.py": "it writes YAML",
     "running/detach.py": "messages of a runner of ours",
+    "running/end_channel.py": "questions of runners of ours, and answers to them",
     "running/http_request.py": "what the run hands its own child",
     "running/lock.py": "a private lock file of ours that bears the run's token",
     "running/runner_channel.py": "secrets that its starter hands it",
