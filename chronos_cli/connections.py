@@ -33,7 +33,7 @@ class Patience:
         self._clock = clock
         self._waiting: dict[Any, tuple[object, float]] = {}
 
-    def look(self, connected: Mapping[int, Any]) -> int:
+    def cut_the_slow(self, connected: Mapping[int, Any]) -> int:
         """Close what has been waited for too long, and the longest of too many; how many. Call it in each round."""
         now = self._clock()
         before, self._waiting = self._waiting, {}

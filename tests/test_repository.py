@@ -410,8 +410,6 @@ FORMER_NAMES = {
     "look", "looked", "carry_out", "see_through", "in_hand", "InHand", "may_go", "meant", "UNSETTLING", "PEEK", "Wish", "Wire", "Outside",
     "Admitted", "shared_nas", "Answerer", "bring_in", "Looked", "Sent", "Inline", "Detached",
 }  # fmt: skip
-KEPT_FOR_NOW = {"carry_out", "look", "looked", "in_hand", "meant"}
-"""Former names that still stand somewhere as functions or modules. It may only shrink."""
 
 
 def test_former_names_do_not_come_back():
@@ -422,7 +420,7 @@ def test_former_names_do_not_come_back():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         found |= {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
-    assert found & FORMER_NAMES <= KEPT_FOR_NOW
+    assert found & FORMER_NAMES == set()
 
 
 def test_the_map_of_the_tests_names_what_is_there():

@@ -60,7 +60,7 @@ class Callback:
     def __init__(self, environ: Mapping[str, str], secrets: Mapping[str, str], *, passing: bool = False) -> None:
         """Read the configuration; no network, no store. Raises ConfigError.
 
-        `passing`: this process ends as soon as nobody calls.
+        `passing`: this process ends as soon as no call comes.
         """
         self.config = load_config(environ=environ)
         self.chosen = choose(self.config.callback_mode, environ)
@@ -114,7 +114,7 @@ class Callback:
             return self._prove(environ, challenged)
         claims = self._verify(bearer_token(environ))
         request = parse_fire(read_body(environ))
-        named = profile or self._homes.meant(claims.home)
+        named = profile or self._homes.bound_to(claims.home)
         wanted = {name: request.get(name) for name in ("job_id", "fire_at")}
         admitted = admit(claims, self._settings, **wanted, home=named)
         self._homes.main.context.must_be_active("a fire")  # of whichever home: it is the machine that stands by
@@ -129,7 +129,7 @@ class Callback:
         """Answer NAS's question whose callback this is. No store is read, and a machine on standby may say it too."""
         claims = self._verify(bearer_token(environ), PROOF_PURPOSE)
         read_body(environ)
-        document = prove(claims, self._settings, home=profile or self._homes.meant(claims.home))
+        document = prove(claims, self._settings, home=profile or self._homes.bound_to(claims.home))
         if profile and self._homes.named(profile) is None:
             return _json(404, {"result": "not found"})
         return _json(200, document)

@@ -63,7 +63,7 @@ class Homes:
                 self._opened[profile] = self._open(load_config(environ=self._bare, home=path), self._bare, {})
             return self._opened[profile]
 
-    def meant(self, name: str | None) -> str | None:
+    def bound_to(self, name: str | None) -> str | None:
         """Return the home that a token on the plain path is bound to, None where all of them may be meant.
 
         A name that is not served here was meant for a proxy in front, which sorts by path and takes it away.
@@ -74,8 +74,8 @@ class Homes:
         """Return the home that has this job; the launching one where none has it.
 
         Of several that have one of that id, it is the one whose job has `fire_at` as its next or last time, else the
-        first in which it is due, or live. A profile that cannot be read is in nobody's way. Raises what reading the
-        launching home raises.
+        first in which it is due, or live. A profile that cannot be read does not stop the others. Raises what reading
+        the launching home raises.
         """
         served = served_profiles(self._config)
         if not served:
@@ -88,7 +88,7 @@ class Homes:
             except ChronosError:
                 if profile is None:
                     raise
-                continue  # a fire that nobody takes is put off for its sake
+                continue  # a fire without a home is put off: it may be of this profile
             if home is None or record is None:
                 continue
             asks = _asks_for(record, home.context, fire_at)
@@ -108,7 +108,7 @@ class Homes:
         return replace(fleet, profile_of=left[0], may_wake=left[1])
 
     def must_not_have(self, job_id: str, *, profile: str) -> None:
-        """Refuse to call a job gone that is one of a profile which is not served here; other names are nobody's.
+        """Refuse to call a job gone that is one of a profile which is not served here; other names are of no home.
 
         Raises UnservedError, and what reading that home raises. The home of another user has no job of ours.
         """

@@ -1,4 +1,4 @@
-"""The lines that requests leave on stderr: whoever may send any number of calls shall not fill a disk with them."""
+"""The lines that requests leave on stderr, bounded so that no number of calls fills a disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m chronos_cli.callback.serve`: the callback on waitress, there only while somebody calls.
+"""`python -m chronos_cli.callback.serve`: the callback on waitress, there only while calls come.
 
 Under systemd's socket activation (sd_listen_fds(3)) it takes the socket it is handed, and exits once nobody has been
 connected for a while: systemd holds the socket meanwhile, so the next call waits in its backlog and starts it again.
@@ -35,7 +35,7 @@ _LOOK_FOR_RUNS_S: Final = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop, or until nobody has come for `--idle` seconds."""
+    """Serve until told to stop, or until no call has come for `--idle` seconds."""
     return gated("chronos", lambda: _main(arguments))
 
 
@@ -112,12 +112,12 @@ def serve(sockets: list[socket.socket], *, idle_s: float, threads: int) -> None:
         ident=None,
     )
     patience = Patience(most=MAX_CONNECTIONS, request_s=REQUEST_S, idle_s=max(5.0, idle_s) if idle_s else KEPT_ALIVE_S)
-    own = len(connected)  # the listening sockets and what wakes the loop; whatever is more is somebody's connection
+    own = len(connected)  # the listening sockets and what wakes the loop; any other is a connection
     last = time.monotonic()
     try:
         while True:
             poll2(min(_LOOK_EVERY_S, idle_s or _LOOK_EVERY_S), connected)
-            patience.look(connected)
+            patience.cut_the_slow(connected)
             now = time.monotonic()
             if len(connected) > own:
                 last = now

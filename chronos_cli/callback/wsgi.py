@@ -22,7 +22,7 @@ class CallbackApplication:
 
     def __init__(self) -> None:
         self.passing = False
-        """Set before the first request where this process ends as soon as nobody calls."""
+        """Set before the first request where this process ends as soon as no call comes."""
         self._callback: Callback | None = None
         self._lock = threading.Lock()
         self._log = BoundedLog()

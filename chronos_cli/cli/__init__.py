@@ -1,7 +1,7 @@
 """The command line: `chronos`.
 
 What must be light is dispatched here, before typer is imported: the runner, `--version`, the candidates that a shell
-asks for while somebody types, and the three commands that run most often, as they are plainly written.
+asks for while a person types, and the three commands that run most often, as they are plainly written.
 """
 
 from __future__ import annotations

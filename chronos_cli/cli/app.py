@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from chronos_cli.cli import error_boundary as ending
-from chronos_cli.cli import table
+from chronos_cli.cli import error_boundary, table
 from chronos_cli.cli.lazy import LazyGroup, make_group
 from chronos_cli.errors import ChronosError, UsageError
 from chronos_cli.help_text import asked_for_help, plain_usage
@@ -29,10 +28,10 @@ def build() -> LazyGroup:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code. Never raises, but for what ends the process."""
-    invocation = ending.begin()
+    invocation = error_boundary.begin()
     arguments = asked_for_help(list(argv), {entry.name for entry in table.COMMANDS if entry.children})
     invocation.command = command_name([word for word in arguments if not word.startswith("-")])
-    return ending.carry_out(invocation, arguments, lambda: _invoke(invocation, arguments))
+    return error_boundary.run_command(invocation, arguments, lambda: _invoke(invocation, arguments))
 
 
 def command_name(words: list[str]) -> str:
@@ -50,7 +49,7 @@ def command_name(words: list[str]) -> str:
 
 def _invoke(invocation: Invocation, arguments: list[str]) -> Any:
     try:
-        return _carry_out(invocation, arguments)
+        return _run(invocation, arguments)
     except typer.Exit as done:
         return done.exit_code
     except typer.Abort as stopped:
@@ -59,7 +58,7 @@ def _invoke(invocation: Invocation, arguments: list[str]) -> Any:
         raise _usage(error) from error
 
 
-def _carry_out(invocation: Invocation, arguments: list[str]) -> Any:
+def _run(invocation: Invocation, arguments: list[str]) -> Any:
     group = build()
     if arguments in (["--version"], ["-V"]):
         from chronos_cli import __version__

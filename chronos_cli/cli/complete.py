@@ -1,4 +1,4 @@
-"""The candidates a shell asks for while somebody types: job ids with their names, from the store's file, quickly.
+"""The candidates a shell asks for while a person types: job ids with their names, from the store's file, quickly.
 
 No typer, no NAS, no lock, no bucket; whatever goes wrong, there are simply no candidates. A shell may take what it is
 handed for code, so a candidate is an id that a job may have, and a name is shown in plain letters.
@@ -41,7 +41,7 @@ def _jobs(home: str | None) -> list[tuple[str, str]]:
         folder = config.store or config.home
         data = read_file(os.path.join(folder, "cron", "jobs.json"), most=_MAX_BYTES)  # noqa: PTH118 - pathlib is slower
         return _named(_records(data))
-    except (ChronosError, OSError):  # somebody is typing: silence is right, the command itself will tell
+    except (ChronosError, OSError):  # a person is typing: silence is right, the command itself will tell
         return []
 
 

@@ -1,6 +1,6 @@
 """Completion scripts for bash, zsh and fish, made from what the command line offers.
 
-Words and options stand in the script; only job ids are asked for while somebody types, with a command that is light.
+Words and options stand in the script; only job ids are asked for while a person types, with a command that is light.
 """
 
 from __future__ import annotations

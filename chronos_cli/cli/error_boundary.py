@@ -22,7 +22,7 @@ def begin() -> Invocation:
     return Invocation(environ, secrets, Output(environ))
 
 
-def carry_out(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
+def run_command(invocation: Invocation, arguments: Sequence[str], body: Callable[[], object]) -> int:
     """Run `body` and return its exit code. Never raises, but for what ends the process."""
     try:
         try:

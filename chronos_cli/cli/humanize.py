@@ -15,7 +15,7 @@ DRIFT_S: Final = 5.0
 
 
 def brief(text: str) -> str:
-    """Return a text of a record, or of somebody else, as it stands among others: on one line, and cut."""
+    """Return a text of a record, or of another program, fit to stand among others: on one line, and cut."""
     return one_line(text, LINE)
 
 

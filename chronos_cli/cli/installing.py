@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EVERY = "1m"
 
 
-def carry_out(
+def install_tick(
     invocation: Invocation, kind: str, *, every: str | None, image: str | None, yes: bool, remove: bool
 ) -> int:
     """Print, install or remove. Raises UsageError and InstallError."""

@@ -44,7 +44,7 @@ class Invocation:
 
     @property
     def user(self) -> str:
-        """Return the name of who runs this, for those who read it later."""
+        """Return the user's name, for the record of what was done."""
         import os
         import pwd
 
@@ -146,7 +146,7 @@ class Invocation:
         return 0 if error is None else int(error.exit_code)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Have a person agree to what cannot be undone. Raises UsageError where nobody can be asked."""
+        """Have a person agree to what cannot be undone. Raises UsageError without a terminal to ask at."""
         import sys
 
         if yes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chronos_cli.cli.table import CommandEntry
 
 DESTRUCTIVE: Final = frozenset({"cancel", "remove", "unlock", "hold"})
-"""Commands that are never suggested to somebody who has mistyped another."""
+"""Commands that are never suggested for a mistyped one."""
 _GLOBALS: Final = (
     (("--home",), "home", "DIR", "the home to work in [~/.chronos]"),
     (("--json",), "json", "", "one JSON object on stdout"),

@@ -108,7 +108,7 @@ def tell_of_many(
     resolved = invocation.provider(context)
     try:
         followed = resolved.follow(gone)
-    except ChronosError as error:  # the jobs are stored either way; that nobody was told is the command's error
+    except ChronosError as error:  # the jobs are stored either way; a trigger that was not told is the command's error
         failure: ChronosError | None = error
     else:
         from chronos_cli.cli.plans import failure_of, note_unread

@@ -84,7 +84,7 @@ class Output:
 
     @property
     def gone(self) -> bool:
-        """Return whether whoever read stdout has gone away."""
+        """Return whether the reader of stdout has gone away."""
         return bool(getattr(sys.stdout, "gone", False))
 
     def table(

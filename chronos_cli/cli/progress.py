@@ -16,7 +16,7 @@ _EVERY_S = 0.1
 
 
 def progress_line(out: Output, verb: str) -> Callable[[int, int], None] | None:
-    """Return what an operation calls with how much is done of how much; None where nobody would see it."""
+    """Return what an operation calls with how much is done of how much; None without a terminal."""
     if out.quiet or out.json or not sys.stderr.isatty():
         return None
     started = time.monotonic()

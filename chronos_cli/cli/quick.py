@@ -73,10 +73,10 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, Ac
 
 def run(arguments: Sequence[str], asked: tuple[str, ActionOptions, ActionOptions]) -> int:
     """Carry out what `parse` understood, and return the exit code."""
-    from chronos_cli.cli import error_boundary as ending
+    from chronos_cli.cli import error_boundary
 
     command, own, everywhere = asked
-    invocation = ending.begin()
+    invocation = error_boundary.begin()
     invocation.command = command
     for name, value in everywhere.items():
         invocation.note_option(name, value)
@@ -90,11 +90,11 @@ def run(arguments: Sequence[str], asked: tuple[str, ActionOptions, ActionOptions
             from chronos_cli.cli.handlers.reconcile import show_reconcile
 
             return show_reconcile(invocation, invocation.context(), **own)  # type: ignore[arg-type]
-        from chronos_cli.cli.handlers.fire import carry_out
+        from chronos_cli.cli.handlers.fire import fire_command
 
-        return carry_out(invocation, **own)  # type: ignore[arg-type]
+        return fire_command(invocation, **own)  # type: ignore[arg-type]
 
-    return ending.carry_out(invocation, arguments, body)
+    return error_boundary.run_command(invocation, arguments, body)
 
 
 def _take(

@@ -15,7 +15,7 @@ Field names are those of hermes-agent 0.19; what chronos adds lives under the re
     claimed_through  the latest instant ever claimed or settled
     leapt_from       the last few next times from which a tick, without a witness for its clock, went far ahead
     aligned          the next time that was set past instants which have rows, when a claim was brought back
-    open             the runs in hand, and ranges whose row is still owed
+    open             the open runs, and ranges whose row is still owed
     failures         how many runs in a row have failed
     change           the token of the last change
 """
@@ -65,7 +65,7 @@ class OpenKind(StrEnum):
 
 @frozen
 class Open:
-    """One run in hand, or one row still owed. Everything its row needs is here, so any process can write that row."""
+    """One open run, or one row still owed. Everything its row needs is here, so any process can write that row."""
 
     run: str
     kind: OpenKind

@@ -60,7 +60,7 @@ class OpenRuns:
 
     @property
     def busy(self) -> bool:
-        """Return whether a run is in hand, and not only a row that is owed."""
+        """Return whether a run is open, and not only a row that is owed."""
         return any(entry.kind in (OpenKind.RUN, OpenKind.QUEUED) for entry in self.open)
 
     def survey(self, *, newer: ClaimEffect | None) -> None:
@@ -237,7 +237,7 @@ class OpenRuns:
 
 
 def lease_of(row: Row, entry: Open, counted: datetime | None) -> Lease:
-    """Return the lease of a run in hand. `counted`: its end by the boot clock, None if that is not known."""
+    """Return the lease of an open run. `counted`: its end by the boot clock, None if that is not known."""
     length = row.lease_ends_at - row.started_at if row.lease_ends_at and row.started_at else timedelta()
     return Lease(
         end=row.lease_ends_at if counted is None else counted,

@@ -141,7 +141,7 @@ class DemoPlay:
         return held[len(ready) :], ready
 
     def _between_fires(self) -> bool:
-        """Return whether nothing of the pulse is in hand or about to be: to pause it now takes nothing from it."""
+        """Return whether no run of the pulse is open or about to start: to pause it now takes nothing from it."""
         job = jobs.get(self._ctx, "pulse")
         return not job.open and job.cursor is not None and job.cursor - datetime.now(UTC) > _CLEAR_OF_IT
 

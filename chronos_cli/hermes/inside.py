@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _GUARD = threading.Lock()
 _BEGUN: dict[str, FireProcess] = {}
-"""The processes whose runs have begun, until somebody waits for their end."""
+"""The processes whose runs have begun, until their end is waited for."""
 
 
 def own_provider(home: Path) -> ChronosScheduler:
@@ -117,7 +117,7 @@ def claim(job_id: str, *, asked: bool = False) -> dict[str, Any] | None:
         admitted = None if asked else _JUDGE.admitted(job_id)
     except ChronosError as error:
         if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise  # nobody has refused it, and a yes would lose it
+            raise  # it was not refused, and a yes would lose it
         _log(f"fire of job {job_id} refused: {error.code}")
         return None
     given = {

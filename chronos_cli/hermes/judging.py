@@ -2,7 +2,7 @@
 
 Hermes' door asks for the verifier, has it judge the token, and then hands the provider nothing but a job id; newer
 versions judge in another thread. So each asking makes a note of its own, which lies in the context of the door's
-request: whoever judges writes into that very note, and the fire, started from the same request, finds it there. Where
+request: the judge writes into that very note, and the fire, started from the same request, finds it there. Where
 a door asks for the verifier in a thread as well, its note is found by the job that the token names; a fire that might
 belong to a token for another job is refused.
 """

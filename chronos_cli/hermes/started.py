@@ -73,6 +73,6 @@ class FireProcess:
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(_LOOKS_EVERY_S)
                     return
-            Thread(target=self._process.wait, daemon=True).start()  # somebody has to, or it stays in the process table
+            Thread(target=self._process.wait, daemon=True).start()  # else it stays in the process table
         finally:
             self._reports.close()

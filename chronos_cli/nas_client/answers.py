@@ -29,8 +29,8 @@ _TEMPORARY: Final = (403, 408, 425, 429)
 class NasReply:
     """One answer over HTTP.
 
-    `nas`: who answered, for people. `redirect`: scheme and host it points to. `date`: NAS's clock. `wait_s`: what its
-    Retry-After asks for.
+    `nas`: the server that answered, for people. `redirect`: scheme and host it points to. `date`: NAS's clock.
+    `wait_s`: what its Retry-After asks for.
     """
 
     status: int
@@ -161,7 +161,7 @@ def _read_arm(reply: NasReply, item: object) -> Arm:
     text, schedule_id, state = item.get("fire_at"), item.get("schedule_id"), item.get("state")
     return Arm(
         job_id=job_id,
-        fire_at=_instant(text),  # without one the arm is there all the same: whoever compares sees a different one
+        fire_at=_instant(text),  # without one the arm is there all the same: a comparison finds a different one
         fire_at_text=text if isinstance(text, str) else "",
         schedule_id=schedule_id if isinstance(schedule_id, str) else None,
         state=state if isinstance(state, str) else "",

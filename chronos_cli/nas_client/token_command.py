@@ -35,7 +35,7 @@ def _alone(home: str, timeout_s: float) -> Iterator[None]:
 
     The lock is taken on the home's folder itself, so it needs no file and no permission to write. Where the folder does
     not exist, or its file system knows no such lock (some network ones), the command runs unguarded: it is a courtesy
-    to commands that spend a refresh token, and without a home there is nobody to be courteous to.
+    to commands that spend a refresh token, and without a home there is no other process to be courteous to.
     """
     from chronos_cli.flock import wait_for_lock
 

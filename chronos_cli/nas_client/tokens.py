@@ -1,7 +1,7 @@
 """Finds the agent's NAS access token: variable, file, command, or the login of a Hermes home, in this order.
 
 The first of these that is configured is the only one asked: a token_file that cannot be read is an error, not a reason
-to try somebody else's credentials. A token is kept in memory only, never on disk. So commands that run at the same time
+to try another user's credentials. A token is kept in memory only, never on disk. So commands that run at the same time
 each run the token_command, but one after another: it holds a lock on the home meanwhile, and a command that spends a
 refresh token finds on its next run what it saved on this one. A login that has expired is renewed by Hermes itself,
 where it is installed beside us: by a command as well, never by a copy of its login here.
@@ -146,7 +146,7 @@ class HomeTokens:
             if profiles != PROFILES or _login_in(own) is not None:
                 return own
         except (AuthError, ConfigError):
-            return own  # whoever reads it says what is wrong with it
+            return own  # the reader says what is wrong with it
         above = os.path.join(folder, AUTH_FILE)  # noqa: PTH118 - as above
         return above if os.path.lexists(above) else own
 

@@ -45,7 +45,7 @@ class Transport:
         self._clock = clock
         self._now = now
         self.nas = f"NAS at {parts.netloc}"
-        # On this machine a proxy has no business, and plain http is allowed only because nobody else can listen.
+        # On this machine a proxy has no business, and plain http is allowed only because no other machine can listen.
         self._proxies = {"no_proxy": parts.hostname or ""} if is_loopback(parts.hostname or "") else {}
         self._session = _Session()
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})

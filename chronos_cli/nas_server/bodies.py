@@ -144,7 +144,7 @@ def _check_key(key: object) -> None:
 
 
 def _accepts(document: dict[str, Any]) -> frozenset[str]:
-    """Return the features in `accepts` that are known here; what is not known is somebody else's."""
+    """Return the features in `accepts` that are known here; others are of another version."""
     value = document.get("accepts")
     if value is None:
         return frozenset()

@@ -93,7 +93,7 @@ class KeyRing:
         """Return the key to sign with now: the newest whose time has come. Raises ConfigError where there is no key.
 
         Where no key's time has come, as after a rotation with no key before it or under a clock that was set back, the
-        first that comes signs: a refused token is asked about once more, and a fire that nobody signs is late.
+        first that comes signs: a refused token is asked about once more, and a fire without a signature is late.
         """
         if self._outside is not None:
             return self._outside

@@ -19,7 +19,7 @@ LATENESS_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 1
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 MAX_HOSTS: Final = 100
-"""The most hosts that are named: agents choose them, and each is a series of its own to whoever stores them."""
+"""The most hosts that are named: agents choose them, and each is a series of its own in the database of metrics."""
 
 
 class Metrics:

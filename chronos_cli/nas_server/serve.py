@@ -131,7 +131,7 @@ def _run(settings: Settings, backend: Backend, keys: KeyRing, journal: EventLog)
         if relaying is not None:
             relaying.nudge(due_at)
         for host in hosts:
-            # Whoever provisions is alive: a host that was given up is asked soon.
+            # An agent that provisions is alive: a host that was given up is asked soon.
             gate.seen(host)
 
     def ready() -> str | None:

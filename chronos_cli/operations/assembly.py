@@ -146,7 +146,7 @@ def _home_at(home: str, environ: Mapping[str, str]) -> tuple[Config, Context]:
 def _times_of(record: Record, ctx: Context) -> frozenset[datetime] | None:
     """Return the next and the last time of a job that may have a timer, none where it cannot be read.
 
-    None for one that is neither live nor has a run in hand.
+    None for one that is neither live nor has an open run.
     """
     try:
         job = parse_job(record.value, ctx.home)

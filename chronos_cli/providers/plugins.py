@@ -168,7 +168,7 @@ def _folders(home: Path) -> Iterator[FoundPlugin]:
 def _is_provider(folder: Path) -> bool:
     """Return whether a folder is a provider's, by its manifest, or by its text where it has none, as in hermes."""
     module = folder / "__init__.py"
-    if not module.is_file():  # a pipe in its place keeps nobody
+    if not module.is_file():  # a pipe in its place does not block
         return False
     try:
         with module.open(errors="replace") as file:

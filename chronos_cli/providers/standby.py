@@ -10,7 +10,7 @@ NAME = "standby"
 
 
 class StandbyScheduler(CronScheduler):
-    """Arms nothing, fires nothing and follows no change; whoever is told of one has a warning that says so."""
+    """Arms nothing, fires nothing and follows no change; a command that made one prints a warning that says so."""
 
     @property
     def name(self) -> str:

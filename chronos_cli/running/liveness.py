@@ -46,7 +46,7 @@ END_WITHIN_S: Final = 3.0
 
 
 class LivenessProbe(Enum):
-    """Knowledge about a run in hand, from here."""
+    """Knowledge about an open run, from here."""
 
     ALIVE = "alive"
     ORPHANED = "orphaned"

@@ -186,7 +186,7 @@ def _sync_file(fd: int) -> None:
 def _rename_new(temporary: str, place: Place) -> None:
     """Take a free name where the file system has no hard links. Raises FileExistsError.
 
-    Whoever makes a file this way holds the folder's lock, so nobody can take the name between look and rename.
+    Its caller holds the folder's lock, so no other process can take the name between look and rename.
     """
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.folder)
     try:

@@ -69,7 +69,7 @@ class BucketStore(DocumentStore):
         self._endpoint = _checked_endpoint(endpoint, parts.scheme)
         where = (parts.scheme, parts.netloc, parts.path.strip("/"), self._endpoint)
         self._place = _open(*where, attempts=_ATTEMPTS)
-        # A write that is sent again by itself finds its own first attempt there and takes it for somebody else's.
+        # A write that is sent again by itself finds its own first attempt there and takes it for another's.
         self._writer = _open(*where, attempts=1)
 
     @property

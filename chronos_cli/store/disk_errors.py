@@ -26,7 +26,7 @@ _OF_ANOTHER_KIND: Final = frozenset({errno.EINVAL, errno.EISDIR, errno.ENOTDIR, 
 
 
 def disk_error(action: str, path: Path, error: OSError) -> StoreError:
-    """Return a StoreError naming the path, its owner and mode, and who we are.
+    """Return a StoreError naming the path, its owner and mode, and our own user.
 
     `action` completes "cannot ...": `write`, `lock`. The folder is described as well, because a file is replaced by
     making another in its folder; where they do not exist, the nearest existing ancestor is, whose permissions decided.
@@ -42,7 +42,7 @@ def disk_error(action: str, path: Path, error: OSError) -> StoreError:
 
 
 def _hint_to_read(path: Path, error: OSError) -> str | None:
-    """Return what gets a file read that could not be; nobody has tried to change anything."""
+    """Return what gets a file read that could not be. No change was tried."""
     try:
         found = path.stat()
     except OSError:

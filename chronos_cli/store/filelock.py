@@ -33,7 +33,7 @@ def locked(
     """
     deadline = clock() + timeout_s
     while True:
-        fd = place.open(flags | os.O_NONBLOCK, mode)  # a pipe in its place keeps nobody
+        fd = place.open(flags | os.O_NONBLOCK, mode)  # a pipe in its place does not block
         try:
             if not wait_for_lock(fd, deadline, clock=clock, sleep=sleep):
                 holder = _holder(fd)
@@ -60,7 +60,7 @@ def _still_named(fd: int, place: Place) -> bool:
 
 
 def _holder(fd: int) -> int | None:
-    """Return who holds the lock, where the system tells (Linux), for the message alone."""
+    """Return the lock's holder, where the system tells (Linux), for the message alone."""
     inode = f":{os.fstat(fd).st_ino} "
     try:
         with open("/proc/locks", encoding="ascii") as table:  # noqa: PTH123 - a kernel table, not a path of ours

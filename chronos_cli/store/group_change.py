@@ -2,7 +2,7 @@
 
 While one thread reads, changes and writes the jobs, others queue up behind it; the next one makes the changes of all
 that wait, each by its own function and one after the other, and writes once. What each function returns, or raises,
-is its caller's alone, and nobody hears of a result before the write is done that it rests on.
+is its caller's alone, and no result is returned before the write is done that it rests on.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class GroupChange:
         return [member.error if isinstance(member.error, ChronosError) else member.outcome() for member in members]
 
     def _see_through(self, members: Sequence[PendingChange[T]]) -> None:
-        """Return once these are over, whoever has made them."""
+        """Return once these are over, made by this thread or another."""
         with self._guard:
             self._waiting += members  # type: ignore[arg-type] # each is given back only to its own caller
         while waiting := [member for member in members if not member.over]:
@@ -87,7 +87,7 @@ class GroupChange:
                 self._pause(tries)
 
     def _lead(self) -> None:
-        """Try all that wait; those that must look again wait on, for whoever of them comes first."""
+        """Try all that wait; those that must look again wait on, until the first of them tries again."""
         with self._guard:
             group, self._waiting = self._waiting, []
         try:

@@ -28,7 +28,7 @@ class VersionConflict(Exception):  # noqa: N818 - an outcome to act on, not a fa
 class OutcomeUnknown(VersionConflict):
     """The answer to a conditional write was lost; it may have happened.
 
-    Handled like a conflict: whoever loads again finds out by the change token that the document then bears.
+    Handled like a conflict: the next load finds out by the change token that the document then bears.
     """
 
 

@@ -240,7 +240,7 @@ class JobsFile:
         return [(member.value_start, member.end, style.write(_refreshed(member.value, now), ""))]
 
     def _stored(self, index: int) -> dict[str, Any]:
-        """Return a fresh value of a usable record, from the text: nobody can have changed that."""
+        """Return a fresh value of a usable record, from the text, which does not change."""
         return self._with_beside(self._in_the_file(index))
 
     def _in_the_file(self, index: int) -> dict[str, Any]:

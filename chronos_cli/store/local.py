@@ -182,7 +182,7 @@ class LocalStore(DocumentStore):
                         with self._guard(key, place):
                             os.unlink(place.name, dir_fd=folder)
                     except OSError as error:
-                        # A link, a socket, or closed to those who would lock it; the folder may be ours all the same.
+                        # A link, a socket, or closed to a user that must lock it; the folder may be ours all the same.
                         if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO):
                             raise
                         os.unlink(place.name, dir_fd=folder)
@@ -235,7 +235,7 @@ class LocalStore(DocumentStore):
         return place
 
     def _make_lock(self, place: Place) -> None:
-        """Make the lock file if there is none, for whoever owns jobs.json: its other users must be able to lock it."""
+        """Make the lock file if there is none, for the owner of jobs.json: its other users must be able to lock it."""
         if place.exists():
             return
         try:

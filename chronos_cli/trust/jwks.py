@@ -94,7 +94,7 @@ class JwksCache:
         failure: KeysUnavailableError | None = None
         with self._lock(wait=not found) as locked:
             if not locked:
-                return found  # somebody renews them just now; until then these still serve
+                return found  # another process renews them just now; until then these still serve
             current = self.load()
             now = self._clock()
             if current.attempts == seen.attempts:
@@ -200,7 +200,7 @@ class JwksCache:
         """Keep other processes and threads from asking too; yields False when not waiting and it is taken."""
         try:
             with self._place(".lock", make=True) as place:
-                descriptor = place.open(os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK)  # a pipe in its place keeps nobody
+                descriptor = place.open(os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK)  # a pipe in its place does not block
                 give_to_folder(descriptor, place.folder)
         except OSError as error:
             self._keep_in_memory(None, error)

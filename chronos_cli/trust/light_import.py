@@ -3,7 +3,7 @@
 `import jwt` brings a client of JWKS with urllib, and cryptography's X.509 and SSH keys: more than half of its time. For
 a process that judges one token and ends, `jwt.api_jwk` is imported here without them: the package without the names
 that its `__init__` gathers, and in the place of X.509 and of SSH keys modules that import the real ones once they are
-asked for anything. Nothing of this stays in `sys.modules`, so whoever imports these libraries later has them whole.
+asked for anything. Nothing of this stays in `sys.modules`, so a later import of these libraries has them whole.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class TrustSettings:
     max_stale_s: float = 3600.0
     """The time they serve beyond that while NAS cannot be reached."""
     cooldown_s: float = 30.0
-    """The least time between two requests caused by a `kid` nobody knows, or by keys that would not renew."""
+    """The least time between two requests caused by an unknown `kid`, or by keys that would not renew."""
     max_life_s: float = FIRE_MAX_LIFE_S
     """The longest that a token may be good for: from its `iat`, or from now where it has none, to its `exp`."""
     leeway_s: float = FIRE_LEEWAY_S
@@ -87,7 +87,7 @@ def _names_function(text: str) -> bool:
 
 
 def _check_url(url: str) -> None:
-    """Refuse what could hand us somebody else's keys. An ordinary https URL costs no import."""
+    """Refuse what could hand us another server's keys. An ordinary https URL costs no import."""
     scheme, _, rest = url.partition("://")
     if "@" in rest.partition("/")[0]:
         raise ConfigError(

@@ -47,7 +47,7 @@ class FireClaims:
 
     @property
     def minted(self) -> datetime | None:
-        """Return the clock of who signed it: when it was issued, or, where that is not said, about when by its end."""
+        """Return its signer's clock: when it was issued, or, where that is not said, about when by its end."""
         return self.issued or (self.expires and self.expires - timedelta(seconds=90))
 
     @property

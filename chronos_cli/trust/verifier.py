@@ -91,7 +91,7 @@ def _call(judge: Callable[..., Any], token: str | None, settings: TrustSettings,
         )
     except ChronosError:
         raise
-    except Exception as error:  # noqa: BLE001 - foreign code: whatever fails in it, nobody judged the token
+    except Exception as error:  # noqa: BLE001 - foreign code: where it fails, the token was not judged
         # Neither its text nor its traceback goes on: they may hold the token.
         raise KeysUnavailableError(
             f"trust.verifier '{settings.verifier}' failed with {type(error).__name__}",

@@ -58,7 +58,9 @@ def watch(patience, clock, channels, seconds):
     """Look once a second, as a server does; the numbers of those that were closed."""
     connected = {0: SimpleNamespace(accepting=True)} | dict(enumerate(channels, 1))
     for _ in range(seconds):
-        patience.look({fd: channel for fd, channel in connected.items() if not getattr(channel, "closed", False)})
+        patience.cut_the_slow(
+            {fd: channel for fd, channel in connected.items() if not getattr(channel, "closed", False)}
+        )
         clock.at += 1
     return [number for number, channel in enumerate(channels) if channel.closed]
 

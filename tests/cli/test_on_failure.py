@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import jsonschema
 import pytest
 
-from chronos_cli.cli.error_boundary import carry_out
+from chronos_cli.cli.error_boundary import run_command
 from chronos_cli.cli.invocation import Invocation
 from chronos_cli.cli.output import Output
 from chronos_cli.config import load_config
@@ -328,5 +328,5 @@ def test_a_command_that_fails_tells_what_it_had_found(home, told):
         assert told.events() == []
         raise TemporaryError("the disk went away")
 
-    assert carry_out(invocation, [], body) == TemporaryError.exit_code
+    assert run_command(invocation, [], body) == TemporaryError.exit_code
     assert [event["state"] for event in told.events()] == ["missed"]

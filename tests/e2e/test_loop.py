@@ -133,7 +133,7 @@ def test_a_job_is_saved_and_said_to_be_unarmed_while_nas_is_down(nas, tmp_path):
     listed = lonely.chronos("list", "--json")
     assert listed.returncode == 75
     (job,) = json.loads(listed.stdout)["jobs"]
-    assert job["arm"] != "armed"
+    assert (job["arm"]["state"], job["will_fire"]) == ("unconfirmed", None)
 
 
 def test_the_shim_takes_no_fire_before_it_is_due(nas, agent):

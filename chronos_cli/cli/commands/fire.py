@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_cli.cli.handlers.fire import carry_out
+from chronos_cli.cli.handlers.fire import fire_command
 
 if TYPE_CHECKING:
     from chronos_cli.cli.invocation import Invocation
@@ -37,7 +37,7 @@ def command(
       chronos fire --job-id digest --token-file /run/secrets/fire --detach --json
     """
     invocation: Invocation = ctx.obj
-    return carry_out(
+    return fire_command(
         invocation,
         job_id=job_id,
         token=token,

@@ -158,7 +158,9 @@ def _show(invocation: Invocation, job: str | None, count: int, wanted: _Wanted) 
             if out.wide:
                 out.table(_WIDE, [_cells(row, now) for row in rows], styles=styles)
             else:
-                first = _NARROW[0] if job is None else replace(_NARROW[0], drop=4)  # who has named the job knows it
+                first = (
+                    _NARROW[0] if job is None else replace(_NARROW[0], drop=4)
+                )  # the job was named on the command line
                 out.table((first, *_NARROW[1:]), [_short_cells(row, now) for row in rows], styles=styles)
         if job is not None:
             read = [row for row in rows if not isinstance(row, UnreadableRow)]

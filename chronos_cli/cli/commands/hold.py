@@ -75,7 +75,7 @@ def command(
 
 
 def _follow(invocation: Invocation, context: Context, done: str) -> ChronosError | None:
-    """Have the trigger follow. The hold stands as it was made either way: that nobody was told is what fails."""
+    """Have the trigger follow. The hold stands either way; a trigger that was not told is the failure."""
     try:
         invocation.provider(context).on_jobs_changed()
     except ChronosError as failed:

@@ -45,9 +45,9 @@ def command(
     """
     invocation: Invocation = ctx.obj
     if install is not None:
-        from chronos_cli.cli.installing import carry_out
+        from chronos_cli.cli.installing import install_tick
 
-        return carry_out(invocation, install, every=every, image=image, yes=yes, remove=remove)
+        return install_tick(invocation, install, every=every, image=image, yes=yes, remove=remove)
     if every is not None or image is not None or yes or remove:
         raise UsageError("--every, --image, --yes and --remove belong to --install", hint="say --install crontab")
     from chronos_cli.operations.firing.launchers import DetachedLauncher
@@ -93,7 +93,7 @@ def _document(ticked: TickResult) -> dict[str, object]:
 def _show(out: Output, ticked: TickResult) -> None:
     if not ticked.started and not ticked.failed:
         out.note("nothing was started" if ticked.owed else "nothing was due")
-    # Whoever runs it every minute, cron with its mails above all, wants to hear of trouble alone.
+    # It runs every minute, often under cron, which mails all that is printed: only trouble is.
     for row in () if out.quiet else ticked.rows:
         out.line(f"{row.job_id}  {row.run_id}  {row.state.value}{f': {row.reason}' if row.reason else ''}")
     for row in () if out.quiet else ticked.owed:

@@ -82,10 +82,10 @@ def run_backfill(invocation: Invocation, reference: str, text: str, *, limit: in
             context = invocation.context(armed=False, interrupts=interrupts)
         job_id = references.one(context, reference)
         found = instants_in(jobs.get(context, job_id), text, context.clock(), limit=limit)
-        return _carry_out(invocation, context, job_id, found, interrupts, dry_run=dry_run)
+        return _run_each(invocation, context, job_id, found, interrupts, dry_run=dry_run)
 
 
-def _carry_out(
+def _run_each(
     invocation: Invocation,
     context: Context,
     job_id: str,

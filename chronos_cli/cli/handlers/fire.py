@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MAX_TOKEN_CHARS = 16 * 1024
 
 
-def carry_out(
+def fire_command(
     invocation: Invocation,
     *,
     job_id: str,
@@ -34,7 +34,7 @@ def carry_out(
     `whole_answer`: print the body of the answer, which the caller hands to NAS as it is.
     """
     try:
-        return _carry_out(invocation, job_id, token, token_file, fire_at, detach=detach, whole_answer=whole_answer)
+        return _fire(invocation, job_id, token, token_file, fire_at, detach=detach, whole_answer=whole_answer)
     except ChronosError as error:
         if whole_answer and not invocation.json:
             from chronos_cli.operations.firing.answering import error_body
@@ -43,7 +43,7 @@ def carry_out(
         raise
 
 
-def _carry_out(
+def _fire(
     invocation: Invocation,
     job_id: str,
     token: str | None,
@@ -75,7 +75,7 @@ def _carry_out(
             delivery=admitted.delivery,
             launcher=launcher,
             heard=admitted.heard,
-            # A runner looks at NAS after its end; how long a run of this process takes, nobody knows.
+            # A runner looks at NAS after its end; a run of this process may take any time.
             door=Door(within_s=0.0 if detach else None, looks=detach) if whole_answer else None,
             by_answer=admitted.by_answer,
             generation=admitted.generation,

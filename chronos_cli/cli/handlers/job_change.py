@@ -157,7 +157,7 @@ def _warn_of_no_trigger(invocation: Invocation, ctx: Context, out: Output) -> No
 
 
 def planned(invocation: Invocation, ctx: Context, change: JobChange, *, detailed: bool, **more: Any) -> int:
-    """Show what a change would do, which nobody made. `detailed`: exit 3 where it would do anything."""
+    """Show what a change would do, without making it. `detailed`: exit 3 where it would do anything."""
     job = change.job
     seen = preview_of(job.timetable, zone_name=job.zone_name, now=ctx.clock(), first=job.cursor)
     document: dict[str, Any] = {"job": job_json(job), "changed": change.changed, "dry_run": True, **more}

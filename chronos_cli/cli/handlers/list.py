@@ -114,13 +114,13 @@ def look_at(
     asking = not offline and (arming or bool(context.wire and context.repository.arms.ids()))
     refused = _last_refused(config)
 
-    def look(held: ArmList | None) -> Listing:
+    def list_once(held: ArmList | None) -> Listing:
         prompts = bool(config.prompt_runner)
         only = _selected(context, selector)
         return listing(context, arming=arming or asking, held=held, prompt_runner=prompts, refused=refused, only=only)
 
     held, failure = _ask(context) if asking else (None, None)
-    found = settled(look, held, lambda: _asked(context))
+    found = settled(list_once, held, lambda: _asked(context))
     nas: dict[str, object] = {"asked": asking, "known": held is not None}
     if failure is not None:
         nas["error"] = failure.message

@@ -93,7 +93,7 @@ def _width() -> int:
 
 
 def brief(text: str | None) -> str:
-    """Return what somebody else wrote as it stands among other things on a line."""
+    """Return a text of others, fit to stand among other things on a line."""
     return one_line(text or "", LINE)
 
 

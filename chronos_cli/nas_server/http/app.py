@@ -1,4 +1,4 @@
-"""NAS over HTTP: who is let in to which path, and what operators look at."""
+"""NAS over HTTP: which callers may use which path, and the pages for operators."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class NasApplication:
         return not self.is_for_agents(request.path) or token is None or self._roster.remembers(token)
 
     def admit(self, request: web.Request) -> Admission | web.Response:
-        """Judge a request by its header: who is let in, and how large a body is read; else the answer."""
+        """Judge a request by its header: its caller, and how large a body is read; else return the answer."""
         route = self._routes.get(request.path)
         if route is None:
             refused = Refusal(status=404, error="not_found", message="there is nothing at this path")

@@ -1,7 +1,7 @@
 """Connections of the web side, and the end of patience with each.
 
-A request has to be complete, and its answer to be taken, within a time of its own; of too many that are waited for,
-the one waited for longest is cut, which makes room for the next. So nobody is shut out by clients that send a byte now
+A request has to be complete, and its answer to be taken, within a time of its own; of too many that are waited for, the
+one waited for longest is cut, which makes room for the next. So no client is shut out by others that send a byte now
 and then.
 """
 
@@ -55,7 +55,7 @@ class ConnectionWatch:
             if len(waiting) > self._most:
                 self._cut(min(waiting, key=lambda one: one.since))
 
-    def look(self) -> None:
+    def cut_the_slow(self) -> None:
         """Cut what has been waited for too long. Call it now and then."""
         now = self.clock()
         for one in list(self.connections):

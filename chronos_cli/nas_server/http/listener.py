@@ -78,7 +78,7 @@ class Server:
         while not self._stopped.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), _LOOK_S)
-            patience.look()
+            patience.cut_the_slow()
         for server in listening:
             server.close()
         with suppress(TimeoutError):

@@ -18,7 +18,7 @@ LOOKUPS = 64
 
 
 class LookupPool:
-    """Threads that a loop's callers share: nobody holds more of them than are free besides."""
+    """Threads that a loop's callers share: no caller holds more of them than are free besides."""
 
     def __init__(self, most: int = LOOKUPS) -> None:
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="relay-names")

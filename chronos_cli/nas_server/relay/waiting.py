@@ -1,7 +1,7 @@
 """Timers that are due and wait for a place: a bounded lane for each agent and host, served in turn.
 
 A lane that is full keeps the oldest; what it does not take is read again once it has drained. So one agent with a
-hundred thousand due costs a lane, and nobody stands behind it.
+hundred thousand due costs a lane, and no other agent waits behind it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class AgentRegister:
         return agent
 
     def _note_seen(self, agent: Agent, now: float) -> None:
-        """Write down that an agent was here, now and then; a registry that takes no change keeps nobody out."""
+        """Write down that an agent was here, now and then; a registry that takes no change keeps no agent out."""
         with self._lock:
             if 0 <= now - self._seen.get(agent.id, -SEEN_S) < SEEN_S:
                 return

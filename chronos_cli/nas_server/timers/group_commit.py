@@ -1,4 +1,4 @@
-"""Work that meets is done together: whoever comes first does it for all who wait.
+"""Group commit: the first caller runs one transaction for every caller waiting behind it.
 
 While one thread is in the store, others queue up behind it; the next one takes all of their items into one call, so
 the cost of a transaction is shared and no thread is kept for it.

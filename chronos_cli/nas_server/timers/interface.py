@@ -95,14 +95,14 @@ class Backend(ABC):
         """Return the parameters of one `given` of `width` columns."""
 
     def now(self) -> float:
-        """Return the time by the clock that decides what is due: this host's, where nobody else uses the store."""
+        """Return the time by the clock that decides what is due: this host's, where no other host uses the store."""
         return time.time()
 
     def measure(self) -> float:
         """Look at the store, and return how many seconds this host's clock is ahead of the one that decides."""
         return 0.0
 
-    def announce(self, session: Session, due_at: float) -> None:  # noqa: B027 - nobody to tell, by default
+    def announce(self, session: Session, due_at: float) -> None:  # noqa: B027 - no listener, by default
         """Tell the other processes, once this transaction holds, that something is due then."""
 
     def listen(self, heard: Callable[[float], None], stopping: threading.Event) -> None:  # noqa: B027 - likewise

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chronos_cli.errors import ConfigError
 from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
 from chronos_cli.nas_server.timers.postgres_pool import COMMAND_DEADLINE_S, Pool, line
-from chronos_cli.nas_server.timers.schema import POSTGRES, advance, look
+from chronos_cli.nas_server.timers.schema import POSTGRES, advance, read_status
 
 if TYPE_CHECKING:
     import threading
@@ -85,7 +85,7 @@ class PostgresBackend(Backend):
 
     def schema_status(self) -> SchemaStatus:
         """Return what `prepare` would do."""
-        return self._alone(lambda session: look(session, POSTGRES))
+        return self._alone(lambda session: read_status(session, POSTGRES))
 
     def _alone(self, work: Callable[[Session], T], deadline_s: float | None = None) -> T:
         """Run `work` in one transaction of a connection of its own, which waits for no lock for long."""
@@ -186,7 +186,7 @@ class PostgresBackend(Backend):
         return time.time() - self.now()
 
     def announce(self, session: Session, due_at: float) -> None:
-        """Notify whoever listens."""
+        """Notify the listeners."""
         session.all("SELECT pg_notify(?, ?)", (CHANNEL, repr(due_at)))
 
     def listen(self, heard: Callable[[float], None], stopping: threading.Event) -> None:

@@ -32,7 +32,7 @@ COMMAND_DEADLINE_S = 300.0
 
 LISTEN_S = 2.0
 IDLE = 16
-"""The connections kept open while nobody uses them."""
+"""The connections kept open while they are not used."""
 
 LINE: dict[str, Any] = {
     "connect_timeout": CONNECT_S, "keepalives": 1, "keepalives_idle": 3, "keepalives_interval": 1,
@@ -47,7 +47,7 @@ _FOR_GOOD = (
     "connection is bad: invalid",
 )
 """Words of PostgreSQL where waiting does not help, at the first connection. All else may pass: a server that starts,
-a name not known yet; and whoever has served once outlives a failover, whatever the other server says at first."""
+a name not known yet; a process that has served once outlives a failover, whatever the other server says at first."""
 
 
 class Pool:
@@ -102,7 +102,7 @@ class Pool:
             with self._borrowed() as connection:
                 return work(connection)
         except RegistryUnavailableError:
-            # Not where the deadline has passed: nobody waits for two of them.
+            # Not where the deadline has passed: no caller waits for two of them.
             if not stale or not may_repeat():
                 raise
         with self._borrowed() as connection:
@@ -198,7 +198,7 @@ class Pool:
                 idle = 0 if self._lent else idle + 1
                 now = time.monotonic()
                 for connection in [one for one, until in self._lent.items() if until <= now]:
-                    # Under the lock, so that it is not closed and its number somebody else's in between.
+                    # Under the lock, so that it is not closed and its number reused in between.
                     del self._lent[connection]
                     _cut(connection)
                 if idle >= 40:
@@ -206,7 +206,7 @@ class Pool:
 
 
 def _cut(connection: psycopg.Connection[Any]) -> None:
-    """End both directions: whoever waits on the connection is told that it ended."""
+    """End both directions: a thread that waits on the connection is told that it ended."""
     with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line_out:
         line_out.shutdown(socket.SHUT_RDWR)
 

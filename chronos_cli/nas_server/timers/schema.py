@@ -155,7 +155,7 @@ class SchemaStatus:
         return not self.pending
 
 
-def look(session: Session, dialect: Dialect, steps: Sequence[SchemaStep] = STEPS) -> SchemaStatus:
+def read_status(session: Session, dialect: Dialect, steps: Sequence[SchemaStep] = STEPS) -> SchemaStatus:
     """Return where the tables stand. Raises ConfigError where a newer release made them."""
     version = int(read_meta(session, _VERSION) or 0) if session.all(dialect.has_table, ("meta",)) else 0
     refuse_newer("the tables", version, steps[-1].version)
@@ -173,7 +173,7 @@ def refuse_newer(things: str, found: int | str, known: int | str) -> None:
 
 def advance(session: Session, dialect: Dialect, steps: Sequence[SchemaStep] = STEPS) -> tuple[SchemaStep, ...]:
     """Take the steps that are missing, within a transaction that holds the store's lock; returns them."""
-    pending = look(session, dialect, steps).pending
+    pending = read_status(session, dialect, steps).pending
     for step in pending:
         for statement in step.all(dialect):
             session.run(statement.format(serial=dialect.serial, real=dialect.real, bytewise=dialect.bytewise))

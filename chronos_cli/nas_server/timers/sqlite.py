@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chronos_cli.errors import ConfigError
 from chronos_cli.files import open_named
 from chronos_cli.nas_server.timers.interface import Backend, RegistryUnavailableError, Session
-from chronos_cli.nas_server.timers.schema import SQLITE, advance, look
+from chronos_cli.nas_server.timers.schema import SQLITE, advance, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class SqliteBackend(Backend):
 
     def schema_status(self) -> SchemaStatus:
         """Return what `prepare` would do."""
-        return self._alone(lambda session: look(session, SQLITE), begin="BEGIN")
+        return self._alone(lambda session: read_status(session, SQLITE), begin="BEGIN")
 
     def _alone(self, work: Callable[[Session], T], *, begin: str) -> T:
         """Run `work` in one transaction of a connection of its own, before the writer is there."""

@@ -44,7 +44,7 @@ class SlotRetention:
         return self._backend.write(lambda session: self._forget(session, gone, old)) if gone else 0
 
     def _forget(self, session: Session, keys: list[tuple[int, str]], old: tuple[float, float]) -> int:
-        """Forget them, if that still holds: looked at again once nobody else can change them."""
+        """Forget them, if that still holds: looked at again under a lock."""
         given, bound = self._backend.given(agent="bigint", job="text"), self._backend.bind(keys, 2)
         locked = session.all(
             f"SELECT agent_id, job_id FROM slots WHERE (agent_id, job_id) IN (SELECT agent, job FROM {given})"  # noqa: S608

@@ -1,4 +1,4 @@
-"""Claims whose answer was lost: the store may hold them, and nobody delivers them until their end.
+"""Claims whose answer was lost: the store may hold them, and they are not delivered until their end.
 
 They are given back once the store answers again, so that a line that broke in between delays nothing by a whole claim.
 The end of a claim, to the microsecond, tells it from one that another worker took since.

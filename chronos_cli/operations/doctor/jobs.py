@@ -69,14 +69,14 @@ def _settled_listing(config: Config, ctx: Context, held: ArmList | None, *, armi
     last = last_refused(trust_settings(config).cache_dir)
     refused = None if last is None else (last.at, f"token refused: {last.message}")
 
-    def look(now: ArmList | None) -> Listing:
+    def list_once(now: ArmList | None) -> Listing:
         return listing(ctx, arming=arming, held=now, prompt_runner=prompts, refused=refused)
 
     def ask() -> ArmList:
         with ctx.require_wire().connect(NAS_BUDGET_S) as nas:
             return nas.list()
 
-    return settled(look, held, ask, sleep=time.sleep, again_after_s=AGAIN_AFTER_S)
+    return settled(list_once, held, ask, sleep=time.sleep, again_after_s=AGAIN_AFTER_S)
 
 
 def _is_unarmed(view: JobView) -> bool:

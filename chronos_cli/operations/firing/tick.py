@@ -149,7 +149,7 @@ def _refuse_held(ctx: Context) -> None:
 
 
 def is_due(job: Job, now: datetime, trust: Trust = Trust.ALONE) -> bool:
-    """Return whether a look could find work: an instant that has come, a run in hand, a cursor to put right."""
+    """Return whether a look could find work: an instant that has come, an open run, a cursor to put right."""
     if job.open:
         return True
     if job.standing is not Standing.LIVE:

@@ -231,11 +231,11 @@ def take_out(ctx: Context, jobs: JobsFile, job_id: str) -> None:
 
 
 def _close_open(ctx: Context, record: dict[str, Any]) -> None:
-    """Give every entry in hand that does not run its terminal row. Raises VersionConflict where one has just begun."""
+    """Write the last row of every entry of `open` that does not run. Raises VersionConflict where one just began."""
     try:
         job = parse_job(record, ctx.home)
     except ChronosError:
-        return  # what it had in hand cannot be read either
+        return  # its open runs cannot be read either
     for entry in job.open:
         torn, version, first = None, "", row_of(job.id, entry, job.policy)
         try:

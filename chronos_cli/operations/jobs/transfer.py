@@ -97,7 +97,7 @@ def export(ctx: Context, only: frozenset[str] | None = None) -> ExportResult:
 def records_of(
     jobs: JobsFile, ctx: Context, only: frozenset[str] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Return the records of a store without what is in hand, each naming its zone; and why others are left out."""
+    """Return the records of a store without their open runs, each naming its zone; and why others are left out."""
     found, left_out = [], {}
     for record in jobs.records:
         if only is not None and record.id not in only:

@@ -1,4 +1,4 @@
-"""Free a job by hand: settle the runs in hand that nothing ends, and the rows that cannot be read."""
+"""Free a job by hand: settle open runs that nothing ends, and rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def unlock(ctx: Context, job_id: str, *, who: str) -> list[str]:
-    """Settle every run in hand as lost, whatever its owner's state, naming who said so. Returns the run ids.
+    """Settle every open run as lost, also one whose owner lives; `who` stands in the reason. Returns the run ids.
 
     What the owner left running on this machine is ended. Also takes entries out that cannot be read, and closes rows
     that cannot.
@@ -96,7 +96,7 @@ def _settle_torn(ctx: Context, job_id: str, *, but: Collection[str] = ()) -> lis
 def _without_unreadable(ctx: Context, jobs: JobsFile, record: dict[str, Any], token: str) -> Job | None:
     """Return the job of a record.
 
-    None where it cannot be parsed: then its entries in hand that cannot be read are dropped.
+    None where it cannot be parsed: then its open runs that cannot be read are dropped.
     """
     try:
         return parse_job(record, ctx.home)

@@ -1,7 +1,7 @@
 """Every job as it stands: what the store says, what NAS holds for it, and whether the two agree.
 
 Reading only. What NAS holds is asked for by the caller; where it could not be had it is unknown, never nothing. What
-decides and starts is imported for jobs that have a run in hand only: a listing must be quick.
+decides and starts is imported for jobs with open runs only: a listing must be quick.
 """
 
 from __future__ import annotations
