@@ -8,7 +8,7 @@ setup:
 	$(bin)/pip install -q -e '.[dev,docs,test,bucket,nas,hosts]'
 
 unit:
-	$(bin)/pytest -q -n 0 -m unit tests/core tests/test_frozen.py
+	$(bin)/pytest -q -n 0 -m unit
 
 test:
 	$(bin)/pytest -q

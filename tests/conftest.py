@@ -44,7 +44,7 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-UNIT = ("tests/core/", "tests/test_frozen.py")
+UNIT = ("tests/core/", "tests/cli/test_screen.py", "tests/test_frozen.py")
 """Places whose tests start no process and no server."""
 
 LAYERS = ("service", "soak", "bench", "interop")
@@ -52,6 +52,14 @@ LAYERS = ("service", "soak", "bench", "interop")
 
 LONG = ("tests/sim/", "tests/protocol/", "tests/providers/test_units", "tests/test_light", "tests/nas_server/test_conf", "tests/e2e/",
         "tests/trust/test_jwks", "tests/docs/test_shown", "tests/store/")  # fmt: skip
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With `-m unit` no other file is read: to import all tests takes as long as these run."""
+    place = collection_path.as_posix().removeprefix(f"{ROOT.as_posix()}/")
+    if config.option.markexpr == "unit" and not any(place.startswith(at) or at.startswith(place) for at in UNIT):
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(items):

@@ -6,8 +6,6 @@ import pytest
 
 from chronos_cli.screen import Column, cut, fitted, folded, padded, width_of
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("text", "width"), [("abc", 3), ("é", 1), ("e\u0301", 1), ("日本", 4), ("🙂", 2), ("❤\ufe0f", 2), ("ｱ", 1), ("", 0)]
