@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -135,6 +136,21 @@ def require_module(name):
         found = None
     if found is None:
         _missing(name)
+
+
+@pytest.fixture(scope="session")
+def nas(tmp_path_factory):
+    """A NAS for all tests of this process that need nothing special of it; each test is an agent of its own."""
+    from tests.nas_process import running_nas
+
+    with running_nas(tmp_path_factory.mktemp("nas")) as running:
+        yield running
+
+
+@pytest.fixture
+def agent(nas, request):
+    """This test's agent at that NAS."""
+    return nas.add_agent(f"agent-{zlib.crc32(request.node.nodeid.encode()):08x}")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import zlib
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -13,23 +12,9 @@ import pytest
 import requests
 
 from tests.cli.conftest import connect, shift, tree
-from tests.nas_process import running_nas
 
 CALLBACK = "http://127.0.0.1:9"
 SIX = {"f8916efa9ee5", "e518b71d87a5", "9bf1894e979a", "c48a948261eb", "6a6674b0743b", "df411327b423"}
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here; each test is an agent of its own."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
-
-
-@pytest.fixture
-def agent(nas, request):
-    """A fresh agent."""
-    return nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
 
 
 @pytest.fixture

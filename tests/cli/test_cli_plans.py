@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zlib
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -12,16 +11,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.cli.conftest import connect
-from tests.nas_process import running_nas
 
 CALLBACK = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here; each test is an agent of its own."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 class Watched:
@@ -58,9 +49,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(chronos, home, nas, request):
+def watched(chronos, home, nas, agent):
     """A home whose jobs need every step there is, behind a NAS that is watched; returns the home and the watch."""
-    agent = nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
     connect(home, nas, agent, CALLBACK)
     for job_id in ("kept", "moved", "added", "dropped"):
         assert chronos("job", "add", "@yearly", "--id", job_id, "--shell", "true", home=home).code == 0

@@ -13,19 +13,11 @@ import pytest
 
 from tests.agent_home import AgentHome
 from tests.cli.terminals import columns_of, on_terminal
-from tests.nas_process import running_nas
 
 SIZES = ((80, 24), (120, 40), (40, 24))
 VIEWS = (("list",), ("list", "--offline"), ("job", "list"), ("status",), ("history",), ("timeline",), ("doctor",))
 INTERNAL = ("compare_and_swap", "probe_slot", "arm_different", "arm_missing", "in hand", "None", "<", "Traceback", "{'")
 """What no person reads: words of the code, and how Python shows things."""
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here; each test is an agent of its own."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.cli.conftest import connect, spawn, spawn_program, tree
 from tests.fire_tokens import AUDIENCE, SigningKey
-from tests.nas_process import running_nas
 
 KEY = SigningKey.rs256()
 
@@ -27,19 +25,6 @@ COMMANDS = (
 
 SOME = (("reconcile",), ("run", "a"), ("logs", "a"), ("list",), ("doctor",), ("cancel", "a"))
 """Those that look for the token in other ways than by the variable, and use it."""
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
-
-
-@pytest.fixture
-def agent(nas, request):
-    """An agent whose token is the canary: a good one, so that every command does its work."""
-    return nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from chronos_cli.cli import lazy, table
 from tests.cli.conftest import ROOT, connect, spawn, validate
 from tests.conftest import thoroughly
 from tests.fire_tokens import AUDIENCE, SigningKey
-from tests.nas_process import Callback, running_nas
+from tests.nas_process import Callback
 
 KEY = SigningKey.rs256()
 FACTS = {".".join(fact.words): fact for fact in surface.commands()}
@@ -53,13 +53,6 @@ PAIRS = [(name, mode) for row, name in enumerate(WORDS) for column, mode in enum
 
 SILENT = frozenset({"fire"})
 """What writes nothing to stdout where all goes well."""
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,8 @@ from chronos_cli.operations.views.armed_wake import ArmedWake, ArmView
 from chronos_cli.operations.views.prospect import Surroundings, obstacle
 from tests.agent_home import AgentHome, running_agent
 from tests.cli.conftest import StepResult
-from tests.nas_process import running_nas
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here; each test is an agent of its own."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import json
-import zlib
 
 import pytest
 
 from tests.cli.conftest import connect, tree
-from tests.nas_process import running_nas
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -137,9 +128,8 @@ def test_the_list_shows_those_of_a_selector(chronos, home, jobs):
     assert jobs()
 
 
-def test_nas_is_told_of_all_at_once_and_keeps_no_timer_of_what_is_gone(chronos, home, nas, request, tmp_path):
+def test_nas_is_told_of_all_at_once_and_keeps_no_timer_of_what_is_gone(chronos, home, nas, agent, tmp_path):
     """Pausing and removing every job leaves NAS with none, though that empties the store; a file brings them back."""
-    agent = nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
     connect(home, nas, agent, "http://127.0.0.1:9")
     (tmp_path / "f.yaml").write_text("set: s\njobs:\n" + "".join(
         f"- {{id: j{at}, schedule: '@yearly', shell: x}}\n" for at in range(4)))  # fmt: skip

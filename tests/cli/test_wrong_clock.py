@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,22 +11,8 @@ import pytest
 
 from chronos_cli.operations import assembly
 from tests.cli.conftest import connect
-from tests.nas_process import running_nas
 
 LEAP = timedelta(days=4_100)
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all tests here; each test is an agent of its own."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
-
-
-@pytest.fixture
-def agent(nas, request):
-    """A fresh agent."""
-    return nas.add_agent(f"agent-{zlib.crc32(request.node.name.encode()):08x}")
 
 
 @pytest.fixture

@@ -16,13 +16,6 @@ from chronos_cli.operations.doctor.filesystem import mount_of
 from tests.agent_home import AgentHome
 from tests.cli.conftest import tree
 from tests.errors.hinted import tries
-from tests.nas_process import running_nas
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ MADE_ELSEWHERE = {
     "operations/foreign/systemd.py": "OnBootSec is a start, once, of the machine or the timer",
     "operations/foreign/upsert.py": "is here already, from elsewhere",
     "running/references.py": "could not be had",
-    "operations/foreign/words_for_times.py": "is a word of other programs",
+    "operations/foreign/crontab_lines.py": "is a word of other programs",
     "operations/manifest/nodes.py": "it is not YAML",
     "store/bucket.py": "the service answered",
     "store/local.py": "Is a directory",

@@ -22,7 +22,6 @@ from tests.errors.raised import _trees
 from tests.errors.test_hints_below import CALLS, IMPORTS
 from tests.errors.test_hints_of_exports import EXPORTS
 from tests.errors.test_hints_of_nas import NAS_SPELLINGS
-from tests.nas_process import running_nas
 
 
 @pytest.mark.parametrize(
@@ -386,13 +385,6 @@ def test_a_store_put_right_is_read_again(world, broken, words):
     assert (refused.code, words in refused.err) == (1, True), refused
     world.path.write_bytes(before)
     assert world("list").code == 0
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for the faults that need one."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture

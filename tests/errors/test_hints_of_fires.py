@@ -18,17 +18,9 @@ from tests.errors.hints_of_state import in_days
 from tests.errors.test_hints_of_the_house import command_in, hint_of, refused
 from tests.fire_tokens import SigningKey, serve_jwks
 from tests.nas_client.played_nas import Answer, PlayedNas
-from tests.nas_process import running_nas
 
 KEY = SigningKey.es256()
 OTHER = SigningKey.es256("ec-2")
-
-
-@pytest.fixture(scope="module")
-def nas(tmp_path_factory):
-    """One NAS for all."""
-    with running_nas(tmp_path_factory.mktemp("nas")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
