@@ -7,11 +7,14 @@ that is not escaped ends the command and starts its standard input.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from chronos_cli.core.foreign_schedules import told
+from chronos_cli.core.schedule import Interval, Once, Schedule, normal_form
+from chronos_cli.core.schedule_text import parse_schedule
 from chronos_cli.errors import ScheduleError, UsageError
 from chronos_cli.frozen import frozen
-from chronos_cli.operations.foreign.words_for_times import be_no_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +39,10 @@ MOST_LINES: Final = 10_000
 """The longest crontab that Debian's cron takes, in lines (MAX_TAB_LINES of its cron.h)."""
 _MOST_BYTES: Final = 998
 """The bytes of a line with a setting that its load_env reads."""
+
+
+_MOST_WORDS: Final = 8
+_ANY_TIME: Final = datetime(2001, 1, 1, tzinfo=UTC)
 
 
 @frozen
@@ -237,3 +244,28 @@ def _extra(rest: str) -> int:
 
 def _short(line: str) -> str:
     return line if len(line) <= 60 else f"{line[:57]}..."
+
+
+def be_no_words(line: str) -> None:
+    """Raise ScheduleError, naming the right spelling, for a line whose times are words, or a length of several."""
+    every = line[:7].lower() == "@every "
+    if not (every or line[:1].isalpha() or re.match(r"\d{4}-", line)):
+        return  # no minute begins with a letter
+    words = line.split(None, _MOST_WORDS + 1)
+    for count in range(min(len(words) - 1, _MOST_WORDS), 2 if every else 0, -1):
+        text = " ".join(words[:count])
+        try:
+            schedule = parse_schedule(text, now=_ANY_TIME, zone=UTC, allow_past=True)
+        except UsageError as error:
+            known = None if every else told(text)
+            if known is not None and "behind" not in known[0]:
+                raise ScheduleError(known[0], hint=known[1]) from error
+            continue
+        raise ScheduleError(f"'{text}' is no time of a crontab", hint=_written(schedule))
+
+
+def _written(schedule: Schedule) -> str:
+    if isinstance(schedule, Once):
+        return "it is one time: add it with `chronos job add`"
+    spelled = normal_form(schedule, UTC)
+    return f"write '{'@' if isinstance(schedule, Interval) else ''}{spelled}' before its command"

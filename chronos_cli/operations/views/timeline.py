@@ -14,10 +14,9 @@ from chronos_cli.errors import DocumentError
 from chronos_cli.operations.evaluate import read_record
 from chronos_cli.operations.views.outages import Outage, outages
 from chronos_cli.operations.views.prospect import OVERDUE_AFTER, held_words
-from chronos_cli.operations.views.window import FURTHEST, window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime, tzinfo
 
     from chronos_cli.core.job import Job
@@ -28,6 +27,20 @@ MOST: Final = 5_000
 """At most so many past rows and so many coming instants of one job are drawn."""
 
 _HOUR = timedelta(hours=1)
+
+_STEPS: Final = tuple(
+    timedelta(minutes=minutes)
+    for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1440, 2880, 10080, 20160, 43200, 129600, 259200, 527040)
+)
+
+FURTHEST: Final = _STEPS[-1]
+"""A year: nothing is looked for that is further away."""
+
+_FINEST: Final = 100
+"""So many times the distance of the busiest job's neighbours a side may be long, or they run into one."""
+
+_LEAST_SHARE: Final = 4
+"""Neither side is less than this part of the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +150,9 @@ def timeline(
     late = {job_id: _overdue(job, now) for job_id, _, job, _ in jobs if job is not None and hold is None}
     behind = [_newest(ctx, job_id, now) for job_id, *_ in jobs] + [[at] for at in late.values() if at is not None]
     ahead = [_next_two(job, now) for _, _, job, _ in jobs if job is not None]
-    back, on = window([[now - at for at in times] for times in behind], [[at - now for at in times] for times in ahead])
+    back, on = _window(
+        [[now - at for at in times] for times in behind], [[at - now for at in times] for times in ahead]
+    )
     start, end = now - (last or back), now + (following or on)
     lanes = []
     for job_id, record, job, problem in jobs:
@@ -264,3 +279,25 @@ def _shifts(zone: tzinfo, start: datetime, end: datetime) -> Iterator[Shift]:
                     high = middle
             yield Shift(at=high.replace(microsecond=0), before=before, after=after)
         at = later
+
+
+def _window(back: Sequence[Sequence[timedelta]], ahead: Sequence[Sequence[timedelta]]) -> tuple[timedelta, timedelta]:
+    """Return how far back and ahead to draw: to each job's nearest, as far as the busiest can still be told apart.
+
+    `back` and `ahead`: how far the two nearest rows, and times to come, of each job are away, the nearest first.
+    """
+    behind, before = _reach(back), _reach(ahead)
+    if behind is None and before is None:
+        return _HOUR, _HOUR
+    behind, before = behind or timedelta(), before or timedelta()
+    return max(behind, before / _LEAST_SHARE), max(before, behind / _LEAST_SHARE)
+
+
+def _reach(distances: Sequence[Sequence[timedelta]]) -> timedelta | None:
+    known = [times for times in distances if times]
+    if not known:
+        return None
+    busiest = min(max(times) for times in known)
+    furthest = max(min(times) for times in known)
+    wanted = max(busiest, min(furthest, max(busiest, timedelta(seconds=1)) * _FINEST))
+    return next((step for step in _STEPS if step > wanted), _STEPS[-1])
