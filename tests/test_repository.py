@@ -162,7 +162,7 @@ ROOMS = {
     "nas_server": set(),
     "operations.doctor": {"arming", "context", "evaluate", "firing", "jobs", "views"},
     "operations.install": set(),
-    "operations.views": {"context", "evaluate", "jobs"},
+    "operations.views": {"context", "evaluate"},
     "operations.foreign": {"context", "evaluate", "jobs"},
     "operations.manifest": {"context", "evaluate", "jobs"},
     "operations.jobs": {"context", "evaluate", "firing", "witness"},
@@ -247,6 +247,24 @@ def test_documents_are_reached_by_the_repository():
     """Outside the store nobody reaches past the repository, which knows what a conflict and a lost answer ask for."""
     files = [path for path in (ROOT / "chronos_cli").rglob("*.py") if "store" not in path.parts]
     assert [str(path) for path in files if "repository.documents" in path.read_text(encoding="utf-8")] == []
+
+
+WRITES = {
+    "ask_to_end", "begin", "change", "change_arm", "change_together", "create_pack", "create_row", "delete", "drop_arm", "drop_pack",
+    "end_leftovers", "evaluate", "evaluate_all", "evaluate_together", "forget", "mend_store_id", "prune_rows", "replace_pack",
+    "replace_row", "send_alerts", "set_aside", "swap_arm", "sweep", "unlink", "update", "write_bytes", "write_text",
+}  # fmt: skip
+
+
+def test_views_write_nothing_and_signal_nothing():
+    """No function of a view calls what writes to the store, settles a job, or ends a process."""
+    found = {
+        f"{path.name}:{node.lineno} {name}"
+        for path in (ROOT / "chronos_cli" / "operations" / "views").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func).rpartition(".")[2]) in WRITES
+    }
+    assert found == set()
 
 
 def test_the_nas_shares_only_the_ground():

@@ -8,7 +8,7 @@ from chronos_cli.core.labels import labels_of, parse_selector, selects
 from chronos_cli.errors import NotFoundError, UsageError
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.evaluate import read_record
-from chronos_cli.operations.jobs.edit import find_job_id
+from chronos_cli.operations.views.find import find_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -258,7 +258,7 @@ FAULTS = [
     ("operations/doctor/jobs.py", "chronos tick", _overdue, ("doctor",), None, "overdue"),
     ("operations/views/trigger.py", "chronos tick --install crontab --yes", _no_tick, ("doctor",), None, "tick"),
     ("core/clock.py", "chronos job realign", _far_ahead, ("doctor",), None, "next"),
-    ("operations/jobs/edit.py", "name one job by its full id", _two_of_one_name, ("job", "show", "same"), ("job", "show", "a"), "-"),
+    ("operations/views/find.py", "name one job by its full id", _two_of_one_name, ("job", "show", "same"), ("job", "show", "a"), "-"),
     ("errors.py", "name one job by its full id", _two_of_one_name, ("job", "show", "same"), ("job", "show", "a"), "-"),
     ("operations/doctor/home.py", "chmod go-w", _open_home, ("doctor",), None, "modes"),
     ("errors.py", "see `chronos status`", _failing, ("doctor",), ("status",), "-"),

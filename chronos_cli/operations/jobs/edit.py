@@ -1,11 +1,10 @@
-"""Changes of jobs by a person: find, add, edit, pause, resume, remove, run. Each is one change of the store.
+"""Changes of jobs by a person: add, edit, pause, resume, remove, run. Each is one change of the store.
 
 None of these speaks to NAS: the caller tells the active provider afterwards, and a failure there undoes nothing.
 """
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import is_job_id
@@ -45,34 +44,6 @@ class JobChange:
     def changed(self) -> bool:
         """Return whether anything differs; False where it was so already."""
         return self.created or bool(self.changes)
-
-
-def find_job_id(jobs: JobsFile, reference: str) -> str:
-    """Return the id a person means: an id, a unique prefix of one, or a name (in any case).
-
-    Raises NotFoundError with near misses, or ConflictError with the candidates.
-    """
-    named: dict[str, str] = {}
-    for record in jobs.records:
-        if record.problem is not None:
-            named[record.number] = record.number
-        if record.id is not None:
-            name = record.value.get("name") if isinstance(record.value, dict) else None
-            named[record.id] = str(name or record.id)
-    if reference in named:
-        return reference
-    folded = reference.casefold()
-    found = [job_id for job_id, name in named.items() if name.casefold() == folded]
-    if not found:
-        found = [job_id for job_id in named if job_id.startswith(reference)] if reference else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listing = ", ".join(f"{job_id} ({named[job_id]})" for job_id in found[:5])
-        raise ConflictError(f"'{reference}' could be {listing}", hint="name one job by its full id")
-    near = difflib.get_close_matches(reference, [*named, *named.values()], n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'?" if near else "see `chronos job list`"
-    raise NotFoundError(f"there is no job '{reference}'", hint=hint)
 
 
 def add(ctx: Context, draft: edits.JobDraft, *, dry_run: bool = False) -> JobChange:

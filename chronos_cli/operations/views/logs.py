@@ -9,7 +9,7 @@ from chronos_cli.core.row import RunState, output_of
 from chronos_cli.errors import ConflictError, DocumentError, NotFoundError
 from chronos_cli.files import place_of
 from chronos_cli.operations.evaluate import as_known
-from chronos_cli.operations.jobs.edit import find_job_id
+from chronos_cli.operations.views.find import find_job_id
 from chronos_cli.store.disk_errors import disk_error
 
 if TYPE_CHECKING:
