@@ -75,7 +75,7 @@ class Callback:
         self._ends = EndResponder(self._runners, streams.log)
 
     def answer(self, environ: Mapping[str, Any]) -> HttpAnswer:
-        """Answer one request. Never raises: whatever goes wrong is one JSON answer and one line on stderr."""
+        """Answer one request. Never raises: any failure is one JSON answer and one line on stderr."""
         self._log.settle()
         try:
             return self._route(environ)

@@ -2,7 +2,7 @@
 
 Profiles are those that the setting names, else all that are found in the home when a fire comes.
 
-What judges tokens is not found here: it comes from the launching configuration alone.
+The verifier of tokens is not found here: it comes from the launching configuration alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The candidates a shell asks for while a person types: job ids with their names, from the store's file, quickly.
 
-No typer, no NAS, no lock, no bucket; whatever goes wrong, there are simply no candidates. A shell may take what it is
+No typer, no NAS, no lock, no bucket; after any error there are simply no candidates. A shell may take what it is
 handed for code, so a candidate is an id that a job may have, and a name is shown in plain letters.
 """
 

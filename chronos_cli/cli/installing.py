@@ -71,7 +71,7 @@ def _tick(config: Config, every_s: int, image: str, environ: Mapping[str, str]) 
     from chronos_cli.operations.install import Tick
     from chronos_cli.owners import SAFE_VARIABLE
 
-    # What runs the tick has none of our variables. Settings hold no secrets, but for those where people put them.
+    # The installed tick has none of our variables. Settings hold no secrets, unless a person put one there.
     origins = {origin for origin in config.origins.values() if origin.startswith("CHRONOS_")}
     origins -= {"CHRONOS_HOME", *(setting.env for setting in settings() if setting.private)}
     if environ.get(SAFE_VARIABLE):

@@ -76,7 +76,7 @@ def _refuse_where_nothing_is_redrawn(invocation: Invocation) -> None:
 
 
 def _frame(invocation: Invocation, show: Callable[[], int], every: float) -> None:
-    """Draw one frame. What cannot be had right now is said in it, and the next frame may have it."""
+    """Draw one frame. An error is shown in it, and the next frame tries again."""
     out = invocation.output
     try:
         size = os.get_terminal_size(sys.stdout.fileno()).lines

@@ -97,7 +97,7 @@ class Output:
     ) -> None:
         """Print a table, one line a row; `styles`: one for each row, or none.
 
-        Columns are as wide as they must be. What is too wide for the screen is cut, and ends with an ellipsis, unless
+        Columns are as wide as they must be. A text too wide for the screen is cut, and ends with an ellipsis, unless
         all is to stay `whole`.
         """
         from chronos_cli.screen import fitted, padded, width_of
@@ -240,7 +240,7 @@ def _write_list(items: Iterator[Any]) -> None:
 
 
 def _stderr(text: str) -> None:
-    # What goes to a person is to come after the data it belongs to, also when both go to one file.
+    # Words to a person come after the data that they belong to, also when both go to one file.
     sys.stdout.flush()
     sys.stderr.write(f"{flat(text)}\n")
     sys.stderr.flush()

@@ -1,6 +1,6 @@
 """`chronos fire`, `list` and `reconcile` before typer: they run most often, and its import is half of a light one.
 
-Only the plain spellings are understood here. Whatever else is written (help, an option twice or shortened, a value
+Only the plain spellings are understood here. Any other (help, an option twice or shortened, a value
 that looks like an option, a variable that stands for an option) is left to typer, so that every mistake is described in
 one place; what both understand they understand alike.
 """
@@ -51,7 +51,7 @@ _NOT_OPTIONS: Final = frozenset({"CHRONOS_FIRE_TOKEN"})
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ActionOptions, ActionOptions] | None:
-    """Return the command, its own options and the global ones; None for whatever typer should see to."""
+    """Return the command, its own options and the global ones; None where typer must parse."""
     command = next((word for word in arguments if word in _OWN), None)
     if command is None or any(name.startswith(f"CHRONOS_{command.upper()}_") for name in environ.keys() - _NOT_OPTIONS):
         return None

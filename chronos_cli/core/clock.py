@@ -177,7 +177,7 @@ def lease_end(row: Row, elapsed_s: float | None, now: datetime) -> datetime | No
 def put_right(job: Job, rows: Collection[datetime], now: datetime) -> tuple[datetime, datetime | None]:
     """Return what is claimed through and what comes next, by a right clock: the first instant ahead without a row.
 
-    `rows`: the instants that have one, whatever it says: none of these runs again.
+    `rows`: the instants that have a row of any kind: none of these runs again.
     """
     following = job.timetable.after(now)
     while following is not None and following in rows:

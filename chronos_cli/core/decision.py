@@ -85,7 +85,7 @@ class Wake:
 
 @frozen
 class FireRequest:
-    """The event to decide on. `token` was made before the first attempt and marks whatever this fire writes.
+    """The event to decide on. `token` was made before the first attempt and marks all that this fire writes.
 
     `generation`: that of the wish which armed this fire, where NAS says so. `by_answer`: the answer has to carry the
     next wake.

@@ -132,8 +132,8 @@ def edited(
     """Return the record after an edit.
 
     Only a changed schedule, zone or jitter moves the cursor, to the first instant later than now and than everything
-    claimed; it starts nothing. What had come due before the edit and was not claimed is entered as missed (skipped, of
-    a paused job), unless only a clock whose witness was not heard says so. The count of `repeat` is kept.
+    claimed; it starts nothing. Occurrences that were due before the edit and not claimed are entered as missed
+    (skipped, of a paused job), unless only a clock whose witness was not heard says so. The count of `repeat` is kept.
     """
     record, ours = dict(job.record), ours_of(job.record)
     zone = edit.zone or job.timetable.zone

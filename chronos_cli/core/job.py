@@ -291,7 +291,7 @@ def _anchor(record: Mapping[str, Any], ours: Mapping[str, Any], zone: tzinfo, cu
 
 
 def instants_of(value: object) -> tuple[datetime, ...]:
-    """Return the instants of a list of ours; whatever cannot be read is none."""
+    """Return the instants of a list of ours, without those that cannot be read."""
     if not isinstance(value, list):
         return ()
     found = [parse_stored(item, UTC) for item in value]

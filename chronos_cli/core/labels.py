@@ -77,7 +77,7 @@ def parse_labels(given: Iterable[str]) -> dict[str, str | None]:
 
 
 def labels_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels of a record; whatever is none is left out."""
+    """Return the labels of a record, without values that are none."""
     stored = ours_of(record).get("labels")
     if not isinstance(stored, dict):
         return {}

@@ -361,7 +361,7 @@ class _Look:
             return None
         armed = named is not None and named in self.facts.armed
         if named is not None and named - self.now > EARLY_LIMIT:
-            # What was taken already is not to come again, though a clock set back since may say that it lies ahead.
+            # An occurrence that was taken does not come again, though a clock set back since may call it ahead.
             taken = any(entry.fire_at == named for entry in self.job.open)
             return named if not taken and (named == self.cursor or armed) else None
         if starts or self.claimed is not None or wake is None or wake.purpose is Purpose.LOOK:

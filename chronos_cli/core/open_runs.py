@@ -110,7 +110,7 @@ class OpenRuns:
             self.ready.append(Start(entry=entry, attempt=1))
 
     def _survey_attempt(self, entry: Open, row: Row) -> None:
-        # What a claim passed over as missed is no newer occurrence: all of it was past when the claim was made.
+        # A range that a claim passed over as missed is no newer occurrence: it was past when the claim was made.
         through = self.job.claimed_through
         newer = entry.fire_at is not None and through is not None and through > max(entry.fire_at, entry.claimed_at)
         if self.shelved or newer:

@@ -175,7 +175,7 @@ class Row:
 def kept_at(row: Row, job_id: str, run_id: str) -> Row:
     """Return a row as the place where it is kept has it: of that job and that run, and with outputs of its own alone.
 
-    A row is data that others may have written. What it says of itself names no other run, and no other file.
+    A row is data that others may have written: it may name no other run, and no other file.
     """
 
     def own(key: object) -> bool:

@@ -87,7 +87,7 @@ class Cron:
 
 @frozen
 class Interval:
-    """A fixed rate from an anchor: instant k is anchor + k steps, whatever the clocks on the wall do."""
+    """A fixed rate from an anchor: instant k is anchor + k steps, and no zone moves it."""
 
     seconds: int
 

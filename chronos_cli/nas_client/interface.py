@@ -136,7 +136,7 @@ class Nas(ABC):
 
     @property
     def server_time(self) -> datetime | None:
-        """Return NAS's clock, by the Date of its last answer to whatever was asked; None where none was heard."""
+        """Return NAS's clock, by the Date of its last answer to any call; None where none was heard."""
         return None
 
     @abstractmethod

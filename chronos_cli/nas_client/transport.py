@@ -65,7 +65,7 @@ class Transport:
         timeout_s: float,
         max_bytes: int,
     ) -> NasReply:
-        """Send one request and read its whole answer, whatever its status.
+        """Send one request and read its whole answer, of any status.
 
         `timeout_s` bounds each wait, and the reading of the body in all. Raises NasUnavailableError where no answer
         came (or one over `max_bytes`), ConfigError where the library cannot even send it.

@@ -1,8 +1,9 @@
 """Run the on-failure command once per failed run; count repeats.
 
 A row is told by whoever's look took its run out of `open`, since that write has one winner; and the row is marked, by
-compare-and-swap, before the command runs: at most once, whatever crashes. While a job goes on failing it is told again
-only after `on_failure_again`; what failed meanwhile is the `repeats` of the next event. The rows carry that count.
+compare-and-swap, before the command runs: so it runs at most once, also after a crash. While a job goes on failing it
+is told again only after `on_failure_again`; what failed meanwhile is the `repeats` of the next event. The rows carry
+that count.
 """
 
 from __future__ import annotations

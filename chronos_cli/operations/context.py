@@ -39,7 +39,7 @@ class NasTarget:
 
 @frozen
 class Retention:
-    """Number of rows of a job that are kept whatever their age, and how long the others are."""
+    """Number of rows of a job that are kept at any age, and how long the others are."""
 
     keep: int = 50
     days: int = 30

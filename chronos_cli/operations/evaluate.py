@@ -318,7 +318,7 @@ def rebuilt_row(ctx: Context, job: Job, entry: Open, error: UnreadableError, now
     ):
         return running, Liveness.UNSEEN
     if lock is None and entry.kind is OpenKind.QUEUED and ctx.processes.results_are_seen:
-        return row, Liveness.UNSEEN  # whatever starts it takes a lock here first
+        return row, Liveness.UNSEEN  # a process that starts it takes a lock here first
     return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD
 
 

@@ -58,7 +58,7 @@ class ChronosScheduler(CronScheduler):
         self.reconcile()
 
     def on_jobs_changed(self) -> None:
-        """Make NAS follow whatever changed."""
+        """Make NAS follow all changes."""
         self.reconcile()
 
     def register_job(self, job_id: str) -> Notified:

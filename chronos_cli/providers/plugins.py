@@ -102,7 +102,7 @@ def ask_plugin(provider: CronScheduler) -> str | None:
 
 
 def tell_plugin(name: str, call: Callable[[], T]) -> T:
-    """Tell a provider of something. Raises ChronosError; whatever else it raises is one too from here on."""
+    """Tell a provider of something. Raises ChronosError; any other error becomes one here."""
     try:
         with _heard():
             return call()

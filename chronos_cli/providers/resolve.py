@@ -27,15 +27,15 @@ class ActiveProvider:
     warning: str | None = None
 
     def register_job(self, job_id: str) -> Notified:
-        """Tell the provider of one job. Raises ChronosError, whatever a plug-in raises."""
+        """Tell the provider of one job. Raises ChronosError, also for any error of a plug-in."""
         return self._told(lambda: self.provider.register_job(job_id))
 
     def on_jobs_changed(self) -> None:
-        """Tell the provider that jobs changed. Raises ChronosError, whatever a plug-in raises."""
+        """Tell the provider that jobs changed. Raises ChronosError, also for any error of a plug-in."""
         self._told(self.provider.on_jobs_changed)
 
     def follow(self, gone: Collection[str]) -> object:
-        """Tell the provider that a person changed jobs. Raises ChronosError, whatever a plug-in raises."""
+        """Tell the provider that a person changed jobs. Raises ChronosError, also for any error of a plug-in."""
         return self._told(lambda: self.provider.follow(gone))
 
     @property

@@ -33,7 +33,7 @@ def run_hook(
 ) -> str | None:
     """Run the command and wait for its end, at most `timeout_s`; None when it went well, else why not, one line.
 
-    After the timeout its whole process group is killed. What it leaves behind at its own end is its own business.
+    After the timeout its whole process group is killed. Processes that it leaves at its own end are left alone.
     """
     import subprocess
 

@@ -1,7 +1,7 @@
 """The environment of a run: the same few variables from whichever door it starts, and what a policy lets in besides.
 
-A run that got whatever its starter happens to have would go well from a shell and fail from a web server. So HOME,
-LANG, LOGNAME, PATH, SHELL, TZ and USER are made here, of the account, the machine and the job's own zone.
+A run that got the variables that its starter happens to have would go well from a shell and fail from a web server. So
+HOME, LANG, LOGNAME, PATH, SHELL, TZ and USER are made here, of the account, the machine and the job's own zone.
 """
 
 from __future__ import annotations

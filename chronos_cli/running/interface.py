@@ -61,7 +61,7 @@ class Attempt(ABC):
 
     @abstractmethod
     def wait(self) -> AttemptEnd:
-        """Wait for the end: of the job, of its time, or by a signal. Ends whatever is left of its process group."""
+        """Wait for the end: of the job, of its time, or by a signal. Ends what is left of its process group."""
 
     def first_of(self, others: Sequence[Attempt]) -> Attempt:
         """Wait until one of these, itself among them, is over, and return it: its `wait` then returns at once."""

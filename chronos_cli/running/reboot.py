@@ -1,4 +1,4 @@
-"""Proof that a machine was rebooted since a run was begun: then the run is over, whatever its lock says.
+"""Proof that a machine was rebooted since a run was begun: then the run is over, also where its lock says otherwise.
 
 A boot id that differs proves it only where nothing but this machine can have run it: outside containers, under the
 same machine id and host name, with the home on a disk of this machine that is neither removable nor networked.

@@ -1,6 +1,6 @@
 """Look up, when a run starts, what its job's record only refers to: a variable, a file, what a command prints.
 
-What is found goes to the job alone. Nothing of it is stored, and no message has it: a failure says what was looked for.
+A value goes to the job alone. It is not stored, and no message has it: a failure names the reference.
 """
 
 from __future__ import annotations

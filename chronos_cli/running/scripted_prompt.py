@@ -75,7 +75,7 @@ def _wakes(output: str) -> bool:
     try:
         gate: Any = json.loads(output.splitlines()[-1])
     except (ValueError, RecursionError):
-        return True  # an ordinary last line, whatever it looks like
+        return True  # an ordinary last line
     return not (isinstance(gate, dict) and gate.get("wakeAgent") is False)
 
 

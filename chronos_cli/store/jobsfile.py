@@ -2,7 +2,7 @@
 
 The file is read whole and written whole, but only records that changed (and `updated_at`) get new bytes: such a record
 is written anew in the file's own layout, its keys in their places. Everything else stays byte for byte.
-What cannot be understood as jobs is refused, never read as "no jobs".
+A file that cannot be understood as jobs is refused, never read as "no jobs".
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class JobsFile:
         beside: Mapping[str, Mapping[str, Any]] | None = None,
         known: JobsFile | None = None,
     ) -> Self:
-        """Read a file's bytes. Raises StoreError, naming `where`, for whatever is not certainly a file of jobs.
+        """Read a file's bytes. Raises StoreError, naming `where`, for what is not certainly a file of jobs.
 
         `beside`: fields of jobs, by id, that another program keeps elsewhere; those that the file has win. What is put
         is written to the file as far as it differs from both. `known`: what was read before, whose records are taken
@@ -149,7 +149,7 @@ class JobsFile:
     def put(self, job_id: str, value: dict[str, Any]) -> None:
         """Replace a record in place. Raises NotFoundError.
 
-        Its members keep their places, whatever the order in `value`; those that are new come last.
+        Its members keep their places, also where `value` has another order; new ones come last.
         """
         _check_id(value, job_id)
         if job_id in self._added:
@@ -164,7 +164,7 @@ class JobsFile:
             self._put[index] = value
 
     def add(self, value: dict[str, Any]) -> None:
-        """Append a record. Raises ConflictError where its id, in whatever case, is taken."""
+        """Append a record. Raises ConflictError where its id, in any case, is taken."""
         job_id = value.get("id")
         if not is_job_id(job_id):
             raise ValueError(f"not a job id: {job_id!r}")
@@ -187,7 +187,7 @@ class JobsFile:
             self._put.pop(index, None)
 
     def remove_record(self, index: int) -> None:
-        """Drop the entry at this place, whatever it is."""
+        """Drop the entry at this place, usable or not."""
         self._removed.add(index)
         self._put.pop(index, None)
 
@@ -324,7 +324,7 @@ def _refreshed(old: Any, now: datetime) -> Any:
         return int(stamp) if isinstance(old, int) else stamp
     try:
         before = datetime.fromisoformat(old)
-    except (TypeError, ValueError):  # Whatever it was, a time that every reader understands is better.
+    except (TypeError, ValueError):  # An old form that nothing reads: a time that every reader understands is better.
         return now.isoformat()
     if before.tzinfo is not None:
         now = now.astimezone(before.tzinfo)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LOCK_NAME: Final = ".jobs.lock"
 _LOCK_KEY: Final = f"{JOBS_KEY.rpartition('/')[0]}/{LOCK_NAME}"
 MAX_FILE_BYTES: Final = 256 * 2**20
-"""The largest file that is read: 10,000 jobs take ten megabytes. What is larger would take this process's memory."""
+"""The largest file that is read: 10,000 jobs take ten megabytes. A larger one would take this process's memory."""
 
 RUNS: Final = "runs"
 """The folder that has a folder of rows for each job."""
@@ -153,7 +153,7 @@ class LocalStore(DocumentStore):
                     for entry in entries:
                         if entry.name.startswith("."):
                             continue
-                        # What bears a document's name is one that cannot be read, not a folder of others.
+                        # A folder with a document's name is a document that cannot be read, not a folder of others.
                         named = entry.name.endswith(".json") and folder.name not in _OF_JOBS
                         if entry.is_dir(follow_symlinks=False) and not named:
                             folders.append((folder / entry.name, f"{base}{entry.name}/"))
@@ -270,7 +270,7 @@ class LocalStore(DocumentStore):
                 kept = beside.stat()
         if not is_due(kept, now, by_person=by_person):
             return
-        # The backup takes the owner and mode of what it copies, whatever an older backup had.
+        # The backup takes the owner and mode of what it copies, not those of an older backup.
         fd = place.open(os.O_RDONLY)
         try:
             data = _read_all(fd, found.st_size)

@@ -6,7 +6,7 @@ is fine: the store keeps an occurrence from running twice, this keeps a stolen t
 
 The memory is the machine's (the home's `cache/jti`): behind several machines each has its own. Where it cannot be
 written, a token that names its job and instant is as good as ever, for the claim makes it good once; any other could
-then fire whatever its holder likes, and is not taken.
+then fire anything that its holder likes, and is not taken.
 """
 
 from __future__ import annotations

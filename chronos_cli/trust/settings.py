@@ -47,7 +47,7 @@ class TrustSettings:
     fetch_timeout_s: float = 5.0
     """The whole of one request for keys, name resolution and body included."""
     max_age_s: float = 300.0
-    """The longest that fetched keys are used without asking again, whatever Cache-Control says."""
+    """The longest that fetched keys are used without asking again, also where Cache-Control allows more."""
     max_stale_s: float = 3600.0
     """The time they serve beyond that while NAS cannot be reached."""
     cooldown_s: float = 30.0

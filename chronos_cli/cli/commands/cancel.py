@@ -84,7 +84,7 @@ def command(
 
 
 def _question(plan: Plan, held: Mapping[str, datetime | None], *, orphans: bool) -> str:
-    """Ask by name; whatever is held for no job here may be armed by another machine under the same identity."""
+    """Ask by name: a timer for no job here may have been armed by another machine under the same identity."""
     named = [step.job_id for step in plan.changes]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     text = f"cancel {len(named)} of {len(held)} timers at NAS: {', '.join(named[:_NAMED])}{more}"

@@ -24,7 +24,7 @@ def command(
     on: Annotated[bool, typer.Option("--on", help="hold all jobs")] = False,
     off: Annotated[bool, typer.Option("--off", help="lift the hold")] = False,
 ) -> int:
-    """Hold all jobs: no fire, tick or manual run starts anything until the hold is lifted. What runs goes on.
+    """Hold all jobs: no fire, tick or manual run starts anything until the hold is lifted. Runs go on.
 
     Without an option it shows the hold that stands. --on, --reason or --ttl hold, and write down who did and since
     when; the reason of a hold that stands stays, unless another is given. NAS keeps calling; each call is told to come

@@ -27,7 +27,7 @@ def command(
         str | None, typer.Option("--image", metavar="IMAGE", help="of CronJobs: the image of containers that have none")
     ] = None,
 ) -> int:
-    """Write jobs as one JSON document that `chronos job import` reads. What is running is not part of it.
+    """Write jobs as one JSON document that `chronos job import` reads. Runs are not part of it.
 
     It holds what the jobs run as it is, headers of HTTP actions included: keep it as you keep the store. With -o apply
     it is YAML in the words of `chronos apply`, on standard output, and applying it changes nothing. With --format it is

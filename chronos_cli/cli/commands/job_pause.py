@@ -22,7 +22,7 @@ def command(
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="why, for those who see it paused")] = None,
 ) -> int:
-    """Switch jobs off until they are resumed, and drop their timers at NAS. What runs goes on to its end.
+    """Switch jobs off until they are resumed, and drop their timers at NAS. Runs go on to their end.
 
     Examples:
       chronos job pause digest --reason 'the source moves on Friday'

@@ -23,7 +23,7 @@ def command(
         str | None, typer.Option("--selector", "-l", metavar="LABELS", help=references.SELECTOR_HELP)
     ] = None,
 ) -> int:
-    """Switch jobs on again, each at its next instant. What came due meanwhile is entered as skipped.
+    """Switch jobs on again, each at its next instant. Times that came meanwhile are entered as skipped.
 
     Examples:
       chronos job resume digest

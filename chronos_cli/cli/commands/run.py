@@ -46,7 +46,7 @@ def command(
     """Run a job now. It neither takes nor moves a scheduled occurrence, and does not count for --repeat.
 
     Its output is shown as it comes, but with --json and --detach. Ctrl-C ends the run, with exit 130; a run with
-    --detach goes on whatever becomes of this command. Exit 10: it ran and failed. A hold stops this too.
+    --detach goes on without this command. Exit 10: it ran and failed. A hold stops this too.
 
     A run that is given --env or --input is not retried: no other process has what it was given. With --backfill the job
     runs once for each time of its schedule from FROM to TO (dates or times, both included), one run after the other,

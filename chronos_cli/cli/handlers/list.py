@@ -109,7 +109,7 @@ def look_at(
 ) -> tuple[Listing, dict[str, object], ChronosError | None]:
     """Return all jobs, what came of asking NAS, and the error where it did not say."""
     config = invocation.config()
-    # What the configuration wants counts, not whether it can be had: a missing token must not make NAS look empty.
+    # The configuration counts, also where it cannot work: a missing token must not make NAS look empty.
     arming = config.provider.strip() == "chronos"
     asking = not offline and (arming or bool(context.wire and context.repository.arms.ids()))
     refused = _last_refused(config)

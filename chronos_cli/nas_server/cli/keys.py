@@ -99,7 +99,7 @@ def retire(
 
 
 def _note(home: NasHome, action: str, record: KeyRecord) -> None:
-    """Write a change of keys into the audit log; the change stands, whatever comes of that."""
+    """Write a change of keys into the audit log; the change stands, also where that fails."""
     from chronos_cli.nas_server.timers.audit import record_alone
 
     try:

@@ -296,7 +296,7 @@ class ContractProbe:
 
 
 def _proof(challenge: ProbeFire) -> dict[str, object]:
-    """Return the answer of an agent that is well: whatever the token names is taken for ours."""
+    """Return the answer of an agent that is well: every job that a token names is taken for ours."""
     import jwt
 
     try:

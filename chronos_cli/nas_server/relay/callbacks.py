@@ -176,7 +176,7 @@ def retry_after_s(header: str | None, now: float) -> float | None:
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-        # The form of asctime bears no zone: all are GMT (RFC 9110, 5.6.7), whatever this process's is.
+        # The form of asctime bears no zone: all are GMT (RFC 9110, 5.6.7), not this process's zone.
         return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None

@@ -165,7 +165,7 @@ class RelayEngine:
             if wait > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait)
-                    # What frees one place frees more: they are filled together.
+                    # One end often frees several places: they are filled together.
                     await asyncio.sleep(GATHER_S / 4)
             self._wake.clear()
 

@@ -2,7 +2,7 @@
 
 An agent may hold as many calls as are free besides: one alone gets half of all, five greedy ones leave a sixth for
 others. A host's window opens with each quick and healthy answer and closes with failures: slow answers cost the slow.
-Where agents share a host, each has a few places there of its own, whatever the others hold.
+Where agents share a host, each has a few places there of its own, also when the others hold all the rest.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Timers in PostgreSQL, for any number of processes, by the database's clock.
 
-The rows are the queue: a worker claims due ones with SKIP LOCKED. What is due at once is announced with NOTIFY.
+The rows are the queue: a worker claims due ones with SKIP LOCKED. Rows that are due at once are announced with NOTIFY.
 """
 
 from __future__ import annotations

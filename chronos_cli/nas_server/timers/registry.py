@@ -153,7 +153,7 @@ class TimerRegistry:
         return count
 
     def _store(self, session: Session, changes: Changes) -> None:
-        """Write changes down: one statement of each kind, whatever their number."""
+        """Write changes down: one statement of each kind, for any number."""
         given, bind = self.backend.given, self.backend.bind
         if changes.removed:
             session.run(
@@ -208,7 +208,7 @@ class TimerRegistry:
         return next_due_at(self.backend, after)
 
     def hosts_since(self, at: float) -> set[str]:
-        """Return the callback hosts for which timers were armed since then, by whatever process: ids tell when."""
+        """Return the callback hosts for which timers were armed since then, by any process: ids tell when."""
         statement = "SELECT DISTINCT host FROM timers WHERE schedule_id > ?"
         return {row[0] for row in self.backend.read(lambda session: session.all(statement, (_id_time(at),)))}
 

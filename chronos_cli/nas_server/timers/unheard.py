@@ -36,7 +36,7 @@ class UnheardClaims:
         return bool(self._groups) and time.monotonic() - self._tried_at >= AGAIN_S
 
     def give_back(self, now: float) -> int:
-        """Make due what the store holds as claimed by these; returns how many. What has ended is anybody's."""
+        """Make due what the store holds as claimed by these; returns how many. Ended claims are free anyway."""
         self._tried_at = time.monotonic()
         self._groups = [(until, ids) for until, ids in self._groups if ids and until > now]
         groups, given = self._groups, self._backend.given(id="text")

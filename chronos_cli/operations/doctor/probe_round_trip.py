@@ -27,13 +27,13 @@ AHEAD: Final = timedelta(seconds=2)
 _BUDGET_S: Final = 15.0
 _POLL_S: Final = 0.1
 _SETTLE_S: Final = 1.5
-"""Time for which NAS is watched after the answer: by then it has done with the slot whatever it does."""
+"""Time for which NAS is watched after the answer: by then it is done with the slot."""
 
 _ROUTE: Final = "route {url}/api/cron/fire to chronos_cli.callback.wsgi:application, past any login"
 
 
 def probe_circle(config: Config, ctx: Context, *, wait_s: float) -> Iterator[Check]:
-    """Yield the hops, one check each, up to the one that fails. What was armed is cancelled whatever comes.
+    """Yield the hops, one check each, up to the one that fails. The timer is cancelled in any case.
 
     `wait_s`: how long to wait for the call after its time.
     """

@@ -84,7 +84,7 @@ def admit(
 
 
 def _instant(value: object) -> datetime | None:
-    """Return the instant asked for; one that is absent or cannot be read means whatever is due."""
+    """Return the instant asked for; without a readable one, the fire is for all that is due."""
     try:
         return parse_fire_at(value)
     except ValueError:

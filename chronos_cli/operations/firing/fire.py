@@ -91,7 +91,7 @@ def fire(
     elsewhere: Callable[[], FleetJobs] | None = None,
     begun: Callable[[FireReport], None] = lambda _: None,
 ) -> FireReport:
-    """Settle everything due for a job, whatever instant the fire names, and say what to answer.
+    """Settle everything due for a job, also what the fire does not name, and return the answer.
 
     `heard`: NAS's clock, as the verified token says it. One that is far from ours is only an old token. `door`: how the
     answer gets to NAS, None where its body may not. `by_answer`, `generation`: as the token says them. `home_is_named`:
@@ -341,7 +341,7 @@ def _ended(ctx: Context, report: FireReport, running: list[Running]) -> FireRepo
         return replace(report, http_status=503, exit_code=ExitCode.TEMPORARY, retry_after=RETRY_AFTER_S, reason=reason)
     if rows and report.http_status == _STATUS[Outcome.CLAIMED]:
         report = replace(report, http_status=200)
-    # What the answer carries is seen to as it leaves, unless NAS might not take it.
+    # A wake that the answer carries is armed as it leaves, unless NAS might not take it.
     carried = report.next is not None and ctx.wire is not None and takes_answers(ctx, ctx.wire)
     try:
         why = _unarmed_since(ctx, report) if rows and ctx.wire is not None and not carried else None

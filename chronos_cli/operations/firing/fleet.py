@@ -37,7 +37,7 @@ def must_be_of_this_home(
     if outcome is Outcome.STALE:
         profile = fleet.may_wake.get(job_id) if fire_at in fleet.instants.get(job_id, ()) else None
     else:
-        # What is nowhere else live may still be what NAS calls for, where nothing here has that id.
+        # A job that is live nowhere may still be meant, where nothing here has that id.
         found = fleet.may_wake if job is not None or looked.invalid is not None else fleet.profile_of
         profile = fleet.may_wake.get(job_id, found.get(job_id))
     if profile is not None:

@@ -249,7 +249,7 @@ def launch_each(ctx: Context, looked: Evaluation, launcher: Launcher) -> Iterato
 
 
 def wait_for(running: Iterable[Running]) -> tuple[tuple[Row, ...], list[ChronosError]]:
-    """Wait for every one of these runs, whatever becomes of another: the rows of those that ended, and what went wrong.
+    """Wait for all these runs, also after one fails; return the rows of those that ended, and the errors.
 
     Runs under this process are followed up as they end. A run that is not waited for would die with the process.
     """

@@ -70,7 +70,7 @@ class _Marking:
         """Return the row, once it is certain.
 
         While the answer to a write is lost nothing is given up before the lease of the first attempt is over: on
-        another machine the row may read as running. What fails and says so is tried a few times, however it fails.
+        another machine the row may read as running. A write that fails is tried a few times, after any error.
         """
         errors = 0
         trouble: ChronosError = TemporaryError(f"the row of run {self.claim.entry.run} changed under every attempt")
@@ -212,7 +212,7 @@ class _Recording:
             return self._after
         try:
             stored = repository.rows.get(row.job_id, row.run_id)
-        except UnreadableError as error:  # it was ours, whatever has become of it since: it is written anew
+        except UnreadableError as error:  # it was ours, and is written anew
             repository.set_aside(error)
             if not repository.rows.is_in_hand(row.claim, row.run_id):  # settled before: it is not tried again
                 self._after = concluded(row, self._result, retries=0)

@@ -1,7 +1,7 @@
 """crontab(5) as jobs: each line becomes what cron would run, at the times at which cron would run it.
 
 A job runs in HOME with the shell, PATH and settings of its crontab as its environment, and what follows `%` on its
-standard input. What has no counterpart here (`@reboot`, another user) is left out by name; where a line is read in
+standard input. Lines without a counterpart here (`@reboot`, another user) are left out by name; where a line is read in
 another way than cron reads it, a note says so.
 """
 
@@ -213,7 +213,7 @@ def _entry(
     schedule = parse_schedule(times, now=now, zone=zone)
     command, given = command_and_input(text)
     shell = settings.get("SHELL") or "/bin/sh"
-    # What execle gets in do_command.c: the shell by its full name, the line, and nothing of the settings.
+    # The arguments of execle in do_command.c: the shell by its full name, the line, and nothing of the settings.
     plain = shell == "/bin/sh" and command.strip()  # an empty shell line is no action here
     action: dict[str, Any] = {"shell": command} if plain else {"command": [shell, "-c", command]}
     if given is not None:

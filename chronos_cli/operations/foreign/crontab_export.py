@@ -61,7 +61,7 @@ def _settings(job: Job, machine_zone: str) -> dict[str, str]:
         env["HOME"] = job.record["workdir"]
     if job.zone_name != machine_zone or "CRON_TZ" in env:
         env["CRON_TZ"] = job.zone_name
-    # What every crontab has anyway is not said.
+    # Settings that every crontab has anyway are left out.
     plain = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     return {name: value for name, value in env.items() if plain.get(name) != value}
 

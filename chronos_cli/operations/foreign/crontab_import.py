@@ -69,7 +69,7 @@ def settled(arriving: tuple[ForeignJob, ...], stored: Mapping[str, Mapping[str, 
 
 
 def _run_of(action: Mapping[str, Any]) -> _Run:
-    """Return the shell text and standard input of an action, which are a line's command whatever its shell."""
+    """Return the shell text and standard input of an action, which are a line's command in any shell."""
     given = action.get("shell") or action.get("command")
     return (given[2] if isinstance(given, list) and len(given) == 3 else str(given)), action.get("stdin")
 
@@ -153,7 +153,7 @@ def _expression(record: Mapping[str, Any]) -> object:
 
 
 def _ran(record: Mapping[str, Any], command: str) -> bool:
-    """Return True where a job of the first way runs this command, whatever the settings were then."""
+    """Return True where a job of the first way runs this command, under any settings."""
     action = ours_of(record).get("action")
     if not isinstance(action, dict):
         return False

@@ -79,7 +79,7 @@ def edit(ctx: Context, job_id: str, change: edits.Edit, *, dry_run: bool = False
 
 
 def pause(ctx: Context, job_id: str, *, reason: str | None = None) -> JobChange:
-    """Switch a job off until it is resumed. What runs goes on to its end."""
+    """Switch a job off until it is resumed. Its runs go on to their end."""
     return _change(ctx, job_id, pausing(ctx, reason))
 
 

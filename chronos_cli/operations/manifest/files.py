@@ -31,7 +31,7 @@ def read_wanted(names: Iterable[str], *, set_name: str | None = None, owned: boo
     """Return the jobs of files, folders or `-`, each with its set. Raises UsageError with the line and column.
 
     `set_name` is the set of all of them; else a file says it, and where it does not its jobs belong to the absolute
-    path of what was named. `owned` False: the jobs get no set, whatever is said.
+    path of what was named. `owned` False: the jobs get no set, also where the file names one.
     """
     specs: list[DescribedJob] = []
     sets: dict[str, None] = {} if set_name is None else {set_name: None}

@@ -1,4 +1,4 @@
-"""One job as a file describes it, whole: whatever the file does not say has its default."""
+"""One job as a file describes it, whole: with a default for all that the file does not say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A listing that is looked at again before it alarms: the store and NAS are read one after the other.
 
-A fire between the two readings makes a timer look missing, or a different one. Whatever would alarm is therefore looked
-at again, and for as long as the job is seen to be on the move: claimed, armed or called within the last seconds.
+A fire between the two readings makes a timer look missing, or a different one. A job that would alarm is therefore
+looked at again, and for as long as the job is seen to be on the move: claimed, armed or called within the last seconds.
 """
 
 from __future__ import annotations

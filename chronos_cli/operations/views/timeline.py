@@ -1,4 +1,4 @@
-"""Timeline of past and coming runs: the facts behind the picture, in whatever way it is drawn."""
+"""Timeline of past and coming runs: the facts behind the picture, however it is drawn."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def is_ticking(ticks: Ticks, now: datetime) -> bool:
 
 
 def _was_lately(moment: datetime, now: datetime) -> bool:
-    # What lies ahead was stamped by a clock that was ahead, or this one is behind: it tells nothing of today.
+    # A stamp that lies ahead is from a clock that was ahead, or this one is behind: it tells nothing of today.
     return -AGREES_WITHIN <= now - moment <= LATELY
 
 
