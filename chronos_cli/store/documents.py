@@ -59,7 +59,7 @@ class DocumentRepository:
 
     @property
     def location(self) -> str:
-        """The place of the documents, for people: a path or a URL without credentials."""
+        """Return the place of the documents, for people: a path or a URL without credentials."""
         return self.documents.location
 
     def read(self, key: str) -> Document | None:
@@ -105,7 +105,7 @@ class DocumentRepository:
                 self.documents.create(aside, data)
             except VersionConflict:
                 if self.documents.read(aside) is None:
-                    raise  # a bucket may say so of what nobody has made
+                    raise  # a bucket may say so of an object that was never made
 
         self.until_stored(aside, once)
         return aside
@@ -119,7 +119,7 @@ class DocumentRepository:
         return self.documents.replace(key, data, found.version, durable=durable)
 
     def until_stored(self, key: str, once: Callable[[], T]) -> T:
-        """Load, change and write by `once` until nobody else has written meanwhile. Raises TemporaryError."""
+        """Load, change and write by `once` until no other write came between. Raises TemporaryError."""
         for attempt in range(ATTEMPTS):
             try:
                 return once()
@@ -129,7 +129,7 @@ class DocumentRepository:
 
 
 def dump(document: dict[str, Any]) -> bytes:
-    """A line for each value: readable, and one call of the quick encoder, which `indent` is not."""
+    """Return a line for each value: readable, and one call of the quick encoder, which `indent` is not."""
     return ("{\n " + json.dumps(document, separators=(",\n ", ": "))[1:-1] + "\n}\n").encode()
 
 
@@ -142,5 +142,5 @@ def parse(key: str, found: Document, read: Callable[[Any], T], hint: str | None 
 
 
 def why_not(error: Exception) -> str:
-    """The reason in words; a KeyError's text is the key alone."""
+    """Return the reason in words; a KeyError's text is the key alone."""
     return f"it has no {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)[:200]

@@ -56,7 +56,10 @@ class Repository(DocumentRepository):
     # -- jobs --------------------------------------------------------------------------------------------------------
 
     def jobs(self) -> JobsFile:
-        """The jobs as stored now, for reading. Raises StoreError; an absent file is an empty one that says so."""
+        """Return the jobs as stored now, for reading.
+
+        Raises StoreError; an absent file is an empty one that says so.
+        """
         found = self.documents.read(JOBS_KEY)
         if found is None:
             return JobsFile.empty()
@@ -83,12 +86,15 @@ class Repository(DocumentRepository):
             self._proven = True
 
     def change_together(self, fns: Sequence[Callable[[JobsFile], T]]) -> list[T | ChronosError]:
-        """As `change` for each of them, with one write; what one raises stands in the place of its result."""
+        """Do as `change` for each of them, with one write; an error stands in the place of a result."""
         self._prove()
         return self._grouped.make_all(fns)
 
     def _change_once(self, group: Sequence[PendingChange[object]]) -> None:
-        """Make the changes of a group in one write; who is not over after it has met a conflict and must look again."""
+        """Make the changes of a group in one write.
+
+        A member that is not over after it met a conflict and must look again.
+        """
         try:
             with self.exclusive():
                 found = self.documents.read(JOBS_KEY)
@@ -116,13 +122,16 @@ class Repository(DocumentRepository):
             return
         with suppress(VersionConflict):  # another's write, or the lost answer to ours: each finds out by its own token
             version = self.write(JOBS_KEY, data, found)
-            # It reads as what was just written would, so nobody need parse that again.
+            # It reads as what was just written would, which need not be parsed again.
             self._jobs = StoredDocument(value=jobs, version=version)
             for member, result in resting:
                 member.done(result)
 
     def _parsed(self, found: Document) -> JobsFile:
-        """The jobs of a document. Raises StoreError, naming the copy to go back to where nothing better is known."""
+        """Return the jobs of a document.
+
+        Raises StoreError, naming the copy to go back to where nothing better is known.
+        """
         try:
             known = None if self._jobs is None else self._jobs.value
             return JobsFile.parse(found.data, beside=found.beside, known=known)
@@ -132,7 +141,7 @@ class Repository(DocumentRepository):
             raise type(error)(error.message, hint=f"{error.hint}{self._way_back()}") from error
 
     def _way_back(self) -> str:
-        """The command that brings back the newest copy that can be read, with its age and its number of jobs."""
+        """Return the command that brings back the newest copy that can be read, with its age and its number of jobs."""
         from shlex import quote
 
         for copy in self.documents.backups():
@@ -159,7 +168,7 @@ class Repository(DocumentRepository):
         return own if self._fleet is None else both(own, _hold_in(self._fleet, now, self._fleet.location))
 
     def store_id(self, make: Callable[[], str]) -> str:
-        """The store's id, made on first use, and anew where it cannot be read: each row names the lock of its run."""
+        """Return the store's id, made on first use, and anew where it cannot be read: rows name their locks by it."""
         known: str | None = None
 
         def once(found: Document | None) -> bytes | None:
@@ -208,7 +217,7 @@ def _hold_in(documents: DocumentStore, now: datetime, where: str | None) -> Hold
 
 
 def id_in(document: Any) -> str:
-    """The id in the store's document. Raises LookupError, TypeError or ValueError."""
+    """Return the id in the store's document. Raises LookupError, TypeError or ValueError."""
     if not is_job_id(document["id"]):
         raise ValueError("its id is not one")
     return str(document["id"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_GAP: Final = timedelta(hours=25)
 _STILL_ASKED_FOR: Final = timedelta(minutes=10)
-"""For so long whoever asked for a run may be trying to claim it: locks and buckets are waited for no longer."""
+"""Time for which a requester may be trying to claim a run: locks and buckets are waited for no longer."""
 
 
 class RowStore:
@@ -31,7 +31,7 @@ class RowStore:
         self._jobs = jobs
 
     def get(self, job_id: str, run_id: str) -> StoredDocument[Row] | None:
-        """One row, or None. Raises UnreadableError for what is no row of this run, and what reading raises."""
+        """Return one row, or None. Raises UnreadableError for what is no row of this run, and what reading raises."""
         if not (is_job_id(job_id) and is_job_id(run_id)):
             return None  # a record may have any id, and a person may type any run; neither names a document
         key = row_key(job_id, run_id)
@@ -99,7 +99,7 @@ class RowStore:
                 self._documents.delete(row_key(row.job_id, row.run_id))
 
     def ids(self, job_id: str) -> list[str]:
-        """The names of a job's rows, oldest first (manual ones by their time too)."""
+        """Return the names of a job's rows, oldest first (manual ones by their time too)."""
         if not is_job_id(job_id):
             return []
         prefix = f"cron/runs/{job_id}/"
@@ -107,7 +107,7 @@ class RowStore:
         return sorted((name for name in names if "/" not in name), key=lambda name: name.removeprefix("manual-"))
 
     def of(self, job_id: str, *, newest: int | None = None) -> Iterator[Row]:
-        """A job's rows, newest first; those that cannot be read are left out."""
+        """Yield a job's rows, newest first; those that cannot be read are left out."""
         names = self.ids(job_id)
         for name in reversed(names[-newest:] if newest else names):
             found = self._readable(job_id, name)
@@ -118,7 +118,7 @@ class RowStore:
         try:
             return self.get(job_id, run_id)
         except DocumentError:
-            return None  # whoever needs this very row, history and doctor say so
+            return None  # history and doctor name it, and so does a command that needs this very row
 
     def prune(
         self,
@@ -147,7 +147,7 @@ class RowStore:
         names = self.ids(job_id)
         if len(names) <= keep and all(name.removeprefix("manual-") >= horizon for name in names[:1]):
             return 0
-        # Read after the names: whoever has a row by then was in `open` before, and never comes back to it.
+        # Read after the names: a run with a row by then was in `open` before, and never comes back to it.
         record = self._jobs().get(job_id)
         in_hand = open_runs(record)
         past = [name for name in names if now is None or _time_of(name, now) <= now]
@@ -237,7 +237,7 @@ def _settled_at(row: Row) -> str:
 
 
 def open_runs(record: Mapping[str, Any] | None) -> frozenset[str]:
-    """The runs that a job's record has in hand, as far as it can be read."""
+    """Return the open runs of a job's record, as far as they can be read."""
     ours = (record or {}).get(OURS)
     entries = ours.get("open") if isinstance(ours, dict) else None
     listed = entries if isinstance(entries, list) else []

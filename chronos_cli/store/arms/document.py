@@ -95,7 +95,7 @@ class ArmDocument:
     def sending(
         self, wake: Wake, fire_at: datetime, *, callback_url: str, portal_url: str, audience: str, now: datetime
     ) -> ArmDocument:
-        """As it stands while an arm is under way: whether NAS took it is not known."""
+        """Return it as it stands while an arm is under way: whether NAS took it is not known."""
         # A clock that was ahead at one send must not have keys forgotten that are still to come.
         by_both = now if self.sent_at is None else min(now, self.sent_at)
         recent = {at: why for at, why in self.keys.items() if (by_both - at).total_seconds() < KEY_MEMORY_S}
@@ -123,7 +123,7 @@ class ArmDocument:
         )
 
     def answering(self, delivery: str | None, *, above: int | None, now: datetime) -> ArmDocument:
-        """As it stands once the answer to a delivery carries it: under a generation of its own, newer than `above`."""
+        """Return it as it stands once an answer carries it: under a generation of its own, newer than `above`."""
         return replace(
             self,
             generation=max(self.next_generation(now), -1 if above is None else above + 1),
@@ -132,11 +132,11 @@ class ArmDocument:
         )
 
     def next_generation(self, now: datetime) -> int:
-        """A generation above every earlier one, also when this document was lost: milliseconds since 1970, at least."""
+        """Return a generation above all earlier ones, also of a lost document: at least milliseconds since 1970."""
         return max(self.generation + 1, int(now.timestamp() * 1000))
 
     def noted(self, outcome: str, *, fire_at: datetime | None, delivery: str | None, now: datetime) -> ArmDocument:
-        """With one more delivery that settled nothing; the oldest goes."""
+        """Return it with one more delivery that settled nothing; the oldest goes."""
         note = {"at": now.isoformat(), "outcome": outcome}
         if fire_at is not None:
             note["fire_at"] = fire_at.isoformat()
@@ -145,7 +145,7 @@ class ArmDocument:
         return replace(self, notes=(*self.notes, note)[-MAX_NOTES:])
 
     def to_json(self) -> dict[str, Any]:
-        """The stored form."""
+        """Return the stored form."""
         document: dict[str, Any] = {}
         for name in names(self):
             value = getattr(self, name)
@@ -226,4 +226,4 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "notes": _each(_object),
     "features": _each(_text),
 }
-"""Readers of the stored values: whatever is not what it stands for makes the document unreadable."""
+"""Readers of the stored values: a value of the wrong kind makes the document unreadable."""

@@ -1,8 +1,8 @@
-"""Packs: the arm documents of many jobs in one, `cron/arm-packs/<name>.json`, written by who arms many jobs at once.
+"""Packs: the arm documents of many jobs in one, `cron/arm-packs/<name>.json`, written to arm many jobs at once.
 
 A thousand small files take longer to make than everything else about arming a thousand jobs, and in a bucket each is
 a call. So a pack has one line for each job, with what `cron/arms/<job_id>.json` would hold. It speaks for a job only
-while that job has no document of its own: whoever changes a job's arm document makes that one, by create-if-absent,
+while that job has no document of its own: a change of a job's arm document makes that one, by create-if-absent,
 and from then on the line does not count. Of two packs that name a job the newer wish counts. Only who made a pack, and
 a reconcile that tidies up, write it again.
 """
@@ -45,13 +45,13 @@ def pack_key(name: str) -> str:
 
 
 def render(lines: Mapping[str, Line]) -> bytes:
-    """The bytes of a pack: one JSON object, a line for each job."""
+    """Return the bytes of a pack: one JSON object, a line for each job."""
     encode = json.JSONEncoder(separators=(",", ":")).encode
     return ("{\n" + ",\n".join([f'"{job_id}": {encode(line)}' for job_id, line in lines.items()]) + "\n}\n").encode()
 
 
 def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[Pack]:
-    """All packs `but` those of these keys. One that cannot be read says nothing: NAS knows what it held.
+    """Return all packs `but` those of these keys. One that cannot be read says nothing: NAS knows what it held.
 
     Raises StoreError.
     """
@@ -67,7 +67,10 @@ def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[P
 
 
 def _all(documents: DocumentStore, but: Collection[str]) -> list[tuple[str, Document]]:
-    """Every pack. One that goes while we look has been replaced by another, which an older list does not name."""
+    """Return every pack.
+
+    One that goes while we look has been replaced by another, which an older list does not name.
+    """
     while True:
         found = [(key, _read(documents, key)) for key in documents.list(PREFIX) if key not in but]
         there = [(key, document) for key, document in found if document is not None]
@@ -83,7 +86,7 @@ def _read(documents: DocumentStore, key: str) -> Document | None:
 
 
 def newest(packs: Iterable[Pack]) -> dict[str, Line]:
-    """Of every job in them the line that counts."""
+    """Return the line that counts for every job in some packs."""
     lines: dict[str, Line] = {}
     for pack in packs:
         if not lines:
@@ -95,7 +98,7 @@ def newest(packs: Iterable[Pack]) -> dict[str, Line]:
 
 
 def find_line(documents: DocumentStore, job_id: str) -> Line | None:
-    """The line of one job: looked for in the bytes, since a fire must not parse what belongs to all others."""
+    """Return the line of one job: looked for in the bytes, since a fire must not parse what belongs to all others."""
     mark = f'\n"{job_id}": '.encode()
     best: Line | None = None
     for _, found in _all(documents, ()):
@@ -113,7 +116,7 @@ def find_line(documents: DocumentStore, job_id: str) -> Line | None:
 
 
 def _better(one: Line | None, other: Line) -> Line:
-    """The line that counts of two; it also knows the keys that the other one has used."""
+    """Return the line that counts of two; it also knows the keys that the other one has used."""
     if one is None:
         return other
     best, worse = (other, one) if rank(other) >= rank(one) else (one, other)

@@ -1,4 +1,4 @@
-"""Arm documents, by job: each has one to itself, or a line in a pack; who asks is not told which."""
+"""Arm documents, by job: each has one to itself, or a line in a pack; callers are not told which."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ArmStore:
         self._documents = repository.documents
 
     def get(self, job_id: str) -> StoredDocument[ArmDocument] | None:
-        """A job's arm document; None when there is none. One that cannot be read is empty: it can be learned again.
+        """Return a job's arm document, or None. One that cannot be read is empty: it can be learned again.
 
         Its version is empty where only a pack has it: the first change makes a document of the job's own.
         """
@@ -41,7 +41,7 @@ class ArmStore:
         return stored
 
     def own(self, job_id: str) -> StoredDocument[ArmDocument] | None:
-        """A job's arm document, where it has one to itself."""
+        """Return a job's arm document, where it has one to itself."""
         found = self._documents.read(arm_key(job_id))
         if found is None:
             return None
@@ -52,14 +52,14 @@ class ArmStore:
         return StoredDocument(value=_arm_of(job_id, line), version=found.version)
 
     def all(self, *, but: Collection[str] = ()) -> Arms:
-        """All arm documents, after one look at their folder and at all packs `but` these."""
+        """Return all arm documents, after one look at their folder and at all packs `but` these."""
         from chronos_cli.store.arms.pack import read_packs
 
         # In this order: a pack goes only after what took its place is there.
         packs = read_packs(self._documents, but=but)
         try:
             return Arms(self, self._own_arms(), packs)
-        except DocumentError:  # no folder stands there: whoever asks for a job's document is told so
+        except DocumentError:  # no folder stands there: a read of a job's document says so
             return Arms(self, None, packs)
 
     def _own_arms(self) -> frozenset[str]:
@@ -79,7 +79,7 @@ class ArmStore:
             try:
                 return self._documents.create(key, data)
             except VersionConflict:
-                found = self._documents.read(key)  # nobody else has that name: the answer to our write was lost
+                found = self._documents.read(key)  # no other process has that name: the answer to our write was lost
                 if found is not None and found.data == data:
                     return found.version
                 raise
@@ -87,7 +87,7 @@ class ArmStore:
         return Pack(key=key, version=self._repository.until_stored(key, once), lines=lines)
 
     def replace_pack(self, pack: Pack, lines: Mapping[str, Line]) -> None:
-        """Write a pack again. Raises VersionConflict where somebody else did so, or deleted it, since it was read."""
+        """Write a pack again. Raises VersionConflict where another process wrote or deleted it since it was read."""
         from chronos_cli.store.arms.pack import render
 
         self._documents.replace(pack.key, render(lines), pack.version)
@@ -103,10 +103,10 @@ class ArmStore:
     def swap(
         self, job_id: str, fn: Callable[[ArmDocument], ArmDocument], seen: StoredDocument[ArmDocument] | None = None
     ) -> StoredDocument[ArmDocument]:
-        """As `change`; returns the version too.
+        """Do as `change`, and return the version too.
 
         `seen`: the document as it was last read or written, its version empty where there was none. It is tried first,
-        which spares a read where nobody else writes; where somebody did, the version tells.
+        which spares a read where no other process writes; where one did, the version tells.
         """
 
         def change(found: StoredDocument[ArmDocument]) -> StoredDocument[ArmDocument]:
@@ -127,7 +127,7 @@ class ArmStore:
     def _with_keys(
         self, job_id: str, made: StoredDocument[ArmDocument], base: ArmDocument
     ) -> StoredDocument[ArmDocument]:
-        """A document just made, with the keys that a pack has used since the state it is founded on was read."""
+        """Return a document just made, with the keys that a pack has used since the state it is founded on was read."""
         from chronos_cli.store.arms.pack import find_line
 
         line = find_line(self._documents, job_id)
@@ -138,7 +138,7 @@ class ArmStore:
         return after if after.value.generation == made.value.generation else made
 
     def ids(self) -> list[str]:
-        """The jobs that have an arm document."""
+        """Return the jobs that have an arm document."""
         return sorted(self.all().ids)
 
     def drop(self, job_id: str) -> None:
@@ -164,11 +164,11 @@ class Arms:
 
     @property
     def ids(self) -> frozenset[str]:
-        """All jobs that have an arm document."""
+        """Return all jobs that have an arm document."""
         return self.own.union(self.lines)
 
     def get(self, job_id: str) -> StoredDocument[ArmDocument] | None:
-        """A job's arm document, or None; one made since the look shows in its generation."""
+        """Return a job's arm document, or None; one made since the look shows in its generation."""
         stored = self._store.own(job_id) if job_id in self.own or not self._listed else None
         if stored is None and job_id in self.lines:
             return StoredDocument(value=_arm_of(job_id, self.lines[job_id]), version="")
