@@ -427,7 +427,7 @@ DOCUMENTS = (
                           "Of several jobs: each, with its runs."),
             "left_out?": LEFT_OUT,
         },
-        "run._said", "run_many.run_many", "backfill._carry_out",
+        "run._said", "run_many.run_many", "backfill._run_each",
         **_either(("job_id", "runs", "rows"), ("jobs",)),
     ),
     _document(
@@ -479,7 +479,7 @@ DOCUMENTS = (
                 "changed": FLAG,
             })), "What runs the tick, with --install; null without it."),
         },
-        "tick._document", "installing.carry_out", "installing._json", "tick.command()",
+        "tick._document", "installing.install_tick", "installing._json", "tick.command()",
     ),
     _document(
         "timeline",
