@@ -243,6 +243,7 @@ def functions(files: Iterable[str]) -> dict[tuple[str, str], list[types.Function
     """Every function that is there of these files, by its file and qualified name."""
     paths = {str(ROOT / file): file for file in files}
     found: dict[tuple[str, str], list[types.FunctionType]] = {}
+    gc.unfreeze()  # what a test's helper has frozen would not be found, and no change would be put in
     for thing in gc.get_objects():
         if isinstance(thing, types.FunctionType) and (file := paths.get(thing.__code__.co_filename)):
             found.setdefault((file, thing.__code__.co_qualname), []).append(thing)
@@ -339,6 +340,8 @@ class Trier:
         tests = {name: took for name, took in running.items() if name in self.items and self.sound.get(name, True)}
 
         code = changed(mutant)
+        if (mutant.file, mutant.where) not in self.functions:
+            raise LookupError(f"no such function is imported, so nothing can notice its change: {mutant}")
 
         def work(say: Callable[[str], None]) -> None:
             self._put_in(code, mutant.file)
