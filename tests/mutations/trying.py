@@ -254,8 +254,8 @@ def changed(mutant: Mutant) -> types.CodeType:
     """Return the changed code of a mutant's function."""
     path = ROOT / mutant.file
     module = compile(mutant.text(path.read_bytes()), str(path), "exec", dont_inherit=True)
-    (code,) = [code for code in _codes(module) if code.co_qualname == mutant.where]
-    return code
+    named = [code for code in _codes(module) if code.co_qualname == mutant.where]
+    return max((code for code in named if code.co_firstlineno <= mutant.line), key=lambda code: code.co_firstlineno)
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -354,6 +354,8 @@ class Trier:
         inner = [found for found in _all_inside(code) if "<lambda>" not in found.co_qualname]
         for found in (code, *inner):
             for function in self.functions.get((file, found.co_qualname), ()):
+                if found is code and function.__code__.co_firstlineno != code.co_firstlineno:
+                    continue  # another function of the same name, as a property's setter is
                 with contextlib.suppress(ValueError):  # the change took a name that it closes over
                     function.__code__ = found
 
