@@ -115,7 +115,8 @@ def test_a_zone_that_is_none_refuses_the_record(chronos, other, home, zone):
     assert "time zone" in done.err
     views = {job["id"]: job for job in chronos("list", "--offline", "--json", home=folder).json["jobs"]}
     assert ("time zone" in views["a"]["problem"], views["b"]["problem"]) == (True, None)
-    assert chronos("tick", home=folder).code in (0, 1)
+    # "b" runs where its time of day has just come, and whether that goes well is not asked here.
+    assert not {line.split()[0] for line in chronos("tick", home=folder).out.splitlines()} - {"b"}
 
 
 def test_actions_of_another_program_are_refused(chronos, other, home):
