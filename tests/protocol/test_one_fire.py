@@ -166,8 +166,8 @@ def test_a_queued_occurrence_runs_after_the_one_before_it(agent):
     assert results == ["queued", "skipped"]
     assert agent.arm("queue")["wake"] <= agent.job("queue")["next_run_at"]
     agent.let_go("queue")
-    assert fire.wait(60) == 0
-    fire.communicate()
+    said = fire.communicate(timeout=60)
+    assert fire.returncode == 0, said
     rows = agent.judge("queue")
     assert [row["state"] for row in rows] == ["ok", "ok", "skipped"]
     assert len(agent.diary("queue")) == 2
