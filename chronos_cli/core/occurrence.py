@@ -258,8 +258,9 @@ class _Look:
         self.changes["last_error"] = (row.reason or row.state.value) if failed else None
         if row.scheduled_at is None or row.replaced:
             return
-        failures = self.ours.get("failures", self.job.failures) + 1 if failed else 0
-        if failures != self.job.failures:
+        counted = self.ours.get("failures", self.job.failures)
+        failures = counted + 1 if failed else 0
+        if failures != counted:
             self.ours["failures"] = failures
         limit = self.job.policy.pause_after_failures
         if failed and limit and failures >= limit and self.job.standing is Standing.LIVE:

@@ -392,6 +392,22 @@ def test_a_schedule_with_a_field_out_of_range_is_refused(expr):
         check_cron(expr)
 
 
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_ends_that_one_look_comes_upon_are_counted_in_the_order_in_which_they_ended(before):
+    """One that went well ends the count of those before it, also where that was none before this look."""
+    found = job(next_run_at=at(600).isoformat(), ours={"open": [entry(T), entry(NEXT)], "failures": before})
+    first, second = (row_of("j", open_run, found.policy) for open_run in found.open)
+    for states, count in (
+        ((RunState.FAILED, RunState.OK), 0),
+        ((RunState.OK, RunState.FAILED), 1),
+        ((RunState.FAILED, RunState.FAILED), before + 2),
+        ((RunState.OK, RunState.OK), 0),
+    ):
+        ended = [over(row, state, now=at(2 + n)) for n, (row, state) in enumerate(zip((first, second), states, strict=True))]  # fmt: skip
+        record = look(found, RECONCILE, now=at(5), rows={row.run_id: row for row in ended}).record
+        assert parse_job(record, HOME).failures == count, states
+
+
 @pytest.mark.parametrize(("trust", "noted"), [(Trust.ALONE, True), (Trust.CONFIRMED, False), (Trust.CORRECTED, False)])
 def test_only_a_clock_without_a_witness_notes_from_where_it_goes_far_ahead(trust, noted):
     """So that what it has claimed can be brought back."""
