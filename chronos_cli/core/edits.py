@@ -278,16 +278,15 @@ def _passed(job: Job, now: datetime, token: str, kind: OpenKind, because: str, t
         return None
     if not may_settle(job, cursor, now, trust):
         return None
-    last = job.timetable.latest(now) or cursor
-    count, exact = job.timetable.count(cursor, last)
+    through, count, exact = job.timetable.passed(cursor, now)
     return Open(
         run=run_id_of(cursor),
         kind=kind,
         fire_at=cursor,
         claim=token,
         claimed_at=whole(now),
-        through=max(last, cursor),
-        count=max(count, 1),
+        through=through,
+        count=count,
         exact=exact,
         because=because,
     )

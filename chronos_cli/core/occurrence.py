@@ -118,15 +118,14 @@ class _Look:
         self._advance()
 
     def _owe_missed(self, first: datetime, last: datetime, because: str = "nobody came for it in time") -> None:
-        count, exact = self.job.timetable.count(first, last)
-        newest = last if count == 1 else self.job.timetable.latest(last) or last
+        through, count, exact = self.job.timetable.passed(first, last)
         entry = self._entry(
             OpenKind.MISSED,
             first,
             timing=Timing.LATE.value,
             because=because,
-            through=newest,
-            count=max(count, 1),
+            through=through,
+            count=count,
             exact=exact,
         )
         self._owe(entry)

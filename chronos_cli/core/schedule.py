@@ -165,6 +165,15 @@ class Timetable:
             number += 1
         return number, True
 
+    def passed(self, first: datetime, until: datetime) -> tuple[datetime, int, bool]:
+        """Return the last instant of a range that began at `first`, how many it has, and whether that is exact.
+
+        `first` is one of them, also where the schedule does not give it: a person or another program may have set it.
+        """
+        last = max(self.latest(until) or first, first)
+        more, exact = self.count(first + SECOND, last)
+        return last, min(more + 1, COUNT_LIMIT), exact and more < COUNT_LIMIT
+
 
 def check_cron(expr: str) -> Cron:
     """Return a cron expression that is well formed and has an instant ahead. Raises ScheduleError."""

@@ -18,7 +18,7 @@ from chronos_cli.core.claim import (
     successor,
 )
 from chronos_cli.core.decision import FireRequest, Trigger
-from tests.core.making import T, at, entry, job, relay
+from tests.core.making import T, at, entry, job, look, relay
 
 SECOND = timedelta(seconds=1)
 ONCE = {"kind": "once", "run_at": T.isoformat()}
@@ -116,6 +116,31 @@ def test_a_single_time_is_taken_or_missed():
     assert effect(job(schedule=ONCE, policy={"grace": 60}), T, at(61)) == (None, (T, T), T)
     later = job(schedule={"kind": "once", "run_at": at(1_000).isoformat()}, policy={"grace": 60})
     assert effect(later, T, at(61)) == (None, (T, T), T)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "now", "taken", "missed"),
+    [
+        (0, 400, 300, (0, 1)), (0, 700, 600, (300, 2)),  # every five minutes
+        (100, 700, 600, (300, 2)), (100, 310, 300, (100, 1)), (100, 1_000, 900, (600, 3)),  # set to a time between
+        (100, 250, None, (100, 1)), (100, 501, None, (300, 2)), (0, 501, None, (300, 2)),  # and past all grace
+    ],
+)  # fmt: skip
+def test_a_missed_range_ends_with_an_instant_of_its_own(cursor, now, taken, missed):
+    """Not a second before the next one; a time that somebody set, which the schedule does not give, is one of them."""
+    found = job(policy={"grace": 100}, next_run_at=at(cursor).isoformat())
+    decision = look(found, relay(at(cursor)), now=at(now))
+    assert [start.entry.fire_at for start in decision.starts] == ([] if taken is None else [at(taken)])
+    (row,) = decision.owed
+    assert (row.scheduled_at, row.through, row.count, row.exact) == (at(cursor), at(missed[0]), missed[1], True)
+
+
+def test_a_range_is_counted_up_to_a_thousand_with_the_time_that_began_it():
+    """More than that are told as at least a thousand."""
+    times = job(schedule={"kind": "interval", "minutes": 1}).timetable
+    assert times.passed(at(30), at(999 * 60)) == (at(999 * 60), 1_000, True)
+    assert times.passed(at(30), at(1_000 * 60)) == (at(1_000 * 60), 1_000, False)
+    assert times.passed(T, at(999 * 60 + 59)) == (at(999 * 60), 1_000, True)
 
 
 def test_a_completed_job_leaves_after_a_week():

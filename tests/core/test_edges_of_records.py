@@ -303,7 +303,7 @@ def test_a_single_instant_that_was_settled_stays_as_it_is_for_another_jitter():
 
 @pytest.mark.parametrize(
     ("cursor", "count", "through"),
-    [(at(-60), 1, at(-60)), (at(-360), 2, at(-60)), (at(-359), 1, at(-300)), (at(-59), 0, None), (None, 0, None)],
+    [(at(-60), 1, at(-60)), (at(-360), 2, at(-60)), (at(-359), 2, at(-300)), (at(-59), 0, None), (None, 0, None)],
 )
 def test_what_came_due_before_an_edit_is_one_range_up_to_its_moment(cursor, count, through):
     """What comes at that very second has come; what was claimed is none of it."""

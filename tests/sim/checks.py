@@ -956,6 +956,8 @@ class Check:
                 self.fail(f"{trace.record['id']}: {self.world.text(min(start, at))} was {kind} (then {entry})")
             if not rhythm.has(start):
                 self.fail(f"{trace.record['id']}: {entry} is no instant of its schedule")
+            if not rhythm.has(end):
+                self.fail(f"{trace.record['id']}: {entry} ends between two instants of its schedule")
             number = rhythm.count(start, end)
             count, exact = entry.get("count", 1), entry.get("exact", True)
             if count != (number if number <= 1000 or exact else 1000):
