@@ -64,18 +64,35 @@ class LastArm:
     tolerance: int | None = None
 
 
-def instant_to_send(
-    wake: Wake, sent: LastArm, now: datetime, *, idle: bool = False, named: datetime | None = None
-) -> datetime:
+@frozen
+class ArmReason:
+    """Reason why a wake is sent just now, as far as it decides which instant is sent; see `WANTED`.
+
+    `idle_fire`: the instant of a fire that found nothing to do; the next one backs off. `dropped`: NAS may have dropped
+    what was sent last, so its instant must not be sent again. `behind`: NAS owes a redelivery for this wake; what is
+    sent stands behind that one, at least so far from now.
+    """
+
+    idle_fire: datetime | None = None
+    dropped: bool = False
+    behind: timedelta | None = None
+
+
+WANTED: Final = ArmReason()
+"""The plain reason: the job wants this wake."""
+
+
+def instant_to_send(wake: Wake, sent: LastArm, now: datetime, reason: ArmReason = WANTED) -> datetime:
     """Return the instant to send for a wake: never one that NAS may take for an arm it has already dealt with.
 
-    `idle`: the fire that came (`named`) was a wake with nothing to do; the next one backs off. A key that was sent
-    for another purpose, or that something else has displaced since, goes one second later.
+    A key that was sent for another purpose, or that something else has displaced since, goes one second later.
     """
     at = max(whole(wake.at), whole(now) + SECOND)
-    if idle:
-        at = max(at, whole(now) + backoff(sent.idle), (named or now) + SECOND)
-    while at in sent.keys and not _still_armed(at, wake, sent):
+    if reason.idle_fire is not None:
+        at = max(at, whole(now) + backoff(sent.idle), reason.idle_fire + SECOND)
+    if reason.behind is not None:
+        at = max(at, whole(now + reason.behind))
+    while at in sent.keys and (reason.dropped or not _still_armed(at, wake, sent)):
         at += SECOND
     return at
 

@@ -9,6 +9,7 @@ import pytest
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.plan import (
     Action,
+    ArmReason,
     ArmState,
     DesiredArm,
     LastArm,
@@ -18,6 +19,7 @@ from chronos_cli.core.plan import (
     off_by,
     serves,
 )
+from chronos_cli.frozen import replace
 from tests.core.making import T, at
 
 WAKE = Wake(at=at(300), purpose=Purpose.CURSOR)
@@ -170,11 +172,11 @@ def test_a_wake_that_found_nothing_moves_on_by_five_seconds_doubled():
         900,
     ]
     wake = Wake(at=at(1), purpose=Purpose.LOOK)
-    assert instant_to_send(wake, LastArm(idle=1), T, idle=True) == at(10)
-    assert instant_to_send(wake, LastArm(idle=1), T, idle=True, named=at(9)) == at(10)
-    assert instant_to_send(wake, LastArm(idle=1), T, idle=True, named=at(10)) == at(11)
-    assert instant_to_send(wake, LastArm(idle=1), T, named=at(10)) == at(1)
-    assert instant_to_send(Wake(at=at(60), purpose=Purpose.LOOK), LastArm(), T, idle=True) == at(60)
+    assert instant_to_send(wake, LastArm(idle=1), T, ArmReason(idle_fire=T)) == at(10)
+    assert instant_to_send(wake, LastArm(idle=1), T, ArmReason(idle_fire=at(9))) == at(10)
+    assert instant_to_send(wake, LastArm(idle=1), T, ArmReason(idle_fire=at(10))) == at(11)
+    assert instant_to_send(wake, LastArm(idle=1), T, ArmReason(dropped=True)) == at(1)
+    assert instant_to_send(Wake(at=at(60), purpose=Purpose.LOOK), LastArm(), T, ArmReason(idle_fire=T)) == at(60)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,18 @@ def test_where_nas_comes_again_by_itself_what_has_come_serves_for_as_long():
     assert serves(sent(fire_at=T), LOOK, T, T + hour, tried=True)
     assert not serves(sent(fire_at=T), LOOK, T, T + hour)
     assert not serves(sent(fire_at=at(2)), WAKE, at(2), T, tried=True)
+
+
+def test_an_instant_that_nas_may_have_dropped_goes_a_second_later():
+    """NAS may remember the key; one that is still armed, and was dropped by nobody, is sent as it is."""
+    wake = Wake(at=at(60), purpose=Purpose.LOOK)
+    sent = LastArm(wake=at(60), fire_at=at(60), purpose="look", state=ArmState.CONFIRMED, keys={at(60): "look"})
+    assert instant_to_send(wake, sent, T) == at(60)
+    assert instant_to_send(wake, sent, T, ArmReason(dropped=True)) == at(61)
+
+
+def test_what_stands_behind_an_owed_redelivery_is_in_whole_seconds():
+    """And so far from now at least."""
+    wake, behind = Wake(at=at(60), purpose=Purpose.LOOK), ArmReason(behind=timedelta(seconds=90))
+    assert instant_to_send(wake, LastArm(), T + timedelta(microseconds=1), behind) == at(90)
+    assert instant_to_send(replace(wake, at=at(100)), LastArm(), T, behind) == at(100)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, instant_to_send, make_plan, serves
+from chronos_cli.core.plan import Action, ArmReason, ArmState, DesiredArm, LastArm, instant_to_send, make_plan, serves
 from chronos_cli.frozen import replace
 from tests.core.making import T, at
 
@@ -119,7 +119,8 @@ def test_a_wake_with_nothing_to_do_backs_off():
     """Five seconds, then ten, up to a quarter of an hour, and never at the instant that just fired."""
     look = Wake(at=at(1), purpose=Purpose.LOOK)
     waits = [
-        (instant_to_send(look, LastArm(idle=idle), T, idle=True, named=T) - T).total_seconds() for idle in (0, 1, 2, 20)
+        (instant_to_send(look, LastArm(idle=idle), T, ArmReason(idle_fire=T)) - T).total_seconds()
+        for idle in (0, 1, 2, 20)
     ]
     assert waits == [5, 10, 20, 900]
 
@@ -256,5 +257,5 @@ def test_a_timer_that_nas_holds_serves_a_wish_that_it_will_see_to(change, wake, 
 
 def test_a_wake_with_nothing_to_do_that_named_no_instant_backs_off_from_now():
     """As one that did."""
-    assert instant_to_send(Wake(at=at(1), purpose=Purpose.LOOK), LastArm(), T, idle=True) == at(5)
-    assert instant_to_send(Wake(at=at(1), purpose=Purpose.LOOK), LastArm(), T, idle=True, named=at(30)) == at(31)
+    assert instant_to_send(Wake(at=at(1), purpose=Purpose.LOOK), LastArm(), T, ArmReason(idle_fire=T)) == at(5)
+    assert instant_to_send(Wake(at=at(1), purpose=Purpose.LOOK), LastArm(), T, ArmReason(idle_fire=at(30))) == at(31)

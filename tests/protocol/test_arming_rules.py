@@ -9,7 +9,7 @@ import pytest
 
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, FireRequest, Outcome, Purpose, Trigger, Wake
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import ArmReason, ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ExitCode, NasUnavailableError, RefusedError
 from chronos_cli.frozen import replace
@@ -480,8 +480,8 @@ def test_an_answer_carries_the_wake_that_its_jobs_run_left(status, needed, again
     ctx, called = context(document), []
     monkeypatch.setattr(answering, "present_wake", lambda *_: needed)
 
-    def answer_with(ctx, leaving, wake, came, door, *, armed):
-        called.append((leaving.answered_to, wake, door.within_s, armed))
+    def answer_with(ctx, leaving, wake, came, door, reason):
+        called.append((leaving.answered_to, wake, door.within_s, reason is None))
         return ARMED
 
     monkeypatch.setattr(answering, "answer_with", answer_with)
@@ -500,7 +500,7 @@ def test_an_arm_that_was_confirmed_by_the_runs_end_is_not_sent_again(monkeypatch
     sent = replace(ARMED, generation=9)
     ctx, called = context(sent), []
     monkeypatch.setattr(answering, "present_wake", lambda *_: WAKE)
-    monkeypatch.setattr(answering, "answer_with", lambda *_, armed: called.append(armed) or ARMED)
+    monkeypatch.setattr(answering, "answer_with", lambda *given: called.append(given[-1] is None) or ARMED)
     answering.carried_to_the_end(ctx, report_of(ARMED), relay(NOW), DOOR)
     assert called == [True]
     ctx = context(replace(sent, state=ArmState.UNCONFIRMED))
@@ -725,9 +725,17 @@ def test_once_is_enough_where_the_runs_end_has_armed_since_the_fire_came(change,
 def test_what_is_armed_beside_an_owed_fire_stands_behind_it(owed, outcome, wake, behind):
     """Where this fire is another one, settles nothing, and the wake is still the owed one's."""
     decision = Decision(outcome=outcome, wake=wake)
-    how = fire._arm_options(context(), replace(ARMED, owed=owed), decision, relay(NOW + MINUTE))
-    assert how["behind"] == (fire.UNNAMED_AHEAD if behind else None)
-    assert (how["named"], how["idle"]) == (NOW + MINUTE, False)
+    reason = fire._reason_to_arm(context(), replace(ARMED, owed=owed), decision, relay(NOW + MINUTE))
+    assert reason == ArmReason(behind=fire.UNNAMED_AHEAD if behind else None)
+
+
+@pytest.mark.parametrize(("came", "since"), [(NOW + MINUTE, NOW + MINUTE), (None, NOW)])
+def test_a_fire_that_found_nothing_to_do_puts_off_the_next_from_its_own_instant(came, since):
+    """One that names none did so just now; any other outcome puts nothing off."""
+    fired = relay(came)
+    for outcome, idle in ((Outcome.IDLE, since), (Outcome.CLAIMED, None)):
+        reason = fire._reason_to_arm(context(), ARMED, Decision(outcome=outcome, wake=WAKE), fired)
+        assert reason.idle_fire == idle
 
 
 def test_an_answer_that_does_not_get_to_nas_carries_nothing():
@@ -758,7 +766,7 @@ def test_an_answer_accepts_what_it_takes_and_carries_a_wake_by_a_2xx_alone(outco
 def test_what_nas_owes_again_is_remembered_by_a_wake_that_stands_behind_it_alone():
     """A fire that was told that it is early comes again; whatever else is sent replaces it."""
     owing, wire = replace(ARMED, owed=NOW), context().wire
-    behind = arming.on_its_way(owing, WAKE, wire, NOW, behind=timedelta(minutes=6))
+    behind = arming.on_its_way(owing, WAKE, wire, NOW, ArmReason(behind=timedelta(minutes=6)))
     assert behind.owed == NOW
     assert behind.fire_at == max(WAKE.at, NOW + timedelta(minutes=6))
     assert arming.on_its_way(owing, WAKE, wire, NOW).owed is None

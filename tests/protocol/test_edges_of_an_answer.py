@@ -8,7 +8,7 @@ import pytest
 
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, Outcome, Start
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import WANTED, ArmReason, ArmState
 from chronos_cli.errors import ExitCode, NasUnavailableError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming import slot_memory
@@ -39,7 +39,7 @@ def test_after_a_runs_end_its_wake_is_armed_once(document, wake, force, armed, m
     ctx = context(*([] if document is None else [document]), nas=Nas())
     sent = []
     monkeypatch.setattr(
-        run_end, "arm", lambda _, nas, job_id, wake, *, fresh: sent.append((job_id, wake, fresh)) or ARMED
+        run_end, "arm", lambda _, nas, job_id, wake, reason: sent.append((job_id, wake, reason.dropped)) or ARMED
     )
     found = run_end.rearm(ctx, "j", wake, force=force)
     assert sent == ([] if armed is None else [("j", wake, armed)])
@@ -77,7 +77,7 @@ class Fire:
             if error is not None:
                 raise error
 
-        def arm(ctx, nas, job_id, wake, **options):
+        def arm(ctx, nas, job_id, wake, reason, **options):
             self.told.append(("armed", wake, options["in_answer"]))
             if isinstance(arms, Exception):
                 raise arms
@@ -198,7 +198,7 @@ def test_a_wake_that_changes_while_it_is_carried_is_carried_anew(rounds, monkeyp
     called = []
     monkeypatch.setattr(answering, "arm", lambda *_, **__: called.append(1))
     wake = WAKE if rounds else LATER
-    document = answering.answer_with(ctx, ARMED, wake, relay(NOW, delivery="d"), Door(within_s=60.0), armed=False)
+    document = answering.answer_with(ctx, ARMED, wake, relay(NOW, delivery="d"), Door(within_s=60.0), WANTED)
     assert (document.wake, document.state, document.answered_to, called) == (LATER.at, ArmState.ANSWERED, "d", [])
     assert stored(ctx) == document
 
@@ -209,7 +209,9 @@ def test_an_answer_that_may_come_too_late_is_armed_beside(monkeypatch):
     for armed, calls in ((False, 1), (True, 0)):
         ctx, called = context(ARMED, nas=Nas()), []
         monkeypatch.setattr(answering, "arm", lambda *_, in_answer, called=called, **__: called.append(in_answer))
-        answering.answer_with(ctx, ARMED, WAKE, relay(NOW, delivery="d"), Door(within_s=None), armed=armed)
+        answering.answer_with(
+            ctx, ARMED, WAKE, relay(NOW, delivery="d"), Door(within_s=None), None if armed else WANTED
+        )
         assert called == [True] * calls
 
 
@@ -220,7 +222,7 @@ def test_a_wake_that_never_stands_still_is_not_carried(monkeypatch):
     slot_memory.note_answers(ctx, ctx.wire, taken=True)
     monkeypatch.setattr(answering, "present_wake", lambda *_: replace(WAKE, at=WAKE.at + next(number) * HOUR))
     with pytest.raises(TemporaryError, match="changed under every attempt to arm it"):
-        answering.answer_with(ctx, ARMED, WAKE, relay(NOW, delivery="d"), Door(within_s=60.0), armed=False)
+        answering.answer_with(ctx, ARMED, WAKE, relay(NOW, delivery="d"), Door(within_s=60.0), WANTED)
 
 
 def test_the_status_of_a_fire_decides_its_exit_code():
@@ -237,11 +239,11 @@ MINUTES = 360 * SECOND
 def test_what_stands_behind_an_owed_fire_is_so_far_ahead_at_least(ahead, sent):
     """What NAS owes is remembered by it alone."""
     wake, owed = replace(WAKE, at=NOW + ahead), replace(ARMED, owed=NOW)
-    behind = on_its_way(owed, wake, context().wire, NOW, behind=MINUTES)
+    behind = on_its_way(owed, wake, context().wire, NOW, ArmReason(behind=MINUTES))
     assert (behind.wake, behind.fire_at - NOW, behind.owed) == (wake.at, sent, NOW)
     plain = on_its_way(owed, wake, context().wire, NOW)
     assert (plain.fire_at - NOW >= ahead, plain.owed, plain.idle) == (True, None, 0)
-    assert on_its_way(replace(ARMED, idle=2), wake, context().wire, NOW, idle=True, named=NOW).idle == 3
+    assert on_its_way(replace(ARMED, idle=2), wake, context().wire, NOW, ArmReason(idle_fire=NOW)).idle == 3
 
 
 def test_an_answer_names_the_runs_that_were_started():

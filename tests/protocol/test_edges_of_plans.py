@@ -55,7 +55,7 @@ class Plan:
         self.again = []
         monkeypatch.setattr(applying, "present_wake", lambda *_: needed)
         monkeypatch.setattr(
-            applying, "arm", lambda _, __, job_id, wake, *, fresh: self.again.append((job_id, wake, fresh))
+            applying, "arm", lambda _, __, job_id, wake, reason: self.again.append((job_id, wake, reason.dropped))
         )
         self.nas = nas or Answering()
         if meanwhile is not None:
@@ -152,7 +152,9 @@ def test_what_is_unwanted_is_cancelled_unless_it_is_wanted_again(monkeypatch):
     ctx.token = lambda: "t"
     settled = SimpleNamespace(wakes={}, arms={}, index=ctx.repository.arms.all())
     armed = []
-    monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
+    monkeypatch.setattr(
+        applying, "arm", lambda _, __, job_id, wake, reason: armed.append((job_id, wake, reason.dropped))
+    )
     steps = [Step(action=Action.CANCEL, job_id="j")]
     (result,) = applying.apply_plan(ctx, nas, steps, *of(ctx, settled, {"j": ARMED}, {}))
     assert (len(nas.asked), armed, result.error) == (1, [("j", LATER, True)], None)
@@ -172,7 +174,7 @@ def test_an_arm_that_fails_again_is_its_steps_result(monkeypatch):
     plan = Plan(monkeypatch, Action.MOVE, nas=Answering(STALE))
     assert plan.error is None
 
-    def silent(*_, fresh):
+    def silent(*_):
         raise SILENT
 
     monkeypatch.setattr(applying, "arm", silent)
@@ -199,7 +201,9 @@ def test_what_somebody_has_had_confirmed_meanwhile_is_armed_again_by_whoever_kno
     ctx.repository.arms.change("j", lambda _: replace(ARMED, generation=9, wake=LATER.at, fire_at=LATER.at))
     armed, nas = [], Answering()
     monkeypatch.setattr(applying, "present_wake", lambda *_: LATER)
-    monkeypatch.setattr(applying, "arm", lambda _, __, job_id, wake, *, fresh: armed.append((job_id, wake, fresh)))
+    monkeypatch.setattr(
+        applying, "arm", lambda _, __, job_id, wake, reason: armed.append((job_id, wake, reason.dropped))
+    )
     settled = SimpleNamespace(wakes={"j": LATER}, arms={"j": seen}, index=ctx.repository.arms.all())
     steps = [Step(action=Action.MOVE, job_id="j")]
     applying.apply_plan(ctx, nas, steps, *of(ctx, settled, {"j": ARMED}, {}))

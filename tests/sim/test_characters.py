@@ -16,7 +16,7 @@ import pytest
 
 from chronos_cli.core import edits
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import ArmReason, ArmState
 from chronos_cli.core.policy import OnCrash, Policy
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Interval
@@ -247,7 +247,7 @@ def test_a_wish_that_reaches_nas_after_a_newer_one_is_seen_to(monkeypatch):
             def slow(task, ctx):
                 named = wake.at + timedelta(seconds=20)
                 with ctx.wire.connect(10.0) as nas:
-                    arming.arm(ctx, nas, "job1", wake, idle=True, named=named)
+                    arming.arm(ctx, nas, "job1", wake, ArmReason(idle_fire=named))
 
             world.spawn("idle", "job1", slow)
             world.go_on(2)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from chronos_cli.core.plan import Action, ArmState, Step
+from chronos_cli.core.plan import Action, ArmReason, ArmState, Step
 from chronos_cli.errors import ChronosError, RefusedError
 from chronos_cli.frozen import frozen
 from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
@@ -118,7 +118,7 @@ def apply_plan(
 def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
     """Arm what a job wishes now: its wish came, or changed, while NAS was being told of an older one."""
     try:
-        arm(ctx, nas, job_id, present_wake(ctx, job_id), fresh=True)
+        arm(ctx, nas, job_id, present_wake(ctx, job_id), ArmReason(dropped=True))
     except ChronosError as error:  # handed on: it is this step's result
         return error
     return None
@@ -130,7 +130,7 @@ def _sending(wire: NasTarget, wake: Wake, clock: Callable[[], datetime], *, lost
     def change(document: ArmDocument) -> ArmDocument:
         if document.generation != known:
             return document
-        return on_its_way(document, wake, wire, clock(), fresh=lost)
+        return on_its_way(document, wake, wire, clock(), ArmReason(dropped=lost))
 
     return change
 

@@ -13,7 +13,7 @@ from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEAT
 from chronos_cli.core.clock import AGREES_WITHIN, Trust
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.plan import HELD_STATES, ArmState, instant_to_send
+from chronos_cli.core.plan import HELD_STATES, WANTED, ArmReason, ArmState, instant_to_send
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
@@ -46,30 +46,23 @@ def arm(
     nas: Nas,
     job_id: str,
     wake: Wake | None,
+    reason: ArmReason = WANTED,
     *,
-    idle: bool = False,
-    named: datetime | None = None,
-    fresh: bool = False,
-    behind: timedelta | None = None,
     in_answer: bool = False,
 ) -> ArmDocument:
     """Provision a job's wake, whatever was armed before (None: drop what is armed), and return the arm document.
 
-    `fresh`: NAS may have dropped what was sent last, so the same instant must not be sent again. `behind`: NAS owes a
-    redelivery for this wake; what is sent stands behind that one, at least so far from now. `in_answer`: this is the
-    request of a fire that is still to be answered.
+    `in_answer`: this is the request of a fire that is still to be answered.
     Its `state` is confirmed, or refused where NAS refuses this identity for good; every other failure is written down
     and raised (AuthError, NasUnavailableError, TemporaryError).
     """
     for number in range(_ROUNDS):
         if wake is None:
             # What was sent in an earlier round may have reached NAS after the cancel that the document tells of.
-            document, stale = _drop(ctx, nas, job_id, sure=fresh or number > 0)
+            document, stale = _drop(ctx, nas, job_id, sure=reason.dropped or number > 0)
             certain = not stale
         else:
-            document, certain, stale = _send(
-                ctx, nas, job_id, wake, idle=idle, named=named, fresh=fresh, behind=behind, in_answer=in_answer
-            )
+            document, certain, stale = _send(ctx, nas, job_id, wake, reason, in_answer=in_answer)
         ctx.checkpoint("armed")
         if ctx.trust is Trust.UNHEARD:
             ctx = ctx.heard(nas.server_time)  # a wake that only a wrong clock calls due is sent as it is meant
@@ -80,13 +73,13 @@ def arm(
             return document
         # NAS may hold another wish than the present one; only an instant that it has never seen surely replaces it.
         # One that numbers wishes has only to be told again: many fires at once would else push each other ahead.
-        fresh = fresh or not (certain or stale) or wake is None
+        reason = ArmReason(dropped=reason.dropped or not (certain or stale) or wake is None)
         if needed is not None and not (certain or stale):
             if number > 0:  # those who sent again at the same time would go on overtaking each other
                 ctx.repository.pause(number + 2)
             ahead = ctx.clock() + SECOND * 2**number
             needed = needed if needed.at >= ahead else replace(needed, at=ahead)
-        wake, idle, behind = needed, False, None
+        wake = needed
     raise changed_throughout(job_id)
 
 
@@ -115,40 +108,28 @@ def on_its_way(
     wake: Wake,
     wire: NasTarget,
     now: datetime,
-    *,
-    idle: bool = False,
-    named: datetime | None = None,
-    fresh: bool = False,
-    behind: timedelta | None = None,
+    reason: ArmReason = WANTED,
 ) -> ArmDocument:
-    """Return a document as it stands once a wake is on its way to NAS. The options are those of `arm`."""
-    before = document.sent()
-    meant = wake if behind is None else replace(wake, at=max(wake.at, now + behind))
-    at = instant_to_send(meant, replace(before, spent=before.spent or fresh), now, idle=idle, named=named)
+    """Return a document as it stands once a wake is on its way to NAS."""
+    at = instant_to_send(wake, document.sent(), now, reason)
     after = document.sending(
         wake, at, callback_url=wire.callback_url, portal_url=wire.portal_url, audience=wire.audience, now=now
     )
-    return replace(after, idle=document.idle + 1 if idle else 0, owed=document.owed if behind is not None else None)
+    return replace(
+        after,
+        idle=0 if reason.idle_fire is None else document.idle + 1,
+        owed=None if reason.behind is None else document.owed,
+    )
 
 
 def _send(
-    ctx: Context,
-    nas: Nas,
-    job_id: str,
-    wake: Wake,
-    *,
-    idle: bool,
-    named: datetime | None,
-    fresh: bool,
-    behind: timedelta | None,
-    in_answer: bool,
+    ctx: Context, nas: Nas, job_id: str, wake: Wake, reason: ArmReason, *, in_answer: bool
 ) -> tuple[ArmDocument, bool, bool]:
     """Send one wake. Returns the document, whether NAS is certain to hold what it says, and whether it has a newer."""
     wire = ctx.require_wire()
 
     def sending(document: ArmDocument) -> ArmDocument:
-        after = on_its_way(document, wake, wire, ctx.clock(), idle=idle, named=named, fresh=fresh, behind=behind)
-        return replace(after, in_answer=in_answer)
+        return replace(on_its_way(document, wake, wire, ctx.clock(), reason), in_answer=in_answer)
 
     sent = ctx.repository.arms.change(job_id, sending)
     request = request_of(sent)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import dedup_key, format_fire_at
-from chronos_cli.core.plan import HELD_STATES, ArmState
+from chronos_cli.core.plan import HELD_STATES, WANTED, ArmReason, ArmState
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming.arm import on_its_way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
 
     from chronos_cli.core.decision import Wake
     from chronos_cli.operations.context import Context, NasTarget
@@ -26,18 +25,15 @@ def carry(
     ctx: Context,
     job_id: str,
     wake: Wake | None,
+    reason: ArmReason = WANTED,
     *,
     delivery: str | None,
     above: int | None,
-    idle: bool = False,
-    named: datetime | None = None,
-    fresh: bool = False,
-    behind: timedelta | None = None,
 ) -> ArmDocument:
     """Note that the answer to `delivery` carries a job's wake (None: that it wants none), and return the document.
 
-    `above`: the generation that the delivery's token names. The others are those of `arm`. An arm that NAS has
-    confirmed for just this wake is carried as it is. Who calls this sees to it that the wake is still the one that is
+    `above`: the generation that the delivery's token names. Where the wake is only wanted, an arm that NAS has
+    confirmed for just this wake is carried as it is. The caller makes sure that the wake is still the one that is
     needed. Raises StoreError and TemporaryError.
     """
     wire = ctx.require_wire()
@@ -46,10 +42,10 @@ def carry(
         now = ctx.clock()
         if wake is None:
             after = replace(document, state=ArmState.CANCELLED, wake=None, error=None)
-        elif not (fresh or idle or behind) and _stands(document, wake, wire):
+        elif reason == WANTED and _stands(document, wake, wire):
             after = document
         else:
-            sent = on_its_way(document, wake, wire, now, idle=idle, named=named, fresh=fresh, behind=behind)
+            sent = on_its_way(document, wake, wire, now, reason)
             after = replace(sent, state=ArmState.ANSWERED, only_answered=sent.fire_at not in document.keys)
         return after.answering(delivery, above=above, now=now)
 

@@ -7,11 +7,11 @@ beside that where the answer may come too late or has not come through, and wher
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import KEEP
 from chronos_cli.core.decision import Outcome
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import WANTED, ArmReason, ArmState
 from chronos_cli.errors import ChronosError, StandbyError, TokenError
 from chronos_cli.frozen import frozen, replace
 from chronos_cli.operations.arming.arm import (
@@ -27,8 +27,6 @@ from chronos_cli.operations.arming.slot_memory import note_answers, takes_answer
 from chronos_cli.operations.evaluate import present_wake
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from chronos_cli.core.decision import FireRequest, Wake
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.fire import FireReport
@@ -52,42 +50,31 @@ class Door:
     looks: bool = True
 
 
-class ArmOptions(TypedDict, total=False):
-    """The options of an arm; see `arm` and `carry`."""
-
-    idle: bool
-    named: datetime | None
-    fresh: bool
-    behind: timedelta | None
-
-
 def answer_with(
     ctx: Context,
     document: ArmDocument,
     wake: Wake | None,
     came: FireRequest,
     door: Door,
-    *,
-    armed: bool,
-    how: ArmOptions | None = None,
+    reason: ArmReason | None,
 ) -> ArmDocument:
     """Have the answer to a fire carry a wake, and provision it first where the answer alone may not do.
 
-    `document`: as it stands; `armed`: the wake was provisioned since the fire came. The wake is looked at again after
-    it was noted: a later change arms under a newer generation. Raises what `arm` and `carry` raise.
+    `document`: as it stands; `reason`: of this arm, None where the wake was provisioned since the fire came. The wake
+    is looked at again after it was noted: a later change arms under a newer generation. Raises what `arm` and `carry`
+    raise.
     """
     job_id, delivery = document.job_id, _delivery_of(came)
-    options: ArmOptions = how or {}
     for _ in range(_ROUNDS):
-        if not armed and _must_call(ctx, document, wake, came, door):
+        if reason is not None and _must_call(ctx, document, wake, came, door):
             with ctx.require_wire().connect(FIRE_BUDGET_S) as nas:
-                arm(ctx, nas, job_id, wake, in_answer=True, **options)
-            wake, options = present_wake(ctx, job_id), {}
-        carried = carry(ctx, job_id, wake, delivery=delivery, above=came.generation, **options)
+                arm(ctx, nas, job_id, wake, reason, in_answer=True)
+            wake, reason = present_wake(ctx, job_id), WANTED
+        carried = carry(ctx, job_id, wake, reason or WANTED, delivery=delivery, above=came.generation)
         needed = present_wake(ctx, job_id)
         if is_same_need(needed, wake, ctx.clock()):
             return carried
-        wake, armed, options = needed, False, {}
+        wake, reason = needed, WANTED
         document = replace(carried, answered_to=document.answered_to)
     raise changed_throughout(job_id)
 
@@ -134,7 +121,7 @@ def carried_to_the_end(ctx: Context, report: FireReport, came: FireRequest, door
         return report
     armed = wake is not None and document.state is ArmState.CONFIRMED and is_armed(document, wake, ctx.wire, now)
     leaving = replace(document, answered_to=None)  # by this very fire, whose answer has not left yet
-    document = answer_with(ctx, leaving, wake, came, replace(door, within_s=0.0), armed=armed)
+    document = answer_with(ctx, leaving, wake, came, replace(door, within_s=0.0), None if armed else WANTED)
     return replace(report, arm=document, next=next_of(document))
 
 

@@ -15,7 +15,7 @@ from chronos_cli.contract import KEEP
 from chronos_cli.core.clock import Trust, judged
 from chronos_cli.core.decision import NO_EFFECT_OUTCOMES, FireRequest, Outcome, Trigger
 from chronos_cli.core.occurrence import UNNAMED_AHEAD
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import ArmReason, ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import Row
     from chronos_cli.operations.context import Context, FleetJobs
     from chronos_cli.operations.evaluate import Evaluation
-    from chronos_cli.operations.firing.answering import ArmOptions, Door
+    from chronos_cli.operations.firing.answering import Door
     from chronos_cli.operations.firing.launchers import Launcher, Running
     from chronos_cli.store.arms.document import ArmDocument
 
@@ -238,9 +238,9 @@ def _note(
 
 def _provisioned(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmDocument:
     """Provision the wake of a decision in the request of its fire. Raises what `arm` raises."""
-    how = _arm_options(ctx, document, decision, came)
+    reason = _reason_to_arm(ctx, document, decision, came)
     with ctx.require_wire().connect(FIRE_BUDGET_S) as nas:
-        return arm(ctx, nas, document.job_id, decision.wake, in_answer=True, **how)
+        return arm(ctx, nas, document.job_id, decision.wake, reason, in_answer=True)
 
 
 def _answered(
@@ -251,22 +251,21 @@ def _answered(
     Raises StoreError and TemporaryError, and what `arm` raises.
     """
     armed = _is_armed_already(ctx, document, decision, came, began=began)
-    how = _arm_options(ctx, document, decision, came)
-    return answer_with(ctx, document, decision.wake, came, door, armed=armed, how=how)
+    reason = None if armed else _reason_to_arm(ctx, document, decision, came)
+    return answer_with(ctx, document, decision.wake, came, door, reason)
 
 
-def _arm_options(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmOptions:
-    """Return how the wake of a decision is to be armed."""
+def _reason_to_arm(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmReason:
+    """Return why the wake of a decision is to be armed."""
     another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
     owed = another and decision.outcome in NO_EFFECT_OUTCOMES and waits_for(document, decision.wake)
-    return {
-        "idle": decision.outcome is Outcome.IDLE,
-        "named": came.fire_at,
-        "fresh": _is_displaced(ctx, document, decision, came),
+    return ArmReason(
+        idle_fire=(came.fire_at or ctx.clock()) if decision.outcome is Outcome.IDLE else None,
+        dropped=_is_displaced(ctx, document, decision, came),
         # NAS comes again for this wake, which it fired too early. What is armed beside it is for the case that it does
         # not, and so far ahead that it is not fired too early as well.
-        "behind": UNNAMED_AHEAD if owed else None,
-    }
+        behind=UNNAMED_AHEAD if owed else None,
+    )
 
 
 def _names_answer(document: ArmDocument, came: FireRequest) -> bool:

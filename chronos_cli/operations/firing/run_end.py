@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Liveness
-from chronos_cli.core.plan import ArmState
+from chronos_cli.core.plan import ArmReason, ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
@@ -223,7 +223,7 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         untold = stored is not None and stored.value.state is ArmState.ANSWERED
-        return arm(ctx, nas, job_id, wake, fresh=force and not untold)
+        return arm(ctx, nas, job_id, wake, ArmReason(dropped=force and not untold))
 
 
 def _is_under_way(document: ArmDocument, wake: Wake | None, now: datetime) -> bool:
