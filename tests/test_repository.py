@@ -250,8 +250,8 @@ def test_documents_are_reached_by_the_repository():
 
 
 WRITES = {
-    "ask_to_end", "begin", "change", "change_arm", "change_together", "create_pack", "create_row", "delete", "drop_arm", "drop_pack",
-    "end_leftovers", "evaluate", "evaluate_all", "evaluate_together", "forget", "mend_store_id", "prune_rows", "replace_pack",
+    "ask_to_end", "begin", "change", "change_arm", "change_many", "change_together", "create_pack", "create_row", "delete", "drop_arm",
+    "end_leftovers", "evaluate", "evaluate_all", "evaluate_together", "forget", "mend_store_id", "prune_rows",
     "replace_row", "send_alerts", "set_aside", "swap_arm", "sweep", "unlink", "update", "write_bytes", "write_text",
 }  # fmt: skip
 
@@ -396,14 +396,13 @@ def test_no_class_name_has_two_meanings():
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
-ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Backup Bar Bounds Cache Cancel Change Changes Check
+ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff Backup Bar Batch Bounds Cache Cancel Change Changes Check
     Child Choice Circuit Claims Clause Client Clock Code Column Command Commit Config Conflict Connection Container Context
     Crash Cron Crontab Decision Defaults Dialect Doubt Draft Echo Edit Effect End Engine Entry Environment Error Event
     Export Fact Factory Facts Fate Field Fields File Finding Gate Group Guard Health Homes Interrupts Interval
     Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Lookup Machine
     Mask Member Memory Meta Metrics Mode Mount Node Note Notified Once Open Operations Options Origin Outage Output
-    Packing Page
-    Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Refusal Register
+    Page Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Reason Refusal Register
     Registry Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
     Runners Running Runs Scheduler Server Session Setting Settings Shift Source Standing Start State Status Step
     Style Subject Surroundings Target Task Term Ticks Timeline Timers Timetable Timing Tokens Transport Trigger Trouble

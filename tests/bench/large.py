@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.core.plan import ArmState
 from chronos_cli.store.arms.document import ArmDocument
+from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
@@ -48,9 +49,7 @@ def armed(home: Path, *, packed: bool) -> None:
     documents = {job_id: ArmDocument(job_id=job_id, **given) for job_id in ids}  # type: ignore[arg-type]
     if packed:
         for start in range(0, len(ids), PACK):
-            repository.arms.create_pack(
-                f"p{start}", {job_id: documents[job_id] for job_id in ids[start : start + PACK]}
-            )
+            create_pack(repository, f"p{start}", {job_id: documents[job_id] for job_id in ids[start : start + PACK]})
         return
     for job_id, document in documents.items():
         repository.arms.swap(job_id, lambda _, made=document: made)  # type: ignore[misc]

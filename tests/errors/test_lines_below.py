@@ -59,6 +59,7 @@ from chronos_cli.running.detach import Runners
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.lock_place import LockPlace
 from chronos_cli.store import bucket, local
+from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.disk_errors import disk_error
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
@@ -162,7 +163,7 @@ def test_documents_that_change_under_every_attempt(tmp_path):
     assert line == f"cron/arms/a.json changed under every attempt: {again}"
     assert said(lambda: repository.store_id(lambda: "x")) == f"cron/store.json changed under every attempt: {again}"
     packs = context(Busy("arm-packs"), tmp_path).repository
-    assert said(lambda: packs.arms.create_pack("p", {})).endswith(f" changed under every attempt: {again}")
+    assert said(lambda: create_pack(packs, "p", {})).endswith(f" changed under every attempt: {again}")
     ctx = context(Busy("ESTOP", "probe"), tmp_path)
     assert said(lambda: hold.engage(ctx, reason="x")) == f"ESTOP changed under every attempt: {again}"
     line = said(lambda: probe._change(ctx, lambda _: probe.Probe(fire_at=NOW, sent_at=NOW, callback_url="u")))

@@ -38,12 +38,12 @@ TARGETS = (
     *_in("chronos_cli/operations", "evaluate", "evaluate_all", "witness"),
     *_in("chronos_cli/operations/firing", "admission", "after_answer", "answering", "fire", "fleet", "launchers"),
     *_in("chronos_cli/operations/firing", "run", "run_end", "run_row", "tick"),
-    *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "packing", "reconcile", "slot_memory"),
+    *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "reconcile", "slot_memory"),
     *_in(
         "chronos_cli/store", "atomic", "documents", "group_change", "job_entries", "jobsfile", "jsonarray", "jsontext"
     ),
     *_in("chronos_cli/store", "local", "repository", "rows", "split"),
-    *_in("chronos_cli/store/arms", "document", "pack", "store"),
+    *_in("chronos_cli/store/arms", "batch", "document", "pack", "store"),
     *_in("chronos_cli/trust", "jti", "keys", "settings", "signature", "tokens", "verifier"),
 )
 

@@ -121,10 +121,10 @@ def test_two_wakes_are_one_need_at_one_instant_both_at_once_or_as_one_lease_read
 
 def test_only_what_lies_ahead_and_was_not_cancelled_may_be_held():
     """What is due now has been fired."""
-    assert arming.may_be_held(ARMED, WAKE.at - SECOND)
-    assert not arming.may_be_held(ARMED, WAKE.at)
-    assert not arming.may_be_held(replace(ARMED, state=ArmState.CANCELLED), NOW)
-    assert not arming.may_be_held(replace(ARMED, fire_at=None), NOW)
+    assert ARMED.may_be_held(WAKE.at - SECOND)
+    assert not ARMED.may_be_held(WAKE.at)
+    assert not replace(ARMED, state=ArmState.CANCELLED).may_be_held(NOW)
+    assert not replace(ARMED, fire_at=None).may_be_held(NOW)
 
 
 def test_a_job_that_wants_nothing_after_its_run_has_its_timer_dropped():
@@ -314,9 +314,9 @@ def test_an_arm_of_another_portal_or_audience_is_none_of_this_stores():
 def test_a_newer_wish_of_the_same_instant_stands_for_ours():
     """It is held, and its key is not spent; an older one does not."""
     newer = replace(ARMED, generation=6)
-    assert arming._stands_for(newer, ARMED)
+    assert newer.stands_for(ARMED)
     for change in ({"generation": 5}, {"state": ArmState.UNCONFIRMED}, {"spent": True}, {"fire_at": NOW}):
-        assert not arming._stands_for(replace(newer, **change), ARMED)
+        assert not replace(newer, **change).stands_for(ARMED)
 
 
 def test_somebody_elses_wish_overtook_ours_unless_nas_numbers_them():
@@ -324,36 +324,36 @@ def test_somebody_elses_wish_overtook_ours_unless_nas_numbers_them():
 
     The first wish of a job bears no number, since its NAS has not answered yet: against that one NAS holds no order.
     """
-    assert not arming.overtaken(ARMED, ARMED)
-    assert arming.overtaken(replace(ARMED, generation=6, fire_at=NOW), ARMED)
-    assert arming.overtaken(replace(ARMED, generation=6, state=ArmState.CANCELLED), ARMED)
-    assert not arming.overtaken(replace(ARMED, generation=6), ARMED)
+    assert not ARMED.overtook(ARMED)
+    assert replace(ARMED, generation=6, fire_at=NOW).overtook(ARMED)
+    assert replace(ARMED, generation=6, state=ArmState.CANCELLED).overtook(ARMED)
+    assert not replace(ARMED, generation=6).overtook(ARMED)
     theirs, ours = (
         replace(ARMED, generation=6, fire_at=NOW, features=("generation",)),
         replace(ARMED, features=("generation",)),
     )
-    assert not arming.overtaken(theirs, ours)
-    assert arming.overtaken(theirs, ARMED)
-    assert arming.overtaken(replace(theirs, features=()), ours), "it numbers wishes no more"
+    assert not theirs.overtook(ours)
+    assert theirs.overtook(ARMED)
+    assert replace(theirs, features=()).overtook(ours), "it numbers wishes no more"
 
 
 def test_what_was_past_when_it_came_to_nas_may_be_dropped_unless_it_keeps_slots():
     """The instant itself counts as past."""
-    assert arming._late(replace(ARMED, fire_at=NOW), NOW)
-    assert not arming._late(ARMED, NOW)
-    assert not arming._late(replace(ARMED, fire_at=None), NOW)
-    assert not arming._late(replace(ARMED, fire_at=NOW, features=(slot_memory.FEATURE_KEEPS_SLOT,)), NOW)
+    assert replace(ARMED, fire_at=NOW).is_late(NOW)
+    assert not ARMED.is_late(NOW)
+    assert not replace(ARMED, fire_at=None).is_late(NOW)
+    assert not replace(ARMED, fire_at=NOW, features=(slot_memory.FEATURE_KEEPS_SLOT,)).is_late(NOW)
 
 
 def test_a_late_failure_says_nothing_of_a_newer_wish():
     """Nor does a refusal, a confirmation, or a list: each is of the generation that it was asked for."""
     error, newer = RefusedError("no"), replace(ARMED, generation=6, state=ArmState.UNCONFIRMED)
-    assert arming.failure(ARMED, error)(newer) == newer
-    assert arming.refusal(ARMED, error)(newer) == newer
-    assert arming.shown_as_held(ARMED, NOW, "s")(newer) == newer
-    assert arming.failure(ARMED, error)(ARMED).error == error.as_json()
-    assert arming.refusal(ARMED, error)(ARMED).state is ArmState.REFUSED
-    shown = arming.shown_as_held(ARMED, NOW, "s")(replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, error={}))
+    assert newer.failed(ARMED, error) == newer
+    assert newer.refused(ARMED, error) == newer
+    assert newer.listed(ARMED, "s", NOW) == newer
+    assert ARMED.failed(ARMED, error).error == error.as_json()
+    assert ARMED.refused(ARMED, error).state is ArmState.REFUSED
+    shown = replace(ARMED, state=ArmState.UNCONFIRMED, in_answer=True, error={}).listed(ARMED, "s", NOW)
     assert (shown.state, shown.confirmed_at, shown.schedule_id, shown.error, shown.in_answer) == (ArmState.CONFIRMED, NOW, "s", None, False)  # fmt: skip
 
 

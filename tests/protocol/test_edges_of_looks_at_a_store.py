@@ -17,9 +17,11 @@ from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmAnswer
 from chronos_cli.operations import evaluate, evaluate_all
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.arming.packing import Packing, SendNote, tidy
 from chronos_cli.operations.firing import launchers
+from chronos_cli.store.arms.batch import ArmBatch
 from chronos_cli.store.arms.document import ArmDocument
+from chronos_cli.store.arms.pack import create_pack
+from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.group_change import GroupChange
 from tests.core.making import HOME, T, at, entry, job, record
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, stored
@@ -158,17 +160,18 @@ def test_a_wake_that_is_another_each_time_is_given_up(monkeypatch):
     assert nas.sent == [3_600.0 * n for n in range(8)]
 
 
-def packed(*, change=None, meanwhile=None, features=(), error=None):
+def packed(*, change=None, meanwhile=None, features=()):
     """Send one job's document from a pack, and note it; what is known of it then, and its document."""
     ctx = context()
     ctx.token = iter("abc").__next__
     sent = replace(ARMED, state=ArmState.UNCONFIRMED, generation=50, features=features)
-    packing = Packing(ctx, ctx.repository.arms.all(), {"j": replace(ARMED, generation=5)})
-    assert packing.send({"j": sent}) == set()
+    seen = {"j": StoredDocument(value=replace(ARMED, generation=5), version="")}
+    batch = ArmBatch(ctx.repository, ctx.repository.arms.all(), seen, ctx.token, pack_from=1)
+    assert batch.change_many({"j": lambda _: sent}) == {"j": sent}
     if meanwhile is not None:
         ctx.repository.arms.change("j", lambda document: meanwhile)
-    (noted,) = packing.note(SendNote(job_id="j", error=error, certain=True), change)
-    return noted.certain, stored(ctx)
+    batch.change_many({"j": change or (lambda found: found)})
+    return not batch.contested, stored(ctx)
 
 
 def confirmed(document):
@@ -191,7 +194,6 @@ def test_what_somebody_has_sent_beside_a_pack_leaves_it_in_doubt(meanwhile, feat
     if meanwhile is None:
         assert document.state is ArmState.CONFIRMED
         assert packed()[1].state is ArmState.UNCONFIRMED
-    assert packed(change=confirmed, meanwhile=meanwhile, features=features, error=TemporaryError("no"))[0] is True
     if generation == 60:
         assert document.keys.keys() >= ARMED.keys.keys()
 
@@ -232,7 +234,7 @@ def test_a_document_of_a_job_that_was_never_armed_says_nothing():
     """Its wake is looked for all the same."""
     empty = ArmDocument(job_id="j")
     assert not arming.is_armed(empty, Wake(at=T, purpose=Purpose.CURSOR), context().wire, NOW)
-    assert not arming.is_astray(empty, WAKE, NOW + timedelta(days=1))
+    assert not empty.is_astray(WAKE, NOW + timedelta(days=1))
 
 
 @pytest.mark.parametrize(("features", "sent"), [((), [0, 1]), (("keeps-slot",), [0, 1])])
@@ -259,19 +261,21 @@ def test_a_pack_is_written_again_once_most_of_it_counts_no_more(wanted, fire_at,
     """What is still to come of a job that nobody knows may have been sent since NAS was listed."""
     ctx = context()
     documents = {name: replace(ARMED, job_id=name, fire_at=fire_at) for name in "abc"}
-    ctx.repository.arms.create_pack("p", documents)
-    tidy(ctx, ctx.repository.arms.all(), wanted, set())
+    create_pack(ctx.repository, "p", documents)
+    ArmBatch(ctx.repository, ctx.repository.arms.all(), {}, str).tidy(wanted, NOW)
     assert len(ctx.repository.arms.all().lines) == left
 
 
 def test_what_has_a_document_or_a_newer_line_leaves_its_pack():
     """The pack goes with its last one."""
     ctx = context()
-    ctx.repository.arms.create_pack("p", {"a": replace(ARMED, job_id="a"), "b": replace(ARMED, job_id="b")})
+    create_pack(ctx.repository, "p", {"a": replace(ARMED, job_id="a"), "b": replace(ARMED, job_id="b")})
     ctx.repository.arms.change("a", lambda document: replace(document, generation=9))
-    tidy(ctx, ctx.repository.arms.all(), {"a", "b"}, {"b"})
-    assert ctx.repository.arms.all().packs == ctx.repository.arms.all(but=()).packs
-    assert len(ctx.repository.arms.all().packs) == 0
+    batch = ArmBatch(ctx.repository, ctx.repository.arms.all(), {}, lambda: "newer", pack_from=1)
+    batch.change_many({"b": lambda _: replace(ARMED, job_id="b", generation=9)})
+    batch.tidy({"a", "b"}, NOW)
+    assert [pack.lines.keys() for pack in ctx.repository.arms.all().packs] == [{"b"}]
+    assert ctx.repository.arms.get("b").value.generation == 9
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from chronos_cli.errors import NasRejectedError, NasUnavailableError, RefusedErr
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmAnswer, ArmRequest, CallResult, CancelRequest
 from chronos_cli.operations.arming import apply_plan as applying
-from chronos_cli.operations.arming.arm import DELIVERED, STALE_GENERATION
-from chronos_cli.operations.arming.packing import Packing
+from chronos_cli.operations.arming.arm import DELIVERED, STALE_GENERATION, heard
+from chronos_cli.store.arms.batch import ArmBatch
+from chronos_cli.store.documents import StoredDocument
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, SECOND, WAKE, context, stored
 
 STALE = NasRejectedError("stale", reason=STALE_GENERATION, generation=90)
@@ -40,7 +41,7 @@ class Answering:
 def of(ctx, settled, documents, held):
     """What a plan is founded on, and the packs that it may write."""
     facts = applying.PlanFacts(settled=settled, documents=documents, held=held)
-    return facts, Packing(ctx, settled.index, documents)
+    return facts, ArmBatch(ctx.repository, settled.index, settled.arms, ctx.token)
 
 
 class Plan:
@@ -134,7 +135,9 @@ def test_what_somebody_has_sent_since_the_wake_was_worked_out_stands(monkeypatch
     plan = Plan(monkeypatch, Action.MOVE, meanwhile=lambda document: replace(newer, generation=document.generation + 1))
     assert (plan.again, plan.document.fire_at) == ([("j", LATER, True)], newer.fire_at)
     ctx = context(newer)
-    change = applying._sending(ctx.wire, LATER, ctx.clock, lost=False, known=ARMED.generation)
+    settled = SimpleNamespace(wakes={"j": LATER}, arms={"j": StoredDocument(value=ARMED, version="v")})
+    facts = applying.PlanFacts(settled=settled, documents={"j": ARMED}, held={})
+    change = applying._sending(ctx, Step(action=Action.MOVE, job_id="j"), facts)
     assert change(newer) is newer
     assert change(ARMED).wake == LATER.at
 
@@ -190,7 +193,15 @@ def test_a_plan_says_what_is_done_whatever_was_wished(monkeypatch):
 def test_an_arm_of_which_nas_said_neither_is_taken():
     """And changes nothing."""
     request = ArmRequest(job_id="j", fire_at=WAKE.at, callback_url="https://me")
-    assert applying._verdict(CallResult(request=request), ARMED, NOW) == (None, True)
+    assert heard(ARMED, ARMED, CallResult(request=request), NOW) is ARMED
+    assert applying._is_certain(None, CallResult(request=request), SimpleNamespace(contested=()))
+
+
+@pytest.mark.parametrize(("error", "certain"), [(None, False), (SILENT, True), (REFUSED, True), (STALE, False)])
+def test_what_is_contested_is_in_doubt_unless_an_error_is_the_result(error, certain):
+    """Of a wish that NAS calls old the newer one has to be found out anyhow."""
+    result = CallResult(request=ArmRequest(job_id="j", fire_at=WAKE.at, callback_url="https://me"), error=error)
+    assert applying._is_certain(None, result, SimpleNamespace(contested={"j"})) is certain
 
 
 def test_what_somebody_has_had_confirmed_meanwhile_is_armed_again_by_whoever_knows(monkeypatch):

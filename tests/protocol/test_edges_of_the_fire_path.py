@@ -13,12 +13,11 @@ from chronos_cli.core.plan import Action, ArmState
 from chronos_cli.core.row import RunState, begun, row_of
 from chronos_cli.errors import StandbyError, TemporaryError, TokenError, UsageError
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations import evaluate, witness
-from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.arming import packing, reconcile
+from chronos_cli.operations.arming import reconcile
 from chronos_cli.operations.evaluate_all import evaluate_all
 from chronos_cli.operations.firing import answering, refused_token, run, run_row
+from chronos_cli.store.arms import batch
 from chronos_cli.trust.token_errors import AudienceError
 from tests.core.making import HOME, T, at, entry, job, record
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW
@@ -52,14 +51,14 @@ def test_a_line_of_anothers_pack_is_a_rival_only_of_another_instant_at_a_nas_tha
     """Where NAS numbers wishes, the newest counts in whatever order they come."""
     sent = replace(ARMED, features=(FEATURE_GENERATION,) if numbered else ())
     other = sent.fire_at if same else sent.fire_at + HOUR
-    assert packing._rivals({"fire_at": other.isoformat()}, sent) is rivals
+    assert batch._rivals({"fire_at": other.isoformat()}, sent) is rivals
 
 
 @pytest.mark.parametrize(("generation", "noted"), [(6, False), (7, True), (8, True), (None, True)])
 def test_a_cancel_is_noted_unless_something_newer_was_sent_meanwhile(generation, noted):
     """One of the document's own generation is what took it away."""
     document = replace(ARMED, generation=7)
-    after = arming.cancelled(CancelRequest(job_id="j", generation=generation), NOW)(document)
+    after = document.cancelled(generation, NOW)
     assert (after.state is ArmState.CANCELLED and after.wake is None) is noted
     assert (after == document) is not noted
 

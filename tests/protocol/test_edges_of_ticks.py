@@ -346,7 +346,7 @@ def test_only_what_a_clock_ahead_has_sent_for_later_than_it_is_meant_is_astray(s
     """By more than clocks part that agree."""
     sent = None if sent_at is None else NOW + timedelta(seconds=sent_at)
     document = replace(ARMED, sent_at=sent, fire_at=fire_at and WAKE.at + timedelta(seconds=fire_at))
-    assert arming.is_astray(document, WAKE, NOW) is astray
+    assert document.is_astray(WAKE, NOW) is astray
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.firing import after_answer, fire, run, run_end, run_row, tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views import listing, open_runs
+from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.documents import DocumentRepository, dump
 from chronos_cli.store.rows import RowStore
 from tests.sim import sabotage_answers, sabotage_mends, sabotage_wire
@@ -271,7 +272,7 @@ RULES = {
         (OpenRuns, "end_retries", lambda _: None),
     ),
     "a person's run": (rule(OpenRuns, "_survey_one", "newer and not entry.manual", "newer"),),
-    "late at NAS": ((arming, "_late", lambda *_: False),),
+    "late at NAS": ((ArmDocument, "is_late", lambda *_: False),),
     "complete when over": (rule(_Look, "_complete", "and not self.hand.open\n", "\n"),),
     "early limit": (
         (occurrence, "EARLY_LIMIT", timedelta(seconds=600)),
@@ -306,7 +307,7 @@ RULES = {
     "death by reboot": (rule(SimProcesses, "liveness", "Liveness.DEAD if self.results_are_seen else ", ""),),
     "lease by the steady clock": ((SimProcesses, "elapsed", lambda *_: None),),
     "brought back": ((occurrence, "mended_by", lambda *_: False), (tick, "mended_by", lambda *_: False)),
-    "409 raises": ((arming, "stale", arming.failure),),
+    "409 raises": ((ArmDocument, "stale", lambda document, *_: document),),
     "rows by a clock alone": (rule(RowStore, "prune", "not sure", "False"),),
     "lease by a clock alone": (rule(clock.Lease, "is_over", "if self.counted or", "if True or"),),
     **sabotage_answers.RULES,

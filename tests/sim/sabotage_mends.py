@@ -134,7 +134,7 @@ RULES: Final = {
     "a start in doubt": ((run, "mark_running", rule(run_row, "mark_running", "keep=marking.in_doubt", "keep=False")[2]),),
     "a free lock is an end": (rule(OpenRuns, "_is_over", "dead or self", "self"),),
     "put right past rows": ((occurrence, "put_right", lambda job, rows, now: _put_right(job, (), now)),),
-    "overtaken": ((arming, "overtaken", lambda *_: False),),
+    "overtaken": ((ArmDocument, "overtook", lambda *_: False),),
     "leaps are noted": ((_Look, "_note_leap", lambda *_: None),),
     "the tick alone goes on": tuple(
         (module, "may_settle", lambda job, cursor, now, trust: _may_settle(job, cursor, now, Trust.UNHEARD if trust is Trust.ALONE else trust))
@@ -142,7 +142,7 @@ RULES: Final = {
     ),
     "the same time on the wall": tuple((module, "displaced", lambda _: None) for module in (occurrence, claim, clock, tick, jobs)),
     "generations rise": (rule(ArmDocument, "next_generation", "max(self.generation + 1, int(now.timestamp() * 1000))", "int(now.timestamp() * 1000)"),),
-    "reconcile cancels": ((reconcile, "apply_plan", rule(apply_plan, "apply_plan", "elif present_wake(ctx, job_id) is None:", "elif False:")[2]),),
-    "an arm of a wrong clock": tuple((module, "is_astray", lambda *_: False) for module in (arming, reconcile)),
+    "reconcile cancels": ((reconcile, "apply_plan", rule(apply_plan, "apply_plan", "if present_wake(ctx, job_id) is None", "if False")[2]),),
+    "an arm of a wrong clock": ((ArmDocument, "is_astray", lambda *_: False),),
     "timers go with their jobs": ((arming, "_drop", _leaves_the_timer),),
 }  # fmt: skip

@@ -234,8 +234,8 @@ class Ordered(Server):
 def test_a_wish_that_reaches_nas_after_a_newer_one_is_seen_to(monkeypatch):
     """A wake with nothing to do puts the next one off; another sends the right one meanwhile, and that is what NAS holds."""
 
-    def play(overtaken=arming.overtaken):
-        monkeypatch.setattr(arming, "overtaken", overtaken)
+    def play(overtook=ArmDocument.overtook):
+        monkeypatch.setattr(ArmDocument, "overtook", overtook)
         world = Calm(())
         world.nas = Ordered(world, world.nas.char)
         try:
@@ -356,7 +356,7 @@ def test_a_generation_that_cannot_be_counted_on_from_is_not_taken_over(named):
 def test_an_answer_that_names_no_features_has_none():
     """What NAS could do last week says nothing about the one that answers today."""
     sent = ArmDocument(job_id="j", features=("batch", "generation", "keeps-slot"), generation=7)
-    assert arming.confirmation(sent, ArmAnswer(schedule_id="s1"), NOW)(sent).features == ()
+    assert sent.confirmed(sent, "s1", ArmAnswer(schedule_id="s1").features, NOW).features == ()
 
 
 class RunsFor(Calm):

@@ -14,6 +14,7 @@ from chronos_cli.errors import DocumentError, StoreError, TemporaryError, Unread
 from chronos_cli.frozen import replace
 from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX as PACKS_PREFIX
+from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.documents import ASIDE, why_not
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 from chronos_cli.store.memory import MemoryStore
@@ -424,7 +425,7 @@ def test_a_change_that_changes_nothing_writes_nothing():
 def test_a_pack_speaks_for_a_job_until_that_has_a_document_of_its_own():
     """Then the keys that the pack has used are known to it as well."""
     found = repository()
-    pack = found.arms.create_pack("p", {"j": ARM, "k": replace(ARM, job_id="k")})
+    pack = create_pack(found, "p", {"j": ARM, "k": replace(ARM, job_id="k")})
     assert pack.key.startswith(PACKS_PREFIX)
     assert (found.arms.get("j").value, found.arms.get("j").version) == (ARM, "")
     assert found.arms.own("j") is None
@@ -435,7 +436,7 @@ def test_a_pack_speaks_for_a_job_until_that_has_a_document_of_its_own():
     assert found.arms.all().own == {"j"}
     assert found.arms.all().get("j").value == later
     assert found.arms.all(but=[pack.key]).ids == {"j"}
-    found.arms.drop_pack(pack)
+    found.documents.delete(pack.key)
     assert (found.arms.get("k"), found.arms.all().ids) == (None, {"j"})
 
 
@@ -445,7 +446,7 @@ def test_a_document_that_is_made_beside_a_new_pack_takes_over_the_keys_of_that()
 
     def meanwhile(document):
         if not list(found.keys(PACKS_PREFIX)):
-            found.arms.create_pack("p", {"j": ARM})
+            create_pack(found, "p", {"j": ARM})
         return replace(document, generation=9, keys={at(60): "cursor"})
 
     assert found.arms.change("j", meanwhile).keys == {T: "cursor", at(60): "cursor"}
@@ -461,10 +462,10 @@ def test_a_pack_whose_write_lost_its_answer_is_known_by_its_bytes():
         raise VersionConflict
 
     found.documents.create = lost
-    pack = found.arms.create_pack("p", {"j": ARM})
+    pack = create_pack(found, "p", {"j": ARM})
     assert pack.version == found.read(pack.key).version
     with pytest.raises(TemporaryError):
-        found.arms.create_pack("p", {"j": replace(ARM, idle=1)})
+        create_pack(found, "p", {"j": replace(ARM, idle=1)})
 
 
 def test_a_hold_of_the_fleet_is_one_here_too():
@@ -529,7 +530,7 @@ def test_a_persons_runs_of_a_clock_ahead_take_nobodys_place_either():
 def test_arm_documents_whose_folder_cannot_be_listed_are_read_one_by_one():
     """A pack speaks for those that have none; a list of names spares the read of what is not there."""
     found = repository()
-    found.arms.create_pack("p", {"k": replace(ARM, job_id="k")})
+    create_pack(found, "p", {"k": replace(ARM, job_id="k")})
     found.arms.change("j", lambda _: ARM)
     known = found.arms.all()
     found.documents.seen.clear()

@@ -9,21 +9,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_KEEPS_SLOT
-from chronos_cli.core.clock import AGREES_WITHIN, Trust
+from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION
+from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.instant import SECOND
 from chronos_cli.core.plan import HELD_STATES, WANTED, ArmReason, ArmState, instant_to_send
 from chronos_cli.errors import ChronosError, NasRejectedError, RefusedError, TemporaryError
 from chronos_cli.frozen import replace
-from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
+from chronos_cli.nas_client.interface import ArmRequest, CallResult, CancelRequest
 from chronos_cli.operations.evaluate import present_wake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
-    from chronos_cli.nas_client.interface import ArmAnswer, Nas
+    from chronos_cli.nas_client.interface import Nas
     from chronos_cli.operations.context import Context, NasTarget
     from chronos_cli.store.arms.document import ArmDocument
 
@@ -66,7 +65,7 @@ def arm(
         ctx.checkpoint("armed")
         if ctx.trust is Trust.UNHEARD:
             ctx = ctx.heard(nas.server_time)  # a wake that only a wrong clock calls due is sent as it is meant
-            certain = certain and not (wake and ctx.trust is Trust.CORRECTED and is_astray(document, wake, ctx.clock()))
+            certain = certain and not (wake and ctx.trust is Trust.CORRECTED and document.is_astray(wake, ctx.clock()))
         needed = present_wake(ctx, job_id)
         told = needed is None or document.says(needed)  # the first answer of a NAS tells what it can be told
         if document.state is ArmState.REFUSED or (certain and told and is_same_need(needed, wake, ctx.clock())):
@@ -134,60 +133,52 @@ def _send(
     sent = ctx.repository.arms.change(job_id, sending)
     request = request_of(sent)
     ctx.checkpoint("arming")
-    try:
-        answer = nas.provision(request)
-    except RefusedError as error:
-        document = ctx.repository.arms.change(job_id, refusal(sent, error))
-        # Somebody else may have sent a newer wish meanwhile: this identity is refused all the same.
+    result = _provision(nas, request)
+    if result.ok:
+        ctx.checkpoint("provisioned")
+    document = ctx.repository.arms.change(job_id, lambda found: heard(found, sent, result, ctx.clock()))
+    if isinstance(result.error, RefusedError):
+        # Another process may have sent a newer wish meanwhile: this identity is refused all the same.
         return replace(document, state=ArmState.REFUSED), True, False
-    except NasRejectedError as error:
-        if not is_stale(error):
-            ctx.repository.arms.change(job_id, failure(sent, error))
-            raise
-        document = ctx.repository.arms.change(job_id, stale(sent, error))
-        return document, _stands_for(document, sent), True
-    except ChronosError as error:
-        ctx.repository.arms.change(job_id, failure(sent, error))
-        raise
-    ctx.checkpoint("provisioned")
-    document = ctx.repository.arms.change(job_id, confirmation(sent, answer, ctx.clock()))
-    doubtful = answer.state == DELIVERED or overtaken(document, sent) or _late(document, ctx.clock())
+    if is_stale(result.error):
+        return document, document.stands_for(sent), True
+    if result.error is not None:
+        raise result.error
+    doubtful = was_delivered(result) or document.overtook(sent) or document.is_late(ctx.clock())
     return document, not doubtful, False
+
+
+def _provision(nas: Nas, request: ArmRequest) -> CallResult:
+    try:
+        return CallResult(request=request, answer=nas.provision(request))
+    except ChronosError as error:  # handed on: it is the result
+        return CallResult(request=request, error=error)
+
+
+def heard(document: ArmDocument, sent: ArmDocument, result: CallResult, now: datetime) -> ArmDocument:
+    """Return a document as it stands once NAS has said something to the wish that was `sent`, or has not."""
+    answer, error = result.answer, result.error
+    if is_stale(error):
+        return document.stale(sent, error.generation)
+    if isinstance(error, RefusedError):
+        return document.refused(sent, error)
+    if error is not None:
+        return document.failed(sent, error)
+    if answer is None:
+        return document
+    if was_delivered(result):
+        return document.delivered(sent, answer.features)
+    return document.confirmed(sent, answer.schedule_id, answer.features, now)
+
+
+def was_delivered(result: CallResult) -> bool:
+    """Return whether NAS delivered this key before: it holds nothing by it."""
+    return result.answer is not None and result.answer.state == DELIVERED
 
 
 def is_stale(error: ChronosError | None) -> TypeGuard[NasRejectedError]:
     """Return whether NAS has refused a wish because it holds a newer one."""
     return isinstance(error, NasRejectedError) and error.reason == STALE_GENERATION
-
-
-def overtaken(document: ArmDocument, sent: ArmDocument) -> bool:
-    """Return whether somebody else sent another instant meanwhile: which of them came last, NAS knows."""
-    if document.generation == sent.generation or are_numbered(document, sent):
-        return False
-    return document.fire_at != sent.fire_at or document.state is ArmState.CANCELLED
-
-
-def are_numbered(one: ArmDocument, other: ArmDocument) -> bool:
-    """Return whether two wishes bore numbers, by which NAS refuses the older; the first wish of a job bears none."""
-    return FEATURE_GENERATION in one.features and FEATURE_GENERATION in other.features
-
-
-def is_astray(document: ArmDocument, wake: Wake, now: datetime) -> bool:
-    """Return whether a wake was sent for later than it is meant, by a clock that was ahead of `now`, which is right."""
-    if document.sent_at is None or document.fire_at is None or document.sent_at <= now + AGREES_WITHIN:
-        return False
-    return document.fire_at > max(wake.at, now) + AGREES_WITHIN
-
-
-def _stands_for(document: ArmDocument, sent: ArmDocument) -> bool:
-    """Return whether the newer wish that NAS holds, confirmed to somebody else meanwhile, is the very same instant."""
-    newer = document.generation > sent.generation and document.state in HELD_STATES
-    return newer and not document.spent and document.fire_at == sent.fire_at
-
-
-def _late(document: ArmDocument, now: datetime) -> bool:
-    """Return whether the instant may have been past when it reached NAS, which need not say that it ignores such."""
-    return document.fire_at is not None and document.fire_at <= now and FEATURE_KEEPS_SLOT not in document.features
 
 
 def request_of(sent: ArmDocument) -> ArmRequest:
@@ -204,78 +195,13 @@ def request_of(sent: ArmDocument) -> ArmRequest:
     )
 
 
-def confirmation(sent: ArmDocument, answer: ArmAnswer, now: datetime) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that notes NAS's yes, unless something newer has been sent meanwhile."""
-
-    def change(document: ArmDocument) -> ArmDocument:
-        features = tuple(sorted(answer.features))  # none named: none kept, whatever an older NAS promised
-        if document.generation != sent.generation:
-            return replace(document, features=features)
-        if answer.state == DELIVERED:
-            return replace(document, features=features, spent=True)
-        return replace(
-            document,
-            state=ArmState.CONFIRMED,
-            confirmed_at=now,
-            schedule_id=answer.schedule_id,
-            features=features,
-            error=None,
-        )
-
-    return change
-
-
-def shown_as_held(sent: ArmDocument, now: datetime, schedule_id: str | None) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that notes that a list of NAS shows what was sent, unless something newer has been sent meanwhile."""
-    return lambda found: (
-        replace(
-            found,
-            state=ArmState.CONFIRMED,
-            confirmed_at=now,
-            schedule_id=schedule_id,
-            error=None,
-            in_answer=False,  # it was answered with no 2xx, if at all, and proves nothing of the slot
-        )
-        if found.generation == sent.generation
-        else found
-    )
-
-
-def refusal(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that notes a refusal for good."""
-    return lambda document: (
-        replace(document, state=ArmState.REFUSED, error=error.as_json())
-        if document.generation == sent.generation
-        else document
-    )
-
-
-def stale(sent: ArmDocument, error: NasRejectedError) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that takes over the generation that NAS holds, so that the next wish is newer than it.
-
-    NAS has it from a document that was lost, or from a clock that was ahead.
-    """
-    return lambda document: (
-        replace(document, generation=error.generation)
-        if document.generation == sent.generation < error.generation
-        else document
-    )
-
-
-def failure(sent: ArmDocument, error: ChronosError) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that notes a call whose effect is not known."""
-    return lambda document: (
-        replace(document, error=error.as_json()) if document.generation == sent.generation else document
-    )
-
-
 def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> tuple[ArmDocument, bool]:
     """Cancel what NAS may still hold for a job that wants nothing; `sure`: whatever the document says.
 
     Returns the document, and whether NAS holds a newer wish than this one.
     """
     stored = ctx.repository.arms.get(job_id)
-    if stored is not None and not sure and not may_be_held(stored.value, ctx.clock()):
+    if stored is not None and not sure and not stored.value.may_be_held(ctx.clock()):
         return stored.value, False
     request = cancel_of(job_id, None if stored is None else stored.value, ctx.clock())
     if job_id not in ctx.elsewhere().same_agent:  # else the slot is that home's: the job moved there, or has a namesake
@@ -284,8 +210,8 @@ def _drop(ctx: Context, nas: Nas, job_id: str, *, sure: bool) -> tuple[ArmDocume
         except NasRejectedError as error:
             if not is_stale(error):
                 raise
-            return ctx.repository.arms.change(job_id, behind_nas(error)), True
-    return ctx.repository.arms.change(job_id, cancelled(request, ctx.clock())), False
+            return note_cancel(ctx, request, error), True
+    return note_cancel(ctx, request, None), False
 
 
 def drop_noted(ctx: Context, nas: Nas, request: CancelRequest, error: ChronosError | None) -> ChronosError | None:
@@ -296,11 +222,21 @@ def drop_noted(ctx: Context, nas: Nas, request: CancelRequest, error: ChronosErr
     for _ in range(_ROUNDS):
         if not is_stale(error):
             break
-        request = cancel_of(request.job_id, ctx.repository.arms.change(request.job_id, behind_nas(error)), ctx.clock())
+        request = cancel_of(request.job_id, note_cancel(ctx, request, error), ctx.clock())
         error = next(iter(nas.apply([request]))).error
-    if error is None:
-        ctx.repository.arms.change(request.job_id, cancelled(request, ctx.clock()))
+    note_cancel(ctx, request, error)
     return error
+
+
+def note_cancel(ctx: Context, request: CancelRequest, error: ChronosError | None) -> ArmDocument:
+    """Note what NAS said to a cancel, and return the job's document. Raises StoreError and TemporaryError."""
+
+    def change(found: ArmDocument) -> ArmDocument:
+        if is_stale(error):
+            return found.behind(error.generation)
+        return found if error is not None else found.cancelled(request.generation, ctx.clock())
+
+    return ctx.repository.arms.change(request.job_id, change)
 
 
 def cancel_of(job_id: str, document: ArmDocument | None, now: datetime) -> CancelRequest:
@@ -312,28 +248,6 @@ def cancel_of(job_id: str, document: ArmDocument | None, now: datetime) -> Cance
     return CancelRequest(job_id=job_id, generation=document.next_generation(now) if document and numbered else None)
 
 
-def cancelled(request: CancelRequest, now: datetime) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that notes that NAS holds nothing any more, unless something newer has been sent meanwhile."""
-
-    def change(document: ArmDocument) -> ArmDocument:
-        if request.generation is not None and document.generation > request.generation:
-            return document
-        generation = max(document.next_generation(now), request.generation or 0)
-        return replace(document, state=ArmState.CANCELLED, wake=None, generation=generation, error=None)
-
-    return change
-
-
-def behind_nas(error: NasRejectedError) -> Callable[[ArmDocument], ArmDocument]:
-    """The change that takes over the generation that NAS holds, so that the next cancel is newer than it."""
-    return lambda document: replace(document, generation=max(document.generation, error.generation))
-
-
-def may_be_held(document: ArmDocument, now: datetime) -> bool:
-    """Return whether NAS may still hold the arm that was sent last."""
-    return document.state is not ArmState.CANCELLED and document.fire_at is not None and document.fire_at > now
-
-
 def is_same_need(one: Wake | None, other: Wake | None, now: datetime) -> bool:
     """Return whether two wakes are the same need: the same instant, or both at once, or one lease read twice."""
     if one is None or other is None:
@@ -343,8 +257,3 @@ def is_same_need(one: Wake | None, other: Wake | None, now: datetime) -> bool:
         one.purpose is not Purpose.CURSOR and one.purpose is other.purpose and abs(one.at - other.at) <= ONE_NEED_WITHIN
     )
     return one.at == other.at or soon or close
-
-
-def waits_for(document: ArmDocument, wake: Wake | None) -> bool:
-    """Return whether what was sent last was sent for this wake."""
-    return wake is not None and document.wake == wake.at

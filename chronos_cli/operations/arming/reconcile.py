@@ -20,11 +20,11 @@ from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
 from chronos_cli.operations.arming.apply_plan import PlanFacts, StepResult, apply_plan
-from chronos_cli.operations.arming.arm import cancel_of, drop_noted, is_astray, shown_as_held
-from chronos_cli.operations.arming.packing import PACK_FROM, Packing, tidy
+from chronos_cli.operations.arming.arm import cancel_of, drop_noted
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.context import FleetJobs
-from chronos_cli.operations.evaluate_all import EvaluationOfAll, evaluate_all
+from chronos_cli.operations.evaluate_all import evaluate_all
+from chronos_cli.store.arms.batch import PACK_FROM, ArmBatch
 from chronos_cli.store.arms.document import ArmDocument
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from chronos_cli.core.plan import LastArm
     from chronos_cli.nas_client.interface import Arm, ArmList, Nas
     from chronos_cli.operations.context import Context, NasTarget
+    from chronos_cli.operations.evaluate_all import EvaluationOfAll
+
+    Change = Callable[[ArmDocument], ArmDocument]
 
 LIST_BUDGET_S: Final = 60.0
 _SOON: Final = timedelta(seconds=5)
@@ -92,36 +95,10 @@ def reconcile(
         witness, said = listed.server_time, ctx.clock()
         ctx = ctx.heard(witness)
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
-        documents = _documents(settled, listed, chosen)
+        held = {arm.job_id: arm.fire_at for arm in listed.arms}
+        facts = PlanFacts(settled=settled, documents=_documents(settled, listed, chosen), held=held)
         several = _several(listed, ctx.clock(), chosen)
-        held = {arm.job_id: arm for arm in listed.arms}
-        wishes = [
-            one for one in _wishes(settled.wakes, documents, wire, ctx, held) if one.job_id not in settled.invalid
-        ]
-        unwanted = {arm.job_id for arm in listed.arms if settled.wakes.get(arm.job_id) is None} - set(settled.invalid)
-        unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
-        fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
-        if prune and unwanted - settled.wakes.keys():
-            fleet.all_known()
-        plan = make_plan(
-            wishes,
-            # A record that cannot be read wishes we do not know what: its timer is left as it is.
-            {
-                arm.job_id: arm.fire_at
-                for arm in listed.arms
-                if (chosen is None or arm.job_id in chosen) and arm.job_id not in settled.invalid
-            },
-            callback_url=wire.callback_url,
-            store_has_jobs=settled.any_jobs,
-            prune=prune,
-            several=several,
-            elsewhere={
-                job_id: profile
-                for job_id, profile in fleet.profile_of.items()
-                if job_id not in settled.wakes or job_id in fleet.same_agent
-            },
-            gone=gone,
-        )
+        plan = _planned(ctx, listed, facts, chosen, several=several, prune=prune, gone=gone)
         result = ReconcileResult(
             plan=plan,
             settled=settled.changed,
@@ -134,25 +111,59 @@ def reconcile(
         )
         if dry_run:
             return result
-        packing = Packing(ctx, settled.index, documents, pack_from)
-        _note_held(ctx, plan, documents, listed, packing)
-        instants = {arm.job_id: arm.fire_at for arm in listed.arms}
-        _learn(ctx, documents, instants)
+        batch = ArmBatch(ctx.repository, settled.index, settled.arms, ctx.token, pack_from)
+        batch.change_many(_shown_changes(ctx, plan, facts, listed))
+        _learn(ctx, facts.documents, held)
         crowded = {step.job_id: step for step in plan.changes if step.action is Action.MOVE and step.job_id in several}
         refused = _dropped(nas, crowded)
-        for job_id in crowded:
-            instants.pop(job_id)
-        done = list(refused.values()) + apply_plan(
-            ctx,
-            nas,
-            [step for step in plan.changes if step.job_id not in refused],
-            PlanFacts(settled=settled, documents=documents, held=instants),
-            packing,
-            progress=progress,
-        )
+        held = {job_id: at for job_id, at in held.items() if job_id not in crowded}
+        changes = [step for step in plan.changes if step.job_id not in refused]
+        done = apply_plan(ctx, nas, changes, replace(facts, held=held), batch, progress=progress)
         if chosen is None:
-            tidy(ctx, settled.index, settled.wakes.keys() | instants.keys(), packing.renewed)
-    return replace(result, done=tuple(done))
+            batch.tidy(settled.wakes.keys() | held.keys(), ctx.clock())
+    return replace(result, done=(*refused.values(), *done))
+
+
+def _planned(
+    ctx: Context,
+    listed: ArmList,
+    facts: PlanFacts,
+    chosen: frozenset[str] | None,
+    *,
+    several: Mapping[str, int],
+    prune: bool,
+    gone: Collection[str],
+) -> Plan:
+    """Return the plan: each wish of the store against what NAS lists. Raises TemporaryError, see `FleetJobs`."""
+    wakes, invalid, wire = facts.settled.wakes, facts.settled.invalid, ctx.require_wire()
+    arms = {arm.job_id: arm for arm in listed.arms}
+    # A record that cannot be read wishes we do not know what: its timer is left as it is.
+    wishes = [wish for wish in _wishes(wakes, facts.documents, wire, ctx, arms) if wish.job_id not in invalid]
+    held = {
+        job_id: at
+        for job_id, at in facts.held.items()
+        if (chosen is None or job_id in chosen) and job_id not in invalid
+    }
+    unwanted = {job_id for job_id in facts.held if wakes.get(job_id) is None and job_id not in invalid}
+    unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
+    fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
+    if prune and unwanted - wakes.keys():
+        fleet.all_known()
+    elsewhere = {
+        job_id: profile
+        for job_id, profile in fleet.profile_of.items()
+        if job_id not in wakes or job_id in fleet.same_agent
+    }
+    return make_plan(
+        wishes,
+        held,
+        callback_url=wire.callback_url,
+        store_has_jobs=facts.settled.any_jobs,
+        prune=prune,
+        several=several,
+        elsewhere=elsewhere,
+        gone=gone,
+    )
 
 
 def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> dict[str, int]:
@@ -237,7 +248,7 @@ def _wishes(
     ctx: Context,
     held: Mapping[str, Arm] | None = None,
 ) -> list[DesiredArm]:
-    """Every job's wish; an arm sent under another portal or audience is none of this store's any more.
+    """Return every job's wish; an arm sent under another portal or audience is none of this store's any more.
 
     Nor is one the job's that a clock which was ahead has sent for too late.
     """
@@ -251,7 +262,7 @@ def _wishes(
             continue
         wake, sent = wakes.get(job_id), (document or ArmDocument(job_id=job_id)).sent()
         known_clock = ctx.trust is not Trust.UNHEARD
-        if document is not None and wake is not None and known_clock and is_astray(document, wake, now):
+        if document is not None and wake is not None and known_clock and document.is_astray(wake, now):
             sent = replace(sent, fire_at=None)
         elif (
             document is not None
@@ -286,17 +297,15 @@ def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:
     return document.portal_url in (None, wire.portal_url) and document.audience in (None, "", wire.audience)
 
 
-def _note_held(
-    ctx: Context, plan: Plan, documents: Mapping[str, ArmDocument], listed: ArmList, packing: Packing
-) -> None:
-    """Confirm what NAS shows as held, whoever's answer was lost."""
+def _shown_changes(ctx: Context, plan: Plan, facts: PlanFacts, listed: ArmList) -> dict[str, Change]:
+    """Return the changes that confirm what NAS shows as held, whoever's answer was lost."""
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
-    found = {step.job_id: documents[step.job_id] for step in plan.steps if _shown(step, documents)}
-    packed = packing.packable(found)
-    changes = {job_id: shown_as_held(sent, ctx.clock(), schedule_ids.get(job_id)) for job_id, sent in found.items()}
-    for job_id in found.keys() - packed:
-        ctx.repository.arms.change(job_id, changes[job_id])
-    packing.write({job_id: changes[job_id](found[job_id]) for job_id in sorted(packed)})
+    shown = [step.job_id for step in plan.steps if _shown(step, facts.documents)]
+    return {job_id: _listed(ctx, facts.documents[job_id], schedule_ids.get(job_id)) for job_id in shown}
+
+
+def _listed(ctx: Context, sent: ArmDocument, schedule_id: str | None) -> Change:
+    return lambda found: found.listed(sent, schedule_id, ctx.clock())
 
 
 def _shown(step: Step, documents: Mapping[str, ArmDocument]) -> bool:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from chronos_cli.core.plan import ArmState
-from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, shown_as_held
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S
 from chronos_cli.operations.arming.slot_memory import note_answers, note_missing
 from chronos_cli.operations.evaluate import present_wake
 from chronos_cli.operations.firing.run_end import rearm
@@ -57,7 +57,7 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
         if seen is not None and document.state is ArmState.ANSWERED:
             if document.only_answered:
                 note_answers(ctx, document, taken=True)
-            ctx.repository.arms.change(job_id, shown_as_held(document, ctx.clock(), seen.schedule_id))
+            _note_listed(ctx, document, seen)
             return False
         # One that was seen, or was sent by a run's end since, and is due by now is rather in flight than deleted.
         due = document.fire_at is not None and document.fire_at <= ctx.clock() + _IN_FLIGHT
@@ -74,6 +74,11 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
     if wake is not None:
         rearm(ctx, job_id, wake, force=True)
     return True
+
+
+def _note_listed(ctx: Context, sent: ArmDocument, seen: Arm) -> None:
+    """Note that NAS lists what was sent, unless something newer was sent since."""
+    ctx.repository.arms.change(sent.job_id, lambda found: found.listed(sent, seen.schedule_id, ctx.clock()))
 
 
 def _was_held(document: ArmDocument, asked: datetime) -> bool:

@@ -20,7 +20,6 @@ from chronos_cli.operations.arming.arm import (
     changed_throughout,
     is_armed,
     is_same_need,
-    may_be_held,
 )
 from chronos_cli.operations.arming.carried import carry, next_of, withdraw
 from chronos_cli.operations.arming.slot_memory import note_answers, takes_answers
@@ -82,7 +81,7 @@ def answer_with(
 def _must_call(ctx: Context, document: ArmDocument, wake: Wake | None, came: FireRequest, door: Door) -> bool:
     """Return whether the answer alone may not do: it may come too late, not get through, or not be armed by NAS."""
     wire = ctx.require_wire()
-    if wake is None and not may_be_held(document, ctx.clock()):
+    if wake is None and not document.may_be_held(ctx.clock()):
         return False
     if document.answered_to is not None and document.answered_to == _delivery_of(came):
         note_answers(ctx, wire, taken=False)  # our 2xx to this very delivery did not get through

@@ -19,7 +19,7 @@ from chronos_cli.core.plan import ArmReason, ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError, ExitCode
 from chronos_cli.frozen import frozen, replace
-from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, ONE_NEED_WITHIN, arm, is_armed, waits_for
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, ONE_NEED_WITHIN, arm, is_armed
 from chronos_cli.operations.arming.carried import next_of
 from chronos_cli.operations.arming.slot_memory import keeps_slot, note_answers, note_delivered, takes_answers
 from chronos_cli.operations.evaluate import evaluate, present_wake
@@ -218,7 +218,7 @@ def _note(
             after = replace(after, state=ArmState.CONFIRMED, confirmed_at=now)
         if decision.outcome in NO_EFFECT_OUTCOMES:
             after = after.noted(decision.outcome.value, fire_at=came.fire_at, delivery=came.delivery, now=now)
-        if decision.outcome is Outcome.EARLY and waits_for(document, decision.wake):
+        if decision.outcome is Outcome.EARLY and document.waits_for(decision.wake):
             # Of what was sent last, before this fire came, and not of a late copy of something else.
             sent_before = document.sent_at is None or document.sent_at < began
             if sent_before and came.fire_at in (None, document.fire_at):
@@ -258,7 +258,7 @@ def _answered(
 def _reason_to_arm(ctx: Context, document: ArmDocument, decision: Decision, came: FireRequest) -> ArmReason:
     """Return why the wake of a decision is to be armed."""
     another = came.fire_at is not None and document.owed is not None and came.fire_at != document.owed
-    owed = another and decision.outcome in NO_EFFECT_OUTCOMES and waits_for(document, decision.wake)
+    owed = another and decision.outcome in NO_EFFECT_OUTCOMES and document.waits_for(decision.wake)
     return ArmReason(
         idle_fire=(came.fire_at or ctx.clock()) if decision.outcome is Outcome.IDLE else None,
         dropped=_is_displaced(ctx, document, decision, came),

@@ -14,7 +14,7 @@ from chronos_cli.core.plan import ArmReason, ArmState
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError, DocumentError
 from chronos_cli.frozen import replace
-from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm, is_armed, waits_for
+from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm, is_armed
 from chronos_cli.operations.arming.slot_memory import needs_look
 from chronos_cli.operations.firing.run import BegunRun, after_end, begin, finish
 from chronos_cli.operations.firing.shared_end import EndRequest, EndResult
@@ -219,7 +219,7 @@ def rearm(ctx: Context, job_id: str, wake: Wake | None, *, force: bool = False) 
         return None
     if not force and stored is not None and _is_under_way(stored.value, wake, ctx.clock()):
         return stored.value  # a fire is at it, and answers 503 where it fails
-    if force and stored is not None and stored.value.owed is not None and waits_for(stored.value, wake):
+    if force and stored is not None and stored.value.owed is not None and stored.value.waits_for(wake):
         return stored.value
     with ctx.wire.connect(FIRE_BUDGET_S) as nas:
         untold = stored is not None and stored.value.state is ArmState.ANSWERED
@@ -230,4 +230,4 @@ def _is_under_way(document: ArmDocument, wake: Wake | None, now: datetime) -> bo
     """Say if a fire that is still to be answered is sending just this wake."""
     sending = document.in_answer and document.state is ArmState.UNCONFIRMED and not document.error
     recent = document.sent_at is not None and timedelta() <= now - document.sent_at < timedelta(seconds=FIRE_BUDGET_S)
-    return sending and recent and waits_for(document, wake)
+    return sending and recent and document.waits_for(wake)

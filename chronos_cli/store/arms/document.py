@@ -9,15 +9,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_SPREAD
+from chronos_cli.contract import FEATURE_ARM_IN_ANSWER, FEATURE_GENERATION, FEATURE_KEEPS_SLOT, FEATURE_SPREAD
+from chronos_cli.core.clock import AGREES_WITHIN
 from chronos_cli.core.decision import Purpose
-from chronos_cli.core.plan import ArmState, LastArm
+from chronos_cli.core.plan import HELD_STATES, ArmState, LastArm
 from chronos_cli.frozen import field, frozen, names, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from chronos_cli.core.decision import Wake
+    from chronos_cli.errors import ChronosError
 
 MAX_NOTES: Final = 20
 MAX_KEYS: Final = 64
@@ -121,6 +123,95 @@ class ArmDocument:
             tolerance=wake.tolerance if FEATURE_SPREAD in self.features else 0,
             keys={**newest, fire_at: wake.purpose.value},
         )
+
+    def confirmed(
+        self, sent: ArmDocument, schedule_id: str | None, features: Iterable[str], now: datetime
+    ) -> ArmDocument:
+        """Return it once NAS took what was `sent`; where something newer was sent since, only its `features` are noted.
+
+        It has the features that this answer named and no others, whatever an older NAS promised.
+        """
+        heard = replace(self, features=tuple(sorted(features)))
+        if self.generation != sent.generation:
+            return heard
+        return replace(heard, state=ArmState.CONFIRMED, confirmed_at=now, schedule_id=schedule_id, error=None)
+
+    def delivered(self, sent: ArmDocument, features: Iterable[str]) -> ArmDocument:
+        """Return it once NAS said that it delivered what was `sent` before: it holds nothing by that key, for good."""
+        heard = replace(self, features=tuple(sorted(features)))
+        return replace(heard, spent=True) if self.generation == sent.generation else heard
+
+    def listed(self, sent: ArmDocument, schedule_id: str | None, now: datetime) -> ArmDocument:
+        """Return it once a list of NAS shows what was `sent`, as it is where something newer was sent since."""
+        if self.generation != sent.generation:
+            return self
+        # Its fire was answered with no 2xx, if at all: that proves nothing of the slot.
+        found = replace(self, schedule_id=schedule_id, error=None, in_answer=False)
+        return replace(found, state=ArmState.CONFIRMED, confirmed_at=now)
+
+    def refused(self, sent: ArmDocument, error: ChronosError) -> ArmDocument:
+        """Return it once NAS refused what was `sent` for good, as it is where something newer was sent since."""
+        failed = self.failed(sent, error)
+        return replace(failed, state=ArmState.REFUSED) if self.generation == sent.generation else failed
+
+    def failed(self, sent: ArmDocument, error: ChronosError) -> ArmDocument:
+        """Return it with the error of a call of unknown effect, as it is where something newer was sent since."""
+        return replace(self, error=error.as_json()) if self.generation == sent.generation else self
+
+    def stale(self, sent: ArmDocument, generation: int) -> ArmDocument:
+        """Return it with the generation that NAS holds, so that the next wish is newer than what NAS knows.
+
+        NAS has it from a document that was lost, or from a clock that was ahead. Something newer that was sent since
+        keeps its own.
+        """
+        return replace(self, generation=generation) if self.generation == sent.generation < generation else self
+
+    def behind(self, generation: int) -> ArmDocument:
+        """Return it with at least the generation that NAS holds, so that the next cancel is newer than that."""
+        return replace(self, generation=max(self.generation, generation))
+
+    def cancelled(self, generation: int | None, now: datetime) -> ArmDocument:
+        """Return it once NAS holds nothing, by a cancel of `generation` (None: of no number).
+
+        It stays as it is where something newer than the cancel was sent since.
+        """
+        if generation is not None and self.generation > generation:
+            return self
+        newer = max(self.next_generation(now), generation or 0)
+        return replace(self, state=ArmState.CANCELLED, wake=None, generation=newer, error=None)
+
+    def overtook(self, sent: ArmDocument) -> bool:
+        """Return whether another process sent another instant since: NAS alone knows which of the two came last."""
+        if self.generation == sent.generation or self.is_numbered_like(sent):
+            return False
+        return self.fire_at != sent.fire_at or self.state is ArmState.CANCELLED
+
+    def is_numbered_like(self, other: ArmDocument) -> bool:
+        """Return whether both wishes bore numbers, by which NAS refuses the older; a job's first wish bears none."""
+        return FEATURE_GENERATION in self.features and FEATURE_GENERATION in other.features
+
+    def stands_for(self, sent: ArmDocument) -> bool:
+        """Return whether it is newer than what was `sent`, held by NAS, and for the very same instant."""
+        newer = self.generation > sent.generation and self.state in HELD_STATES
+        return newer and not self.spent and self.fire_at == sent.fire_at
+
+    def is_late(self, now: datetime) -> bool:
+        """Return whether its instant may have been past when it reached NAS, which may ignore such without a word."""
+        return self.fire_at is not None and self.fire_at <= now and FEATURE_KEEPS_SLOT not in self.features
+
+    def is_astray(self, wake: Wake, now: datetime) -> bool:
+        """Return whether a clock ahead of `now`, which is right, sent a wake for later than it is meant."""
+        if self.sent_at is None or self.fire_at is None or self.sent_at <= now + AGREES_WITHIN:
+            return False
+        return self.fire_at > max(wake.at, now) + AGREES_WITHIN
+
+    def may_be_held(self, now: datetime) -> bool:
+        """Return whether NAS may still hold what was sent last."""
+        return self.state is not ArmState.CANCELLED and self.fire_at is not None and self.fire_at > now
+
+    def waits_for(self, wake: Wake | None) -> bool:
+        """Return whether what was sent last was sent for this wake."""
+        return wake is not None and self.wake == wake.at
 
     def answering(self, delivery: str | None, *, above: int | None, now: datetime) -> ArmDocument:
         """Return it as it stands once an answer carries it: under a generation of its own, newer than `above`."""

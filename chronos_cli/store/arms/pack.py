@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import frozen
-from chronos_cli.store.interface import Document
+from chronos_cli.store.interface import Document, VersionConflict
 from chronos_cli.strict_json import NotJsonError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from chronos_cli.store.arms.document import ArmDocument
+    from chronos_cli.store.documents import DocumentRepository
     from chronos_cli.store.interface import DocumentStore
 
 PREFIX: Final = "cron/arm-packs/"
@@ -48,6 +50,30 @@ def render(lines: Mapping[str, Line]) -> bytes:
     """Return the bytes of a pack: one JSON object, a line for each job."""
     encode = json.JSONEncoder(separators=(",", ":")).encode
     return ("{\n" + ",\n".join([f'"{job_id}": {encode(line)}' for job_id, line in lines.items()]) + "\n}\n").encode()
+
+
+def create_pack(repository: DocumentRepository, name: str, arms: Mapping[str, ArmDocument]) -> Pack:
+    """Write the arm documents of many jobs in one pack. `name` was never used before.
+
+    Raises StoreError and TemporaryError.
+    """
+    key, lines, documents = (
+        pack_key(name),
+        {job_id: arm.to_json() for job_id, arm in arms.items()},
+        repository.documents,
+    )
+    data = render(lines)
+
+    def once() -> str:
+        try:
+            return documents.create(key, data)
+        except VersionConflict:
+            found = documents.read(key)  # no other process has that name: the answer to our write was lost
+            if found is not None and found.data == data:
+                return found.version
+            raise
+
+    return Pack(key=key, version=repository.until_stored(key, once), lines=lines)
 
 
 def read_packs(documents: DocumentStore, *, but: Collection[str] = ()) -> list[Pack]:

@@ -68,34 +68,6 @@ class ArmStore:
         ]
         return frozenset(name for name in names if is_job_id(name))
 
-    def create_pack(self, name: str, documents: Mapping[str, ArmDocument]) -> Pack:
-        """Write the arm documents of many jobs in one. `name` was never used before. Raises StoreError."""
-        from chronos_cli.store.arms.pack import Pack, pack_key, render
-
-        key, lines = pack_key(name), {job_id: document.to_json() for job_id, document in documents.items()}
-        data = render(lines)
-
-        def once() -> str:
-            try:
-                return self._documents.create(key, data)
-            except VersionConflict:
-                found = self._documents.read(key)  # no other process has that name: the answer to our write was lost
-                if found is not None and found.data == data:
-                    return found.version
-                raise
-
-        return Pack(key=key, version=self._repository.until_stored(key, once), lines=lines)
-
-    def replace_pack(self, pack: Pack, lines: Mapping[str, Line]) -> None:
-        """Write a pack again. Raises VersionConflict where another process wrote or deleted it since it was read."""
-        from chronos_cli.store.arms.pack import render
-
-        self._documents.replace(pack.key, render(lines), pack.version)
-
-    def drop_pack(self, pack: Pack) -> None:
-        """Delete a pack whose every line is superseded."""
-        self._documents.delete(pack.key, durable=False)
-
     def change(self, job_id: str, fn: Callable[[ArmDocument], ArmDocument]) -> ArmDocument:
         """Change a job's arm document by a pure function, again on conflict; returns what is stored then."""
         return self.swap(job_id, fn).value
