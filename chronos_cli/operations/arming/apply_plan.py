@@ -1,4 +1,4 @@
-"""A plan carried out: note what is sent, send it, note what NAS said, and arm again what has changed meanwhile."""
+"""The plan of a reconcile, applied: note what is sent, send it, note what NAS said, arm again what was contested."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _is_certain(ctx: Context, result: CallResult, batch: ArmBatch) -> bool:
 
 
 def _arm_again(ctx: Context, nas: Nas, job_id: str) -> ChronosError | None:
-    """Arm what a job wishes now: its wish came, or changed, while NAS was being told of an older one."""
+    """Arm what a job wishes now, and return the error: its wish came or changed while NAS was told of an older one."""
     try:
         arm(ctx, nas, job_id, present_wake(ctx, job_id), ArmReason(dropped=True))
     except ChronosError as error:  # handed on: it is this step's result
@@ -149,7 +149,7 @@ def _noting(sent: ArmDocument, result: CallResult, clock: Callable[[], datetime]
 
 
 def _spent(document: ArmDocument | None, held: Mapping[str, datetime | None], now: datetime) -> bool:
-    """Return whether NAS once took the key it was sent and yet does not hold it: then that key may never arm again."""
+    """Return whether NAS took the last key and yet does not hold it: then that key may never arm again."""
     if document is None or document.state is not ArmState.CONFIRMED or document.fire_at is None:
         return False
     return held.get(document.job_id) != document.fire_at and document.fire_at > now + _IN_FLIGHT

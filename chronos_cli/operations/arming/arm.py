@@ -1,7 +1,7 @@
-"""Arming: make NAS hold the one wake a job needs, and write down what was sent and what NAS said.
+"""The arm of one job: make NAS hold the wake that the job needs, and write down what was sent and what NAS said.
 
-The document says `unconfirmed` before the call and what came of it after; in between, anybody who reads it knows that
-NAS may hold either. When the wake has changed by the time NAS has answered, it is sent again.
+The arm document says `unconfirmed` before the call and the result after it. Between the two, a reader of the document
+knows that NAS may hold either wake. Where the wake has changed by the time NAS answers, it is sent again.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def arm(
 
 
 def changed_throughout(job_id: str) -> TemporaryError:
-    """Return the error of a wake that was another one each time it was to be armed."""
+    """Return the error of a job whose wake changed during every attempt to arm it."""
     return TemporaryError(f"the wake of job {job_id} changed under every attempt to arm it")
 
 
@@ -156,7 +156,7 @@ def _provision(nas: Nas, request: ArmRequest) -> CallResult:
 
 
 def heard(document: ArmDocument, sent: ArmDocument, result: CallResult, now: datetime) -> ArmDocument:
-    """Return a document as it stands once NAS has said something to the wish that was `sent`, or has not."""
+    """Return a document as it stands after the call that carried the wish `sent`."""
     answer, error = result.answer, result.error
     if is_stale(error):
         return document.stale(sent, error.generation)
@@ -182,7 +182,7 @@ def is_stale(error: ChronosError | None) -> TypeGuard[NasRejectedError]:
 
 
 def request_of(sent: ArmDocument) -> ArmRequest:
-    """The request that carries an arm document's wish."""
+    """Return the request that carries an arm document's wish. Raises ValueError where it has none."""
     if sent.fire_at is None or sent.callback_url is None:
         raise ValueError("nothing is being sent")
     return ArmRequest(
@@ -242,7 +242,7 @@ def note_cancel(ctx: Context, request: CancelRequest, error: ChronosError | None
 def cancel_of(job_id: str, document: ArmDocument | None, now: datetime) -> CancelRequest:
     """Return the wish that NAS hold nothing for a job; where NAS numbers wishes, newer than all that were sent.
 
-    An answer that was given before, and comes after it, then arms nothing.
+    An older answer that reaches NAS after this cancel then arms nothing.
     """
     numbered = document is not None and FEATURE_GENERATION in document.features
     return CancelRequest(job_id=job_id, generation=document.next_generation(now) if document and numbered else None)

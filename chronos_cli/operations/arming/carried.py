@@ -1,7 +1,7 @@
 """A wake that travels in the answer to a fire: NAS settles the delivery and arms the wake in one transaction.
 
 The document says `answered` before the answer leaves, under a generation that only this answer has. NAS takes an answer
-that is older than what it was told for a settled delivery and no more, so late, lost and doubled answers undo nothing.
+that is older than what it was told for a settled delivery and no more. So late, lost and doubled answers undo nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def next_of(document: ArmDocument) -> Mapping[str, Any]:
 
 
 def withdraw(ctx: Context, carried: ArmDocument) -> None:
-    """Note that an answer does not leave that was to carry this: then nobody has armed it."""
+    """Note that the answer that was to carry this does not leave: then NAS was told of it by nobody."""
 
     def change(document: ArmDocument) -> ArmDocument:
         if document.generation != carried.generation:
@@ -79,7 +79,7 @@ def withdraw(ctx: Context, carried: ArmDocument) -> None:
 
 
 def _stands(document: ArmDocument, wake: Wake, wire: NasTarget) -> bool:
-    """Return True where the document's arm is for just this wake, and NAS need not be told of another."""
+    """Return whether the document's arm is for just this wake, so that NAS need not be told of another."""
     return (
         document.state in (*HELD_STATES, ArmState.REFUSED)
         and not document.spent

@@ -1,6 +1,6 @@
 """Reconcile: put the store right, compare its wishes with what NAS holds, and make NAS agree. It runs no job.
 
-The on-failure command is told of what reconcile itself enters as missed or lost: nobody else will come upon it.
+Reconcile tells the on-failure command of what it enters as missed or lost: no other process will find it.
 
 NAS is listed first and the store read after, so a job added in between is armed and never cancelled. A list that fails
 changes nothing. Safe from any number of places at once.
@@ -47,7 +47,7 @@ _LONG: Final = timedelta(minutes=2)
 
 @frozen
 class ReconcileResult:
-    """The plan, what was carried out of it, and how many jobs were put right in the store (`settled`).
+    """Plan, what was carried out of it, and the jobs that were put right in the store (`settled`).
 
     `trust`: what NAS's clock made of this machine's; `ahead`: by how much this one is ahead of it, None where NAS did
     not say. `doubts`: next times that are strange, and that this reconcile leaves as they are.
@@ -64,7 +64,7 @@ class ReconcileResult:
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
-        """The steps that NAS did not take."""
+        """Return the steps that NAS did not take."""
         return tuple(item for item in self.done if item.error is not None)
 
 
@@ -167,7 +167,7 @@ def _planned(
 
 
 def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> dict[str, int]:
-    """The jobs of which NAS lists more than one timer still to come, and how many: one NAS never replaced a timer.
+    """Return the jobs of which NAS lists more than one timer still to come, and how many: some NAS replace no timer.
 
     A redelivery that is owed beside the new timer is past already, or in flight, and stays.
     """
@@ -180,7 +180,7 @@ def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> d
 
 
 def _dropped(nas: Nas, steps: Mapping[str, Step]) -> dict[str, StepResult]:
-    """Drop every timer of these jobs, so that the one to be sent is the only one; the failures by job."""
+    """Drop every timer of these jobs, so that the one to be sent is the only one. Return the failures by job."""
     requests = [CancelRequest(job_id=job_id) for job_id in steps]
     results = nas.apply(requests) if requests else ()
     failed = ((result.request.job_id, result.error) for result in results if not result.ok)
@@ -228,7 +228,7 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:
 
 
 def _documents(settled: EvaluationOfAll, listed: ArmList, chosen: frozenset[str] | None) -> dict[str, ArmDocument]:
-    """The arm documents that matter: of every job with a wish, as read with it, and of everything else NAS holds."""
+    """Return the arm documents of every job with a wish, as read with it, and of everything else that NAS holds."""
     documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
     ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
     for job_id in ids if chosen is None else ids & chosen:
@@ -250,7 +250,7 @@ def _wishes(
 ) -> list[DesiredArm]:
     """Return every job's wish; an arm sent under another portal or audience is none of this store's any more.
 
-    Nor is one the job's that a clock which was ahead has sent for too late.
+    Nor is an arm the job's that a clock which was ahead sent for too late.
     """
     wishes, now = [], ctx.clock()
     for job_id in sorted(wakes.keys() | documents.keys()):
@@ -298,7 +298,7 @@ def _same_identity(document: ArmDocument, wire: NasTarget) -> bool:
 
 
 def _shown_changes(ctx: Context, plan: Plan, facts: PlanFacts, listed: ArmList) -> dict[str, Change]:
-    """Return the changes that confirm what NAS shows as held, whoever's answer was lost."""
+    """Return the changes that confirm what NAS lists, where the answer to its arm was lost."""
     schedule_ids = {arm.job_id: arm.schedule_id for arm in listed.arms}
     shown = [step.job_id for step in plan.steps if _shown(step, facts.documents)]
     return {job_id: _listed(ctx, facts.documents[job_id], schedule_ids.get(job_id)) for job_id in shown}

@@ -1,13 +1,13 @@
-"""Knowledge of one NAS: whether an answer of ours leaves a job's slot as it was, and whether it arms what it carries.
+"""Memory of one NAS: does our answer to a fire leave the job's slot as it was, and does NAS arm what it carries?
 
 The contract lets a 2xx delete whatever is in the slot. A NAS that names `keeps-slot` does not. Of another it is
 learned: a wake that was sent *only before* an answer, and was due long after it, and came, was not deleted. After
-enough of them nothing is looked at any more after an answer; one that is missing ends that. A list proves nothing: it
+enough of them, NAS is no longer looked at after an answer; the first missing one ends that. A list proves nothing: it
 may hide what is in flight, or be older than the deletion.
 
 A NAS that asks for the next wake in the answer is believed once it has armed one: the token of the next fire names a
-generation that only an answer has said, or a list shows what only an answer has carried. Until then it is looked for
-after the answer, or provisioned beside it; and so it is again after one that was not armed.
+generation that only an answer has said, or a list shows what only an answer has carried. Until then, and again after
+one that was not armed, the wake is looked for after the answer, or provisioned beside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A batch: the arm documents of many jobs changed together, in packs where many have no document of their own.
+"""Batches: the arm documents of many jobs changed together, in packs where many have no document of their own.
 
 A pack speaks for a job only while the job has no document of its own, so nothing written here can undo what a fire has
 noted meanwhile. But a pack does not conflict either: so a batch looks, after each pack it writes, at what others have
