@@ -16,6 +16,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList, ArmRequest, CallResult, Nas
 from chronos_cli.operations.arming.reconcile import reconcile
 from chronos_cli.operations.context import Context, NasTarget
+from chronos_cli.store.arms.batch import ArmBatch
 from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX, create_pack, find_line, pack_key, render
 from chronos_cli.store.arms.store import no_arm
@@ -327,3 +328,68 @@ def test_the_name_of_a_pack_is_never_taken_over(world):
     with pytest.raises(TemporaryError):
         create_pack(world.repository, "p", {"a": document("a", 2)})
     assert world.store.read(made.key).data == render(made.lines)
+
+
+def batch_of(world, *, pack_from=2):
+    """A batch that is founded on what the store says now."""
+    look = world.repository.arms.all()
+    return ArmBatch(world.repository, look, {job: look.get(job) for job in JOBS}, world.token, pack_from)
+
+
+def at_generation(generation, **more):
+    """The change of every job's document to another, under this generation."""
+    return {job: lambda _, job=job: document(job, generation, **more) for job in JOBS}
+
+
+def later(found):
+    return replace(found, tolerance=found.tolerance + 1)
+
+
+def test_a_batch_goes_on_from_what_it_wrote_wherever_that_is(world):
+    """In its pack at first; once that was tidied away, in documents of the jobs' own."""
+    batch = batch_of(world)
+    batch.change_many(at_generation(1))
+    batch.change_many(dict.fromkeys(JOBS, later))
+    assert (len(world.packs()), world.own()) == (1, [])
+    (key,) = world.store.list(PREFIX)
+    world.store.delete(key)
+    for times in (2, 3):
+        after = batch.change_many(dict.fromkeys(JOBS, later))
+        assert {job: found.tolerance for job, found in after.items()} == dict.fromkeys(JOBS, times)
+        assert {job: world.repository.arms.get(job).value.tolerance for job in JOBS} == dict.fromkeys(JOBS, times)
+    assert (world.packs(), world.own(), batch.contested) == ([], list(JOBS), set())
+
+
+def test_a_pack_says_of_each_job_what_was_changed_last(world):
+    """A job of it that is not changed again keeps its line, and so it does when another's changes once more."""
+    batch = batch_of(world)
+    batch.change_many(at_generation(1))
+    batch.change_many({"a": later})
+    batch.change_many({"b": later})
+    assert {job: world.repository.arms.get(job).value.tolerance for job in JOBS} == {"a": 1, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize("pack_from", [2, 4])
+@pytest.mark.parametrize(("minutes", "contested"), [(0, set()), (5, {"b"})])
+def test_what_another_process_sent_since_is_contested_where_it_is_another_instant(world, pack_from, minutes, contested):
+    """In a pack and out of it; the other's wish stands."""
+    batch, other = batch_of(world, pack_from=pack_from), CURSOR + timedelta(minutes=minutes)
+    batch.change_many(at_generation(1))
+    world.repository.arms.change("b", lambda _: document("b", 2, fire_at=other))
+    batch.change_many(dict.fromkeys(JOBS, lambda found: replace(found, state=ArmState.CONFIRMED)))
+    assert batch.contested == contested
+    found = world.repository.arms.get("b").value
+    assert (found.generation, found.fire_at) == (2, other)
+
+
+def test_a_job_that_another_process_touched_since_the_look_is_changed_by_itself(world):
+    """Its change is made from what is stored by then, and its line in the pack counts for nothing."""
+    batch = batch_of(world)
+    world.repository.arms.change("b", lambda _: document("b", 7))
+    after = batch.change_many(
+        dict.fromkeys(JOBS, lambda found: replace(found, tolerance=1, generation=found.generation + 1))
+    )
+    assert {job: found.generation for job, found in after.items()} == {"a": 1, "b": 8, "c": 1}
+    assert world.own() == ["b"]
+    batch.change_many(dict.fromkeys(JOBS, later))
+    assert {job: world.repository.arms.get(job).value.tolerance for job in JOBS} == dict.fromkeys(JOBS, 2)
