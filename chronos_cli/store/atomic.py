@@ -83,10 +83,13 @@ def sync(place: Place) -> None:
         raise NotDurableError(error.strerror or str(error)) from error
 
 
-def remove_leftovers(folder: Path, *, now: float) -> None:
-    """Remove the temporary files in `folder` of writers that were killed. `now`: seconds since the epoch."""
+def remove_leftovers(folder: Path | str, *, now: float, within: int | None = None) -> None:
+    """Remove the temporary files in `folder` of writers that were killed. `now`: seconds since the epoch.
+
+    `within`: an open folder that `folder` is relative to.
+    """
     with suppress(OSError):  # Tidying is never a reason to fail; the write beside it reports what is wrong.
-        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=within)
         try:
             for name in filter(is_temporary, os.listdir(at)):  # noqa: PTH208 - what is open, not a path
                 with suppress(OSError):  # As above; or its writer has just finished and it is gone.

@@ -256,7 +256,10 @@ class LocalStore(DocumentStore):
             os.close(fd)
 
     def _keep_copy(self, place: Place, found: os.stat_result) -> None:
-        """Keep what jobs.json was beside it, where that is due, and tidy up after writers that were killed."""
+        """Keep what jobs.json was beside its name, where that is due, and tidy up after writers that were killed.
+
+        Where the name is a link, their temporary files lie in the folder that it leads to.
+        """
         backup = self._path(JOBS_KEY + SUFFIX)
         by_person, now = self._by_person and not self._copied, self._wall()
         try:
@@ -285,8 +288,9 @@ class LocalStore(DocumentStore):
                 raise OSError(errno.EIO, f"its copy {backup.name} could not be made durable: {error}") from error
             os.utime(beside.name, (now, now), dir_fd=beside.folder, follow_symlinks=False)
         self._copied = True
+        remove_leftovers(".", now=now, within=place.folder)
         cron = self._home / "cron"
-        for folder in (Path(place.path).parent, backup.parent, cron / "arms", cron / "arm-packs"):
+        for folder in (backup.parent, cron / "arms", cron / "arm-packs"):
             self._tidy(folder)
 
     def backups(self) -> Iterator[Backup]:

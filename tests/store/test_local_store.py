@@ -212,6 +212,22 @@ def test_what_killed_writers_leave_is_removed_the_next_day(home, store):
         assert leftovers(home) == [".chronos-jobs.json.living.tmp", ".chronos-jobs.json.young.tmp"]
 
 
+def test_what_killed_writers_leave_is_removed_where_a_link_leads_to(home, store, tmp_path):
+    """jobs.json may be a link to another folder: there its writers make their temporary files."""
+    version = store.create(JOBS_KEY, b"1")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (home / JOBS_KEY).rename(elsewhere / "mine.json")
+    (home / JOBS_KEY).symlink_to(elsewhere / "mine.json")
+    dead = [folder / ".chronos-mine.json.dead.tmp" for folder in (elsewhere, home / "cron")]
+    for path in dead:
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - 7200,) * 2)
+    store.replace(JOBS_KEY, b"2", version)
+    assert ((home / JOBS_KEY).is_symlink(), (elsewhere / "mine.json").read_bytes()) == (True, b"2")
+    assert [path.name for path in dead if path.exists()] == []
+
+
 def test_a_file_over_the_size_limit_is_reported_and_the_old_one_stays(folder, home):
     """A write that the system refuses halfway names path, owner, mode and user, and leaves the old bytes and no temporary file."""
     folder.open().create(JOBS_KEY, b"old")
