@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli import streams
@@ -70,7 +71,7 @@ class Callback:
         self._runners = Runners()
         self._homes = Homes(self.config, environ, secrets, streams.log)
         self._log = BoundedLog()
-        choice = choose_runner(self.config.warm_runner, environ, freezes=self.chosen.freezes, passing=passing)
+        choice = partial(choose_runner, self.config.warm_runner, environ, freezes=self.chosen.freezes, passing=passing)
         self._warm_start = WarmStart(self._runners, choice, (str(self.config.path),))
         self._ends = EndResponder(self._runners, streams.log)
 

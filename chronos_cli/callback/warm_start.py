@@ -1,7 +1,8 @@
 """Choice of how runners are started: each anew, or, while fires come closely together, forked from a warm one.
 
 A warm runner is there only beside a server that stays anyway. Where the server itself is started for a call and ends
-after it, or the platform freezes it between two, there is none.
+after it, or the platform freezes it between two, there is none. Nor is there one where something replaces threads: what
+listens to runners waits in a thread, which must not be all that the server has.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
+from chronos_cli.running.threads import threads_replaced_by
 from chronos_cli.running.warm import IDLE_S
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ def choose_runner(configured: str, environ: Mapping[str, str], *, freezes: bool,
         return RunnerChoice(warm=False, because="the platform freezes what goes on after the answer")
     if passing or environ.get("LISTEN_FDS"):
         return RunnerChoice(warm=False, because="the server is there only while somebody calls")
+    replaced = threads_replaced_by()
+    if replaced is not None:
+        because = f"each is started anew, since {replaced} replaces threads here: one that waits would stop the server"
+        return RunnerChoice(warm=False, because=because)
     return RunnerChoice(warm=True, because=f"fires within {IDLE_S:g} s of each other share a warm one")
 
 
@@ -49,17 +55,25 @@ class WarmStart:
     def __init__(
         self,
         runners: Runners,
-        choice: RunnerChoice,
+        choose: Callable[[], RunnerChoice],
         settings: tuple[str, ...],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settings`: the files that the configuration was read from; when they change, it ends."""
-        self.choice = choice
+        """`choose`: asked each time, since threads may be replaced at any time.
+
+        `settings`: the files that the configuration was read from; when they change, it ends.
+        """
+        self._choose = choose
         self._runners = runners
         self._argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--warm", *settings)
         self._clock = clock
         self._guard = threading.Lock()
         self._last: float | None = None
+
+    @property
+    def choice(self) -> RunnerChoice:
+        """Return the present answer to whether a warm runner may be started."""
+        return self._choose()
 
     def answered(self, environment: Mapping[str, str]) -> bool:
         """Note that the answer to a fire has left which started a run, with these variables.

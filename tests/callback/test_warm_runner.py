@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import resource
@@ -9,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -266,12 +269,13 @@ def test_it_is_started_by_two_answers_close_together():
             self.count += 1
 
     now, seen = [0.0], Seen()
-    warm_start = WarmStart(seen, choose_runner("auto", {}, freezes=False), ("config.yaml",), lambda: now[0])
+    auto, never = (partial(choose_runner, configured, {}, freezes=False) for configured in ("auto", "off"))
+    warm_start = WarmStart(seen, auto, ("config.yaml",), lambda: now[0])
     for at, expected in ((0.0, 0), (61.0, 0), (121.0, 1), (122.0, 2)):
         now[0] = at
         warm_start.answered({"A": "1"})
         assert seen.count == expected
-    off = WarmStart(seen, choose_runner("off", {}, freezes=False), (), lambda: 0.0)
+    off = WarmStart(seen, never, (), lambda: 0.0)
     off.answered({})
     off.answered({})
     assert seen.count == 2
@@ -368,6 +372,25 @@ def test_the_switch_turns_it_off(home, monkeypatch):
     assert home.application.callback()._runners._warm == []
     said = home.request(REQUEST_METHOD="GET", path="/healthz").json
     assert (said["runner"], said["runner_because"]) == ("started", "callback.warm_runner says so")
+
+
+def test_there_is_none_where_something_replaces_threads(home, monkeypatch):
+    """As gevent's monkey patch does, also once the server answers: what waits for runners would stop it.
+
+    /healthz names what replaces them. Ends of runs are not shared there either.
+    """
+    monkeypatch.delenv("CHRONOS_CALLBACK_WARM_RUNNER")
+    home.add("first", "every 1h", "true", ago=1)
+    assert home.fire("first").status == 202
+    greenlet = FunctionType((lambda *_: None).__code__, {"__name__": "gevent.thread"})
+    monkeypatch.setattr(_thread, "start_new_thread", greenlet)
+    for name in ("second", "third"):
+        home.add(name, "every 1h", "true", ago=1)
+        assert home.fire(name).status == 202
+    callback = home.application.callback()
+    assert (callback._runners._warm, callback._runners.end_fd) == ([], -1)
+    said = home.request(REQUEST_METHOD="GET", path="/healthz").json
+    assert (said["runner"], "gevent replaces threads" in said["runner_because"]) == ("started", True)
 
 
 def test_a_stopped_child_that_goes_on_later_starts_nothing_twice(warmed, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chronos_cli.operations.doctor.callback_probe import runners_told
 from tests.agent_home import AgentHome, running_agent
 from tests.nas_process import Callback, running_nas
 
@@ -62,6 +63,7 @@ def test_the_whole_circle_is_proven(tmp_path, nas):
         assert done.returncode == 0, checks
         assert [checks[name]["level"] for name in ("probe_armed", "probe_received", "probe_slot")] == ["OK"] * 3
         assert "keeps" in checks["probe_slot"]["text"]
+        assert "its runners: 'fires within 60 s" in checks["probe_received"]["text"], "as the callback itself says"
         assert checks["hold"]["level"] == "WARN"
         assert checks["audience"]["level"] == "OK", "what was refused before the probe is over with it"
         # A fire was accepted since the configuration was written: now the claims are known too.
@@ -73,6 +75,34 @@ def test_the_whole_circle_is_proven(tmp_path, nas):
         assert not (agent.home / "cron/runs").exists()
         assert not (agent.home / "cron/jobs.json").exists()
         assert nas.armed(agent.access) == {}, "what was armed for the probe is gone"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"ok": true, "runner_because": "each is started anew"}', "each is started anew"),
+        (b'{"runner_because": 5}', None), (b"[]", None), (b"<html>", None), (b"", None),
+    ],
+)  # fmt: skip
+def test_the_callback_is_asked_how_its_runners_start(body, told):
+    """In the process that serves it something may replace threads, of which nobody else knows; a page tells nothing."""
+
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/below/healthz" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert runners_told(f"{url}/below/") == told
+        assert runners_told(url) is None
+        server.shutdown()
+    assert runners_told(url) is None
 
 
 @pytest.mark.soak

@@ -144,5 +144,7 @@ def _callback(subject: Subject, held: ArmList | None) -> Check:
         return fail("callback", text, code="callback_unreachable", mend=mend)
     mode = "answers when the run has " + ("ended" if subject.callback_mode == "sync" else "started")
     runners = f"runners: {subject.runner_because}"
-    text = f"{url}; {mode} ({subject.callback_because}); {runners}; `chronos doctor --probe` proves the way here"
-    return ok("callback", text)
+    text = (
+        f"{url}; {mode} ({subject.callback_because}); {runners}; `chronos doctor --probe` proves the way here and asks"
+    )
+    return ok("callback", f"{text} how its server starts them")

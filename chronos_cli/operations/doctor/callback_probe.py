@@ -6,6 +6,7 @@ An unsigned fire is sent: our callback refuses it in a way of its own, and nothi
 from __future__ import annotations
 
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Final
 
 from chronos_cli.contract import FIRE_PATH
@@ -56,11 +57,30 @@ def probe_callback(callback_url: str) -> ProbeReply:
     return ProbeReply(who=Responder.OTHER, how=how)
 
 
+def runners_told(callback_url: str) -> str | None:
+    """Ask our callback, at /healthz below its address, why its runners start as they do; None where it does not say."""
+    import requests
+    import urllib3
+
+    try:
+        url = f"{callback_url.rstrip('/')}/healthz"
+        with requests.get(url, timeout=_TIMEOUT_S, allow_redirects=False, stream=True) as answer:
+            body = answer.raw.read(_MOST, decode_content=True) if answer.status_code == HTTPStatus.OK else b""
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+        return None  # from here its address may lead elsewhere, or nowhere
+    told = _object_of(body).get("runner_because")
+    return told if isinstance(told, str) else None
+
+
 def _result_of(body: bytes) -> object:
+    return _object_of(body).get("result")
+
+
+def _object_of(body: bytes) -> dict[str, object]:
     import json
 
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return None  # a page, or nothing
-    return document.get("result") if isinstance(document, dict) else None
+        return {}  # a page, or nothing
+    return document if isinstance(document, dict) else {}

@@ -11,7 +11,7 @@ from chronos_cli.errors import AuthError, ChronosError
 from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.operations.arming.slot_memory import note_probed
-from chronos_cli.operations.doctor.callback_probe import Responder, probe_callback
+from chronos_cli.operations.doctor.callback_probe import Responder, probe_callback, runners_told
 from chronos_cli.operations.doctor.check import Check, fail, failed_with, ok, warn
 from chronos_cli.operations.firing.probe import PROBE_ID, Probe, expect, read_probe
 from chronos_cli.operations.firing.refused_token import last_refused
@@ -28,6 +28,9 @@ _BUDGET_S: Final = 15.0
 _POLL_S: Final = 0.1
 _SETTLE_S: Final = 1.5
 """Time for which NAS is watched after the answer: by then it is done with the slot."""
+
+_MOST_TOLD: Final = 200
+"""Characters of what the callback says of itself."""
 
 _ROUTE: Final = "route {url}/api/cron/fire to chronos_cli.callback.wsgi:application, past any login"
 
@@ -88,9 +91,10 @@ def _probe_round_trip(config: Config, ctx: Context, wire: NasTarget, nas: Nas, w
         yield _missing(config, nas, probe, ctx.clock())
         return
     late = (arrived.received_at - probe.fire_at).total_seconds()
-    yield ok(
-        "probe_received", f"the call came through {wire.callback_url} {late:.1f} s after its time, and was verified"
-    )
+    told = runners_told(wire.callback_url)
+    runners = "" if told is None else f"; its runners: {told[:_MOST_TOLD]!a}"
+    text = f"the call came through {wire.callback_url} {late:.1f} s after its time, and was verified{runners}"
+    yield ok("probe_received", text)
     yield _slot(ctx, nas, probe)
 
 
