@@ -28,6 +28,7 @@ TARGETS = (
         "open_runs",
         "plan",
         "policy",
+        "record_action",
         "record_changes",
         "row",
         "schedule",
@@ -39,12 +40,11 @@ TARGETS = (
     *_in("chronos_cli/operations/firing", "admission", "after_answer", "answering", "fire", "fleet", "launchers"),
     *_in("chronos_cli/operations/firing", "run", "run_end", "run_row", "tick"),
     *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "reconcile", "slot_memory"),
-    *_in(
-        "chronos_cli/store", "atomic", "documents", "group_change", "job_entries", "jobsfile", "jsonarray", "jsontext"
-    ),
-    *_in("chronos_cli/store", "local", "repository", "rows", "split"),
+    *_in("chronos_cli/store", "atomic", "backups", "documents", "filelock", "group_change", "holds", "job_entries"),
+    *_in("chronos_cli/store", "jobsfile", "jsonarray", "jsontext", "local", "proof", "repository", "rows", "split"),
+    *_in("chronos_cli/store", "ticks"),
     *_in("chronos_cli/store/arms", "batch", "document", "pack", "store"),
-    *_in("chronos_cli/trust", "jti", "keys", "settings", "signature", "tokens", "verifier"),
+    *_in("chronos_cli/trust", "compat", "fetch", "jti", "jwks", "keys", "settings", "signature", "tokens", "verifier"),
 )
 
 TESTS = (
@@ -64,7 +64,7 @@ TESTS = (
     ),
     *_in("tests/store", "test_arm_document", "test_group_change", "test_jobs_file", "test_local_store", "test_packs"),
     *_in("tests/store", "test_split_store", "test_update"),
-    *_in("tests/trust", "test_fire_token", "test_jti", "test_verifier"),
+    *_in("tests/trust", "test_fire_token", "test_jti", "test_jwks_cache", "test_verifier"),
     *_in("tests/cli", "test_tolerance", "test_wrong_clock", "test_cli_plans"),
     *_in("tests/running", "test_end_rules", "test_variables"),
     *_in("tests/protocol", "test_arming_rules", "test_retention", "test_rules_of_looks"),
