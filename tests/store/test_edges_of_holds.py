@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -85,6 +86,15 @@ def test_an_instant_is_of_whole_seconds_in_utc_and_an_end_no_earlier_than_it_say
     found = held(engaged_at=text, expires_at=text)
     assert (found.engaged_at, found.expires_at) == (engaged, expires)
     assert all(at is None or at.utcoffset() == timedelta() for at in (found.engaged_at, found.expires_at))
+
+
+def test_an_instant_without_an_offset_is_in_utc_in_any_zone(monkeypatch):
+    """Wherever the machine stands."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert held(expires_at="2026-11-20T12:00:00").expires_at == T
+    time.tzset()
 
 
 @pytest.mark.parametrize(

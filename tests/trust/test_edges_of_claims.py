@@ -106,7 +106,7 @@ def test_an_extension_that_is_demanded_is_named() -> None:
 )
 def test_an_object_has_every_name_once_and_no_number_that_is_none(text: str) -> None:
     """At any depth."""
-    with pytest.raises(ValueError):  # noqa: PT011 - it is for whoever refuses the token
+    with pytest.raises(ValueError):
         parse_object(text.encode())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,10 +22,12 @@ from chronos_cli.trust.keys import (
 )
 from chronos_cli.trust.settings import KeyKind, is_loopback
 from chronos_cli.trust.token_errors import AlgorithmError, UnknownKeyError
+from tests.fire_tokens import SigningKey
 from tests.trust.trusting import make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 P256 = (
     0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
@@ -72,7 +73,7 @@ def test_a_key_is_read_as_it_is_written(member: dict[str, Any]) -> None:
         ({"key_ops": "sign"}, "key_ops is 'sign', without 'verify'"), ({"kty": "oct"}, "kty is 'oct', not 'RSA' or 'EC'"),
         ({"kty": None}, "kty is absent"), ({"kid": 5}, "kid is 5, not a text"), ({"alg": ["x"]}, "alg is ['x'], not a text"),
         ({"crv": "P-521"}, "crv is 'P-521', not 'P-256' or 'P-384'"), ({"crv": 5}, "crv is 5, not 'P-256' or 'P-384'"),
-        ({"crv": None}, "crv is absent"), ({"x": None}, "x is absent"), ({"y": "!"}, "y is not base64url"),
+        ({"crv": None}, "crv is absent"), ({"crv": ["P-256"]}, "crv is ['P-256'], not"), ({"key_ops": "verifying"}, "without 'verify'"), ({"x": None}, "x is absent"), ({"y": "!"}, "y is not base64url"),
         ({"x": 5}, "x is not base64url"), ({"x": b64(2**256)}, "x is too large for P-256"),
         ({"x": b64(2**256 - 2**224 + 2**192 + 2**96 - 1)}, "x is too large for P-256"),
         ({"y": b64(2**256 - 2**224 + 2**192 + 2**96 - 1)}, "y is too large for P-256"),
@@ -123,6 +124,31 @@ def test_numbers_are_read_widely_and_written_properly() -> None:
     assert read_jwk(RSA | {"n": b64(2**2047 + 1, 300), "e": b64(65537, 4)}) == RSA
 
 
+@pytest.mark.parametrize(
+    ("curve", "size", "x", "y"),
+    [
+        (
+            "P-256", 32,
+            0x5543894AF3D00ED7D740ABDBD75C96B06877B787DB5F70EEA78B90A8D7C00A,
+            0xBB4C85A3D8EA29EFAAFA24406912DD84D5B14DC32BF656EF6C6BD58A5D943F92,
+        ),
+        (
+            "P-384", 48,
+            0x4D104B26EE5671F72C10C986841D3E65D285E2516161B7BAA341B12631B9E32B6F0D5896D8431C51D5D93A37CBC90E,
+            0xF11A1E3F8B7B90538EE42CC00EE934A6E2EE25541607D8FB65C7A8B11E2F886853886EEF3865EC933200B9F25599F29F,
+        ),
+    ],
+    ids=["P-256", "P-384"],
+)  # fmt: skip
+def test_a_coordinate_is_written_with_the_zeros_in_front_that_its_curve_asks_for(
+    curve: str, size: int, x: int, y: int
+) -> None:
+    """These points are 379 and 197 times the base points: the first whose x has a byte less than the curve."""
+    found = read_jwk({"kty": "EC", "crv": curve, "x": b64(x), "y": b64(y)})
+    assert found == {"kty": "EC", "crv": curve, "x": b64(x, size), "y": b64(y, size)}
+    assert found["x"].startswith("A")
+
+
 def test_a_set_is_read_past_what_is_none_and_a_key_by_itself_is_one() -> None:
     """Each that is none is named with its place, its name and its fault; the first three are told."""
     assert parse_jwks(json.dumps({"keys": [5, RSA, EC | {"use": "enc"}, EC]})) == (RSA, EC)
@@ -134,9 +160,25 @@ def test_a_set_is_read_past_what_is_none_and_a_key_by_itself_is_one() -> None:
     assert str(caught.value).endswith(
         "(key 1: it is not an object; key 2 ('k'): use is 'enc', not 'sig'; key 3: kty is absent; and 2 more)"
     )
-    with pytest.raises(UnusableKeysError) as caught:
-        parse_jwks(json.dumps({"keys": bad[:3]}))
-    assert str(caught.value).endswith("key 3: kty is absent)")
+    for many, end in ((3, "key 3: kty is absent)"), (4, "key 3: kty is absent; and 1 more)")):
+        with pytest.raises(UnusableKeysError) as caught:
+            parse_jwks(json.dumps({"keys": bad[:many]}))
+        assert str(caught.value).endswith(end)
+
+
+def test_keys_in_pem_are_each_one_and_what_is_secret_or_signed_is_none() -> None:
+    """A block of another kind is passed over where there is a good one."""
+    rsa, ec = SigningKey.rs256(), SigningKey.es384()
+    found = parse_keys(f"first {rsa.public_pem} and\n{ec.public_pem}")
+    assert found == tuple({k: v for k, v in key.jwk().items() if k in EC or k in RSA} for key in (rsa, ec))
+    odd = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+    assert parse_keys(odd + ec.public_pem) == found[1:]
+    with pytest.raises(UnusableKeysError, match="holds a private key"):
+        parse_keys(ec.public_pem + ec.private_pem)
+    with pytest.raises(UnusableKeysError, match="holds a certificate"):
+        parse_keys("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----")
+    with pytest.raises(UnusableKeysError, match="no usable RSA"):
+        parse_keys(odd)
 
 
 @pytest.mark.parametrize("text", ["5", "[]", '["kty"]', "{}", '{"keys": {}}', '{"keys": 5}', '{"kid": "x"}', '"kty"'])
@@ -295,5 +337,5 @@ def test_a_verifier_is_a_function_of_a_module(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["", "a", "a:", ":f", "a.:f", "a:f.g", "a-b:f", "a:1", "nas-jwt:f", "a:f:g"])
 def test_what_names_no_function_is_refused(name: str, tmp_path: Path) -> None:
     """As one sets it, not when the first fire comes."""
-    with pytest.raises(ConfigError, match="trust.verifier"):
+    with pytest.raises(ConfigError, match=r"trust\.verifier"):
         make_settings(tmp_path, "", verifier=name)
