@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import os
 import resource
 import select
@@ -14,6 +15,7 @@ import threading
 import time
 import types
 from array import array
+from bisect import bisect_right
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import accumulate, count
@@ -141,18 +143,40 @@ def _say(pipe: int, text: str) -> None:
     os.write(pipe, text.encode()[:MOST_SAID])
 
 
+class _Lines:
+    """The lines of some files that ran, here or in a fork of this process: a byte for each, in memory that forks share."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self.begins, end = {}, 0
+        for file in files:
+            self.begins[file] = end
+            end += len((ROOT / file).read_bytes().splitlines()) + 2
+        self.ran = mmap.mmap(-1, end + 1)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.ran[:] = bytes(len(self.ran))
+
+    def sorted(self) -> list[tuple[str, int]]:
+        """Return each line that ran, with its file."""
+        ran = [n for n, byte in enumerate(self.ran[:]) if byte]
+        begins = list(self.begins.items())
+        found = ((bisect_right(begins, n, key=lambda item: item[1]) - 1, n) for n in ran)
+        return [(begins[at][0], n - begins[at][1]) for at, n in found]
+
+
 def watched(items: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
     """Run every test and some schedules: for each its seconds and the lines that it runs of these files; fallen ones aside."""
-    lines: set[tuple[str, int]] = set()
-    paths = {str(ROOT / file): file for file in files}
+    lines = _Lines(files)
+    paths = {str(ROOT / file): begin for file, begin in lines.begins.items()}
 
     def called(frame: Any, event: str, arg: Any) -> Any:
-        file = paths.get(frame.f_code.co_filename)
-        if file is None:
+        begin = paths.get(frame.f_code.co_filename)
+        if begin is None:
             return None
 
         def within(frame: Any, event: str, arg: Any) -> Any:
-            lines.add((file, frame.f_lineno))
+            lines.ran[begin + frame.f_lineno] = 1
             return within
 
         return within(frame, event, arg)
@@ -168,7 +192,7 @@ def watched(items: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
         finally:
             sys.settrace(None)
             threading.settrace(None)  # type: ignore[arg-type]
-            seen[name] = [time.monotonic() - began, sorted(lines)]
+            seen[name] = [time.monotonic() - began, lines.sorted()]
 
     seen: dict[str, Any] = {}
     failed = []
