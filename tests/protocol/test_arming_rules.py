@@ -268,18 +268,16 @@ def test_a_list_teaches_whether_answers_arm_and_whether_the_slot_is_kept(monkeyp
 def test_timers_are_several_where_more_than_one_is_still_to_come():
     """What is due, or in flight, is a redelivery's; the same instant twice is one."""
 
-    def several(*arms, chosen=None):
+    def several(*arms):
         listed = ArmList(
             arms=tuple(
                 Arm(job_id="j", fire_at=at, fire_at_text="", schedule_id=None, state=state) for at, state in arms
             )
         )
-        return reconcile._several(listed, NOW, chosen)
+        return reconcile._several(listed, NOW)
 
     soon, first, second = NOW + reconcile._SOON, NOW + HOUR, NOW + 2 * HOUR
     assert several((first, "armed"), (second, "armed")) == {"j": 2}
-    assert several((first, "armed"), (second, "armed"), chosen=frozenset({"j"})) == {"j": 2}
-    assert several((first, "armed"), (second, "armed"), chosen=frozenset({"k"})) == {}
     assert several((first, "armed"), (first, "armed")) == {}
     assert several((first, "armed"), (second, "in_flight")) == {}
     assert several((first, "armed"), (soon, "armed")) == {}
@@ -516,11 +514,11 @@ def test_a_list_for_some_jobs_reads_the_documents_of_those_alone():
         arms=tuple(Arm(job_id=job, fire_at=NOW, fire_at_text="", schedule_id=None) for job in ("a", "b", "c"))
     )
     settled = SimpleNamespace(arms={}, wakes={"a": WAKE}, index=index)
-    reconcile._documents(settled, listed, frozenset({"b"}))
-    assert read == ["b"]
-    read.clear()
-    reconcile._documents(settled, listed, None)
-    assert sorted(read) == ["b", "c"]
+    nas = SimpleNamespace(list=lambda: listed)
+    for chosen, found in ((frozenset({"b", "d"}), ["b"]), (None, ["b", "c"])):
+        read.clear()
+        reconcile._documents(settled, reconcile._list(nas, chosen))
+        assert sorted(read) == found
 
 
 def test_what_another_portal_did_says_nothing_of_this_one():

@@ -91,14 +91,14 @@ def reconcile(
     wire = ctx.require_wire()
     chosen = None if only is None else frozenset(only)
     with wire.connect(LIST_BUDGET_S) as nas:
-        listed = nas.list()
+        listed = _list(nas, chosen)
         witness, said = listed.server_time, ctx.clock()
         ctx = ctx.heard(witness)
         settled = evaluate_all(ctx, only=chosen, write=not dry_run)
         held = {arm.job_id: arm.fire_at for arm in listed.arms}
-        facts = PlanFacts(settled=settled, documents=_documents(settled, listed, chosen), held=held)
-        several = _several(listed, ctx.clock(), chosen)
-        plan = _planned(ctx, listed, facts, chosen, several=several, prune=prune, gone=gone)
+        facts = PlanFacts(settled=settled, documents=_documents(settled, listed), held=held)
+        several = _several(listed, ctx.clock())
+        plan = _planned(ctx, listed, facts, several, prune=prune, gone=gone)
         result = ReconcileResult(
             plan=plan,
             settled=settled.changed,
@@ -124,29 +124,24 @@ def reconcile(
     return replace(result, done=(*refused.values(), *done))
 
 
+def _list(nas: Nas, chosen: frozenset[str] | None) -> ArmList:
+    """Return what NAS lists, of the chosen jobs alone where some were. Raises what `Nas.list` raises."""
+    listed = nas.list()
+    return replace(listed, arms=tuple(arm for arm in listed.arms if chosen is None or arm.job_id in chosen))
+
+
 def _planned(
-    ctx: Context,
-    listed: ArmList,
-    facts: PlanFacts,
-    chosen: frozenset[str] | None,
-    *,
-    several: Mapping[str, int],
-    prune: bool,
-    gone: Collection[str],
+    ctx: Context, listed: ArmList, facts: PlanFacts, several: Mapping[str, int], *, prune: bool, gone: Collection[str]
 ) -> Plan:
     """Return the plan: each wish of the store against what NAS lists. Raises TemporaryError, see `FleetJobs`."""
     wakes, invalid, wire = facts.settled.wakes, facts.settled.invalid, ctx.require_wire()
     arms = {arm.job_id: arm for arm in listed.arms}
     # A record that cannot be read wishes we do not know what: its timer is left as it is.
     wishes = [wish for wish in _wishes(wakes, facts.documents, wire, ctx, arms) if wish.job_id not in invalid]
-    held = {
-        job_id: at
-        for job_id, at in facts.held.items()
-        if (chosen is None or job_id in chosen) and job_id not in invalid
-    }
-    unwanted = {job_id for job_id in facts.held if wakes.get(job_id) is None and job_id not in invalid}
+    held = {job_id: at for job_id, at in facts.held.items() if job_id not in invalid}
+    unwanted = {job_id for job_id in held if wakes.get(job_id) is None}
     unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
-    fleet = ctx.elsewhere() if (unwanted if chosen is None else unwanted & chosen) else FleetJobs()
+    fleet = ctx.elsewhere() if unwanted else FleetJobs()
     if prune and unwanted - wakes.keys():
         fleet.all_known()
     elsewhere = {
@@ -166,7 +161,7 @@ def _planned(
     )
 
 
-def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> dict[str, int]:
+def _several(listed: ArmList, now: datetime) -> dict[str, int]:
     """Return the jobs of which NAS lists more than one timer still to come, and how many: some NAS replace no timer.
 
     A redelivery that is owed beside the new timer is past already, or in flight, and stays.
@@ -175,8 +170,7 @@ def _several(listed: ArmList, now: datetime, chosen: frozenset[str] | None) -> d
     for arm in listed.arms:
         if arm.fire_at is not None and arm.fire_at > now + _SOON and arm.state != "in_flight":
             ahead.setdefault(arm.job_id, set()).add(arm.fire_at)
-    return {job_id: len(found) for job_id, found in ahead.items()
-            if len(found) > 1 and (chosen is None or job_id in chosen)}  # fmt: skip
+    return {job_id: len(found) for job_id, found in ahead.items() if len(found) > 1}
 
 
 def _dropped(nas: Nas, steps: Mapping[str, Step]) -> dict[str, StepResult]:
@@ -227,11 +221,10 @@ def cancel(ctx: Context, job_ids: Iterable[str]) -> list[StepResult]:
     return done
 
 
-def _documents(settled: EvaluationOfAll, listed: ArmList, chosen: frozenset[str] | None) -> dict[str, ArmDocument]:
+def _documents(settled: EvaluationOfAll, listed: ArmList) -> dict[str, ArmDocument]:
     """Return the arm documents of every job with a wish, as read with it, and of everything else that NAS holds."""
     documents = {job_id: stored.value for job_id, stored in settled.arms.items() if stored is not None}
-    ids = {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys()
-    for job_id in ids if chosen is None else ids & chosen:
+    for job_id in {arm.job_id for arm in listed.arms if is_job_id(arm.job_id)} - settled.wakes.keys():
         try:
             stored = settled.index.get(job_id)
         except DocumentError:
