@@ -8,7 +8,7 @@ from chronos_cli.core.plan import ArmState
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import replace
 from chronos_cli.store.arms.document import ArmDocument
-from chronos_cli.store.arms.pack import PREFIX, Pack, find_line, newest, rank, read_packs, render
+from chronos_cli.store.arms.pack import PREFIX, Pack, create_pack, find_line, newest, rank, read_packs, render
 from chronos_cli.store.arms.store import arm_key
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.store.memory import MemoryStore
@@ -61,7 +61,7 @@ def test_an_empty_text_is_stored_where_nothing_is_not():
 
 def test_a_pack_that_is_closed_to_us_says_nothing(home):
     """It is one of the packs all the same, and its lines are not looked for for ever."""
-    home.arms.create_pack("p", {"j": ARM})
+    create_pack(home, "p", {"j": ARM})
     home.documents.closed = {f"{PREFIX}p.json"}
     (pack,) = read_packs(home.documents)
     assert (pack.key, pack.lines, find_line(home.documents, "j")) == (f"{PREFIX}p.json", {}, None)
@@ -102,13 +102,13 @@ def test_a_pack_that_a_bucket_says_is_there_and_is_not_is_written_again(home):
         return create(key, data, durable=durable)
 
     home.documents.create = once
-    pack = home.arms.create_pack("p", {"j": ARM})
+    pack = create_pack(home, "p", {"j": ARM})
     assert home.read(pack.key).version == pack.version
 
 
 def test_a_document_of_the_jobs_own_is_changed_without_a_look_at_packs(home):
     """Thousands of jobs may stand there."""
-    home.arms.create_pack("p", {"j": ARM})
+    create_pack(home, "p", {"j": ARM})
     home.arms.change("j", lambda found: replace(found, idle=1))
     home.documents.seen.clear()
     assert home.arms.change("j", lambda found: replace(found, idle=2)).idle == 2
@@ -117,7 +117,7 @@ def test_a_document_of_the_jobs_own_is_changed_without_a_look_at_packs(home):
 
 def test_a_document_that_took_over_all_keys_of_its_pack_is_not_read_again(home):
     """The look at the packs afterwards found no key that it lacks."""
-    home.arms.create_pack("p", {"j": ARM})
+    create_pack(home, "p", {"j": ARM})
     home.documents.seen.clear()
     home.arms.change("j", lambda found: replace(found, idle=1))
     assert home.documents.seen.count(arm_key("j")) == 1
@@ -125,13 +125,13 @@ def test_a_document_that_took_over_all_keys_of_its_pack_is_not_read_again(home):
 
 def test_a_wish_that_another_process_overtakes_while_keys_are_taken_over_is_told_as_it_was_written(home):
     """Its version is an old one then: the next conditional write of its caller finds out."""
-    home.arms.create_pack("p", {"j": ARM})
+    create_pack(home, "p", {"j": ARM})
     create, overtaken = home.documents.create, replace(ARM, generation=9)
 
     def meanwhile(key, data, *, durable=True):
         version = create(key, data, durable=durable)
         if key == arm_key("j"):
-            home.arms.create_pack("q", {"j": replace(ARM, generation=8, keys={at(60): "cursor"})})
+            create_pack(home, "q", {"j": replace(ARM, generation=8, keys={at(60): "cursor"})})
             home.arms.change("j", lambda _: overtaken)
         return version
 

@@ -30,7 +30,7 @@ FIRE_BUDGET_S: Final = 10.0
 """All that a fire may ask of NAS, retries included: the relay is waiting."""
 
 STALE_GENERATION: Final = "stale_generation"
-"""Why a NAS that knows generations rejects a wish: it holds a newer one."""
+"""Reason for which a NAS that knows generations rejects a wish: it holds a newer one."""
 
 DELIVERED: Final = "delivered"
 """Answer of a NAS to a key it has already delivered: it holds nothing, and that key never arms again."""
