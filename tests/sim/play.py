@@ -12,19 +12,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chronos_cli.core import edits
 from tests.sim.checks import Violation
+from tests.sim.quick import quickly
 from tests.sim.story import Case, shrunk, told
 from tests.sim.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from chronos_cli.core.schedule import Timetable
-
 
 CHUNK = 250
 """So many schedules are handed to a process at a time, and garbage is looked for as often."""
@@ -59,28 +52,6 @@ class Played:
         return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def quickly() -> Iterator[None]:
-    """What is only dear here: a schedule's shortest gap is worked out once, and garbage is looked for by `play`."""
-    known: dict[Any, int] = {}
-    measure, collected = edits.shortest_gap, gc.isenabled()
-
-    def shortest_gap(timetable: Timetable, start: datetime) -> int:
-        what = (timetable.schedule, timetable.zone)
-        if what not in known:
-            known[what] = measure(timetable, start)
-        return known[what]
-
-    edits.shortest_gap = shortest_gap
-    gc.disable()
-    try:
-        yield
-    finally:
-        edits.shortest_gap = measure
-        if collected:
-            gc.enable()
-
-
 def play(first: int, count: int, *, steps: int | None = None, stop_at: int = 1, **forced: Any) -> Played:
     """Play seeds from `first` on; ends early after `stop_at` failures."""
     played = Played()
@@ -98,6 +69,7 @@ def play(first: int, count: int, *, steps: int | None = None, stop_at: int = 1, 
                 gc.collect()
             played.schedules += 1
             played.steps += world.steps
+            vars(world).clear()  # what refers to one another goes through it: little is left for the collector
     played.seconds = time.process_time() - start
     return played
 

@@ -120,6 +120,7 @@ class Tasks:
             self.current = None
             if task.done:
                 self.all.remove(task)
+                task.glet = None
 
     def kill(self, task: Task) -> None:
         """Kill -9."""

@@ -39,12 +39,14 @@ import pytest
 
 from chronos_cli.core.decision import Outcome
 from chronos_cli.core.policy import Overlap
+from chronos_cli.store.jsontext import Style
 from tests.conftest import at_length, thoroughly
 from tests.sim import __main__ as command
 from tests.sim import answers, backends
 from tests.sim.config import LEAPING, OPERATIONS, TRANSITIONS
 from tests.sim.nas import CHARACTERS
 from tests.sim.play import CHUNK, Played, explained, play, play_wide, trace
+from tests.sim.quick import quickly
 from tests.sim.sabotage import RULES, SELDOM, WORLDS, without
 from tests.sim.story import kind_of
 from tests.sim.troubles import NAMES
@@ -125,6 +127,8 @@ REACHED = {
 }
 """What every run has to have reached: rows of the table, crash points, characters and faults."""
 
+
+style_outside = Style._dump
 
 GO_THROUGH = ("OSError", "NotJsonError", "TypeError", "KeyError", "RecursionError", "ArithmeticError")
 """Errors of a disk and of a document, which nothing stops where the mend is taken out."""
@@ -268,6 +272,20 @@ def test_the_checker_notices_when_a_rule_is_taken_out(rule):
         failures = play(0, 20_000 if rule in SELDOM else 500, **WORLDS.get(rule, {})).failures
     assert failures, f"nothing was noticed without the {rule}"
     assert failures[0][1].startswith(("Violation", *GO_THROUGH)), failures
+
+
+@pytest.mark.parametrize("step", ["", " ", "  ", "\t"])
+def test_jobs_are_laid_out_in_a_world_as_they_are_outside(step):
+    """Byte for byte, whatever a record holds, and with escapes or without."""
+    value = {"": [], "a": {}, "b": [1, -2.5, 1e300, True, False, None, [[]], {"c": [{"d": '\u00e9"\\\n\ud800'}]}]}
+    for ascii_only in (True, False):
+        style = Style(step=step, ascii_only=ascii_only)
+        for indent in ("", "    "):
+            outside = style.write(value, indent)
+            with quickly():
+                assert style.write(value, indent) == outside
+                assert Style._dump is not style_outside
+            assert Style._dump is style_outside
 
 
 def test_a_seed_tells_the_same_story_twice():
