@@ -259,7 +259,9 @@ def test_the_later_of_file_and_memory_counts_and_a_machine_that_cannot_write_is_
         raise OSError(28, "No space left")
 
     monkeypatch.setattr(jwks, "write_file", full)
-    assert [world.asks(later=later) for later in (0, 1, 299, 1)] == [1, 0, 1, 0]
+    assert world.asks() == 1
+    assert caplog.text.count("No space left") == 1
+    assert [world.asks(later=later) for later in (1, 299, 1)] == [0, 1, 0]
     assert caplog.text.count("No space left") == 1
     assert world.cache.load().attempts == 2
     monkeypatch.undo()
@@ -269,7 +271,7 @@ def test_the_later_of_file_and_memory_counts_and_a_machine_that_cannot_write_is_
 
 
 @pytest.mark.parametrize(
-    ("mode", "believed"), [(0o600, True), (0o644, True), (0o620, False), (0o602, False), (0o666, False)]
+    ("mode", "believed"), [(0o600, True), (0o644, True), (0o611, True), (0o620, False), (0o602, False), (0o666, False)]
 )
 def test_a_file_that_others_may_write_is_not_believed(world: World, mode: int, *, believed: bool) -> None:
     """They could have put their keys there."""
@@ -281,7 +283,7 @@ def test_a_file_that_others_may_write_is_not_believed(world: World, mode: int, *
 @pytest.mark.parametrize(
     "change",
     [
-        {"url": "https://other"}, {"keys": {}}, {"keys": None}, {"ok": "yes"}, {"attempts": None}, {"fetched_at": 2**53 + 2},
+        {"url": "https://other"}, {"keys": {}}, {"keys": None}, {"ok": "yes"}, {"attempts": None}, {"attempts": 2**53 + 1}, {"fetched_at": 2**53 + 2},
         {"fetched_at": -(2**53) - 2}, {"lifetime_s": []}, {"keys": [5]}, {"keys": []},
     ],
     ids=str,
@@ -292,6 +294,58 @@ def test_a_file_that_is_not_what_we_write_is_as_good_as_none(world: World, chang
     stored = json.loads(world.path.read_text())
     world.path.write_text(json.dumps(stored | change))
     assert world.asks() == 1
+
+
+def test_keys_of_no_lifetime_are_asked_for_each_time_and_an_unknown_one_is_unknown(
+    world: World, tmp_path: Path
+) -> None:
+    """It was NAS's answer of just now."""
+    world.settings = make_settings(tmp_path, URL, max_age_s=0.0)
+    world.cache = world.fresh()
+    assert [world.asks(), world.asks()] == [1, 1]
+    with pytest.raises(UnknownKeyError):
+        world.find("2")
+
+
+def test_once_nothing_serves_nas_is_asked_after_five_seconds_from_the_very_end(world: World) -> None:
+    """Not after the half minute of what still serves."""
+    world.find()
+    world.nas.down = True
+    assert [world.asks(later=later) for later in (300 + 3594, 6)] == [1, 1]
+
+
+def test_without_a_folder_keys_are_kept_in_memory_beyond_their_time(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As they would be in a file; that is told once."""
+    world.settings.cache_dir.write_text("a file")
+    assert [world.asks(later=later) for later in (0, 1, 300)] == [1, 0, 1]
+    world.nas.down = True
+    assert world.asks(later=300) == 1
+    assert world.find() == (ONE,)
+    assert caplog.text.count("cannot be used") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_cache_is_that_of_its_folders_owner_and_only_his_and_roots_keys_are_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has just served a callback as root."""
+    world.find()
+    os.chown(world.path.parent, 12345, 54321)
+    for left in world.path.parent.iterdir():
+        left.unlink()
+    world.find()
+    files = list(world.path.parent.iterdir())
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in files} == {(12345, 54321)}
+    assert len(files) == 2
+    assert world.asks() == 1  # it is neither root's nor ours
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert world.asks() == 0
+    os.chown(world.path, 0, 0)
+    assert world.asks() == 0
+    os.chown(world.path, 1, 1)
+    assert world.fresh().load() == KnownKeys()
 
 
 def test_a_file_may_not_make_keys_last_longer_nor_hide_good_ones(world: World) -> None:
