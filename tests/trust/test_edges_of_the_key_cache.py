@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +19,9 @@ from chronos_cli.trust import fetch, jwks
 from chronos_cli.trust.fetch import KeyDocument, fetch_jwks
 from chronos_cli.trust.jwks import JwksCache, KnownKeys
 from chronos_cli.trust.keys import MAX_KEYS_BYTES
-from chronos_cli.trust.token_errors import UnknownKeyError
+from chronos_cli.trust.token_errors import FireTokenError, UnknownKeyError
+from chronos_cli.trust.verifier import fire_verifier
+from tests.fire_tokens import SigningKey
 from tests.trust.test_edges_of_keys import EC, RSA
 from tests.trust.trusting import make_settings
 
@@ -324,6 +327,31 @@ def test_without_a_folder_keys_are_kept_in_memory_beyond_their_time(
     assert world.asks(later=300) == 1
     assert world.find() == (ONE,)
     assert caplog.text.count("cannot be used") == 1
+
+
+def test_a_lock_that_cannot_be_taken_is_told_and_its_keys_are_had_all_the_same(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Something else has its name."""
+    world.find()
+    lock = world.path.with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()
+    assert [world.asks(later=300), world.asks(later=300)] == [1, 1]
+    assert caplog.text.count("cannot be used") == 1
+    assert world.fresh().load().attempts == 3
+
+
+def test_a_verifier_of_these_keys_goes_by_the_clock_that_it_is_given(world: World) -> None:
+    """For the keys and for the token."""
+    key = SigningKey.es256()
+    world.nas.keys = [key.jwk()]
+    verify = fire_verifier(world.settings, now=lambda: datetime.fromtimestamp(world.now, UTC))
+    assert verify(key.token(now=START, job_id="j")).job_id == "j"
+    world.now += 300
+    with pytest.raises(FireTokenError, match="has expired"):
+        verify(key.token(now=START))
+    assert world.nas.asked == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
