@@ -289,8 +289,12 @@ def test_what_is_over_is_told_by_a_thread_that_keeps_no_process(outbox):
 def test_a_warm_runner_is_only_beside_a_server_that_stays(configured, environ, freezes, passing, warm, monkeypatch):
     """On Linux."""
     monkeypatch.setattr(warm_start.sys, "platform", "linux")
+    monkeypatch.setattr(warm_start, "threads_replaced_by", lambda: None)
     choice = choose_runner(configured, environ, freezes=freezes, passing=passing)
     assert choice.warm is warm
+    monkeypatch.setattr(warm_start, "threads_replaced_by", lambda: "gevent")
+    assert choose_runner(configured, environ, freezes=freezes, passing=passing).warm is False
+    monkeypatch.undo()
     monkeypatch.setattr(warm_start.sys, "platform", "darwin")
     assert choose_runner(configured, environ, freezes=freezes, passing=passing).warm is False
 
@@ -303,12 +307,12 @@ def test_a_warm_runner_is_started_once_two_answers_are_close_together(gap, start
     now, started = [0.0], []
     runners = SimpleNamespace(warm_up=lambda argv, environment: started.append((argv, environment)))
     choice = warm_start.RunnerChoice(warm=True, because="")
-    warm = WarmStart(runners, choice, ("/config",), lambda: now[0])
+    warm = WarmStart(runners, lambda: choice, ("/config",), lambda: now[0])
     assert warm.answered({"A": "1"}) is False
     now[0] += gap
     assert warm.answered({"A": "1"}) is starts
     assert [(argv[-2:], environment) for argv, environment in started] == [(("--warm", "/config"), {"A": "1"})] * starts
-    off = WarmStart(runners, warm_start.RunnerChoice(warm=False, because=""), (), lambda: now[0])
+    off = WarmStart(runners, lambda: warm_start.RunnerChoice(warm=False, because=""), (), lambda: now[0])
     assert [off.answered({}), off.answered({})] == [False, False]
 
     def fails(*_):

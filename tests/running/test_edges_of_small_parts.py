@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,9 +86,11 @@ def test_one_that_talks_without_end_is_not_listened_to_beyond_its_time(tmp_path,
     read_fd, write_fd = os.pipe()
     now = iter([1.0, 2.0, 3.0, *[9.0] * 9])
     monkeypatch.setattr(alert_command, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: None))
-    monkeypatch.setattr(os, "read", lambda *_: b"x" * 3000)
+    endless = iter([b"x" * 3000] * 20)
+    monkeypatch.setattr(os, "read", lambda *_: next(endless))
     try:
         assert alert_command._wait(process, read_fd, 9.0) is None
+        assert os.get_blocking(read_fd) is False
         said = iter([b"a" * 3000, b"b" * 3000, b""])
         monkeypatch.setattr(os, "read", lambda *_: next(said))
         now = iter([1.0] * 9)
@@ -149,8 +152,10 @@ def test_what_a_process_has_loaded_is_watched_from_before_it_was(tmp_path):
     assert not watch.only([str(tmp_path / "deep/b.so")]).changed
 
 
-def test_the_places_of_code_and_zones_are_those_that_change_with_them():
+def test_the_places_of_code_and_zones_are_those_that_change_with_them(monkeypatch):
     """This package's own modules, what is installed, the interpreter; the zones' lists wherever they are looked for."""
+    monkeypatch.setitem(sys.modules, "chronos_cli.nowhere", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "chronos_cli.no_file", SimpleNamespace(__file__=None))
     code = places_of_code()
     assert {file_watch.__file__, sys.executable, *sys.path} <= set(code)
     assert json.__file__ not in code
@@ -232,6 +237,16 @@ def test_the_reader_is_waited_for_as_long_as_was_said(pipe, monkeypatch):
     assert asked == [(pipe.write, 0), 1500.0]
 
 
+def numbers():
+    """The descriptors that are open."""
+    found = set()
+    for fd in range(64):
+        with suppress(OSError):
+            os.fstat(fd)
+            found.add(fd)
+    return found
+
+
 def in_a_fork(work):
     """Run `work` in a copy of this process; what it returned."""
     read_fd, write_fd = os.pipe()
@@ -270,6 +285,9 @@ def test_a_runner_takes_its_claim_and_secrets_and_lets_go_of_all_else(started):
         for fd, target in ((claim, 0), (report, 3), (hidden, 4)):
             os.dup2(fd, target)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        hidden_from = []
+        runner_channel.hide_memory = lambda: hidden_from.append("all")
+        before = numbers()
         environment = {"B": "b"} | ({"CHRONOS_RUNNER": "1"} if started else {"CHRONOS_RUNNER": "0"})
         data, secrets, reporter = begin_runner(environment)
         try:
@@ -282,10 +300,12 @@ def test_a_runner_takes_its_claim_and_secrets_and_lets_go_of_all_else(started):
             "reads": bool(reporter.send({"a": 1})), "here": str(Path.cwd()), "stdin": os.read(0, 1) == b"",
             "masked": signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
             "inherited": os.get_inheritable(3), "same": os.path.sameopenfile(0, claim),
+            "memory": hidden_from, "more": sorted(numbers() - before),
         }  # fmt: skip
 
     found = in_a_fork(runner)
     assert found == {
         "claim": True, "secrets": {"A": "secret"} if started else {}, "environment": {"B": "b"}, "closed": started, "reads": started,
         "here": "/", "stdin": True, "masked": not started, "inherited": not started, "same": False,
+        "memory": ["all"], "more": [],
     }  # fmt: skip
