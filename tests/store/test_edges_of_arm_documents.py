@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_cli.core.plan import ArmState
-from chronos_cli.errors import DocumentError
+from chronos_cli.contract import FEATURE_GENERATION, FEATURE_KEEPS_SLOT
+from chronos_cli.core.clock import AGREES_WITHIN
+from chronos_cli.core.decision import Purpose, Wake
+from chronos_cli.core.plan import HELD_STATES, ArmState
+from chronos_cli.errors import DocumentError, NasRejectedError
 from chronos_cli.frozen import replace
 from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX, Pack, create_pack, find_line, newest, rank, read_packs, render
@@ -141,3 +144,111 @@ def test_a_wish_that_another_process_overtakes_while_keys_are_taken_over_is_told
     assert home.arms.get("j").value.generation == 9
     with pytest.raises(VersionConflict):
         home.documents.replace(arm_key("j"), b"{}", stored.version)
+
+
+SENT = replace(
+    ARM, state=ArmState.UNCONFIRMED, fire_at=T, wake=T, error={"code": "x"}, features=("old",), in_answer=True
+)
+NEWER = replace(SENT, generation=8)
+REFUSED = NasRejectedError("no")
+
+
+def test_what_nas_took_is_confirmed_unless_something_newer_was_sent():
+    """The features are those that it named just now, either way."""
+    found = SENT.confirmed(SENT, "s", ("b", "a"), at(1))
+    assert found == replace(
+        SENT, state=ArmState.CONFIRMED, confirmed_at=at(1), schedule_id="s", error=None, features=("a", "b")
+    )
+    assert NEWER.confirmed(SENT, "s", ("b", "a"), at(1)) == replace(NEWER, features=("a", "b"))
+
+
+def test_what_nas_has_delivered_is_spent_unless_something_newer_was_sent():
+    """Its key is good for nothing any more."""
+    assert SENT.delivered(SENT, ("b", "a")) == replace(SENT, spent=True, features=("a", "b"))
+    assert NEWER.delivered(SENT, ("b",)) == replace(NEWER, features=("b",))
+
+
+def test_what_a_list_shows_is_confirmed_unless_something_newer_was_sent():
+    """No answer carries it any more."""
+    found = SENT.listed(SENT, "s", at(1))
+    assert found == replace(
+        SENT, state=ArmState.CONFIRMED, confirmed_at=at(1), schedule_id="s", error=None, in_answer=False
+    )
+    assert NEWER.listed(SENT, "s", at(1)) is NEWER
+
+
+def test_what_nas_refused_is_refused_and_a_call_that_failed_left_it_open():
+    """Unless something newer was sent."""
+    assert SENT.failed(SENT, REFUSED) == replace(SENT, error=REFUSED.as_json())
+    assert SENT.refused(SENT, REFUSED) == replace(SENT, error=REFUSED.as_json(), state=ArmState.REFUSED)
+    assert NEWER.failed(SENT, REFUSED) is NEWER.refused(SENT, REFUSED) is NEWER
+
+
+def test_a_generation_follows_the_one_that_nas_holds():
+    """Never back, and not where something newer was sent."""
+    assert [SENT.stale(SENT, generation).generation for generation in (6, 7, 8)] == [7, 7, 8]
+    assert NEWER.stale(SENT, 9) is NEWER
+    assert [SENT.behind(generation).generation for generation in (6, 7, 8)] == [7, 7, 8]
+
+
+def test_a_cancel_forgets_what_it_is_newer_than():
+    """Its own number, and any that the clock gives, are used up then; without a number it forgets whatever is there."""
+    gone = replace(SENT, state=ArmState.CANCELLED, wake=None, error=None)
+    far = int(T.timestamp() * 1000) + 10**6
+    assert SENT.cancelled(6, T) is SENT
+    assert SENT.cancelled(7, T) == SENT.cancelled(None, T) == replace(gone, generation=int(T.timestamp() * 1000))
+    assert SENT.cancelled(far, T) == replace(gone, generation=far)
+
+
+def test_one_wish_overtook_another_where_only_nas_can_tell_which_came_last():
+    """Of another instant, or none, and not by numbers that both bear."""
+    other = replace(NEWER, fire_at=at(60))
+    numbered = [replace(arm, features=(FEATURE_GENERATION,)) for arm in (SENT, other)]
+    assert other.overtook(SENT)
+    assert replace(NEWER, state=ArmState.CANCELLED).overtook(SENT)
+    assert not NEWER.overtook(SENT)
+    assert not replace(SENT, fire_at=at(60)).overtook(SENT)
+    assert not numbered[1].overtook(numbered[0])
+    assert (other.overtook(numbered[0]), numbered[1].overtook(SENT)) == (True, True)
+    assert [one.is_numbered_like(two) for one in numbered for two in (SENT, numbered[1])] == [False, True] * 2
+    assert not SENT.is_numbered_like(numbered[0])
+
+
+@pytest.mark.parametrize("state", list(ArmState))
+def test_a_newer_wish_stands_for_one_of_its_very_instant_while_nas_holds_it(state):
+    """Not once it was delivered."""
+    newer = replace(NEWER, state=state)
+    assert newer.stands_for(SENT) is (state in HELD_STATES)
+    for other in ({"generation": 7}, {"generation": 6}, {"spent": True}, {"fire_at": at(1)}):
+        assert not replace(newer, **other).stands_for(SENT)
+
+
+def test_a_wish_is_late_from_its_very_instant_where_nas_keeps_no_slot():
+    """One without an instant never."""
+    assert [SENT.is_late(at(seconds)) for seconds in (-1, 0, 1)] == [False, True, True]
+    assert not replace(SENT, features=(FEATURE_KEEPS_SLOT,)).is_late(at(1))
+    assert not replace(SENT, fire_at=None).is_late(at(1))
+
+
+def test_a_wish_is_astray_that_a_clock_ahead_has_sent_for_later_than_it_is_meant():
+    """Clocks agree within some minutes; what is due already is meant for now."""
+    within = AGREES_WITHIN.total_seconds()
+    wake = Wake(at=at(100), purpose=Purpose.CURSOR)
+    ahead = replace(SENT, sent_at=at(within + 1), fire_at=at(100 + within + 1))
+    assert ahead.is_astray(wake, T)
+    assert not replace(ahead, sent_at=at(within)).is_astray(wake, T)
+    assert not replace(ahead, fire_at=at(100 + within)).is_astray(wake, T)
+    assert not replace(ahead, sent_at=None).is_astray(wake, T)
+    assert not replace(ahead, fire_at=None).is_astray(wake, T)
+    past = Wake(at=at(-100), purpose=Purpose.CURSOR)
+    assert [replace(ahead, fire_at=at(within + more)).is_astray(past, T) for more in (0, 1)] == [False, True]
+
+
+def test_nas_may_hold_what_was_sent_until_its_instant_is_past():
+    """Nothing that was cancelled, and nothing of no instant."""
+    assert [SENT.may_be_held(at(seconds)) for seconds in (-1, 0)] == [True, False]
+    assert not replace(SENT, state=ArmState.CANCELLED).may_be_held(at(-1))
+    assert not replace(SENT, fire_at=None).may_be_held(at(-1))
+    wake = Wake(at=T, purpose=Purpose.CURSOR)
+    assert (SENT.waits_for(wake), SENT.waits_for(None), SENT.waits_for(replace(wake, at=at(1)))) == (True, False, False)
+    assert not replace(SENT, wake=None).waits_for(None)

@@ -113,6 +113,14 @@ def test_records_go_and_come_as_hermes_would_write_them(acts, left):
         ('\ufeff{"jobs": [{"id": "a"}]}', [("put", "a", {"n": "ü"})], '\ufeff{"jobs": [{"id": "a", "n": "\\u00fc"}]}'),
         ('\ufeff[\n  {"id": "a"}\n]', [("add", "b", {"n": 1})], '\ufeff[\n  {"id": "a"},\n  {"id": "b", "n": 1}\n]'),
         ('{"jobs": [{"id": "a", "n": "é"}]}', [("put", "a", {"n": "\ud800"})], '{"jobs": [{"id": "a", "n": "\\ud800"}]}'),
+        ('{\n  "jobs": [ {\n "id": "a"\n} ]\n}', [("add", "c", {"s": 1})],
+         '{\n  "jobs": [ {\n "id": "a"\n}, {\n  "id": "c",\n  "s": 1\n} ]\n}'),
+        ('{"jobs": [\n{"id": "a"}]}', [("add", "c", {"s": 1})], '{"jobs": [\n{"id": "a"},\n{"id": "c", "s": 1}]}'),
+        ('[ {\n"id": "a"}, {"id": "b"}]', [("put", "a", {"s": 1})], '[ {"id": "a", "s": 1}, {"id": "b"}]'),
+        ('{ "jobs": [\n    {\n      "id": "a"\n    }\n  ]}', [("put", "a", {"s": 1}), ("add", "c", {})],
+         '{ "jobs": [\n    {"id": "a", "s": 1},\n    {"id": "c"}\n  ]}'),
+        ('{\n  "updated_at": 1,\n  "jobs": [{"id": "a"}]\n}', [("add", "c", {"s": 1})],
+         '{\n  "updated_at": 1795176000,\n  "jobs": [{"id": "a"}, {"id": "c", "s": 1}]\n}'),
         ('{"jobs": [5, {"id": "a"}, "x"]}', [("nth", 0), ("nth", 2)], '{"jobs": [{"id": "a"}]}'),
         ('{"jobs": [5, {"id": "a"}]}', [("put", "a", {"n": 1}), ("nth", 1)], '{"jobs": [5]}'),
         ('{"jobs": [{"id": "a"}, {"id": "a", "n": 1}]}', [("drop", "a")], '{"jobs": []}'),
@@ -294,6 +302,22 @@ def test_an_entry_that_is_no_job_says_why():
         (None, "it is a list, not an object", 8, "record 9"),
         (None, "it is null, not an object", 9, "record 10"),
     ]
+
+
+def test_only_an_entry_that_is_a_job_is_found_by_its_id():
+    """And every entry that has it, in any letters, keeps it from being taken."""
+    jobs = JobsFile.parse(b'[{"id": "a b"}, {"id": "J"}, {"id": "j"}, {"id": "k", "x": 1}, {"id": "k", "x": 2}]')
+    assert [jobs.get(name) for name in ("a b", "j", "J", "k", "none")] == [
+        None,
+        None,
+        {"id": "J"},
+        {"id": "k", "x": 1},
+        None,
+    ]
+    jobs.remove("J")
+    assert jobs.get("j") == {"id": "j"}
+    with pytest.raises(ConflictError, match="'j' already"):
+        jobs.add({"id": "J"})
 
 
 def test_an_entry_under_a_key_has_it_as_its_id_and_no_other():
