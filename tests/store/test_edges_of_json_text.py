@@ -475,7 +475,7 @@ def test_an_array_that_is_read_in_pieces_has_the_same_items(glue, indent):
     text = f"[ {glue.join(json.dumps(item, indent=indent) for item in ITEMS)} ]"
     whole, pieces = scan_array(text, 0).items, scan_array(text, 0, piece=64).items
     assert list(whole) == list(pieces) == [pieces[number] for number in range(40)]
-    assert len(list(pieces.chunks())) > 5
+    assert 5 < len(list(pieces.chunks())) < 30  # several items each
     assert (pieces[-1], pieces[3:5], pieces[39].value) == (whole[39], [whole[3], whole[4]], ITEMS[39])
     assert [text[item.start : item.end] for item in pieces] == [json.dumps(item, indent=indent) for item in ITEMS]
     for number in (40, -41):
@@ -483,25 +483,55 @@ def test_an_array_that_is_read_in_pieces_has_the_same_items(glue, indent):
             pieces[number]
 
 
+def test_a_piece_is_whole_items_and_nothing_else():
+    """What ends elsewhere was cut in the wrong place."""
+    found = [jsonarray._whole_items(text) for text in ("1, 2", "", "1], [2", "1,", "[1", '"a', DIGITS, '{"a": [1]}')]
+    assert found == [[1, 2], [], None, None, None, None, None, [{"a": [1]}]]
+
+
 def decoded(monkeypatch, text, before):
-    """How many characters are decoded of a text whose array was read before, and its values."""
-    known, read = scan_array(before, 0, piece=64).items, []
-    whole = jsonarray._whole_items
+    """How much is decoded of a text whose array was read before, in characters and in single items, and its values."""
+    known, read, single = scan_array(before, 0, piece=64).items, [], []
+    whole, one = jsonarray._whole_items, jsonarray.scan_any
     with monkeypatch.context() as patch:
         patch.setattr(jsonarray, "_whole_items", lambda part: read.append(len(part)) or whole(part))
+        patch.setattr(jsonarray, "scan_any", lambda *at: single.append(at) or one(*at))
         found = scan_array(text, 0, piece=10**6, known=known).items
     assert [text[item.start : item.end] for item in found] == [json.dumps(value) for value in found.values]
-    return found.values, sum(read)
+    return found.values, sum(read), len(single)
 
 
-def test_what_was_read_before_is_decoded_only_where_it_changed(monkeypatch):
-    """One more, one less, one other, at the start, in the middle and at the end."""
-    before = json.dumps(ITEMS)
-    for after in (
-        ITEMS, ITEMS[1:], ITEMS[:20] + ITEMS[21:], ITEMS[:-1], [{"id": "new"}, *ITEMS], [*ITEMS[:20], {"id": "new"}, *ITEMS[20:]],
-        [*ITEMS, {"id": "new"}], [*ITEMS[:20], ITEMS[20] | {"n": 1}, *ITEMS[21:]], ITEMS[20:], ITEMS[::-1], [{"id": "other"}], ITEMS[:1],
-    ):  # fmt: skip
-        values, read = decoded(monkeypatch, json.dumps(after), before)
-        assert values == after
-        if after[-2:] == ITEMS[-2:] and after[0] in (ITEMS[0], {"id": "new"}):
-            assert read <= 200
+NEW = {"id": "new"}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ITEMS, ITEMS[1:], ITEMS[3:], ITEMS[:20] + ITEMS[21:], ITEMS[:-1], [NEW, *ITEMS], [*ITEMS, NEW],
+        [*ITEMS[:20], NEW, *ITEMS[20:]], [*ITEMS[:20], ITEMS[20] | {"n": 1}, *ITEMS[21:]],
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_what_was_read_before_is_decoded_only_where_it_changed(monkeypatch, after):
+    """One more, one or several less, one other, at the start, in the middle and at the end."""
+    values, read, single = decoded(monkeypatch, json.dumps(after), json.dumps(ITEMS))
+    assert values == after
+    assert (read <= 150, single <= 6) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ITEMS[::-1],
+        [NEW],
+        ITEMS[:1],
+        [ITEMS[-1]],
+        [*ITEMS[:20], *ITEMS],
+        ITEMS[20:],
+        [*ITEMS[:20], *[NEW] * 5, *ITEMS[25:]],
+    ],
+    ids=range(7),
+)
+def test_whatever_was_read_before_the_items_are_those_that_stand_there(monkeypatch, after):
+    """Also where little of it, or all of it twice, is there."""
+    assert decoded(monkeypatch, json.dumps(after), json.dumps(ITEMS))[0] == after
