@@ -163,7 +163,7 @@ def read_job(ctx: Context, jobs: JobsFile, job_id: str) -> tuple[Job | None, str
     """Return the parsed job, or None with the reason why it cannot be run (no reason: there is no such job)."""
     value = jobs.get(job_id)
     if value is None:
-        return None, next((record.problem for record in jobs.records if record.id == job_id), None)
+        return None, jobs.problem_of(job_id)
     return _parsed(ctx, value)
 
 

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from chronos_cli.store.backups import Backup
 
+T = TypeVar("T")
+S = TypeVar("S")
+
 JOBS_KEY: Final = "cron/jobs.json"
+"""The document of all jobs: the one that other programs write too; a listing where they are kept apart."""
+
+JOB_PREFIX: Final = "cron/jobs/"
 ARMS_PREFIX: Final = "cron/arms/"
-"""The document of all jobs: the one that other programs write too."""
 
 
 class VersionConflict(Exception):  # noqa: N818 - an outcome to act on, not a fault
@@ -30,6 +36,12 @@ class OutcomeUnknown(VersionConflict):
 
     Handled like a conflict: the next load finds out by the change token that the document then bears.
     """
+
+
+class JobsMovedError(TemporaryError, VersionConflict):
+    """The jobs are being moved to another layout."""
+
+    default_hint = "try again"
 
 
 @frozen
@@ -53,6 +65,9 @@ class DocumentStore(ABC):
 
     needs_proof: ClassVar[bool] = False
     """True for a kind of place that may claim compare-and-swap without doing it, see `store/proof.py`."""
+
+    keeps_jobs_apart: ClassVar[bool] = False
+    """True for a kind of place where each job has a document of its own, see `store/apart.py`."""
 
     @property
     @abstractmethod
@@ -84,6 +99,21 @@ class DocumentStore(ABC):
 
         `durable`: no power cut brings it back once this returns. False is for what does no harm and is deleted again.
         """
+
+    def each(self, fn: Callable[[S], T], items: Sequence[S]) -> Sequence[T]:
+        """Return what `fn`, which uses this store, makes of each item: of several at a time, where calls take long.
+
+        All are tried. Raises what the first of those raised that failed.
+        """
+        results, errors = [], []
+        for item in items:
+            try:
+                results.append(fn(item))
+            except Exception as error:  # noqa: BLE001 - raised again
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return results
 
     def backups(self) -> Iterator[Backup]:
         """Give the copies of the jobs that can be had, the newest first; a bucket keeps versions of its own."""

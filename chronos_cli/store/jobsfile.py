@@ -129,6 +129,15 @@ class JobsFile:
         """Return whether there is anything to write."""
         return bool(self._put or self._removed or self._added)
 
+    def member(self, name: str) -> Any:
+        """Return what the file has beside its jobs under this name, None where it has nothing."""
+        found = None if self._top is None or isinstance(self._top.items, ArrayItems) else self._top.last(name)
+        return None if found is None else found.value
+
+    def problem_of(self, job_id: str) -> str | None:
+        """Return why the record of this id cannot be used; None where it can, or where there is none."""
+        return next((record.problem for record in self.records if record.id == job_id), None)
+
     def mark(self) -> tuple[dict[int, dict[str, Any]], set[int], dict[str, dict[str, Any]]]:
         """Return the changes made so far, for `reset`."""
         return dict(self._put), set(self._removed), dict(self._added)

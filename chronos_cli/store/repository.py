@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zlib import crc32
@@ -12,7 +13,7 @@ from chronos_cli.errors import ChronosError, DocumentError, StoreError, Unreadab
 from chronos_cli.store.arms.store import ArmStore
 from chronos_cli.store.documents import ATTEMPTS, DocumentRepository, StoredDocument, dump, parse
 from chronos_cli.store.group_change import GroupChange, apply_each
-from chronos_cli.store.interface import JOBS_KEY, VersionConflict
+from chronos_cli.store.interface import JOBS_KEY, JobsMovedError, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.store.rows import RowStore
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from chronos_cli.store.group_change import PendingChange
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.interface import Document, DocumentStore
+    from chronos_cli.store.layout import Layout
 
 T = TypeVar("T")
 
@@ -41,14 +43,23 @@ class Repository(DocumentRepository):
         sleep: Callable[[float], None],
         random: Callable[[], float],
         fleet: DocumentStore | None = None,
+        token: Callable[[], str] = lambda: os.urandom(8).hex(),
     ) -> None:
-        """`fleet`: the documents of the home that this one is a profile of; a hold there is a hold here too."""
+        """`fleet`: the documents of the home that this one is a profile of; a hold there is a hold here too.
+
+        `token`: makes what was never used before.
+        """
         super().__init__(documents, sleep=sleep, random=random)
-        self.rows = RowStore(documents, self.jobs)
+        self.rows = RowStore(documents, self.jobs, self._entry_bytes)
         self.arms = ArmStore(self)
         self._fleet = fleet
         self._jobs: StoredDocument[JobsFile] | None = None
         self._proven = False
+        self._layout: Layout | None = None
+        if documents.keeps_jobs_apart:
+            from chronos_cli.store.layout import Layout
+
+            self._layout = Layout(self, token)
         self._grouped = GroupChange(
             once=self._change_once, pause=lambda tries: self.pause(tries + 1), attempts=ATTEMPTS
         )
@@ -60,7 +71,18 @@ class Repository(DocumentRepository):
 
         Raises StoreError; an absent file is an empty one that says so.
         """
-        found = self.documents.read(JOBS_KEY)
+        for _ in range(2):
+            with suppress(JobsMovedError):
+                apart = None if self._layout is None else self._layout.open()
+                if apart is None:
+                    return self._together()
+                apart.elsewhere = self.jobs
+                return apart
+        raise JobsMovedError
+
+    def _together(self) -> JobsFile:
+        """Return the jobs of one document. Raises JobsMovedError where they are kept apart."""
+        found = self._read_together()
         if found is None:
             return JobsFile.empty()
         if self._jobs is None or self._jobs.version != found.version:
@@ -76,7 +98,28 @@ class Repository(DocumentRepository):
         are written together (`group_change.py`), so `fn` may run in another of them.
         """
         self._prove()
-        return self._grouped.make(fn)
+        layout = self._layout
+        if layout is None:
+            return self._grouped.make(fn)
+        return self.until_stored(JOBS_KEY, lambda: layout.change(fn, self._grouped.make))
+
+    def _read_together(self) -> Document | None:
+        """Read the document of all jobs. Raises JobsMovedError where they are kept apart."""
+        found = self.documents.read(JOBS_KEY)
+        if self._layout is not None:
+            self._layout.together(found)
+        return found
+
+    def _entry_bytes(self, job_id: str) -> bytes:
+        """Return the bytes in which a job's record stands. Raises StoreError."""
+        for _ in range(2):
+            with suppress(JobsMovedError):
+                apart = None if self._layout is None else self._layout.open()
+                if apart is not None:
+                    return apart.bytes_of(job_id)
+                found = self._read_together()
+                return b"" if found is None else found.data
+        raise JobsMovedError
 
     def _prove(self) -> None:
         if self.documents.needs_proof and not self._proven:
@@ -86,9 +129,26 @@ class Repository(DocumentRepository):
             self._proven = True
 
     def change_together(self, fns: Sequence[Callable[[JobsFile], T]]) -> list[T | ChronosError]:
-        """Do as `change` for each of them, with one write; an error stands in the place of a result."""
+        """Do as `change` for each of them, with one write where there is one document of all jobs.
+
+        An error stands in the place of a result.
+        """
         self._prove()
-        return self._grouped.make_all(fns)
+        if self._layout is None or self._layout.open() is None:
+            return self._grouped.make_all(fns)
+
+        def one(fn: Callable[[JobsFile], T]) -> T | ChronosError:
+            try:
+                return self.change(fn)
+            except ChronosError as error:
+                return error
+
+        return list(self.documents.each(one, fns))
+
+    @property
+    def layout(self) -> Layout | None:
+        """Return the layout of the jobs; None where there is only one, a jobs.json as Hermes writes it."""
+        return self._layout
 
     def _change_once(self, group: Sequence[PendingChange[object]]) -> None:
         """Make the changes of a group in one write.
@@ -97,7 +157,7 @@ class Repository(DocumentRepository):
         """
         try:
             with self.exclusive():
-                found = self.documents.read(JOBS_KEY)
+                found = self._read_together()
                 jobs = JobsFile.empty() if found is None else self._parsed(found)
                 resting = apply_each(jobs, group)
                 if resting:

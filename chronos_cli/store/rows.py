@@ -24,11 +24,17 @@ _STILL_ASKED_FOR: Final = timedelta(minutes=10)
 
 
 class RowStore:
-    """The rows of a home's runs. `jobs` reads the jobs as stored now: a run that one has in hand keeps its row."""
+    """The rows of a home's runs: a run that a job has in hand keeps its row.
 
-    def __init__(self, documents: DocumentStore, jobs: Callable[[], JobsFile]) -> None:
+    `jobs` reads the jobs as stored now, `entry_bytes` the bytes in which one job's record stands.
+    """
+
+    def __init__(
+        self, documents: DocumentStore, jobs: Callable[[], JobsFile], entry_bytes: Callable[[str], bytes]
+    ) -> None:
         self._documents = documents
         self._jobs = jobs
+        self._entry_bytes = entry_bytes
 
     def get(self, job_id: str, run_id: str) -> StoredDocument[Row] | None:
         """Return one row, or None. Raises UnreadableError for what is no row of this run, and what reading raises."""
@@ -71,21 +77,19 @@ class RowStore:
             if stored is None or stored.value != first:
                 raise
             version = stored.version
-        if not first.terminal and not self.is_in_hand(first.claim, first.run_id):
+        if not first.terminal and not self.is_in_hand(first):
             self.take_back(first, version)
             raise VersionConflict(row_key(first.job_id, first.run_id))
         return version
 
-    def is_in_hand(self, claim: str, run_id: str) -> bool:
-        """Return whether the entry of a run stands in jobs.json: in its bytes, so there is no need to parse them.
+    def is_in_hand(self, row: Row) -> bool:
+        """Return whether the entry of a run stands in its job's record: in the bytes, which need not be parsed.
 
         A claim's token stands elsewhere too, with more around it, and in the other entries of the same claim. Raises
         StoreError.
         """
-        found = self._documents.read(JOBS_KEY)
-        if found is None:
-            return False
-        data, (by, run) = found.data, (f'"{text}"'.encode() for text in (claim, run_id))
+        data = self._entry_bytes(row.job_id)
+        by, run = (f'"{text}"'.encode() for text in (row.claim, row.run_id))
         at = data.find(by)
         while at >= 0 and run not in data[data.rfind(b"{", 0, at) : data.find(b"}", at)]:
             at = data.find(by, at + 1)

@@ -17,6 +17,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from chronos_cli.store.bucket import BucketStore  # noqa: E402 - the checkout first
 from chronos_cli.store.interface import JOBS_KEY, DocumentStore, VersionConflict  # noqa: E402 - the checkout first
 from chronos_cli.store.open import open_store  # noqa: E402
 from chronos_cli.store.repository import Repository  # noqa: E402
@@ -35,28 +37,37 @@ if TYPE_CHECKING:
 
 WRITERS = (1, 2, 4, 8, 16)
 # Not fork: what speaks to the bucket has threads of its own.
-_PROCESSES = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("spawn")
 
 
 class Far(DocumentStore):
-    """A store behind a wire: each call takes so much longer. Counts the conflicts."""
+    """A store behind a wire: each call takes so much longer. Counts the conflicts, and the calls by their kind."""
 
     def __init__(self, near: DocumentStore, delay_s: float) -> None:
         self._near, self._delay_s, self.conflicts = near, delay_s, 0
+        self.calls: Counter[str] = Counter()
+        self.apart = getattr(near, "keeps_jobs_apart", False)
+
+    @property
+    def keeps_jobs_apart(self) -> bool:  # type: ignore[override] # as it is there
+        return self.apart
 
     @property
     def location(self) -> str:
-        return self._near.location
+        return getattr(self._near, "location", "elsewhere")
 
     def read(self, key: str) -> Any:
+        self.calls["read"] += 1
         time.sleep(self._delay_s)
         return self._near.read(key)
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> str:
+        self.calls["write"] += 1
         time.sleep(self._delay_s)
         return self._near.create(key, data, durable=durable)
 
     def replace(self, key: str, data: bytes, version: str, *, durable: bool = True) -> str:
+        self.calls["write"] += 1
         # Half on the way there, half on the way back: what comes between is a conflict.
         time.sleep(self._delay_s / 2)
         try:
@@ -68,10 +79,16 @@ class Far(DocumentStore):
             time.sleep(self._delay_s / 2)
 
     def list(self, prefix: str) -> Any:
+        self.calls["list"] += 1
+        time.sleep(self._delay_s)
         return self._near.list(prefix)
 
     def delete(self, key: str, *, durable: bool = True) -> None:
+        self.calls["delete"] += 1
+        time.sleep(self._delay_s)
         self._near.delete(key)
+
+    each = BucketStore.each
 
 
 def write(url: str, endpoint: str | None, delay_s: float, mine: list[str], seconds: float, out: Connection) -> None:
@@ -104,6 +121,7 @@ def s3() -> Iterator[tuple[str, str]]:
     server = subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "store" / "s3_server.py")],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
@@ -134,9 +152,9 @@ def measure(url: str, endpoint: str | None, options: argparse.Namespace) -> None
     for count in WRITERS:
         pipes, workers = [], []
         for number in range(count):
-            here, there = _PROCESSES.Pipe()
+            here, there = PROCESSES.Pipe()
             given = (url, endpoint, options.delay, ids[number::count], options.seconds, there)
-            workers.append(_PROCESSES.Process(target=write, args=given))
+            workers.append(PROCESSES.Process(target=write, args=given))
             pipes.append(here)
         for worker in workers:
             worker.start()

@@ -439,7 +439,7 @@ def test_a_row_that_rotted_is_written_anew_as_it_is_known(entries):
 
     in_hand = {(entry.claim, entry.run) for entry in entries}
     repository = SimpleNamespace(
-        rows=SimpleNamespace(replace=write, get=rotten, is_in_hand=lambda *named: named in in_hand),
+        rows=SimpleNamespace(replace=write, get=rotten, is_in_hand=lambda row: (row.claim, row.run_id) in in_hand),
         set_aside=lambda _: None,
     )
     begun_run = SimpleNamespace(
@@ -472,7 +472,8 @@ def test_a_row_is_made_only_for_a_run_that_the_record_has_in_hand(entries, held,
     documents = MemoryStore()
     documents.create(JOBS_KEY, data)
     found = Repository(documents, sleep=lambda _: None, random=lambda: 0.5)
-    assert found.rows.is_in_hand(ENTRY.claim, ENTRY.run) is held
+    row = row_of("j", ENTRY, JOB.policy)
+    assert found.rows.is_in_hand(row) is held
 
 
 @pytest.mark.parametrize("own", [True, False])

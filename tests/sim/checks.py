@@ -14,8 +14,9 @@ from chronos_cli.errors import DocumentError, NasRejectedError, UsageError
 from chronos_cli.operations.arming.slot_memory import MEMORY_KEY
 from chronos_cli.store.arms.pack import find_line
 from chronos_cli.store.documents import ASIDE
-from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY
 from tests.sim import answers, backends
+from tests.sim.documents import place_of, whole
 from tests.sim.machines import PLATFORM_S
 from tests.sim.rhythm import Single
 
@@ -154,8 +155,8 @@ class Check:
             document = json.loads(data)
         except ValueError as error:
             self.fail(f"{key} does not parse: {error}")
-        if key == JOBS_KEY:
-            self._wrote_jobs(document, task)
+        if key == JOBS_KEY or key == place_of(self.world.store, key.rpartition("/")[2].removesuffix(".json")):
+            self._wrote_jobs(whole(self.world.store), task)
         elif key.startswith("cron/runs/"):
             self._wrote_row(key, document, task)
         elif key.startswith("cron/arms/"):
@@ -443,6 +444,10 @@ class Check:
             )
 
     def deleting(self, key: str) -> None:
+        if key.startswith(JOB_PREFIX):
+            job = key.rpartition("/")[2].removesuffix(".json")
+            if key == place_of(self.world.store, job) and json.loads(self.world.store.read(key).data)["jobs"]:
+                self.fail(f"the document of {job} is deleted while it has the job")
         if not key.startswith("cron/runs/"):
             return
         state = self.rows[key]["state"]

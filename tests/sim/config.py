@@ -30,7 +30,7 @@ TRANSITIONS = (
 OPERATIONS = (
     "add", "add", "pause", "resume", "resume", "edit", "edit", "remove", "manual", "manual", "tick", "tick", "reconcile",
     "reconcile", "unlock", "hermes", "probe", "hold", "jump", "jump", "leap", "leap", "nas", "nas", "reboot", "rot", "rot",
-    "disk", "disk", "offset", "cancel",
+    "disk", "disk", "offset", "cancel", "move",
 )  # fmt: skip
 
 
@@ -55,6 +55,8 @@ class Config:
     mode: str = "detached"
     machines: int = 1
     locks: bool = True
+    apart: bool = False
+    """Whether the home is a bucket that keeps its jobs apart."""
     jumps: bool = False
     leaps: bool = False
     """Whether clocks jump years and come back, each machine's alone."""
@@ -142,6 +144,7 @@ def draw(rng: random.Random) -> Config:
         keep=rng.choice((1, 2, 50)),
         p_operation=rng.choice((0.03, 0.08)),
     )
+    found.apart = found.machines > 1 and not found.locks
     if rng.random() < 0.25:
         found.zone, put_at, found.daily = rng.choice(TRANSITIONS)
         found.put_at = datetime.fromisoformat(put_at).timestamp()

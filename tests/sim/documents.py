@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.errors import LockTimeoutError, TemporaryError
 from chronos_cli.store.arms.store import ArmStore, arm_key
-from chronos_cli.store.interface import JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
+from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY, Document, DocumentStore, OutcomeUnknown, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
+from chronos_cli.store.layout import Layout
+from chronos_cli.store.listing import job_key, read_listing
 from chronos_cli.store.repository import Repository
 from tests.sim.tasks import Crash
 from tests.sim.troubles import lock_fails, write_fails
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from chronos_cli.store.documents import DocumentRepository
+    from chronos_cli.store.memory import MemoryStore
     from tests.sim.tasks import Task
     from tests.sim.world import World
 
@@ -25,7 +29,7 @@ def label_of(key: str, verb: str) -> str:
     """What kind of write this is, for the statistics of crash points."""
     if key == JOBS_KEY:
         return f"{verb} jobs"
-    kinds = {"cron/runs/": "row", "cron/arms/": "arm", "cron/arm-packs/": "pack"}
+    kinds = {JOB_PREFIX: "job", "cron/runs/": "row", "cron/arms/": "arm", "cron/arm-packs/": "pack"}
     return f"{verb} {next((kind for prefix, kind in kinds.items() if key.startswith(prefix)), 'other')}"
 
 
@@ -34,6 +38,10 @@ class SimStore(DocumentStore):
 
     def __init__(self, world: World, task: Task) -> None:
         self.world, self.task = world, task
+
+    @property
+    def keeps_jobs_apart(self) -> bool:
+        return self.world.cfg.apart
 
     @property
     def location(self) -> str:
@@ -128,17 +136,53 @@ class SimRepository(Repository):
     """
 
     def __init__(self, world: World, documents: SimStore, sleep: Callable[[float], None]) -> None:
-        super().__init__(documents, sleep=sleep, random=world.rng.random)
+        super().__init__(documents, sleep=sleep, random=world.rng.random, token=world.token)
+        if self._layout is not None:
+            self._layout = SimLayout(world, self)
         self.parsed = world.parsed
         self.arms = SimArmStore(self, world.parsed)
 
     def jobs(self):
+        if self._layout is not None:
+            return super().jobs()
         found = self.documents.read(JOBS_KEY)
         if found is None:
             return JobsFile.empty()
         if self.parsed.get(JOBS_KEY, ("", None))[0] != found.version:
             self.parsed[JOBS_KEY] = found.version, JobsFile.parse(found.data)
         return self.parsed[JOBS_KEY][1]
+
+
+class SimLayout(Layout):
+    """The real layout, of a process that remembers what any process of this world may have seen before."""
+
+    def __init__(self, world: World, repository: DocumentRepository) -> None:
+        super().__init__(repository, world.token)
+        self._seen = world.layouts
+        self._known = world.rng.choice(self._seen)
+
+    def read_again(self):
+        listing = super().read_again()
+        if self._known not in self._seen:
+            self._seen.append(self._known)
+        return listing
+
+
+def place_of(store: MemoryStore, job: str) -> str:
+    """Where the record of a job is stored."""
+    found = store.read(JOBS_KEY)
+    listing = None if found is None else read_listing(found.data)
+    return JOBS_KEY if listing is None else job_key(listing.folder, job)
+
+
+def whole(store: MemoryStore) -> dict[str, Any]:
+    """All jobs as one document, in whichever layout they are."""
+    data = store.read(JOBS_KEY).data
+    listing = read_listing(data)
+    if listing is None:
+        return json.loads(data)
+    keys = store.list(job_key(listing.folder, "").removesuffix(".json"))
+    return {"jobs": [record for key in keys for record in json.loads(store.read(key).data)["jobs"]]}
 
 
 class SimArmStore(ArmStore):

@@ -30,13 +30,13 @@ from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.jobs.unlock import unlock
 from chronos_cli.store.arms import pack
 from chronos_cli.store.documents import ASIDE
-from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY
 from chronos_cli.store.repository import STOP_KEY
 from tests.sim import answers, rhythm, views
 from tests.sim.checks import Check, Violation, read_object, stamp
 from tests.sim.config import draw
 from tests.sim.disk import GARBAGE, Disk
-from tests.sim.documents import SimRepository, SimStore
+from tests.sim.documents import SimRepository, SimStore, place_of
 from tests.sim.doors import start_door
 from tests.sim.machines import SimProcesses
 from tests.sim.nas import SPREADS, TOLERANCE, Server, SimNas
@@ -93,6 +93,7 @@ class World:
         # A clock may be put between a look and its write: then neither tells what was early, nor what is in time.
         self.loose_time = self.cfg.jumps or self.cfg.leaps
         self.store = Disk()
+        self.layouts: list = [""]
         self.boots = [0] * self.cfg.machines
         self.broken: dict[str, dict] = {}
         self.parsed: dict = {}
@@ -431,6 +432,18 @@ class World:
 
         self.spawn("probe", probe.PROBE_ID, body)
 
+    def op_move(self, _: str) -> None:
+        """A person moves the jobs of a bucket from one layout to the other."""
+        if self.cfg.apart:
+            apart = self.rng.random() < 0.5
+
+            def body(task, ctx):
+                layout = ctx.repository.layout
+                if layout.keep_apart() if apart else layout.keep_together():
+                    self.cover("move", "apart" if apart else "together")
+
+            self.spawn("move", None, body)
+
     def op_unlock(self, job: str) -> None:
         def body(task, ctx):
             unlock(ctx, job, who="test")
@@ -520,7 +533,7 @@ class World:
                 self._rot_record(job)
         else:
             prefix = {"row": f"cron/runs/{job}/", "arm": f"cron/arms/{job}.json", "other": "cron/"}[kind]
-            safe = (JOBS_KEY, ASIDE) if kind != "other" else (JOBS_KEY, ASIDE, "cron/runs/", "cron/arms/")
+            safe = (JOBS_KEY, JOB_PREFIX, ASIDE) + (() if kind != "other" else ("cron/runs/", "cron/arms/"))
             keys = [key for key in self.store.list(prefix) if not key.startswith(safe)]
             if not keys:
                 return
@@ -534,8 +547,9 @@ class World:
 
     def op_offset(self, job: str) -> None:
         """The next time of a daily job is stored under another UTC offset, as by a program in another zone."""
-        found = self.store.read(JOBS_KEY)
-        document = json.loads(found.data)
+        key = place_of(self.store, job)
+        found = self.store.read(key)
+        document = {"jobs": []} if found is None else json.loads(found.data)
         record = next((record for record in document["jobs"] if record["id"] == job), None)
         daily = record is not None and record["schedule"].get("expr", "* *").split()[1] != "*" and record["next_run_at"]
         if not daily or job in self.broken or any(task.job in (job, None) for task in self.tasks.all):
@@ -544,13 +558,13 @@ class World:
         at = datetime.fromisoformat(text)
         record["next_run_at"] = at.replace(tzinfo=timezone(at.utcoffset() + self.rng.choice(OFFSETS))).isoformat()
         self.check.meant[job, record["next_run_at"]] = text
-        self.store.rot(JOBS_KEY, json.dumps(document).encode())
+        self.store.rot(key, json.dumps(document).encode())
         self.log("the next time of %s is stored as %s", job, record["next_run_at"])
         self.cover("clock", "another offset")
 
     def _rot_record(self, job: str) -> None:
-        found = self.store.read(JOBS_KEY)
-        document = json.loads(found.data)
+        key = place_of(self.store, job)
+        document = json.loads(self.store.read(key).data)
         record = next(record for record in document["jobs"] if record["id"] == job)
         self.broken[job] = dict(record)
         deep: object = 1
@@ -558,7 +572,7 @@ class World:
             deep = [deep]
         record |= self.rng.choice(({"schedule": 5}, {"schedule": {"kind": "cron", "expr": "*/" + "9" * 5_000 + " * * * *"}},
                                    {"schedule": {"kind": "interval", "seconds": -5}}, {"deep": deep, "schedule": None}))  # fmt: skip
-        self.store.rot(JOBS_KEY, json.dumps(document).encode())
+        self.store.rot(key, json.dumps(document).encode())
         self.log("the record of %s rots", job)
         self.check.excuse(job, "its record rotted")
         self.broken[job] = {"before": self.broken[job], "now": record}
@@ -568,10 +582,12 @@ class World:
         before = self.broken.pop(job)["before"]
         for task in self.tasks.all:
             task.blind = True  # it may have looked before
-        document = json.loads(self.store.read(JOBS_KEY).data)
+        key = place_of(self.store, job)
+        found = self.store.read(key)
+        document = {"jobs": []} if found is None else json.loads(found.data)
         if any(record["id"] == job for record in document["jobs"]):
             document["jobs"] = [before if record["id"] == job else record for record in document["jobs"]]
-            self.store.rot(JOBS_KEY, json.dumps(document).encode())
+            self.store.rot(key, json.dumps(document).encode())
             self.log("the record of %s is put right", job)
             self.check.excuse(job, "its record was put right")
 

@@ -140,7 +140,7 @@ class _Marking:
         See `RowStore.make`: neither does a row prove anything that others have just made from the entry.
         """
         rows = self.ctx.repository.rows
-        if rows.is_in_hand(self.claim.entry.claim, self.claim.entry.run):
+        if rows.is_in_hand(made.value):
             return made
         rows.take_back(made.value, made.version)
         return None
@@ -214,7 +214,7 @@ class _Recording:
             stored = repository.rows.get(row.job_id, row.run_id)
         except UnreadableError as error:  # it was ours, and is written anew
             repository.set_aside(error)
-            if not repository.rows.is_in_hand(row.claim, row.run_id):  # settled before: it is not tried again
+            if not repository.rows.is_in_hand(row):  # settled before: it is not tried again
                 self._after = concluded(row, self._result, retries=0)
             self._version = error.version
             return None
