@@ -146,8 +146,8 @@ class Ledger(Store):
         self.stored, self.taken_back = stands, []
         self.in_hand = {(entry.claim, entry.run) for entry in entries}
 
-    def is_in_hand(self, claim, run_id):
-        return (claim, run_id) in self.in_hand
+    def is_in_hand(self, row):
+        return (row.claim, row.run_id) in self.in_hand
 
     def take_back(self, row, version):
         self.taken_back.append((row, version))
