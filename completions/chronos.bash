@@ -11,14 +11,14 @@ _chronos() {
         --agent|--audience|--backfill|--body|--callback-url|--command|--count|--deliver|--env|--env-file|--every|--filename|--fire-at|--format|--from|--grace|--header|--home|--html|--http|--id|--image|--inherit-env|--input|--install|--interval|--jitter|--job-id|--jwks-url|--keep|--label|--last|--limit|--lock-timeout|--max-parallel|--method|--model|--name|--next|--on-crash|--on-failure|--on-failure-again|--output|--overlap|--pause-after-failures|--portal-url|--prompt|--reason|--repeat|--retries|--schedule|--script|--seconds|--selector|--set|--shell|--since|--skills|--state|--svg|--tail|--timeout|--timezone|--token|--token-file|--tolerance|--ttl|--tz|--unset-env|--until|--wait|--workdir|-f|-l|-n|-o) skip=1 ;;
         -*) ;;
         *) case "$path${path:+ }$word" in
-            'apply'|'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
+            'apply'|'arm'|'cancel'|'completions'|'config path'|'config show'|'config'|'demo'|'doctor'|'fire'|'history'|'hold'|'init'|'job add'|'job edit'|'job export'|'job import'|'job layout'|'job list'|'job pause'|'job realign'|'job remove'|'job resume'|'job show'|'job unlock'|'job'|'list'|'logs'|'next'|'provider list'|'provider'|'reconcile'|'run'|'status'|'tick'|'timeline')
                 path="$path${path:+ }$word" ;;
             esac ;;
         esac
     done
     case "$path" in
         "") words="arm cancel list reconcile fire job apply run next tick status doctor history logs timeline hold provider init config completions demo" ;;
-        "job") words="add show list edit pause resume remove unlock realign import export" ;;
+        "job") words="add show list edit pause resume remove unlock realign layout import export" ;;
         "provider") words="list" ;;
         "config") words="show path" ;;
     esac
@@ -37,6 +37,7 @@ _chronos() {
         "job remove") options="--all --selector -l --yes -y" ;;
         "job unlock") options="--yes -y" ;;
         "job realign") options="" ;;
+        "job layout") options="" ;;
         "job import") options="--from --dry-run --detailed-exitcode --tz --seconds --system --prune --local --disable-source --skip-refused" ;;
         "job export") options="--output -o --format --image" ;;
         "apply") options="--filename -f --set --prune --allow-empty --take-over --dry-run --detailed-exitcode --output -o --yes -y --schema" ;;

@@ -55,6 +55,7 @@ complete -c chronos -n 'test (__chronos_path) = "job"' -a resume -d 'Switch a jo
 complete -c chronos -n 'test (__chronos_path) = "job"' -a remove -d 'Take a job out of the store, and its timer.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a unlock -d 'Settle a jobs unfinished runs as lost, naming you.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a realign -d 'Bring a job back that a wrong clock put far ahead.'
+complete -c chronos -n 'test (__chronos_path) = "job"' -a layout -d 'Keep the jobs of a bucket apart or together.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a import -d 'Bring jobs in: a file, a crontab, a home.'
 complete -c chronos -n 'test (__chronos_path) = "job"' -a export -d 'Write jobs as one JSON document.'
 complete -c chronos -n 'test (__chronos_path) = "provider"' -a list -d 'List the trigger providers, and which is active and why.'

@@ -55,6 +55,9 @@ _JOB: Final = (
     _entry(
         "realign", "", "undo a wrong clock", "Bring a job back that a wrong clock put far ahead.", module="job_realign"
     ),
+    _entry(
+        "layout", "", "how a bucket keeps them", "Keep the jobs of a bucket apart or together.", module="job_layout"
+    ),
     _entry("import", "", "jobs from elsewhere", "Bring jobs in: a file, a crontab, a home.", module="job_import"),
     _entry("export", "", "jobs as one document", "Write jobs as one JSON document.", module="job_export"),
 )

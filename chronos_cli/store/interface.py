@@ -41,6 +41,7 @@ class OutcomeUnknown(VersionConflict):
 class JobsMovedError(TemporaryError, VersionConflict):
     """The jobs are being moved to another layout."""
 
+    code = "jobs_moved"
     default_hint = "try again"
 
 

@@ -367,6 +367,8 @@ DOCUMENTS = (
         },
         "foreign.run", "foreign._as_json", "field_plans.item_json", "job_import._import_records",
     ),
+    _document("job layout", "How the jobs of a home are kept.",
+              {"layout": said(TEXT, "`apart` or `together`."), "jobs": WHOLE, "moved": FLAG}, "job_layout.command"),
     _document("job list", "The jobs as stored, in the shape of `list`; NAS is not asked.", LISTED,
               "list._show_listing"),
     _document("job pause", "A job after it was paused.",

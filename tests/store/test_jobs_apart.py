@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chronos_cli.errors import ConflictError, NotFoundError, StoreError, TemporaryError
-from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY, OutcomeUnknown
+from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY, JobsMovedError, OutcomeUnknown
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.store.listing import job_key, read_listing
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.errors.hinted import tries
 
 
 class Bucket(MemoryStore):
@@ -168,6 +169,7 @@ def test_an_empty_home_keeps_jobs_apart_from_the_first_one_on():
 # -- add and remove ----------------------------------------------------------------------------------------------------
 
 
+@tries("store/apart.py", "choose another id, or edit that job")
 def test_an_id_is_taken_in_any_case_and_by_an_unusable_document():
     store = home("a")
     for name in ("a", "A"):
@@ -176,6 +178,8 @@ def test_an_id_is_taken_in_any_case_and_by_an_unusable_document():
     store.replace(key(store, "a"), b"garbage", store.read(key(store, "a")).version)
     with pytest.raises(ConflictError):
         repository(store).change(lambda jobs: jobs.add(job("a")))
+    repository(store).change(lambda jobs: jobs.add(job("b")))
+    assert repository(store).jobs().get("b") == job("b")
 
 
 def test_a_removed_job_leaves_nothing():
@@ -287,6 +291,7 @@ def test_one_bad_document_stays_with_its_job():
     assert store.list(JOB_PREFIX) == [key(store, "b")]
 
 
+@tries("store/layout.py", 'put it back, or write it anew: {"jobs": "apart", "folder')
 def test_a_lost_jobs_json_is_not_taken_for_no_jobs():
     store = home("a")
     name = folder(store)
@@ -295,6 +300,21 @@ def test_a_lost_jobs_json_is_not_taken_for_no_jobs():
         repository(store).jobs()
     store.create(JOBS_KEY, caught.value.hint.partition("anew: ")[2].encode())
     assert (list(stored(store)), folder(store)) == (["a"], name)
+
+
+@tries("store/listing.py", "write the name of the folder in")
+def test_a_listing_that_names_no_folder_is_refused():
+    store = home("a")
+    found, name = store.read(JOBS_KEY), folder(store)
+    broken = store.replace(JOBS_KEY, b'{"jobs": "apart", "listing": 5}', found.version)
+    for use in (repository(store).jobs, lambda: repository(store).change(fire("a"))):
+        with pytest.raises(StoreError, match="is a listing that names no folder"):
+            use()
+    broken = store.replace(JOBS_KEY, b'{"jobs": "apart",', broken)
+    with pytest.raises(StoreError, match=r"cron/jobs\.json cannot be parsed: it is not JSON"):
+        repository(store).jobs()
+    store.replace(JOBS_KEY, json.dumps({"jobs": "apart", "folder": name, "listing": 5}).encode(), broken)
+    assert stored(store) == {"a": job("a")}
 
 
 # -- moves -------------------------------------------------------------------------------------------------------------
@@ -438,17 +458,42 @@ def test_a_fire_that_meets_a_move_whose_process_is_gone_finishes_it():
     assert [entry["id"] for entry in json.loads(store.read(JOBS_KEY).data)["jobs"]] == ["a", "b"]
 
 
+@tries("store/layout.py", "mend it first")
 def test_a_record_that_cannot_be_used_is_not_moved():
     store = together("a")
     found = store.read(JOBS_KEY)
     store.replace(JOBS_KEY, json.dumps({"jobs": [job("a"), job("a")]}).encode(), found.version)
     with pytest.raises(StoreError, match="cannot be moved: it has the id of record 1"):
         repository(store).layout.keep_apart()
+    repository(store).change(lambda jobs: jobs.remove_record(1))
+    assert repository(store).layout.keep_apart()
     store = home("a", "b")
     store.replace(key(store, "b"), b"{", store.read(key(store, "b")).version)
     with pytest.raises(StoreError, match=r"b\.json cannot be moved"):
         repository(store).layout.keep_together()
     assert repository(store).change(fire("a")) == 1
+
+
+@tries("store/layout.py", "let it rest for a moment with `chronos hold`, and move again")
+def test_a_move_that_comes_too_late_again_and_again_says_so():
+    store = together("a")
+
+    mover = repository(Striking(store, lambda: repository(store).change(fire("a"))))
+    with pytest.raises(TemporaryError, match="changed under every attempt") as caught:
+        mover.layout.keep_apart()
+    assert "chronos hold" in caught.value.hint
+    assert repository(store).layout.keep_apart()
+
+
+@tries("store/interface.py", "try again")
+def test_a_process_that_meets_a_move_while_it_changes_a_job_looks_again():
+    store = home("a")
+    seen = repository(store).layout.open()
+    repository(store).layout.keep_together()
+    with pytest.raises(JobsMovedError) as caught:
+        seen.get("a")
+    assert (caught.value.code, caught.value.exit_code, caught.value.http_status) == ("jobs_moved", 75, 503)
+    assert repository(store).layout.open() is None
 
 
 def test_a_reader_finds_the_jobs_where_they_are():

@@ -138,11 +138,11 @@ def check_file_system(config: Config, mounts: str) -> Check:
 def check_store(config: Config, ctx: Context, locks: LockPlace) -> Iterator[Check]:
     """Check whether the jobs can be read, a write with an old version is refused, and the locks can be had."""
     try:
-        count = len(ctx.repository.jobs().records)
+        count, kept = len(ctx.repository.jobs().records), _kept(ctx)
     except ChronosError as error:
         yield failed_with("store", error)
         return
-    yield ok("store", f"{count} {'job' if count == 1 else 'jobs'} at {ctx.repository.location}")
+    yield ok("store", f"{count} {'job' if count == 1 else 'jobs'} at {ctx.repository.location}{kept}")
     if "://" not in config.store and not Path(config.store or config.home, "cron").is_dir():
         yield ok("compare_and_swap", "not tried: the store is made with the first job")
         yield ok("lock", "not tried: the store is made with the first job")
@@ -165,6 +165,15 @@ def check_store(config: Config, ctx: Context, locks: LockPlace) -> Iterator[Chec
         yield failed_with("lock", error, mend=mend)
     except ChronosError as error:
         yield failed_with("lock", error)
+
+
+def _kept(ctx: Context) -> str:
+    """Return the layout of a bucket's jobs in words, with what makes it better. Raises StoreError."""
+    layout = ctx.repository.layout
+    if layout is None:
+        return ""
+    together = ", together in one document, where fires wait for each other: `chronos job layout apart` moves them"
+    return together if layout.open() is None else ", each in a document of its own"
 
 
 def _take_run_lock(locks: LockPlace) -> str:
