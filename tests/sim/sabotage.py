@@ -25,7 +25,7 @@ from chronos_cli.operations.views import listing, open_runs
 from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.documents import DocumentRepository, dump
 from chronos_cli.store.rows import RowStore
-from tests.sim import sabotage_answers, sabotage_mends, sabotage_wire
+from tests.sim import sabotage_answers, sabotage_mends, sabotage_moves, sabotage_wire
 from tests.sim.config import LEAPING
 from tests.sim.machines import SimProcesses
 from tests.sim.rewriting import rule
@@ -217,6 +217,7 @@ WORLDS = {
     "starter token": {"p_answer_lost": 0.3},
     **sabotage_answers.WORLDS,
     **sabotage_mends.WORLDS,
+    **sabotage_moves.WORLDS,
     **sabotage_wire.WORLDS,
 }
 """Where a rule is needed most: these worlds are played without it, and others as they come."""
@@ -312,6 +313,7 @@ RULES = {
     "lease by a clock alone": (rule(clock.Lease, "is_over", "if self.counted or", "if True or"),),
     **sabotage_answers.RULES,
     **sabotage_mends.RULES,
+    **sabotage_moves.RULES,
     **sabotage_wire.RULES,
 }
 """Where each rule stands in the code, and what takes its place."""
