@@ -13,6 +13,7 @@ from chronos_cli.errors import ExitCode, NasUnavailableError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.arming import slot_memory
 from chronos_cli.operations.arming.arm import on_its_way
+from chronos_cli.operations.arming.carried import carry
 from chronos_cli.operations.evaluate import Evaluation
 from chronos_cli.operations.firing import answering, fire, run_end
 from chronos_cli.operations.firing.answering import Door
@@ -275,3 +276,18 @@ def test_without_a_nas_a_fire_is_noted_and_nothing_is_armed(monkeypatch):
     fired = Fire(monkeypatch, CLAIMED, launches=[run()], wire=False, by_answer=True, door=Door())
     assert (fired.told, fired.report.http_status, fired.report.next) == (["begun"], 202, "keep")
     assert fired.report.arm.last_callback == "claimed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "sent"),
+    [
+        (WANTED, 0 * SECOND), (ArmReason(dropped=True), SECOND), (ArmReason(behind=2 * HOUR), HOUR),
+        (ArmReason(idle_fire=WAKE.at + MINUTES), MINUTES + SECOND),
+    ],
+)  # fmt: skip
+def test_an_arm_that_stands_is_carried_as_it_is_only_where_the_wake_is_plainly_wanted(reason, sent):
+    """Any other reason has it sent anew, for an instant of its own."""
+    ctx = context(ARMED)
+    document = carry(ctx, "j", WAKE, reason, delivery="d", above=None)
+    assert document.fire_at - WAKE.at == sent
+    assert (document.state is ArmState.CONFIRMED) is (reason == WANTED)

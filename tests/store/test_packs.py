@@ -367,6 +367,7 @@ def test_a_pack_says_of_each_job_what_was_changed_last(world):
     batch.change_many({"a": later})
     batch.change_many({"b": later})
     assert {job: world.repository.arms.get(job).value.tolerance for job in JOBS} == {"a": 1, "b": 1, "c": 0}
+    assert (len(world.packs()), world.own()) == (1, [])
 
 
 @pytest.mark.parametrize("pack_from", [2, 4])
@@ -393,3 +394,13 @@ def test_a_job_that_another_process_touched_since_the_look_is_changed_by_itself(
     assert world.own() == ["b"]
     batch.change_many(dict.fromkeys(JOBS, later))
     assert {job: world.repository.arms.get(job).value.tolerance for job in JOBS} == dict.fromkeys(JOBS, 2)
+
+
+def test_a_job_of_anothers_newer_pack_is_changed_from_that(world):
+    """The pack came since the look: its wish must not be lost under a document that knows nothing of it."""
+    batch, seen = batch_of(world), []
+    create_pack(world.repository, "rival", {"b": document("b", 9)})
+    batch.change_many({job: lambda found: seen.append(found.generation) or replace(found, tolerance=1) for job in JOBS})
+    assert sorted(seen) == [0, 0, 0, 9]
+    found = world.repository.arms.get("b").value
+    assert (found.generation, found.tolerance, world.own()) == (9, 1, ["b"])
