@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import is_job_id
 from chronos_cli.core.job import OURS, instants_of, ours_of
 from chronos_cli.core.row import Row, RunState, kept_at
-from chronos_cli.errors import DocumentError
+from chronos_cli.errors import DocumentError, UnreadableError
 from chronos_cli.store.documents import StoredDocument, dump, parse
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 
@@ -73,7 +74,9 @@ class RowStore:
         try:
             version = self.create(first)
         except OutcomeUnknown:
-            stored = self.get(first.job_id, first.run_id)
+            stored = None
+            with suppress(UnreadableError):  # it rotted since: the next look finds it torn
+                stored = self.get(first.job_id, first.run_id)
             if stored is None or stored.value != first:
                 raise
             version = stored.version

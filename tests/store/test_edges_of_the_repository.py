@@ -326,14 +326,18 @@ def test_a_row_that_somebody_has_settled_since_is_not_taken_back():
     found.rows.take_back(replace(FIRST, run_id="20261120T120001Z"), version)
 
 
-@pytest.mark.parametrize("stands", ["ours", "another's", "nothing"])
+@pytest.mark.parametrize("stands", ["ours", "another's", "zero bytes", "nothing"])
 def test_a_first_row_whose_answer_was_lost_is_found_again(stands):
-    """Then it is judged like any other; what another made, or nobody, is a conflict."""
+    """Then it is judged like any other; what another made, or nobody, or what rotted meanwhile, is a conflict."""
     found = repository(in_hand(FIRST))
 
     def lost(row):
         if stands != "nothing":
-            type(found.rows).create(found.rows, row if stands == "ours" else replace(row, delivery_id="another"))
+            made = type(found.rows).create(
+                found.rows, replace(row, delivery_id="another") if "other" in stands else row
+            )
+            if stands == "zero bytes":
+                found.documents.replace(f"cron/runs/j/{row.run_id}.json", bytes(64), made)
         raise OutcomeUnknown
 
     found.rows.create = lost
