@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sqlite3
 import stat
 import threading
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -609,3 +611,87 @@ def test_a_change_whose_folder_is_not_durable_says_that_it_is_made(home, store, 
     with pytest.raises(StoreError, match="was written, but its folder could not be made durable"):
         store.create(ROW, b"")
     assert store.read(ROW).data == b""
+
+
+def test_a_link_that_leads_nowhere_is_no_empty_folder(home, store):
+    """What it leads to may be on a disk that is not there just now."""
+    (home / "cron").mkdir(parents=True)
+    (home / "cron" / "arms").symlink_to(home / "gone")
+    with pytest.raises(DocumentError, match="cannot list"):
+        store.list(ARMS_PREFIX)
+    (home / JOBS_KEY).symlink_to(home / "gone")
+    with pytest.raises(StoreError, match="cannot read"):
+        store.read(JOBS_KEY)
+
+
+def test_a_lock_file_that_may_only_be_read_locks_as_well(store, monkeypatch):
+    """One that may be written is opened for that: some network file systems ask for it."""
+    asked = []
+    monkeypatch.setattr(local, "locked", lambda place, flags, **_: asked.append(flags) or as_it_is(place))
+    for writable in (True, False):
+        monkeypatch.setattr(os, "access", lambda *_, writable=writable, **__: writable)
+        with store.exclusive(JOBS_KEY):
+            pass
+    assert asked == [os.O_RDWR | os.O_CREAT, os.O_RDONLY | os.O_CREAT]
+
+
+@contextmanager
+def as_it_is(place):
+    yield place
+
+
+@as_root
+def test_the_lock_of_the_jobs_is_their_owners(home, store, monkeypatch):
+    """Whoever else uses them must be able to lock it; what another user makes is his own."""
+    (home / "cron").mkdir(parents=True)
+    (home / JOBS_KEY).write_text("[]")
+    os.chown(home / JOBS_KEY, 12345, 54321)
+    lock = home / "cron" / ".jobs.lock"
+    with store.exclusive(JOBS_KEY):
+        assert (lock.stat().st_uid, lock.stat().st_gid) == (12345, 54321)
+    lock.unlink()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with store.exclusive(JOBS_KEY):
+        assert lock.stat().st_uid == 0
+
+
+def test_a_lock_whose_holder_is_not_known_names_nobody(place, monkeypatch):
+    """Where the system keeps no table."""
+    monkeypatch.setattr(filelock, "_holder", lambda fd: None)
+    with holding(place), pytest.raises(LockTimeoutError, match="is locked; nothing was written"), holding(place):
+        pass
+
+
+def written(home, *rows):
+    """The other half of a store, in its database."""
+    with closing(sqlite3.connect(home / "cron" / "runtime.db")) as database, database:
+        database.execute("CREATE TABLE IF NOT EXISTS job_runtime (job_id TEXT PRIMARY KEY, state_json TEXT)")
+        database.executemany("INSERT OR REPLACE INTO job_runtime VALUES (?, ?)", rows)
+
+
+def test_a_version_is_that_of_both_halves(home, store):
+    """A write in either is a conflict; no other document has two."""
+    store.create(JOBS_KEY, b"[]")
+    alone = store.read(JOBS_KEY)
+    assert ("+" in alone.version, alone.beside) == (False, None)
+    written(home, ("a", '{"next": 1}'))
+    found = store.read(JOBS_KEY)
+    assert (found.version.partition("+")[0], found.beside) == (alone.version, {"a": {"next": 1}})
+    with pytest.raises(VersionConflict):
+        store.replace(JOBS_KEY, b"[1]", alone.version)
+    later = store.replace(JOBS_KEY, b"[1]", found.version)
+    assert (later, later.endswith(found.version.partition("+")[2])) == (store.read(JOBS_KEY).version, True)
+    written(home, ("a", '{"next": 2}'))
+    with pytest.raises(VersionConflict):
+        store.replace(JOBS_KEY, b"[2]", later)
+    assert "+" not in store.create(ROW, b"")
+    assert store.read(ROW).beside is None
+
+
+def test_jobs_are_not_added_to_a_store_of_which_one_half_cannot_be_read(home, store):
+    """They would look as if they had never run."""
+    (home / "cron" / "runtime.db").mkdir(parents=True)
+    with pytest.raises(StoreError, match="no regular file"):
+        store.create(JOBS_KEY, b"[]")
+    assert not (home / JOBS_KEY).exists()
+    store.create(ROW, b"")
