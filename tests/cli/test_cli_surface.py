@@ -26,7 +26,7 @@ WORDS = {
     "arm": ("beat",), "cancel": ("beat",), "list": (), "reconcile": (), "fire": ("--job-id", "beat", "--token-file", "{token}"),
     "job.add": ("@daily", "--name", "gr\u00fc\u00df", "--shell", "true"), "job.show": ("beat",), "job.list": (),
     "job.edit": ("beat", "--retries", "1"), "job.pause": ("beat",), "job.resume": ("beat",), "job.realign": ("beat",), "job.remove": ("beat", "--yes"),
-    "job.unlock": ("beat", "--yes"), "job.import": ("{jobs}",), "job.export": (), "run": ("beat",), "next": ("@daily",),
+    "job.unlock": ("beat", "--yes"), "job.import": ("{jobs}",), "job.export": (), "job.layout": (), "run": ("beat",), "next": ("@daily",),
     "tick": (), "status": (), "doctor": (), "history": ("beat",), "logs": ("beat",), "timeline": (), "hold": ("--reason", "\u00fc"),
     "provider.list": (), "init": ("--force",), "config.show": (), "config.path": (), "completions": ("bash",),
 }  # fmt: skip

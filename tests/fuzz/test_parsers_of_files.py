@@ -40,7 +40,10 @@ from chronos_cli.running.env_file import read_env_file
 from chronos_cli.store import ticks
 from chronos_cli.store.arms.pack import find_line, newest, pack_key, read_packs
 from chronos_cli.store.holds import read_hold
+from chronos_cli.store.interface import JOBS_KEY
+from chronos_cli.store.listing import job_key
 from chronos_cli.store.memory import MemoryStore
+from chronos_cli.store.repository import Repository
 from chronos_cli.store.split import read_rows
 from tests.conftest import ROOT
 from tests.core.making import HOME, T, record
@@ -240,6 +243,29 @@ def test_packs(data: bytes) -> None:
     assert found is None or isinstance(found, dict)
 
 
+class Bucket(MemoryStore):
+    """A place where jobs are kept apart."""
+
+    keeps_jobs_apart = True
+
+
+@given(
+    documents({"jobs": "kept apart", "folder": "f", "listing": [{"id": "a", "name": "n", "schedule": "s"}]}),
+    documents({"jobs": [record()], "moved": True}),
+)
+@fuzz
+def test_listings_and_documents_of_jobs_that_are_kept_apart(listing: bytes, own: bytes) -> None:
+    """What cannot be read is an error of the store, or one job's problem; a move refuses or leaves what can be read."""
+    store = Bucket()
+    store.create(JOBS_KEY, listing)
+    store.create(job_key("f", "job"), own)
+    home = Repository(store, sleep=lambda _: None, random=lambda: 0.5)
+    read_or_refused(lambda: list(home.jobs().records), ChronosError)
+    assert home.layout is not None
+    if read_or_refused(home.layout.keep_together, ChronosError):
+        assert [entry.problem for entry in home.jobs().records if entry.problem is not None] == []
+
+
 @given(documents({"next_run_at": T.isoformat(), "state": "scheduled"}))
 @fuzz
 def test_rows_of_a_newer_hermes(tmp_path: Path, data: bytes) -> None:
@@ -320,6 +346,8 @@ READERS = {
     "running/scripted_prompt.py": (HERE, "test_the_last_line_of_a_script"),
     "store/holds.py": (HERE, "test_holds"),
     "store/jobsfile.py": (THERE, "test_jobs"),
+    "store/layout.py": (HERE, "test_listings_and_documents_of_jobs_that_are_kept_apart"),
+    "store/listing.py": (HERE, "test_listings_and_documents_of_jobs_that_are_kept_apart"),
     "store/arms/pack.py": (HERE, "test_packs"),
     "store/arms/store.py": (THERE, "test_arm_documents"),
     "store/documents.py": (THERE, "test_rows"),
