@@ -16,7 +16,7 @@ LAYOUTS = (APART, TOGETHER)
 
 @frozen
 class LayoutReport:
-    """How many jobs a home has, in which layout, and whether they were moved into it just now."""
+    """Layout of the jobs of a home, their number, and whether they were moved into it just now."""
 
     layout: str
     jobs: int
