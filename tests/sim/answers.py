@@ -78,7 +78,7 @@ def go(
     world: World, delivery: Delivery, token: int, status: int, retry_after: int | None, door: Task, body: dict | None
 ) -> None:
     """Bring an answer to NAS, if nothing on the way spoils it."""
-    if backends.spoils(world.nas):
+    if backends.spoils(world.nas, 0.25):
         world.log("a proxy answers 502 instead of %r", door)
         world.nas.answered(delivery, token, 502, None, None)
         return

@@ -1,7 +1,8 @@
 """Characters of NAS that lie in what it is built on: its timers, its lists, its line, and what stands before it.
 
 A backend may keep a timer for each `dedup_key` and never replace one, answer byte by byte, clear a slot some seconds
-after the 2xx, list from a replica that lags, and stand behind a proxy that turns good answers into errors.
+after the 2xx, list from a replica that lags, and stand behind a proxy that answers by itself, or turns good
+answers into errors.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from chronos_cli.errors import NasRejectedError, NasUnavailableError
 
 if TYPE_CHECKING:
+    from chronos_cli.errors import ChronosError
     from chronos_cli.nas_client.interface import Arm
     from tests.sim.nas import Server, Slot
     from tests.sim.tasks import Task
@@ -63,6 +65,9 @@ What a fire is sent for more than one is the price of what NAS deletes, hides, o
 that finds all done, is sent nothing. Under faults, crashes and edits, of which the schedules are full.
 """
 
+_MORE: Final = 4
+"""So many more in one schedule, where what is wanted changes while it is sent."""
+
 _ROUNDS: Final = 16
 _STEPS: Final = 40
 """So many more in so many steps where slow processes send at the same time, and each finds that another has overtaken it."""
@@ -70,18 +75,20 @@ _STEPS: Final = 40
 
 def count_price(server: Server) -> None:
     """Judge what the fires of one schedule have cost, and add it to what is known of the character."""
-    fires, sent = server.served["fire"], server.served["provision"]
+    fires, sent, again = (server.served[name] for name in ("fire", "provision", "sent again"))
     most = max(math.ceil(PRICE[name]) for name in server.char)
     most += {
         NEVER_REPLACES,
         LISTS_LATE,
     } <= server.char  # timers left beside come at once, and no list shows what was sent
     runs = len(server.world.check.starts)  # whose end may need another wake
-    if sent > most * fires + runs + _ROUNDS * max(1, server.world.budget // _STEPS):
-        server.world.check.fail(f"{fires} fires and {runs} runs took {sent} provisions")
+    if sent > most * fires + runs + _MORE:
+        server.world.check.fail(f"{fires} fires and {runs} runs took {sent} provisions, with nobody in between")
+    if sent + again > most * fires + runs + _ROUNDS * max(1, server.world.budget // _STEPS):
+        server.world.check.fail(f"{fires} fires and {runs} runs took {sent + again} provisions")
     for name in server.char if len(server.char) == 1 else ():
         server.world.covered["fires at", name] += fires
-        server.world.covered["provisions at", name] += sent
+        server.world.covered["provisions at", name] += sent + again
 
 
 def fit(characters: set[str]) -> None:
@@ -100,11 +107,19 @@ def fit(characters: set[str]) -> None:
         characters -= {"clock ahead"}
 
 
-def count(server: Server, what: str) -> None:
-    """Count what is asked within a fire: by its door, its runner, and the look after its answer."""
+def count(server: Server, job: str) -> None:
+    """Count a provision within a fire: by its door, its runner, or the look after its answer.
+
+    One that is sent again since another process has written the job's arm document meanwhile is counted apart.
+    """
     task = server.world.tasks.current
-    if task is not None and task.kind in ("door", "runner"):
-        server.served[what] += 1
+    if task is None or task.kind not in ("door", "runner"):
+        return
+    written = server.world.check.written.get(job, [])
+    before = server.sent_at.get((job, task.number))
+    server.sent_at[job, task.number] = len(written)
+    met = before is not None and any(number != task.number for number in written[before:])
+    server.served["sent again" if met else "provision"] += 1
 
 
 # -- never replaces --------------------------------------------------------------------------------------------------
@@ -201,13 +216,24 @@ def come_back(server: Server, task: Task, until: float) -> None:
         world.pause(task, "drips", until=min(world.now + takes, until))
         if world.now + takes > until:
             raise NasUnavailableError("NAS did not answer in time")
-    if spoils(server):
-        raise world.rng.choice((NasUnavailableError("NAS answered 502 (an HTML page)"),
-                                NasUnavailableError("NAS answered 403 (an HTML page)"),
-                                NasRejectedError("NAS rejected the request: 404", status=404)))  # fmt: skip
+    if spoils(server, 0.25):
+        raise _page(server)
 
 
-def spoils(server: Server) -> bool:
-    """Whether the proxy turns this answer into an error."""
+def stand_between(server: Server) -> None:
+    """Answer a call in place of NAS, which never hears of it."""
+    if spoils(server, 0.1):
+        raise _page(server)
+
+
+def _page(server: Server) -> ChronosError:
+    """What a proxy says."""
+    return server.world.rng.choice((NasUnavailableError("NAS answered 502 (an HTML page)"),
+                                    NasUnavailableError("NAS answered 403 (an HTML page)"),
+                                    NasRejectedError("NAS rejected the request: 404", status=404)))  # fmt: skip
+
+
+def spoils(server: Server, likely: float) -> bool:
+    """Whether the proxy turns this answer into an error, or has it never asked for."""
     world = server.world
-    return PROXY in server.char and world.faults and world.chance(0.25) and server.has(PROXY)
+    return PROXY in server.char and world.faults and world.chance(likely) and server.has(PROXY)

@@ -128,6 +128,8 @@ class Check:
         """Rows that cannot be read, and what stands there."""
         self.ended_at: dict[str, float] = {}
         self.generations: dict[str, int] = {}
+        self.written: dict[str, list[int]] = {}
+        """Who has written a job's arm document, one after the other."""
         self.dropped: set[str] = set()
         self.keys_lost: set[str] = set()
         """Jobs that want nothing, and of which NAS has heard so under a number."""
@@ -178,6 +180,7 @@ class Check:
         if generation < self.generations.get(job_id, 0):
             self.fail(f"{task} goes back to generation {generation} of {job_id}, from {self.generations[job_id]}")
         self.generations[job_id] = generation
+        self.written.setdefault(job_id, []).append(task.number)
         if arm.get("answered_to") != self.left.get(job_id, (None, 0))[0]:
             self.left.pop(job_id, None)
         if self.world.trace is None:

@@ -90,6 +90,8 @@ class Server:
     """What a list said until when, newest last; kept where lists are late."""
     served: Counter = field(default_factory=Counter)
     """What it was asked and what it called, for the price of each character."""
+    sent_at: dict = field(default_factory=dict)
+    """How often a job's arm document had been written when a process sent its wake last, by job and process."""
     skew: float = 0.0
     down: bool = False
     refusing: bool = False
@@ -116,7 +118,7 @@ class Server:
     def provision(self, request: ArmRequest) -> ArmAnswer:
         job, at = request.job_id, request.fire_at.timestamp()
         backends.remember(self)
-        backends.count(self, "provision")
+        backends.count(self, job)
         self._generation(request)
         self.serial += 1
         answer = ArmAnswer(schedule_id=f"s{self.serial}", features=self.features)
@@ -394,6 +396,7 @@ class SimNas(Nas):
             raise NasUnavailableError("NAS does not answer")
         backends.catch_up(server)
         try:
+            backends.stand_between(server)
             answer = effect()
         except ChronosError:
             self._fails(job)

@@ -11,10 +11,10 @@ from typing import Any, Final
 from chronos_cli.core import claim, occurrence
 from chronos_cli.operations.arming import arm as arming
 from chronos_cli.operations.arming import reconcile
-from chronos_cli.operations.firing import answering, run_end
+from chronos_cli.operations.firing import answering, fire, run_end
 from chronos_cli.store.arms.document import ArmDocument
 from tests.sim.answers import ARMS
-from tests.sim.backends import LISTS_LATE
+from tests.sim.backends import LISTS_LATE, PROXY
 from tests.sim.nas import SPREADS
 from tests.sim.rewriting import rule
 
@@ -29,11 +29,14 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
                                              "p_nas_lost": 0.3, "p_nas_answer_lost": 0.3},
     "what may still come is left to NAS": {"nas": True, "characters": frozenset({SPREADS}), "machines": 1, "jumps": False, "leaps": False,
                                            "operations": ("reconcile",), "p_operation": 0.4},
+    "an error is no yes": {"nas": True, "characters": frozenset({PROXY}), "p_nas_lost": 0.0, "p_nas_answer_lost": 0.0},
+    "sent once": {"nas": True, "characters": frozenset({"kind"}), "busy": True, "machines": 1, "jumps": False, "leaps": False, "p_operation": 0.0},
     "grace from the tolerance's end": {"nas": True, "characters": frozenset({SPREADS}), "policy": {"grace": 0}},
 }  # fmt: skip
 
 SELDOM: Final[frozenset[str]] = frozenset()
 
+_SENDS_AGAIN: Final = rule(arming, "arm", "(certain and told", "(number > 2 and certain and told")[2]
 _SHORT_GRACE: Final = rule(claim, "claim_of", " + timedelta(seconds=job.policy.tolerance)", "")[2]
 
 RULES: Final = {
@@ -45,5 +48,9 @@ RULES: Final = {
     "a cancel that NAS calls old": ((reconcile, "drop_noted", rule(arming, "drop_noted", "range(_ROUNDS)", "range(0)")[2]),),
     "what is not listed yet is taken back": ((reconcile, "_owes_cancel", lambda *_: False),),
     "what may still come is left to NAS": ((reconcile, "_may_still_come", lambda *_: False),),
+    "an error is no yes": (
+        rule(arming, "_send", "if result.error is not None:", "if result.error is not None and not isinstance(result.error, NasRejectedError):"),
+    ),
+    "sent once": tuple((module, "arm", _SENDS_AGAIN) for module in (fire, run_end)),
     "grace from the tolerance's end": ((occurrence, "claim_of", _SHORT_GRACE),),
 }  # fmt: skip
