@@ -1,16 +1,18 @@
 """`python -m tests.sim --seed N` tells all that happens in one schedule, and with `--explain` the short story of a failure.
 
-`--count N` plays many and prints what they reached; with `--resume FILE` what was played so far is kept there after each
-part, and the same command goes on from it.
+`--count N` plays many from `--start` on and prints what they reached; with `--resume FILE` what was played so far is kept
+there after each part, with its commit, seeds and failures, and the same command goes on from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from tests.sim.play import Played, explained, play_wide, trace
 
@@ -19,7 +21,7 @@ PART = 5_000
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", "--start", type=int, default=0, help="the first (0)")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--steps", type=int, help="so many in each schedule (as its seed has it)")
     parser.add_argument("--failures", type=int, default=1, help="stop after so many (1)")
@@ -32,14 +34,19 @@ def main() -> int:
         print(story)
         print(f"\n{'FAILED: ' + verdict if verdict else 'held'}")
         return 1 if verdict else 0
-    played = _read(given.resume) if given.resume is not None and given.resume.exists() else Played()
+    played = Played()
+    if given.resume is not None and given.resume.exists():
+        found = json.loads(given.resume.read_text(encoding="utf-8"))
+        if (found.pop("first"), found.pop("commit")) != (given.seed, commit()):
+            parser.error(f"{given.resume} is of other seeds, or of another commit: name another file")
+        played = _read(found)
     while played.schedules < given.count and len(played.failures) < given.failures:
         first, part = given.seed + played.schedules, min(PART, given.count - played.schedules)
         left = given.failures - len(played.failures)
         part = part if given.resume is not None else given.count
         played.add(play_wide(first, part, processes=given.processes, steps=given.steps, stop_at=left))
         if given.resume is not None:
-            _write(given.resume, played)
+            _write(given.resume, played, given.seed)
     print(played.report())
     for seed, verdict in played.failures:
         print(f"seed {seed}: {verdict}")
@@ -48,17 +55,28 @@ def main() -> int:
     return 1 if played.failures else 0
 
 
-def _read(file: Path) -> Played:
-    found = json.loads(file.read_text(encoding="utf-8"))
+def commit() -> str:
+    """The commit that is played, with a plus where files differ from it."""
+    here = Path(__file__).parent
+    said = [
+        subprocess.run(["git", *asked], cwd=here, capture_output=True, text=True, check=False).stdout.strip()
+        for asked in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+    ]
+    return said[0] + ("+" if said[1] else "")
+
+
+def _read(found: dict[str, Any]) -> Played:
+    del found["last"]
     covered = Counter({tuple(name.split(": ", 1)): number for name, number in found.pop("covered").items()})
     failures = [(seed, verdict) for seed, verdict in found.pop("failures")]
     return Played(covered=covered, failures=failures, **found)
 
 
-def _write(file: Path, played: Played) -> None:
+def _write(file: Path, played: Played, first: int) -> None:
     covered = {": ".join(name): number for name, number in sorted(played.covered.items())}
-    found = {"schedules": played.schedules, "steps": played.steps, "seconds": played.seconds, "wall": played.wall,
-             "covered": covered, "failures": played.failures}  # fmt: skip
+    found = {"commit": commit(), "first": first, "last": first + played.schedules - 1, "failures": played.failures,
+             "schedules": played.schedules, "steps": played.steps, "seconds": played.seconds, "wall": played.wall,
+             "covered": covered}  # fmt: skip
     beside = file.with_name(file.name + ".new")
     beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     beside.replace(file)

@@ -318,12 +318,24 @@ def test_a_long_run_goes_on_from_where_it_stopped(tmp_path, monkeypatch, capsys)
     """What was played is kept after each part, and counted on; the sums are those of one run."""
     kept = tmp_path / "played.json"
     monkeypatch.setattr(command, "PART", 40)
-    for count in ("40", "80"):
-        monkeypatch.setattr("sys.argv", ["sim", "--count", count, "--processes", "1", "--resume", str(kept)])
-        assert command.main() == 0
+    monkeypatch.setattr(command, "commit", lambda: "c0ffee")
+
+    def play_on(count, first):
+        monkeypatch.setattr(
+            "sys.argv", ["sim", "--start", first, "--count", count, "--processes", "1", "--resume", str(kept)]
+        )
+        return command.main()
+
+    assert [play_on(count, "0") for count in ("40", "80")] == [0, 0]
     assert "80 schedules" in capsys.readouterr().out
     played, whole = json.loads(kept.read_text()), play(0, 80)
     assert (played["schedules"], played["steps"]) == (80, whole.steps)
+    assert [played[name] for name in ("commit", "first", "last", "failures")] == ["c0ffee", 0, 79, []]
+    with pytest.raises(SystemExit):
+        play_on("80", "7")
+    monkeypatch.setattr(command, "commit", lambda: "another")
+    with pytest.raises(SystemExit):
+        play_on("80", "0")
     assert played["covered"] == {": ".join(name): number for name, number in whole.covered.items()}
 
 
