@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 AGREES_WITHIN: Final = timedelta(minutes=10)
 """Clocks this close agree: NAS's may be five minutes off, and an answer takes its time."""
 
+WITNESS_OFF: Final = timedelta(minutes=5)
+"""The most that the witness's clock is ahead, and with it one that it corrects."""
+
 UNCHECKED: Final = timedelta(days=1)
 """So long after its time an occurrence is settled without a witness: a wrong clock then costs a day at most."""
 
@@ -143,13 +146,21 @@ class Lease:
         Where there is no witness at all, it is once its whole length has passed since that was found: by then it is
         over by any clock, unless that one leapt meanwhile.
         """
-        if self.end is None or now < self.end:
+        if self.end is None or now < self.end + self._allowed(trust):
             return False
         if self.counted or trust in (Trust.CONFIRMED, Trust.CORRECTED) or now - self.end <= UNCHECKED:
             return True
         if trust is Trust.UNHEARD or self.doubted_at is None:
             return False
         return timedelta() <= now - self.doubted_at - self.length <= UNCHECKED
+
+    def looked_at(self, now: datetime, trust: Trust) -> datetime | None:
+        """Return when to look at it: at its end, or, where that is past, when it is over."""
+        return self.end if self.end is None or now < self.end else self.end + self._allowed(trust)
+
+    def _allowed(self, trust: Trust) -> timedelta:
+        """Return for how long after its end it may go on by a right clock: a corrected one is as far ahead as NAS's."""
+        return WITNESS_OFF if trust is Trust.CORRECTED and not self.counted else timedelta()
 
     def is_doubted(self, now: datetime, trust: Trust) -> bool:
         """Return whether to note that a clock without a witness finds it long over, unless that is noted already."""

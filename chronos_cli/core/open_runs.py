@@ -219,9 +219,8 @@ class OpenRuns:
         wakes = [Wake(at=row.not_before, purpose=Purpose.RETRY) for _, row in self.waiting if row.not_before]
         if self.queued or self.job.policy.on_crash is OnCrash.RERUN:
             lease = timedelta(seconds=self.job.policy.timeout) + LEASE_MARGIN
-            ends = [self.facts.leases.get(row.run_id, row.lease_ends_at) for _, row in self.running] + [
-                self.now + lease for _ in starts
-            ]
+            ends = [self._lease(entry, row).looked_at(self.now, self.facts.trust) for entry, row in self.running]
+            ends += [self.now + lease for _ in starts]
             wakes += [Wake(at=end, purpose=Purpose.LEASE) for end in ends if end]
         if self.queued and not self.running and not starts:
             ahead = HERMES_CLAIM_TTL if self.job.claimed_elsewhere(self.now) else SECOND

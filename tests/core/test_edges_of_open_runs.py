@@ -141,6 +141,17 @@ def test_a_run_is_over_by_its_result_its_process_or_its_lease():
     assert len(surveyed(found, row, now=at(4_000), **counted).dropped) == 1
 
 
+def test_a_run_that_a_corrected_clock_finds_past_its_lease_is_looked_at_when_it_is_over():
+    """And not each second until then: by NAS's clock, five minutes ahead, it is past while the run still goes."""
+    found = in_hand(entry(T), policy={"on_crash": "rerun"})
+    row = running(found)
+    for seconds, looked in ((3_599, 3_600), (3_600, 3_900), (3_899, 3_900)):
+        kept = surveyed(found, row, now=at(seconds), trust=Trust.CORRECTED)
+        assert (kept.settle, [wake.at for wake in kept.wakes([])]) == ([], [at(looked)])
+    over_now = surveyed(found, row, now=at(3_900), trust=Trust.CORRECTED)
+    assert [(r.state, r.attempt) for r in over_now.settle] == [(RunState.ACCEPTED, 2)]
+
+
 def test_a_run_that_died_comes_again_where_the_job_wants_that_and_anybody_may_start_it():
     """One that only its asker can start is lost."""
     dead = {"liveness": {run_id_of(T): Liveness.DEAD}}

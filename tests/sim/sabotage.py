@@ -213,6 +213,15 @@ WORLDS = {
     "rows by a clock alone": LEAPING
     | {"nas": True, "keep": 50, "busy": True, "operations": ("leap", "manual", "manual")},
     "lease by a clock alone": LEAPING | {"nas": True},
+    "lease by a corrected clock": LEAPING
+    | {
+        "nas": True,
+        "machines": 2,
+        "busy": True,
+        "characters": frozenset({"clock ahead"}),
+        "p_slow_runner": 0.0,
+        "operations": ("leap", "manual", "reconcile", "reconcile"),
+    },
     "change token": {"p_answer_lost": 0.3},
     "starter token": {"p_answer_lost": 0.3},
     **sabotage_answers.WORLDS,
@@ -311,6 +320,7 @@ RULES = {
     "409 raises": ((ArmDocument, "stale", lambda document, *_: document),),
     "rows by a clock alone": (rule(RowStore, "prune", "not sure", "False"),),
     "lease by a clock alone": (rule(clock.Lease, "is_over", "if self.counted or", "if True or"),),
+    "lease by a corrected clock": ((clock.Lease, "_allowed", lambda *_: timedelta()),),
     **sabotage_answers.RULES,
     **sabotage_mends.RULES,
     **sabotage_moves.RULES,
