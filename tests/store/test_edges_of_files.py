@@ -550,8 +550,9 @@ def _locked_out(store):
 
 def test_a_copy_of_the_jobs_has_their_mode_and_the_time_of_the_change(home, store):
     """One of a clock ahead is brought back to now; those that can be read are given, the newest first."""
-    assert list(store.backups()) == []
+    assert (list(store.backups()), store.location) == ([], str(home))
     version = store.create(JOBS_KEY, b"[0]")
+    before = opened()
     (home / JOBS_KEY).chmod(0o640)
     version = store.replace(JOBS_KEY, b"[1]", version)
     copy = home / f"{JOBS_KEY}.bak"
@@ -564,7 +565,7 @@ def test_a_copy_of_the_jobs_has_their_mode_and_the_time_of_the_change(home, stor
     os.utime(copy, (NOW + 5, NOW + 5))
     found = list(store.backups())
     assert [(one.data, one.age_s) for one in found] == [(b"[2]", 0.0), (b"[0]", EVERY_S)]
-    assert found[0].path == str(copy)
+    assert (found[0].path, opened()) == (str(copy), before)
     copy.unlink()
     copy.mkdir()
     assert [one.data for one in store.backups()] == [b"[0]"]
