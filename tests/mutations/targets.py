@@ -41,16 +41,9 @@ TARGETS = (
     *_in("chronos_cli/operations/firing", "probe", "refused_token", "run", "run_end", "run_row", "runner"),
     *_in("chronos_cli/operations/firing", "shared_end", "tick"),
     *_in("chronos_cli/operations/arming", "apply_plan", "arm", "carried", "reconcile", "slot_memory"),
-    *_in(
-        "chronos_cli/running", "actions", "alert_command", "attempt", "descriptors", "detach", "end_channel", "env_file"
-    ),
-    *_in("chronos_cli/running", "environment", "file_watch", "group_guard", "interface", "liveness"),
-    *_in("chronos_cli/running", "local", "lock", "lock_place", "machine", "mask", "output", "process", "reboot"),
-    *_in("chronos_cli/running", "references", "runner_channel", "secrecy", "signals", "spawn"),
-    *_in("chronos_cli/running", "supervise", "warm"),
-    *_in("chronos_cli/callback", "after_response", "app", "homes", "log", "modes", "nas_pool", "proof"),
-    *_in("chronos_cli/callback", "request", "shared_ends", "warm_start", "wsgi"),
-    *_in("chronos_cli/nas_client", "answers", "client", "interface", "token_command", "tokens", "transport"),
+    # Processes, the callback's doors and NAS's client are left out: a slip there ends processes, or calls, by mistake.
+    *_in("chronos_cli/running", "end_channel"),
+    *_in("chronos_cli/callback", "shared_ends"),
     *_in("chronos_cli/store", "atomic", "backups", "documents", "filelock", "group_change", "holds", "job_entries"),
     *_in("chronos_cli/store", "jobsfile", "jsonarray", "jsontext", "local", "proof", "repository", "rows", "split"),
     *_in("chronos_cli/store", "ticks"),
