@@ -11,7 +11,7 @@ from chronos_cli.core.clock import Trust, displaced, doubt_about
 from chronos_cli.core.decision import FireRequest, Liveness, Outcome, Purpose, Trigger
 from chronos_cli.core.job import jitter_of, parse_job
 from chronos_cli.core.policy import OnCrash, Policy
-from chronos_cli.core.row import MAX_RERUNS, REPLACED, RunState, died, is_output_of, output_of, over, row_of
+from chronos_cli.core.row import MAX_RERUNS, REPLACED, RunState, begun, died, is_output_of, output_of, over, row_of
 from chronos_cli.core.schedule import check_cron
 from chronos_cli.errors import ScheduleError
 from chronos_cli.frozen import replace
@@ -415,3 +415,13 @@ def test_only_a_clock_without_a_witness_notes_from_where_it_goes_far_ahead(trust
     ours = look(late, relay(T), now=at(3 * 86_400), trust=trust).record["chronos"]
     assert ours.get("leapt_from") == ([T.isoformat()] if noted else None)
     assert "leapt_from" not in look(late, relay(T), now=at(86_400), trust=trust).record["chronos"]
+
+
+def test_an_occurrence_that_is_skipped_uses_up_none_of_those_that_a_job_has_left():
+    """Its last one is still to come."""
+    found = job(policy={"overlap": "skip"}, repeat={"times": 2, "completed": 1}, ours={"open": [entry(at(-300))]})
+    row = begun(row_of("j", found.open[0], Policy()), starter="s", owner={}, now=at(-300), lease_ends_at=at(900))
+    decision = look(found, rows={row.run_id: row}, liveness={row.run_id: Liveness.ALIVE})
+    assert decision.outcome is Outcome.SKIPPED
+    after = decision.record
+    assert (after["enabled"], after["repeat"]["completed"], after["next_run_at"]) == (True, 1, at(300).isoformat())
