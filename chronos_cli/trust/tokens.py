@@ -69,8 +69,8 @@ def verify_fire_token(
     `token` is the compact JWT without `Bearer`. `now` gives the present as an aware datetime; else the system clock.
     `light`: this process judges no other (see `light_import.py`). `purpose`: another one that it has to be for.
     With `settings.verifier` naming a function, that one judges instead. Raises FireTokenError, of the class that names
-    the cause (see token_errors.py), KeysUnavailableError when the token cannot be judged, and ConfigError for a verifier
-    that cannot be loaded.
+    the cause (see token_errors.py), KeysUnavailableError when the token cannot be judged, and ConfigError for a
+    verifier that cannot be loaded.
     """
     clock = time.time if now is None else (lambda: now().timestamp())
     if settings.verifier != NAS_JWT:

@@ -103,7 +103,6 @@ REACHED = {
     "transition": tuple(f"{zone} {datetime.fromisoformat(at).astimezone(UTC):%Y-%m}" for zone, at, _ in TRANSITIONS),
     "write fails": (*NAMES, "ENOLCK"),
     "view": ("in between", "at the end", "it will fire", "it runs"),
-    "move": ("apart", "together"),
     "disk": ("takes no write", "takes writes again"),
     "reboot": ("in order", "the power was cut", "a document is gone", "a document is another"),
     "rot": ("row", "arm", "record", "other", "made anew as lost"),
@@ -156,6 +155,11 @@ CORNERS = {
         {"nas": True, "machines": 1, "locks": True, "p_crash": 0.01, "p_write_fails": 0.3, "steps": 80,
          "operations": ("reconcile",), "p_operation": 0.2},
         {*(("crash before", name) for name in ("create pack", "delete pack", "lock")), ("store", "delete fails")},
+    ),
+    "jobs are moved both ways": (
+        150,
+        WORLDS["a move marks what it takes"],
+        {("move", "apart"), ("move", "together")},
     ),
 }  # fmt: skip
 """Corners that hardly any schedule comes to: each has a world of its own, of which so many schedules reach all of them."""
@@ -241,7 +245,7 @@ def comes_to(corner: str) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("corner", CORNERS)
 def test_a_corner_that_random_play_hardly_comes_to_is_played_in_a_world_of_its_own(corner):
-    """The row of a run that is long over, made by a runner that stood still; packs that are superseded."""
+    """The row of a run that is long over, made by a runner that stood still; packs that are superseded; moves."""
     comes_to(corner)
 
 
