@@ -56,13 +56,19 @@ class JobsListing:
 
 def read_listing(data: bytes) -> JobsListing | None:
     """Return the listing in the bytes of a jobs.json, None where they hold the jobs themselves. Raises StoreError."""
-    if not _BEGINS.match(data):
+    begins = _BEGINS.match(data) is not None
+    if not begins and b'"folder"' not in data:
         return None
     try:
-        found = read_json(data, max_bytes=MAX_LISTING_BYTES)
+        found: Any = read_json(data, max_bytes=MAX_LISTING_BYTES)
     except NotJsonError as error:
+        if not begins:
+            return None
         raise StoreError(f"{JOBS_KEY} cannot be parsed: {error}") from error
-    folder, entries = found.get("folder"), found.get("listing")
+    if not (isinstance(found, dict) and isinstance(found.get(JOBS), str)):  # a person may have sorted its members
+        return None
+    folder: Any = found.get("folder")
+    entries: Any = found.get("listing")
     if not is_job_id(folder):
         raise StoreError(
             f"{JOBS_KEY} is a listing that names no folder",

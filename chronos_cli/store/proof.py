@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from chronos_cli.errors import StoreError, TemporaryError
+from chronos_cli.errors import ChronosError, StoreError, TemporaryError
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
 from chronos_cli.strict_json import read_json
 
@@ -52,10 +53,14 @@ def prove_compare_and_swap(store: DocumentStore, *, token: Callable[[], str] | N
     key = f"cron/proof/{token() if token else os.urandom(8).hex()}.json"
     try:
         _prove(store, key)
-    except OutcomeUnknown as error:
-        raise TemporaryError(f"whether {store.location} keeps conditions could not be found out: {error}") from error
-    finally:
-        store.delete(key)
+    except BaseException as error:
+        with suppress(ChronosError):  # what failed first tells why
+            store.delete(key)
+        if isinstance(error, OutcomeUnknown):
+            what = f"whether {store.location} keeps conditions could not be found out"
+            raise TemporaryError(f"{what}: {error}") from error
+        raise
+    store.delete(key)
 
 
 def _prove(store: DocumentStore, key: str) -> None:

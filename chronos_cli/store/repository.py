@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from chronos_cli.store.apart import ApartJobs
     from chronos_cli.store.group_change import PendingChange
     from chronos_cli.store.holds import Hold
     from chronos_cli.store.interface import Document, DocumentStore
@@ -47,7 +48,8 @@ class Repository(DocumentRepository):
     ) -> None:
         """`fleet`: the documents of the home that this one is a profile of; a hold there is a hold here too.
 
-        `token`: makes what was never used before.
+        `token`: makes what was never used before. `layout` is None where there is only one: a jobs.json as Hermes
+        writes it.
         """
         super().__init__(documents, sleep=sleep, random=random)
         self.rows = RowStore(documents, self.jobs, self._entry_bytes)
@@ -55,11 +57,11 @@ class Repository(DocumentRepository):
         self._fleet = fleet
         self._jobs: StoredDocument[JobsFile] | None = None
         self._proven = False
-        self._layout: Layout | None = None
+        self.layout: Layout | None = None
         if documents.keeps_jobs_apart:
             from chronos_cli.store.layout import Layout
 
-            self._layout = Layout(self, token)
+            self.layout = Layout(self, token)
         self._grouped = GroupChange(
             once=self._change_once, pause=lambda tries: self.pause(tries + 1), attempts=ATTEMPTS
         )
@@ -71,13 +73,19 @@ class Repository(DocumentRepository):
 
         Raises StoreError; an absent file is an empty one that says so.
         """
+
+        def apart(jobs: ApartJobs) -> JobsFile:
+            jobs.elsewhere = self.jobs
+            return jobs
+
+        return self._where_they_are(apart, self._together)
+
+    def _where_they_are(self, apart: Callable[[ApartJobs], T], together: Callable[[], T]) -> T:
+        """Read the jobs in the layout that they have, once more where they were just moved. Raises JobsMovedError."""
         for _ in range(2):
             with suppress(JobsMovedError):
-                apart = None if self._layout is None else self._layout.open()
-                if apart is None:
-                    return self._together()
-                apart.elsewhere = self.jobs
-                return apart
+                jobs = None if self.layout is None else self.layout.open()
+                return together() if jobs is None else apart(jobs)
         raise JobsMovedError
 
     def _together(self) -> JobsFile:
@@ -98,7 +106,7 @@ class Repository(DocumentRepository):
         are written together (`group_change.py`), so `fn` may run in another of them.
         """
         self._prove()
-        layout = self._layout
+        layout = self.layout
         if layout is None:
             return self._grouped.make(fn)
         return self.until_stored(JOBS_KEY, lambda: layout.change(fn, self._grouped.make))
@@ -106,20 +114,18 @@ class Repository(DocumentRepository):
     def _read_together(self) -> Document | None:
         """Read the document of all jobs. Raises JobsMovedError where they are kept apart."""
         found = self.documents.read(JOBS_KEY)
-        if self._layout is not None:
-            self._layout.together(found)
+        if self.layout is not None:
+            self.layout.together(found)
         return found
 
     def _entry_bytes(self, job_id: str) -> bytes:
         """Return the bytes in which a job's record stands. Raises StoreError."""
-        for _ in range(2):
-            with suppress(JobsMovedError):
-                apart = None if self._layout is None else self._layout.open()
-                if apart is not None:
-                    return apart.bytes_of(job_id)
-                found = self._read_together()
-                return b"" if found is None else found.data
-        raise JobsMovedError
+
+        def together() -> bytes:
+            found = self._read_together()
+            return b"" if found is None else found.data
+
+        return self._where_they_are(lambda apart: apart.bytes_of(job_id), together)
 
     def _prove(self) -> None:
         if self.documents.needs_proof and not self._proven:
@@ -134,7 +140,7 @@ class Repository(DocumentRepository):
         An error stands in the place of a result.
         """
         self._prove()
-        if self._layout is None or self._layout.open() is None:
+        if self.layout is None or self.layout.open() is None:
             return self._grouped.make_all(fns)
 
         def one(fn: Callable[[JobsFile], T]) -> T | ChronosError:
@@ -144,11 +150,6 @@ class Repository(DocumentRepository):
                 return error
 
         return list(self.documents.each(one, fns))
-
-    @property
-    def layout(self) -> Layout | None:
-        """Return the layout of the jobs; None where there is only one, a jobs.json as Hermes writes it."""
-        return self._layout
 
     def _change_once(self, group: Sequence[PendingChange[object]]) -> None:
         """Make the changes of a group in one write.

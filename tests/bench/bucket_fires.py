@@ -30,7 +30,7 @@ from chronos_cli.operations.jobs import edit  # noqa: E402
 from chronos_cli.store.memory import MemoryStore  # noqa: E402
 from chronos_cli.store.open import open_store  # noqa: E402
 from chronos_cli.store.repository import Repository  # noqa: E402
-from tests.bench.bucket_scaling import PROCESSES, Far  # noqa: E402
+from tests.bench.bucket_scaling import PROCESSES, Far, side_by_side  # noqa: E402
 from tests.faults.world import PERIOD, World  # noqa: E402
 
 if TYPE_CHECKING:
@@ -129,21 +129,8 @@ def measure(home: Home, count: int, options: argparse.Namespace, *, together: bo
         if together and repository.layout is not None:
             repository.layout.keep_together()
         due = {str(record.id): world.cursor(record.id) for record in repository.jobs().records}
-    pipes, workers = [], []
-    for number in range(count):
-        here, there = PROCESSES.Pipe()
-        mine = {job_id: due[job_id] for job_id in sorted(due)[number::count]}
-        workers.append(PROCESSES.Process(target=replica, args=(home, options.delay, mine, options.seconds, there)))
-        pipes.append(here)
-    for worker in workers:
-        worker.start()
-    for pipe in pipes:
-        pipe.recv()
-    for pipe in pipes:
-        pipe.send("go")
-    found = [pipe.recv() for pipe in pipes]
-    for worker in workers:
-        worker.join()
+    shares = [{job_id: due[job_id] for job_id in sorted(due)[number::count]} for number in range(count)]
+    found = side_by_side(replica, [(home, options.delay, mine, options.seconds) for mine in shares])
     fires, conflicts, refused = (sum(one[at] for one in found) for at in (0, 2, 4))
     calls: Counter[str] = sum((one[1] for one in found), Counter())
     each = ", ".join(f"{number / fires:.1f} {kind}s" for kind, number in sorted(calls.items()))

@@ -32,7 +32,7 @@ from chronos_cli.store.repository import Repository  # noqa: E402
 from tests.bench.scenes import record  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
 
 WRITERS = (1, 2, 4, 8, 16)
@@ -136,6 +136,25 @@ def s3() -> Iterator[tuple[str, str]]:
         server.wait(10)
 
 
+def side_by_side(target: Callable[..., None], given: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run `target` in a process for each of its arguments, all from one moment on; what each sends back."""
+    pipes, workers = [], []
+    for one in given:
+        here, there = PROCESSES.Pipe()
+        workers.append(PROCESSES.Process(target=target, args=(*one, there)))
+        pipes.append(here)
+    for worker in workers:
+        worker.start()
+    for pipe in pipes:
+        pipe.recv()
+    for pipe in pipes:
+        pipe.send("go")
+    found = [pipe.recv() for pipe in pipes]
+    for worker in workers:
+        worker.join()
+    return found
+
+
 def measure(url: str, endpoint: str | None, options: argparse.Namespace) -> None:
     """Print one line for each number of writers."""
     from datetime import UTC, datetime
@@ -150,21 +169,9 @@ def measure(url: str, endpoint: str | None, options: argparse.Namespace) -> None
           f"{options.seconds:.0f} s each; load {os.getloadavg()[0]:.1f}")  # fmt: skip
     print("writers  changes/s  conflicts for each change  longest wait  given up")
     for count in WRITERS:
-        pipes, workers = [], []
-        for number in range(count):
-            here, there = PROCESSES.Pipe()
-            given = (url, endpoint, options.delay, ids[number::count], options.seconds, there)
-            workers.append(PROCESSES.Process(target=write, args=given))
-            pipes.append(here)
-        for worker in workers:
-            worker.start()
-        for pipe in pipes:
-            pipe.recv()
-        for pipe in pipes:
-            pipe.send("go")
-        found = [pipe.recv() for pipe in pipes]
-        for worker in workers:
-            worker.join()
+        found = side_by_side(
+            write, [(url, endpoint, options.delay, ids[number::count], options.seconds) for number in range(count)]
+        )
         changes, conflicts = sum(item[0] for item in found), sum(item[1] for item in found)
         print(f"{count:7}  {changes / options.seconds:9.1f}  {conflicts / max(1, changes):25.1f}  "
               f"{max(item[2] for item in found):10.1f} s  {sum(item[3] for item in found):8}")  # fmt: skip

@@ -137,13 +137,13 @@ class SimRepository(Repository):
 
     def __init__(self, world: World, documents: SimStore, sleep: Callable[[float], None]) -> None:
         super().__init__(documents, sleep=sleep, random=world.rng.random, token=world.token)
-        if self._layout is not None:
-            self._layout = SimLayout(world, self)
+        if self.layout is not None:
+            self.layout = SimLayout(world, self)
         self.parsed = world.parsed
         self.arms = SimArmStore(self, world.parsed)
 
     def jobs(self):
-        if self._layout is not None:
+        if self.layout is not None:
             return super().jobs()
         found = self.documents.read(JOBS_KEY)
         if found is None:

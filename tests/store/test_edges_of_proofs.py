@@ -120,3 +120,22 @@ def test_a_mark_that_another_process_made_meanwhile_is_as_good():
     place._put(MARKER_KEY, b"torn")
     ensure_proven(place)
     assert place.read(MARKER_KEY).data == b"torn"
+
+
+def test_what_failed_first_is_told_where_its_probe_cannot_be_deleted_either():
+    """As on a network that is down: no error of tidying up hides why nothing can be written."""
+    place = Place()
+
+    def unreachable(text):
+        def fail(key, *_, **__):
+            raise TemporaryError(text)
+
+        return fail
+
+    place.create, place.delete = unreachable("cannot write"), unreachable("cannot delete")
+    with pytest.raises(TemporaryError, match="cannot write"):
+        prove_compare_and_swap(place)
+    place = Place()
+    place.delete = unreachable("cannot delete")
+    with pytest.raises(TemporaryError, match="cannot delete"):
+        prove_compare_and_swap(place)

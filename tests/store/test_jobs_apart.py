@@ -326,6 +326,16 @@ def together(*ids):
     return store
 
 
+def test_a_listing_whose_members_somebody_sorted_is_one_all_the_same():
+    """As `jq -S` writes it; a job that has a `folder`, and bytes that are no JSON, are no listing."""
+    store = home("a", "b")
+    before = store.read(JOBS_KEY)
+    store.replace(JOBS_KEY, json.dumps(json.loads(before.data), sort_keys=True).encode(), before.version)
+    assert [record.id for record in repository(store).jobs().records] == ["a", "b"]
+    assert read_listing(b'{"jobs": [{"id": "a", "folder": "f"}]}') is None
+    assert read_listing(b'{"folder": ') is None
+
+
 def test_a_home_from_before_goes_on_as_it_is():
     """With one document of all jobs, until it is moved: an older replica may still be at it."""
     store = together("a", "b")
