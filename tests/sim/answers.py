@@ -148,4 +148,7 @@ def begin(world: World) -> None:
         )
         at = datetime.fromtimestamp(world.now, UTC).isoformat()
         data = json.dumps({"since": at, **known, "answers": True, "answers_at": at}).encode()
-        world.store.create(MEMORY_KEY, data) if found is None else world.store.replace(MEMORY_KEY, data, found.version)
+        if found is None:
+            world.store.create(MEMORY_KEY, data)
+        else:
+            world.store.replace(MEMORY_KEY, data, found.version)
