@@ -28,7 +28,7 @@ from chronos_cli.operations.assembly import ProcessEnvironment, locks_of, open_h
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.running.errors import ActionError
-from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold, Task
+from chronos_cli.running.interface import Attempt, AttemptEnd, LockedRun, Processes, Task
 from chronos_cli.running.lock import RunLock
 from chronos_cli.running.secrecy import take_secrets
 
@@ -53,11 +53,11 @@ class HermesProcesses(Processes):
         self._local = local
         self._locks = locks
 
-    def hold(self, task: Task) -> RunHold:
+    def lock(self, task: Task) -> LockedRun:
         """Take the lock of one attempt. Raises LockDirError."""
         if action_kind(task.record) in OURS:
-            return self._local.hold(task)
-        return _HermesHeld(task, RunLock.acquire(self._locks, task.job_id, task.run_id))
+            return self._local.lock(task)
+        return _HermesLockedRun(task, RunLock.acquire(self._locks, task.job_id, task.run_id))
 
     def liveness(self, row: Row) -> Liveness:
         """Return whether a run's owner lives."""
@@ -84,7 +84,7 @@ class HermesProcesses(Processes):
         return self._local.alert(argv, event, facts=facts, timeout_s=timeout_s)
 
 
-class _HermesHeld(RunHold):
+class _HermesLockedRun(LockedRun):
     def __init__(self, task: Task, lock: RunLock) -> None:
         self._task = task
         self._lock = lock

@@ -1,4 +1,4 @@
-"""A run held on this machine, and its attempts: what is resolved, started and waited for. Views load none of this."""
+"""A run locked on this machine, and its attempts: what is resolved, started and waited for. Views load none of this."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chronos_cli.core.record_action import unhandled_fields
 from chronos_cli.core.row import RunState
 from chronos_cli.running.actions import resolve_action
 from chronos_cli.running.environment import run_environment
-from chronos_cli.running.interface import Attempt, AttemptEnd, RunHold
+from chronos_cli.running.interface import Attempt, AttemptEnd, LockedRun
 from chronos_cli.running.mask import Mask
 from chronos_cli.running.process import RunFacts, start
 from chronos_cli.running.references import Lookup
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from chronos_cli.running.process import Child
 
 
-class LocalHold(RunHold):
-    """A run that this process holds by its lock."""
+class LocalLockedRun(LockedRun):
+    """Run whose lock file this process holds."""
 
     def __init__(self, machine: LocalProcesses, task: Task, lock: RunLock) -> None:
         self._machine = machine

@@ -1,4 +1,4 @@
-"""Interface to the machine: hold a run, begin its process, wait for its end, tell whether another's lives.
+"""Interface to the machine: lock a run, begin its process, wait for its end, tell whether another's lives.
 
 The real one is `running.local`; the simulation brings its own.
 """
@@ -73,8 +73,8 @@ class Attempt(ABC):
         return None  # noqa: RET501 - it is where it belongs
 
 
-class RunHold(ABC):
-    """A run held by its lock, from before its row says `running` until after its end."""
+class LockedRun(ABC):
+    """Run whose lock this process holds, from before its row says `running` until after its end."""
 
     owner: Mapping[str, Any]
     """Owner, as the row records it."""
@@ -103,7 +103,7 @@ class Processes(ABC):
     """The machine's side of runs."""
 
     @abstractmethod
-    def hold(self, task: Task) -> RunHold:
+    def lock(self, task: Task) -> LockedRun:
         """Take the lock of one attempt. Raises ChronosError where no lock can be had."""
 
     @abstractmethod

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from chronos_cli.core.row import Row
-    from chronos_cli.running.interface import Echo, RunHold, Task
+    from chronos_cli.running.interface import Echo, LockedRun, Task
     from chronos_cli.running.lock_place import LockPlace
     from chronos_cli.running.signals import Interrupts
     from chronos_cli.running.supervise import Supervisor
@@ -81,12 +81,12 @@ class LocalProcesses(Processes):
         os.close(open_folder(path, job_id, make=True))
         return Path(path, job_id)
 
-    def hold(self, task: Task) -> RunHold:
+    def lock(self, task: Task) -> LockedRun:
         """Take the lock of one attempt. Raises LockDirError."""
-        from chronos_cli.running.attempt import LocalHold  # with all that starts something: views never hold a run
+        from chronos_cli.running.attempt import LocalLockedRun  # with all that starts something: views never lock a run
         from chronos_cli.running.lock import RunLock
 
-        return LocalHold(self, task, RunLock.acquire(self.locks, task.job_id, task.run_id))
+        return LocalLockedRun(self, task, RunLock.acquire(self.locks, task.job_id, task.run_id))
 
     @property
     def supervisor(self) -> Supervisor:

@@ -291,7 +291,7 @@ def test_a_provider_that_is_asked_to_fire_tells_too(home, told, provider):
 
 def test_the_simulated_machine_and_others_without_commands_say_so():
     """Processes of another kind have no command to run, which is said like any failure of it."""
-    made = type("Other", (Processes,), dict.fromkeys(("hold", "liveness", "end_leftovers")))()
+    made = type("Other", (Processes,), dict.fromkeys(("lock", "liveness", "end_leftovers")))()
     assert made.alert(("x",), b"", facts={}, timeout_s=1) == "cannot be run here"
 
 

@@ -255,7 +255,7 @@ def test_a_broken_lock_file_leaves_the_lease_to_count(chronos, nas, tmp_path, ho
     (start,) = looked.decision.starts
     begun = begin(ctx, RunTicket.of(looked.job, start, "starter"))
     begun.attempt.wait()
-    begun.held.release(keep=True)
+    begun.locked.release(keep=True)
     (lock,) = (home / "cron/locks").iterdir()
     assert lock.stat().st_size == LOCK_BYTES
     damage(lock, how)

@@ -143,10 +143,10 @@ def test_unlocking_a_run_whose_row_rotted_records_how_it_ended(nas, tmp_path):
     (start,) = looked.decision.starts
     begun = begin(ctx, RunTicket.of(looked.job, start, "starter"))
     ended = begun.attempt.wait()
-    begun.held.conclude(
+    begun.locked.conclude(
         RunResult(state=ended.state, finished_at=ctx.clock(), exit_status=ended.exit_status), durable=True
     )
-    begun.held.release(keep=True)
+    begun.locked.release(keep=True)
     row = home / f"cron/runs/{WELL}/{start.entry.run}.json"
     row.write_bytes(b"\0" * 300)
     unlock(context(home), WELL, who="ann")
@@ -166,7 +166,7 @@ def test_a_row_that_rots_after_its_runner_died_is_lost_and_never_run_again(nas, 
     (start,) = looked.decision.starts
     begun = begin(ctx, RunTicket.of(looked.job, start, "starter"))
     begun.attempt.wait()
-    begun.held.release(keep=True)
+    begun.locked.release(keep=True)
     row = home / f"cron/runs/{WELL}/{start.entry.run}.json"
     row.write_bytes(b"\0" * 300)
     reconcile(context(home))

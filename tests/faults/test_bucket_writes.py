@@ -223,7 +223,7 @@ def test_a_row_of_another_machine_that_cannot_be_read_waits_for_its_lease(folder
 
     ctx, run, key = begun_and_torn()
     run.attempt.wait()
-    run.held.release(keep=True)
+    run.locked.release(keep=True)
     world.moved += timedelta(seconds=HOUR + 30)
     look()
     assert whole.read(key).data == b"\0"

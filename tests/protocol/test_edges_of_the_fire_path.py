@@ -94,7 +94,7 @@ def test_a_run_is_told_the_instant_that_it_runs_or_stands_for(stands_for, monkey
     """A person's run may stand for one; a scheduled one is that of its own."""
     seen = []
     monkeypatch.setattr(run, "mark_running", lambda *_: None)
-    ctx = SimpleNamespace(home=HOME, processes=SimpleNamespace(hold=lambda task: seen.append(task.fire_at)))
+    ctx = SimpleNamespace(home=HOME, processes=SimpleNamespace(lock=lambda task: seen.append(task.fire_at)))
     scheduled = job(ours={"open": [entry(T)]}).open[0]
     asked = replace(scheduled, fire_at=None, stands_for=stands_for)
     for open_ in (scheduled, asked):

@@ -14,7 +14,7 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.firing import after_answer, run, run_end, run_row
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
-from tests.running.test_end_rules import ENTRY, JOB, RECORD, Hold, T
+from tests.running.test_end_rules import ENTRY, JOB, RECORD, Locked, T
 
 RUNNING = begun(
     row_of("j", ENTRY, JOB.policy), starter="s", owner={"token": "t"}, now=T, lease_ends_at=T + timedelta(hours=1)
@@ -54,9 +54,9 @@ class Store:
         self.waits.append(tried)
 
 
-def record(store, *, waited_for=False, hold=None):
+def record(store, *, waited_for=False, locked=None):
     begun_run = SimpleNamespace(
-        row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, held=hold or Hold(), attempt=None, failure=None
+        row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, locked=locked or Locked(), attempt=None, failure=None
     )
     store.stored = RUNNING
     return run_row.record_end(store.ctx, begun_run, RESULT, waited_for=waited_for)
@@ -80,31 +80,31 @@ LEASE_OVER = {"now": T + timedelta(hours=1)}
 def test_an_end_is_tried_for_as_long_as_it_may_take(outside, waited_for, safe, tries):
     """Where its lease is over or this process has to go, a few times; longer where somebody waits and the result is safe."""
     store = Store([TemporaryError("the disk")] * 30, **outside)
-    hold = Hold(None if safe else OSError())
+    locked = Locked(None if safe else OSError())
     if tries is None:
-        assert record(store, waited_for=waited_for, hold=hold) == concluded(RUNNING, RESULT, retries=2)
+        assert record(store, waited_for=waited_for, locked=locked) == concluded(RUNNING, RESULT, retries=2)
         assert store.writes == 31
     else:
         with pytest.raises(TemporaryError, match="the end of run"):
-            record(store, waited_for=waited_for, hold=hold)
+            record(store, waited_for=waited_for, locked=locked)
         assert store.writes == tries
     assert store.waits == list(range(store.writes - 1))
 
 
 def test_a_lease_without_an_end_is_over():
     """Nobody promised that run any time."""
-    ctx, hold = Store().ctx, Hold()
-    assert run_row._lease_is_over(ctx, replace(RUNNING, lease_ends_at=None), hold)
-    assert not run_row._lease_is_over(ctx, RUNNING, hold)
+    ctx, locked = Store().ctx, Locked()
+    assert run_row._lease_is_over(ctx, replace(RUNNING, lease_ends_at=None), locked)
+    assert not run_row._lease_is_over(ctx, RUNNING, locked)
     for seconds, over in ((-1, False), (0, True)):
         at_end = Store(now=RUNNING.lease_ends_at + timedelta(seconds=seconds)).ctx
-        assert run_row._lease_is_over(at_end, RUNNING, hold) is over
+        assert run_row._lease_is_over(at_end, RUNNING, locked) is over
 
 
 def marking(store):
-    hold = Hold()
-    hold.unhandled = ()
-    return run_row._Marking(store.ctx, JOB, TICKET, hold)
+    locked = Locked()
+    locked.unhandled = ()
+    return run_row._Marking(store.ctx, JOB, TICKET, locked)
 
 
 def test_a_start_whose_answer_is_lost_is_written_until_it_surely_stands():
@@ -187,24 +187,24 @@ def test_a_row_that_rotted_where_there_are_no_jobs_any_more_is_over():
         raise torn
 
     ledger.get = rotten
-    begun_run = SimpleNamespace(row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, held=Hold())
+    begun_run = SimpleNamespace(row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, locked=Locked())
     failed = RunResult(state=RunState.FAILED, finished_at=T)
     recording = run_row._Recording(ledger.ctx, begun_run, failed)
     assert recording.once(last=False) is None
     assert recording.once(last=False).state is RunState.FAILED
 
 
-def beginning(monkeypatch, hold, *, budget_s=None, lease=timedelta(hours=1)):
-    """Begin a run whose lock is `hold`, and whose lease ends then."""
+def beginning(monkeypatch, locked, *, budget_s=None, lease=timedelta(hours=1)):
+    """Begin a run whose lock is `locked`, and whose lease ends then."""
     row = replace(RUNNING, lease_ends_at=T + lease)
     monkeypatch.setattr(run, "mark_running", lambda *_: SimpleNamespace(value=row, version="1"))
-    processes = SimpleNamespace(hold=lambda _: hold, elapsed=lambda _: None)
+    processes = SimpleNamespace(lock=lambda _: locked, elapsed=lambda _: None)
     home = HomeDefaults(zone=UTC, zone_name="UTC")
     ctx = SimpleNamespace(home=home, clock=lambda: T, checkpoint=lambda _: None, budget_s=budget_s, processes=processes)
     return run.begin(ctx, TICKET)
 
 
-class Beginning(Hold):
+class Beginning(Locked):
     """A lock under which a process begins, or does not."""
 
     def __init__(self, error=None):
@@ -220,13 +220,13 @@ class Beginning(Hold):
 
 def test_a_process_has_the_time_that_its_lease_leaves(monkeypatch):
     """Where a platform stops every clock but the wall's, it is told when that is over."""
-    hold = Beginning()
-    assert beginning(monkeypatch, hold).attempt == "attempt"
-    beginning(monkeypatch, hold, budget_s=60.0)
-    assert hold.began == [
+    locked = Beginning()
+    assert beginning(monkeypatch, locked).attempt == "attempt"
+    beginning(monkeypatch, locked, budget_s=60.0)
+    assert locked.began == [
         {"lease_ends_at": None, "timeout_s": 3540.0}, {"lease_ends_at": T + timedelta(hours=1), "timeout_s": 3540.0}
     ]  # fmt: skip
-    late = beginning(monkeypatch, hold, lease=timedelta(seconds=60))
+    late = beginning(monkeypatch, locked, lease=timedelta(seconds=60))
     assert (late.attempt, late.failure) == (None, "it was suspended past its time before it could start")
 
 

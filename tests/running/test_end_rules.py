@@ -30,7 +30,7 @@ JOB = parse_job(RECORD, HomeDefaults(zone=UTC, zone_name="UTC"))
 ENTRY = Open(run="20261120T120000Z", kind=OpenKind.RUN, fire_at=T, claim="c", claimed_at=T)
 
 
-class Hold:
+class Locked:
     """A run's lock that notes how it was given back."""
 
     def __init__(self, error=None):
@@ -44,15 +44,17 @@ class Hold:
         self.kept.append(keep)
 
 
-def begun_with(hold):
+def begun_with(locked):
     ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
-    return SimpleNamespace(claim=ticket, row=SimpleNamespace(output="o"), held=hold, attempt=None, failure="it failed")
+    return SimpleNamespace(
+        claim=ticket, row=SimpleNamespace(output="o"), locked=locked, attempt=None, failure="it failed"
+    )
 
 
 def test_a_result_that_could_not_be_kept_is_not_taken_for_safe():
     """Then the row alone can tell how the run ended."""
-    assert run_row._conclude(begun_with(Hold()), None, durable=True) is True
-    assert run_row._conclude(begun_with(Hold(OSError())), None, durable=True) is False
+    assert run_row._conclude(begun_with(Locked()), None, durable=True) is True
+    assert run_row._conclude(begun_with(Locked(OSError())), None, durable=True) is False
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -66,13 +68,13 @@ def test_the_lock_keeps_its_result_where_the_row_could_not_be_written(recorded, 
         return begun.row
 
     monkeypatch.setattr(run, "record_end", record_end)
-    hold, ctx = Hold(), SimpleNamespace(clock=lambda: T, checkpoint=lambda _: None)
+    locked, ctx = Locked(), SimpleNamespace(clock=lambda: T, checkpoint=lambda _: None)
     if recorded:
-        run.finish(ctx, begun_with(hold))
+        run.finish(ctx, begun_with(locked))
     else:
         with pytest.raises(TemporaryError):
-            run.finish(ctx, begun_with(hold))
-    assert hold.kept == [not recorded]
+            run.finish(ctx, begun_with(locked))
+    assert locked.kept == [not recorded]
 
 
 @pytest.mark.parametrize("standby", [True, False])
@@ -169,7 +171,7 @@ class Marking(run_row._Marking):
         self.tries, self.stop_after, self.over_after, self.error = 0, stop_after, over_after, error
         ctx = SimpleNamespace(processes=self, repository=SimpleNamespace(wait_to_retry=lambda _: None))
         ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
-        super().__init__(ctx, JOB, ticket, Hold())
+        super().__init__(ctx, JOB, ticket, Locked())
         self.in_doubt = self._answer_lost = in_doubt
 
     @property
@@ -211,7 +213,7 @@ def test_a_run_that_only_its_asker_can_start_is_not_tried_again(monkeypatch):
     monkeypatch.setattr(run, "lease_end", lambda *_: T)
     ctx = SimpleNamespace(
         home=HomeDefaults(zone=UTC, zone_name="UTC"), clock=lambda: T, checkpoint=lambda _: None, budget_s=None,
-        processes=SimpleNamespace(hold=lambda _: Hold(), elapsed=lambda _: None),
+        processes=SimpleNamespace(lock=lambda _: Locked(), elapsed=lambda _: None),
     )  # fmt: skip
     for own, retries in ((True, 0), (False, 2)):
         ticket = run.RunTicket(record=RECORD, entry=replace(ENTRY, own=own), attempt=1, starter="s")
@@ -311,7 +313,9 @@ def test_an_end_is_written_until_it_surely_stands(stands, fails, last, found):
     stored = None if stands is None else SimpleNamespace(value=rows[stands], version="2")
     ctx = SimpleNamespace(repository=SimpleNamespace(rows=SimpleNamespace(replace=write, get=lambda *_: stored)))
     ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
-    begun_run = SimpleNamespace(row=ours, policy=replace(JOB.policy, retries=0), version="1", claim=ticket, held=Hold())
+    begun_run = SimpleNamespace(
+        row=ours, policy=replace(JOB.policy, retries=0), version="1", claim=ticket, locked=Locked()
+    )
     recording = run_row._Recording(ctx, begun_run, result)
     if found == "again":
         with pytest.raises(TemporaryError):
@@ -338,9 +342,9 @@ def test_a_start_that_may_not_have_been_synced_is_written_again():
     )
     repository = SimpleNamespace(rows=known)
     ctx = SimpleNamespace(repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None)
-    hold = Hold()
-    hold.unhandled = ()
-    marking = run_row._Marking(ctx, JOB, run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"), hold)
+    locked = Locked()
+    locked.unhandled = ()
+    marking = run_row._Marking(ctx, JOB, run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"), locked)
     with pytest.raises(TemporaryError):
         marking._once()
     assert marking._once().version == "3"
@@ -412,13 +416,13 @@ def test_a_lock_is_kept_only_where_a_write_of_ours_may_stand(fails_at, keep):
         repository=repository, clock=lambda: T, checkpoint=lambda _: None, budget_s=None,
         processes=SimpleNamespace(told_to_stop=False, elapsed=lambda _: None),
     )  # fmt: skip
-    hold = Hold()
-    hold.unhandled = ()
+    locked = Locked()
+    locked.unhandled = ()
     ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
     with pytest.raises(TemporaryError):
-        run_row.mark_running(ctx, JOB, ticket, hold)
-    assert hold.kept == [keep]
-    assert run_row._Marking(ctx, JOB, ticket, hold)._lease_is_over()
+        run_row.mark_running(ctx, JOB, ticket, locked)
+    assert locked.kept == [keep]
+    assert run_row._Marking(ctx, JOB, ticket, locked)._lease_is_over()
 
 
 @pytest.mark.parametrize("entries", [(ENTRY,), ()])
@@ -446,7 +450,7 @@ def test_a_row_that_rotted_is_written_anew_as_it_is_known(entries):
         claim=run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"),
         row=row,
         version="1",
-        held=Hold(),
+        locked=Locked(),
         policy=JOB.policy,
     )
     result = RunResult(state=RunState.FAILED, finished_at=T)

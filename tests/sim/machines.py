@@ -5,8 +5,8 @@ from __future__ import annotations
 from chronos_cli.core.decision import Liveness
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import TemporaryError
-from chronos_cli.running.interface import Attempt, AttemptEnd, Processes, RunHold
-from tests.sim.troubles import disk_fails, hold_fails
+from chronos_cli.running.interface import Attempt, AttemptEnd, LockedRun, Processes
+from tests.sim.troubles import disk_fails, run_lock_fails
 
 PLATFORM_S = 25.0
 """How long the platform lets a request take that it freezes afterwards."""
@@ -63,18 +63,18 @@ class SimProcesses(Processes):
     def __init__(self, world, task) -> None:
         self.world, self.task = world, task
 
-    def hold(self, task):
+    def lock(self, task):
         world = self.world
-        world.pause(self.task, "hold")
+        world.pause(self.task, "lock run")
         token = world.token()
         pdeath = not world.chance(world.cfg.p_orphan)
         if world.faults and world.chance(world.cfg.p_write_fails / 4):
             self.task.failed = True
-            raise hold_fails(world)
+            raise run_lock_fails(world)
         run = SimRun(token, self.task, task, self.task.machine, pdeath, world.now)
         run.boot = world.boots[run.machine]
         world.runs[token] = run
-        return SimHeld(world, self.task, run)
+        return SimLockedRun(world, self.task, run)
 
     def liveness(self, row):
         run = self.world.runs[row.owner["token"]]
@@ -148,7 +148,7 @@ class SimProcesses(Processes):
         return True
 
 
-class SimHeld(RunHold):
+class SimLockedRun(LockedRun):
     def __init__(self, world, task, run) -> None:
         self.world, self.task, self.run = world, task, run
         self.owner = {"machine": run.machine, "token": run.token}

@@ -171,7 +171,7 @@ WORLDS = {
         "steps": 80,
         "p_operation": 0.0,
         "characters": frozenset({"duplicates"}),
-        "stall_at": ("hold", "create row"),
+        "stall_at": ("lock run", "create row"),
     },
     "no end made anew": _STILL
     | {

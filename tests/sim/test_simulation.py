@@ -147,7 +147,7 @@ ENOUGH_FIRES = 400
 CORNERS = {
     "a row is taken back": (
         200,
-        WORLDS["no end made anew"] | {"p_crash": 0.004, "p_stall": 0.15, "stall_at": ("hold", "create row"), "steps": 120},
+        WORLDS["no end made anew"] | {"p_crash": 0.004, "p_stall": 0.15, "stall_at": ("lock run", "create row"), "steps": 120},
         {("row", "made again"), ("row", "taken back"), ("crash before", "take back row")},
     ),
     "packs come and go": (

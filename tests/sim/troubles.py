@@ -35,7 +35,7 @@ def lock_fails(world: World) -> ChronosError:
     return world.rng.choice((StoreError, LockTimeoutError))(f"cannot lock the jobs: {os.strerror(errno.ENOLCK)}")
 
 
-def hold_fails(world: World) -> ChronosError:
+def run_lock_fails(world: World) -> ChronosError:
     """Draw the error of a run's lock that cannot be taken."""
     world.cover("process", "no lock")
     return LockDirError(f"cannot lock it: {os.strerror(world.rng.choice((errno.ENOSPC, errno.ENOLCK, errno.EIO)))}")

@@ -1,4 +1,4 @@
-"""One run, from its claim to its end: hold it, mark it running, begin its process, wait, record, look again.
+"""One run, from its claim to its end: lock it, mark it running, begin its process, wait, record, look again.
 
 The holder of a claim does this: the command `chronos fire`, or a detached runner, each in its own process.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.policy import Policy
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.evaluate import Evaluation
-    from chronos_cli.running.interface import Attempt, RunHold
+    from chronos_cli.running.interface import Attempt, LockedRun
 
 _OUTPUT_TRIES: Final = 3
 _OUTPUT_PAUSES: Final = 3
@@ -73,7 +73,7 @@ class BegunRun:
     row: Row
     version: str
     policy: Policy
-    held: RunHold
+    locked: LockedRun
     attempt: Attempt | None
     failure: str | None = None
 
@@ -94,27 +94,27 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
         inherit_env=job.policy.inherit_env,
         zone_name=job.zone_name,
     )
-    held = ctx.processes.hold(task)
-    won = mark_running(ctx, job, claim, held)
+    locked = ctx.processes.lock(task)
+    won = mark_running(ctx, job, claim, locked)
     if won is None:
         return None
     ctx.checkpoint("running")
     row = won.value
     now = ctx.clock()
-    lease = lease_end(row, ctx.processes.elapsed(held.owner), now) or now
+    lease = lease_end(row, ctx.processes.elapsed(locked.owner), now) or now
     attempt, failure = None, None
     try:
         # Others count the lease from the row's start, so a process that was suspended since then has less time left.
         left = (lease - LEASE_MARGIN - now).total_seconds()
         if left > 0:
             # A platform that freezes us stops every clock but the wall's.
-            attempt = held.begin(lease_ends_at=None if ctx.budget_s is None else lease, timeout_s=left)
+            attempt = locked.begin(lease_ends_at=None if ctx.budget_s is None else lease, timeout_s=left)
         else:
             failure = "it was suspended past its time before it could start"
     except (ChronosError, OSError) as error:
         failure = (error if isinstance(error, ChronosError) else machine_refused(error)).line()
     except BaseException:
-        held.release(keep=True)  # what is kept says whether the job was begun
+        locked.release(keep=True)  # what is kept says whether the job was begun
         raise
     ctx.checkpoint("started")
     return BegunRun(
@@ -122,7 +122,7 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
         row=row,
         version=won.version,
         policy=replace(job.policy, retries=0) if claim.entry.own else job.policy,
-        held=held,
+        locked=locked,
         attempt=attempt,
         failure=failure,
     )
@@ -154,7 +154,7 @@ def finish(ctx: Context, run: BegunRun, *, waited_for: bool = False) -> Row:
         recorded = True
         ctx.checkpoint("recorded")
     finally:
-        run.held.release(keep=not recorded)
+        run.locked.release(keep=not recorded)
     return row if run.attempt is None else _with_output(ctx, row, run.attempt)
 
 

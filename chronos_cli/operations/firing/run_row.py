@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chronos_cli.core.row import Row, RunResult
     from chronos_cli.operations.context import Context
     from chronos_cli.operations.firing.run import BegunRun, RunTicket
-    from chronos_cli.running.interface import RunHold
+    from chronos_cli.running.interface import LockedRun
 
 _CONFLICTS: Final = 20
 _ERRORS: Final = 3
@@ -38,28 +38,28 @@ _TRIES_WAITED_FOR: Final = 8
 _SYNC_MARGIN = timedelta(seconds=5)
 
 
-def mark_running(ctx: Context, job: Job, claim: RunTicket, held: RunHold) -> StoredDocument[Row] | None:
+def mark_running(ctx: Context, job: Job, claim: RunTicket, locked: LockedRun) -> StoredDocument[Row] | None:
     """Swap the row to running; None when another process has it. Without a win the lock is let go of.
 
     Raises ChronosError. Where the row may then say `running` all the same, the lock's file stays and says that no job
     was begun, so that the next look starts it.
     """
-    marking = _Marking(ctx, job, claim, held)
+    marking = _Marking(ctx, job, claim, locked)
     try:
         won = marking.won()
     except BaseException:
-        held.release(keep=marking.in_doubt)
+        locked.release(keep=marking.in_doubt)
         raise
     if won is None:
-        held.release()
+        locked.release()
     return won
 
 
 class _Marking:
     """One attempt to win a row. `in_doubt`: a write of ours may stand there, though its answer was lost."""
 
-    def __init__(self, ctx: Context, job: Job, claim: RunTicket, held: RunHold) -> None:
-        self.ctx, self.job, self.claim, self.held = ctx, job, claim, held
+    def __init__(self, ctx: Context, job: Job, claim: RunTicket, locked: LockedRun) -> None:
+        self.ctx, self.job, self.claim, self.locked = ctx, job, claim, locked
         self.in_doubt = False
         self._answer_lost = False
         self._unsynced = False
@@ -92,7 +92,7 @@ class _Marking:
     def _once(self) -> StoredDocument[Row] | None:
         ctx, claim = self.ctx, self.claim
         stored = ctx.repository.rows.get(self.job.id, claim.entry.run)
-        mine = stored is not None and is_ours(stored.value, claim.starter, self.held.owner)
+        mine = stored is not None and is_ours(stored.value, claim.starter, self.locked.owner)
         if stored is not None and mine and not self._unsynced:
             return self._if_in_hand(stored) if self._made else stored
         if not mine:
@@ -125,14 +125,14 @@ class _Marking:
         now = self.ctx.clock()
         before = stored.value if stored is not None else row_of(self.job.id, self.claim.entry, self.job.policy)
         until = now + timedelta(seconds=_timeout_s(self.ctx, self.job.policy)) + LEASE_MARGIN
-        starter, owner = self.claim.starter, self.held.owner
+        starter, owner = self.claim.starter, self.locked.owner
         row = begun(before, starter=starter, owner=owner, now=now, lease_ends_at=until)
-        row = replace(row, unhandled=self.held.unhandled)
+        row = replace(row, unhandled=self.locked.unhandled)
         self._first = self._first or row
         return row
 
     def _lease_is_over(self) -> bool:
-        return self._first is None or _lease_is_over(self.ctx, self._first, self.held)
+        return self._first is None or _lease_is_over(self.ctx, self._first, self.locked)
 
     def _if_in_hand(self, made: StoredDocument[Row]) -> StoredDocument[Row] | None:
         """Return the row just made if its run is still open, else None: it ended and was pruned before that.
@@ -176,7 +176,7 @@ def record_end(ctx: Context, run: BegunRun, result: RunResult, *, waited_for: bo
             trouble = "its row changed under every attempt"
         settled_by_others = durable and waited_for and ctx.processes.results_are_seen
         if (settled_by_others and tried >= _TRIES_WAITED_FOR) or (
-            tried >= _TRIES_AT_LEAST and (ctx.processes.told_to_stop or _lease_is_over(ctx, run.row, run.held))
+            tried >= _TRIES_AT_LEAST and (ctx.processes.told_to_stop or _lease_is_over(ctx, run.row, run.locked))
         ):
             raise TemporaryError(
                 f"the end of run {run.row.run_id} could not be recorded: {trouble}",
@@ -221,7 +221,7 @@ class _Recording:
         if stored is None:
             return self._after
         self._version = stored.version
-        if not is_ours(stored.value, self.run.claim.starter, self.run.held.owner) and (
+        if not is_ours(stored.value, self.run.claim.starter, self.run.locked.owner) and (
             stored.value != self._after or trouble is None or last
         ):
             return stored.value
@@ -233,15 +233,15 @@ class _Recording:
 def _conclude(run: BegunRun, result: RunResult, *, durable: bool) -> bool:
     """Write the result beside the lock; whether that went well. Where it did not, the row alone can tell."""
     try:
-        run.held.conclude(result, durable=durable)
+        run.locked.conclude(result, durable=durable)
     except OSError:
         return False
     return True
 
 
-def _lease_is_over(ctx: Context, row: Row, held: RunHold) -> bool:
+def _lease_is_over(ctx: Context, row: Row, locked: LockedRun) -> bool:
     now = ctx.clock()
-    end = lease_end(row, ctx.processes.elapsed(held.owner), now)
+    end = lease_end(row, ctx.processes.elapsed(locked.owner), now)
     return end is None or now >= end
 
 
