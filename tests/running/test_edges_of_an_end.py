@@ -56,7 +56,13 @@ class Store:
 
 def record(store, *, waited_for=False, locked=None):
     begun_run = SimpleNamespace(
-        row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, locked=locked or Locked(), attempt=None, failure=None
+        row=RUNNING,
+        policy=JOB.policy,
+        version="1",
+        ticket=TICKET,
+        locked=locked or Locked(),
+        attempt=None,
+        failure=None,
     )
     store.stored = RUNNING
     return run_row.record_end(store.ctx, begun_run, RESULT, waited_for=waited_for)
@@ -171,7 +177,7 @@ def test_a_row_that_others_made_proves_nothing_until_an_attempt_of_it_is_over(en
     """It may have been made, as this one would be, by a process that stood still while the run ended and was pruned."""
     ledger = Ledger(entries, replace(row_of("j", ENTRY, JOB.policy), attempt=attempt))
     mine = marking(ledger)
-    mine.claim = replace(TICKET, attempt=attempt)
+    mine.ticket = replace(TICKET, attempt=attempt)
     won = mine.won()
     assert (won is None) is (asks and not entries)
     assert len(ledger.taken_back) == (asks and not entries)
@@ -187,7 +193,7 @@ def test_a_row_that_rotted_where_there_are_no_jobs_any_more_is_over():
         raise torn
 
     ledger.get = rotten
-    begun_run = SimpleNamespace(row=RUNNING, policy=JOB.policy, version="1", claim=TICKET, locked=Locked())
+    begun_run = SimpleNamespace(row=RUNNING, policy=JOB.policy, version="1", ticket=TICKET, locked=Locked())
     failed = RunResult(state=RunState.FAILED, finished_at=T)
     recording = run_row._Recording(ledger.ctx, begun_run, failed)
     assert recording.once(last=False) is None

@@ -47,7 +47,7 @@ class Locked:
 def begun_with(locked):
     ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
     return SimpleNamespace(
-        claim=ticket, row=SimpleNamespace(output="o"), locked=locked, attempt=None, failure="it failed"
+        ticket=ticket, row=SimpleNamespace(output="o"), locked=locked, attempt=None, failure="it failed"
     )
 
 
@@ -314,7 +314,7 @@ def test_an_end_is_written_until_it_surely_stands(stands, fails, last, found):
     ctx = SimpleNamespace(repository=SimpleNamespace(rows=SimpleNamespace(replace=write, get=lambda *_: stored)))
     ticket = run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s")
     begun_run = SimpleNamespace(
-        row=ours, policy=replace(JOB.policy, retries=0), version="1", claim=ticket, locked=Locked()
+        row=ours, policy=replace(JOB.policy, retries=0), version="1", ticket=ticket, locked=Locked()
     )
     recording = run_row._Recording(ctx, begun_run, result)
     if found == "again":
@@ -447,7 +447,7 @@ def test_a_row_that_rotted_is_written_anew_as_it_is_known(entries):
         set_aside=lambda _: None,
     )
     begun_run = SimpleNamespace(
-        claim=run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"),
+        ticket=run.RunTicket(record=RECORD, entry=ENTRY, attempt=1, starter="s"),
         row=row,
         version="1",
         locked=Locked(),

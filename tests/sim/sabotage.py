@@ -276,7 +276,7 @@ RULES = {
         (look, "settle_new_row", lambda ctx, _, row: ctx.repository.rows.create(row)),
     ),
     "whose write it was": (rule(run_row, "is_ours", ' and row.starter == starter and theirs == owner["token"]', ""),),
-    "the attempt": (rule(run_row, "_startable", " and row.attempt == claim.attempt", ""),),
+    "the attempt": (rule(run_row, "_startable", " and row.attempt == ticket.attempt", ""),),
     "retries end": (
         rule(OpenRuns, "_survey_attempt", "self.shelved or newer", "self.shelved"),
         (OpenRuns, "end_retries", lambda _: None),

@@ -25,9 +25,9 @@ class GivenLauncher:
     def __init__(self, launcher: Launcher, record: Mapping[str, Any]) -> None:
         self._launcher, self._record = launcher, record
 
-    def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
+    def launch(self, ctx: Context, ticket: RunTicket) -> Running | None:
         """Start a run."""
-        return self._launcher.launch(ctx, replace(claim, record=self._record) if claim.entry.own else claim)
+        return self._launcher.launch(ctx, replace(ticket, record=self._record) if ticket.entry.own else ticket)
 
 
 def with_given(record: Mapping[str, Any], env: list[str] | None, given: str | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Running(Protocol):
 class Launcher(Protocol):
     """Way of starting runs: in this process, or each in one that outlives it."""
 
-    def launch(self, ctx: Context, claim: RunTicket) -> Running | None:
+    def launch(self, ctx: Context, ticket: RunTicket) -> Running | None:
         """Start a run, and return once its row says running; None when another process has started it.
 
         Raises ChronosError or OSError when it cannot be started.
@@ -53,9 +53,9 @@ class InlineLauncher:
     def __init__(self) -> None:
         self._runs: list[InlineRun] = []
 
-    def launch(self, ctx: Context, claim: RunTicket) -> InlineRun | None:
+    def launch(self, ctx: Context, ticket: RunTicket) -> InlineRun | None:
         """Begin the run here; None when another process has started it."""
-        begun = begin(ctx, claim)
+        begun = begin(ctx, ticket)
         if begun is None:
             return None
         self._runs.append(InlineRun(self, ctx, begun))
@@ -111,7 +111,7 @@ class InlineRun:
 class DetachedLauncher:
     """Runs the job under a runner of its own, `chronos fire --claimed RUN`.
 
-    `launching` is what the runner is told beside its claim (home, overrides), never a secret; `secrets` reach it
+    `launching` is what the runner is told beside its ticket (home, overrides), never a secret; `secrets` reach it
     through a nameless file. `wait_s`: how long, from now, `wait` waits for the end (0: not at all, None: as long as it
     takes). One instance serves one fire.
     """
@@ -137,22 +137,22 @@ class DetachedLauncher:
         for run in self._launched:
             run.close()
 
-    def launch(self, ctx: Context, claim: RunTicket) -> DetachedRun | None:
+    def launch(self, ctx: Context, ticket: RunTicket) -> DetachedRun | None:
         """Start the runner and wait until it says `running`. Raises TemporaryError when it does not in time.
 
-        A warm runner that says nothing in time has its claim taken over by one that is started: under another token,
+        A warm runner that says nothing in time has its ticket taken over by one that is started: under another token,
         so whichever of the two writes the row first has won it, and the other starts nothing.
         """
         shares_end = self._runners.end_fd >= 0 and not self._launching["waited_for"]
-        payload = self._payload(claim, shares_end=shares_end)
+        payload = self._payload(ticket, shares_end=shares_end)
         handed = self._runners.hand_over(payload, environment=self._environment, secrets=self._secrets)
         if handed is None:
-            return self._heard(self._spawned(claim))
+            return self._heard(self._spawned(ticket))
         if handed.message_comes(WARM_WITHIN_S):
             return self._heard(handed)
         handed.give_up()
         try:
-            run = self._heard(self._spawned(replace(claim, starter=ctx.token())))
+            run = self._heard(self._spawned(replace(ticket, starter=ctx.token())))
             if run is None and handed.message_comes(0.0):
                 run, handed = self._heard(handed), None
         finally:
@@ -160,14 +160,14 @@ class DetachedLauncher:
                 handed.close()
         return run
 
-    def _payload(self, claim: RunTicket, *, shares_end: bool = False) -> bytes:
+    def _payload(self, ticket: RunTicket, *, shares_end: bool = False) -> bytes:
         launching = {**self._launching, "shares_end": shares_end}
-        return json.dumps({"claim": claim.to_json(), "launching": launching}).encode()
+        return json.dumps({"claim": ticket.to_json(), "launching": launching}).encode()
 
-    def _spawned(self, claim: RunTicket) -> Runner:
+    def _spawned(self, ticket: RunTicket) -> Runner:
         # -P: the worker's folder is not a place to import from.
-        argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--claimed", claim.entry.run)
-        return self._runners.start(argv, self._payload(claim), environment=self._environment, secrets=self._secrets)
+        argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--claimed", ticket.entry.run)
+        return self._runners.start(argv, self._payload(ticket), environment=self._environment, secrets=self._secrets)
 
     def _heard(self, runner: Runner) -> DetachedRun | None:
         """Return the run, as its runner says first; None when another process has started it. Raises TemporaryError."""

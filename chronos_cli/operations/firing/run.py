@@ -42,7 +42,7 @@ class RunTicket:
 
     @classmethod
     def of(cls, job: Job, start: Start, starter: str) -> RunTicket:
-        """Return the claim of one start that was decided."""
+        """Return the ticket of one start that was decided."""
         return cls(record=job.record, entry=start.entry, attempt=start.attempt, starter=starter)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class RunTicket:
 class BegunRun:
     """A run that this process started and still has to see to its end."""
 
-    claim: RunTicket
+    ticket: RunTicket
     row: Row
     version: str
     policy: Policy
@@ -78,24 +78,24 @@ class BegunRun:
     failure: str | None = None
 
 
-def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
+def begin(ctx: Context, ticket: RunTicket) -> BegunRun | None:
     """Mark the run as running and begin its process; None when another process has started it.
 
     Raises ChronosError when no lock can be had or the ledger cannot be written; then nothing runs, and the claim is
     started by the next look. A process that cannot be started is a run that failed, not an error.
     """
-    job = parse_job(claim.record, ctx.home)
+    job = parse_job(ticket.record, ctx.home)
     task = Task(
-        record=claim.record,
+        record=ticket.record,
         job_id=job.id,
-        run_id=claim.entry.run,
-        fire_at=claim.entry.fire_at or claim.entry.stands_for,
-        attempt=claim.attempt,
+        run_id=ticket.entry.run,
+        fire_at=ticket.entry.fire_at or ticket.entry.stands_for,
+        attempt=ticket.attempt,
         inherit_env=job.policy.inherit_env,
         zone_name=job.zone_name,
     )
     locked = ctx.processes.lock(task)
-    won = mark_running(ctx, job, claim, locked)
+    won = mark_running(ctx, job, ticket, locked)
     if won is None:
         return None
     ctx.checkpoint("running")
@@ -118,10 +118,10 @@ def begin(ctx: Context, claim: RunTicket) -> BegunRun | None:
         raise
     ctx.checkpoint("started")
     return BegunRun(
-        claim=claim,
+        ticket=ticket,
         row=row,
         version=won.version,
-        policy=replace(job.policy, retries=0) if claim.entry.own else job.policy,
+        policy=replace(job.policy, retries=0) if ticket.entry.own else job.policy,
         locked=locked,
         attempt=attempt,
         failure=failure,

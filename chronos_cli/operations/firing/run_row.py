@@ -1,6 +1,6 @@
 """The two writes of a run to its row: that it runs, and how it ended. Each may fail, or succeed and lose its answer.
 
-A process knows its own write by the token of the lock that it alone holds: whoever is handed the same claim again, and
+A process knows its own write by the token of the lock that it alone holds: whoever is handed the same ticket again, and
 finds the row running under the same starter, has not won it.
 """
 
@@ -38,13 +38,13 @@ _TRIES_WAITED_FOR: Final = 8
 _SYNC_MARGIN = timedelta(seconds=5)
 
 
-def mark_running(ctx: Context, job: Job, claim: RunTicket, locked: LockedRun) -> StoredDocument[Row] | None:
+def mark_running(ctx: Context, job: Job, ticket: RunTicket, locked: LockedRun) -> StoredDocument[Row] | None:
     """Swap the row to running; None when another process has it. Without a win the lock is let go of.
 
     Raises ChronosError. Where the row may then say `running` all the same, the lock's file stays and says that no job
     was begun, so that the next look starts it.
     """
-    marking = _Marking(ctx, job, claim, locked)
+    marking = _Marking(ctx, job, ticket, locked)
     try:
         won = marking.won()
     except BaseException:
@@ -58,8 +58,8 @@ def mark_running(ctx: Context, job: Job, claim: RunTicket, locked: LockedRun) ->
 class _Marking:
     """One attempt to win a row. `in_doubt`: a write of ours may stand there, though its answer was lost."""
 
-    def __init__(self, ctx: Context, job: Job, claim: RunTicket, locked: LockedRun) -> None:
-        self.ctx, self.job, self.claim, self.locked = ctx, job, claim, locked
+    def __init__(self, ctx: Context, job: Job, ticket: RunTicket, locked: LockedRun) -> None:
+        self.ctx, self.job, self.ticket, self.locked = ctx, job, ticket, locked
         self.in_doubt = False
         self._answer_lost = False
         self._unsynced = False
@@ -73,7 +73,7 @@ class _Marking:
         another machine the row may read as running. A write that fails is tried a few times, after any error.
         """
         errors = 0
-        trouble: ChronosError = TemporaryError(f"the row of run {self.claim.entry.run} changed under every attempt")
+        trouble: ChronosError = TemporaryError(f"the row of run {self.ticket.entry.run} changed under every attempt")
         for tried in count():
             try:
                 return self._once()
@@ -90,14 +90,14 @@ class _Marking:
         raise AssertionError("unreachable")
 
     def _once(self) -> StoredDocument[Row] | None:
-        ctx, claim = self.ctx, self.claim
-        stored = ctx.repository.rows.get(self.job.id, claim.entry.run)
-        mine = stored is not None and is_ours(stored.value, claim.starter, self.locked.owner)
+        ctx, ticket = self.ctx, self.ticket
+        stored = ctx.repository.rows.get(self.job.id, ticket.entry.run)
+        mine = stored is not None and is_ours(stored.value, ticket.starter, self.locked.owner)
         if stored is not None and mine and not self._unsynced:
             return self._if_in_hand(stored) if self._made else stored
         if not mine:
             self.in_doubt, self._unsynced = self._answer_lost, False
-            if stored is not None and not _startable(stored.value, claim):
+            if stored is not None and not _startable(stored.value, ticket):
                 return None
         row = stored.value if stored is not None and mine else self._begun(stored)
         ctx.checkpoint("starting")
@@ -123,9 +123,9 @@ class _Marking:
 
     def _begun(self, stored: StoredDocument[Row] | None) -> Row:
         now = self.ctx.clock()
-        before = stored.value if stored is not None else row_of(self.job.id, self.claim.entry, self.job.policy)
+        before = stored.value if stored is not None else row_of(self.job.id, self.ticket.entry, self.job.policy)
         until = now + timedelta(seconds=_timeout_s(self.ctx, self.job.policy)) + LEASE_MARGIN
-        starter, owner = self.claim.starter, self.locked.owner
+        starter, owner = self.ticket.starter, self.locked.owner
         row = begun(before, starter=starter, owner=owner, now=now, lease_ends_at=until)
         row = replace(row, unhandled=self.locked.unhandled)
         self._first = self._first or row
@@ -221,7 +221,7 @@ class _Recording:
         if stored is None:
             return self._after
         self._version = stored.version
-        if not is_ours(stored.value, self.run.claim.starter, self.run.locked.owner) and (
+        if not is_ours(stored.value, self.run.ticket.starter, self.run.locked.owner) and (
             stored.value != self._after or trouble is None or last
         ):
             return stored.value
@@ -245,8 +245,8 @@ def _lease_is_over(ctx: Context, row: Row, locked: LockedRun) -> bool:
     return end is None or now >= end
 
 
-def _startable(row: Row, claim: RunTicket) -> bool:
-    return row.state in (RunState.ACCEPTED, RunState.QUEUED) and row.attempt == claim.attempt
+def _startable(row: Row, ticket: RunTicket) -> bool:
+    return row.state in (RunState.ACCEPTED, RunState.QUEUED) and row.attempt == ticket.attempt
 
 
 def _timeout_s(ctx: Context, policy: Policy) -> float:

@@ -1,4 +1,4 @@
-"""The detached runner: handed one claim on its stdin, it starts the job, says so, and sees it through.
+"""The detached runner: handed one ticket on its stdin, it starts the job, says so, and sees it through.
 
 Messages to its starter, JSON lines on a pipe: `running`, `lost` (another process started the run), `failed`
 (nothing could be started), `ended` with the row, `done` when nothing is left to do. It imports nothing that a run does
@@ -26,7 +26,7 @@ ANSWERED_WITHIN_S: Final = 15.0
 
 
 def main(wrapper: tuple[str, ...] = ()) -> int:
-    """Run the claim on stdin; the exit code is that of the run. `wrapper`: what `spawn.death_wrapper` has found."""
+    """Run the ticket on stdin; the exit code is that of the run. `wrapper`: what `spawn.death_wrapper` has found."""
     given, secrets, reporter = begin_runner(os.environ)
     try:
         with Interrupts() as interrupts:

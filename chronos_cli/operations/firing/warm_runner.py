@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DESCRIPTORS = (4, 5)
-"""Those of a claim; the fifth, where there is one, leads to the server at the run's end."""
+"""Those of a hand-over; the fifth, where there is one, leads to the server at the run's end."""
 
 
-class _Claim(NamedTuple):
-    """One claim that was handed over: its number and the descriptors that came with it."""
+class _Handover(NamedTuple):
+    """One ticket that was handed over: its number and the descriptors that came with it."""
 
     number: int
     descriptors: tuple[int, ...]
@@ -54,8 +54,8 @@ def main(settings: Sequence[str]) -> int:
     warm = _WarmRunner(channel, before.only([*places_of_code(), *places_of_zones(), *settings, *wrapper[:1]]))
     gc.collect()
     gc.freeze()  # what is shared with the children stays untouched by collectors
-    claim = warm.serve()
-    return 0 if claim is None else _be_runner(claim, wrapper)
+    handover = warm.serve()
+    return 0 if handover is None else _be_runner(handover, wrapper)
 
 
 def _import_all() -> None:
@@ -87,8 +87,8 @@ class _WarmRunner:
         """By pidfd: the number of the hand-over, and the pid."""
         self._retired = False
 
-    def serve(self) -> _Claim | None:
-        """Fork a runner for each claim: returns None when it is to end, and in the child what that is to run."""
+    def serve(self) -> _Handover | None:
+        """Fork a runner for each hand-over: returns None when it is to end, and in the child what that is to run."""
         try:
             os.close(os.pidfd_open(os.getpid()))
         except (OSError, AttributeError):
@@ -104,50 +104,50 @@ class _WarmRunner:
                 elif event & (select.POLLHUP | select.POLLERR):
                     return None  # the server is gone; the runners go on
                 else:
-                    claim = self._next_claim()
-                    if claim is not None and self._fork(claim):
-                        return claim
+                    handover = self._next_handover()
+                    if handover is not None and self._fork(handover):
+                        return handover
             if self._retired and not self._children:
                 return None
 
-    def _next_claim(self) -> _Claim | None:
-        claim = self._received()
-        if claim is not None and len(claim.descriptors) in _DESCRIPTORS and not self._stamps.changed:
-            return claim
+    def _next_handover(self) -> _Handover | None:
+        handover = self._received()
+        if handover is not None and len(handover.descriptors) in _DESCRIPTORS and not self._stamps.changed:
+            return handover
         self._retired = True
         self._poll.unregister(self._channel)
         self._poll.register(self._channel, 0)  # the server's end is heard of all the same
         with suppress(OSError):
             self._channel.shutdown(socket.SHUT_RD)
-        while claim is not None:
-            self._refuse(claim)
-            claim = self._received()
+        while handover is not None:
+            self._refuse(handover)
+            handover = self._received()
         return None
 
-    def _received(self) -> _Claim | None:
-        """Return one claim that waits in the socket; None where there will be none."""
+    def _received(self) -> _Handover | None:
+        """Return one hand-over that waits in the socket; None where there will be none."""
         wanted = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         try:
             data, fds, _, _ = socket.recv_fds(self._channel, HAND_OVER.size, _DESCRIPTORS[-1], wanted)
         except OSError:
             return None
-        return _Claim(HAND_OVER.unpack(data)[0], tuple(fds)) if data else None
+        return _Handover(HAND_OVER.unpack(data)[0], tuple(fds)) if data else None
 
-    def _fork(self, claim: _Claim) -> bool:
+    def _fork(self, handover: _Handover) -> bool:
         """Fork; whether this is the child."""
         try:
             pid = os.fork()
         except OSError:
-            self._refuse(claim)
+            self._refuse(handover)
             return False
         if pid == 0:
             self._channel.detach()  # closed with all others, and not once more when this object goes
             return True
-        for fd in claim.descriptors:
+        for fd in handover.descriptors:
             os.close(fd)
-        self._tell(claim.number, pid, BEGUN)
+        self._tell(handover.number, pid, BEGUN)
         handle = os.pidfd_open(pid)
-        self._children[handle] = claim.number, pid
+        self._children[handle] = handover.number, pid
         self._poll.register(handle, select.POLLIN)
         return False
 
@@ -158,23 +158,23 @@ class _WarmRunner:
         _, status = os.waitpid(pid, 0)
         self._tell(number, pid, os.waitstatus_to_exitcode(status))
 
-    def _refuse(self, claim: _Claim) -> None:
+    def _refuse(self, handover: _Handover) -> None:
         """Let the server see the pipe for messages closed: it then starts a runner itself."""
-        for fd in claim.descriptors:
+        for fd in handover.descriptors:
             os.close(fd)
-        self._tell(claim.number, 0, 1)
+        self._tell(handover.number, 0, 1)
 
     def _tell(self, number: int, pid: int, status: int) -> None:
         with suppress(OSError):  # the reader is gone or too slow: then a runner is looked for by its pid
             self._channel.send(NEWS.pack(number, pid, status), socket.MSG_DONTWAIT)
 
 
-def _be_runner(claim: _Claim, wrapper: tuple[str, ...]) -> int:
+def _be_runner(handover: _Handover, wrapper: tuple[str, ...]) -> int:
     """Become what `start_runner` starts: a session, the descriptors and the variables of its own."""
     import json
 
     os.setsid()
-    given, hidden, variables, report, *end = map(high, claim.descriptors)
+    given, hidden, variables, report, *end = map(high, handover.descriptors)
     with os.fdopen(variables, "rb") as file:
         environment: dict[str, str] = json.load(file)
     nothing = high(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
