@@ -1,9 +1,9 @@
 """`python -m tests.mutations`: change core and the fire path, one slip of the pen at a time, and count what notices it.
 
-Mutants are drawn by `--seed`, so many from each module as it has. Each is tried by the tests that run its very line, the
-cheapest first, and by some schedules of the simulation. What survives must stand in `survivors.txt` with the reason; a
-reason whose mutant is no more fails, and one whose mutant is noticed now is named. Exit 1 also where less than `--least`
-percent were noticed or explained, or, with `--strict`, a survivor has no reason.
+Mutants are drawn by `--seed`, each by itself: what changes elsewhere leaves a draw as it is. Each is tried by the tests that
+run its very line, the cheapest first, and by some schedules of the simulation. What survives must stand in `survivors.txt`
+with the reason; a reason whose mutant is no more fails, and one whose mutant is noticed now is named. Exit 1 also where less
+than `--least` percent were noticed or explained, or, with `--strict`, a survivor has no reason.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> int:
         if (not given.only or any(part in str(mutant) for part in given.only))
         and (named is None or str(mutant) in named)
     ]
-    chosen = random.Random(given.seed).sample(chosen, min(given.count, len(chosen)))
+    chosen = sorted(chosen, key=lambda mutant: random.Random(f"{given.seed} {mutant.key}").random())[: given.count]
     unshrunk = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
     hypothesis.settings.register_profile("mutations", derandomize=True, database=None, deadline=None, phases=unshrunk)
     hypothesis.settings.load_profile("mutations")
