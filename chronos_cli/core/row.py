@@ -236,8 +236,9 @@ def _attempts(name: str, value: Any) -> Any:
 def _alert(name: str, value: Any) -> Any:
     found = _a(dict)(name, value)
     _instant("told_at", found["told_at"])
-    _a(int)("untold", found.get("untold", 0))
-    _a(int)("repeats", found.get("repeats", 0))
+    for count in ("untold", "repeats"):
+        if count in found:
+            _a(int)(count, found[count])
     return found
 
 

@@ -39,6 +39,9 @@ COUNT_LIMIT: Final = 1_000
 MAX_CRON: Final = 1_000
 """The longest cron expression that is read, in characters: one that lists every minute and every hour has 250."""
 
+_ANY_DAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
+"""A day from which a schedule is walked to see that it comes due at all; any other would do."""
+
 _FIELDS = 5
 _SHOWN = 60
 _WINDOWS = tuple(
@@ -206,7 +209,7 @@ def _checked_cron(expr: str) -> Cron:
 def comes_due(expr: str) -> bool:
     """Return False for five fields that no day matches, as `0 0 31 2 *`. Raises ScheduleError for bad ones."""
     read = fields_of(expr)
-    return expr.split()[2] == "*" or next(walk(read, datetime(2024, 1, 1, tzinfo=UTC), UTC), None) is not None
+    return expr.split()[2] == "*" or next(walk(read, _ANY_DAY, UTC), None) is not None
 
 
 def from_record(value: object, zone: tzinfo) -> Schedule:

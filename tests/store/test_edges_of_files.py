@@ -502,6 +502,22 @@ def test_a_document_that_went_or_changed_since_it_was_read_is_a_conflict(home, s
     assert store.replace(ROW, b"3", later) == store.read(ROW).version
 
 
+def test_each_document_is_its_own_lock_and_the_jobs_have_theirs_beside_them(home, store):
+    """While a reader holds the file of the jobs itself it is written: hermes never locks it."""
+    row, jobs = store.create(ROW, b"1"), store.create(JOBS_KEY, b"[]")
+    with closing(os.fdopen(os.open(home / ROW, os.O_RDONLY))) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for change in (lambda: store.replace(ROW, b"2", row), lambda: store.delete(ROW)):
+            with pytest.raises(LockTimeoutError):
+                change()
+    assert store.read(ROW).data == b"1"
+    store.replace(ROW, b"2", row)
+    with closing(os.fdopen(os.open(home / JOBS_KEY, os.O_RDONLY))) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        store.replace(JOBS_KEY, b"[ ]", jobs)
+    assert store.read(JOBS_KEY).data == b"[ ]"
+
+
 def test_the_lock_of_the_jobs_is_made_for_who_has_them(home, store):
     """Their mode without what lets anybody run it; private where there are none yet."""
     with store.exclusive(JOBS_KEY):

@@ -17,6 +17,7 @@ from chronos_cli.store.jsontext import (
     Style,
     UnreadableValue,
     apply,
+    edit_items,
     in_order,
     same,
     scan_any,
@@ -268,6 +269,37 @@ def test_what_is_no_text_is_refused_with_the_reason(data, said):
     """An empty file is no store without jobs."""
     with pytest.raises(StoreError, match=said):
         JobsFile.parse(data)
+
+
+def test_of_what_was_read_in_another_form_nothing_is_taken_over():
+    """Records under their names have no places in an array."""
+    listed, named = b'{"jobs": [{"id": "a", "n": 1}]}', b'{"jobs": {"a": {"n": 1}}}'
+    for before in (named, listed, b"[]"):
+        for data in (listed, named):
+            found = JobsFile.parse(data, known=JobsFile.parse(before))
+            assert [record.value for record in found.records] == [{"id": "a", "n": 1}]
+
+
+@pytest.mark.parametrize("step", ["", "  "], ids=["on one line", "a line each"])
+@pytest.mark.parametrize("number", range(5))
+def test_whichever_items_go_and_come_the_others_stay_where_they_are(number, step):
+    """Every choice of those that go, with none, one and two that come; nothing to do changes nothing."""
+    comma, lead, tail = (", ", " ", " ") if not step else (",\n  ", "\n  ", "\n")
+    items = [f'{{ "n":{n} }}' for n in range(number)]
+    text = f"[{lead}{comma.join(items)}{tail}]" if items else "[ ]"
+    style = Style(step=step, newline="\n", comma=", ", colon=": ", ascii_only=True)
+    found = scan_array(text, 0)
+    for choice in range(2**number):
+        gone = [n for n in range(number) if choice >> n & 1]
+        stay = [item for n, item in enumerate(items) if n not in gone]
+        for added in ([], ["7"], ["7", "8"]):
+            after = apply(text, edit_items(text, found, gone, added, style))
+            assert json.loads(after) == [json.loads(item) for item in (*stay, *added)]
+            assert [item for item in items if item in after] == stay
+            if not gone and not added:
+                assert after == text
+            elif stay and not added:
+                assert after == f"[{lead}{comma.join(stay)}{tail}]"
 
 
 def problems(text):

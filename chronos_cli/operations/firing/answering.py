@@ -114,7 +114,7 @@ def carried_to_the_end(ctx: Context, report: FireReport, came: FireRequest, door
     if stored is None or ctx.wire is None:
         return report
     document, now = stored.value, ctx.clock()
-    held = None if document.state is ArmState.CANCELLED or document.wake is None else document.wake
+    held = None if document.state is ArmState.CANCELLED else document.wake
     same = held is None if wake is None else held is not None and is_same_need(wake, replace(wake, at=held), now)
     if same and document.generation == report.arm.generation:
         return report
