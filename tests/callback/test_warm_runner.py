@@ -32,6 +32,7 @@ from chronos_cli.running.runner_channel import Reporter
 from chronos_cli.running.spawn import death_wrapper
 from chronos_cli.running.warm import WarmRunner
 from tests.callback.shim_home import ROOT
+from tests.inherited import DUMP, differences
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a warm runner is for Linux")
 
@@ -283,34 +284,6 @@ def test_it_is_started_by_two_answers_close_together():
 
 # -- whole fires ---------------------------------------------------------------------------------------------------------
 
-DUMP = """\
-import json, os, signal, sys
-def of(pid):
-    status = dict(line.rstrip("\\n").split(":\\t", 1) for line in open(f"/proc/{pid}/status") if ":\\t" in line)
-    kept = ("Umask", "SigBlk", "SigIgn", "SigCgt", "Uid", "Gid", "Groups", "NoNewPrivs", "Threads", "CapEff")
-    found = {name: status.get(name) for name in kept}
-    found["limits"] = open(f"/proc/{pid}/limits").read()
-    found["own session"] = os.getsid(pid) == pid
-    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
-    found["own group"], found["nice"] = int(fields[2]) == pid, fields[16]
-    try:
-        # The lock's number and name are the run's own; that there is just one such is seen.
-        names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        # Some builds of libffi, which ctypes loads, keep their own file open.
-        found["files"] = sorted(
-            "own" if name.endswith(".log") or "/locks/" in name else name.split(":")[0]
-            for name in names if "/libffi" not in name
-        )
-        found["cwd"] = os.readlink(f"/proc/{pid}/cwd")
-    except OSError:
-        pass
-    return found
-own = {name: value for name, value in os.environ.items() if name not in ("CHRONOS_RUN_ID", "CHRONOS_FIRE_AT", "CHRONOS_JOB_ID")}
-parent = int(open(f"/proc/{os.getppid()}/stat").read().rpartition(")")[2].split()[1])
-dump = {"job": of(os.getpid()), "runner": of(os.getppid()), "environment": own}
-print(json.dumps({"dump": dump, "from": parent}))
-"""
-
 
 @pytest.fixture
 def warmed(home, tmp_path, monkeypatch):
@@ -347,14 +320,7 @@ def test_a_forked_runner_and_its_job_are_as_those_of_a_started_one(warmed):
     assert as_started["from"] == os.getpid()
     assert forked["from"] == warmed.application.callback()._runners._warm[-1].pid
     forked["dump"]["runner"]["files"].remove("socket")  # its way to the server, for the write of its end
-    for of in ("job", "runner", "environment"):
-        different = {
-            name: (forked["dump"][of].get(name), value)
-            for name, value in as_started["dump"][of].items()
-            if forked["dump"][of].get(name) != value
-        }
-        assert different == {}, of
-    assert forked["dump"] == as_started["dump"]
+    assert differences(as_started["dump"], forked["dump"]) == {}
 
 
 def test_health_says_how_runners_are_started(home, warmed):

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import chronos_cli
+from chronos_cli.operations.firing.forked import be_runner
 from chronos_cli.private_memory import hide_memory
-from chronos_cli.running.descriptors import close_above, high
-from chronos_cli.running.end_channel import END_FD
+from chronos_cli.running.descriptors import high
 from chronos_cli.running.file_watch import FileWatch, places_of_code, places_of_zones
-from chronos_cli.running.runner_channel import REPORT_FD, RUNNER_VARIABLE, SECRETS_FD
+from chronos_cli.running.runner_channel import RUNNER_VARIABLE
 from chronos_cli.running.spawn import death_wrapper
 from chronos_cli.running.warm import BEGUN, CHANNEL_FD, HAND_OVER, IDLE_S, NEWS, READY
 
@@ -170,22 +170,10 @@ class _WarmRunner:
 
 
 def _be_runner(handover: _Handover, wrapper: tuple[str, ...]) -> int:
-    """Become what `start_runner` starts: a session, the descriptors and the variables of its own."""
+    """Be what `start_runner` starts, with the variables that came with the claim."""
     import json
 
-    os.setsid()
     given, hidden, variables, report, *end = map(high, handover.descriptors)
     with os.fdopen(variables, "rb") as file:
         environment: dict[str, str] = json.load(file)
-    nothing = high(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-    for fd, target in ((given, 0), (nothing, 1), (report, 2), (report, REPORT_FD), (hidden, SECRETS_FD)):
-        os.dup2(fd, target)
-    if end:
-        os.dup2(end[0], END_FD, inheritable=False)
-    close_above(END_FD if end else SECRETS_FD)
-    if dict(os.environ) != environment:
-        os.environ.clear()
-        os.environ.update(environment)
-    from chronos_cli.operations.firing.runner import main as run_claimed
-
-    return run_claimed(wrapper)
+    return be_runner((given, hidden, report, *end), environment, wrapper)
