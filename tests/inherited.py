@@ -10,6 +10,8 @@ def of(pid):
     status = dict(line.rstrip("\\n").split(":\\t", 1) for line in open(f"/proc/{pid}/status") if ":\\t" in line)
     kept = ("Umask", "SigBlk", "SigIgn", "SigCgt", "Uid", "Gid", "Groups", "NoNewPrivs", "Threads", "CapEff")
     found = {name: status.get(name) for name in kept}
+    for name in ("SigBlk", "SigIgn", "SigCgt"):  # two are the C library's own: its posix_spawn(3) ignores them
+        found[name] = int(found[name], 16) & ~0x180000000
     found["limits"] = open(f"/proc/{pid}/limits").read()
     found["own session"] = os.getsid(pid) == pid
     fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
@@ -29,9 +31,11 @@ def of(pid):
 own = {name: value for name, value in os.environ.items() if name not in ("CHRONOS_RUN_ID", "CHRONOS_FIRE_AT", "CHRONOS_JOB_ID")}
 parent = int(open(f"/proc/{os.getppid()}/stat").read().rpartition(")")[2].split()[1])
 dump = {"job": of(os.getpid()), "runner": of(os.getppid()), "environment": own}
-print(json.dumps({"dump": dump, "from": parent}))
+words = open(f"/proc/{os.getppid()}/cmdline").read().split("\\0")
+print(json.dumps({"dump": dump, "from": parent, "words": words}))
 """
-"""A job of this program prints all that it and its runner have of their starter, and the pid of that."""
+"""A job of this program prints all that it and its runner have of their starter, the pid of that, and the
+runner's command line."""
 
 
 def differences(started: dict[str, Any], forked: dict[str, Any]) -> dict[str, Any]:

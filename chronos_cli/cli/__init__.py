@@ -18,13 +18,13 @@ def main(argv: list[str] | None = None) -> int:
         return _run(argv)
     import gc
 
+    from chronos_cli.cli import fast_exit
+
     gc.set_threshold(_RUBBISH)
     if sys.argv[1:2] == ["fire"]:
         gc.disable()  # it ends before there is rubbish worth looking for
-    code = _run(sys.argv[1:])
-    from chronos_cli.cli.fast_exit import leave
-
-    return leave(code)
+    fast_exit.to_come = True
+    return fast_exit.leave(_run(sys.argv[1:]))
 
 
 def _run(arguments: list[str]) -> int:
@@ -37,7 +37,6 @@ def _run(arguments: list[str]) -> int:
 
         return run_claimed()
     if arguments[:2] == ["fire", "--warm"]:
-        from chronos_cli.cli import fast_exit  # noqa: F401 - by which each runner that it forks ends
         from chronos_cli.operations.firing.warm_runner import main as run_warm
 
         return run_warm(arguments[2:])

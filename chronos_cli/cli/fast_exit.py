@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+to_come = False
+"""True in a process that is the command's own and ends with it: other programs run commands, too."""
+
 
 def leave(code: int) -> int:
     """End this process at once: taking down the libraries it has loaded takes longer than many a command.

@@ -2,18 +2,21 @@
 
 The runner has a session of its own, so signals for the worker's group or terminal pass it by, and no descriptor of ours
 but one pipe for its messages. It is started by posix_spawn(3), which is quick however big this process is and safe with
-threads. What still ends it: a kill of everything in our control group or container (systemd needs KillMode=process).
+threads; a command, which has one thread and ends soon, forks it instead, with all that it has imported. What still ends
+it: a kill of everything in our control group or container (systemd needs KillMode=process).
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
 import signal
+import sys
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from chronos_cli.private_memory import hide_memory
 from chronos_cli.running.descriptors import close_quietly, hidden_file, inheritable, nameless_file, null, pipe
@@ -22,13 +25,18 @@ from chronos_cli.running.runner_channel import REPORT_FD, RUNNER_VARIABLE, SECRE
 from chronos_cli.running.secrecy import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chronos_cli.running.warm import ForkedRunner, WarmRunner
+
+    BeRunner = Callable[[int, int, int, Mapping[str, str]], int]
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 MAX_STRAY_CHARACTERS: Final = 2000
 _POLL_AT_MOST_S: Final = 3600.0
+_IGNORED_BY_PYTHON: Final = tuple(
+    getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name)
+)
 
 
 class Runner:
@@ -138,6 +146,22 @@ class Runners:
             self._running.append(runner)
         return runner
 
+    def fork(
+        self,
+        claim: bytes,
+        be_runner: BeRunner,
+        *,
+        environment: Mapping[str, str],
+        secrets: Mapping[str, str] | None = None,
+    ) -> Runner | None:
+        """Start a runner, as `fork_runner` does, and see to it that it does not stay as a zombie; None as there."""
+        self.sweep()
+        runner = fork_runner(claim, be_runner, environment=environment, secrets=secrets)
+        if runner is not None:
+            with self._guard:
+                self._running.append(runner)
+        return runner
+
     def hand_over(
         self, claim: bytes, *, environment: Mapping[str, str], secrets: Mapping[str, str]
     ) -> ForkedRunner | None:
@@ -214,6 +238,55 @@ def start_runner(
     finally:
         close_quietly(*opened)
     return Runner(pid, read_fd)
+
+
+def fork_runner(
+    claim: bytes, be_runner: BeRunner, *, environment: Mapping[str, str], secrets: Mapping[str, str] | None = None
+) -> Runner | None:
+    """Start a runner as a copy of this process, which has imported most of what a run needs.
+
+    `be_runner` gets the descriptors of claim, secrets and messages and the variables, as `start_runner` gives them, and
+    returns the exit code. None where there may be no copy, with nothing started: beside another thread, which may hold
+    any lock, off Linux, and where the system gives no process.
+    """
+    if sys.platform != "linux" or len(os.listdir("/proc/self/task")) != 1:
+        return None
+    hide_memory()
+    secrets = secrets or {}
+    given = {**without_secrets(environment, secrets), RUNNER_VARIABLE: "1"}
+    opened: list[int] = []
+    # None of ours is for the copy: what comes before its session is its own is for the starter's group.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        opened += (nameless_file(claim), hidden_file(json.dumps(dict(secrets)).encode()), *pipe())
+        stdin, hidden, read_fd, write_fd = opened
+        pid = os.fork()
+        if pid == 0:
+            _end_with(lambda: be_runner(stdin, hidden, write_fd, given))
+        opened.remove(read_fd)
+    except OSError:
+        return None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        close_quietly(*opened)
+    return Runner(pid, read_fd)
+
+
+def _end_with(body: Callable[[], int]) -> NoReturn:
+    """Do this with the signals of a program that was just started, and end: the copy goes nowhere else."""
+    code = 1
+    try:
+        atexit._clear()  # noqa: SLF001 - the starter's
+        for number in ordinary_signals():
+            if number not in _IGNORED_BY_PYTHON and signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = body()
+        atexit._run_exitfuncs()  # noqa: SLF001 - its own
+    except BaseException:  # noqa: BLE001 - nothing may get past this line in the copy of our process
+        sys.__excepthook__(*sys.exc_info())
+    finally:
+        os._exit(code)
 
 
 def ordinary_signals() -> list[int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
 
-from tests.cli.conftest import spawn, spawn_program, tree
+from tests.cli.conftest import ROOT, spawn, spawn_program, tree
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey, serve_jwks
+from tests.inherited import DUMP, differences
 from tests.nas_client.played_nas import PlayedNas
 
 KEY = SigningKey.rs256()
@@ -95,6 +97,27 @@ def test_a_detached_fire_answers_once_the_run_has_started(chronos, fire_home):
     run = done.json["runs"][0]
     assert chronos("logs", f"a/{run}", "-f", home=fire_home).code == 0
     assert chronos("history", "a", "--json", home=fire_home).json["rows"][0]["state"] == "ok"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no runner is forked")
+def test_the_runner_that_a_command_forks_is_as_one_that_is_started(chronos, fire_home):
+    """Session, descriptors, signals, mask, limits and environment are the same, of the runner and of the job.
+
+    A command that is a process of its own forks its runner; one within another program starts it.
+    """
+    (fire_home / "dump.py").write_text(DUMP)
+    edit = ("job", "edit", "a", "--shell", f"exec {sys.executable} -I -S {fire_home / 'dump.py'}")
+    assert chronos(*edit, home=fire_home).code == 0
+    within = "import sys; from chronos_cli.cli import main; sys.exit(main(sys.argv[1:]))"
+    said = []
+    for way in (("-m", "chronos_cli"), ("-c", within)):
+        env = {"CHRONOS_FIRE_TOKEN": bound(due(fire_home)), "PYTHONPATH": str(ROOT)}
+        done = spawn("fire", "--job-id", "a", "--detach", "--json", home=fire_home, env=env, python=way)
+        run = json.loads(done.out)["runs"][0]
+        assert chronos("logs", f"a/{run}", "-f", home=fire_home).code == 0
+        said.append(json.loads((fire_home / "cron" / "output" / "a" / f"{run}.log").read_text()))
+    assert ["--claimed" in each["words"] for each in said] == [False, True]
+    assert differences(said[1]["dump"], said[0]["dump"]) == {}
 
 
 def now():

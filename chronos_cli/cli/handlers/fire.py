@@ -138,13 +138,19 @@ def _admitted(invocation: Invocation, token: str, job_id: str, fire_at: str | No
 
 def detached(invocation: Invocation, *, looks: bool = False) -> Any:
     """Return what starts runs in processes that outlive this one; `looks`: they also look at NAS after the answer."""
+    from chronos_cli.cli import fast_exit
     from chronos_cli.operations.firing.launchers import DetachedLauncher
     from chronos_cli.running.detach import Runners
 
     flags = {"lock_timeout": invocation.lock_timeout}
     launching = {"home": invocation.config().home, "flags": flags, "looks": looks}
     return DetachedLauncher(
-        Runners(), launching=launching, environment=invocation.environ, secrets=invocation.secrets, wait_s=0.0
+        Runners(),
+        launching=launching,
+        environment=invocation.environ,
+        secrets=invocation.secrets,
+        wait_s=0.0,
+        forks=fast_exit.to_come,
     )
 
 

@@ -109,7 +109,7 @@ class InlineRun:
 
 
 class DetachedLauncher:
-    """Runs the job under a runner of its own, `chronos fire --claimed RUN`.
+    """Runs the job under a runner of its own, `chronos fire --claimed RUN`, or a fork of this process.
 
     `launching` is what the runner is told beside its ticket (home, overrides), never a secret; `secrets` reach it
     through a nameless file. `wait_s`: how long, from now, `wait` waits for the end (0: not at all, None: as long as it
@@ -124,8 +124,11 @@ class DetachedLauncher:
         environment: Mapping[str, str],
         secrets: Mapping[str, str],
         wait_s: float | None = 0.0,
+        forks: bool = False,
     ) -> None:
+        """`forks`: this process ends soon, and may be forked for a runner where it has one thread."""
         self._runners = runners
+        self._forks = forks
         self._launching = {**launching, "waited_for": wait_s != 0.0}
         self._environment = environment
         self._secrets = secrets
@@ -165,9 +168,14 @@ class DetachedLauncher:
         return json.dumps({"claim": ticket.to_json(), "launching": launching}).encode()
 
     def _spawned(self, ticket: RunTicket) -> Runner:
+        payload = self._payload(ticket)
+        if self._forks:
+            forked = self._runners.fork(payload, _be_runner, environment=self._environment, secrets=self._secrets)
+            if forked is not None:
+                return forked
         # -P: the worker's folder is not a place to import from.
         argv = (sys.executable, "-P", "-m", "chronos_cli", "fire", "--claimed", ticket.entry.run)
-        return self._runners.start(argv, self._payload(ticket), environment=self._environment, secrets=self._secrets)
+        return self._runners.start(argv, payload, environment=self._environment, secrets=self._secrets)
 
     def _heard(self, runner: Runner) -> DetachedRun | None:
         """Return the run, as its runner says first; None when another process has started it. Raises TemporaryError."""
@@ -182,6 +190,12 @@ class DetachedLauncher:
         run = DetachedRun(runner, self._until)
         self._launched.append(run)
         return run
+
+
+def _be_runner(claim: int, secrets: int, report: int, environment: Mapping[str, str]) -> int:
+    from chronos_cli.operations.firing.forked import be_runner
+
+    return be_runner((claim, secrets, report), environment)
 
 
 class DetachedRun:
