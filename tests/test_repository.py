@@ -402,7 +402,7 @@ ORDINARY = """Absent Activation Algorithm All Application Arms Backend Backoff B
     Invocation Item Items Jobs Judge Keys Kind Lane Level Limits Line List Listener Listing Liveness Log Lookup Machine
     Mask Member Memory Meta Metrics Mode Mount Node Note Notified Once Open Operations Options Origin Outage Output
     Page Patience Phase Piece Place Play Plugin Pool Preview Probe Process Processes Pulse Purpose Rates Reason Refusal Register
-    Registry Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
+    Registry Removals Reply Report Reporter Repository Request Responder Response Result Retention Ring Role Route Rows
     Runners Running Runs Scheduler Server Session Setting Settings Shift Source Standing Start State Status Step
     Style Subject Surroundings Target Task Term Ticks Timeline Timers Timetable Timing Tokens Transport Trigger Trouble
     Trust Unit Unknown Value Verdict View Watch Watcher Way"""

@@ -11,7 +11,7 @@ from chronos_cli.core.instant import SECOND, whole
 from chronos_cli.frozen import field, frozen, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from chronos_cli.core.decision import Wake
@@ -163,27 +163,49 @@ class Plan:
         return {action.value: sum(1 for step in self.steps if step.action is action) for action in Action}
 
 
+@frozen
+class HeldTimers:
+    """Timers that NAS holds: the instant by job id (`at`; None where it cannot be read).
+
+    `several`: the jobs of which it holds more than one still to come, which no contract allows, and how many.
+    """
+
+    at: Mapping[str, datetime | None]
+    several: Mapping[str, int] = field(default_factory=dict)
+
+
+@frozen
+class Removals:
+    """Removals that a person asked for, so that their number is no reason to doubt the store; see `NONE_ASKED`.
+
+    `prune`: all timers that no job wants. `gone`: those of jobs that were just taken out of the store.
+    """
+
+    prune: bool = False
+    gone: frozenset[str] = frozenset()
+
+
+NONE_ASKED: Final = Removals()
+"""Nobody asked for any: what is gone from the store may have been lost."""
+
+
 def make_plan(
     wishes: Iterable[DesiredArm],
-    held: Mapping[str, datetime | None],
+    timers: HeldTimers,
     *,
     callback_url: str,
     store_has_jobs: bool,
-    prune: bool = False,
-    several: Mapping[str, int] | None = None,
+    removals: Removals = NONE_ASKED,
     elsewhere: Mapping[str, str] | None = None,
-    gone: Collection[str] = (),
 ) -> Plan:
-    """Compare wishes with what NAS holds (job id to instant; None: unreadable).
-
-    `several`: the jobs of which NAS holds more than one timer still to come, which no contract allows, and how many.
-    `gone`: jobs that a person has just taken out of the store.
+    """Compare wishes with what NAS holds.
 
     `elsewhere`: the profile that has a job: what is held for it, and not wanted here, is that profile's.
 
-    Cancels only what this store armed, unless `prune`. Jobs that vanished from the store are suspicious in numbers:
-    an empty store, or more than half of all arms, cancels nothing without `prune`.
+    Cancels only what this store armed, unless all is to be pruned. Jobs that vanished from the store are suspicious in
+    numbers: an empty store, or more than half of all arms, cancels nothing that was not asked for.
     """
+    held, prune = timers.at, removals.prune
     steps = []
     by_id = {wish.job_id: wish for wish in wishes}
     theirs = {
@@ -200,12 +222,12 @@ def make_plan(
         if wish is not None and wish.owes_cancel and job_id not in held and job_id in (elsewhere or {}):
             continue
         step = _step(job_id, wish, held, callback_url, prune=prune)
-        count = (several or {}).get(job_id)
+        count = timers.several.get(job_id)
         if count is not None and step is not None and step.action in (Action.KEEP, Action.MOVE):
             step = replace(step, action=Action.MOVE, reason=f"NAS holds {count} timers for it")
         if step is not None:
             steps.append(step)
-    missing = [s for s in steps if s.action is Action.CANCEL and s.job_id not in gone]
+    missing = [s for s in steps if s.action is Action.CANCEL and s.job_id not in removals.gone]
     unknown = [s for s in missing if not (s.job_id in by_id and by_id[s.job_id].known)]
     guard = None if prune else _guard(len(unknown), len(held) - len(theirs), store_has_jobs=store_has_jobs)
     if guard is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chronos_cli.contract import FEATURE_SPREAD
-from chronos_cli.core.plan import HELD_STATES
+from chronos_cli.core.plan import HELD_STATES, Removals
 from chronos_cli.operations.arming.arm import FIRE_BUDGET_S, arm
 from chronos_cli.operations.arming.reconcile import ReconcileResult, reconcile
 from chronos_cli.operations.evaluate import present_wake
@@ -95,6 +95,6 @@ class ChronosScheduler(CronScheduler):
     def follow(self, gone: Collection[str]) -> ReconcileResult:
         """Make NAS's arms equal to the store's wishes, after jobs of these ids were taken out."""
         try:
-            return reconcile(self._context, gone=gone)
+            return reconcile(self._context, removals=Removals(gone=frozenset(gone)))
         finally:
             self._context.send_alerts()

@@ -8,7 +8,8 @@ import pytest
 from chronos_cli.core import claim
 from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.job import HomeDefaults, parse_job
-from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, make_plan
+from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm
+from tests.core.making import plan_of
 from tests.nas_client.played_nas import PlayedNas
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -144,7 +145,7 @@ def test_a_changed_tolerance_is_sent_by_reconcile():
     last = LastArm(wake=at, fire_at=at, purpose="cursor", state=ArmState.CONFIRMED, tolerance=60)
     for wanted, action in ((60, Action.KEEP), (90, Action.MOVE), (0, Action.MOVE)):
         wish = DesiredArm(job_id="a", wake=Wake(at=at, purpose=Purpose.CURSOR, tolerance=wanted), sent=last)
-        (step,) = make_plan([wish], {"a": at}, callback_url="x", store_has_jobs=True).steps
+        (step,) = plan_of([wish], {"a": at}).steps
         assert step.action is action
 
 

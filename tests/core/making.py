@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.decision import Facts, FireRequest, Trigger
 from chronos_cli.core.job import HomeDefaults, Job, parse_job
 from chronos_cli.core.occurrence import decide
+from chronos_cli.core.plan import HeldTimers, Plan, Removals, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HOME = HomeDefaults(zone=ZoneInfo("UTC"), zone_name="UTC")
+URL = "https://agent"
+"""The callback of the plans that are made here."""
 T = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 """The cursor of the job that most tests look at: every five minutes, this one is due."""
 
@@ -59,3 +65,11 @@ def entry(instant: datetime | None, kind: str = "run", **more: Any) -> dict[str,
     run = more.pop("run", None) or run_id_of(instant)
     stored = {"run": run, "kind": kind, "claim": "earlier", "claimed_at": at(-10).isoformat(), **more}
     return stored | ({"fire_at": instant.isoformat()} if instant else {})
+
+
+def plan_of(wishes: Any, held: Mapping[str, datetime | None], **more: Any) -> Plan:
+    """The plan for what NAS holds; `several`, `prune` and `gone` beside what `make_plan` takes."""
+    given: dict[str, Any] = {"callback_url": URL, "store_has_jobs": True} | more
+    timers = HeldTimers(at=held, several=given.pop("several", {}))
+    removals = Removals(prune=given.pop("prune", False), gone=frozenset(given.pop("gone", ())))
+    return make_plan(wishes, timers, removals=removals, **given)

@@ -15,15 +15,13 @@ from chronos_cli.core.plan import (
     LastArm,
     backoff,
     instant_to_send,
-    make_plan,
     off_by,
     serves,
 )
 from chronos_cli.frozen import replace
-from tests.core.making import T, at
+from tests.core.making import URL, T, at, plan_of
 
 WAKE = Wake(at=at(300), purpose=Purpose.CURSOR)
-URL = "https://agent"
 
 
 def sent(**changes):
@@ -31,13 +29,9 @@ def sent(**changes):
     return LastArm(**(given | changes))
 
 
-def plan(wishes, held, **more):
-    return make_plan(wishes, held, **({"callback_url": URL, "store_has_jobs": True} | more))
-
-
 def step(wish, held, **more):
     """The one step for job j: its action and its reason; None where there is none."""
-    found = plan([] if wish is None else [wish], held, **more).steps
+    found = plan_of([] if wish is None else [wish], held, **more).steps
     return (found[0].action, found[0].reason) if found else None
 
 
@@ -106,8 +100,8 @@ def test_several_timers_are_moved_into_one_and_what_goes_goes_whole():
 def test_what_this_store_did_not_arm_is_cancelled_only_to_prune():
     """Nothing is held back then, in any number."""
     strangers = dict.fromkeys("abcdef", T)
-    assert {s.action for s in plan([], strangers).steps} == {Action.ORPHAN}
-    pruned = plan([], strangers, prune=True, store_has_jobs=False)
+    assert {s.action for s in plan_of([], strangers).steps} == {Action.ORPHAN}
+    pruned = plan_of([], strangers, prune=True, store_has_jobs=False)
     assert {s.action for s in pruned.steps} == {Action.CANCEL}
     assert pruned.guard is None
 
@@ -124,7 +118,7 @@ def test_jobs_that_vanish_are_suspicious_from_more_than_half_of_four(unknown, he
     """Then nothing is cancelled of them."""
     wishes = vanished("abcdef"[:unknown])
     others = [DesiredArm(job_id=name, wake=WAKE, sent=sent()) for name in "uvwxyz"[: held - unknown]]
-    found = plan([*wishes, *others], {wish.job_id: WAKE.at for wish in (*wishes, *others)})
+    found = plan_of([*wishes, *others], {wish.job_id: WAKE.at for wish in (*wishes, *others)})
     assert (found.guard is not None) == is_held_back
     assert [s.action for s in found.steps[:unknown]] == [Action.ORPHAN if is_held_back else Action.CANCEL] * unknown
     assert all(s.reason == found.guard for s in found.steps[:unknown]) == is_held_back
@@ -134,18 +128,18 @@ def test_what_another_profile_holds_is_no_part_of_what_is_held_here():
     """Nor is what a person has just taken out, or what the store knows, among what vanished."""
     held = dict.fromkeys("abcdxyz", WAKE.at)
     theirs = dict.fromkeys("xyz", "p")
-    assert plan(vanished("abc"), held, elsewhere=theirs).guard is not None
-    assert plan(vanished("abc"), held).guard is None
-    assert plan(vanished("abc"), held, elsewhere=theirs, gone=["a"]).guard is None
-    assert plan(vanished("abc", known=True), held, elsewhere=theirs).guard is None
-    assert plan([*vanished("bc"), *vanished("a", known=True)], held, elsewhere=theirs).guard is None
+    assert plan_of(vanished("abc"), held, elsewhere=theirs).guard is not None
+    assert plan_of(vanished("abc"), held).guard is None
+    assert plan_of(vanished("abc"), held, elsewhere=theirs, gone=["a"]).guard is None
+    assert plan_of(vanished("abc", known=True), held, elsewhere=theirs).guard is None
+    assert plan_of([*vanished("bc"), *vanished("a", known=True)], held, elsewhere=theirs).guard is None
 
 
 def test_a_store_without_jobs_cancels_nothing_that_vanished():
     """One is enough."""
-    assert plan(vanished("a"), {"a": T}, store_has_jobs=False).guard == "the store has no jobs while NAS holds arms"
-    assert plan(vanished("a", known=True), {"a": T}, store_has_jobs=False).guard is None
-    assert plan(vanished("a"), {"a": T}).guard is None
+    assert plan_of(vanished("a"), {"a": T}, store_has_jobs=False).guard == "the store has no jobs while NAS holds arms"
+    assert plan_of(vanished("a", known=True), {"a": T}, store_has_jobs=False).guard is None
+    assert plan_of(vanished("a"), {"a": T}).guard is None
 
 
 def test_a_plan_counts_its_steps_and_names_those_that_call_nas():
@@ -154,7 +148,7 @@ def test_a_plan_counts_its_steps_and_names_those_that_call_nas():
         DesiredArm(job_id="armed", wake=WAKE), DesiredArm(job_id="kept", wake=WAKE, sent=sent()),
         DesiredArm(job_id="moved", wake=WAKE, sent=sent(callback_url="x")), DesiredArm(job_id="off", wake=None, sent=sent()),
     ]  # fmt: skip
-    found = plan(wishes, {"kept": WAKE.at, "moved": WAKE.at, "off": WAKE.at, "odd": WAKE.at})
+    found = plan_of(wishes, {"kept": WAKE.at, "moved": WAKE.at, "off": WAKE.at, "odd": WAKE.at})
     assert [s.job_id for s in found.changes] == ["armed", "moved", "off"]
     assert found.counts() == {"arm": 1, "move": 1, "cancel": 1, "keep": 1, "orphan": 1}
 

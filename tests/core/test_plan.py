@@ -7,17 +7,15 @@ from datetime import timedelta
 import pytest
 
 from chronos_cli.core.decision import Purpose, Wake
-from chronos_cli.core.plan import Action, ArmReason, ArmState, DesiredArm, LastArm, instant_to_send, make_plan, serves
+from chronos_cli.core.plan import Action, ArmReason, ArmState, DesiredArm, LastArm, instant_to_send, serves
 from chronos_cli.frozen import replace
-from tests.core.making import T, at
+from tests.core.making import URL, T, at, plan_of
 
 CURSOR = Wake(at=at(300), purpose=Purpose.CURSOR)
-URL = "https://agent"
 
 
 def plan(wishes, held, **more):
-    given = {"callback_url": URL, "store_has_jobs": True} | more
-    return {step.job_id: step.action for step in make_plan(wishes, held, **given).steps}
+    return {step.job_id: step.action for step in plan_of(wishes, held, **more).steps}
 
 
 def sent(**changes):
@@ -134,9 +132,7 @@ def test_a_timer_held_beside_its_instant_is_said(off, said):
     wanted = at(300)
     sent = LastArm(wake=wanted, fire_at=wanted + timedelta(seconds=off), purpose="cursor", state=ArmState.CONFIRMED)
     wish = DesiredArm(job_id="a", wake=Wake(at=wanted, purpose=Purpose.CURSOR), sent=sent)
-    (step,) = make_plan(
-        [wish], {"a": wanted + timedelta(seconds=off)}, callback_url="https://me", store_has_jobs=True
-    ).steps
+    (step,) = plan_of([wish], {"a": wanted + timedelta(seconds=off)}).steps
     assert (step.action, step.reason) == (Action.KEEP, said)
 
 
@@ -144,7 +140,7 @@ def test_several_timers_of_a_job_are_one_too_many():
     """Even where one of them is the wanted one, the plan moves it and says how many there are."""
     wanted = at(300)
     wish = DesiredArm(job_id="a", wake=Wake(at=wanted, purpose=Purpose.CURSOR))
-    (step,) = make_plan([wish], {"a": wanted}, callback_url="https://me", store_has_jobs=True, several={"a": 3}).steps
+    (step,) = plan_of([wish], {"a": wanted}, several={"a": 3}).steps
     assert (step.action, step.reason) == (Action.MOVE, "NAS holds 3 timers for it")
 
 
@@ -192,7 +188,7 @@ def test_only_what_would_be_cancelled_unasked_is_counted_as_gone():
     asked = plan([*gone, kept], held, gone={wish.job_id for wish in gone})
     assert set(asked.values()) == {Action.CANCEL, Action.KEEP}
     foreign = {f"foreign{n}": at(300) for n in range(3)} | {"kept": at(300)}
-    assert make_plan([kept], foreign, callback_url=URL, store_has_jobs=True).guard is None
+    assert plan_of([kept], foreign).guard is None
 
 
 @pytest.mark.parametrize(

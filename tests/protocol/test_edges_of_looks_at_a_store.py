@@ -10,7 +10,7 @@ import pytest
 from chronos_cli.core.clock import _is_about
 from chronos_cli.core.decision import Decision, Facts, Outcome, Purpose, Wake
 from chronos_cli.core.job import parse_job
-from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, backoff, make_plan
+from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm, backoff
 from chronos_cli.core.row import RunState, over, row_of
 from chronos_cli.errors import TemporaryError
 from chronos_cli.frozen import replace
@@ -23,7 +23,7 @@ from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.group_change import GroupChange
-from tests.core.making import HOME, T, at, entry, job, record
+from tests.core.making import HOME, URL, T, at, entry, job, plan_of, record
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, stored
 from tests.protocol.test_rules_of_looks import home
 
@@ -79,11 +79,11 @@ def test_a_record_that_cannot_be_run_says_why_and_what_gets_it_out_of_the_way():
 
 
 def planned(wishes, held, **more):
-    made = make_plan(wishes, held, **({"callback_url": "https://me", "store_has_jobs": True} | more))
+    made = plan_of(wishes, held, **more)
     return {step.job_id: (step.action, step.reason) for step in made.steps}
 
 
-SENT = LastArm(wake=WAKE.at, fire_at=WAKE.at, purpose="cursor", state=ArmState.CONFIRMED, callback_url="https://me")
+SENT = LastArm(wake=WAKE.at, fire_at=WAKE.at, purpose="cursor", state=ArmState.CONFIRMED, callback_url=URL)
 
 
 def test_what_nobody_knows_is_cancelled_where_a_person_wants_all_that_is_unknown_gone():

@@ -12,7 +12,7 @@ import pytest
 from chronos_cli.core.claim import run_id_of
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Decision, FireRequest, Liveness, Outcome, Purpose, Start, Trigger, Wake
-from chronos_cli.core.plan import Action, ArmState
+from chronos_cli.core.plan import Action, ArmState, Removals
 from chronos_cli.core.row import RunState, begun, row_of
 from chronos_cli.errors import DocumentError, HeldError, NasRejectedError, StandbyError, TemporaryError
 from chronos_cli.frozen import replace
@@ -550,4 +550,4 @@ def test_what_no_job_here_explains_is_pruned_only_where_all_other_homes_are_know
     Listing(world, **{held: [world.clock() + HOUR]})
     ctx = replace(world.context(), elsewhere=lambda: FleetJobs(unread={"p": "rotten"}))
     with pytest.raises(TemporaryError, match="profile p") if refused else contextlib.nullcontext():
-        reconcile.reconcile(ctx, dry_run=True, prune=prune)
+        reconcile.reconcile(ctx, dry_run=True, removals=Removals(prune=prune))

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from chronos_cli.core import edits
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.job import HomeDefaults, jitter_of
+from chronos_cli.core.plan import Removals
 from chronos_cli.core.policy import OnCrash, Overlap, Policy
 from chronos_cli.core.row import RunState
 from chronos_cli.core.schedule import Cron, Interval, Once
@@ -231,7 +232,7 @@ class World:
             if lines:
                 self.packed += 1
                 self.store.create(pack.pack_key(f"moved-{self.packed}"), pack.render(lines))
-        reconciling.reconcile(ctx, prune=prune, pack_from=1 if self.seed % 2 else 1_000)
+        reconciling.reconcile(ctx, removals=Removals(prune=prune), pack_from=1 if self.seed % 2 else 1_000)
 
     def notify(self, ctx: Context, job_id: str) -> None:
         """What a command tells the trigger provider after a change."""

@@ -34,6 +34,7 @@ def show_reconcile(
     `detailed`: exit 3 where there was something to do, whether it is pending (a dry run) or done.
     `strict`: a job that cannot be read is the command's failure, once the others are done.
     """
+    from chronos_cli.core.plan import Removals
     from chronos_cli.operations.arming.reconcile import reconcile
 
     if not dry_run:
@@ -41,7 +42,7 @@ def show_reconcile(
     context.require_wire()
     progress = None if dry_run else progress_line(invocation.output, "telling NAS")
     with collector_paused():
-        result = reconcile(context, only=only, dry_run=dry_run, prune=prune, progress=progress)
+        result = reconcile(context, only=only, dry_run=dry_run, removals=Removals(prune=prune), progress=progress)
     error = plans.failure_of(result)
     if strict and error is None and result.invalid:
         job_id, reason = next(iter(result.invalid.items()))

@@ -15,7 +15,19 @@ from chronos_cli.contract import is_job_id
 from chronos_cli.core.clock import Trust
 from chronos_cli.core.decision import Purpose
 from chronos_cli.core.instant import SECOND
-from chronos_cli.core.plan import HELD_STATES, Action, ArmState, DesiredArm, Plan, Step, make_plan, serves
+from chronos_cli.core.plan import (
+    HELD_STATES,
+    NONE_ASKED,
+    Action,
+    ArmState,
+    DesiredArm,
+    HeldTimers,
+    Plan,
+    Removals,
+    Step,
+    make_plan,
+    serves,
+)
 from chronos_cli.errors import DocumentError
 from chronos_cli.frozen import field, frozen, replace
 from chronos_cli.nas_client.interface import CancelRequest
@@ -28,7 +40,7 @@ from chronos_cli.store.arms.batch import PACK_FROM, ArmBatch
 from chronos_cli.store.arms.document import ArmDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from chronos_cli.core.clock import TimeDoubt
@@ -73,15 +85,13 @@ def reconcile(
     *,
     only: Iterable[str] | None = None,
     dry_run: bool = False,
-    prune: bool = False,
+    removals: Removals = NONE_ASKED,
     progress: Callable[[int, int], None] | None = None,
     pack_from: int = PACK_FROM,
-    gone: Collection[str] = (),
 ) -> ReconcileResult:
     """Make NAS's arms equal to the store's wishes (`only`: for these jobs, nothing else is looked at).
 
-    `pack_from`: from so many jobs on, their arm documents are written together. `gone`: jobs that a person has just
-    taken out of the store, whose number is no reason for doubt.
+    `pack_from`: from so many jobs on, their arm documents are written together.
     Raises StandbyError unless it is a dry run, and what listing NAS or reading the store raises; then nothing was
     changed anywhere. Failures of single steps are in the result.
     """
@@ -98,7 +108,7 @@ def reconcile(
         held = {arm.job_id: arm.fire_at for arm in listed.arms}
         facts = PlanFacts(settled=settled, documents=_documents(settled, listed), held=held)
         several = _several(listed, ctx.clock())
-        plan = _planned(ctx, listed, facts, several, prune=prune, gone=gone)
+        plan = _planned(ctx, listed, facts, several, removals)
         result = ReconcileResult(
             plan=plan,
             settled=settled.changed,
@@ -130,9 +140,7 @@ def _list(nas: Nas, chosen: frozenset[str] | None) -> ArmList:
     return replace(listed, arms=tuple(arm for arm in listed.arms if chosen is None or arm.job_id in chosen))
 
 
-def _planned(
-    ctx: Context, listed: ArmList, facts: PlanFacts, several: Mapping[str, int], *, prune: bool, gone: Collection[str]
-) -> Plan:
+def _planned(ctx: Context, listed: ArmList, facts: PlanFacts, several: Mapping[str, int], removals: Removals) -> Plan:
     """Return the plan: each wish of the store against what NAS lists. Raises TemporaryError, see `FleetJobs`."""
     wakes, invalid, wire = facts.settled.wakes, facts.settled.invalid, ctx.require_wire()
     arms = {arm.job_id: arm for arm in listed.arms}
@@ -142,7 +150,7 @@ def _planned(
     unwanted = {job_id for job_id in held if wakes.get(job_id) is None}
     unwanted |= {wish.job_id for wish in wishes if wish.owes_cancel}
     fleet = ctx.elsewhere() if unwanted else FleetJobs()
-    if prune and unwanted - wakes.keys():
+    if removals.prune and unwanted - wakes.keys():
         fleet.all_known()
     elsewhere = {
         job_id: profile
@@ -151,13 +159,11 @@ def _planned(
     }
     return make_plan(
         wishes,
-        held,
+        HeldTimers(at=held, several=several),
         callback_url=wire.callback_url,
         store_has_jobs=facts.settled.any_jobs,
-        prune=prune,
-        several=several,
+        removals=removals,
         elsewhere=elsewhere,
-        gone=gone,
     )
 
 
