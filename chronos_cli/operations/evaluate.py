@@ -311,12 +311,8 @@ def rebuilt_row(ctx: Context, job: Job, entry: Open, error: UnreadableError, now
     if lock is None and not may_run:
         return row, Liveness.UNSEEN  # nothing ever starts it
     running = replace(row, state=RunState.RUNNING, started_at=entry.claimed_at, lease_ends_at=until)
-    if (
-        lock is None
-        and not ctx.processes.results_are_seen
-        and not lease_of(running, entry, None).is_over(now, ctx.trust)
-    ):
-        return running, Liveness.UNSEEN
+    if not ctx.processes.results_are_seen and not lease_of(running, entry, None).is_over(now, ctx.trust):
+        return running, Liveness.UNSEEN  # a free lock here may be of a start that died, and another machine's won
     if lock is None and entry.kind is OpenKind.QUEUED and ctx.processes.results_are_seen:
         return row, Liveness.UNSEEN  # a process that starts it takes a lock here first
     return over(row, RunState.LOST, now=now, reason=f"{TORN}: {error.why}"), Liveness.DEAD

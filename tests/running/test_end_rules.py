@@ -162,6 +162,10 @@ def test_a_torn_row_of_another_machine_runs_for_as_long_as_its_lease_may_last():
         before = torn(kind, seen=False, now=until - timedelta(seconds=1))
         assert before == (RunState.RUNNING, Liveness.UNSEEN)
         assert torn(kind, seen=False, now=until) == (RunState.LOST, Liveness.DEAD)
+        # The lock of a start that died here says nothing of the one that another machine has won.
+        free = ({"token": "t"}, False)
+        assert torn(kind, lock=free, seen=False, now=until - timedelta(seconds=1)) == before
+        assert torn(kind, lock=free, seen=False, now=until) == (RunState.LOST, Liveness.DEAD)
 
 
 class Marking(run_row._Marking):

@@ -123,7 +123,7 @@ RULES: Final = {
     ),
     "torn, its run goes on": (rule(look, "rebuilt_row", "if lock is not None and lock[1]:", "if False:"),),
     "torn, by its lock's outcome": (rule(look, "rebuilt_row", "if result is not None:", "if False:"),),
-    "torn, elsewhere": (rule(look, "rebuilt_row", "and not ctx.processes.results_are_seen\n        and not", "and False and not"),),
+    "torn, elsewhere": (rule(look, "rebuilt_row", "if not ctx.processes.results_are_seen and", "if False and"),),
     "torn, when its job goes": (rule(jobs, "_close_open", "except UnreadableError as error", "except ZeroDivisionError as error"),),
     "the end is tried again": ((run, "record_end", rule(run_row, "record_end", "if (settled_by_others and", "if True or (settled_by_others and")[2]),),
     "kept until it is on record": (
