@@ -102,10 +102,11 @@ class _Look:
     def once(self, jobs: JobsFile) -> Evaluation:
         """Decide on the record as it is in `jobs`, and put what it becomes."""
         ctx, job_id, fire = self._ctx, self._job_id, self._fire
-        came = replace(fire, via=Trigger.RUN_ENDED) if self._tried and _already_run(ctx, job_id, fire) else fire
-        self._tried, self._over = True, ()
         now = ctx.clock()
         job, invalid = read_job(ctx, jobs, job_id)
+        # The row after the record, which may be read only now: a run that left `open` in between has one.
+        came = replace(fire, via=Trigger.RUN_ENDED) if self._tried and _already_run(ctx, job_id, fire) else fire
+        self._tried, self._over = True, ()
         if invalid is not None:
             return Evaluation(decision=Decision(outcome=Outcome.IGNORED, reason=invalid), job=None, invalid=invalid)
         found = _gather(ctx, job, now, ending=True)

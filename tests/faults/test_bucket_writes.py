@@ -230,3 +230,41 @@ def test_a_row_of_another_machine_that_cannot_be_read_waits_for_its_lease(folder
     world.moved += timedelta(seconds=60)
     look()
     assert b'"state": "lost"' in whole.read(key).data
+
+
+class Slow(MemoryStore):
+    """A bucket that keeps jobs apart: the answer to one claim is lost, and once a row is looked for others go first."""
+
+    keeps_jobs_apart = True
+    meanwhile = None
+
+    def replace(self, key, data, version, *, durable=True):
+        stored = super().replace(key, data, version, durable=durable)
+        if self.meanwhile and not self.lost:
+            self.lost = True
+            raise OutcomeUnknown(key)
+        return stored
+
+    def read(self, key):
+        found = super().read(key)
+        if self.meanwhile and key.startswith("cron/runs/"):
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return found
+
+
+def test_a_run_that_a_person_asks_for_is_not_claimed_again_where_another_process_has_run_it(folder):
+    """The answer to its claim is lost; before it looks again a tick runs it, and its entry is gone."""
+    from chronos_cli.operations.jobs.edit import claim_manual
+
+    bucket = Slow()
+    world = World(folder, documents=bucket)
+    world.moved -= timedelta(seconds=2 * HOUR)  # nothing is due
+    bucket.lost, bucket.meanwhile = False, lambda: do("tick", world)
+    with on("two"):
+        looked = claim_manual(world.context(machine="two"), "a")
+    assert bucket.lost
+    assert bucket.meanwhile is None
+    assert looked.decision.starts == ()
+    assert world.record("a")["chronos"].get("open", []) == []
+    assert len(world.diary_of("a").read_text().splitlines()) == 1
