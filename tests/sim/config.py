@@ -94,6 +94,8 @@ class Config:
     """What every job has of its policy, whatever is drawn."""
     busy: bool = False
     """Whether jobs come due often and go long, so that their runs meet."""
+    slow: bool = False
+    """Whether no job comes due more often than every quarter of an hour, as beside a NAS whose clock is behind."""
     p_plain: float = 0.0
     """How likely a door is an older worker's, or a command's, whose answers carry nothing."""
     p_garbled: float = 0.0

@@ -26,7 +26,7 @@ from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.documents import DocumentRepository, dump
 from chronos_cli.store.rows import RowStore
 from tests.sim import sabotage_answers, sabotage_mends, sabotage_moves, sabotage_wire
-from tests.sim.config import LEAPING
+from tests.sim.config import LEAPING, ORDINARY
 from tests.sim.machines import SimProcesses
 from tests.sim.rewriting import rule
 
@@ -204,11 +204,17 @@ WORLDS = {
         "p_operation": 0.2,
     },
     "brought back": LEAPING | {"nas": False},
-    "409 raises": LEAPING
-    | {
+    "409 raises": {
         "characters": frozenset({"kind"}),
         "nas": True,
-        "operations": ("leap", "rot", "rot", "edit", "pause", "resume", "reconcile"),
+        "machines": 1,
+        "jumps": True,
+        "put_at": None,
+        "zone": "UTC",
+        "start": ORDINARY,
+        "operations": ("jump", "rot", "rot", "edit", "pause", "resume"),
+        "p_operation": 0.3,
+        "steps": 60,
     },
     "rows by a clock alone": LEAPING
     | {"nas": True, "keep": 50, "busy": True, "operations": ("leap", "manual", "manual")},
@@ -262,7 +268,7 @@ RULES = {
     "look after the answer": ((after_answer, "arm_again_if_deleted", _never_looks),),
     "proof of a kept slot": ((slot_memory, "_proves", _proves_whatever_came),),
     "wake recomputation": ((arming, "is_same_need", _believes_the_first_wake),),
-    "views name a leap": ((listing, "doubt_about", lambda *_: None),),
+    "views name a leap": ((listing, "doubt_about", lambda *_, **__: None),),
     "views ask NAS": (rule(listing, "_will_fire", "arm.state is ArmedWake.ARMED", "True"),),
     "views tell of a hold": ((listing, "obstacle", lambda *_, **__: None),),
     "views tell of torn rows": (rule(open_runs, "open_rows", "unreadable.append(error.line())", "pass"),),

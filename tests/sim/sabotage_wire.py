@@ -28,7 +28,7 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
     "what is not listed yet is taken back": {"nas": True, "characters": frozenset({LISTS_LATE}), "operations": ("pause", "resume"), "p_operation": 0.3,
                                              "p_nas_lost": 0.3, "p_nas_answer_lost": 0.3},
     "what may still come is left to NAS": {"nas": True, "characters": frozenset({SPREADS}), "machines": 1, "jumps": False, "leaps": False,
-                                           "operations": ("reconcile",), "p_operation": 0.4},
+                                           "slow": True, "policy": {"tolerance": 600}, "operations": ("reconcile",), "p_operation": 0.4},
     "an error is no yes": {"nas": True, "characters": frozenset({PROXY}), "p_nas_lost": 0.0, "p_nas_answer_lost": 0.0},
     "sent once": {"nas": True, "characters": frozenset({"kind"}), "busy": True, "machines": 1, "jumps": False, "leaps": False, "p_operation": 0.0},
     "grace from the tolerance's end": {"nas": True, "characters": frozenset({SPREADS}), "policy": {"grace": 0}},

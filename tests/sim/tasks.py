@@ -19,6 +19,7 @@ class Task:
 
     __slots__ = (
         "after",
+        "began",
         "blind",
         "cancelled",
         "cond",
@@ -44,6 +45,7 @@ class Task:
 
     def __init__(self, number: int, kind: str, machine: int, job: str | None) -> None:
         self.number, self.kind, self.machine, self.job = number, kind, machine, job
+        self.began = 0.0
         self.until: float | None = None
         self.cond: Callable[[], object] | None = None
         self.label = "begin"

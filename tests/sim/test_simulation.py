@@ -131,8 +131,14 @@ REACHED = {
 
 style_outside = Style._dump
 
-GO_THROUGH = ("OSError", "NotJsonError", "TypeError", "KeyError", "RecursionError", "ArithmeticError")
-"""Errors of a disk and of a document, which nothing stops where the mend is taken out."""
+GO_THROUGH = {
+    "numbers of many digits": "ArithmeticError",
+    "one bad arm document": "TypeError",
+    "one bad memory of NAS": "NotJsonError",
+    "one bad pack": "NotJsonError",
+    "what is nested deep": "RecursionError",
+}
+"""Rules without which an error of a document goes through, which the checker does not have to tell of."""
 
 LATE = {"wake recomputation", "one bad record", "retries end", "early limit", "queued beside", "no row made anew",
         "what may still come is left to NAS", "the answer's time budget", "what is not listed yet is taken back"}  # fmt: skip
@@ -280,7 +286,7 @@ def test_the_checker_notices_when_a_rule_is_taken_out(rule):
         failures = play(0, 20_000 if rule in SELDOM else 500, **world).failures
     assert failures, f"nothing was noticed without the {rule}"
     seed, verdict = failures[0]
-    assert verdict.startswith(("Violation", *GO_THROUGH)), failures
+    assert verdict.startswith(("Violation", GO_THROUGH.get(rule, "Violation"))), failures
     with_it = play(seed, 1, **world).failures
     assert not with_it, f"seed {seed} breaks with the {rule} in place too, so it proves nothing: {with_it}"
 

@@ -214,6 +214,7 @@ class World:
                 return None
 
         task = self.tasks.spawn(kind, where, job, guarded)
+        task.began = self.now
         self.log("%r begins", task)
         return task
 
@@ -248,7 +249,7 @@ class World:
 
     def schedule(self):
         rng = self.rng
-        slow = "clock behind" in self.cfg.characters
+        slow = self.cfg.slow or "clock behind" in self.cfg.characters
         kind = rng.random()
         if self.cfg.busy and not slow:
             return Interval(seconds=rng.choice((60, 60, 90, 300)))
