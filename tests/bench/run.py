@@ -1,7 +1,7 @@
 """The figures of docs/performance.md: `python -m tests.bench` prints them as a table, whole processes from outside.
 
     python -m tests.bench                       all of it, some minutes
-    python -m tests.bench --short               few rounds, and 1,000 jobs to reconcile at most
+    python -m tests.bench --short               few rounds, 1,000 jobs to reconcile at most, warm runners alone
     python -m tests.bench --only start,fires    some of it: start, list, rewrite, reconcile, fires, cost
     python -m tests.bench --peer ENV            beside it hermes-agent from the environment ENV, on the same jobs
     python -m tests.bench --plot FILE.svg       draw the growth of reconcile too
@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.bench.callback_load import measure
+from tests.bench.callback_load import WAYS, measure
 from tests.bench.callback_peers import LACKS, measure_peers
 from tests.bench.cost import installed, limited
 from tests.bench.large import lists, rewrites
@@ -256,9 +256,9 @@ FIRE_BARS = {
 }
 
 
-def fires(folder: Path, report: Report) -> None:
+def fires(folder: Path, report: Report, ways: Sequence[str] = tuple(WAYS)) -> None:
     """What a callback carries: the time until its 202, and the processor time of one fire."""
-    found = {**measure(folder, ("alone", "crowd", "second")), **measure_peers(folder)}
+    found = {**measure(folder, ("alone", "crowd", "second"), ways), **measure_peers(folder)}
     heads = {
         "fires": "fires",
         "callers": "callers",
@@ -307,7 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--short", action="store_true", help="three rounds, and 1,000 jobs to reconcile at most")
+    parser.add_argument(
+        "--short", action="store_true", help="three rounds, 1,000 jobs to reconcile, warm runners alone"
+    )
     parser.add_argument(
         "--only", default="start,list,rewrite,reconcile,fires,cost", help="which parts, comma separated"
     )
@@ -337,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 chosen.plot.write_text(growth_svg(report.points))
         if "fires" in parts:
             (folder / "fires").mkdir()
-            fires(folder / "fires", report)
+            fires(folder / "fires", report, ("warm",) if chosen.short else tuple(WAYS))
 
 
 if __name__ == "__main__":
