@@ -12,7 +12,8 @@ from tests.nas_process import running_nas
 @pytest.mark.bench
 def test_fires_beside_what_users_pick_instead(tmp_path):
     """Warm and started runners, `webhook` and a hand-written route: all accepted, all run; the bars are printed."""
-    fires(tmp_path, Report())
+    with Stopwatch(tmp_path) as watch:
+        fires(watch, tmp_path, Report())
 
 
 @pytest.mark.bench
