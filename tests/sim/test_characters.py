@@ -35,7 +35,7 @@ from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.sim import backends
-from tests.sim.checks import Violation
+from tests.sim.checks import RAN, Violation
 from tests.sim.config import ORDINARY
 from tests.sim.nas import CHARACTERS, SPREADS, Server, SimNas
 from tests.sim.world import World
@@ -66,7 +66,7 @@ class Calm(World):
             "zone": "UTC",
             "start": ORDINARY,
         }
-        super().__init__(1, characters=frozenset(characters), **plain, **never, **more)
+        super().__init__(1, characters=frozenset(characters), **{**plain, **never, **more})
         self.faults = False
         self.fires = 0
         self.nas.patient = True
@@ -85,11 +85,13 @@ class Calm(World):
 
         self.spawn("add", job, body)
 
-    def go_on(self, seconds: float) -> None:
-        """Let so much time pass, and all that is due in it happen."""
+    def go_on(self, seconds: float, *, stop=lambda: False) -> None:
+        """Let so much time pass, and all that is due in it happen, until `stop` says that it is enough."""
         until = self.now + seconds
         for _ in range(100_000):
             self.check.chain()
+            if stop():
+                return
             ready = [task for task in self.tasks.all if task.ready(self.now)]
             due = self.nas.next_due()
             if ready:
@@ -100,6 +102,28 @@ class Calm(World):
                 self.now = until
                 return
         raise AssertionError("no peace")
+
+
+def test_a_timer_at_the_end_of_a_lease_is_wanted_while_a_row_cannot_be_read():
+    """Its run was over when the row rotted: a paused job's lease is waited for all the same, and then none is left."""
+    world = Calm({"kind"}, machines=2, locks=False, apart=True, p_shared_end=0.0)
+    try:
+        world.add("job1", 3_600, on_crash=OnCrash.RERUN, timeout=300)
+        world.go_on(4_000, stop=lambda: any(row["state"] in RAN for row in world.check.rows.values()))
+        ((key, _),) = world.check.rows.items()
+        (run,) = world.runs.values()
+        world._crash(run.supervisor)
+        run.released = True  # its machine is gone, and its locks with it
+        world.store.rot(key, b"\0")
+        world.check.rotted(key)
+        world.op_pause("job1")
+        world.go_on(5.0)
+        assert world.nas.slots["job1"].fire_at > world.now
+        world._quiet()
+        assert not world.nas.slots
+        assert world.check.rows[key]["state"] == "lost"
+    finally:
+        world.tasks.kill_all()
 
 
 @pytest.mark.parametrize("seconds", [3_600, 60])
