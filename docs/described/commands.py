@@ -10,6 +10,7 @@ from chronos_cli.core.clock import AHEAD, DISPLACED, Trust
 from chronos_cli.core.decision import Outcome
 from chronos_cli.core.job import Standing
 from chronos_cli.core.plan import Action, ArmState
+from chronos_cli.core.policy import OnCrash, Overlap, Policy
 from chronos_cli.core.row import Row, RunState, Timing
 from chronos_cli.operations.alerts import BAD_ENDS, SCHEMA
 from chronos_cli.operations.doctor.check import Level
@@ -39,6 +40,11 @@ from described.shapes import (
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
+
+def _optional(members: dict[str, Any]) -> dict[str, Any]:
+    return {name.removesuffix("?") + "?": shape for name, shape in members.items()}
+
+
 # -- what several documents share --------------------------------------------------------------------------------------
 
 ERROR = Part(
@@ -58,14 +64,59 @@ ALERT = Part(
     ),
     by=("alerts._mark", "alerts._tell(error)"),
 )
+OWNER = Part(
+    name="owner",
+    shape=obj(
+        {
+            "machine?": TEXT,
+            "pid?": WHOLE,
+            "started?": maybe(WHOLE),
+            "lock?": TEXT,
+            "file?": many(WHOLE, "Device and inode of the lock."),
+            "token?": TEXT,
+            "clock?": Part(
+                name="boot_clock",
+                shape=obj(
+                    {"boot": TEXT, "namespace": maybe(TEXT), "seconds": NUMBER}, "When the lock was taken.", open_=True
+                ),
+                by=("machine.boot_clock",),
+            ),
+            "bare?": FLAG,
+        },
+        "The process that sees the run through, and its lock, as its machine tells of them.",
+        open_=True,
+    ),
+    by=("RunLock.owner",),
+)
+ATTEMPT = Part(
+    name="attempt",
+    shape=obj(
+        {"attempt?": WHOLE, "state": word(RunState), "started_at?": INSTANT, "finished_at": INSTANT,
+         "exit_status?": WHOLE, "reason?": TEXT, "output?": TEXT},
+        "An attempt that is over.",
+        open_=True,
+    ),
+    by=("row._attempt",),
+)  # fmt: skip
+ROW_POLICY = Part(
+    name="row_policy",
+    shape=obj(
+        {"overlap?": word(Overlap), "grace?": WHOLE, "retries?": WHOLE},
+        "What counted for this run of its job's policy; lengths of time in seconds.",
+        open_=True,
+    ),
+    by=("row.row_of",),
+)
 ROW = Part(
     name="row",
     shape=obj(
-        recorded(Row, state=word(RunState), kind=word(Timing), alert=ALERT, attempts=many(OPEN)),
+        recorded(Row, state=word(RunState), kind=word(Timing), alert=ALERT, attempts=many(ATTEMPT), owner=OWNER,
+                 policy=ROW_POLICY),
         "One row of the ledger. Instants that are not known yet are left out.",
         open_=True,
     ),
-)
+    by=("Row",),
+)  # fmt: skip
 UNREADABLE = Part(
     name="unreadable_row",
     shape=obj(
@@ -111,6 +162,21 @@ LAST_RUN = Part(
     shape=obj({"at": maybe(INSTANT), "status": word("ok", "error", "unknown"), "reason": maybe(TEXT)}),
     by=("LastRun.as_json",),
 )
+ARM_ERROR = Part(
+    name="arm_error",
+    shape=obj(
+        {"code": TEXT, "message": TEXT, "hint?": TEXT, "retryable?": FLAG},
+        "Why NAS did not take it, or why it is not known what NAS holds.",
+        open_=True,
+    ),
+    by=("ChronosError.as_json", "document.unreadable_arm"),
+)
+FIRE_ERROR = Part(
+    name="fire_error",
+    shape=obj({"at": INSTANT, "detail": TEXT}, "When and why a fire found no runner, where none has begun since.",
+              open_=True),
+    by=("fire._not_started",),
+)  # fmt: skip
 ARM = Part(
     name="arm",
     shape=obj({
@@ -120,9 +186,9 @@ ARM = Part(
         "off_by": said(maybe(TEXT), "How far from the wanted instant NAS holds it, where that is more than a second."),
         "verified_at": maybe(INSTANT),
         "checked_with_nas": FLAG,
-        "error": maybe(OPEN),
+        "error": maybe(ARM_ERROR),
         "last_callback_at": maybe(INSTANT),
-        "last_fire_error": maybe(OPEN),
+        "last_fire_error": maybe(FIRE_ERROR),
         "callback_url": said(maybe(TEXT), "Where NAS was told to call; null where nothing is armed."),
         "last_error": said(maybe(TEXT), "What came of NAS's last call, where it was in vain and NAS tells."),
         "failed_attempts": WHOLE,
@@ -155,8 +221,58 @@ VIEW = {
     "unreadable": many(TEXT, "Documents of the job that cannot be read, each with the reason and what mends it."),
 }
 JOB = Part(name="job", shape=obj(VIEW), by=("JobView.as_json",))
+POLICY = Part(
+    name="policy",
+    shape=obj(
+        _optional({
+            **recorded(Policy, whole=True, overlap=word(Overlap), on_crash=word(OnCrash)),
+            "repeat": said(maybe(WHOLE), "How often it runs in all; null: for ever."),
+            "completed": said(WHOLE, "How many of those are over."),
+        }),
+        "What counts for its runs, the home's defaults included; lengths of time in seconds. Whole, or empty where the "
+        "record cannot be read.",
+        anyOf=[{"required": [*Policy.__annotations__, "repeat", "completed"]}, {"maxProperties": 0}],
+    ),
+    by=("Policy", "job_show._policy"),
+)  # fmt: skip
+SHOWN_VALUES = by_name(TEXT, "Each by its name: where it is looked up, or `***`.")
+RUNS = Part(
+    name="runs",
+    shape={
+        "description": "What the job runs; values that may be secrets are `***`.",
+        "anyOf": [
+            obj(
+                {
+                    "command?": many(TEXT),
+                    "shell?": TEXT,
+                    "stdin?": TEXT,
+                    "http?": Part(
+                        name="request",
+                        shape=obj(
+                            {
+                                "url": TEXT,
+                                "method?": TEXT,
+                                "headers?": SHOWN_VALUES,
+                                "body?": said(ANY, "A text, or JSON."),
+                                "body_from?": said(TEXT, "Where the body is looked up."),
+                            }
+                        ),
+                        by=("transfer._HTTP_KEYS", "action_words.action_json"),
+                    ),
+                    "script?": TEXT,
+                    "prompt?": TEXT,
+                    "workdir?": TEXT,
+                    "env?": SHOWN_VALUES,
+                    "env_file?": many(TEXT),
+                }
+            ),
+            said(OPEN, "Of a record that another program wrote and that cannot be run: as it stands there."),
+        ],
+    },
+    by=("transfer._ACTION_KEYS", "action_words.action_json", "action_words.action_json(script prompt)"),
+)
 JOB_SHOWN = Part(
-    name="job", shape=obj({**VIEW, "policy": OPEN, "runs": OPEN}), by=("JobView.as_json", "job_show.command")
+    name="job", shape=obj({**VIEW, "policy": POLICY, "runs": RUNS}), by=("JobView.as_json", "job_show.command")
 )
 NOT_REACHED = said(obj({"since": INSTANT, "error": TEXT}), "Since when NAS calls in vain, and what comes of it.")
 NAS = Part(
@@ -173,7 +289,6 @@ CHANGED_JOB = Part(
 )  # fmt: skip
 TIMES = Part(name="times", shape=many(obj({"at": INSTANT, "utc": INSTANT})), by=("Preview.as_json",))
 LEFT_OUT = by_name(TEXT, "Jobs that are left alone, and why.")
-RUNS = said(OPEN, "What the job runs; values that may be secrets are `***`.")
 
 # -- one document a command --------------------------------------------------------------------------------------------
 
@@ -213,10 +328,6 @@ SEVERAL = {
 SEVERAL_BY = ("job_change.finish_many(dry_run jobs job changed plan left_out)",)
 AFTER_BY = ("job_change.finish", "Preview.as_json")
 PLANNED_BY = ("job_change.planned", "job_change.finish")
-
-
-def _optional(members: dict[str, Any]) -> dict[str, Any]:
-    return {name.removesuffix("?") + "?": shape for name, shape in members.items()}
 
 
 def _either(*ways: tuple[str, ...]) -> dict[str, Any]:

@@ -34,9 +34,9 @@ _WIDTH = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A shape with a name. `by`: what writes its members, as `written_by` takes it; empty where they come from a table.
+    """A shape with a name. `by`: what writes its members, as `written_by` takes it; empty for those of an enumeration.
 
-    Functions are named `file.function` or `Class.method`.
+    Functions are named `file.function` or `Class.method`, records `Class`, and tuples of names `file.TUPLE`.
     """
 
     name: str
@@ -89,13 +89,18 @@ def said(shape: Any, text: str) -> dict[str, Any]:
     return {"description": text, **({"allOf": [shape]} if isinstance(shape, Part) else shape)}
 
 
-def recorded(record: type, **instead: Any) -> dict[str, Any]:
-    """Return the members of a frozen record that is written without what is null or empty; `instead` of its hints."""
+def recorded(record: type, *, whole: bool = False, **instead: Any) -> dict[str, Any]:
+    """Return the members of a frozen record, `instead` of what hints tell. Raises KeyError for a hint that tells none.
+
+    What is null or empty is left out of what is written, unless it is written as a `whole`.
+    """
     members = {}
     for name, hint in record.__annotations__.items():
         kind = hint.removesuffix(" | None")
-        optional = kind != hint or kind.startswith("tuple[")
-        members[name + "?" * optional] = instead.get(name) or _OF_HINT.get(kind, OPEN)
+        nullable = kind != hint
+        shape = instead.get(name) or _OF_HINT[kind]
+        optional = not whole and (nullable or kind.startswith("tuple["))
+        members[name + "?" * optional] = maybe(shape) if whole and nullable else shape
     return members
 
 
@@ -150,7 +155,8 @@ def unlike(parts: Iterable[Part]) -> list[str]:
     """Return, in words, each member that is described and not written by the code, or written and not described."""
     known: dict[str, set[str]] = {}
     parts = [part for part in parts if part.by]
-    faults = [f"{by} is no function" for part in parts for by in part.by if by.partition("(")[0] not in functions()]
+    there = functions().keys() | tables().keys()
+    faults = [f"{by} is no function" for part in parts for by in part.by if by.partition("(")[0] not in there]
     if faults:
         return faults
     for part in parts:
@@ -169,8 +175,10 @@ def unlike(parts: Iterable[Part]) -> list[str]:
 def written_by(function: str) -> list[str]:
     """Return the members that a function writes: keys of its dicts. `file.function(a b)`: no others but those named.
 
-    Where they are named, a text or a keyword of that name is enough.
+    Where they are named, a text or a keyword of that name is enough. A record and a tuple are their names.
     """
+    if function in tables():
+        return tables()[function]
     function, chosen, names = function.removesuffix(")").partition("(")
     nodes = list(ast.walk(functions()[function]))
     if not chosen:
@@ -206,4 +214,19 @@ def functions() -> dict[str, ast.AST]:
             for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
                 if isinstance(inner, ast.FunctionDef):
                     found[f"{where}.{inner.name}"] = inner
+    return found
+
+
+@cache
+def tables() -> dict[str, list[str]]:
+    """Return the fields of each record of the package, as `Class`, and the texts of each tuple, as `file.TUPLE`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                fields = [one.target for one in node.body if isinstance(one, ast.AnnAssign)]
+                found[node.name] = [field.id for field in fields if isinstance(field, ast.Name)]
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Tuple):
+                texts = [one.value for one in node.value.elts if isinstance(one, ast.Constant)]
+                found[f"{path.stem}.{ast.unparse(node.target)}"] = [str(text) for text in texts]
     return found

@@ -100,6 +100,30 @@ def test_the_success_of_a_command_is_its_schema(chronos, home, name):
     assert (done.code, done.json["ok"]) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (("--command", "echo", "hi"), {"command"}),
+        (("--shell", "cat", "--env", "A=b", "--env-file", "/etc/default/a", "--workdir", "/tmp"),
+         {"shell", "env", "env_file", "workdir"}),
+        (("--http", "https://a.example", "--header", "A: b", "--body", "x"), {"http"}),
+    ],
+)  # fmt: skip
+def test_what_a_job_runs_and_its_policy_are_described_whole(chronos, home, words, kinds):
+    """Not as what another program wrote, of which the schema knows nothing; an unreadable job has an empty policy."""
+    assert chronos("job", "add", "@daily", "--id", "a", "--retries", "2", *words, home=home).code == 0
+    job = chronos("job", "show", "a", "--json", home=home).json["job"]
+    schema = json.loads(next(path for path in SCHEMAS if path.stem == "chronos.job.show.1").read_text())
+    kept, foreign = schema["$defs"]["runs"]["anyOf"]
+    jsonschema.validate(job["runs"], {**kept, "$defs": schema["$defs"]})
+    assert foreign["type"] == "object"
+    assert job["runs"].keys() == kinds
+    assert job["policy"].keys() == schema["$defs"]["policy"]["properties"].keys()
+    path = home / "cron" / "jobs.json"
+    path.write_text(path.read_text().replace('"retries": 2', '"retries": "x"'))
+    assert chronos("job", "show", "a", "--json", home=home).json["job"]["policy"] == {}
+
+
 NEEDS = {
     "apply": (), "arm": ("--all",), "cancel": ("--all",), "fire": ("--job-id", "a", "--token", "x"), "reconcile": (),
     "job.add": ("@daily",), "job.show": ("nobody",), "job.edit": ("nobody",), "job.pause": ("nobody",),
