@@ -42,7 +42,7 @@ def pattern(tmp_path_factory):
             (path / "config.yaml").write_text("timezone: UTC\n")
         for job_id in ("a", "never"):
             _called("--home", home, "job", "add", "@hourly", "--id", job_id, "--shell", "true")
-        _called("--home", home, "job", "add", "@hourly", "--id", "asks", "--prompt", "hi")
+        _called("--home", home, "job", "add", "every 1h", "--id", "asks", "--prompt", "hi")
         _called("--home", home, "run", "a")
         _called("--home", home, "job", "export", "a", "-o", folder / "jobs")
         _called("--home", other, "job", "add", "@daily", "--id", "elsewhere", "--shell", "true")

@@ -75,7 +75,7 @@ def agent(tmp_path, nas, keys, chronos, request):
 
     made.put, made.due, made.fire = put, due, fire
     for job_id in ("a", "b"):
-        assert made.run("job", "add", "@hourly", "--id", job_id, "--shell", "true").code == 0
+        assert made.run("job", "add", "every 1h", "--id", job_id, "--shell", "true").code == 0
     return made
 
 
