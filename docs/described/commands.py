@@ -68,7 +68,11 @@ OWNER = Part(
     name="owner",
     shape=obj(
         {
-            "machine?": TEXT,
+            "machine?": Part(
+                name="machine",
+                shape=obj({"boot": TEXT, "pid_namespace": TEXT, "host": TEXT}, "Its machine, since it was started."),
+                by=("machine.machine_identity",),
+            ),
             "pid?": WHOLE,
             "started?": maybe(WHOLE),
             "lock?": TEXT,
@@ -81,7 +85,7 @@ OWNER = Part(
                 ),
                 by=("machine.boot_clock",),
             ),
-            "bare?": FLAG,
+            "bare?": TEXT,
         },
         "The process that sees the run through, and its lock, as its machine tells of them.",
         open_=True,
