@@ -22,7 +22,7 @@ import hypothesis
 import pytest
 
 from tests.mutations.making import Mutant, mutants
-from tests.mutations.targets import ROOT, TARGETS, TESTS
+from tests.mutations.targets import ROOT, TARGETS, TESTS, UNIT
 from tests.mutations.trying import SIMULATION, WATCHES_S, Child, Trier, watched
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=95.0, help="percent that must be noticed or explained (95)")
     parser.add_argument("--strict", action="store_true", help="every survivor needs a reason")
     parser.add_argument("--short", action="store_true", help="the cheap tests and few schedules alone")
+    parser.add_argument(
+        "--unit",
+        action="store_true",
+        help="the tests of single rules alone, without the simulation: what they notice is the least",
+    )
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no mutant after so long")
     parser.add_argument("--at-once", type=int, default=2, help="so many mutants at a time (2)")
     given = parser.parse_args()
@@ -74,7 +79,10 @@ def main() -> int:
     wanted = "not soak and not bench and not interop and not service"
     options = ["-q", "-s", "-o", "addopts=", "-m", wanted, "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    pytest.main([*options, "--rootdir", str(ROOT), *(str(ROOT / test) for test in TESTS)], plugins=[run])
+    pytest.main(
+        [*options, "--rootdir", str(ROOT), *(str(ROOT / test) for test in (UNIT if given.unit else TESTS))],
+        plugins=[run],
+    )
     return run.exit_code
 
 
@@ -100,9 +108,11 @@ class _Run:
 
     def _tried(self, items: Mapping[str, Any], folder: Path) -> int:
         found = self._seen(items, folder)
-        if found is None or found["simulation"]:
+        if found is None or found.get("simulation"):
             print(f"without any change something fails already: {found and found['simulation']}")
             return 1
+        if self.given.unit:
+            found["seen"].pop(SIMULATION, None)
         for name in found["failed"]:
             print(f"fails without any change, and is left out: {name}")
         known = self._known()
@@ -131,13 +141,14 @@ class _Run:
         lacking = {
             name: item for name, item in items.items() if name not in known["seen"] and name not in known["failed"]
         }
-        if lacking or "simulation" not in known:
+        plays = not self.given.unit and "simulation" not in known
+        if lacking or plays:
             print("watching which tests run which lines", flush=True)
 
             def work(say: Any) -> None:
-                more = watched(lacking, TARGETS)
+                more = watched(lacking, TARGETS, simulates=plays)
                 more["seen"], more["failed"] = known["seen"] | more["seen"], known["failed"] + more["failed"]
-                file.write_text(json.dumps(more), encoding="utf-8")
+                file.write_text(json.dumps(known | more), encoding="utf-8")
                 say("done")
 
             said = Child(folder / "watched", work, computes_s=WATCHES_S).result()

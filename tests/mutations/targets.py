@@ -81,3 +81,13 @@ TESTS = (
     *_in("tests/nas_client", "test_nas_bulk", "test_nas_client", "test_nas_proof", "test_nas_tokens"),
 )
 """Every rule that is stated by itself at its edge is among them, by the name of its file."""
+
+UNIT = (
+    "tests/core",
+    *(test for test in TESTS if "/test_edges_of_" in test and not test.endswith("_of_supervision.py")),
+    *_in("tests/protocol", "test_arming_rules", "test_retention", "test_rules_of_looks"),
+    *_in("tests/running", "test_end_rules"),
+    *_in("tests/store", "test_arm_document", "test_group_change", "test_jobs_file", "test_local_store", "test_packs"),
+    *_in("tests/store", "test_split_store", "test_update"),
+)
+"""Those of them that need no process, no server and no simulation: minutes where all take an hour."""

@@ -165,8 +165,8 @@ class _Lines:
         return [(begins[at][0], n - begins[at][1]) for at, n in found]
 
 
-def watched(items: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
-    """Run every test and some schedules: for each its seconds and the lines that it runs of these files; fallen ones aside."""
+def watched(items: Mapping[str, Any], files: Iterable[str], *, simulates: bool) -> dict[str, Any]:
+    """Run every test, and some schedules where it `simulates`; return the seconds and the lines of each, fallen ones aside."""
     lines = _Lines(files)
     paths = {str(ROOT / file): begin for file, begin in lines.begins.items()}
 
@@ -202,9 +202,11 @@ def watched(items: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
         if not passed:
             failed.append(name)
             del seen[name]
-    with noted(SIMULATION):
-        found = simulated(0, FIRST)
-    return {"seen": seen, "failed": failed, "simulation": found}
+    found: dict[str, Any] = {"seen": seen, "failed": failed}
+    if simulates:
+        with noted(SIMULATION):
+            found["simulation"] = simulated(0, FIRST)
+    return found
 
 
 def passes(item: Any, following: Any) -> bool:
