@@ -209,7 +209,7 @@ class _Look:
         """Return the record as it must be stored, or None when it may stay as it is."""
         for _, row in sorted(self.hand.dropped, key=lambda pair: pair[1].finished_at or self.now):
             self._note_end(row)
-        if not self.hand.busy and self.hand.dropped and self._stamped() and "fire_claim" not in self.changes:
+        if not self.hand.busy and self.hand.dropped and self._stamped():
             self.changes["fire_claim"] = None
         if self.cursor != self.job.cursor or self.job.cursor_unreadable:
             self.changes["next_run_at"] = None if self.cursor is None else self._text(self.cursor)
@@ -262,7 +262,7 @@ class _Look:
         if failures != counted:
             self.ours["failures"] = failures
         limit = self.job.policy.pause_after_failures
-        if failed and limit and failures >= limit and self.job.standing is Standing.LIVE:
+        if limit and failures >= limit and self.job.standing is Standing.LIVE:
             reason = f"{failures} runs in a row failed"
             self.changes |= {"enabled": False, "state": "paused", "paused_reason": reason}
             self.changes["paused_at"] = self._text(self.now)
@@ -359,7 +359,7 @@ class _Look:
         named = self.fire.fire_at
         if self.fire.via is not Trigger.RELAY:
             return None
-        armed = named is not None and named in self.facts.armed
+        armed = named in self.facts.armed
         if named is not None and named - self.now > EARLY_LIMIT:
             # An occurrence that was taken does not come again, though a clock set back since may call it ahead.
             taken = any(entry.fire_at == named for entry in self.job.open)

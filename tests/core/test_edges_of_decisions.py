@@ -189,6 +189,7 @@ def test_a_fire_long_before_the_cursor_or_a_wake_that_it_names_is_early():
     other = at(290)
     assert early(in_hand(), other, at(10)) is None
     assert early(in_hand(), other, at(10), armed=frozenset({other})) == 280
+    assert early(in_hand(), other, other - EARLY_LIMIT, armed=frozenset({other})) is None
     taken = in_hand(entry(other))
     assert early(taken, other, at(10), rows=[running(taken)], armed=frozenset({other})) is None
     assert early(in_hand(entry(T)), NEXT, at(10)) == 290, "another run in hand takes nothing of it"
@@ -212,6 +213,25 @@ def test_a_fire_that_names_nothing_is_early_minutes_before_the_wake():
     assert early(in_hand(), None, at(100), settled_at=at(39)) == 200
     over_and_out = job(next_run_at=None, enabled=False, state="completed")
     assert early(over_and_out, None, at(100)) is None
+
+
+def test_an_occurrence_that_a_fire_skips_was_not_early():
+    """It names none, claims what is due, and the next one is minutes ahead."""
+    found = job(ours={"open": [entry(at(-300))], "claimed_through": at(-300).isoformat()})
+    row = running(found)
+    decision = look(found, relay(None), now=at(1), rows={row.run_id: row})
+    assert (decision.outcome, decision.wake.at, decision.retry_after) == (Outcome.SKIPPED, NEXT, None)
+
+
+def test_what_comes_due_as_a_queued_run_starts_is_queued_behind_it():
+    """Nothing stands before the one that waited: it goes, and the newer waits in its place."""
+    found = in_hand(entry(T, "queued"), policy={"overlap": "queue"})
+    decision = look(found, relay(NEXT), now=NEXT)
+    assert decision.outcome is Outcome.QUEUED
+    assert [start.entry.run for start in decision.starts] == [found.open[0].run]
+    busy = in_hand(entry(T, "queued"), entry(at(-300)), policy={"overlap": "queue"})
+    row = running(busy, 1)
+    assert look(busy, relay(NEXT), now=NEXT, rows={row.run_id: row}).outcome is Outcome.SKIPPED
 
 
 def test_a_look_that_is_owed_makes_nothing_early():

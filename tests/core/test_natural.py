@@ -44,6 +44,8 @@ REFUSED = [
     "daily at 25",
     "daily at 13pm",
     "sunday 24:00",
+    "every sunday at 24:00",
+    "sundays at 12:60",
     "daily at 0am",
     "daily at 9:60",
     "daily at 9am 5pm",

@@ -20,6 +20,7 @@ from chronos_cli.operations.firing import admission, launchers
 from chronos_cli.operations.firing.fleet import must_be_of_this_home
 from chronos_cli.operations.firing.run import RunTicket
 from chronos_cli.trust.settings import TrustSettings
+from chronos_cli.trust.token_errors import OtherHomeError, OtherJobError, OtherTimeError
 from chronos_cli.trust.tokens import FireClaims
 from tests.core.making import T, at, entry, job
 
@@ -51,6 +52,21 @@ def test_a_fire_is_admitted_as_its_token_and_its_body_name_it(tmp_path):
 def test_a_generation_that_cannot_be_counted_is_none(tmp_path, said, counted):
     """The next one must be newer, and be a number that NAS can say."""
     assert admitted(tmp_path, {"generation": said}).generation == counted
+
+
+def test_a_token_for_something_else_is_refused_and_not_remembered(tmp_path):
+    """Another job, time or home: what was refused may still come as what it is for."""
+    settings = TrustSettings(expected_audience="a", issuer="https://nas", keys="https://nas/keys", cache_dir=tmp_path)
+    told = FireClaims(job_id="j", fire_at=T, home="h", jti="d", issued=at(1), expires=at(90), claims={})
+    for error, asked in (
+        (OtherJobError, {"job_id": "k", "fire_at": NAMED}),
+        (OtherTimeError, {"job_id": "j", "fire_at": at(60).isoformat()}),
+        (OtherHomeError, {"job_id": "j", "fire_at": NAMED, "home": "other"}),
+    ):
+        with pytest.raises(error):
+            admission.admit(told, settings, **asked)
+    assert list(tmp_path.iterdir()) == []
+    assert admission.admit(told, settings, job_id="j", fire_at=NAMED, home="h").job_id == "j"
 
 
 def test_a_job_id_that_names_a_path_is_refused(tmp_path):

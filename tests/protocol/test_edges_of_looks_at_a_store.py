@@ -24,7 +24,8 @@ from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.group_change import GroupChange
 from tests.core.making import HOME, URL, T, at, entry, job, plan_of, record
-from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, stored
+from tests.faults.world import World
+from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, relay, stored
 from tests.protocol.test_rules_of_looks import home
 
 TOLD = {"on_failure": ["say"]}
@@ -288,3 +289,12 @@ def test_a_look_at_all_jobs_writes_only_what_is_to_be_put_right_and_only_where_i
     found = evaluate_all.evaluate_all(ctx, write=write)
     assert found.changed == (("j",) if cursor < 0 else ())
     assert (ctx.repository.read("cron/jobs.json") != before) is writes
+
+
+def test_a_fire_for_a_job_that_is_nowhere_finds_nothing_and_changes_nothing(tmp_path):
+    """It is answered all the same: NAS has to stop."""
+    ctx = World(tmp_path).context()
+    before = ctx.repository.jobs().get("a")
+    looked = evaluate.evaluate(ctx, "none", relay())
+    assert (looked.decision.outcome, looked.job) == (Outcome.GONE, None)
+    assert ctx.repository.jobs().get("a") == before

@@ -13,17 +13,18 @@ from chronos_cli.frozen import replace
 from chronos_cli.nas_client.interface import Arm, ArmAnswer, ArmList
 from chronos_cli.operations.arming import apply_plan as applying
 from chronos_cli.operations.arming import arm as arming
-from chronos_cli.operations.arming import reconcile
+from chronos_cli.operations.arming import carried, reconcile, slot_memory
 from chronos_cli.operations.context import FleetJobs
 from chronos_cli.operations.firing import answering, tick
 from chronos_cli.store.documents import StoredDocument
 from tests.core.making import T, job
-from tests.faults.world import World
+from tests.faults.world import PERIOD, World
 from tests.protocol.test_arming_rules import ARMED, DOOR, HOUR, NOW, SECOND, WAKE, context, relay, report_of, stored
 
 SENT = replace(ARMED, state=ArmState.UNCONFIRMED)
 LATER = replace(WAKE, at=WAKE.at + HOUR)
 REFUSED = RefusedError("not this agent")
+TAKEN = ArmAnswer(schedule_id="s", state="armed")
 
 
 @pytest.mark.parametrize(
@@ -88,18 +89,104 @@ def test_a_wish_that_nas_calls_old_is_told_again_at_its_own_instant_and_without_
     assert paused == []
 
 
-def test_what_nas_may_not_hold_is_sent_again_a_second_later_and_then_two(wanting):
+def test_what_nas_may_not_hold_is_sent_again_ever_later(wanting):
     """By one that numbers nothing only an instant that it has never seen surely replaces another."""
     wanting.wake = replace(WAKE, at=NOW)
     ctx, paused = context(), []
     ctx.repository.pause = paused.append
     delivered = ArmAnswer(schedule_id="s", state=arming.DELIVERED)
-    nas = Telling(delivered, delivered, delivered, REFUSED)
+    nas = Telling(*[delivered] * 4, REFUSED)
     arming.arm(ctx, nas, "j", wanting.wake)
-    sent = [request.fire_at for request in nas.asked]
-    assert sent == sorted(set(sent)), "each instant is new, and later"
-    assert [at >= NOW + SECOND * 2**n for n, at in enumerate(sent[1:])] == [True] * 3
-    assert paused == [3, 4], "after the first time those who send at once make room for each other"
+    assert [(request.fire_at - NOW).total_seconds() for request in nas.asked] == [1, 2, 3, 4, 8]
+    assert paused == [3, 4, 5], "after the first time those who send at once make room for each other"
+    wanting.wake, nas = WAKE, Telling(delivered, REFUSED)
+    arming.arm(context(), nas, "j", WAKE)
+    assert [request.fire_at for request in nas.asked] == [WAKE.at, WAKE.at + SECOND]
+
+
+def test_what_was_past_when_nas_took_it_is_sent_again(wanting):
+    """It may have been dropped on the way."""
+    wanting.wake = replace(WAKE, at=NOW)
+    ctx, now = context(), [NOW]
+    ctx.clock = lambda: now[0]
+    nas = Telling(TAKEN, REFUSED, meanwhile=lambda: now.append(now.pop() + 5 * SECOND))
+    arming.arm(ctx, nas, "j", wanting.wake)
+    assert [request.fire_at for request in nas.asked] == [NOW + SECOND, NOW + 6 * SECOND]
+
+
+def test_a_wish_that_another_has_overtaken_is_sent_under_a_new_key(wanting):
+    """NAS may hold either: the key of the other one may be spent by then."""
+    ctx = context(ARMED)
+    theirs = replace(SENT, generation=2**52)
+    nas = Telling(TAKEN, TAKEN)
+    nas.meanwhile = lambda: len(nas.asked) > 1 or ctx.repository.arms.change("j", lambda _: theirs)
+    arming.arm(ctx, nas, "j", LATER)
+    assert [request.fire_at for request in nas.asked] == [LATER.at, WAKE.at + SECOND]
+
+
+def test_what_is_doubtful_stays_so_whatever_the_witness_says(wanting):
+    """The answer that tells NAS's clock also says that the key was delivered before."""
+    ctx = context()
+    ctx.trust = Trust.UNHEARD
+    right = SimpleNamespace(**{**vars(ctx), "trust": Trust.CONFIRMED})
+    ctx.heard = lambda _: right
+    nas = Telling(ArmAnswer(schedule_id="s", state=arming.DELIVERED), REFUSED)
+    arming.arm(ctx, nas, "j", WAKE)
+    assert len(nas.asked) == 2
+
+
+class Dropping(Telling):
+    """One that notes what is cancelled, too."""
+
+    def __init__(self, *answers, error=None, meanwhile=lambda: None):
+        super().__init__(*answers, meanwhile=meanwhile)
+        self.cancelled, self.error = [], error
+
+    def cancel(self, job_id, generation=None):
+        self.cancelled.append(job_id)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("document", "dropped", "asked"),
+    [
+        (ARMED, False, 1), (replace(ARMED, features=("spread",)), False, 1), (None, False, 1),
+        (replace(ARMED, state=ArmState.CANCELLED), False, 0), (replace(ARMED, state=ArmState.CANCELLED), True, 1),
+        (replace(ARMED, fire_at=NOW), False, 0),
+    ],
+)  # fmt: skip
+def test_what_nobody_wants_is_dropped_where_nas_may_hold_it(document, dropped, asked, wanting):
+    """As it may where nothing is known, and where somebody asks for it, whatever the document says."""
+    wanting.wake, nas = None, Dropping()
+    ctx = context(*([] if document is None else [document]))
+    arming.arm(ctx, nas, "j", None, ArmReason(dropped=dropped))
+    assert nas.cancelled == ["j"] * asked
+
+
+def test_a_wake_that_nobody_wants_any_more_is_dropped_though_another_has_cancelled_it(wanting):
+    """What was sent in the first round may have reached NAS after that cancel."""
+    wanting.wake, ctx = None, context()
+    nas = Dropping(TAKEN)
+    nas.meanwhile = lambda: ctx.repository.arms.change("j", lambda found: replace(found, state=ArmState.CANCELLED))
+    arming.arm(ctx, nas, "j", WAKE)
+    assert nas.cancelled == ["j"]
+
+
+def test_a_doubtful_wake_that_nobody_wants_any_more_is_dropped(wanting):
+    """NAS may hold another for it: the cancel is asked for at once."""
+    wanting.wake, nas = None, Dropping(ArmAnswer(schedule_id="s", state=arming.DELIVERED))
+    ctx, paused = context(ARMED), []
+    ctx.repository.pause = paused.append
+    arming.arm(ctx, nas, "j", WAKE)
+    assert (nas.cancelled, paused, stored(ctx).state) == (["j"], [], ArmState.CANCELLED)
+
+
+def test_a_wish_after_a_cancel_that_nas_calls_old_has_a_new_key(wanting):
+    """NAS holds something newer than the document tells of."""
+    nas = Dropping(TAKEN, error=stale(2**52))
+    arming.arm(context(ARMED), nas, "j", None)
+    assert [request.fire_at for request in nas.asked] == [WAKE.at + SECOND]
 
 
 def test_a_refusal_is_final_whatever_somebody_has_sent_meanwhile(wanting):
@@ -134,12 +221,10 @@ def test_an_arm_that_nas_takes_is_certain_whatever_its_clock_says_of_ours(wantin
 
 def test_what_nas_may_have_dropped_is_sent_under_a_new_key_in_every_round(wanting):
     """After a cancel, and as long as it takes to tell NAS all of it."""
-    taken = ArmAnswer(schedule_id="s", state="armed")
-    after_cancel, nas = context(ARMED), Telling(taken)
-    nas.cancel = lambda *_: None
-    arming.arm(after_cancel, nas, "j", None)
+    nas = Dropping(TAKEN)
+    arming.arm(context(ARMED), nas, "j", None)
     assert [request.fire_at for request in nas.asked] == [WAKE.at + SECOND]
-    spreads = replace(taken, features=("spread",))
+    spreads = replace(TAKEN, features=("spread",))
     wanting.wake = replace(
         WAKE, tolerance=60
     )  # which NAS is told in the second round: its first answer says that it may be
@@ -159,6 +244,7 @@ ANSWERED = replace(ARMED, state=ArmState.ANSWERED, answered_to="d")
         (replace(ANSWERED, generation=9), WAKE, [WANTED]),
         (replace(ARMED, generation=9), WAKE, [None]),
         (replace(ARMED, generation=9, wake=None), WAKE, [WANTED]),
+        (replace(ARMED, generation=9, features=("spread",)), None, [WANTED]),
         (replace(ARMED, state=ArmState.CANCELLED), None, []),
         (replace(ARMED, state=ArmState.CANCELLED), WAKE, [WANTED]),
         (replace(ARMED, generation=9, state=ArmState.CANCELLED, wake=None), None, [WANTED]),
@@ -196,12 +282,30 @@ def test_an_answer_carries_nothing_else_where_nothing_can_be_armed(lacks, monkey
     assert answering.carried_to_the_end(ctx, report, relay(NOW), DOOR) is report
 
 
+def test_an_answer_says_the_instant_its_key_and_its_number():
+    """And how late it may come, where it may; a cancel says that there is none."""
+    at, key = "2026-11-20T13:00:00+00:00", "j:2026-11-20T13:00:00+00:00"
+    plain = {"fire_at": at, "dedup_key": key, "generation": 5}
+    assert carried.next_of(ARMED) == plain
+    assert carried.next_of(replace(ARMED, tolerance=60)) == plain | {"tolerance": 60}
+    for nothing in ({"state": ArmState.CANCELLED}, {"fire_at": None}):
+        assert carried.next_of(replace(ARMED, tolerance=60, **nothing)) == {"none": True, "generation": 5}
+
+
 def test_without_a_nas_nothing_is_left_to_it():
     """Whatever the arm document says from the time when there was one."""
     ctx = context(replace(ARMED, wake=T, fire_at=T, keys={T: "cursor"}), now=T)
     assert tick._left_to_nas(ctx, job(), 30.0) is True
     ctx.wire = None
     assert tick._left_to_nas(ctx, job(), 30.0) is False
+
+
+def home(tmp_path, *job_ids):
+    """A home whose jobs have an hour until they are due, and are armed."""
+    world = World(tmp_path, job_ids=job_ids)
+    world.moved -= PERIOD
+    reconcile.reconcile(world.context())
+    return world
 
 
 def listing(world, **held):
@@ -215,8 +319,7 @@ def listing(world, **held):
 
 def test_a_list_confirms_what_was_sent_and_never_answered(tmp_path):
     """By the number that NAS has for it; a dry run notes nothing, nor does what is kept for another home."""
-    world = World(tmp_path, job_ids=("a", "b"))
-    reconcile.reconcile(world.context())
+    world = home(tmp_path, "a", "b")
     ctx = world.context()
     arms = ctx.repository.arms
     for name in ("a", "b"):
@@ -241,12 +344,50 @@ def test_a_list_confirms_what_was_sent_and_never_answered(tmp_path):
     assert reconcile._shown(SimpleNamespace(job_id="a", action=Action.KEEP, wanted=WAKE), confirmed) is False
 
 
+@pytest.mark.parametrize("namesake", [True, False])
+def test_a_cancel_that_is_owed_is_none_where_another_home_has_the_slot(namesake, tmp_path):
+    """NAS lists nothing of the job: what comes into its slot is that home's."""
+    world = home(tmp_path, "a")
+    world.context().repository.change(
+        lambda jobs: jobs.put("a", {**jobs.get("a"), "enabled": False, "state": "paused"})
+    )
+    listing(world)
+    fleet = FleetJobs(profile_of={"a": "p"}, same_agent=frozenset({"a"})) if namesake else FleetJobs()
+    plan = reconcile.reconcile(replace(world.context(), elsewhere=lambda: fleet), dry_run=True).plan
+    assert [step.action for step in plan.changes] == ([] if namesake else [Action.CANCEL])
+
+
 def test_other_homes_are_read_only_where_nas_holds_what_nobody_here_wants(tmp_path):
     """A list of what is wanted costs a home nothing of its neighbours."""
-    world, asked = World(tmp_path, job_ids=("a",)), []
-    reconcile.reconcile(world.context())
+    world, asked = home(tmp_path, "a"), []
     for held, number in (({}, 0), ({"x": world.clock() + HOUR}, 1)):
         listing(world, **world.nas.held, **held)
         ctx = replace(world.context(), elsewhere=lambda: asked.append(1) or FleetJobs())
         reconcile.reconcile(ctx, dry_run=True, prune=True)
         assert len(asked) == number
+
+
+def test_what_is_known_of_answers_is_dated_anew_after_half_a_month():
+    """Before that nothing is written; the contrary, another portal, and an undated one are at once."""
+    ctx, now = context(), [NOW]
+    ctx.clock = lambda: now[0]
+
+    def noted(wire=ctx.wire, *, taken=True):
+        slot_memory.note_answers(ctx, wire, taken=taken)
+        memory = slot_memory.recall(ctx)
+        return (memory.portal_url, memory.answers, memory.answers_at)
+
+    portal = ctx.wire.portal_url
+    assert noted() == (portal, True, NOW)
+    now[0] = NOW + slot_memory.RENEWED_AFTER - SECOND
+    assert noted() == (portal, True, NOW)
+    now[0] = NOW + slot_memory.RENEWED_AFTER
+    assert noted() == (portal, True, now[0])
+    now[0] += SECOND
+    assert noted(taken=False) == (portal, False, now[0])
+    now[0] += SECOND
+    assert noted(replace(ctx.wire, portal_url="https://other"), taken=False) == ("https://other", False, now[0])
+    slot_memory.note_probed(ctx, keeps=True)
+    undated = slot_memory.recall(ctx)
+    assert (undated.portal_url, undated.answers, undated.answers_at) == (portal, None, None)
+    assert noted() == (portal, True, now[0])

@@ -302,6 +302,14 @@ def test_whichever_items_go_and_come_the_others_stay_where_they_are(number, step
                 assert after == f"[{lead}{comma.join(stay)}{tail}]"
 
 
+def test_what_stands_beside_the_jobs_is_read_by_its_name():
+    """The last of two; nothing in a bare array, nor where there is no file."""
+    found = JobsFile.parse(b'{"moved": 1, "jobs": [], "moved": {"to": 2}}')
+    assert (found.member("moved"), found.member("other")) == ({"to": 2}, None)
+    assert JobsFile.parse(b"[]").member("moved") is None
+    assert JobsFile.empty().member("moved") is None
+
+
 def problems(text):
     return [
         (record.id, record.problem, record.index, record.number) for record in JobsFile.parse(text.encode()).records

@@ -10,13 +10,14 @@ import pytest
 from chronos_cli.core.plan import ArmState
 from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState, begun, over, row_of
-from chronos_cli.errors import DocumentError, StoreError, TemporaryError, UnreadableError
+from chronos_cli.errors import DocumentError, NotFoundError, StoreError, TemporaryError, UnreadableError
 from chronos_cli.frozen import replace
 from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX as PACKS_PREFIX
 from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.documents import ASIDE, why_not
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
+from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, STORE_KEY, Repository
 from chronos_cli.store.rows import open_runs
@@ -122,6 +123,20 @@ def test_a_record_that_cannot_be_written_fails_alone():
     with pytest.raises(TypeError):
         found.change_together([good[0], lambda jobs: jobs.add(rotten), good[1]])
     assert [record.id for record in found.jobs().records] == ["j", "k", "l"]
+
+
+@pytest.mark.parametrize(("layout", "together"), [(None, True), (False, True), (True, False)])
+def test_changes_are_one_write_unless_the_jobs_are_kept_apart(layout, together):
+    """Apart each has a document of its own; one that fails does not stop the others."""
+    found, written = repository({"id": "j"}), []
+    write = found.write
+    found.write = lambda key, *more, **how: written.append(key) or write(key, *more, **how)
+    if layout is not None:
+        found.layout = SimpleNamespace(open=lambda: layout or None, together=lambda _: None)
+        found.change = lambda fn: written.append("one") or fn(JobsFile.empty())
+    outcomes = found.change_together([lambda jobs: jobs.add({"id": "k"}), lambda jobs: jobs.remove("none")])
+    assert (outcomes[0], type(outcomes[1])) == (None, NotFoundError)
+    assert written == ([JOBS_KEY] if together else ["one", "one"])
 
 
 def test_a_store_is_proven_once_where_it_needs_that(monkeypatch):

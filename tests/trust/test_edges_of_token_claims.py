@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chronos_cli.errors import ChronosError
-from chronos_cli.trust import compat, tokens
+from chronos_cli.contract import FIRE_PURPOSE, PROOF_PURPOSE
+from chronos_cli.errors import ChronosError, KeysUnavailableError
+from chronos_cli.trust import compat, tokens, verifier
 from chronos_cli.trust.compat import get_fire_verifier, verify_nas_fire_token
 from chronos_cli.trust.signature import from_base64url, signed_payload
 from chronos_cli.trust.token_errors import (
@@ -20,9 +21,12 @@ from chronos_cli.trust.token_errors import (
     CritError,
     FireTokenError,
     MalformedTokenError,
+    MissingAuthorizationError,
     MissingClaimError,
     NoIssuerConfiguredError,
+    PurposeError,
     SignatureError,
+    VerifierRefusedError,
 )
 from chronos_cli.trust.tokens import FireClaims, check_binding, check_claims, claims_from, parse_object, read_header
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey
@@ -330,3 +334,41 @@ def test_a_verifier_is_the_public_function_or_that_of_settings(tmp_path: Path) -
     key = SigningKey.es256()
     verify = get_fire_verifier(make_settings(tmp_path, json.dumps(key.jwks())))
     assert verify(key.token(job_id="j")).job_id == "j"
+
+
+def test_a_verifier_of_somebodys_own_is_asked_about_a_token_and_its_claims_are_read(tmp_path: Path) -> None:
+    """With all that it needs to judge; without a token it is not asked, and what it says has to be claims."""
+    settings, asked = make_settings(tmp_path, "https://keys.example/jwks"), []
+
+    def judge(token: str, **given: Any) -> Any:
+        asked.append((token, given))
+        return answers.pop(0)
+
+    answers: list[Any] = [GOOD, None, 5, GOOD, GOOD | {"purpose": PROOF_PURPOSE}]
+    for nothing in (None, ""):
+        with pytest.raises(MissingAuthorizationError):
+            verifier._call(judge, nothing, settings, FIRE_PURPOSE)
+    assert asked == []
+    assert verifier._call(judge, "t", settings, FIRE_PURPOSE) == claims_from(GOOD)
+    given = {
+        "expected_audience": settings.expected_audience,
+        "jwks_or_key": settings.keys,
+        "issuer": settings.issuer,
+    }
+    assert asked == [("t", given)]
+    for error, purpose in (
+        (VerifierRefusedError, FIRE_PURPOSE),
+        (KeysUnavailableError, FIRE_PURPOSE),
+        (PurposeError, PROOF_PURPOSE),
+        (PurposeError, FIRE_PURPOSE),
+    ):
+        with pytest.raises(error):
+            verifier._call(judge, "t", settings, purpose)
+
+    def odd(error: Exception) -> Any:
+        raise error
+
+    for raised, error in ((SignatureError(), SignatureError), (ValueError("it has the token"), KeysUnavailableError)):
+        with pytest.raises(error) as caught:
+            verifier._call(lambda *_, raised=raised, **__: odd(raised), "t", settings, FIRE_PURPOSE)
+        assert "it has the token" not in str(caught.value)

@@ -77,7 +77,7 @@ def arm(
             if number > 0:  # those who sent again at the same time would go on overtaking each other
                 ctx.repository.pause(number + 2)
             ahead = ctx.clock() + SECOND * 2**number
-            needed = needed if needed.at >= ahead else replace(needed, at=ahead)
+            needed = replace(needed, at=max(needed.at, ahead))
         wake = needed
     raise changed_throughout(job_id)
 

@@ -166,10 +166,9 @@ def note_answers(ctx: Context, wire: NasTarget | ArmDocument, *, taken: bool) ->
     now = ctx.clock()
 
     def change(memory: SlotMemory | None) -> SlotMemory | None:
-        known = memory is not None and memory.is_of(wire) and memory.answers is taken and memory.answers_at is not None
-        if known and memory is not None and memory.answers_at and abs(now - memory.answers_at) < RENEWED_AFTER:
-            return memory
         base = memory if memory is not None and memory.is_of(wire) else _of(wire, None, now)
+        if base.answers is taken and base.answers_at is not None and abs(now - base.answers_at) < RENEWED_AFTER:
+            return base
         return replace(base, answers=taken, answers_at=now)
 
     _change(ctx, change)
