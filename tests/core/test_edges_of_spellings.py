@@ -101,6 +101,7 @@ def test_a_text_that_nobody_writes_is_not_explained():
         ("0 1-5/00,9 * * *", ("is not a cron expression: bad hour", "a step is 1 or more: write '0 1-5,9 * * *'")), ("*/10 9 * * *", None), ("*/01 9 * * *", None),
         ("0 9 l-3 * *", ("is not a cron expression: bad day-of-month: it counts back from the last day", "give the days, or L for the last one")),
         ("0 9 1,L-3 * *", ("is not a cron expression: bad day-of-month: it counts back from the last day", "give the days, or L for the last one")),
+        ("0 L-3 * * *", None),
         ("0 9 * * friL,SUNL", ("is not a cron expression: bad day-of-week", "write '0 9 * * 5L,0L'")),
         ("0 9 * * L", ("is not a cron expression: bad day-of-week: L alone", "write 6 for each Saturday, or 6L for the last one of a month")),
         ("0 9 * * 1#0", ("is not a cron expression: bad day-of-week", "a weekday has a first to a fifth of a month: #1 to #5")),

@@ -391,3 +391,14 @@ def test_what_is_known_of_answers_is_dated_anew_after_half_a_month():
     undated = slot_memory.recall(ctx)
     assert (undated.portal_url, undated.answers, undated.answers_at) == (portal, None, None)
     assert noted() == (portal, True, now[0])
+
+
+def test_nas_is_looked_at_where_it_may_not_hold_what_the_document_says():
+    """After an answer that carries a wake, until it was seen to arm one; after any other, until it keeps slots."""
+    for taken, looks in ((None, True), (False, True), (True, False)):
+        ctx = context()
+        if taken is not None:
+            slot_memory.note_answers(ctx, ctx.wire, taken=taken)
+        assert slot_memory.needs_look(ctx, ANSWERED) is looks
+        assert slot_memory.needs_look(ctx, ARMED) is True
+        assert slot_memory.needs_look(ctx, replace(ARMED, features=(slot_memory.FEATURE_KEEPS_SLOT,))) is False

@@ -302,6 +302,15 @@ def test_whichever_items_go_and_come_the_others_stay_where_they_are(number, step
                 assert after == f"[{lead}{comma.join(stay)}{tail}]"
 
 
+def test_records_are_numbered_in_the_order_in_which_they_will_stand():
+    """Those that come behind those that were there."""
+    found = JobsFile.parse(b'[{"id": "a"}, 5, {"id": "b"}]')
+    found.add({"id": "c"})
+    found.add({"id": "d"})
+    found.remove("a")
+    assert [(record.id, record.index) for record in found.records] == [(None, 1), ("b", 2), ("c", 3), ("d", 4)]
+
+
 def test_what_stands_beside_the_jobs_is_read_by_its_name():
     """The last of two; nothing in a bare array, nor where there is no file."""
     found = JobsFile.parse(b'{"moved": 1, "jobs": [], "moved": {"to": 2}}')
