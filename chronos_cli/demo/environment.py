@@ -21,7 +21,7 @@ from chronos_cli.files import make_folder, open_named, place_of, write_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-START_WITHIN_S: Final = 10.0
+START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 5.0
 
 _HOST = "127.0.0.1"
