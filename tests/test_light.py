@@ -15,7 +15,7 @@ import pytest
 from tests.bench.scenes import FireScene, environment, write_config, write_jobs
 from tests.conftest import ROOT
 from tests.fire_tokens import SigningKey, serve_jwks
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 from tests.nas_process import AgentAccess
 
 # Runs a command in this process's interpreter and writes down, last on stderr, what an audit hook and fsync saw.
@@ -67,11 +67,7 @@ def home(tmp_path):
     return folder
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from tests.callback.shim_home import ShimHome
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +19,7 @@ def key():
     return SigningKey.es256()
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.doctor.nas import ask_nas
 from chronos_cli.operations.firing import after_answer
 from tests.callback.shim_home import ROOT, add_job, write_config
-from tests.nas_client.played_nas import Answer
+from tests.played_server import Answer
 
 FEATURES = ["generation", "keeps-slot", "arm-in-answer"]
 HOUR = timedelta(hours=1)

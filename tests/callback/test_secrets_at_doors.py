@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from chronos_cli.cli import main
 from tests.callback.hosts import Caller, serving
 from tests.callback.shim_home import ROOT
+from tests.played_server import Answer, PlayedServer
 from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -42,32 +42,18 @@ SHOW = (
 )  # fmt: skip
 
 
-class Web(BaseHTTPRequestHandler):
-    """Keeps what it is sent, says it back, as some do, and answers no sooner than it is told to."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        self.server.seen.append((self.headers["Authorization"], body))
-        self.server.go.wait(20)
-        self.send_response(500)
-        self.end_headers()
-        self.wfile.write(f"you said {self.headers['Authorization']} {body}".encode())
-
-    def log_message(self, *args):
-        """Say nothing."""
-
-
 @pytest.fixture
 def web():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    server.seen, server.go = [], threading.Event()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.go.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """A server that says what it was sent, as some do, and no sooner than it is told to."""
+
+    def said(call):
+        server.go.wait(20)
+        return Answer(500, f"you said {call.headers['Authorization']} ".encode() + call.data)
+
+    with PlayedServer(said) as server:
+        server.go = threading.Event()
+        yield server
+        server.go.set()
 
 
 @pytest.fixture
@@ -98,7 +84,7 @@ def put(home, web, folder, user):
     refers = {"A": {"from": "env:SECRET_SOURCE"}, "B": {"from": f"file:{folder}/file"}}
     refers["C"] = {"from": f"cmd:cat {folder}/printed"}
     request = {
-        "url": f"http://127.0.0.1:{web.server_address[1]}/", "method": "POST", "body_from": f"file:{folder}/body",
+        "url": f"{web.url}/", "method": "POST", "body_from": f"file:{folder}/body",
         "headers": {"Authorization": {"before": "Bearer ", "from": "env:HEADER_SOURCE"}},
     }  # fmt: skip
     tell = ("sh", "-c", f"cat > {folder}/alert.json; env > {folder}/alert.env")
@@ -147,7 +133,7 @@ def test_a_canary_reaches_its_job_alone(door, home, web, tmp_path, user, monkeyp
         for job_id in ("own", "web", "bad"):
             fire(job_id)
         until = time.monotonic() + 20
-        while not (web.seen and (folder / "own").exists() and (folder / "own").read_text().count("\n") > 10):
+        while not (web.calls and (folder / "own").exists() and (folder / "own").read_text().count("\n") > 10):
             assert time.monotonic() < until
             time.sleep(0.02)
         fire("peek")
@@ -176,7 +162,8 @@ def test_a_canary_reaches_its_job_alone(door, home, web, tmp_path, user, monkeyp
     has = dict(line.partition("=")[::2] for line in (folder / "own").read_text().splitlines())
     assert [has[name] for name in "ABCD"] == [CANARIES[kind] for kind in ("env", "file", "cmd", "vars")]
     assert not {"SECRET_SOURCE", "HEADER_SOURCE"} & has.keys()
-    assert web.seen == [(f"Bearer {CANARIES['header']}", CANARIES["body"])]
+    (call,) = web.calls
+    assert (call.headers["Authorization"], call.data.decode()) == (f"Bearer {CANARIES['header']}", CANARIES["body"])
     (output,) = (home.home / "cron/output/peek").iterdir()
     peeked = {line for line in output.read_text().splitlines() if " of " in line}
     assert peeked == {"environ of CHRONOS_JOB_ID=own"}, "a job of the same user sees its process, and no other"

@@ -11,7 +11,7 @@ import pytest
 from chronos_cli.core.policy import Overlap
 from tests.callback.shim_home import PATH, ShimHome
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import Answer
+from tests.played_server import Answer
 
 
 def seconds_from_now(seconds):

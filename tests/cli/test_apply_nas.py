@@ -9,18 +9,17 @@ import pytest
 
 from chronos_cli.cli.handlers import apply as handler
 from tests.cli.conftest import connect, tree
-from tests.nas_client.played_nas import TOKEN, Answer, PlayedNas
+from tests.nas_client.played_nas import TOKEN, PlayedNas
+from tests.played_server import Answer
 
 NAMES = [f"j{number:02}" for number in range(20)]
 
 
 @pytest.fixture
 def nas(home):
-    played = PlayedNas()
-    played.features = ["batch", "keeps-slot"]
-    connect(home, played, SimpleNamespace(audience="agent:7f3", token=TOKEN), "http://127.0.0.1:9")
-    yield played
-    played.close()
+    with PlayedNas("batch", "keeps-slot") as played:
+        connect(home, played, SimpleNamespace(audience="agent:7f3", token=TOKEN), "http://127.0.0.1:9")
+        yield played
 
 
 def files(tmp_path, names, line="x"):

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.conftest import ROOT, spawn, spawn_program, tree
 from tests.fire_tokens import AUDIENCE, ISSUER, SigningKey, serve_jwks
 from tests.inherited import DUMP, differences
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 KEY = SigningKey.rs256()
 OTHER = SigningKey.rs256(other=True)
@@ -25,12 +25,7 @@ def keys():
         yield server
 
 
-@pytest.fixture
-def played():
-    """A NAS to play with."""
-    nas = PlayedNas()
-    yield nas
-    nas.close()
+played = played_nas()
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import socket
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 import requests
 
 from tests.cli.conftest import connect, shift, tree
+from tests.played_server import Answer, PlayedServer
 
 CALLBACK = "http://127.0.0.1:9"
 SIX = {"f8916efa9ee5", "e518b71d87a5", "9bf1894e979a", "c48a948261eb", "6a6674b0743b", "df411327b423"}
@@ -213,41 +212,6 @@ def test_status_says_what_is_known_separately(chronos, armed_home):
     assert chronos("status", "--offline", "--json", home=armed_home).json["counts"]["will_fire"] == 0
 
 
-class BadNas:
-    """A server that answers every call with one status and body."""
-
-    def __init__(self, status, body=b"", delay=0.0):
-        import time
-
-        calls = self.calls = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self):
-                calls.append(self.path)
-                time.sleep(delay)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = answer  # noqa: N815 - the base class names them so
-
-            def log_message(self, *_):
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.handle_error = lambda *_: None
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self):
-        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
-
 CASES = {
     "refuses for good": (403, b'{"error": "invalid_client"}', 4, "refused"),
     "does not know us": (401, b"{}", 4, "not_authenticated"),
@@ -263,7 +227,7 @@ def test_a_nas_that_fails_is_unknown_and_never_nothing_armed(chronos, home, nas,
     connect(home, nas, agent, CALLBACK)
     env = {"CHRONOS_NAS_TIMEOUT": "1"}
     assert chronos("job", "add", "@yearly", "--id", "a", "--shell", "true", home=home).code == 0
-    with BadNas(status, body) as bad:
+    with PlayedServer(Answer(status, body)) as bad:
         env["CHRONOS_PORTAL_URL"] = bad.url
         listed = chronos("list", "--json", home=home, env=env)
         assert (listed.code, listed.json["error"]["code"]) == (code, name)

@@ -4,48 +4,25 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.cli.conftest import connect
+from tests.played_server import Answer, PlayedServer
 
 CALLBACK = "http://127.0.0.1:9"
 
 
-class Watched:
-    """Stands before a NAS, hands every call on, and keeps its method and path."""
+def handed_on(url):
+    """Hand every call on to a NAS."""
 
-    def __init__(self, url):
-        calls = self.calls = []
+    def answer(call):
+        kept = {name: value for name, value in call.headers.items() if name != "Host"}
+        with urlopen(Request(url + call.path, data=call.data or None, headers=kept, method=call.method)) as got:
+            return Answer(got.status, got.read())
 
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self):
-                calls.append((self.command, self.path))
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
-                kept = {name: value for name, value in self.headers.items() if name != "Host"}
-                with urlopen(Request(url + self.path, data=body, headers=kept, method=self.command)) as got:
-                    data = got.read()
-                self.send_response(got.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the base class names them so
-
-            def log_message(self, *_):
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+    return answer
 
 
 @pytest.fixture
@@ -59,7 +36,7 @@ def watched(chronos, home, nas, agent):
     offline = {"CHRONOS_PROVIDER": "builtin"}
     assert chronos("job", "pause", "dropped", home=home, env=offline).code == 0
     assert chronos("cancel", "added", home=home).code == 0
-    watch = Watched(nas.url)
+    watch = PlayedServer(handed_on(nas.url))
     text = (home / "config.yaml").read_text()
     (home / "config.yaml").write_text(text.replace(f"portal_url: {nas.url}", f"portal_url: {watch.url}"))
     for path in (home / "cron" / "arms").iterdir():
@@ -103,7 +80,7 @@ def test_a_dry_run_leaves_no_trace_and_shows_what_the_real_run_does(chronos, wat
     dry = chronos(*words, "--dry-run", home=home)
     detailed = chronos(*words, "--dry-run", "--detailed-exitcode", "--json", home=home)
     assert everything(home) == before
-    assert {method for method, _ in watch.calls} <= {"GET"}
+    assert {call.method for call in watch.calls} <= {"GET"}
     assert (dry.code, detailed.code) == (0, 3)
     *lines, summary = dry.out.splitlines()
     plain = [" ".join(line.split()) for line in lines]
@@ -115,7 +92,7 @@ def test_a_dry_run_leaves_no_trace_and_shows_what_the_real_run_does(chronos, wat
     real = chronos(*words, *yes, home=home)
     assert real.code == 0
     assert real.out.splitlines()[: len(lines) + 1] == [*lines, summary.removesuffix(" Nothing was changed.")]
-    assert {method for method, _ in watch.calls} - {"GET"}
+    assert {call.method for call in watch.calls} - {"GET"}
     if "edit" not in words:
         again = chronos(*words, "--dry-run", "--detailed-exitcode", home=home)
         assert again.code == 0, again.out

@@ -8,15 +8,9 @@ import pytest
 from tests.callback.shim_home import ShimHome, add_job, write_config
 from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtures
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
-
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture

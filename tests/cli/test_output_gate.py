@@ -24,8 +24,9 @@ from tests.cli.conftest import ROOT, spawn
 from tests.cli.test_cli_surface import FACTS, WORDS
 from tests.conftest import thoroughly
 from tests.fire_tokens import AUDIENCE, SigningKey
-from tests.nas_client.played_nas import Answer, PlayedNas
+from tests.nas_client.played_nas import PlayedNas
 from tests.nas_process import run_nas
+from tests.played_server import Answer
 
 EVIL = (
     "x\x1b]0;owned\x07\x1b[31m\x00\x7f\x9b31m\x85a\u2028b\u2029c\u202ed\u2066e\u200bf\ufeffg\u3164"
@@ -80,8 +81,6 @@ def test_only_our_own_sequences_pass_a_gate():
 @pytest.fixture(scope="module")
 def hostile_nas():
     """A NAS whose every text is hostile: `armed` in answers that are good, `failing` in errors."""
-    nas = PlayedNas()
-    nas.hostile = False
 
     def answer(call):
         if nas.hostile:
@@ -91,9 +90,9 @@ def hostile_nas():
                                            "schedule_id": EVIL}], "features": [EVIL]})  # fmt: skip
         return nas.by_contract(call)
 
-    nas.answer = answer
-    yield nas
-    nas.close()
+    with PlayedNas() as nas:
+        nas.hostile, nas.answer = False, answer
+        yield nas
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,12 @@ from chronos_cli.core.decision import Purpose, Wake
 from chronos_cli.core.job import HomeDefaults, parse_job
 from chronos_cli.core.plan import Action, ArmState, DesiredArm, LastArm
 from tests.core.making import plan_of
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["generation", "keeps-slot", "spread"]
-    yield played
-    played.close()
+nas = played_nas("generation", "keeps-slot", "spread")
 
 
 @pytest.fixture

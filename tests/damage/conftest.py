@@ -14,6 +14,5 @@ def nas(clean_environment, monkeypatch, tmp_path):
     clean_environment.setenv("TMPDIR", str(tmp_path))
     # A fire under way is given a second before its job counts as unarmed: here none is.
     monkeypatch.setattr("chronos_cli.operations.doctor.jobs.AGAIN_AFTER_S", 0.0)
-    played = PlayedNas()
-    yield played
-    played.close()
+    with PlayedNas() as played:
+        yield played

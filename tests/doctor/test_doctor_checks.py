@@ -5,9 +5,7 @@ import json
 import os
 import shutil
 import socket
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +14,7 @@ from chronos_cli.operations.doctor.filesystem import mount_of
 from tests.agent_home import AgentHome
 from tests.cli.conftest import tree
 from tests.errors.hinted import tries
+from tests.played_server import Answer, PlayedServer
 
 
 @pytest.fixture
@@ -403,11 +402,16 @@ def test_the_clock_is_held_against_nas_s_date(doctor, agent, seconds, level):
 
     The command that sets the clock is named; where both agree there is nothing to mend.
     """
-    with _nas_with_clock(timedelta(seconds=seconds)) as url:
+
+    def answer(_):
+        there = datetime.now(UTC) + timedelta(seconds=seconds)
+        return Answer(body={"armed": []}, headers={"Date": there.strftime("%a, %d %b %Y %H:%M:%S GMT")})
+
+    with PlayedServer(answer) as played:
         path = agent.home / "config.yaml"
         text = path.read_text()
         path.write_text(
-            "\n".join(f"    portal_url: {url}" if "portal_url" in line else line for line in text.splitlines())
+            "\n".join(f"    portal_url: {played.url}" if "portal_url" in line else line for line in text.splitlines())
         )
         check = doctor(agent.home)[0]["clock"]
     assert check["level"] == level
@@ -428,38 +432,6 @@ def test_a_callback_on_this_machine_is_no_public_address(doctor, home):
         "cron: {chronos: {portal_url: 'https://nas.invalid', callback_url: 'http://127.0.0.1:1', timeout: 0.2}}\n"
     )
     assert doctor(home)[0]["callback"]["code"] == "callback_loopback"
-
-
-class _nas_with_clock:  # noqa: N801 - used like a function
-    """An empty NAS whose clock is off."""
-
-    def __init__(self, off):
-        class Handler(BaseHTTPRequestHandler):
-            def date_time_string(self, timestamp=None):
-                return (datetime.now(UTC) + off).strftime("%a, %d %b %Y %H:%M:%S GMT")
-
-            def do_GET(self):
-                body = b'{"armed": []}'
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def test_the_fixture_of_hermes_is_examined_too(doctor, fixture_home, tmp_path):

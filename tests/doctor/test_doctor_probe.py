@@ -1,11 +1,8 @@
 """`doctor --probe` against a real NAS and a real callback: the whole circle, and each hop that can fail."""
 
-import http.server
 import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from chronos_cli.operations.doctor.callback_probe import runners_told
 from tests.agent_home import AgentHome, running_agent
 from tests.nas_process import Callback, running_nas
+from tests.played_server import Answer, PlayedServer
 
 PROBE = "chronos.probe"
 
@@ -86,23 +84,10 @@ def test_the_whole_circle_is_proven(tmp_path, nas):
 )  # fmt: skip
 def test_the_callback_is_asked_how_its_runners_start(body, told):
     """In the process that serves it something may replace threads, of which nobody else knows; a page tells nothing."""
-
-    class Health(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path == "/below/healthz" else 404)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        assert runners_told(f"{url}/below/") == told
-        assert runners_told(url) is None
-        server.shutdown()
-    assert runners_told(url) is None
+    with PlayedServer(lambda call: Answer(200 if call.path == "/below/healthz" else 404, body)) as server:
+        assert runners_told(f"{server.url}/below/") == told
+        assert runners_told(server.url) is None
+    assert runners_told(server.url) is None
 
 
 @pytest.mark.soak
@@ -186,31 +171,11 @@ def test_a_callback_where_nobody_listens_is_named(tmp_path, nas):
     assert nas.armed(agent.access) == {}
 
 
-@contextmanager
 def login_page(port, status):
     """A server that shows a login page for every path, or sends people to one."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = b"<html><form>password</form></html>"
-            self.send_response(status)
-            if status == 302:
-                self.send_header("Location", "https://login.example.com/?next=secret")
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
+    to = {"Location": "https://login.example.com/?next=secret"} if status == 302 else {}
+    page = Answer(status, b"<html><form>password</form></html>", {"Content-Type": "text/html; charset=utf-8"} | to)
+    return PlayedServer(page, port=port)
 
 
 def test_another_server_at_the_public_address_is_named(tmp_path, nas):

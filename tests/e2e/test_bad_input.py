@@ -2,10 +2,8 @@
 
 import json
 import os
-import threading
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jwt
@@ -13,6 +11,7 @@ import pytest
 
 from tests import forked
 from tests.fire_tokens import SigningKey
+from tests.played_server import Answer, PlayedServer
 
 ROOT = Path(__file__).resolve().parents[2]
 AUDIENCE = "agent:7f3"
@@ -104,40 +103,14 @@ def test_a_corrupt_store_is_never_read_as_no_jobs_and_never_overwritten(home, co
     assert snapshot(home) == before
 
 
-class _Nas(BaseHTTPRequestHandler):
-    mode = "refuse"
-
-    def _answer(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.mode == "stall":
-            time.sleep(3)
-        status, body = {
-            "refuse": (403, b'{"error": "invalid_client"}'), "unauthenticated": (401, b"{}"), "stall": (200, b"{}"),
-            "garbage": (200, b"<html>login</html>"), "broken": (500, b"oops"), "redirect": (302, b""),
-        }[self.mode]  # fmt: skip
-        self.send_response(status)
-        if self.mode == "redirect":
-            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = _answer  # noqa: N815 - the library's names
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def bad_nas():
-    handler = type("Handler", (_Nas,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    handler.url = f"http://127.0.0.1:{server.server_port}"
-    yield handler
-    server.shutdown()
-    server.server_close()
+BAD = {
+    "refuse": Answer(403, {"error": "invalid_client"}),
+    "unauthenticated": Answer(401),
+    "garbage": Answer(200, b"<html>login</html>"),
+    "broken": Answer(500, b"oops"),
+    "redirect": Answer(302, b"", {"Location": "http://127.0.0.1:1/elsewhere"}),
+    "stall": Answer(raw=lambda _: time.sleep(3)),
+}
 
 
 @pytest.mark.parametrize(
@@ -145,13 +118,13 @@ def bad_nas():
     [("refuse", 4, "refuse"), ("unauthenticated", 4, "token"), ("garbage", 75, "NAS"), ("broken", 75, "500"),
      ("redirect", 75, "redirect"), ("stall", 75, "NAS")],
 )  # fmt: skip
-def test_a_bad_nas_changes_nothing(home, bad_nas, mode, code, said):
+def test_a_bad_nas_changes_nothing(home, mode, code, said):
     """A NAS that refuses, stalls or answers garbage: one line, the right code, and no arm is forgotten or made up."""
-    bad_nas.mode = mode
-    configure(home, bad_nas.url)
-    before = snapshot(home)
-    refuses(home, chronos(home, "reconcile"), code, said)
-    assert snapshot(home) == before
+    with PlayedServer(BAD[mode]) as nas:
+        configure(home, nas.url)
+        before = snapshot(home)
+        refuses(home, chronos(home, "reconcile"), code, said)
+        assert snapshot(home) == before
 
 
 def test_a_nas_that_is_down_changes_nothing(home):

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from chronos_cli.cli import main
+from tests.played_server import Answer, PlayedServer
 
 CANARIES = {kind: f"canary-{kind}-0123456789" for kind in ("env", "file", "cmd", "env-file", "header", "body")}
 NAMES = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TZ", "USER")
@@ -22,30 +21,12 @@ SHOW = (
 )  # fmt: skip
 
 
-class Web(BaseHTTPRequestHandler):
-    """Keeps what it is sent, and says it back, as some do."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.seen.append((self.headers["Authorization"], body.decode()))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"you said " + self.headers["Authorization"].encode() + b" " + body)
-
-    def log_message(self, *args):
-        """Say nothing."""
-
-
 @pytest.fixture
 def web():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    server.seen = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """A server that says what it was sent, as some do."""
+    said = lambda call: Answer(body=f"you said {call.headers['Authorization']} ".encode() + call.data)  # noqa: E731
+    with PlayedServer(said) as server:
+        yield server
 
 
 @pytest.fixture
@@ -100,7 +81,7 @@ def test_a_canary_reaches_its_job_alone(chronos, tmp_path, web, capsys, monkeypa
         chronos("job", "add", "every 1s", "--id", "other", "--shell", f"env | sort > {tmp_path}/other-$CHRONOS_RUN_ID"),
         chronos("job", "add", "@yearly", "--id", "broken", "--env", f"X=cmd:sh -c 'cat {tmp_path}/printed >&2; cat {tmp_path}/printed; exit 4'",
                 "--shell", "true"),
-        chronos("job", "add", "@yearly", "--id", "web", "--http", f"http://127.0.0.1:{web.server_address[1]}/",
+        chronos("job", "add", "@yearly", "--id", "web", "--http", f"{web.url}/",
                 "--header", "Authorization: Bearer env:HEADER_SOURCE", "--body", f"file:{tmp_path}/body"),
     ):  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -108,7 +89,8 @@ def test_a_canary_reaches_its_job_alone(chronos, tmp_path, web, capsys, monkeypa
     time.sleep(1.2)  # so that the tick finds a due
     said += [chronos("tick", door="service"), chronos("run", "other")]
     assert [done.returncode for done in said] == [0, 0, 0, 0], [done.stderr for done in said]
-    assert web.seen == [(f"Bearer {CANARIES['header']}", CANARIES["body"])]
+    (call,) = web.calls
+    assert (call.headers["Authorization"], call.data.decode()) == (f"Bearer {CANARIES['header']}", CANARIES["body"])
     runs = sorted(tmp_path.glob("env-*"))
     seen = [dict(line.partition("=")[::2] for line in run.read_text().splitlines()) for run in runs]
     assert len(seen) >= 2

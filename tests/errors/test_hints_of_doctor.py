@@ -21,7 +21,8 @@ from tests.conftest import ROOT
 from tests.errors.hinted import tries
 from tests.errors.hints_of_state import in_days
 from tests.fire_tokens import SigningKey, serve_jwks
-from tests.nas_client.played_nas import Answer, PlayedNas
+from tests.nas_client.played_nas import played_nas
+from tests.played_server import Answer
 from tests.unprivileged import UID
 
 
@@ -52,13 +53,7 @@ def do(chronos):
     return follow
 
 
-@pytest.fixture
-def nas():
-    """A NAS to play with."""
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture

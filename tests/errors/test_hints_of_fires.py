@@ -17,7 +17,7 @@ from tests.errors.hinted import tries
 from tests.errors.hints_of_state import in_days
 from tests.errors.test_hints_of_the_house import command_in, hint_of, refused
 from tests.fire_tokens import SigningKey, serve_jwks
-from tests.nas_client.played_nas import Answer, PlayedNas
+from tests.played_server import Answer, PlayedServer
 
 KEY = SigningKey.es256()
 OTHER = SigningKey.es256("ec-2")
@@ -221,15 +221,11 @@ def test_a_job_of_a_profile_is_fired_where_that_is_served(agent):
 )  # fmt: skip
 def test_what_is_not_nas_is_replaced_by_it(agent, nas, answer, code, words):
     """A server that redirects, one of web pages, one that knows no such path: with NAS's address it goes through."""
-    stub = PlayedNas()
-    stub.answer = lambda _: answer
-    try:
+    with PlayedServer(answer) as stub:
         agent.put(f"portal_url: {nas.url}", f"portal_url: {stub.url}")
         refused(agent.run("reconcile"), code, words)
         assert checked(agent, "nas")["level"] == "FAIL"
         agent.put(f"portal_url: {stub.url}", f"portal_url: {nas.url}")
-    finally:
-        stub.close()
     assert agent.run("reconcile").code == 0
     assert checked(agent, "nas")["level"] == "OK"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from played_nas import PlayedNas, Token
+from played_nas import Token, played_nas
 
 from chronos_cli.nas_client.client import NasClient
 
@@ -15,18 +15,8 @@ def no_proxy(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
-
-
-@pytest.fixture
-def other():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
+other = played_nas()
 
 
 @pytest.fixture

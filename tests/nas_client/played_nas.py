@@ -2,101 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.played_server import Answer, PlayedServer
 
 TOKEN = "canary-5f1c0ffee"
 
 
-@dataclass
-class Call:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: object
+class PlayedNas(PlayedServer):
+    """`features`: those that its lists and answers name."""
 
-
-@dataclass
-class Answer:
-    """`raw`: instead of an answer, does what it likes with the connection's stream."""
-
-    status: int = 200
-    body: object = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    raw: object = None
-
-
-class PlayedNas:
-    def __init__(self):
-        self.calls: list[Call] = []
-        self.connections = 0
-        self.at_once = 0
-        self.most_at_once = 0
-        self.script: list[Answer] = []
-        self.answer = self.by_contract
-        self.features: list[str] = []
+    def __init__(self, *features):
+        self.features = [*features]
         self.armed: dict[str, dict] = {}
         self.page = 10_000
         self.over = threading.Event()
-        self._guard = threading.Lock()
-        nas = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def setup(self):
-                with nas._guard:
-                    nas.connections += 1
-                super().setup()
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                call = Call(self.command, self.path, dict(self.headers), json.loads(body) if body else None)
-                with nas._guard:
-                    nas.calls.append(call)
-                    nas.at_once += 1
-                    nas.most_at_once = max(nas.most_at_once, nas.at_once)
-                    answer = nas.script.pop(0) if nas.script else None
-                try:
-                    answer = answer or nas.answer(call)
-                    self.play(answer)
-                finally:
-                    with nas._guard:
-                        nas.at_once -= 1
-
-            do_POST = do_GET  # noqa: N815 - the name that the library calls
-
-            def play(self, answer):
-                if answer.raw is not None:
-                    self.close_connection = True
-                    answer.raw(self.wfile)
-                    return
-                data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, request, client_address):
-                pass  # a client that went away is what some of these tests are about
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
+        super().__init__(self.by_contract)
 
     def by_contract(self, call):
         """Do what the contract says, and the batch where `features` has it."""
@@ -150,9 +74,19 @@ class PlayedNas:
 
     def close(self):
         self.over.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join(5)
+        super().close()
+
+
+def played_nas(*features, scope="function"):
+    """Return a fixture, which a module names: a NAS with these features, for each test."""
+
+    @pytest.fixture(scope=scope)
+    def nas():
+        """A NAS to play with."""
+        with PlayedNas(*features) as played:
+            yield played
+
+    return nas
 
 
 class Token:

@@ -6,10 +6,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from played_nas import Answer, Token
+from played_nas import Token
 
 from chronos_cli.errors import AuthError, NasRejectedError, NasUnavailableError, RefusedError
 from chronos_cli.nas_client.interface import ArmRequest, CancelRequest
+from tests.played_server import Answer
 
 AT = datetime(2026, 11, 20, 15, 34, 15, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import traceback
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from played_nas import TOKEN, Answer, Call, Token
+from played_nas import TOKEN, Token
 
 from chronos_cli import __version__
 from chronos_cli.errors import (
@@ -26,6 +26,7 @@ from chronos_cli.nas_client.answers import NasReply, read_page
 from chronos_cli.nas_client.client import NasClient
 from chronos_cli.nas_client.interface import ArmRequest
 from chronos_cli.operations.views.prospect import failing_since
+from tests.played_server import Answer, Call
 
 AT = datetime(2026, 11, 20, 15, 34, 15, tzinfo=UTC)
 
@@ -478,7 +479,7 @@ class TestPaging:
 
 
 def _listing(query):
-    return Call("GET", f"/api/agent-cron/list{query}", {}, None)
+    return Call("GET", f"/api/agent-cron/list{query}", {})
 
 
 def test_since_when_calls_fail_is_told_of_the_fire_that_fails():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from played_nas import Answer
 from test_nas_bulk import AT, arms, paths
 
 from chronos_cli.errors import NasRejectedError
 from chronos_cli.nas_client.interface import ArmRequest
+from tests.played_server import Answer
 
 UNPROVEN = Answer(422, {"error": "callback_unproven", "message": "prove it"})
 

@@ -14,11 +14,11 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from played_nas import Answer
 
 from chronos_cli.config import load_config
 from chronos_cli.errors import AuthError, ChronosError, ConfigError, LockTimeoutError, TemporaryError
 from chronos_cli.nas_client.tokens import HomeTokens
+from tests.played_server import Answer
 
 CANARY = "canary-71d9"
 FAR = "2099-01-01T00:00:00+00:00"

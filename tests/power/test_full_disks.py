@@ -18,7 +18,7 @@ from chronos_cli.core.row import TERMINAL
 from tests import forked
 from tests.conftest import at_length, require_program
 from tests.fire_tokens import AUDIENCE, SigningKey
-from tests.nas_client.played_nas import TOKEN, PlayedNas
+from tests.nas_client.played_nas import TOKEN, played_nas
 
 pytestmark = pytest.mark.service
 
@@ -28,11 +28,7 @@ EACH = tuple(range(25)) if at_length(True, False) else (0, 1, 2, 4, 7, 11, 16)
 """How many pages are left before a command; an undisturbed fire takes some twenty."""
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
 
 
 @contextmanager

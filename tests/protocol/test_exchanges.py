@@ -11,7 +11,6 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import pytest
@@ -21,6 +20,7 @@ from tests.agent_home import running_agent
 from tests.conftest import at_length
 from tests.fire_tokens import SigningKey
 from tests.nas_process import AgentAccess, running_nas
+from tests.played_server import Answer, PlayedServer
 
 AUDIENCE = "agent:bare"
 
@@ -36,27 +36,8 @@ class BareNas:
         self.lists = 0
         self._guard = threading.Lock()
         self._over = threading.Event()
-        nas = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                body = json.dumps(nas.answer(self.path, json.loads(data) if data else {})).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_GET  # noqa: N815 - the name that the library calls
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.server = PlayedServer(lambda call: Answer(body=self.answer(call.path, call.body or {})))
+        self.url = self.server.url
 
     def add_agent(self, name: str) -> AgentAccess:
         return AgentAccess(name=name, token="t", audience=AUDIENCE, config={})
@@ -106,16 +87,14 @@ class BareNas:
     @contextmanager
     def running(self):
         """Serve, and fire."""
-        threads = [threading.Thread(target=self.server.serve_forever, daemon=True), threading.Thread(target=self.relay)]
-        for thread in threads:
-            thread.start()
+        relay = threading.Thread(target=self.relay)
+        relay.start()
         try:
             yield self
         finally:
             self._over.set()
-            threads[1].join()
-            self.server.shutdown()
-            self.server.server_close()
+            relay.join()
+            self.server.close()
 
 
 RATES = {"two": 2, "three": 3, "five": 5, "seven": 7, **{f"six-{number}": 6 for number in range(12)}}

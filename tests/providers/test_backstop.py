@@ -10,17 +10,14 @@ import pytest
 
 from tests import forked
 from tests.cli.conftest import ROOT, chronos, clean_environment, home, tree, validate  # noqa: F401 - fixtures
-from tests.nas_client.played_nas import Answer, PlayedNas
+from tests.nas_client.played_nas import played_nas
+from tests.played_server import Answer
 
 MEETING = "touch {place}/$CHRONOS_JOB_ID; for i in $(seq 200); do test $(ls {place} | wc -l) = 3 && exit 0; sleep 0.05; done; exit 1"
 """Ends well only once three jobs run at the same time."""
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
@@ -19,6 +17,7 @@ from tests.agent_home import AgentHome
 from tests.conftest import ROOT
 from tests.hermes_process import Hermes
 from tests.nas_process import Callback, running_nas
+from tests.played_server import Answer, PlayedServer
 
 pytestmark = pytest.mark.interop
 
@@ -256,32 +255,15 @@ def test_what_only_newer_versions_know_is_not_run_without_it(agent, hermes, tmp_
     assert not (tmp_path / "diary").exists()
 
 
-class Portal(BaseHTTPRequestHandler):
-    """Where a login is renewed: whatever is posted is answered with a new token."""
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
-        body = json.dumps({"access_token": "renewed", "refresh_token": "next", "expires_in": 3600}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        """Say nothing."""
-
-
 def test_an_expired_login_is_renewed_by_hermes_own_resolver(agent, hermes, monkeypatch):
     """The token_command that we ship, run by hermes' Python, prints what hermes renewed and keeps itself."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_address[1]}"
+    renewed = {"access_token": "renewed", "refresh_token": "next", "expires_in": 3600}
+    portal = PlayedServer(Answer(body=renewed, headers={"Content-Type": "application/json"}))
     state = {"access_token": "old", "refresh_token": "again", "expires_at": "2026-01-01T00:00:00+00:00"}
     (agent.home / "auth.json").write_text(
         json.dumps({"version": 1, "providers": {"nous": state}, "active_provider": "nous"})
     )
-    env = {"PATH": os.environ["PATH"], "HOME": str(agent.home.parent), "HERMES_PORTAL_BASE_URL": url}
+    env = {"PATH": os.environ["PATH"], "HOME": str(agent.home.parent), "HERMES_PORTAL_BASE_URL": portal.url}
     profile = agent.home / "profiles" / "work"  # it has no login of its own, so hermes gives it its root's
     profile.mkdir(parents=True)
     try:
@@ -291,8 +273,7 @@ def test_an_expired_login_is_renewed_by_hermes_own_resolver(agent, hermes, monke
             for place in (agent.home, profile)
         )  # fmt: skip
     finally:
-        server.shutdown()
-        server.server_close()
+        portal.close()
     assert (done.returncode, done.stdout) == (0, "renewed\n"), done.stderr
     assert (below.returncode, below.stdout) == (0, "renewed\n"), below.stderr
     assert json.loads((agent.home / "auth.json").read_text())["providers"]["nous"]["refresh_token"] == "next"

@@ -21,7 +21,8 @@ from chronos_cli.trust.jti import JtiMemoryError
 from tests.callback.shim_home import ROOT, ShimHome, add_job
 from tests.errors.hinted import tries
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import Answer, PlayedNas
+from tests.nas_client.played_nas import played_nas
+from tests.played_server import Answer
 
 STAND_IN = ROOT / "tests" / "newest_hermes"
 PAUSED = {"enabled": False, "state": "paused", "paused_at": "2026-11-01T09:00:00+00:00", "paused_reason": "later"}
@@ -29,12 +30,7 @@ NAMES = ("cron", "plugins", "hermes_constants", "hermes_cli", "door")
 FOLDER = ROOT / "chronos_cli" / "hermes" / "plugin" / "chronos-cron" / "__init__.py"
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation, CronScheduler
 from tests.cli.conftest import ROOT, chronos, clean_environment, home, spawn, validate  # noqa: F401 - fixtures
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 ACME = """
 from chronos_cli.providers.interface import CronScheduler, Notified
@@ -215,11 +215,7 @@ def test_a_provider_that_fails_when_told_leaves_the_change_stored(chronos, home)
     assert "saved, not armed: the trigger provider mine failed: " in imported.err
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
 
 
 def chronos_scheduler(folder, nas, *, source):

@@ -18,7 +18,7 @@ from chronos_cli.providers.chronos import ChronosScheduler
 from chronos_cli.providers.interface import Activation
 from tests.cli.conftest import chronos, clean_environment, home, tree  # noqa: F401 - fixtures of the command line
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 ON = {"CHRONOS_STANDBY": "1"}
 WHERE = "this machine is on standby (CHRONOS_STANDBY)"
@@ -41,11 +41,7 @@ REFUSED = [
 ]
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from real_processes import eventually
 
 from tests.fire_tokens import AUDIENCE, SigningKey, serve_jwks
-from tests.nas_client.played_nas import TOKEN, PlayedNas
+from tests.nas_client.played_nas import TOKEN, played_nas
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,11 +24,7 @@ COUNT = (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    yield played
-    played.close()
+nas = played_nas()
 
 
 def home_of(folder, nas, keys, due):

@@ -13,7 +13,7 @@ from tests.callback.shim_home import ShimHome
 from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtures
 from tests.fire_tokens import SigningKey
 from tests.hermes_process import Hermes
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 PYTHON = os.environ.get("CHRONOS_HERMES_PYTHON")
 """Looked up before the fixtures take our variables away."""
@@ -98,12 +98,7 @@ def write(home, text):
 SHAPES = {"plain": plain, "by_hand": by_hand, "keyed": keyed, "newer": newer, "split": split}
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture(params=SHAPES)

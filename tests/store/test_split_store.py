@@ -19,7 +19,7 @@ from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from tests.callback.shim_home import ShimHome
 from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtures
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 RUNTIME = {"next_run_at", "last_run_at", "last_status", "last_error", "fire_claim", "run_claim", "pending_slot",
            "manual_run_at", "repeat", "state", "enabled", "failure_streak"}  # fmt: skip
@@ -70,12 +70,7 @@ class SplitHermes:
             connection.execute("UPDATE job_runtime SET state_json = ? WHERE job_id = ?", (json.dumps(state), job_id))
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture

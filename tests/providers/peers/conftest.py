@@ -6,7 +6,7 @@ from chronos_cli.nas_client.client import NasClient
 from tests.callback.shim_home import ShimHome
 from tests.cli.conftest import chronos, clean_environment  # noqa: F401 - fixtures
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import PlayedNas
+from tests.nas_client.played_nas import played_nas
 
 
 @pytest.fixture(autouse=True)
@@ -15,12 +15,7 @@ def no_pauses(monkeypatch):
     monkeypatch.setitem(NasClient.__init__.__kwdefaults__, "sleep", lambda _: None)
 
 
-@pytest.fixture
-def nas():
-    played = PlayedNas()
-    played.features = ["keeps-slot"]
-    yield played
-    played.close()
+nas = played_nas("keeps-slot")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from tests.callback.shim_home import PATH, write_config
 from tests.fire_tokens import SigningKey
-from tests.nas_client.played_nas import Answer
+from tests.played_server import Answer
 from tests.providers.peers.records import change, job
 
 # -- the verifier -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from chronos_cli.callback.wsgi import CallbackApplication
 from tests.callback.shim_home import write_config
 from tests.fire_tokens import SigningKey, serve_jwks
-from tests.nas_client.played_nas import Answer
+from tests.played_server import Answer
 from tests.providers.peers.records import change, job, put
 
 
