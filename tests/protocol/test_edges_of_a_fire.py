@@ -131,12 +131,28 @@ def test_what_an_answer_carried_and_nas_lists_is_confirmed(monkeypatch):
 def test_what_somebody_sends_meanwhile_is_his_to_see_to(monkeypatch):
     """Unless NAS had confirmed it before the look, and it is gone by then: a run's end sent it, before NAS cleared its slot."""
     later = {"fire_at": WAKE.at + HOUR, "in_answer": False}
-    sending = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": None}))
+    sending = Looks(
+        monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": None, "state": ArmState.UNCONFIRMED})
+    )
     assert (sending.look(), sending.armed) == (False, [])
-    just_now = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": NOW}))
+    taken = {"confirmed_at": NOW, "state": ArmState.CONFIRMED}
+    just_now = Looks(monkeypatch, ARMED, [], [], [replace(MINE, fire_at=later["fire_at"])], then=({}, later | taken))
     assert (just_now.look(), just_now.armed) == (False, [])
     confirmed = Looks(monkeypatch, ARMED, [], [], then=({}, later | {"confirmed_at": NOW - timedelta(seconds=1)}))
     assert (confirmed.look(), len(confirmed.armed)) == (True, 1)
+
+
+def test_a_wake_that_a_clock_ahead_of_this_one_calls_confirmed_is_asked_for_once_more(monkeypatch):
+    """NAS may have taken it after it was listed, or have cleared its slot since: the next list tells which."""
+    later = {"fire_at": WAKE.at + HOUR, "in_answer": False, "confirmed_at": NOW + HOUR, "state": ArmState.CONFIRMED}
+    gone = Looks(monkeypatch, ARMED, [], [], [], then=({}, later))
+    assert (gone.look(), gone.armed) == (True, [("j", WAKE, True)])
+    for more in ({"fire_at": WAKE.at + 2 * HOUR}, {"spent": True}):
+        again = Looks(monkeypatch, ARMED, [], [], [], then=({}, later, more))
+        assert (again.look(), again.armed) == (False, [])
+    for more in ({"state": ArmState.UNCONFIRMED}, {"in_answer": True}):
+        under_way = Looks(monkeypatch, ARMED, [], [], then=({}, later | more))
+        assert (under_way.look(), under_way.armed) == (False, [])
 
 
 @pytest.mark.parametrize(

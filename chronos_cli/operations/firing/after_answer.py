@@ -52,7 +52,7 @@ def arm_again_if_deleted(ctx: Context, job_id: str, pause: Callable[[float], obj
         if document is None:
             return False  # it was delivered, or dropped
         changed = first is not None and document.fire_at != first.fire_at
-        if changed and not _was_held(document, asked):
+        if changed and not _was_held(document, asked) and (held or not _is_gone(ctx, document)):
             return False  # its sender sees to it
         if seen is not None and document.state is ArmState.ANSWERED:
             if document.only_answered:
@@ -84,6 +84,17 @@ def _note_listed(ctx: Context, sent: ArmDocument, seen: Arm) -> None:
 def _was_held(document: ArmDocument, asked: datetime) -> bool:
     """Return whether NAS had confirmed a wake by then, of which no fire that is still to be answered takes care."""
     return not document.in_answer and document.confirmed_at is not None and document.confirmed_at < asked
+
+
+def _is_gone(ctx: Context, document: ArmDocument) -> bool:
+    """Return whether NAS lists a wake no longer that it has confirmed, by a list that is asked for only now.
+
+    It took that after the last one, or before it, by the clock of another machine.
+    """
+    if document.in_answer or document.state is not ArmState.CONFIRMED:
+        return False
+    seen, now = _look(ctx, document.job_id)
+    return seen is None and now is not None and now.fire_at == document.fire_at
 
 
 def _look(ctx: Context, job_id: str) -> tuple[Arm | None, ArmDocument | None]:
