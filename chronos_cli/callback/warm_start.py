@@ -7,15 +7,16 @@ listens to runners waits in a thread, which must not be all that the server has.
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 import time
 from contextlib import suppress
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING
 
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import frozen
-from chronos_cli.running.threads import threads_replaced_by
 from chronos_cli.running.warm import IDLE_S
 
 if TYPE_CHECKING:
@@ -47,6 +48,18 @@ def choose_runner(configured: str, environ: Mapping[str, str], *, freezes: bool,
         because = f"each is started anew, since {replaced} replaces threads here: one that waits would stop the server"
         return RunnerChoice(warm=False, because=because)
     return RunnerChoice(warm=True, because=f"fires within {IDLE_S:g} s of each other share a warm one")
+
+
+def threads_replaced_by() -> str | None:
+    """Return the name of the package that replaces threads now; None where they are the system's own.
+
+    gevent's monkey patch makes greenlets of them, and eventlet's does the same: all share one thread of the system. One
+    that waits in a system call, or for a lock that was made before the patch, stops all of them.
+    """
+    start: object = _thread.start_new_thread
+    if isinstance(start, BuiltinFunctionType):
+        return None
+    return str(getattr(start, "__module__", None) or "a library").partition(".")[0]
 
 
 class WarmStart:
