@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chronos_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 FROM: Final = "from"
 BEFORE: Final = "before"
@@ -137,19 +137,6 @@ def shown_value(value: object, hidden: str) -> str:
         words = command_of(reference)
         return f"cmd:{words[0]} ..." if len(words) > 1 else f"cmd:{words[0] if words else ''}"
     return reference
-
-
-def references_in(record: Mapping[str, Any]) -> list[str]:
-    """Return every reference of a record: of its variables, its request's headers and its body."""
-    ours = record.get("chronos")
-    ours = ours if isinstance(ours, dict) else {}
-    action = ours.get("action")
-    http = action.get("http") if isinstance(action, dict) else None
-    http = http if isinstance(http, dict) else {}
-    places = (ours.get("env"), http.get("headers"))
-    values = [value for place in places if isinstance(place, dict) for value in place.values()]
-    found = [reference_of(value) for value in (*values, {FROM: http.get("body_from")})]
-    return [reference for reference in found if reference is not None]
 
 
 def _names_reference(text: str) -> bool:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from chronos_cli.core.row import Row, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_RUN_WORDS: Final = {RunState.OK: "ok", RunState.FAILED: "failed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,6 @@ class DemoPlay:
     """One performance. Iterate `events()`, then ask for the `verdict()`."""
 
     def __init__(self, stage: DemoHome) -> None:
-        self._stage = stage
         config = load_config(environ=stage.environ)
         self._ctx: Context = open_home(config, ProcessEnvironment(environ=stage.environ, secrets={}))
         self._watcher = Watcher(stage.home, stage.nas_log)

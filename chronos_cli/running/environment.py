@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BASE: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TZ", "USER")
 HOME_VARIABLE: Final = "CHRONOS_HOME"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOCALE_FILES: Final = ("/etc/locale.conf", "/etc/default/locale")

@@ -17,7 +17,6 @@ from chronos_cli.core.variables import (
     read_value,
     read_variables,
     reference_of,
-    references_in,
     shown_value,
     words_of,
 )
@@ -137,22 +136,6 @@ def test_only_where_a_value_comes_from_is_shown():
     assert [reference_of(value) for value in ({"from": "env:A"}, {"from": 7}, {}, "env:A", None)] == ["env:A"] + [
         None
     ] * 4
-
-
-@pytest.mark.parametrize(
-    "chronos", [None, [], {}, {"env": []}, {"action": 7}, {"action": {"http": 7}}, {"action": {"http": {"headers": 7}}}]
-)
-def test_a_record_of_anybodys_making_may_have_no_references(chronos):
-    """Whatever stands in their places."""
-    assert references_in({"chronos": chronos}) == references_in({}) == []
-
-
-def test_the_references_of_a_record_are_those_of_its_variables_headers_and_body():
-    """Texts are none."""
-    http = {"headers": {"A": {"from": "env:H"}, "B": "env:no"}, "body_from": "file:/b"}
-    assert references_in({"chronos": {"env": {"X": {"from": "cmd:x"}, "Y": "env:no"}, "action": {"http": http}}}) == [
-        "cmd:x", "env:H", "file:/b",
-    ]  # fmt: skip
 
 
 def test_a_label_has_up_to_128_letters_and_no_end_that_is_a_sign():

@@ -14,9 +14,10 @@ from chronos_cli.errors import TemporaryError
 from chronos_cli.operations.assembly import ProcessEnvironment, open_home
 from chronos_cli.operations.firing.fire import fire
 from chronos_cli.operations.firing.launchers import DetachedLauncher, InlineLauncher
-from chronos_cli.operations.firing.tick import last_tick, tick
+from chronos_cli.operations.firing.tick import tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.running.detach import Runners
+from chronos_cli.store.ticks import read_ticks
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_tick_runs_what_is_due_and_only_that(home):
     assert [row.state.value for row in first.rows] == ["ok"]
     assert tick(ctx, detached(home)).started == ()
     assert len((home / "diary").read_text().split()) == 1
-    assert datetime.fromisoformat(last_tick(ctx)) <= datetime.now(UTC)
+    assert read_ticks(ctx.repository).at <= datetime.now(UTC)
 
 
 def test_ticks_and_relays_at_once_run_every_occurrence_once(home):

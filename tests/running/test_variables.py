@@ -16,10 +16,12 @@ from chronos_cli.errors import UsageError
 from chronos_cli.running import references, secrecy
 from chronos_cli.running.actions import _variables
 from chronos_cli.running.env_file import read_env_file
-from chronos_cli.running.environment import BASE, run_environment
+from chronos_cli.running.environment import run_environment
 from chronos_cli.running.errors import ActionError
 from chronos_cli.running.mask import Mask
 from chronos_cli.running.references import MAX_VALUE_BYTES, Lookup
+
+MADE = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TZ", "USER")
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_what_every_run_has_does_not_come_from_its_starter(starter):
     """The account, the machine and the job's zone decide; nothing else is there."""
     given_ = run_environment(starter, inherit=(), zone_name="Europe/Berlin", home="/h")
     me = pwd.getpwuid(os.geteuid())
-    assert sorted(given_) == sorted([*BASE, "CHRONOS_HOME"])
+    assert sorted(given_) == sorted([*MADE, "CHRONOS_HOME"])
     assert (given_["HOME"], given_["USER"], given_["LOGNAME"]) == (me.pw_dir, me.pw_name, me.pw_name)
     assert (given_["TZ"], given_["CHRONOS_HOME"]) == ("Europe/Berlin", "/h")
     assert given_["PATH"].startswith("/usr/local/sbin:")
@@ -72,7 +74,7 @@ def test_a_policy_names_what_comes_in(inherit, there, zone):
     """By name, by how names begin, or all; what comes in goes before what every run has."""
     starter = {"A": "1", "B_1": "2", "B_": "3", "C": "4", "TZ": "X"}
     found = run_environment(starter, inherit=inherit, zone_name="UTC", home="/h")
-    assert (set(found) - set(BASE) - {"CHRONOS_HOME"}, found["TZ"]) == (there - set(BASE), zone)
+    assert (set(found) - set(MADE) - {"CHRONOS_HOME"}, found["TZ"]) == (there - set(MADE), zone)
 
 
 def test_without_a_policy_a_run_inherits_as_before_and_lacks_nothing():

@@ -19,7 +19,7 @@ from chronos_cli.operations.evaluate import evaluate_together, read_all
 from chronos_cli.operations.firing.launchers import launch_each, wait_for
 from chronos_cli.operations.firing.run_end import rearm
 from chronos_cli.operations.witness import hear, needs_witness
-from chronos_cli.store.ticks import note_tick, read_ticks
+from chronos_cli.store.ticks import note_tick
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -186,12 +186,6 @@ def _left_to_nas(ctx: Context, job: Job, leave_s: float) -> bool:
     except DocumentError:
         return False
     return stored is not None and is_armed(stored.value, Wake(at=job.cursor, purpose=Purpose.CURSOR), ctx.wire, now)
-
-
-def last_tick(ctx: Context) -> str | None:
-    """Return when a tick last ran, ISO 8601, or None where none is known."""
-    at = read_ticks(ctx.repository).at
-    return None if at is None else at.isoformat()
 
 
 def _collect(
