@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.contract import FIRE_PATH, MAX_FIRE_BODY_BYTES, PROOF_PATH, is_job_id
 from chronos_cli.errors import UsageError
+from chronos_cli.trust.tokens import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,20 +91,6 @@ def parse_fire(data: bytes) -> dict[str, Any]:
     Raises UsageError for anything else, duplicate names and deep nesting included.
     """
     try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        return parse_object(data)
+    except ValueError as error:
         raise UsageError("the body is not a JSON object", hint=_HINT) from error
-    if not isinstance(document, dict):
-        raise UsageError("the body is not a JSON object", hint=_HINT)
-    return document
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return members
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

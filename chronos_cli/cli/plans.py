@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.cli import humanize as words
+from chronos_cli.core.instant import iso_text
 from chronos_cli.core.plan import Action
 from chronos_cli.errors import AuthError, ChronosError, TemporaryError
 
@@ -28,8 +29,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             {
                 "action": step.action.value,
                 "job_id": step.job_id,
-                "held": None if step.held is None else step.held.isoformat(),
-                "wanted": None if step.wanted is None else step.wanted.isoformat(),
+                "held": iso_text(step.held),
+                "wanted": iso_text(step.wanted),
                 "reason": step.reason or None,
             }
             for step in plan.steps

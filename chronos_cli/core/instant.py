@@ -107,3 +107,10 @@ def named_zone(name: str) -> ZoneInfo:
 def text_in(moment: datetime, zone: tzinfo) -> str:
     """Return the instant as a job record holds it: ISO 8601 with the offset of the job's zone, whole seconds."""
     return moment.astimezone(zone).isoformat()
+
+
+def iso_text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:
+    """Return an instant in ISO 8601, with the offset of `zone` where one is given; None for None."""
+    if moment is None:
+        return None
+    return (moment if zone is None else moment.astimezone(zone)).isoformat()

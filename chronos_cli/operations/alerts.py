@@ -13,6 +13,7 @@ import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.instant import iso_text
 from chronos_cli.core.row import RunState
 from chronos_cli.errors import ChronosError
 from chronos_cli.frozen import replace
@@ -125,7 +126,7 @@ def event_of(job: Job, row: Row) -> dict[str, Any]:
         "run_id": row.run_id,
         "state": row.state.value,
         "kind": row.kind,
-        **{name: _text(getattr(row, name)) for name in instants},
+        **{name: iso_text(getattr(row, name)) for name in instants},
         "count": row.count,
         "exact": row.exact,
         "attempts": len(row.attempts),
@@ -135,7 +136,3 @@ def event_of(job: Job, row: Row) -> dict[str, Any]:
         "repeats": int((row.alert or {}).get("repeats", 0)),
         "logs": f"chronos logs {job.id}/{row.run_id}" if row.output else None,
     }
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

@@ -12,6 +12,7 @@ import json
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
+from chronos_cli.core.instant import iso_text
 from chronos_cli.frozen import frozen
 from chronos_cli.strict_json import NotJsonError, read_json
 
@@ -37,7 +38,7 @@ class Hold:
     @property
     def text(self) -> str:
         """Return the reason, with the home that holds and the end where there are such."""
-        return self._text(_iso(self.expires_at))
+        return self._text(iso_text(self.expires_at))
 
     def words(self, zone: tzinfo) -> str:
         """Return the text with the end as a person reads it, in a zone."""
@@ -62,8 +63,8 @@ class Hold:
 
     def to_bytes(self, generation: str) -> bytes:
         """Return the document. `generation`: tells this engagement from every other."""
-        document: dict[str, Any] = {"generation": generation, "engaged_at": _iso(self.engaged_at)}
-        document |= {"reason": self.reason, "expires_at": _iso(self.expires_at), "by": self.by}
+        document: dict[str, Any] = {"generation": generation, "engaged_at": iso_text(self.engaged_at)}
+        document |= {"reason": self.reason, "expires_at": iso_text(self.expires_at), "by": self.by}
         return (
             json.dumps({key: value for key, value in document.items() if value is not None}, indent=2) + "\n"
         ).encode()
@@ -113,7 +114,3 @@ def _moment(value: object, *, up: bool = False) -> datetime | None:
         return moment.replace(microsecond=0)
     except (ValueError, OverflowError):
         return None
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

@@ -327,7 +327,6 @@ def test_the_last_line_of_a_script(text: str) -> None:
 HERE = "tests/fuzz/test_parsers_of_files.py"
 THERE = "tests/fuzz/test_parsers.py"
 READERS = {
-    "callback/request.py": (THERE, "test_bodies_of_fires"),
     "cli/complete.py": ("tests/cli/test_cli_completions.py", "test_completion_is_silent_whatever_the_store_is"),
     "cli/handlers/import_words.py": (HERE, "test_jobs_as_code_and_what_an_import_is_given"),
     "config/file.py": (THERE, "test_configuration"),

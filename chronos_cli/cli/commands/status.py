@@ -22,6 +22,7 @@ from chronos_cli.cli.handlers.list import (
 )
 from chronos_cli.cli.layouts import INTERVAL_HELP, OUTPUT_HELP, WATCH_HELP, shown
 from chronos_cli.core.clock import AHEAD, DISPLACED
+from chronos_cli.core.instant import iso_text
 from chronos_cli.errors import ExitCode
 from chronos_cli.operations.views.armed_wake import ArmedWake
 from chronos_cli.operations.views.trigger import INSTALL, trigger_of
@@ -122,10 +123,10 @@ def _status(invocation: Invocation, *, offline: bool, watch_code: bool) -> int:
             "of_profiles": len(found.of_profiles),
         },
         "off_by": [{"job_id": view.id, "text": view.arm.off_by} for view in live if view.arm.off_by],
-        "arms_verified_at": _text(min(verified, default=None)),
-        "last_callback_at": _text(max(calls, default=None)),
-        "last_success_at": _text(max(good, default=None)),
-        "next_run_at": _text(following),
+        "arms_verified_at": iso_text(min(verified, default=None)),
+        "last_callback_at": iso_text(max(calls, default=None)),
+        "last_success_at": iso_text(max(good, default=None)),
+        "next_run_at": iso_text(following),
         "needs_a_look": [
             {"job_id": view.id, "name": view.name, "conditions": conditions(view), "reason": _why(view)}
             for view in found.jobs
@@ -260,7 +261,3 @@ def _ago(text: str | None, now: datetime) -> str:
 def _next_words(text: str | None, now: datetime) -> str:
     said = _ago(text, now)
     return f"due {said}" if said.endswith(" ago") else "none" if text is None else said
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

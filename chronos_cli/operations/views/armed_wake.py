@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from chronos_cli.core.instant import iso_text
 from chronos_cli.core.plan import HELD_STATES, ArmState, off_by, serves
 from chronos_cli.frozen import opaque
 
@@ -74,18 +75,18 @@ class ArmView:
         """Return it as `list` and `job show` say it."""
         return {
             "state": self.state,
-            "wanted": _text(self.wanted),
-            "held": _text(self.held),
+            "wanted": iso_text(self.wanted),
+            "held": iso_text(self.held),
             "off_by": self.off_by or None,
-            "verified_at": _text(self.verified_at),
+            "verified_at": iso_text(self.verified_at),
             "checked_with_nas": self.checked,
             "error": dict(self.error) if self.error else None,
-            "last_callback_at": _text(self.last_callback_at),
+            "last_callback_at": iso_text(self.last_callback_at),
             "last_fire_error": dict(self.last_fire_error) if self.last_fire_error else None,
             "callback_url": self.callback_url,
             "last_error": self.failed or None,
             "failed_attempts": self.attempts,
-            "next_try_at": _text(self.next_try),
+            "next_try_at": iso_text(self.next_try),
         }
 
 
@@ -163,7 +164,3 @@ def _stored_state(wish: datetime | None, document: ArmDocument | None) -> ArmedW
 
 def _stored_held(document: ArmDocument | None) -> datetime | None:
     return document.fire_at if document is not None and document.state in HELD_STATES else None
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.clock import AGREES_WITHIN, AHEAD, displaced, doubt_about
-from chronos_cli.core.instant import parse_stored
+from chronos_cli.core.instant import iso_text, parse_stored
 from chronos_cli.core.job import OURS, OpenKind, Standing, parse_job
 from chronos_cli.core.record_action import action_kind, unhandled_fields
 from chronos_cli.core.schedule import normal_form
@@ -55,7 +55,7 @@ class LastRun:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in JSON."""
-        return {"at": _text(self.at), "status": self.status, "reason": self.reason}
+        return {"at": iso_text(self.at), "status": self.status, "reason": self.reason}
 
 
 @opaque
@@ -119,7 +119,7 @@ class JobView:
             "state": self.state,
             "action": self.action,
             "labels": dict(self.labels or {}),
-            "next_run_at": _text(self.next_at, self.zone),
+            "next_run_at": iso_text(self.next_at, self.zone),
             "next_in_s": None if self.next_at is None else round((self.next_at - now).total_seconds()),
             "last_run": self.last.as_json() if self.last else None,
             "failures_in_a_row": self.failures,
@@ -387,9 +387,3 @@ def _last(job: Job) -> LastRun | None:
     reason = job.record.get("last_error") if status not in ("ok", None) else None
     known = {"ok": "ok", None: "unknown"}.get(status, "error")
     return LastRun(at=at, status=known, reason=str(reason) if reason else None)
-
-
-def _text(moment: datetime | None, zone: tzinfo | None = None) -> str | None:
-    if moment is None:
-        return None
-    return (moment if zone is None else moment.astimezone(zone)).isoformat()

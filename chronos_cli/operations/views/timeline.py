@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.claim import instant_of, run_id_of
+from chronos_cli.core.instant import iso_text
 from chronos_cli.core.job import Standing
 from chronos_cli.core.row import RunState, Timing
 from chronos_cli.errors import DocumentError
@@ -119,7 +120,7 @@ class Timeline:
                     "past": [bar.as_json() for bar in lane.past],
                     "coming": [at.isoformat() for at in lane.coming],
                     "cut": lane.cut,
-                    "overdue_since": None if lane.overdue is None else lane.overdue.isoformat(),
+                    "overdue_since": iso_text(lane.overdue),
                     "problem": lane.problem,
                 }
                 for lane in self.lanes

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chronos_cli.core.clock import AGREES_WITHIN
+from chronos_cli.core.instant import iso_text
 from chronos_cli.durations import span
 from chronos_cli.frozen import frozen
 from chronos_cli.operations.views.armed_wake import ArmedWake
@@ -35,12 +36,7 @@ class TriggerHealth:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `status` says it."""
-        at = self.last_tick_at
-        return {
-            "working": self.working,
-            "because": self.because,
-            "last_tick_at": None if at is None else at.isoformat(),
-        }
+        return {"working": self.working, "because": self.because, "last_tick_at": iso_text(self.last_tick_at)}
 
 
 def trigger_of(found: Listing, ticks: Ticks, *, active: str, asked: bool = False) -> TriggerHealth:
