@@ -27,11 +27,11 @@ from chronos_cli.frozen import frozen, replace  # noqa: E402 - the checkout firs
 from chronos_cli.operations.firing.fire import fire  # noqa: E402
 from chronos_cli.operations.firing.launchers import InlineLauncher  # noqa: E402
 from chronos_cli.operations.jobs import edit  # noqa: E402
-from chronos_cli.store.memory import MemoryStore  # noqa: E402
 from chronos_cli.store.open import open_store  # noqa: E402
 from chronos_cli.store.repository import Repository  # noqa: E402
 from tests.bench.bucket_scaling import PROCESSES, Far, side_by_side  # noqa: E402
 from tests.faults.world import PERIOD, World  # noqa: E402
+from tests.memory_store import MemoryStore  # noqa: E402
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,10 +13,10 @@ import pytest
 from chronos_cli.cli import main
 from chronos_cli.errors import StoreError
 from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.errors.hinted import tries
 from tests.in_process import run_here
+from tests.memory_store import MemoryStore
 from tests.store.conftest import s3, s3_server  # noqa: F401 - fixtures
 
 

@@ -64,7 +64,6 @@ from chronos_cli.store.disk_errors import disk_error
 from chronos_cli.store.interface import VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.store.local import LocalStore
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.proof import prove_compare_and_swap
 from chronos_cli.store.repository import Repository
 from chronos_cli.trust.jwks import JwksCache
@@ -74,6 +73,7 @@ from chronos_cli.trust.signature import signed_payload
 from chronos_cli.trust.verifier import call_verifier, load_verifier
 from tests.conftest import require_module
 from tests.errors.hinted import tries
+from tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TOKEN = "e30.e30.e30"

@@ -23,9 +23,9 @@ from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.running import liveness, lock, machine
 from chronos_cli.store.interface import DocumentStore, OutcomeUnknown
-from chronos_cli.store.memory import MemoryStore
 from tests.conftest import at_length, thoroughly
 from tests.faults.world import World
+from tests.memory_store import MemoryStore
 from tests.store.conftest import s3, s3_server  # noqa: F401 - fixtures
 from tests.store.faulty_proxy import FaultyProxy
 

@@ -31,11 +31,11 @@ from chronos_cli.nas_server.timers.model import Agent
 from chronos_cli.operations.firing.refused_token import last_refused
 from chronos_cli.operations.foreign.crontab import Machine, read_crontab
 from chronos_cli.operations.jobs.transfer import records_in
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from chronos_cli.trust.keys import UnusableKeysError, parse_jwks, parse_keys, read_jwk
 from tests.core.making import HOME, T, record
 from tests.fire_tokens import SigningKey
+from tests.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -42,12 +42,12 @@ from chronos_cli.store.arms.pack import find_line, newest, pack_key, read_packs
 from chronos_cli.store.holds import read_hold
 from chronos_cli.store.interface import JOBS_KEY
 from chronos_cli.store.listing import job_key
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from chronos_cli.store.split import read_rows
 from tests.conftest import ROOT
 from tests.core.making import HOME, T, record
 from tests.fuzz.test_parsers import ARM, JSON, NOISE, TEXT, YAML, documents, fuzz, one_line
+from tests.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

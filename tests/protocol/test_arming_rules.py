@@ -22,9 +22,9 @@ from chronos_cli.operations.firing import after_answer, answering, fire, run_end
 from chronos_cli.operations.firing.answering import Door
 from chronos_cli.operations.firing.launchers import InlineLauncher
 from chronos_cli.store.arms.document import CARRIES, PLAIN, ArmDocument
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.faults.world import World as FaultyWorld
+from tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -12,9 +12,9 @@ from chronos_cli.errors import NasUnavailableError, TemporaryError
 from chronos_cli.frozen import replace
 from chronos_cli.operations.firing import probe
 from chronos_cli.operations.firing.probe import PROBE_ID, PROBE_KEY, Probe
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.core.making import T, at
+from tests.memory_store import MemoryStore
 
 SENT = Probe(fire_at=at(5), sent_at=T, callback_url="https://me")
 NOW = T + timedelta(seconds=6, microseconds=7)

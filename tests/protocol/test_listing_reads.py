@@ -9,9 +9,9 @@ import pytest
 
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.store.interface import ARMS_PREFIX, JOBS_KEY
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, Repository
 from tests.core.making import at, record
+from tests.memory_store import MemoryStore
 from tests.protocol.test_rules_of_looks import home
 
 

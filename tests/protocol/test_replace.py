@@ -18,8 +18,8 @@ from chronos_cli.operations.firing.launchers import InlineLauncher, launch_each,
 from chronos_cli.operations.firing.tick import tick
 from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.running import supervise
-from chronos_cli.store.memory import MemoryStore
 from tests.faults.world import PERIOD, World
+from tests.memory_store import MemoryStore
 
 ENDED = "ended for the next occurrence, which replaces it"
 

@@ -10,9 +10,9 @@ import pytest
 from chronos_cli.core.job import Open, OpenKind
 from chronos_cli.core.policy import Policy
 from chronos_cli.core.row import RunState, begun, over, row_of
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.agent_home import AgentHome
+from tests.memory_store import MemoryStore
 
 T = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 NEVER = "00000000T000000Z"

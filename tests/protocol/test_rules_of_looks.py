@@ -20,9 +20,9 @@ from chronos_cli.operations.firing import tick
 from chronos_cli.operations.firing.fire import FireReport
 from chronos_cli.store.holds import Hold
 from chronos_cli.store.interface import JOBS_KEY
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, Repository
 from tests.core.making import HOME, T, at, job, record
+from tests.memory_store import MemoryStore
 
 
 def home(*records, trust=Trust.CONFIRMED, now=T):

@@ -18,8 +18,8 @@ from chronos_cli.frozen import replace
 from chronos_cli.operations import evaluate
 from chronos_cli.operations.firing import launchers, run, run_end, run_row, tick
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.memory_store import MemoryStore
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RECORD = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chronos_cli.store.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.power.recorded import File, Folder
 
 if TYPE_CHECKING:

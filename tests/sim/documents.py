@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from chronos_cli.store.documents import DocumentRepository
-    from chronos_cli.store.memory import MemoryStore
+    from tests.memory_store import MemoryStore
     from tests.sim.tasks import Task
     from tests.sim.world import World
 

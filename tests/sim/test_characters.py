@@ -32,8 +32,8 @@ from chronos_cli.operations.jobs import edit as jobs
 from chronos_cli.operations.views.armed_wake import ArmedWake
 from chronos_cli.operations.views.listing import listing
 from chronos_cli.store.arms.document import ArmDocument
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.memory_store import MemoryStore
 from tests.sim import backends
 from tests.sim.checks import RAN, Violation
 from tests.sim.config import ORDINARY

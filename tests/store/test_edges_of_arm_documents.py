@@ -14,9 +14,9 @@ from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX, Pack, create_pack, find_line, newest, rank, read_packs, render
 from chronos_cli.store.arms.store import arm_key
 from chronos_cli.store.interface import VersionConflict
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.core.making import T, at
+from tests.memory_store import MemoryStore
 
 ARM = ArmDocument(job_id="j", state=ArmState.CONFIRMED, generation=7, keys={T: "cursor"})
 

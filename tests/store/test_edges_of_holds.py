@@ -11,10 +11,10 @@ import pytest
 from chronos_cli.errors import DocumentError, TemporaryError
 from chronos_cli.store.holds import MAX_READ, NO_REASON, Hold, both, read_hold
 from chronos_cli.store.interface import VersionConflict
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from chronos_cli.store.ticks import TICK_KEY, Ticks, note_installed, note_tick, read_ticks
 from tests.core.making import T, at
+from tests.memory_store import MemoryStore
 
 EAST = timezone(timedelta(hours=2), "EAST")
 

@@ -14,10 +14,10 @@ from chronos_cli.store import proof
 from chronos_cli.store.documents import ATTEMPTS, DocumentRepository
 from chronos_cli.store.interface import JOBS_KEY, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from chronos_cli.store.rows import _lived_horizon
 from tests.core.making import T, at
+from tests.memory_store import MemoryStore
 from tests.store.test_edges_of_the_repository import NEVER, ended, kept, repository
 
 HOUR = timedelta(hours=1)

@@ -8,8 +8,8 @@ import pytest
 
 from chronos_cli.errors import StoreError, TemporaryError
 from chronos_cli.store.interface import Document, OutcomeUnknown, VersionConflict
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.proof import MARKER_KEY, ensure_proven, prove_compare_and_swap
+from tests.memory_store import MemoryStore
 
 
 class Place(MemoryStore):

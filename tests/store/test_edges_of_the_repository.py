@@ -18,10 +18,10 @@ from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.documents import ASIDE, why_not
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 from chronos_cli.store.jobsfile import JobsFile
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import STOP_KEY, STORE_KEY, Repository
 from chronos_cli.store.rows import open_runs
 from tests.core.making import T, at, entry, job
+from tests.memory_store import MemoryStore
 
 NEVER = "00000000T000000Z"
 

@@ -14,8 +14,8 @@ from chronos_cli.errors import ConflictError, StoreError, TemporaryError
 from chronos_cli.store.group_change import PendingChange
 from chronos_cli.store.interface import JOBS_KEY, OutcomeUnknown, VersionConflict
 from chronos_cli.store.local import LocalStore
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.memory_store import MemoryStore
 
 
 class Troubled(MemoryStore):

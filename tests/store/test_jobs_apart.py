@@ -15,9 +15,9 @@ from chronos_cli.errors import ConflictError, NotFoundError, StoreError, Tempora
 from chronos_cli.store.interface import JOB_PREFIX, JOBS_KEY, JobsMovedError, OutcomeUnknown
 from chronos_cli.store.jobsfile import JobsFile
 from chronos_cli.store.listing import job_key, read_listing
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
 from tests.errors.hinted import tries
+from tests.memory_store import MemoryStore
 
 
 class Bucket(MemoryStore):

@@ -21,8 +21,8 @@ from chronos_cli.store.arms.document import ArmDocument
 from chronos_cli.store.arms.pack import PREFIX, create_pack, find_line, pack_key, render
 from chronos_cli.store.arms.store import no_arm
 from chronos_cli.store.interface import JOBS_KEY
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CURSOR = NOW + timedelta(hours=1)

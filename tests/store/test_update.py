@@ -4,8 +4,8 @@ import pytest
 
 from chronos_cli.errors import TemporaryError, UnreadableError
 from chronos_cli.store.interface import OutcomeUnknown, VersionConflict
-from chronos_cli.store.memory import MemoryStore
 from chronos_cli.store.repository import Repository
+from tests.memory_store import MemoryStore
 
 KEY = "cron/tick.json"
 

@@ -1,4 +1,4 @@
-"""A document store in memory, with the same promises: for tests, and for trying things out."""
+"""A document store in memory, with the same promises as the real ones."""
 
 from __future__ import annotations
 
