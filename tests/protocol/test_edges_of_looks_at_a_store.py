@@ -24,7 +24,7 @@ from chronos_cli.store.arms.pack import create_pack
 from chronos_cli.store.documents import StoredDocument
 from chronos_cli.store.group_change import GroupChange
 from tests.core.making import HOME, URL, T, at, entry, job, plan_of, record
-from tests.faults.world import World
+from tests.faults.world import PERIOD, World
 from tests.protocol.test_arming_rules import ARMED, HOUR, NOW, WAKE, context, relay, stored
 from tests.protocol.test_rules_of_looks import home
 
@@ -298,3 +298,11 @@ def test_a_fire_for_a_job_that_is_nowhere_finds_nothing_and_changes_nothing(tmp_
     looked = evaluate.evaluate(ctx, "none", relay())
     assert (looked.decision.outcome, looked.job) == (Outcome.GONE, None)
     assert ctx.repository.jobs().get("a") == before
+
+
+def test_a_job_whose_next_time_is_as_it_should_be_is_in_no_doubt(tmp_path):
+    """A look at all jobs names those alone that it leaves as they are against their schedule."""
+    world = World(tmp_path)
+    world.moved -= PERIOD
+    seen = evaluate_all.evaluate_all(world.context(), write=False)
+    assert (seen.doubts, seen.changed, list(seen.wakes)) == ({}, (), ["a"])

@@ -101,7 +101,8 @@ def test_a_key_that_nas_took_and_does_not_hold_is_not_used_again(monkeypatch, he
 def test_what_was_never_sent_is_not_spent():
     """Nothing is known of it."""
     assert not applying._spent(None, {}, NOW)
-    assert not applying._spent(replace(ARMED, fire_at=None), {}, NOW)
+    for held in ({}, {"j": WAKE.at}):
+        assert not applying._spent(replace(ARMED, fire_at=None), held, NOW)
     assert applying._spent(ARMED, {}, NOW)
 
 

@@ -401,3 +401,30 @@ def test_nas_is_looked_at_where_it_may_not_hold_what_the_document_says():
         assert slot_memory.needs_look(ctx, ANSWERED) is looks
         assert slot_memory.needs_look(ctx, ARMED) is True
         assert slot_memory.needs_look(ctx, replace(ARMED, features=(slot_memory.FEATURE_KEEPS_SLOT,))) is False
+
+
+def test_a_wake_that_is_missing_is_noted_once_of_its_own_portal(monkeypatch):
+    """What another's slot has kept stays; where nothing was seen there is nothing to forget."""
+    ctx, written = context(), []
+    store = ctx.repository.update
+    monkeypatch.setattr(ctx.repository, "update", lambda key, once, **how: store(key, noting(once), **how))
+
+    def noting(once):
+        return lambda found: written.append(once(found)) or written[-1]
+
+    slot_memory.note_missing(ctx, ARMED)
+    assert written == [None]
+    slot_memory.note_probed(ctx, keeps=True)
+    slot_memory.note_missing(ctx, replace(ARMED, portal_url="https://other"))
+    assert (written.pop(), slot_memory.recall(ctx).delivered) == (None, slot_memory.ENOUGH)
+    ctx.clock = lambda: NOW + HOUR
+    for missed in (NOW + HOUR, None):
+        slot_memory.note_missing(ctx, ARMED)
+        assert (written.pop() is None) is (missed is None)
+        memory = slot_memory.recall(ctx)
+        assert (memory.delivered, memory.since, memory.missed_at) == (0, NOW + HOUR, NOW + HOUR)
+
+
+def test_an_arm_that_says_for_nothing_is_none():
+    """Whatever instant it has."""
+    assert not arming.is_armed(replace(ARMED, purpose=None), WAKE, context().wire, NOW)

@@ -16,9 +16,15 @@ import pytest
 
 from chronos_cli.callback import shared_ends
 from chronos_cli.callback.shared_ends import EndResponder
+from chronos_cli.core.clock import Trust
+from chronos_cli.core.decision import Trigger
+from chronos_cli.errors import TemporaryError
+from chronos_cli.operations.firing import shared_end
 from chronos_cli.operations.firing.shared_end import EndRequest, EndResult
 from chronos_cli.running import end_channel
 from chronos_cli.running.end_channel import EndTransport, ask_server
+from tests.core.making import HOME
+from tests.protocol.test_arming_rules import context
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only a warm runner asks, and that is for Linux")
 
@@ -103,6 +109,44 @@ def test_an_answer_that_comes_in_parts_is_one():
     os.close(write_fd)
     assert end_channel._answer(read_fd, 5.0) is None, "and one whose writer is gone is none"
     os.close(read_fd)
+
+
+@pytest.mark.parametrize("answer", [{"wake": None}, {}, None])
+def test_an_answer_is_written_whole_and_none_by_nothing_at_all(answer):
+    """Either way its pipe is closed: the runner does not wait for more."""
+    read_fd, write_fd = os.pipe()
+    end_channel.RunnerRequest(document={}, reply_fd=write_fd).answer(answer)
+    assert os.read(read_fd, 100) == (b"" if answer is None else json.dumps(answer).encode() + b"\n")
+    assert os.read(read_fd, 100) == b""
+    os.close(read_fd)
+
+
+def test_looks_of_one_trust_are_made_together_and_each_has_its_own_answer(monkeypatch):
+    """One that a server with another store or other defaults was asked for is left to its runner; so is one that fails."""
+    ctx = context()
+    ctx.home = HOME
+    here, found = shared_end.basis_of(ctx), []
+
+    def together(seen, looks):
+        found.append((seen.trust, [(job_id, fire.token, fire.via) for job_id, fire in looks]))
+        return [TemporaryError("no") if job_id == "c" else job_id for job_id, _ in looks]
+
+    monkeypatch.setattr(shared_end, "evaluate_together", together)
+    monkeypatch.setattr(shared_end, "replace", lambda ctx, trust: SimpleNamespace(trust=trust))
+    monkeypatch.setattr(EndResult, "of", lambda _, outcome: f"of {outcome}")
+    asked = [
+        EndRequest(job_id=name, token=f"t-{name}", trust=trust, basis=basis)
+        for name, trust, basis in (
+            ("a", Trust.ALONE, here), ("b", Trust.CONFIRMED, here), ("x", Trust.ALONE, "elsewhere"),
+            ("c", Trust.ALONE, here), ("d", Trust.ALONE, here),
+        )
+    ]  # fmt: skip
+    assert shared_end.look_together(ctx, asked) == ["of a", "of b", None, None, "of d"]
+    ended = Trigger.RUN_ENDED
+    assert sorted(found, key=lambda pair: len(pair[1])) == [
+        (Trust.CONFIRMED, [("b", "t-b", ended)]),
+        (Trust.ALONE, [(name, f"t-{name}", ended) for name in "acd"]),
+    ]
 
 
 def test_an_answer_without_a_wake_is_one():

@@ -133,9 +133,9 @@ def note_missing(ctx: Context, document: ArmDocument) -> None:
     now = ctx.clock()
 
     def forget(memory: SlotMemory | None) -> SlotMemory | None:
-        if memory is None or not memory.is_of(document):
-            return memory
-        return replace(memory, delivered=0, since=now, missed_at=now) if memory.delivered else memory
+        if memory is None or not memory.delivered or not memory.is_of(document):
+            return None
+        return replace(memory, delivered=0, since=now, missed_at=now)
 
     _change(ctx, forget)
 
