@@ -220,3 +220,14 @@ def test_what_somebody_has_had_confirmed_meanwhile_is_armed_again_by_whoever_kno
     steps = [Step(action=Action.MOVE, job_id="j")]
     applying.apply_plan(ctx, nas, steps, *of(ctx, settled, {"j": ARMED}, {}))
     assert (nas.asked, armed) == ([], [("j", LATER, True)])
+
+
+def test_a_job_is_in_the_pack_of_a_batch_that_says_what_counts_for_it():
+    """Not in another, and no more once it has a document of its own."""
+    ctx = context()
+    batch = ArmBatch(ctx.repository, ctx.repository.arms.all(), {}, lambda: "t")
+    batch._pack_of = {"a": "one", "b": "two", "c": "one"}
+    batch._written = {
+        name: StoredDocument(value=ARMED, version=version) for name, version in (("a", ""), ("b", ""), ("c", "v"))
+    }
+    assert [batch._is_in(SimpleNamespace(key="one"), name) for name in "abcd"] == [True, False, False, False]
