@@ -93,9 +93,13 @@ def write_config(home: Path, **values: str) -> None:
 
 
 def forget(home: Path) -> None:
-    """Take away what runs and arms left behind, so that the next run starts as the first one did."""
+    """Take away what runs and arms left behind, so that the next run starts as the first one did.
+
+    What is known of NAS is part of it: here nobody hands it an answer, and after five in vain a command arms by itself.
+    """
     for name in ("runs", "arms", "output"):
         shutil.rmtree(home / "cron" / name, ignore_errors=True)
+    (home / "cron" / "nas.json").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,11 +111,13 @@ class Agent(AgentHome):
         assert not done.failed, done
 
     def put_due(self, job_id: str, due: datetime | None) -> None:
-        """Write a job's cursor by hand, as a person with an editor would. Nobody else may be writing."""
+        """Write a job's cursor by hand, as a person with an editor would. Nobody else may be writing; others may read."""
         path = self.home / "cron/jobs.json"
         document = json.loads(path.read_text())
         next(job for job in document["jobs"] if job["id"] == job_id)["next_run_at"] = due and due.isoformat()
-        path.write_text(json.dumps(document))
+        beside = path.with_name("jobs.edited")
+        beside.write_text(json.dumps(document))
+        beside.replace(path)
 
     def arm(self, job_id: str) -> dict[str, Any]:
         """A job's arm document."""
