@@ -17,7 +17,7 @@ from chronos_cli.store.local import LocalStore
 from chronos_cli.store.repository import Repository
 from tests.bench.scenes import console_script, environment, write_config
 from tests.bench.store_rewrite import JOBS, sample, spliced, whole
-from tests.bench.timing import Arm
+from tests.bench.timing import Arm, judged
 
 if TYPE_CHECKING:
     from tests.bench.run import Report
@@ -72,8 +72,8 @@ def lists(watch: Stopwatch, folder: Path, report: Report, rounds: int, base: Arm
     for name, samples in found.items():
         if name != base.name:
             bar = LIST_BAR_S if name == "--json, none armed" else None
-            met = "" if bar is None else f"{bar:g} s: {'met' if samples.wall_ms <= 1000 * bar else 'NOT MET'}"
-            report.row(name, *report.cost(samples), f"{samples.ratio(found[base.name]):.1f}", met)
+            ratio = samples.ratio(found[base.name])
+            report.row(name, *report.cost(samples), f"{ratio:.1f}", judged(bar, ratio))
 
 
 def rewrites(report: Report, rounds: int) -> None:

@@ -17,6 +17,17 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+BARS_OF_MS = 82.0
+"""Time that importing typer and PyJWT takes on the machine whose bars in seconds and milliseconds these are."""
+
+
+def judged(bar_s: float | None, ratio: float) -> str:
+    """A bar in seconds, also as a multiple of that import, and whether a command that takes `ratio` of it here meets it."""
+    if bar_s is None:
+        return ""
+    most = 1000 * bar_s / BARS_OF_MS
+    return f"{bar_s:g} s, {most:.1f} x: {'met' if ratio <= most else 'NOT MET'}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
