@@ -73,7 +73,7 @@ def lists(watch: Stopwatch, folder: Path, report: Report, rounds: int, base: Arm
         if name != base.name:
             bar = LIST_BAR_S if name == "--json, none armed" else None
             ratio = samples.ratio(found[base.name])
-            report.row(name, *report.cost(samples), f"{ratio:.1f}", judged(bar, ratio))
+            report.row(name, *report.cost(samples), f"{ratio:.1f}", judged(bar, samples.wall_ms / 1000, ratio))
 
 
 def rewrites(report: Report, rounds: int) -> None:

@@ -21,12 +21,17 @@ BARS_OF_MS = 82.0
 """Time that importing typer and PyJWT takes on the machine whose bars in seconds and milliseconds these are."""
 
 
-def judged(bar_s: float | None, ratio: float) -> str:
-    """A bar in seconds, also as a multiple of that import, and whether a command that takes `ratio` of it here meets it."""
+def judged(bar_s: float | None, took_s: float, ratio: float) -> str:
+    """A bar in seconds, and as a multiple of that import, each with whether a command meets it that took so long here."""
     if bar_s is None:
         return ""
     most = 1000 * bar_s / BARS_OF_MS
-    return f"{bar_s:g} s, {most:.1f} x: {'met' if ratio <= most else 'NOT MET'}"
+    return f"{bar_s:g} s: {verdict(took_s <= bar_s)}; {most:.1f} x: {verdict(ratio <= most)}"
+
+
+def verdict(met: bool) -> str:
+    """Whether a bar is met, in words."""
+    return "met" if met else "NOT MET"
 
 
 @dataclass(frozen=True, kw_only=True)
