@@ -29,14 +29,12 @@ if TYPE_CHECKING:
 
     from chronos_cli.running.warm import ForkedRunner, WarmRunner
 
-    BeRunner = Callable[[int, int, int, Mapping[str, str]], int]
+    BeRunner = Callable[[tuple[int, ...], Mapping[str, str]], int]
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 MAX_STRAY_CHARACTERS: Final = 2000
 _POLL_AT_MOST_S: Final = 3600.0
-_IGNORED_BY_PYTHON: Final = tuple(
-    getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name)
-)
+_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Runner:
@@ -262,7 +260,7 @@ def fork_runner(
         stdin, hidden, read_fd, write_fd = opened
         pid = os.fork()
         if pid == 0:
-            _end_with(lambda: be_runner(stdin, hidden, write_fd, given))
+            _end_with(lambda: be_runner((stdin, hidden, write_fd), given))
         opened.remove(read_fd)
     except OSError:
         return None

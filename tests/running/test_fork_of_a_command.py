@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothi
 COMMAND = """
 import atexit, json, os, signal, sys, threading, time
 from chronos_cli.operations.firing import runner
-from chronos_cli.operations.firing.launchers import _be_runner
+from chronos_cli.operations.firing.forked import be_runner
 from chronos_cli.running.detach import Runners
 from chronos_cli.running.runner_channel import begin_runner
 from chronos_cli.running.signals import Interrupts
@@ -45,7 +45,7 @@ sys.stdout.write("held back ")
 atexit.register(print, "the command ends")
 with Interrupts():
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    forked = Runners().fork(b"a claim", _be_runner, **given)
+    forked = Runners().fork(b"a claim", be_runner, **given)
     said = forked.next_message(20)
     print(json.dumps([said, forked.stray, os.getpid()]), flush=True)
     exec(sys.argv[2])
@@ -100,11 +100,13 @@ def test_one_that_cannot_go_on_says_why_and_its_exit_is_heard_of():
     """What it raises comes as the last of its lines, as from a program; and its exit code is passed on."""
     runners = Runners()
 
-    def fails(_claim, _secrets, report, _variables):
+    def fails(descriptors, _variables):
+        report = descriptors[2]
         sys.stderr = os.fdopen(report, "w", buffering=1)
         raise ValueError("no such thing")
 
-    def ends(claim, _secrets, report, _variables):
+    def ends(descriptors, _variables):
+        claim, _secrets, report = descriptors
         os.write(report, json.dumps({"claim": os.read(claim, 100).decode()}).encode() + b"\n")
         return 7
 

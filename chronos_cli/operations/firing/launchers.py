@@ -113,7 +113,8 @@ class DetachedLauncher:
 
     `launching` is what the runner is told beside its ticket (home, overrides), never a secret; `secrets` reach it
     through a nameless file. `wait_s`: how long, from now, `wait` waits for the end (0: not at all, None: as long as it
-    takes). One instance serves one fire.
+    takes). `forks`: this process ends soon, and is forked for a runner where it has one thread. One instance serves one
+    fire.
     """
 
     def __init__(
@@ -126,7 +127,6 @@ class DetachedLauncher:
         wait_s: float | None = 0.0,
         forks: bool = False,
     ) -> None:
-        """`forks`: this process ends soon, and may be forked for a runner where it has one thread."""
         self._runners = runners
         self._forks = forks
         self._launching = {**launching, "waited_for": wait_s != 0.0}
@@ -170,7 +170,9 @@ class DetachedLauncher:
     def _spawned(self, ticket: RunTicket) -> Runner:
         payload = self._payload(ticket)
         if self._forks:
-            forked = self._runners.fork(payload, _be_runner, environment=self._environment, secrets=self._secrets)
+            from chronos_cli.operations.firing.forked import be_runner
+
+            forked = self._runners.fork(payload, be_runner, environment=self._environment, secrets=self._secrets)
             if forked is not None:
                 return forked
         # -P: the worker's folder is not a place to import from.
@@ -190,12 +192,6 @@ class DetachedLauncher:
         run = DetachedRun(runner, self._until)
         self._launched.append(run)
         return run
-
-
-def _be_runner(claim: int, secrets: int, report: int, environment: Mapping[str, str]) -> int:
-    from chronos_cli.operations.firing.forked import be_runner
-
-    return be_runner((claim, secrets, report), environment)
 
 
 class DetachedRun:
